@@ -1,0 +1,2 @@
+//! bank-tcp
+fn main() {}

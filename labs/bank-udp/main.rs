@@ -1,0 +1,2 @@
+//! bank-udp
+fn main() {}

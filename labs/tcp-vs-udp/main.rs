@@ -1,0 +1,2 @@
+//! tcp-vs-udp
+fn main() {}

@@ -1,0 +1,168 @@
+//! Durations, shares and counts as people write them.
+//!
+//! It must never guess a unit: a number without one is an error, except 0.
+
+use super::Ppm;
+use std::time::Duration;
+use thiserror::Error;
+
+/// Why a text is not a quantity.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("expected {expected}, got {got:?}")]
+pub struct HumanError {
+    expected: &'static str,
+    got: String,
+}
+
+const DURATION: &str = "a duration such as 20ms, 1.5s or 250us";
+const PERCENT: &str = "a share such as 2%, 0.5% or 500ppm, at most 100%";
+
+const UNITS: [(&str, u64); 6] = [
+    ("ns", 1),
+    ("us", 1_000),
+    ("µs", 1_000),
+    ("ms", 1_000_000),
+    ("s", 1_000_000_000),
+    ("min", 60_000_000_000),
+];
+
+/// `20ms`, `1.5s`, `250us`, `0`.
+///
+/// # Errors
+/// Where the text is not a number and a unit, or is longer than 584 years.
+pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
+    let error = || HumanError { expected: DURATION, got: text.to_owned() };
+    let trimmed = text.trim();
+    if trimmed == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let split = trimmed.find(|c: char| c.is_alphabetic()).ok_or_else(error)?;
+    let (number, unit) = trimmed.split_at(split);
+    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
+    let nanos = decimal(number.trim(), *scale).ok_or_else(error)?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// `2%`, `2 %`, `0.05%`, `500ppm`.
+///
+/// # Errors
+/// Where the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or is
+/// above 100 %.
+pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
+    let error = || HumanError { expected: PERCENT, got: text.to_owned() };
+    let trimmed = text.trim();
+    if trimmed == "0" {
+        return Ok(Ppm::ZERO);
+    }
+    let parts = if let Some(number) = trimmed.strip_suffix('%') {
+        decimal(number.trim(), 10_000)
+    } else if let Some(number) = trimmed.strip_suffix("ppm") {
+        decimal(number.trim(), 1)
+    } else {
+        None
+    };
+    parts.and_then(|p| u32::try_from(p).ok()).and_then(Ppm::new).ok_or_else(error)
+}
+
+/// A decimal number times `scale`, exactly; `None` where it is not a whole result or too large.
+fn decimal(text: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let mut unit = scale;
+    for digit in fraction.bytes() {
+        if unit % 10 != 0 {
+            if digit == b'0' {
+                continue;
+            }
+            return None;
+        }
+        unit /= 10;
+        value = value.checked_add(u64::from(digit - b'0') * unit)?;
+    }
+    Some(value)
+}
+
+/// The shortest exact text that [`parse_duration`] reads back.
+#[must_use]
+pub fn duration(value: Duration) -> String {
+    let nanos = super::time::nanos(value);
+    if nanos == 0 {
+        return "0".to_owned();
+    }
+    let (unit, scale) = match nanos {
+        n if n % 1_000_000_000 == 0 => ("s", 1_000_000_000),
+        n if n % 1_000_000 == 0 => ("ms", 1_000_000),
+        n if n % 1_000 == 0 => ("us", 1_000),
+        _ => ("ns", 1),
+    };
+    format!("{}{unit}", nanos / scale)
+}
+
+/// Nanoseconds for a reader, three digits: `20.3 ms`, `1.56 s`, `850 us`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn latency(nanos: u64) -> String {
+    let (unit, scale) = match nanos {
+        0..1_000 => return format!("{nanos} ns"),
+        1_000..999_500 => ("us", 1e3),
+        999_500..999_500_000 => ("ms", 1e6),
+        _ => ("s", 1e9),
+    };
+    let value = nanos as f64 / scale;
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_and_write() {
+        for (text, nanos) in [
+            ("20ms", 20_000_000),
+            ("1.5s", 1_500_000_000),
+            ("250 us", 250_000),
+            ("2min", 120_000_000_000),
+            ("7ns", 7),
+            ("0", 0),
+        ] {
+            let value = parse_duration(text).unwrap();
+            assert_eq!(value.as_nanos(), nanos, "{text}");
+            assert_eq!(parse_duration(&duration(value)).unwrap(), value, "{text}");
+        }
+        for text in ["20", "", "ms", "-1ms", "1.5ns", "1e3s", "20 parsecs", "99999999999999s"] {
+            let error = parse_duration(text).unwrap_err();
+            assert!(error.to_string().contains("expected a duration such as 20ms"), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares_read() {
+        for (text, ppm) in
+            [("2%", 20_000), ("0.05 %", 500), ("100%", 1_000_000), ("7ppm", 7), ("0", 0)]
+        {
+            assert_eq!(parse_share(text).unwrap().get(), ppm, "{text}");
+        }
+        for text in ["2", "101%", "-1%", "0.00001%", "x%", "1.5ppm"] {
+            assert!(parse_share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn latencies_have_three_digits() {
+        for (nanos, text) in [
+            (850, "850 ns"),
+            (85_000, "85.0 us"),
+            (20_300_000, "20.3 ms"),
+            (243_000_000, "243 ms"),
+            (1_560_000_000, "1.56 s"),
+        ] {
+            assert_eq!(latency(nanos), text);
+        }
+    }
+}
