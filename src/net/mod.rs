@@ -1,1 +1,8 @@
-//! net
+//! The loops that wait: the run's clock, the emulated path, the drivers of the bank's cores.
+//!
+//! It exists so that protocol cores need not wait. It must never hold protocol logic.
+
+pub mod clock;
+pub mod record;
+pub mod router;
+pub mod topology;

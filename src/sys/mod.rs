@@ -1,1 +1,14 @@
-//! sys
+//! Linux calls that have no safe wrapper elsewhere, each behind a safe function.
+//!
+//! It exists so that every `unsafe` of the crate can be read in one place, beside its reason.
+//! It must never know what the bytes mean, nor decide when to wait for what.
+
+pub mod clock;
+pub mod ethtool;
+pub mod host;
+pub mod netlink;
+pub mod netns;
+pub mod packet;
+pub mod poll;
+pub mod privilege;
+pub mod sockets;

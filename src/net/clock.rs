@@ -1,0 +1,32 @@
+//! The clock of a run: real time as the cores count it.
+//!
+//! It must never go back: it is `CLOCK_MONOTONIC`, shifted to the run's beginning.
+
+use crate::measure::Instant;
+use crate::sys::clock::monotonic_ns;
+
+/// Turns readings of `CLOCK_MONOTONIC` into [`Instant`]s of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    epoch_ns: u64,
+}
+
+impl Clock {
+    /// A clock whose zero is now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { epoch_ns: monotonic_ns() }
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(self) -> Instant {
+        self.at(monotonic_ns())
+    }
+
+    /// The instant of a reading of `CLOCK_MONOTONIC`; zero for readings before the start.
+    #[must_use]
+    pub const fn at(self, monotonic_ns: u64) -> Instant {
+        Instant::from_nanos(monotonic_ns.saturating_sub(self.epoch_ns))
+    }
+}

@@ -1,0 +1,306 @@
+//! What the router writes down about a lane: counts, fates, lateness, the first frames themselves.
+//!
+//! It exists so that every loss in a report can be traced to its draw, and every figure to how late
+//! the router was. It must never grow while frames pass: all room is made when a record begins.
+
+use super::topology::MTU;
+use crate::measure::Instant;
+use crate::path::draw::keyed;
+use crate::path::{Direction, Fate, Verdict};
+use hdrhistogram::Histogram;
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes of the longest frame that may cross: the MTU and an Ethernet header.
+pub const FRAME_MAX: usize = MTU as usize + 14;
+/// Lost frames kept one by one per direction; further ones are only counted. 24 B each: 1.5 MB.
+pub const LOST_FRAMES_MAX: usize = 65_536;
+/// Frames captured per record, at most: at [`FRAME_MAX`] bytes each, 100 MB.
+pub const CAPTURE_MAX: u32 = 65_536;
+/// The longest lateness told apart; a router that is later than this is broken anyway.
+const LATENESS_MAX: Duration = Duration::from_secs(100);
+
+/// How late frames left against when they should have.
+#[derive(Clone)]
+pub struct Lateness(Histogram<u64>);
+
+impl Lateness {
+    pub(crate) fn new() -> Self {
+        let top = u64::try_from(LATENESS_MAX.as_nanos()).unwrap_or(u64::MAX);
+        // Two digits: a bin is at most 1 % wide. The bounds are constants that fit.
+        let histogram = Histogram::new_with_bounds(1, top, 2).or_else(|_| Histogram::new(2));
+        Self(histogram.unwrap_or_else(|_| unreachable!("2 significant digits are allowed")))
+    }
+
+    pub(crate) fn note(&mut self, late: Duration) {
+        self.0.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How many frames were timed.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The lateness that `per_mille`/1000 of the frames did not exceed, within 1 %.
+    #[must_use]
+    pub fn per_mille(&self, per_mille: u16) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(f64::from(per_mille) / 1000.0))
+    }
+
+    /// The median.
+    #[must_use]
+    pub fn p50(&self) -> Duration {
+        self.per_mille(500)
+    }
+
+    /// The 99th percentile.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        self.per_mille(990)
+    }
+
+    /// The largest.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    /// Adds another's samples.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so every sample fits.
+        let _ = self.0.add(&other.0);
+    }
+}
+
+impl fmt::Debug for Lateness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:?}, p99 {:?}, max {:?}", self.p50(), self.p99(), self.max())
+    }
+}
+
+/// A frame that the link lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostFrame {
+    /// Which frame of its direction, from 0.
+    pub index: u64,
+    /// When it reached the link.
+    pub at: Instant,
+    /// Its length, bytes.
+    pub len: u32,
+    /// The draw that lost it, ppm.
+    pub draw_ppm: u32,
+}
+
+/// What one direction did to a lane's frames.
+#[derive(Clone, Debug)]
+pub struct DirectionRecord {
+    /// Frames that reached the link.
+    pub offered: u64,
+    /// Their bytes, Ethernet header included.
+    pub bytes: u64,
+    /// Frames it lost, as drawn.
+    pub lost: u64,
+    /// Frames it sent twice, as drawn.
+    pub duplicated: u64,
+    /// Frames the kernel dropped before the link saw them or after it sent them: any makes the run
+    /// invalid.
+    pub kernel_dropped: u64,
+    /// Frames above [`FRAME_MAX`], which were not passed on: any makes the run invalid.
+    pub oversize: u64,
+    /// Frames whose checksums were left to a device: any makes the run invalid.
+    pub bad_checksum_status: u64,
+    /// Frames that are not IPv4, which were not passed on: any means noise on the link.
+    pub not_ipv4: u64,
+    /// Copies that could not be sent on.
+    pub send_failed: u64,
+    /// How late copies left, the moment before they were handed to the kernel.
+    pub lateness: Lateness,
+    /// The first [`LOST_FRAMES_MAX`] lost frames.
+    pub lost_frames: Vec<LostFrame>,
+    /// A digest of (index, verdict) in order: equal for equal seeds, plans and numbers of frames.
+    pub fates_digest: u64,
+}
+
+impl DirectionRecord {
+    fn new(room: bool) -> Self {
+        Self {
+            offered: 0,
+            bytes: 0,
+            lost: 0,
+            duplicated: 0,
+            kernel_dropped: 0,
+            oversize: 0,
+            bad_checksum_status: 0,
+            not_ipv4: 0,
+            send_failed: 0,
+            lateness: Lateness::new(),
+            lost_frames: Vec::with_capacity(if room { LOST_FRAMES_MAX } else { 0 }),
+            fates_digest: 0,
+        }
+    }
+
+    fn note_fate(&mut self, fate: &Fate, at: Instant, len: u32) {
+        self.offered += 1;
+        self.bytes += u64::from(len);
+        self.fates_digest = fold_fate(self.fates_digest, fate);
+        match fate.verdict {
+            Verdict::Lost => {
+                self.lost += 1;
+                if self.lost_frames.len() < self.lost_frames.capacity() {
+                    let draw_ppm = fate.loss_draw_ppm;
+                    self.lost_frames.push(LostFrame { index: fate.index, at, len, draw_ppm });
+                }
+            }
+            Verdict::Deliver { copies, .. } => self.duplicated += u64::from(copies > 1),
+        }
+    }
+}
+
+/// Adds one fate to a digest that began with 0.
+#[must_use]
+pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
+    let code = match fate.verdict {
+        Verdict::Lost => 0,
+        Verdict::Deliver { copies, .. } => copies as u64,
+    };
+    keyed(digest, fate.index << 8 | code)
+}
+
+/// One of the first frames of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedFrame {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Which frame of that direction, from 0.
+    pub index: u64,
+    /// When it reached the link.
+    pub arrived: Instant,
+    /// When its first copy left; `None` where it was lost, or still on its way at the record's end.
+    pub departed: Option<Instant>,
+    /// How many copies were to leave: 0 where it was lost.
+    pub copies: u8,
+    /// Its loss draw, ppm.
+    pub draw_ppm: u32,
+    /// The frame, from its Ethernet header on.
+    pub bytes: Vec<u8>,
+}
+
+/// What happened on a lane between the setting of its links and the taking of this record.
+#[derive(Clone, Debug)]
+pub struct LaneRecord {
+    /// `[a_to_b, b_to_a]`.
+    pub directions: [DirectionRecord; 2],
+    /// The first frames, both directions, in the order in which the router took them up.
+    pub captured: Vec<CapturedFrame>,
+}
+
+impl LaneRecord {
+    /// An empty record with room for captures; `room` false makes one that keeps counts alone.
+    pub(crate) fn new(capture_frames: u32, room: bool) -> Self {
+        let frames = usize::try_from(capture_frames.min(CAPTURE_MAX)).unwrap_or(0);
+        let mut captured = Vec::with_capacity(frames);
+        captured.resize_with(frames, || CapturedFrame {
+            direction: Direction::AToB,
+            index: 0,
+            arrived: Instant::ZERO,
+            departed: None,
+            copies: 0,
+            draw_ppm: 0,
+            bytes: Vec::with_capacity(FRAME_MAX),
+        });
+        Self { directions: [DirectionRecord::new(room), DirectionRecord::new(room)], captured }
+    }
+}
+
+/// A record being written, and how far its captures are filled.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) record: LaneRecord,
+    filled: usize,
+}
+
+impl Recorder {
+    pub(crate) const fn new(record: LaneRecord) -> Self {
+        Self { record, filled: 0 }
+    }
+
+    pub(crate) const fn direction(&mut self, direction: Direction) -> &mut DirectionRecord {
+        &mut self.record.directions[direction.index()]
+    }
+
+    /// Notes a frame and its fate; gives where it is captured.
+    pub(crate) fn note(
+        &mut self,
+        direction: Direction,
+        fate: &Fate,
+        at: Instant,
+        bytes: &[u8],
+    ) -> Option<u32> {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.direction(direction).note_fate(fate, at, len);
+        let place = self.filled;
+        let captured = self.record.captured.get_mut(place)?;
+        captured.direction = direction;
+        captured.index = fate.index;
+        captured.arrived = at;
+        captured.draw_ppm = fate.loss_draw_ppm;
+        if let Verdict::Deliver { copies, .. } = fate.verdict {
+            captured.copies = copies;
+        }
+        captured.bytes.extend_from_slice(bytes);
+        self.filled += 1;
+        u32::try_from(place).ok()
+    }
+
+    pub(crate) fn note_departure(&mut self, place: u32, at: Instant) {
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        if let Some(captured) = self.record.captured.get_mut(place) {
+            captured.departed.get_or_insert(at);
+        }
+    }
+
+    pub(crate) fn finish(mut self) -> LaneRecord {
+        self.record.captured.truncate(self.filled);
+        self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recorder_keeps_the_first_frames_and_counts_all() {
+        let mut recorder = Recorder::new(LaneRecord::new(2, true));
+        for index in 0..5 {
+            let verdict = if index == 1 {
+                Verdict::Lost
+            } else {
+                Verdict::Deliver { at: Instant::ZERO, copies: 1 }
+            };
+            let fate = Fate { index, loss_draw_ppm: 9, verdict };
+            let place = recorder.note(Direction::AToB, &fate, Instant::ZERO, b"frame");
+            assert_eq!(place.is_some(), index < 2);
+        }
+        let record = recorder.finish();
+        assert_eq!(record.captured.len(), 2);
+        assert_eq!(record.captured[1].copies, 0);
+        assert_eq!(record.directions[0].offered, 5);
+        assert_eq!(record.directions[0].bytes, 25);
+        assert_eq!(record.directions[0].lost_frames.len(), 1);
+        assert_eq!(record.directions[1].offered, 0);
+    }
+
+    #[test]
+    fn a_digest_tells_verdicts_and_orders_apart() {
+        let fate = |index, copies| Fate {
+            index,
+            loss_draw_ppm: 0,
+            verdict: Verdict::Deliver { at: Instant::ZERO, copies },
+        };
+        let two = |a: &Fate, b: &Fate| fold_fate(fold_fate(0, a), b);
+        assert_ne!(two(&fate(0, 1), &fate(1, 1)), two(&fate(0, 1), &fate(1, 2)));
+        assert_ne!(two(&fate(0, 1), &fate(1, 1)), two(&fate(1, 1), &fate(0, 1)));
+    }
+}

@@ -1,0 +1,105 @@
+//! Reading and switching a network interface's offloads (`SIOCETHTOOL`, ethtool(8)).
+//!
+//! Offloads let one frame stand for many and leave checksums undone, so a path that loses frames
+//! one by one needs them off. It must never report what it set, only what it read back.
+#![expect(unsafe_code, reason = "ioctl has no safe wrapper in std")]
+
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// An offload and its pair of commands from `linux/ethtool.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offload {
+    /// Checksums on sending are left to the device.
+    TxChecksum,
+    /// Frames in pieces: needed by segmentation offload.
+    ScatterGather,
+    /// TCP segments are cut by the device.
+    TcpSegmentation,
+    /// Segments are cut after the protocol stack.
+    GenericSegmentation,
+    /// Received segments are joined before the protocol stack.
+    GenericReceive,
+}
+
+impl Offload {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::TxChecksum,
+        Self::ScatterGather,
+        Self::TcpSegmentation,
+        Self::GenericSegmentation,
+        Self::GenericReceive,
+    ];
+
+    /// The name that `ethtool -K` uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TxChecksum => "tx",
+            Self::ScatterGather => "sg",
+            Self::TcpSegmentation => "tso",
+            Self::GenericSegmentation => "gso",
+            Self::GenericReceive => "gro",
+        }
+    }
+
+    /// The command that reads it; the one that writes it is the next number.
+    const fn read_command(self) -> u32 {
+        match self {
+            Self::TxChecksum => 0x16,
+            Self::ScatterGather => 0x18,
+            Self::TcpSegmentation => 0x1e,
+            Self::GenericSegmentation => 0x23,
+            Self::GenericReceive => 0x2b,
+        }
+    }
+}
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+/// `struct ifreq` with its data pointer; the kernel reads 40 bytes on 64-bit machines.
+#[repr(C)]
+struct Request {
+    name: [u8; libc::IFNAMSIZ],
+    data: *mut Value,
+    rest: [u64; 2],
+}
+
+fn call(interface: &str, command: u32, data: u32) -> io::Result<u32> {
+    let mut value = Value { command, data };
+    let mut name = [0_u8; libc::IFNAMSIZ];
+    // One byte is left for the terminator.
+    if interface.len() >= name.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    name[..interface.len()].copy_from_slice(interface.as_bytes());
+    let mut request = Request { name, data: &raw mut value, rest: [0; 2] };
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    // SAFETY: `request` is as large as an ifreq and its pointer leads to a live ethtool_value,
+    // which is all that the commands used here read or write.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if done == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether an offload is on, on an interface of the calling thread's namespace.
+///
+/// # Errors
+/// `ENODEV` for an unknown interface, `EOPNOTSUPP` where the device knows no such offload.
+pub fn is_on(interface: &str, offload: Offload) -> io::Result<bool> {
+    Ok(call(interface, offload.read_command(), 0)? != 0)
+}
+
+/// Switches an offload off, on an interface of the calling thread's namespace.
+///
+/// # Errors
+/// Those of [`is_on`], and `EPERM` without `CAP_NET_ADMIN`.
+pub fn switch_off(interface: &str, offload: Offload) -> io::Result<()> {
+    call(interface, offload.read_command() + 1, 0).map(|_| ())
+}

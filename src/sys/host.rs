@@ -1,0 +1,115 @@
+//! Facts about the machine that say how far its timing can be trusted, and ways to steady it.
+//!
+//! It must never fail a run: what cannot be read counts as absent.
+#![expect(unsafe_code, reason = "sched_setaffinity and sched_setscheduler have no wrapper in std")]
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+/// Processor time of the whole machine since it started, in clock ticks (1/100 s), from `/proc/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTicks {
+    /// Spent on any work.
+    pub busy: u64,
+    /// Spent idle or waiting for disks.
+    pub idle: u64,
+    /// Wanted, but taken by the hypervisor for others.
+    pub steal: u64,
+}
+
+/// Reads the machine's processor time; `None` where there is no `/proc/stat`.
+#[must_use]
+pub fn cpu_ticks() -> Option<CpuTicks> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("cpu "))?;
+    let field: Vec<u64> = line.split_whitespace().skip(1).map_while(|f| f.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal: proc_stat(5).
+    let at = |index: usize| field.get(index).copied().unwrap_or(0);
+    Some(CpuTicks {
+        busy: at(0) + at(1) + at(2) + at(5) + at(6),
+        idle: at(3) + at(4),
+        steal: at(7),
+    })
+}
+
+/// Binds the calling thread to one processor.
+///
+/// # Errors
+/// What `sched_setaffinity` says: `EINVAL` where there is no such processor.
+pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+    // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    if cpu >= 8 * size_of_val(&set) {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: `cpu` is within the set, as checked above.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` is a valid set of the size passed; 0 is the calling thread.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Lets the calling thread run only when nothing else wants the processor (`SCHED_IDLE`).
+///
+/// # Errors
+/// What `sched_setscheduler` says.
+pub fn run_only_when_idle() -> io::Result<()> {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `priority` is a valid parameter to read; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// One spinning thread of idle priority per processor, so that no processor halts between packets.
+///
+/// Waking a halted virtual processor takes about 50 us. It costs all idle processor time, so it is
+/// never on by default. Dropping it ends the threads.
+#[derive(Debug)]
+pub struct KeepAwake {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl KeepAwake {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// Where a thread cannot be started.
+    pub fn start() -> io::Result<Self> {
+        let cpus = std::thread::available_parallelism()?.get();
+        let mut awake =
+            Self { stop: Arc::new(AtomicBool::new(false)), threads: Vec::with_capacity(cpus) };
+        for cpu in 0..cpus {
+            let stop = Arc::clone(&awake.stop);
+            let thread = Builder::new().name(format!("awake{cpu}")).spawn(move || {
+                // At normal priority it would compete with the work it is meant to help.
+                if run_only_when_idle().is_ok() && pin_to_cpu(cpu).is_ok() {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            })?;
+            awake.threads.push(thread);
+        }
+        Ok(awake)
+    }
+}
+
+impl Drop for KeepAwake {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // It has no result, and cannot panic.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! As much of rtnetlink(7) as a path needs: veth pairs, addresses, neighbours, routes.
+//!
+//! Written by hand: the crates for it need an async runtime or cannot place a peer in a namespace.
+//! It must never give a bare errno: an error names the operation, the interface, and the kernel's
+//! own words where it has some.
+
+use super::sockets::set_option;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, Read};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// Bytes of any answer that is read here; a route with its metrics takes about 200.
+const ANSWER_MAX: usize = 16_384;
+/// The kernel answers at once; a longer silence is a broken socket.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+// linux/netlink.h, linux/rtnetlink.h, linux/if_link.h, linux/veth.h, linux/neighbour.h.
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLM_F_CAPPED: u16 = 0x100;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+const NESTED: u16 = 0x8000;
+const VETH_INFO_PEER: u16 = 1;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_NONE: u8 = 1;
+const RTAX_LOCK: u16 = 1;
+const RTAX_RTO_MIN: u16 = 13;
+const HEADER: usize = 16;
+
+/// A request under construction: header, family-specific header, attributes.
+struct Message(Vec<u8>);
+
+impl Message {
+    fn new(kind: u16, flags: i32, family_header: &[u8]) -> Self {
+        let flags = u16::try_from(libc::NLM_F_REQUEST | flags).unwrap_or(0);
+        let mut bytes = vec![0; 4];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        // Sequence number and port: one request at a time needs neither.
+        bytes.extend([0; 8]);
+        bytes.extend(family_header);
+        Self(bytes)
+    }
+
+    /// Adds an attribute: length, kind, value, padded to four bytes.
+    fn attribute(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+        self.nest(kind, |message| message.0.extend(value))
+    }
+
+    /// Adds an attribute whose value `fill` writes.
+    fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
+        let start = self.0.len();
+        self.0.extend([0; 2]);
+        self.0.extend(kind.to_ne_bytes());
+        fill(self);
+        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
+        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+
+    fn finish(&mut self) -> &[u8] {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        &self.0
+    }
+}
+
+/// One end of a veth pair.
+#[derive(Clone, Copy, Debug)]
+pub struct VethEnd<'a> {
+    /// Interface name.
+    pub name: &'a str,
+    /// Hardware address.
+    pub mac: [u8; 6],
+}
+
+/// A connection to the kernel's routing tables, in the namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Netlink(Socket);
+
+impl Netlink {
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// What `socket` says.
+    pub fn open() -> io::Result<Self> {
+        let protocol = Protocol::from(libc::NETLINK_ROUTE);
+        let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))?;
+        // For errors in words. Kernels before 4.12 have none.
+        let _ = set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1_i32);
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(socket))
+    }
+
+    /// Sends a request and gives the answer's payload: empty for a bare acknowledgement.
+    fn ask(&self, what: &str, mut message: Message) -> io::Result<Vec<u8>> {
+        self.exchange(message.finish())
+            .map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))
+    }
+
+    fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        self.0.send(request)?;
+        let mut answer = vec![0; ANSWER_MAX];
+        let length = (&self.0).read(&mut answer)?;
+        answer.truncate(length);
+        let field = |at: usize| answer.get(at..at + 2).map(|b| u16::from_ne_bytes([b[0], b[1]]));
+        match (field(4), field(6)) {
+            (Some(NLMSG_ERROR), Some(flags)) => outcome(&answer, flags).map(|()| Vec::new()),
+            (Some(_), Some(_)) => Ok(answer.split_off(HEADER.min(answer.len()))),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidData, "short netlink answer")),
+        }
+    }
+
+    /// Makes a veth pair: `here` in the calling namespace, `there` in the one `namespace` stands for.
+    ///
+    /// # Errors
+    /// The operation, the interface and the kernel's words.
+    pub fn add_veth(
+        &self,
+        here: VethEnd<'_>,
+        there: VethEnd<'_>,
+        namespace: i32,
+        mtu: u32,
+    ) -> io::Result<()> {
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut message = Message::new(libc::RTM_NEWLINK, create, &link_header(0, 0));
+        let end = |message: &mut Message, end: VethEnd<'_>| {
+            message
+                .attribute(libc::IFLA_IFNAME, end.name.as_bytes())
+                .attribute(libc::IFLA_ADDRESS, &end.mac)
+                .attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
+        };
+        end(&mut message, here);
+        message.nest(libc::IFLA_LINKINFO | NESTED, |message| {
+            message.attribute(libc::IFLA_INFO_KIND, b"veth").nest(
+                libc::IFLA_INFO_DATA | NESTED,
+                |message| {
+                    message.nest(VETH_INFO_PEER | NESTED, |message| {
+                        message.0.extend(link_header(0, 0));
+                        end(message, there);
+                        message.attribute(libc::IFLA_NET_NS_FD, &namespace.to_ne_bytes());
+                    });
+                },
+            );
+        });
+        self.ask(&format!("add veth {} to {}", here.name, there.name), message).map(|_| ())
+    }
+
+    /// Forbids an interface to make IPv6 addresses, which would put frames of their own on the link.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn no_ipv6_address(&self, interface: &str) -> io::Result<()> {
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
+        let inet6 = u16::try_from(libc::AF_INET6).unwrap_or(0);
+        message.attribute(libc::IFLA_IFNAME, interface.as_bytes()).nest(
+            libc::IFLA_AF_SPEC | NESTED,
+            |message| {
+                message.nest(inet6 | NESTED, |message| {
+                    message.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
+                });
+            },
+        );
+        self.ask(&format!("set no IPv6 address on {interface}"), message).map(|_| ())
+    }
+
+    /// Sets an interface up.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn set_up(&self, interface: &str) -> io::Result<()> {
+        let up = u32::try_from(libc::IFF_UP).unwrap_or(1);
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(up, up));
+        message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
+        self.ask(&format!("set up {interface}"), message).map(|_| ())
+    }
+
+    /// Gives an interface (by index) the address `own`/32.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_address(&self, interface: u32, own: Ipv4Addr) -> io::Result<()> {
+        // struct ifaddrmsg: family, prefix length, flags, scope, index.
+        let mut header = vec![family(), 32, 0, 0];
+        header.extend(interface.to_ne_bytes());
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut message = Message::new(libc::RTM_NEWADDR, create, &header);
+        message
+            .attribute(libc::IFA_LOCAL, &own.octets())
+            .attribute(libc::IFA_ADDRESS, &own.octets());
+        self.ask(&format!("add address {own}"), message).map(|_| ())
+    }
+
+    /// Tells an interface (by index) for ever which hardware address `peer` has.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_neighbour(&self, interface: u32, peer: Ipv4Addr, mac: [u8; 6]) -> io::Result<()> {
+        // struct ndmsg: family, padding, index, state, flags, type.
+        let mut header = vec![family(), 0, 0, 0];
+        header.extend(interface.to_ne_bytes());
+        header.extend(libc::NUD_PERMANENT.to_ne_bytes());
+        header.extend([0; 2]);
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+        let mut message = Message::new(libc::RTM_NEWNEIGH, create, &header);
+        message.attribute(libc::NDA_DST, &peer.octets()).attribute(libc::NDA_LLADDR, &mac);
+        self.ask(&format!("add neighbour {peer}"), message).map(|_| ())
+    }
+
+    /// Routes `peer` over an interface (by index), with a floor for TCP's retransmission timeout.
+    ///
+    /// The floor is whole milliseconds; without its lock bit the kernel ignores it.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_route(
+        &self,
+        interface: u32,
+        peer: Ipv4Addr,
+        rto_min: Option<Duration>,
+    ) -> io::Result<()> {
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut message = Message::new(libc::RTM_NEWROUTE, create, &route_header(0));
+        message
+            .attribute(libc::RTA_DST, &peer.octets())
+            .attribute(libc::RTA_OIF, &interface.to_ne_bytes());
+        if let Some(floor) = rto_min {
+            let ms = u32::try_from(floor.as_millis()).unwrap_or(u32::MAX);
+            message.nest(libc::RTA_METRICS | NESTED, |message| {
+                message
+                    .attribute(RTAX_LOCK, &(1_u32 << RTAX_RTO_MIN).to_ne_bytes())
+                    .attribute(RTAX_RTO_MIN, &ms.to_ne_bytes());
+            });
+        }
+        self.ask(&format!("add route to {peer}"), message).map(|_| ())
+    }
+
+    /// The floor that the route to `peer` puts under TCP's retransmission timeout, read back.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn route_rto_min(&self, peer: Ipv4Addr) -> io::Result<Option<Duration>> {
+        let mut message = Message::new(libc::RTM_GETROUTE, 0, &route_header(32));
+        message.attribute(libc::RTA_DST, &peer.octets());
+        let route = self.ask(&format!("look up route to {peer}"), message)?;
+        let attributes = route.get(route_header(0).len()..).unwrap_or_default();
+        let metrics = find(attributes, libc::RTA_METRICS).unwrap_or_default();
+        let ms = find(metrics, RTAX_RTO_MIN).and_then(|value| value.first_chunk::<4>());
+        Ok(ms.map(|ms| Duration::from_millis(u32::from_ne_bytes(*ms).into())))
+    }
+}
+
+fn family() -> u8 {
+    u8::try_from(libc::AF_INET).unwrap_or(0)
+}
+
+/// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
+fn link_header(flags: u32, change: u32) -> [u8; 16] {
+    let mut header = [0; 16];
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+/// `struct rtmsg` of a unicast route to one host in the main table.
+fn route_header(source_length: u8) -> [u8; 12] {
+    // A look-up takes no table, protocol, scope or type.
+    if source_length != 0 {
+        return [family(), source_length, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    }
+    let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
+    let (scope, kind) = (libc::RT_SCOPE_LINK, libc::RTN_UNICAST);
+    [family(), 32, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
+}
+
+/// The value of the first attribute of this kind.
+fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    // Each turn takes at least the four bytes of an attribute's header.
+    while let Some(&[l0, l1, k0, k1]) = attributes.first_chunk::<4>() {
+        let length = usize::from(u16::from_ne_bytes([l0, l1]));
+        let value = attributes.get(4..length)?;
+        if u16::from_ne_bytes([k0, k1]) & !NESTED == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    None
+}
+
+/// What an `NLMSG_ERROR` says: errno 0 is success.
+fn outcome(answer: &[u8], flags: u16) -> io::Result<()> {
+    let errno = answer.get(HEADER..HEADER + 4).and_then(|bytes| bytes.first_chunk::<4>());
+    let Some(errno) = errno.map(|bytes| -i32::from_ne_bytes(*bytes)) else {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "short netlink error"));
+    };
+    if errno == 0 {
+        return Ok(());
+    }
+    let error = io::Error::from_raw_os_error(errno);
+    if flags & NLM_F_ACK_TLVS == 0 {
+        return Err(error);
+    }
+    // The request comes back first: its header alone if capped, else all of it.
+    let echoed = answer.get(HEADER + 4..HEADER + 8).and_then(|bytes| bytes.first_chunk::<4>());
+    let whole =
+        echoed.map_or(HEADER, |b| usize::try_from(u32::from_ne_bytes(*b)).unwrap_or(HEADER));
+    let skip = if flags & NLM_F_CAPPED == 0 { whole.next_multiple_of(4) } else { HEADER };
+    let words = answer.get(HEADER + 4 + skip..).and_then(|rest| find(rest, NLMSGERR_ATTR_MSG));
+    Err(match words {
+        Some(words) => {
+            let words = String::from_utf8_lossy(words);
+            io::Error::new(error.kind(), format!("{error}: {}", words.trim_end_matches('\0')))
+        }
+        None => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_nest_and_are_found_again() {
+        let mut message = Message::new(0, 0, &[]);
+        message.attribute(1, b"odd").nest(2 | NESTED, |inner| {
+            inner.attribute(13, &7_u32.to_ne_bytes());
+        });
+        let bytes = message.finish()[HEADER..].to_vec();
+        assert_eq!(find(&bytes, 1), Some(&b"odd"[..]));
+        let nested = find(&bytes, 2).unwrap();
+        assert_eq!(find(nested, 13), Some(&7_u32.to_ne_bytes()[..]));
+        assert_eq!(find(&bytes, 3), None);
+        assert_eq!(
+            find(&[1, 0, 1, 0, 9], 1),
+            None,
+            "a length below its own header ends the search"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! A packet socket with a receive ring: whole Ethernet frames in and out of one interface.
+//!
+//! TPACKET_V2, because V3 hands frames over by the millisecond, and a ring, because its size is not
+//! limited by `net.core.rmem_max` (Documentation/networking/packet_mmap.rst).
+//! It must never hand out a frame that the kernel still writes to.
+#![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
+
+use super::sockets::{interface_index, send_batch, set_option};
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Bytes of a ring slot: header and a frame of MTU 1500, rounded up to a power of two.
+const SLOT: usize = 2048;
+/// Bytes of a ring block, a whole number of pages and of slots.
+const BLOCK: usize = 65_536;
+/// How long a send may wait for buffer space before it counts as failed.
+const SEND_PATIENCE: Duration = Duration::from_millis(100);
+
+// linux/if_packet.h.
+const PACKET_IGNORE_OUTGOING: i32 = 23;
+
+/// `struct tpacket_req`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct RingRequest {
+    block_size: u32,
+    block_count: u32,
+    frame_size: u32,
+    frame_count: u32,
+}
+
+/// A packet socket on one interface.
+#[derive(Debug)]
+pub struct Port {
+    socket: Socket,
+    ring: NonNull<u8>,
+    slots: usize,
+    next: usize,
+}
+
+// SAFETY: the ring is owned by this value alone (the kernel aside), and the kernel does not mind
+// which thread reads it.
+unsafe impl Send for Port {}
+
+/// A received frame, whose ring slot goes back to the kernel when it is dropped.
+#[derive(Debug)]
+pub struct Received<'a> {
+    /// The frame from its Ethernet header on; cut where it is longer than a slot.
+    pub bytes: &'a [u8],
+    /// The length it had on the wire, bytes.
+    pub length: u32,
+    /// When the kernel saw it, `CLOCK_REALTIME` nanoseconds.
+    pub wall_ns: u64,
+    /// Whether its checksums are complete; if not, an offload is on that should not be.
+    pub checksum_ready: bool,
+    status: &'a AtomicU32,
+}
+
+impl Drop for Received<'_> {
+    fn drop(&mut self) {
+        // Release: our reads of the frame come before the kernel's next write to it.
+        self.status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
+    }
+}
+
+impl Port {
+    /// Opens an interface of the calling thread's namespace, with a ring of at least `frames` slots.
+    ///
+    /// # Errors
+    /// What the kernel says: `EPERM` without `CAP_NET_RAW`, `ENODEV`, `ENOMEM`.
+    pub fn open(interface: &str, frames: usize) -> io::Result<Self> {
+        // Protocol 0 receives nothing until the bind below: no frame of another interface gets in.
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        let version = libc::tpacket_versions::TPACKET_V2 as i32;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, version)?;
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
+        set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1_i32)?;
+        socket.set_write_timeout(Some(SEND_PATIENCE))?;
+        let blocks = (frames * SLOT).div_ceil(BLOCK).max(1);
+        let slots = blocks * BLOCK / SLOT;
+        let number = |n: usize| u32::try_from(n).map_err(|_| io::Error::from_raw_os_error(22));
+        let request = RingRequest {
+            block_size: number(BLOCK)?,
+            block_count: number(blocks)?,
+            frame_size: number(SLOT)?,
+            frame_count: number(slots)?,
+        };
+        set_option(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)?;
+        let ring = map(&socket, blocks * BLOCK)?;
+        let port = Self { socket, ring, slots, next: 0 };
+        port.bind(interface)?;
+        Ok(port)
+    }
+
+    fn bind(&self, interface: &str) -> io::Result<()> {
+        let index = interface_index(interface)?;
+        // SAFETY: sockaddr_ll is plain numbers, for which all zero is valid.
+        let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+        address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or(0);
+        // Every protocol, so that a frame which should not be there is seen.
+        address.sll_protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
+        address.sll_ifindex = i32::try_from(index).unwrap_or(0);
+        let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: `address` is a live sockaddr_ll of the size passed.
+        if unsafe { libc::bind(fd, (&raw const address).cast(), size) } == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// The oldest frame in the ring, if there is one.
+    pub fn receive(&mut self) -> Option<Received<'_>> {
+        // SAFETY: `next` is below `slots`, so the slot lies in the mapping, which lives as long as
+        // `self`; slots are aligned to 2048, and the status is the first word, only ever accessed
+        // as an atomic here.
+        let (slot, status) = unsafe {
+            let slot = self.ring.add(self.next * SLOT);
+            (slot, AtomicU32::from_ptr(slot.cast().as_ptr()))
+        };
+        // Acquire: the kernel's writes to the frame come before its setting of the status.
+        let flags = status.load(Ordering::Acquire);
+        if flags & libc::TP_STATUS_USER == 0 {
+            return None;
+        }
+        self.next = if self.next + 1 == self.slots { 0 } else { self.next + 1 };
+        // SAFETY: the status says that the slot is ours, so the kernel has written a header at its
+        // start and will not touch it until the status is set back. The first word is skipped: it is
+        // the atomic above. The other fields are plain numbers.
+        let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
+        let start = usize::from(header.tp_mac);
+        let kept = usize::try_from(header.tp_snaplen).unwrap_or(0).min(SLOT.saturating_sub(start));
+        // SAFETY: the kernel put `kept` bytes at `start`, and both are held to the slot above.
+        let bytes = unsafe { std::slice::from_raw_parts(slot.add(start.min(SLOT)).as_ptr(), kept) };
+        Some(Received {
+            bytes,
+            length: header.tp_len,
+            wall_ns: u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec),
+            checksum_ready: flags & libc::TP_STATUS_CSUMNOTREADY == 0,
+            status,
+        })
+    }
+
+    /// Sends whole frames on the interface, past its queueing discipline; gives how many were taken.
+    ///
+    /// # Errors
+    /// What the kernel says of the first frame: `EMSGSIZE` above the MTU.
+    pub fn send(&self, frames: &[&[u8]]) -> io::Result<usize> {
+        send_batch(&self.socket, frames)
+    }
+
+    /// Frames that found no free slot since the last call.
+    ///
+    /// # Errors
+    /// What `getsockopt(PACKET_STATISTICS)` says.
+    pub fn take_drops(&self) -> io::Result<u64> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut size = libc::socklen_t::try_from(size_of_val(&statistics)).unwrap_or(0);
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: `statistics` is live and as large as `size` says. Reading it sets it to zero.
+        let done = unsafe {
+            let value = (&raw mut statistics).cast();
+            libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &raw mut size)
+        };
+        if done == 0 { Ok(statistics.tp_drops.into()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        // SAFETY: this is the mapping made in `open`, of the same length, and no frame is borrowed.
+        unsafe { libc::munmap(self.ring.as_ptr().cast(), self.slots * SLOT) };
+    }
+}
+
+/// Maps the socket's ring into memory.
+fn map(socket: &Socket, length: usize) -> io::Result<NonNull<u8>> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let fd = socket.as_raw_fd();
+    // SAFETY: a fresh mapping at an address the kernel chooses overlaps nothing of ours.
+    let at = unsafe { libc::mmap(ptr::null_mut(), length, access, libc::MAP_SHARED, fd, 0) };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(at.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))
+}

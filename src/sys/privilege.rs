@@ -1,0 +1,240 @@
+//! Getting the right to make network namespaces, or saying exactly what forbids it.
+//!
+//! Already capable processes need nothing; others enter a user namespace of their own, in which they
+//! keep their user id, so that files they write stay theirs. It must run before any thread exists,
+//! and must never give a bare errno: a refusal names its rule and what to type.
+#![expect(unsafe_code, reason = "unshare has no safe wrapper in std")]
+
+use super::netns::Netns;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// How this process may make network namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privilege {
+    /// It held `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW` already.
+    Root,
+    /// It made a user namespace, in which it holds them.
+    UserNamespace,
+}
+
+impl fmt::Display for Privilege {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Root => "root",
+            Self::UserNamespace => "user namespace",
+        })
+    }
+}
+
+/// A refused step, the rule behind it, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivilegeError {
+    /// What was tried, such as `unshare(CLONE_NEWUSER)`.
+    pub step: &'static str,
+    /// The kernel's answer; see errno(3).
+    pub errno: i32,
+    /// Which rule forbids it, as far as the machine tells.
+    pub why: String,
+    /// What to type, one way per entry.
+    pub remedy: Vec<String>,
+}
+
+impl fmt::Display for PrivilegeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer = io::Error::from_raw_os_error(self.errno);
+        writeln!(f, "cannot make a network namespace: {} failed: {answer}", self.step)?;
+        write!(f, "  why: {}", self.why)?;
+        for way in &self.remedy {
+            write!(f, "\n  try: {way}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for PrivilegeError {}
+
+// Bits of CapEff, from linux/capability.h.
+const CAP_NET_ADMIN: u64 = 1 << 12;
+const CAP_NET_RAW: u64 = 1 << 13;
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Gets the right to make network namespaces; the first thing `main` does.
+///
+/// # Errors
+/// What was refused and why. A process that has started a thread gets `EINVAL`.
+pub fn acquire() -> Result<Privilege, PrivilegeError> {
+    if has_capabilities() && Netns::new().is_ok() {
+        return Ok(Privilege::Root);
+    }
+    enter_user_namespace()?;
+    // AppArmor lets the user namespace be made and then denies what it is for, so try it.
+    Netns::new().map_err(|error| refused("unshare(CLONE_NEWNET)", &error))?;
+    Ok(Privilege::UserNamespace)
+}
+
+fn has_capabilities() -> bool {
+    const NEEDED: u64 = CAP_NET_ADMIN | CAP_NET_RAW | CAP_SYS_ADMIN;
+    status_field("CapEff:")
+        .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
+        .is_some_and(|capabilities| capabilities & NEEDED == NEEDED)
+}
+
+/// A field of `/proc/self/status`.
+fn status_field(name: &str) -> Option<String> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+}
+
+/// The effective user and group.
+fn identity() -> (u32, u32) {
+    // SAFETY: these calls have no argument and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+fn enter_user_namespace() -> Result<(), PrivilegeError> {
+    // Read before: inside, both are the overflow id until the maps are written.
+    let (user, group) = identity();
+    // SAFETY: unshare takes flags and touches no memory of ours.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+        return Err(refused("unshare(CLONE_NEWUSER)", &io::Error::last_os_error()));
+    }
+    // Without `deny`, an unprivileged process may not write a group map: user_namespaces(7).
+    let writes = [
+        ("write /proc/self/setgroups", "/proc/self/setgroups", "deny".to_owned()),
+        ("write /proc/self/uid_map", "/proc/self/uid_map", format!("{user} {user} 1")),
+        ("write /proc/self/gid_map", "/proc/self/gid_map", format!("{group} {group} 1")),
+    ];
+    for (step, file, text) in writes {
+        std::fs::write(file, text).map_err(|error| refused(step, &error))?;
+    }
+    Ok(())
+}
+
+/// Finds the rule behind a refusal.
+fn refused(step: &'static str, error: &io::Error) -> PrivilegeError {
+    let errno = error.raw_os_error().unwrap_or(0);
+    let (why, remedy) = diagnose(errno, &Rules::read());
+    PrivilegeError { step, errno, why, remedy }
+}
+
+/// What the machine says about user namespaces.
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    max_user_namespaces: Option<u64>,
+    max_net_namespaces: Option<u64>,
+    unprivileged_userns_clone: Option<u64>,
+    apparmor_restricts: Option<u64>,
+    seccomp_filter: bool,
+    container: bool,
+}
+
+impl Rules {
+    fn read() -> Self {
+        let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+        Self {
+            max_user_namespaces: number("/proc/sys/user/max_user_namespaces"),
+            max_net_namespaces: number("/proc/sys/user/max_net_namespaces"),
+            unprivileged_userns_clone: number("/proc/sys/kernel/unprivileged_userns_clone"),
+            apparmor_restricts: number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+            // Mode 2 is a filter: proc_pid_status(5).
+            seccomp_filter: status_field("Seccomp:").as_deref() == Some("2"),
+            container: ["/.dockerenv", "/run/.containerenv"].iter().any(|f| Path::new(f).exists()),
+        }
+    }
+}
+
+/// The rule that fits best, and what lifts it.
+fn diagnose(errno: i32, rules: &Rules) -> (String, Vec<String>) {
+    let own = |why: &str, remedy: &[&str]| {
+        (why.to_owned(), remedy.iter().map(|way| (*way).to_owned()).collect())
+    };
+    const AS_ROOT: &str = "sudo (root needs no user namespace)";
+    if errno == libc::EINVAL {
+        return own("a thread was already running; this is a bug in wirelab", &[]);
+    }
+    if rules.max_user_namespaces == Some(0) {
+        return own(
+            "user.max_user_namespaces is 0: this system allows no user namespace",
+            &["sudo sysctl -w user.max_user_namespaces=10000", AS_ROOT],
+        );
+    }
+    if rules.max_net_namespaces == Some(0) {
+        return own(
+            "user.max_net_namespaces is 0: this system allows no further network namespace",
+            &["sudo sysctl -w user.max_net_namespaces=10000"],
+        );
+    }
+    if errno == libc::ENOSPC || errno == libc::EUSERS {
+        return own(
+            "a limit on namespaces is reached: user.max_user_namespaces, \
+             user.max_net_namespaces, or 32 nested levels",
+            &["sudo sysctl -w user.max_user_namespaces=10000 user.max_net_namespaces=10000"],
+        );
+    }
+    if rules.unprivileged_userns_clone == Some(0) {
+        return own(
+            "kernel.unprivileged_userns_clone is 0: only root may make user namespaces",
+            &["sudo sysctl -w kernel.unprivileged_userns_clone=1", AS_ROOT],
+        );
+    }
+    if rules.apparmor_restricts == Some(1) {
+        return own(
+            "kernel.apparmor_restrict_unprivileged_userns is 1: AppArmor (Ubuntu 23.10 and later) \
+             takes all rights from user namespaces of programs without a profile",
+            &["sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0", AS_ROOT],
+        );
+    }
+    if rules.seccomp_filter || rules.container {
+        return own(
+            "a seccomp filter is in force, as in a container with Docker's default profile: it \
+             denies unshare to processes without CAP_SYS_ADMIN",
+            &["docker run --security-opt seccomp=unconfined …", "podman run --privileged …"],
+        );
+    }
+    own("no rule that wirelab knows of; a security module may forbid it", &[AS_ROOT])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_names_its_rule() {
+        let rules = Rules::default;
+        for (errno, rules, named) in [
+            (libc::ENOSPC, Rules { max_user_namespaces: Some(0), ..rules() }, "user.max_user"),
+            (
+                libc::EPERM,
+                Rules { unprivileged_userns_clone: Some(0), ..rules() },
+                "kernel.unprivileged_userns_clone",
+            ),
+            (
+                libc::EACCES,
+                Rules { apparmor_restricts: Some(1), ..rules() },
+                "kernel.apparmor_restrict_unprivileged_userns",
+            ),
+            (libc::EPERM, Rules { seccomp_filter: true, ..rules() }, "seccomp"),
+            (libc::EINVAL, rules(), "thread"),
+        ] {
+            let (why, _) = diagnose(errno, &rules);
+            assert!(why.contains(named), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_reads_as_what_why_try() {
+        let error = PrivilegeError {
+            step: "unshare(CLONE_NEWUSER)",
+            errno: libc::ENOSPC,
+            why: "because".to_owned(),
+            remedy: vec!["type this".to_owned()],
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot make a network namespace: unshare(CLONE_NEWUSER) failed: No space left on \
+             device (os error 28)\n  why: because\n  try: type this"
+        );
+    }
+}

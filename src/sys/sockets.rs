@@ -1,0 +1,133 @@
+//! Socket calls that std and socket2 lack: batches of datagrams, and options by their raw name.
+//!
+//! It must never allocate per datagram: batches exist for speed.
+#![expect(unsafe_code, reason = "sendmmsg, recvmmsg and setsockopt have no safe wrapper in std")]
+
+use std::ffi::CString;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
+
+/// Messages per call, at most; it bounds the headers kept on the stack (80 bytes each).
+pub const BATCH_MAX: usize = 64;
+
+/// Sets an option to a plain value.
+pub(super) fn set_option<T: Copy>(
+    socket: &impl AsFd,
+    level: i32,
+    name: i32,
+    value: T,
+) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` is live and `size` bytes long; the kernel only reads it.
+    let done = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The index of an interface of the calling thread's namespace.
+///
+/// # Errors
+/// `ENODEV` where there is none of that name.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: `name` is a live string with a terminator.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+const fn empty_header() -> libc::mmsghdr {
+    // SAFETY: mmsghdr is plain pointers and numbers, for which all zero means "no message".
+    unsafe { mem::zeroed() }
+}
+
+/// Sends each slice as one message on a connected or bound socket; gives how many were taken.
+///
+/// At most [`BATCH_MAX`] are sent per call.
+///
+/// # Errors
+/// What the kernel says of the first message; errors of later ones end the batch early.
+pub fn send_batch(socket: &impl AsFd, messages: &[&[u8]]) -> io::Result<usize> {
+    let count = messages.len().min(BATCH_MAX);
+    let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
+    let mut headers = [empty_header(); BATCH_MAX];
+    for ((part, header), message) in parts.iter_mut().zip(&mut headers).zip(messages) {
+        *part =
+            libc::iovec { iov_base: message.as_ptr().cast_mut().cast(), iov_len: message.len() };
+        header.msg_hdr.msg_iov = part;
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    transfer(count, |count| {
+        // SAFETY: the first `count` headers point to parts that live on this stack frame, and those
+        // to the caller's slices; the kernel only reads them.
+        unsafe { libc::sendmmsg(socket.as_fd().as_raw_fd(), headers.as_mut_ptr(), count, 0) }
+    })
+}
+
+/// Receives messages that are there into `buffers`, writing their lengths; gives how many came.
+///
+/// Waits for the first one if the socket blocks, and never for more.
+///
+/// # Errors
+/// What the kernel says: `WouldBlock` where nothing is there.
+pub fn receive_batch(
+    socket: &impl AsFd,
+    buffers: &mut [[u8; 2048]],
+    lengths: &mut [usize],
+) -> io::Result<usize> {
+    let count = buffers.len().min(lengths.len()).min(BATCH_MAX);
+    let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
+    let mut headers = [empty_header(); BATCH_MAX];
+    for ((part, header), buffer) in parts.iter_mut().zip(&mut headers).zip(buffers.iter_mut()) {
+        *part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        header.msg_hdr.msg_iov = part;
+        header.msg_hdr.msg_iovlen = 1;
+    }
+    let flags = libc::MSG_WAITFORONE;
+    let came = transfer(count, |count| {
+        // SAFETY: the first `count` headers point to parts that live on this stack frame, and those
+        // to the caller's buffers, which are borrowed mutably for the whole call.
+        unsafe {
+            let timeout = ptr::null_mut();
+            libc::recvmmsg(socket.as_fd().as_raw_fd(), headers.as_mut_ptr(), count, flags, timeout)
+        }
+    })?;
+    for (length, header) in lengths.iter_mut().zip(&headers[..came]) {
+        *length = usize::try_from(header.msg_len).unwrap_or(0);
+    }
+    Ok(came)
+}
+
+/// Runs a batch call again while signals interrupt it.
+fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize> {
+    let wanted = u32::try_from(count).unwrap_or(0);
+    loop {
+        if let Ok(done) = usize::try_from(call(wanted)) {
+            return Ok(done);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// The congestion control in force on a TCP socket, as the kernel names it.
+///
+/// # Errors
+/// What `getsockopt(TCP_CONGESTION)` says.
+pub fn tcp_congestion(socket: &impl AsFd) -> io::Result<String> {
+    let name = socket2::SockRef::from(socket).tcp_congestion()?;
+    Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
+}
+
+/// Sets the congestion control of a TCP socket. The sysctl may be closed to us; the option is not.
+///
+/// # Errors
+/// `ENOENT` for an unknown name.
+pub fn set_tcp_congestion(socket: &impl AsFd, name: &str) -> io::Result<()> {
+    socket2::SockRef::from(socket).set_tcp_congestion(name.as_bytes())
+}
