@@ -1,8 +1,10 @@
 //! Numbers and what they are worth: time, probability, quantiles with intervals, yardsticks.
 //!
 //! It exists so that every figure wirelab prints comes with how far it can be trusted.
-//! It must never know where a sample came from, read a clock, or draw a random number.
+//! It must never know where a sample came from, read a clock, or draw from a
+//! global random source.
 
+pub mod draw;
 pub mod human;
 pub mod interval;
 pub mod quantile;
@@ -11,4 +13,5 @@ mod time;
 mod units;
 
 pub use time::Instant;
+pub(crate) use time::nanos;
 pub use units::Ppm;

@@ -4,12 +4,12 @@
 //! traffic in the other direction, leaves every other decision as it was.
 //! It must never hold state.
 //!
-//! The function is the SplitMix64 finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom
-//! number generators", OOPSLA 2014) over a key mixed from the four parts; it is portable, so a seed
-//! means the same on every machine.
+//! The value comes from [`measure::draw::keyed`](crate::measure::draw::keyed) over a key mixed from
+//! the four parts.
 
 use super::Direction;
 use crate::measure::Ppm;
+use crate::measure::draw::keyed;
 
 /// What a draw decides. Each effect has a stream of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,21 +18,6 @@ pub enum Effect {
     Loss,
     /// Whether the frame is delivered twice.
     Duplicate,
-}
-
-/// Weyl increment of SplitMix64: 2^64 divided by the golden ratio, made odd.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-const fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// A uniform 64-bit value for a seed and any key: the building block of every random choice.
-#[must_use]
-pub const fn keyed(seed: u64, key: u64) -> u64 {
-    mix(mix(seed.wrapping_add(GOLDEN)) ^ key.wrapping_mul(GOLDEN).wrapping_add(GOLDEN))
 }
 
 /// The draw for one frame, uniform over 0 ..= 999,999 parts per million.

@@ -1,0 +1,123 @@
+//! Proof, after a run, that cents are conserved and what became of each key.
+//!
+//! It exists so that a lab can say what a delivery guarantee was worth in applied operations.
+//! It must never change the store, nor trust a balance that the ledger does not explain.
+
+use super::client::Key;
+use super::message::AccountId;
+use super::storage::{Entry, Line, Storage, StorageError};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What the ledger says about a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AuditReport {
+    /// Accounts in the store.
+    pub accounts: u64,
+    /// Entries in the ledger.
+    pub entries: u64,
+    /// Keys with more than one entry.
+    pub keys_applied_twice: u64,
+    /// Entries beyond the first of their key.
+    pub applications_beyond_first: u64,
+    /// Cents that those entries moved.
+    pub cents_beyond_first: i64,
+    /// Keys that a client was told are done.
+    pub acknowledged: u64,
+    /// Of those, how many have no entry.
+    pub acknowledged_not_applied: u64,
+    /// Keys whose outcome no client knows.
+    pub unknown: u64,
+    /// Of those, how many have an entry.
+    pub unknown_applied: u64,
+    /// Sum of all balances.
+    pub sum_cents: i64,
+    /// Sum of all openings and all deposits.
+    pub expected_sum_cents: i64,
+    /// Accounts below zero.
+    pub negative_accounts: u64,
+    /// Accounts whose balance is not their opening and their lines, or whose lines do not chain.
+    pub unexplained_accounts: u64,
+    /// Whether the sums agree, no account is negative and every balance is explained.
+    pub balanced: bool,
+}
+
+/// What the ledger shows of one account.
+#[derive(Clone, Copy)]
+struct Traced {
+    balance: i64,
+    chained: bool,
+}
+
+/// Reads the whole ledger once.
+///
+/// `acknowledged` are the keys of ledger-changing operations that ended `Done`, `unknown` of those
+/// that ended `Unknown`.
+///
+/// # Errors
+/// Where the store cannot be read.
+pub fn audit(
+    store: &impl Storage,
+    acknowledged: &[Key],
+    unknown: &[Key],
+) -> Result<AuditReport, StorageError> {
+    let mut report = AuditReport {
+        accounts: store.accounts(),
+        entries: store.last_entry(),
+        acknowledged: acknowledged.len() as u64,
+        unknown: unknown.len() as u64,
+        ..AuditReport::default()
+    };
+    let mut traced = BTreeMap::new();
+    let mut expected = 0_i64;
+    for account in (1..=store.accounts()).map(AccountId) {
+        let opening = store.account(account)?.map_or(0, |found| found.opening.0);
+        expected = expected.saturating_add(opening);
+        traced.insert(account, Traced { balance: opening, chained: true });
+    }
+    let mut applied: BTreeMap<Key, u64> = BTreeMap::new();
+    for number in 1..=store.last_entry() {
+        let Some(entry) = store.entry(number)? else {
+            report.unexplained_accounts += 1;
+            continue;
+        };
+        follow(&mut traced, &entry.first);
+        match &entry.second {
+            Some(line) => follow(&mut traced, line),
+            None => expected = expected.saturating_add(entry.first.change.0),
+        }
+        count(&mut report, &mut applied, &entry);
+    }
+    for (account, trace) in &traced {
+        let balance = store.account(*account)?.map_or(0, |found| found.balance.0);
+        report.sum_cents = report.sum_cents.saturating_add(balance);
+        report.negative_accounts += u64::from(balance < 0);
+        report.unexplained_accounts += u64::from(!trace.chained || balance != trace.balance);
+    }
+    report.expected_sum_cents = expected;
+    let is_applied = |key: &&Key| applied.contains_key(*key);
+    report.unknown_applied = unknown.iter().filter(is_applied).count() as u64;
+    let known_applied = acknowledged.iter().filter(is_applied).count() as u64;
+    report.acknowledged_not_applied = report.acknowledged - known_applied;
+    report.balanced = report.sum_cents == report.expected_sum_cents
+        && report.negative_accounts == 0
+        && report.unexplained_accounts == 0;
+    Ok(report)
+}
+
+fn follow(traced: &mut BTreeMap<AccountId, Traced>, line: &Line) {
+    let Some(trace) = traced.get_mut(&line.account) else { return };
+    trace.balance = trace.balance.saturating_add(line.change.0);
+    trace.chained &= trace.balance == line.balance.0;
+}
+
+fn count(report: &mut AuditReport, applied: &mut BTreeMap<Key, u64>, entry: &Entry) {
+    let times = applied.entry(entry.key).or_insert(0);
+    *times += 1;
+    if *times > 1 {
+        report.keys_applied_twice += u64::from(*times == 2);
+        report.applications_beyond_first += 1;
+        let cents = entry.first.change.0.saturating_abs();
+        report.cents_beyond_first = report.cents_beyond_first.saturating_add(cents);
+    }
+}

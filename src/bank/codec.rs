@@ -1,0 +1,584 @@
+//! Messages to frames and back: which bytes of a block are which field.
+//!
+//! It exists so that an old reader and a new writer understand each other: a block may be longer
+//! than the reader knows (the rest is skipped) or shorter (what is missing reads as zero).
+//! It must never accept a value that the message types cannot hold.
+
+use super::client::Violation;
+use super::frame::{
+    ADDRESS_MAX, FIELD_HEADER_LEN, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM,
+    REFUSAL_LEN, STATUS_INDEFINITE, TAG_ENTRIES, TAG_TEXT, begin, field, finish, finish_with,
+    pad_to,
+};
+use super::message::{AccountId, Amount, Cents, EntryView, Operation, Refusal, Reply, Request};
+use crate::wire::{DecodeError, Fault};
+use bytes::{BufMut, BytesMut};
+
+/// Bytes of one entry of a page, as this version writes it.
+pub const ENTRY_LEN: usize = 32;
+
+/// Bytes of a page without entries.
+pub const PAGE_LEN: usize = HEADER_LEN + 16 + FIELD_HEADER_LEN;
+
+/// Bytes of a WELCOME; a HELLO is as long, so that it may be answered.
+pub const WELCOME_LEN: usize = HEADER_LEN + 24;
+
+/// Entries of a page, at most: what fits a frame of 64 KiB.
+pub const PAGE_ENTRIES_MAX: usize = (super::frame::MAX_FRAME - PAGE_LEN) / ENTRY_LEN;
+
+/// What a client says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Oldest version it speaks.
+    pub min_version: u8,
+    /// Newest version it speaks.
+    pub max_version: u8,
+    /// The largest frame it takes, in bytes.
+    pub max_frame: u32,
+    /// What tells this client from others: the same nonce gets the same lease.
+    pub nonce: u64,
+    /// Features it knows; none are defined in version 1.
+    pub features: u64,
+}
+
+/// What a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version to speak.
+    pub version: u8,
+    /// Whether it looks for duplicates: 0 off, 1 volatile, 2 durable.
+    pub dedup: u8,
+    /// Operations that may be unacknowledged.
+    pub window: u16,
+    /// The largest frame it takes, in bytes.
+    pub max_frame: u32,
+    /// How long it remembers a silent client, in milliseconds.
+    pub lease_ms: u32,
+    /// Features of the HELLO that it will use.
+    pub features: u64,
+}
+
+/// What a RESPONSE says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Done.
+    Done(Reply),
+    /// Definitely not done.
+    Refused(Refusal),
+    /// The server does not know either; the class bit is set in the status.
+    Indefinite {
+        /// The status, as sent.
+        status: u16,
+    },
+}
+
+/// Status of an answer whose store failed while committing.
+pub const STATUS_STORAGE_FAILED: u16 = STATUS_INDEFINITE | 1;
+
+/// The datagram that the largest reply to a request needs.
+#[must_use]
+#[inline]
+pub fn reply_room(request: &Request) -> usize {
+    match request {
+        Request::Balance { .. } | Request::Deposit { .. } | Request::Transfer { .. } => {
+            HEADER_LEN + 16
+        }
+        Request::Statement { .. } => HEADER_LEN + 48,
+        Request::Transactions { limit: 0, .. } => MAX_DATAGRAM,
+        Request::Transactions { limit, .. } => {
+            (PAGE_LEN + ENTRY_LEN * usize::from(*limit)).min(MAX_DATAGRAM)
+        }
+        Request::Address { .. } => HEADER_LEN + 8 + FIELD_HEADER_LEN + ADDRESS_MAX,
+    }
+}
+
+/// A block under construction; 48 bytes is the longest of version 1.
+#[inline]
+fn block<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut block = [0; N];
+    let mut at = 0;
+    for part in parts {
+        if let Some(place) = block.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+        }
+        at += part.len();
+    }
+    block
+}
+
+/// A block being read: beyond its end every field reads as zero.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Block<'a> {
+    /// # Errors
+    /// Where the block is shorter than the fields that every version has.
+    #[inline]
+    fn new(frame: &Frame<'a>, required: usize) -> Result<Self, DecodeError> {
+        let bytes = frame.block();
+        if bytes.len() < required {
+            let fault =
+                Fault::Short { needed: required, had: bytes.len(), claimed_by: "the block" };
+            return Err(DecodeError { layer: "bank block", offset: bytes.len(), fault });
+        }
+        Ok(Self { bytes })
+    }
+
+    #[inline]
+    fn array<const N: usize>(self, at: usize) -> [u8; N] {
+        let found = self.bytes.get(at..).and_then(<[u8]>::first_chunk::<N>);
+        found.copied().unwrap_or([0; N])
+    }
+
+    #[inline]
+    fn u8(self, at: usize) -> u8 {
+        self.array::<1>(at)[0]
+    }
+
+    #[inline]
+    fn u16(self, at: usize) -> u16 {
+        u16::from_le_bytes(self.array(at))
+    }
+
+    #[inline]
+    fn u32(self, at: usize) -> u32 {
+        u32::from_le_bytes(self.array(at))
+    }
+
+    #[inline]
+    fn u64(self, at: usize) -> u64 {
+        u64::from_le_bytes(self.array(at))
+    }
+
+    #[inline]
+    fn cents(self, at: usize) -> Cents {
+        Cents(i64::from_le_bytes(self.array(at)))
+    }
+
+    #[inline]
+    fn account(self, at: usize) -> AccountId {
+        AccountId(self.u64(at))
+    }
+
+    #[inline]
+    fn amount(self, at: usize) -> Result<Amount, DecodeError> {
+        let got = self.u64(at);
+        Amount::new(got).ok_or_else(|| value(at, "an amount from 1 to 2^63 - 1 cents", got))
+    }
+}
+
+const fn value(offset: usize, expected: &'static str, got: u64) -> DecodeError {
+    DecodeError { layer: "bank block", offset, fault: Fault::Value { expected, got } }
+}
+
+/// Writes a HELLO; `lease` is the one to resume, 0 for none.
+pub fn encode_hello(out: &mut BytesMut, lease: u64, hello: &Hello) {
+    let header = Header { client: lease, ..Header::of(Kind::Hello) };
+    let block = block::<24>(&[
+        &[hello.min_version, hello.max_version, 0, 0],
+        &hello.max_frame.to_le_bytes(),
+        &hello.nonce.to_le_bytes(),
+        &hello.features.to_le_bytes(),
+    ]);
+    let start = begin(out, &header, block);
+    finish(out, start);
+}
+
+/// Reads a HELLO.
+///
+/// # Errors
+/// Where the block is short, the versions are out of order, or the frame limit is too small.
+pub fn decode_hello(frame: &Frame<'_>) -> Result<Hello, DecodeError> {
+    let block = Block::new(frame, 16)?;
+    let (min_version, max_version) = (block.u8(0), block.u8(1));
+    if min_version > max_version {
+        return Err(value(1, "max_version at least min_version", max_version.into()));
+    }
+    let max_frame = block.u32(4);
+    if (max_frame as usize) < super::frame::MIN_MAX_FRAME {
+        return Err(value(4, "max_frame of at least 1024", max_frame.into()));
+    }
+    let (nonce, features) = (block.u64(8), block.u64(16));
+    Ok(Hello { min_version, max_version, max_frame, nonce, features })
+}
+
+/// Writes a WELCOME that grants `lease`.
+pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
+    let header = Header { client: lease, ..Header::of(Kind::Welcome) };
+    let block = block::<24>(&[
+        &[welcome.version, welcome.dedup],
+        &welcome.window.to_le_bytes(),
+        &welcome.max_frame.to_le_bytes(),
+        &welcome.lease_ms.to_le_bytes(),
+        &[0; 4],
+        &welcome.features.to_le_bytes(),
+    ]);
+    let start = begin(out, &header, block);
+    finish(out, start);
+}
+
+/// Reads a WELCOME: a grant or a refusal.
+///
+/// # Errors
+/// Where the block is short or the lease is 0.
+pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, DecodeError> {
+    let header = frame.header();
+    if header.status != 0 {
+        return Ok(Err(decode_refusal(header.status, Block::new(frame, 0)?)));
+    }
+    let block = Block::new(frame, 12)?;
+    if header.client == 0 {
+        return Err(value(0, "a lease other than 0", 0));
+    }
+    Ok(Ok(Welcome {
+        version: block.u8(0),
+        dedup: block.u8(1),
+        window: block.u16(2),
+        max_frame: block.u32(4),
+        lease_ms: block.u32(8),
+        features: block.u64(16),
+    }))
+}
+
+/// Writes a REQUEST of at least `pad` bytes.
+#[inline]
+pub fn encode_request(out: &mut BytesMut, header: &Header, request: &Request, pad: usize) {
+    let start = write_request(out, header, request);
+    if pad != 0 {
+        pad_to(out, start, pad);
+    }
+    finish(out, start);
+}
+
+/// Like [`encode_request`] with a checksum of 0: for measuring what the checksum costs.
+#[inline]
+pub fn encode_request_without_crc(out: &mut BytesMut, header: &Header, request: &Request) {
+    let start = write_request(out, header, request);
+    finish_with(out, start, false);
+}
+
+#[inline]
+fn write_request(out: &mut BytesMut, header: &Header, request: &Request) -> usize {
+    match *request {
+        Request::Balance { account } | Request::Address { account } => {
+            begin(out, header, account.0.to_le_bytes())
+        }
+        Request::Deposit { account, amount } => {
+            let parts: [&[u8]; 2] = [&account.0.to_le_bytes(), &amount.cents().to_le_bytes()];
+            begin(out, header, block::<16>(&parts))
+        }
+        Request::Transfer { from, to, amount } => {
+            let (from, to) = (from.0.to_le_bytes(), to.0.to_le_bytes());
+            begin(out, header, block::<24>(&[&from, &to, &amount.cents().to_le_bytes()]))
+        }
+        Request::Statement { account, from_entry } => {
+            let parts: [&[u8]; 2] = [&account.0.to_le_bytes(), &from_entry.to_le_bytes()];
+            begin(out, header, block::<16>(&parts))
+        }
+        Request::Transactions { account, from_entry, limit } => {
+            let (account, from) = (account.0.to_le_bytes(), from_entry.to_le_bytes());
+            begin(out, header, block::<24>(&[&account, &from, &limit.to_le_bytes()]))
+        }
+    }
+}
+
+/// Reads the body of a REQUEST.
+///
+/// # Errors
+/// The refusal to answer with: the operation or a critical field is unknown, or a value is out of
+/// range.
+#[inline]
+pub fn decode_request(frame: &Frame<'_>) -> Result<Request, Refusal> {
+    let operation = Operation::from_byte(frame.header().op).ok_or(Refusal::UnsupportedOperation)?;
+    if let Some(tag) = frame.unknown_critical() {
+        return Err(Refusal::UnsupportedField { tag });
+    }
+    read_request(frame, operation).map_err(|_| Refusal::Malformed)
+}
+
+#[inline]
+fn read_request(frame: &Frame<'_>, operation: Operation) -> Result<Request, DecodeError> {
+    Ok(match operation {
+        Operation::Balance => Request::Balance { account: Block::new(frame, 8)?.account(0) },
+        Operation::Address => Request::Address { account: Block::new(frame, 8)?.account(0) },
+        Operation::Deposit => {
+            let block = Block::new(frame, 16)?;
+            Request::Deposit { account: block.account(0), amount: block.amount(8)? }
+        }
+        Operation::Transfer => {
+            let block = Block::new(frame, 24)?;
+            let (from, to) = (block.account(0), block.account(8));
+            Request::Transfer { from, to, amount: block.amount(16)? }
+        }
+        Operation::Statement => {
+            let block = Block::new(frame, 8)?;
+            Request::Statement { account: block.account(0), from_entry: block.u64(8) }
+        }
+        Operation::Transactions => {
+            let block = Block::new(frame, 8)?;
+            let (account, from_entry) = (block.account(0), block.u64(8));
+            Request::Transactions { account, from_entry, limit: block.u16(16) }
+        }
+    })
+}
+
+/// Writes a RESPONSE (or, for a refused HELLO, a WELCOME); `header.status` is set here.
+pub fn encode_answer(out: &mut BytesMut, header: &Header, answer: &Answer) {
+    let reply = match answer {
+        Answer::Done(reply) => reply,
+        Answer::Refused(refusal) => return encode_refusal(out, header, *refusal),
+        Answer::Indefinite { status } => {
+            let header = Header { status: status | STATUS_INDEFINITE, ..*header };
+            let start = begin(out, &header, [0; 8]);
+            return finish(out, start);
+        }
+    };
+    let header = Header { status: 0, op: reply.operation() as u8, ..*header };
+    let start = match reply {
+        Reply::Balance { balance, commit: number }
+        | Reply::Deposited { balance, entry: number }
+        | Reply::Transferred { balance, entry: number } => {
+            let parts: [&[u8]; 2] = [&balance.0.to_le_bytes(), &number.to_le_bytes()];
+            begin(out, &header, block::<16>(&parts))
+        }
+        Reply::Statement { opening, credits, debits, closing, entries, commit } => {
+            let sums = [opening.0, credits.0, debits.0, closing.0].map(i64::to_le_bytes);
+            let [a, b, c, d] = &sums;
+            let (entries, commit) = (entries.to_le_bytes(), commit.to_le_bytes());
+            begin(out, &header, block::<48>(&[a, b, c, d, &entries, &commit]))
+        }
+        Reply::Transactions { entries, next } => encode_page(out, &header, entries, *next),
+        Reply::Address { text } => {
+            let start = begin(out, &header, [0; 8]);
+            field(out, TAG_TEXT, text.as_bytes());
+            start
+        }
+    };
+    finish(out, start);
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a page holds at most 2,045 entries")]
+fn encode_page(
+    out: &mut BytesMut,
+    header: &Header,
+    entries: &[EntryView],
+    next: Option<u64>,
+) -> usize {
+    let entries = entries.get(..PAGE_ENTRIES_MAX).unwrap_or(entries);
+    let shape = [ENTRY_LEN as u16, entries.len() as u16].map(u16::to_le_bytes);
+    let next = next.unwrap_or(0).to_le_bytes();
+    let start = begin(out, header, block::<16>(&[&next, &shape[0], &shape[1]]));
+    out.reserve(FIELD_HEADER_LEN + entries.len() * ENTRY_LEN);
+    out.put_u16_le(TAG_ENTRIES);
+    out.put_u16_le((entries.len() * ENTRY_LEN) as u16);
+    for entry in entries {
+        out.put_u64_le(entry.entry);
+        out.put_i64_le(entry.change.0);
+        out.put_i64_le(entry.balance.0);
+        out.put_u64_le(entry.counterparty.map_or(0, |account| account.0));
+    }
+    start
+}
+
+/// Reads the body of a RESPONSE.
+///
+/// # Errors
+/// Where a reply's block, fields or values are out of range. A refusal can always be read.
+pub fn decode_answer(frame: &Frame<'_>) -> Result<Answer, DecodeError> {
+    let header = frame.header();
+    if header.status & STATUS_INDEFINITE != 0 {
+        return Ok(Answer::Indefinite { status: header.status });
+    }
+    if header.status != 0 {
+        return Ok(Answer::Refused(decode_refusal(header.status, Block::new(frame, 0)?)));
+    }
+    if let Some(tag) = frame.unknown_critical() {
+        return Err(value(0, "no unknown critical field", tag.into()));
+    }
+    let operation = Operation::from_byte(header.op)
+        .ok_or_else(|| value(0, "an operation from 1 to 6", header.op.into()))?;
+    Ok(Answer::Done(match operation {
+        Operation::Balance => {
+            let block = Block::new(frame, 8)?;
+            Reply::Balance { balance: block.cents(0), commit: block.u64(8) }
+        }
+        Operation::Deposit => {
+            let block = Block::new(frame, 16)?;
+            Reply::Deposited { balance: block.cents(0), entry: block.u64(8) }
+        }
+        Operation::Transfer => {
+            let block = Block::new(frame, 16)?;
+            Reply::Transferred { balance: block.cents(0), entry: block.u64(8) }
+        }
+        Operation::Statement => {
+            let block = Block::new(frame, 40)?;
+            Reply::Statement {
+                opening: block.cents(0),
+                credits: block.cents(8),
+                debits: block.cents(16),
+                closing: block.cents(24),
+                entries: block.u64(32),
+                commit: block.u64(40),
+            }
+        }
+        Operation::Transactions => decode_page(frame)?,
+        Operation::Address => {
+            let bytes = frame.field(TAG_TEXT).unwrap_or_default();
+            let text = std::str::from_utf8(bytes)
+                .ok()
+                .filter(|text| text.len() <= ADDRESS_MAX)
+                .ok_or_else(|| value(0, "at most 255 bytes of UTF-8", bytes.len() as u64))?;
+            Reply::Address { text: text.to_owned() }
+        }
+    }))
+}
+
+fn decode_page(frame: &Frame<'_>) -> Result<Reply, DecodeError> {
+    let block = Block::new(frame, 12)?;
+    let next = Some(block.u64(0)).filter(|next| *next != 0);
+    let (entry_len, count) = (usize::from(block.u16(8)), usize::from(block.u16(10)));
+    let bytes = frame.field(TAG_ENTRIES).unwrap_or_default();
+    // The rule of blocks, once more: entries may grow, and an old reader skips what it lacks.
+    if entry_len < ENTRY_LEN {
+        return Err(value(8, "entries of at least 32 bytes", entry_len as u64));
+    }
+    if bytes.len() != entry_len * count {
+        return Err(value(10, "a count that matches the ENTRIES field", count as u64));
+    }
+    let entries = bytes
+        .chunks_exact(entry_len)
+        .map(|bytes| {
+            let entry = Block { bytes };
+            EntryView {
+                entry: entry.u64(0),
+                change: entry.cents(8),
+                balance: entry.cents(16),
+                counterparty: Some(entry.account(24)).filter(|account| account.0 != 0),
+            }
+        })
+        .collect();
+    Ok(Reply::Transactions { entries, next })
+}
+
+/// Status and detail of a refusal; a refusal that never crosses the wire has none.
+#[must_use]
+pub const fn status_of(refusal: Refusal) -> (u16, u64) {
+    match refusal {
+        Refusal::UnknownAccount => (1, 0),
+        Refusal::InsufficientFunds => (2, 0),
+        Refusal::SameAccount => (3, 0),
+        Refusal::Overflow => (4, 0),
+        Refusal::KeyReused => (5, 0),
+        Refusal::StaleKey => (6, 0),
+        Refusal::LeaseExpired => (7, 0),
+        Refusal::UnsupportedVersion { min, max } => (8, min as u64 | (max as u64) << 8),
+        Refusal::UnsupportedOperation => (9, 0),
+        Refusal::UnsupportedField { tag } => (10, tag as u64),
+        Refusal::Malformed => (11, 0),
+        Refusal::ReplyTooLarge { needed } => (12, needed as u64),
+        Refusal::Busy => (13, 0),
+        Refusal::DeadlinePassed => (14, 0),
+        Refusal::Draining => (15, 0),
+        Refusal::OutsideWindow => (16, 0),
+        // Said by a client to its user; on the wire it would read as itself.
+        Refusal::NotSent => (17, 0),
+        Refusal::Unrecognised { status } => (status & !STATUS_INDEFINITE, 0),
+    }
+}
+
+fn decode_refusal(status: u16, block: Block<'_>) -> Refusal {
+    let [b0, b1, b2, b3, ..] = block.array::<8>(0);
+    match status {
+        1 => Refusal::UnknownAccount,
+        2 => Refusal::InsufficientFunds,
+        3 => Refusal::SameAccount,
+        4 => Refusal::Overflow,
+        5 => Refusal::KeyReused,
+        6 => Refusal::StaleKey,
+        7 => Refusal::LeaseExpired,
+        8 => Refusal::UnsupportedVersion { min: b0, max: b1 },
+        9 => Refusal::UnsupportedOperation,
+        10 => Refusal::UnsupportedField { tag: u16::from_le_bytes([b0, b1]) },
+        11 => Refusal::Malformed,
+        12 => Refusal::ReplyTooLarge { needed: u32::from_le_bytes([b0, b1, b2, b3]) },
+        13 => Refusal::Busy,
+        14 => Refusal::DeadlinePassed,
+        15 => Refusal::Draining,
+        16 => Refusal::OutsideWindow,
+        17 => Refusal::NotSent,
+        status => Refusal::Unrecognised { status },
+    }
+}
+
+fn encode_refusal(out: &mut BytesMut, header: &Header, refusal: Refusal) {
+    const { assert!(REFUSAL_LEN == HEADER_LEN + 8, "a refusal is a header and its detail") };
+    let (status, detail) = status_of(refusal);
+    let header = Header { status, ..*header };
+    let start = begin(out, &header, detail.to_le_bytes());
+    finish(out, start);
+}
+
+/// Writes a GOAWAY: requests above `last_seq` have not been and will not be taken.
+pub fn encode_goaway(out: &mut BytesMut, last_seq: u64) {
+    let start = begin(out, &Header { seq: last_seq, ..Header::of(Kind::GoAway) }, []);
+    finish(out, start);
+}
+
+/// Any message of the protocol, owned: what fuzzing, vectors and views work with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The header.
+    pub header: Header,
+    /// What it carries.
+    pub body: Body,
+}
+
+/// What a message carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A client's first word.
+    Hello(Hello),
+    /// The answer to it.
+    Welcome(Result<Welcome, Refusal>),
+    /// A request, or the refusal that it earns.
+    Request(Result<Request, Refusal>),
+    /// An answer.
+    Response(Answer),
+    /// The end of a stream is near.
+    GoAway,
+}
+
+impl Message {
+    /// Reads a whole frame.
+    ///
+    /// # Errors
+    /// Where the frame or its body cannot be read.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+        let frame = Frame::parse(bytes)?;
+        let field = |e| FrameError::Garbage(Violation::Field, e);
+        let body = match frame.header().kind {
+            Kind::Hello => Body::Hello(decode_hello(&frame).map_err(field)?),
+            Kind::Welcome => Body::Welcome(decode_welcome(&frame).map_err(field)?),
+            Kind::Request => Body::Request(decode_request(&frame)),
+            Kind::Response => Body::Response(decode_answer(&frame).map_err(field)?),
+            Kind::GoAway => Body::GoAway,
+        };
+        Ok(Self { header: *frame.header(), body })
+    }
+
+    /// Writes it; false for a request that cannot be written because it could not be read.
+    pub fn encode(&self, out: &mut BytesMut) -> bool {
+        match &self.body {
+            Body::Hello(hello) => encode_hello(out, self.header.client, hello),
+            Body::Welcome(Ok(welcome)) => encode_welcome(out, self.header.client, welcome),
+            Body::Welcome(Err(refusal)) => encode_refusal(out, &self.header, *refusal),
+            Body::Request(Ok(request)) => encode_request(out, &self.header, request, 0),
+            Body::Request(Err(_)) => return false,
+            Body::Response(answer) => encode_answer(out, &self.header, answer),
+            Body::GoAway => encode_goaway(out, self.header.seq),
+        }
+        true
+    }
+}

@@ -1,0 +1,378 @@
+//! The client on datagrams: retries with an RFC 6298 timer, RFC 8085 back-off and seeded jitter.
+//!
+//! It exists so that loss costs a timer and never a lost answer, and a duplicate costs nothing.
+//! It must never send more than its calls in flight allow, nor believe a round trip it cannot name.
+
+use super::client::{
+    CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched, Violation,
+};
+use super::codec::{Hello, decode_welcome, encode_hello};
+use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, VERSION};
+use super::message::{Refusal, Request};
+use super::rtt::{RtoConfig, RttEstimator};
+use crate::measure::Instant;
+use crate::measure::draw::keyed;
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// How a datagram client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct DatagramClientConfig {
+    /// What it does when no answer comes.
+    pub delivery: Delivery,
+    /// From a call to giving up on it.
+    pub deadline: Duration,
+    /// How its timers follow the path.
+    pub rto: RtoConfig,
+    /// Calls open at once, at most.
+    pub max_in_flight: usize,
+}
+
+impl Default for DatagramClientConfig {
+    fn default() -> Self {
+        Self {
+            delivery: Delivery::ExactlyOnce,
+            deadline: Duration::from_secs(10),
+            rto: RtoConfig::default(),
+            max_in_flight: 64,
+        }
+    }
+}
+
+/// What a datagram client has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientStats {
+    /// Datagrams sent, HELLO included.
+    pub sent: u64,
+    /// Of those, attempts after the first, HELLO included.
+    pub retries: u64,
+    /// Datagrams received, whatever was in them.
+    pub received: u64,
+    /// Responses to calls that had ended: duplicates, and answers after the deadline.
+    pub late: u64,
+    /// Attempts that were not needed: the answer to an earlier one was on its way.
+    pub spurious_retries: u64,
+    /// Answers of the indefinite class: the server's store failed.
+    pub indefinite: u64,
+    /// Datagrams dropped, by reason.
+    pub discarded: BTreeMap<&'static str, u64>,
+}
+
+/// How far the handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `connect` was not called.
+    Idle,
+    /// HELLO was sent or is about to be.
+    Greeting { attempts: u16, sent: Instant, timer: Instant, until: Instant },
+    /// There is a lease.
+    Ready,
+}
+
+/// What is to be sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Send {
+    Hello,
+    Attempt(u64),
+}
+
+/// A client that talks to one server by datagrams.
+#[derive(Debug)]
+pub struct DatagramClient {
+    config: DatagramClientConfig,
+    calls: Calls,
+    rtt: RttEstimator,
+    seed: u64,
+    draws: u64,
+    phase: Phase,
+    queue: VecDeque<Send>,
+    /// Calls that wait for a lease.
+    waiting: VecDeque<u64>,
+    stats: ClientStats,
+    out: BytesMut,
+}
+
+impl DatagramClient {
+    /// A client that has sent nothing; `seed` draws its jitter.
+    #[must_use]
+    pub fn new(config: DatagramClientConfig, identity: Identity, seed: u64) -> Self {
+        Self {
+            config,
+            calls: Calls::new(identity, config.delivery),
+            rtt: RttEstimator::new(config.rto),
+            seed,
+            draws: 0,
+            phase: Phase::Idle,
+            queue: VecDeque::new(),
+            waiting: VecDeque::new(),
+            stats: ClientStats::default(),
+            out: BytesMut::new(),
+        }
+    }
+
+    /// Asks for a lease; an identity that has one is ready at once.
+    ///
+    /// HELLO is retried until the deadline, and then `Closed` is told.
+    pub fn connect(&mut self, now: Instant) {
+        if self.phase != Phase::Idle {
+            return;
+        }
+        if self.calls.identity.lease().is_some() {
+            self.ready();
+            return;
+        }
+        let until = now + self.config.deadline;
+        self.phase = Phase::Greeting { attempts: 0, sent: now, timer: until, until };
+        self.queue.push_back(Send::Hello);
+    }
+
+    fn ready(&mut self) {
+        self.phase = Phase::Ready;
+        self.calls.events.push_back(ClientEvent::Ready);
+        self.queue.extend(self.waiting.drain(..).map(Send::Attempt));
+    }
+
+    /// Makes a call and gives its number; it is sent when there is a lease.
+    ///
+    /// # Errors
+    /// Where too many calls are open.
+    pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
+        if self.calls.len() >= self.config.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        let seq = self.calls.open(now, request, self.config.deadline)?;
+        self.enqueue(seq);
+        Ok(seq)
+    }
+
+    /// Asks again about a key whose outcome is unknown, with the same request as before.
+    ///
+    /// `attempts` is how many were sent under the key so far.
+    ///
+    /// # Errors
+    /// Where too many calls are open, or the key is gone.
+    pub fn ask_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempts: u16,
+        request: Request,
+    ) -> Result<u64, CallError> {
+        if self.calls.len() >= self.config.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
+        self.enqueue(key.seq);
+        Ok(key.seq)
+    }
+
+    fn enqueue(&mut self, seq: u64) {
+        if self.phase == Phase::Ready {
+            self.queue.push_back(Send::Attempt(seq));
+        } else {
+            self.waiting.push_back(seq);
+        }
+    }
+
+    /// Takes one datagram.
+    pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        self.stats.received += 1;
+        if bytes.len() > MAX_DATAGRAM {
+            return self.discard(Violation::Length.name());
+        }
+        let frame = match Frame::parse(bytes) {
+            Ok(frame) => frame,
+            Err(FrameError::Garbage(violation, _)) => return self.discard(violation.name()),
+            Err(FrameError::Version(_)) => return self.discard(Violation::Version.name()),
+        };
+        match frame.header().kind {
+            Kind::Welcome => self.welcome(now, &frame),
+            Kind::Response => self.response(now, &frame),
+            Kind::Hello | Kind::Request | Kind::GoAway => {
+                self.discard(Violation::UnexpectedKind.name());
+            }
+        }
+    }
+
+    fn welcome(&mut self, now: Instant, frame: &Frame<'_>) {
+        let Phase::Greeting { attempts, sent, .. } = self.phase else {
+            // A duplicate, or the answer to a HELLO that was sent twice.
+            self.stats.late += 1;
+            return;
+        };
+        match decode_welcome(frame) {
+            Ok(Ok(welcome)) => {
+                //= RFC 6298 §3: no sample from a segment that was retransmitted. HELLO has no
+                //= attempt number to echo, so Karn's rule holds for it.
+                if attempts == 1 {
+                    self.rtt.sample(now.since(sent));
+                }
+                self.calls.identity.welcome(frame.header().client, welcome.dedup != 0);
+                self.ready();
+            }
+            // Room may come before the deadline does.
+            Ok(Err(Refusal::Busy)) => {}
+            Ok(Err(refusal)) => self.disconnect(now, CloseReason::Refused(refusal)),
+            Err(_) => self.discard(Violation::Field.name()),
+        }
+    }
+
+    fn response(&mut self, now: Instant, frame: &Frame<'_>) {
+        match self.calls.handle_response(now, frame) {
+            Matched::Ended { rtt, spurious, lease_lost } => {
+                self.stats.spurious_retries += u64::from(spurious);
+                if let Some(rtt) = rtt {
+                    self.rtt.sample(rtt);
+                }
+                if lease_lost {
+                    self.calls.identity.lease_lost();
+                    self.phase = Phase::Idle;
+                    self.connect(now);
+                }
+            }
+            Matched::Late => self.stats.late += 1,
+            Matched::Indefinite => {
+                self.stats.indefinite += 1;
+                // With retries left the next one may tell; a single attempt has had its answer.
+                if self.config.delivery == Delivery::AtMostOnce {
+                    self.calls.give_up(now, frame.header().seq, Refusal::NotSent);
+                }
+            }
+            Matched::UnknownSeq => self.discard("unknown_seq"),
+            Matched::Malformed => self.discard("malformed"),
+        }
+    }
+
+    fn discard(&mut self, reason: &'static str) {
+        *self.stats.discarded.entry(reason).or_insert(0) += 1;
+    }
+
+    /// The handshake has failed: calls that wait for it end, `connect` may be called again.
+    fn disconnect(&mut self, now: Instant, reason: CloseReason) {
+        self.phase = Phase::Idle;
+        self.queue.retain(|send| *send != Send::Hello);
+        for seq in std::mem::take(&mut self.waiting) {
+            self.calls.give_up(now, seq, Refusal::NotSent);
+        }
+        self.calls.events.push_back(ClientEvent::Closed(reason));
+    }
+
+    /// Sends again what has waited long enough, and gives up what has passed its deadline.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Phase::Greeting { attempts, sent, timer, until } = self.phase {
+            if until <= now {
+                self.disconnect(now, CloseReason::HelloDeadline);
+            } else if timer <= now {
+                self.phase = Phase::Greeting { attempts, sent, timer: until, until };
+                self.queue.push_back(Send::Hello);
+            }
+        }
+        while let Some(seq) = self.calls.due(now) {
+            let Some(deadline) = self.calls.get(seq).map(|call| call.deadline) else { break };
+            if deadline <= now {
+                self.calls.give_up(now, seq, Refusal::NotSent);
+            } else {
+                // The next timer is set when the attempt is sent.
+                self.calls.set_timer(seq, deadline);
+                self.queue.push_back(Send::Attempt(seq));
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let greeting = match self.phase {
+            Phase::Greeting { timer, until, .. } => Some(timer.min(until)),
+            Phase::Idle | Phase::Ready => None,
+        };
+        greeting.into_iter().chain(self.calls.next_timer()).min()
+    }
+
+    /// The next datagram to send; what it gives counts as sent at `now`.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        while let Some(send) = self.queue.pop_front() {
+            let mut out = std::mem::take(&mut self.out);
+            let written = match send {
+                Send::Hello => self.write_hello(now, &mut out),
+                Send::Attempt(seq) => self.write_attempt(now, seq, &mut out),
+            };
+            let datagram = written.then(|| out.split().freeze());
+            self.out = out;
+            if datagram.is_some() {
+                self.stats.sent += 1;
+                return datagram;
+            }
+        }
+        None
+    }
+
+    fn write_hello(&mut self, now: Instant, out: &mut BytesMut) -> bool {
+        let Phase::Greeting { attempts, until, .. } = self.phase else { return false };
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            max_frame: u32::try_from(MAX_DATAGRAM).unwrap_or(u32::MAX),
+            nonce: self.calls.identity.nonce(),
+            features: 0,
+        };
+        encode_hello(out, 0, &hello);
+        let timer = now + self.timer(attempts);
+        self.stats.retries += u64::from(attempts > 0);
+        let attempts = attempts.saturating_add(1);
+        self.phase = Phase::Greeting { attempts, sent: now, timer, until };
+        true
+    }
+
+    fn write_attempt(&mut self, now: Instant, seq: u64, out: &mut BytesMut) -> bool {
+        // Answered or given up since it was put in the queue.
+        let Some(call) = self.calls.get(seq) else { return false };
+        let failures = call.attempts();
+        if !self.calls.write_attempt(now, seq, true, out) {
+            self.waiting.push_back(seq);
+            return false;
+        }
+        self.stats.retries += u64::from(failures > 0);
+        if self.config.delivery != Delivery::AtMostOnce {
+            let timer = self.timer(failures);
+            self.calls.set_timer(seq, now + timer);
+        }
+        true
+    }
+
+    fn timer(&mut self, failures: u16) -> Duration {
+        self.draws += 1;
+        self.rtt.timer(failures, keyed(self.seed, self.draws))
+    }
+
+    /// What there is to tell, oldest first.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.calls.events.pop_front()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn stats(&self) -> &ClientStats {
+        &self.stats
+    }
+
+    /// What it knows of the path.
+    #[must_use]
+    pub const fn rtt(&self) -> &RttEstimator {
+        &self.rtt
+    }
+
+    /// Calls open.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The identity, for another client or carrier.
+    #[must_use]
+    pub fn into_identity(self) -> Identity {
+        self.calls.identity
+    }
+}

@@ -1,0 +1,447 @@
+//! The frame: a 48-byte little-endian header, a fixed block, a tail of tagged fields, CRC32C.
+//!
+//! It exists so that both carriers, and every version to come, share one checked envelope.
+//! It must never allocate to read, trust a length before the bytes are there, or panic on bytes.
+//!
+//! ```text
+//!  0 u32 len      4 u32 crc32c   8 "IG"  10 u8 version  11 u8 kind
+//! 12 u8 op       13 u8 flags    14 u16 status
+//! 16 u64 client  24 u64 seq     32 u64 ack_upto
+//! 40 u32 deadline_us            44 u16 attempt  46 u16 block_len
+//! 48 block[block_len]  then fields: u16 tag, u16 len, bytes
+//! ```
+
+use super::client::Violation;
+use crate::wire::{DecodeError, Fault, Reader};
+use bytes::{BufMut, BytesMut};
+
+/// The version this code speaks.
+pub const VERSION: u8 = 1;
+
+/// "IG" on the wire; read as a little-endian u16.
+pub const MAGIC: u16 = u16::from_le_bytes(*b"IG");
+
+/// Bytes before the block.
+pub const HEADER_LEN: usize = 48;
+
+/// Bytes of a frame that `len` does not count: `len` itself.
+pub const LEN_FIELD: usize = 4;
+
+/// A datagram, at most: the IPv6 minimum MTU of 1280 less 40 (IPv6) and 8 (UDP), rounded down to
+/// what QUIC uses (RFC 9000 §14.1), so that no path fragments it.
+pub const MAX_DATAGRAM: usize = 1_200;
+
+/// A frame on a stream, at most: 2,045 entries of a page, and what a u16 field length allows.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// The first frame of a stream, at most: a HELLO of 72 bytes with ample room for fields to come,
+/// and what 10,000 silent strangers can make a server hold is 40 MB.
+pub const MAX_FRAME_BEFORE_HELLO: usize = 4 * 1024;
+
+/// The smallest limit a peer may set for frames: a refusal and every reply but pages fit twice.
+pub const MIN_MAX_FRAME: usize = 1_024;
+
+/// Bytes of every refusal: header and an 8-byte block. A shorter datagram is never answered.
+pub const REFUSAL_LEN: usize = HEADER_LEN + 8;
+
+/// Operations a client may have unacknowledged (RIFL, SOSP 2015, uses 512 too): it bounds what the
+/// server remembers of one client to 512 records.
+pub const WINDOW: u64 = 512;
+
+/// Text of an address, at most, in bytes.
+pub const ADDRESS_MAX: usize = 255;
+
+/// Fields after a block, at most: two are defined, and walking a tail must be short.
+pub const FIELDS_MAX: usize = 16;
+
+/// Request flag: do not look for an earlier attempt of this operation.
+pub const FLAG_NO_DEDUP: u8 = 1;
+
+/// Status bit: the server does not know whether the operation was applied.
+pub const STATUS_INDEFINITE: u16 = 0x8000;
+
+/// Field tag, critical: entries of a page.
+pub const TAG_ENTRIES: u16 = 1;
+/// Field tag, elective: padding, content ignored.
+pub const TAG_PAD: u16 = 2;
+/// Field tag, critical: UTF-8 text.
+pub const TAG_TEXT: u16 = 3;
+
+/// Bytes of a field before its content.
+pub const FIELD_HEADER_LEN: usize = 4;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Client: who I am, what I speak.
+    Hello = 1,
+    /// Server: your lease, or why not.
+    Welcome = 2,
+    /// Client: do this.
+    Request = 3,
+    /// Server: the answer.
+    Response = 4,
+    /// Server: I take no more requests on this stream.
+    GoAway = 5,
+}
+
+impl Kind {
+    /// The kind with this byte.
+    #[must_use]
+    #[inline]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Hello,
+            2 => Self::Welcome,
+            3 => Self::Request,
+            4 => Self::Response,
+            5 => Self::GoAway,
+            _ => return None,
+        })
+    }
+}
+
+/// The fields of the header that a sender chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// What the frame is.
+    pub kind: Kind,
+    /// The operation, raw: it may be one this side does not know.
+    pub op: u8,
+    /// Request flags.
+    pub flags: u8,
+    /// 0, or why there is no reply.
+    pub status: u16,
+    /// The client's lease, 0 for none.
+    pub client: u64,
+    /// The operation's number, from 1; 0 where the frame is about none.
+    pub seq: u64,
+    /// Every number up to this one is answered: the server may forget it.
+    pub ack_upto: u64,
+    /// Time left when the frame was sent, in microseconds; 0 means no deadline.
+    pub deadline_us: u32,
+    /// Number of the attempt, from 1; a response echoes it.
+    pub attempt: u16,
+}
+
+impl Header {
+    /// A header of a kind with every other field zero.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Self {
+        Self {
+            kind,
+            op: 0,
+            flags: 0,
+            status: 0,
+            client: 0,
+            seq: 0,
+            ack_upto: 0,
+            deadline_us: 0,
+            attempt: 0,
+        }
+    }
+}
+
+/// A checked view of a frame: lengths, checksum, magic, version, kind and fields are right.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    header: Header,
+    block: &'a [u8],
+    tail: &'a [u8],
+    unknown_critical: Option<u16>,
+}
+
+/// Why bytes are not a frame of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameError {
+    /// Not the protocol: no answer.
+    Garbage(Violation, DecodeError),
+    /// The checksum is right and the version is another one. These fields mean the same in all.
+    Version(Foreign),
+}
+
+/// The fields that mean the same in every version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// The version.
+    pub version: u8,
+    /// The kind, raw.
+    pub kind: u8,
+    /// The client's lease.
+    pub client: u64,
+    /// The operation's number.
+    pub seq: u64,
+    /// The attempt.
+    pub attempt: u16,
+}
+
+const LAYER: &str = "bank frame";
+
+const fn garbage(violation: Violation, offset: usize, fault: Fault) -> FrameError {
+    FrameError::Garbage(violation, DecodeError { layer: LAYER, offset, fault })
+}
+
+/// The checksum of a whole frame: CRC32C over its length field and everything after the checksum.
+#[must_use]
+#[inline]
+pub fn checksum(frame: &[u8]) -> u32 {
+    match frame.split_at_checked(8) {
+        Some((front, rest)) => {
+            crc32c::crc32c_append(crc32c::crc32c(front.get(..4).unwrap_or_default()), rest)
+        }
+        None => 0,
+    }
+}
+
+/// How long the frame is that starts with these bytes: the header's length field plus its own size.
+///
+/// `None` while fewer than four bytes are there.
+///
+/// # Errors
+/// Where the length is below the header's or above `limit`.
+pub fn frame_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
+    let Some(len) = bytes.first_chunk::<4>() else { return Ok(None) };
+    let claimed = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    let total = claimed.saturating_add(LEN_FIELD);
+    if total < HEADER_LEN {
+        let fault = Fault::Short { needed: HEADER_LEN, had: total, claimed_by: "len" };
+        return Err(garbage(Violation::Length, 0, fault));
+    }
+    if total > limit {
+        let fault = Fault::Long { claimed: total, limit, claimed_by: "len" };
+        return Err(garbage(Violation::Length, 0, fault));
+    }
+    Ok(Some(total))
+}
+
+const fn u16_at(header: &[u8; HEADER_LEN], at: usize) -> u16 {
+    u16::from_le_bytes([header[at], header[at + 1]])
+}
+
+const fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+const fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
+    u32_at(header, at) as u64 | (u32_at(header, at + 4) as u64) << 32
+}
+
+impl<'a> Frame<'a> {
+    /// Checks a whole frame, no byte more.
+    ///
+    /// # Errors
+    /// Where it is garbage or of another version.
+    #[inline]
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        Self::parse_with(bytes, true)
+    }
+
+    /// Like [`parse`](Self::parse), without looking at the checksum: for measuring what it costs.
+    ///
+    /// # Errors
+    /// Where it is garbage or of another version.
+    #[inline]
+    pub fn parse_unchecked_crc(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        Self::parse_with(bytes, false)
+    }
+
+    #[inline]
+    fn parse_with(bytes: &'a [u8], verify: bool) -> Result<Self, FrameError> {
+        let Some((head, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+            let fault =
+                Fault::Short { needed: HEADER_LEN, had: bytes.len(), claimed_by: "the header" };
+            return Err(garbage(Violation::Length, 0, fault));
+        };
+        let claimed = u64::from(u32_at(head, 0)) + LEN_FIELD as u64;
+        if claimed != bytes.len() as u64 {
+            let fault = Fault::Value { expected: "the length of the frame less 4", got: claimed };
+            return Err(garbage(Violation::Length, 0, fault));
+        }
+        if u16_at(head, 8) != MAGIC {
+            let fault = Fault::Value { expected: "49 47", got: u16_at(head, 8).into() };
+            return Err(garbage(Violation::Magic, 8, fault));
+        }
+        if verify {
+            let (got, expected) = (u32_at(head, 4), checksum(bytes));
+            if got != expected {
+                return Err(garbage(Violation::Checksum, 4, Fault::Checksum { expected, got }));
+            }
+        }
+        let (client, seq, attempt) = (u64_at(head, 16), u64_at(head, 24), u16_at(head, 44));
+        if head[10] != VERSION {
+            let (version, kind) = (head[10], head[11]);
+            return Err(FrameError::Version(Foreign { version, kind, client, seq, attempt }));
+        }
+        let Some(kind) = Kind::from_byte(head[11]) else {
+            let fault = Fault::Value { expected: "a kind from 1 to 5", got: head[11].into() };
+            return Err(garbage(Violation::UnexpectedKind, 11, fault));
+        };
+        let block_len = usize::from(u16_at(head, 46));
+        let Some((block, tail)) = rest.split_at_checked(block_len) else {
+            let fault =
+                Fault::Short { needed: block_len, had: rest.len(), claimed_by: "block_len" };
+            return Err(garbage(Violation::Field, HEADER_LEN, fault));
+        };
+        let unknown_critical =
+            if tail.is_empty() { None } else { walk(tail, HEADER_LEN + block_len)? };
+        let header = Header {
+            kind,
+            op: head[12],
+            flags: head[13],
+            status: u16_at(head, 14),
+            client,
+            seq,
+            ack_upto: u64_at(head, 32),
+            deadline_us: u32_at(head, 40),
+            attempt,
+        };
+        Ok(Self { header, block, tail, unknown_critical })
+    }
+
+    /// The header.
+    #[must_use]
+    #[inline]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The fixed block, as long as the sender knows it.
+    #[must_use]
+    #[inline]
+    pub const fn block(&self) -> &'a [u8] {
+        self.block
+    }
+
+    /// A critical field that this side does not know: the message must not be acted on.
+    #[must_use]
+    #[inline]
+    pub const fn unknown_critical(&self) -> Option<u16> {
+        self.unknown_critical
+    }
+
+    /// The fields after the block.
+    #[must_use]
+    pub const fn fields(&self) -> Fields<'a> {
+        Fields { rest: self.tail }
+    }
+
+    /// The content of the first field with this tag.
+    #[must_use]
+    pub fn field(&self, tag: u16) -> Option<&'a [u8]> {
+        self.fields().find(|(found, _)| *found == tag).map(|(_, content)| content)
+    }
+}
+
+/// Checks that a tail is whole fields and few; gives the first unknown critical tag.
+fn walk(tail: &[u8], at: usize) -> Result<Option<u16>, FrameError> {
+    let error = |e: DecodeError| {
+        let e = DecodeError { offset: at + e.offset, ..e };
+        FrameError::Garbage(Violation::Field, e)
+    };
+    let mut reader = Reader::new(LAYER, tail);
+    let mut unknown = None;
+    let mut count = 0;
+    while reader.remaining() > 0 {
+        count += 1;
+        if count > FIELDS_MAX {
+            let fault = Fault::Long { claimed: count, limit: FIELDS_MAX, claimed_by: "the tail" };
+            return Err(error(reader.fault(fault)));
+        }
+        let tag = reader.u16_le("a field's tag").map_err(error)?;
+        let len = reader.u16_le("a field's length").map_err(error)?;
+        reader.take(len.into(), "a field's length").map_err(error)?;
+        let critical = tag % 2 == 1;
+        if critical && !matches!(tag, TAG_ENTRIES | TAG_TEXT) {
+            unknown = unknown.or(Some(tag));
+        }
+    }
+    Ok(unknown)
+}
+
+/// The fields after a block: tag and content, in the order sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (head, rest) = self.rest.split_first_chunk::<FIELD_HEADER_LEN>()?;
+        let [t0, t1, l0, l1] = *head;
+        let (content, rest) = rest.split_at_checked(u16::from_le_bytes([l0, l1]).into())?;
+        self.rest = rest;
+        Some((u16::from_le_bytes([t0, t1]), content))
+    }
+}
+
+/// Begins a frame at the end of `out`: header and block. [`finish`] must follow.
+#[inline]
+pub(crate) fn begin<const BLOCK: usize>(
+    out: &mut BytesMut,
+    header: &Header,
+    block: [u8; BLOCK],
+) -> usize {
+    let start = out.len();
+    let mut head = [0_u8; HEADER_LEN];
+    head[8..10].copy_from_slice(&MAGIC.to_le_bytes());
+    head[10] = VERSION;
+    head[11] = header.kind as u8;
+    head[12] = header.op;
+    head[13] = header.flags;
+    head[14..16].copy_from_slice(&header.status.to_le_bytes());
+    head[16..24].copy_from_slice(&header.client.to_le_bytes());
+    head[24..32].copy_from_slice(&header.seq.to_le_bytes());
+    head[32..40].copy_from_slice(&header.ack_upto.to_le_bytes());
+    head[40..44].copy_from_slice(&header.deadline_us.to_le_bytes());
+    head[44..46].copy_from_slice(&header.attempt.to_le_bytes());
+    const { assert!(BLOCK <= u16::MAX as usize, "a block's length is a u16") };
+    #[expect(clippy::cast_possible_truncation, reason = "checked when compiled")]
+    head[46..48].copy_from_slice(&(BLOCK as u16).to_le_bytes());
+    out.reserve(HEADER_LEN + BLOCK);
+    out.put_slice(&head);
+    out.put_slice(&block);
+    start
+}
+
+/// Adds a field; content above 65,535 bytes is cut, and callers bound it below that.
+pub(crate) fn field(out: &mut BytesMut, tag: u16, content: &[u8]) {
+    let len = u16::try_from(content.len()).unwrap_or(u16::MAX);
+    out.put_u16_le(tag);
+    out.put_u16_le(len);
+    out.put_slice(content.get(..len.into()).unwrap_or_default());
+}
+
+/// Pads the frame that began at `start` to at least `target` bytes with one PAD field.
+pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
+    let len = out.len() - start;
+    if len < target {
+        let content = (target - len).saturating_sub(FIELD_HEADER_LEN);
+        out.put_u16_le(TAG_PAD);
+        out.put_u16_le(u16::try_from(content).unwrap_or(u16::MAX));
+        out.put_bytes(0, content);
+    }
+}
+
+/// Ends the frame that began at `start`: fills in length and checksum.
+#[inline]
+pub(crate) fn finish(out: &mut BytesMut, start: usize) {
+    finish_with(out, start, true);
+}
+
+#[inline]
+pub(crate) fn finish_with(out: &mut BytesMut, start: usize, sum: bool) {
+    let Some(frame) = out.get_mut(start..) else { return };
+    let len = u32::try_from(frame.len().saturating_sub(LEN_FIELD)).unwrap_or(u32::MAX);
+    if let Some(place) = frame.first_chunk_mut::<4>() {
+        *place = len.to_le_bytes();
+    }
+    if sum {
+        let sum = checksum(frame);
+        if let Some(place) = frame.get_mut(4..8) {
+            place.copy_from_slice(&sum.to_le_bytes());
+        }
+    }
+}

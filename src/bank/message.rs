@@ -1,0 +1,440 @@
+//! The values of the protocol: accounts, money, requests, replies, refusals.
+//!
+//! They exist apart from their bytes so that the rules of the bank never see an unchecked number.
+//! They must never hold a value that the protocol does not have.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Number of an account; a store numbers its accounts from 1.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct AccountId(pub u64);
+
+/// An amount of money to move: 1 ..= `i64::MAX` cents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Amount(i64);
+
+impl Amount {
+    /// `cents`, or `None` for 0 and above `i64::MAX`.
+    #[must_use]
+    pub const fn new(cents: u64) -> Option<Self> {
+        // Above i64::MAX the value reads as negative.
+        let cents = cents.cast_signed();
+        if cents > 0 { Some(Self(cents)) } else { None }
+    }
+
+    /// Cents, above 0.
+    #[must_use]
+    pub const fn cents(self) -> i64 {
+        self.0
+    }
+}
+
+/// A balance or a change of one, in cents; it can only be added to with a check.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Cents(pub i64);
+
+impl Cents {
+    /// No money.
+    pub const ZERO: Self = Self(0);
+
+    /// Cents, negative for a debit.
+    #[must_use]
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// The sum, or `None` where it does not fit.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The difference, or `None` where it does not fit.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).map(Self)
+    }
+}
+
+impl From<Amount> for Cents {
+    fn from(amount: Amount) -> Self {
+        Self(amount.0)
+    }
+}
+
+/// `12.34`, with a sign where it is negative.
+impl fmt::Display for Cents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let cents = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:02}", cents / 100, cents % 100)
+    }
+}
+
+/// What a request asks for: the `op` byte of the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum Operation {
+    /// Read a balance.
+    Balance = 1,
+    /// Put money in.
+    Deposit = 2,
+    /// Move money between two accounts.
+    Transfer = 3,
+    /// Sums over an account's entries.
+    Statement = 4,
+    /// An account's entries, paged.
+    Transactions = 5,
+    /// The postal address of an account's holder.
+    Address = 6,
+}
+
+impl Operation {
+    /// Every operation, in the order of its byte.
+    pub const ALL: [Self; 6] = [
+        Self::Balance,
+        Self::Deposit,
+        Self::Transfer,
+        Self::Statement,
+        Self::Transactions,
+        Self::Address,
+    ];
+
+    /// The operation with this byte.
+    #[must_use]
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Balance,
+            2 => Self::Deposit,
+            3 => Self::Transfer,
+            4 => Self::Statement,
+            5 => Self::Transactions,
+            6 => Self::Address,
+            _ => return None,
+        })
+    }
+
+    /// Its name in reports and counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Balance => "balance",
+            Self::Deposit => "deposit",
+            Self::Transfer => "transfer",
+            Self::Statement => "statement",
+            Self::Transactions => "transactions",
+            Self::Address => "address",
+        }
+    }
+
+    /// Whether doing it twice differs from doing it once.
+    #[must_use]
+    pub const fn changes_the_ledger(self) -> bool {
+        matches!(self, Self::Deposit | Self::Transfer)
+    }
+}
+
+/// What a client asks.
+///
+/// A transfer to the same account can be written and is refused with [`Refusal::SameAccount`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Request {
+    /// The balance of an account.
+    Balance {
+        /// Whose.
+        account: AccountId,
+    },
+    /// Put `amount` into `account`.
+    Deposit {
+        /// Where to.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Move `amount`; refused where `from` holds less.
+    Transfer {
+        /// Who pays.
+        from: AccountId,
+        /// Who is paid.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Sums over the entries of `account` numbered `from_entry` and above.
+    Statement {
+        /// Whose.
+        account: AccountId,
+        /// First ledger entry; 0 and 1 mean all.
+        from_entry: u64,
+    },
+    /// The entries of `account` numbered `from_entry` and above, oldest first.
+    Transactions {
+        /// Whose.
+        account: AccountId,
+        /// First ledger entry; 0 and 1 mean from the first.
+        from_entry: u64,
+        /// Entries at most; 0 means as many as fit the reply.
+        limit: u16,
+    },
+    /// Where the holder lives.
+    Address {
+        /// Whose.
+        account: AccountId,
+    },
+}
+
+impl Request {
+    /// What it asks for.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Balance { .. } => Operation::Balance,
+            Self::Deposit { .. } => Operation::Deposit,
+            Self::Transfer { .. } => Operation::Transfer,
+            Self::Statement { .. } => Operation::Statement,
+            Self::Transactions { .. } => Operation::Transactions,
+            Self::Address { .. } => Operation::Address,
+        }
+    }
+}
+
+/// One line of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryView {
+    /// Number of the ledger entry, from 1; grows along the ledger.
+    pub entry: u64,
+    /// What it did to the account; negative for a debit.
+    pub change: Cents,
+    /// The balance after it.
+    pub balance: Cents,
+    /// The other account of a transfer.
+    pub counterparty: Option<AccountId>,
+}
+
+/// What the bank answers when it did what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Reply {
+    /// A balance.
+    Balance {
+        /// Cents held.
+        balance: Cents,
+        /// How many transactions the store had committed when it was read.
+        commit: u64,
+    },
+    /// The money is in.
+    Deposited {
+        /// The balance after it.
+        balance: Cents,
+        /// The ledger entry made.
+        entry: u64,
+    },
+    /// The money has moved.
+    Transferred {
+        /// The balance of the paying account after it.
+        balance: Cents,
+        /// The ledger entry made.
+        entry: u64,
+    },
+    /// Sums; `opening + credits - debits == closing`.
+    Statement {
+        /// Balance before the first entry of the statement.
+        opening: Cents,
+        /// Sum of what came in.
+        credits: Cents,
+        /// Sum of what went out, not negative.
+        debits: Cents,
+        /// Balance after the last entry.
+        closing: Cents,
+        /// How many entries were summed.
+        entries: u64,
+        /// How many transactions the store had committed when it was read.
+        commit: u64,
+    },
+    /// A page of entries.
+    Transactions {
+        /// Oldest first.
+        entries: Vec<EntryView>,
+        /// The `from_entry` of the next page, where there is one.
+        next: Option<u64>,
+    },
+    /// An address, at most [`ADDRESS_MAX`](super::frame::ADDRESS_MAX) bytes of UTF-8.
+    Address {
+        /// Lines separated by `\n`.
+        text: String,
+    },
+}
+
+impl Reply {
+    /// The operation it answers.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Balance { .. } => Operation::Balance,
+            Self::Deposited { .. } => Operation::Deposit,
+            Self::Transferred { .. } => Operation::Transfer,
+            Self::Statement { .. } => Operation::Statement,
+            Self::Transactions { .. } => Operation::Transactions,
+            Self::Address { .. } => Operation::Address,
+        }
+    }
+}
+
+/// Definitely not applied, and never will be under this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error, Serialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The account does not exist.
+    #[error("no such account; accounts are numbered from 1")]
+    UnknownAccount,
+    /// The paying account holds less than the amount.
+    #[error("the account holds less than the amount; ask for its balance and transfer less")]
+    InsufficientFunds,
+    /// A transfer from an account to itself.
+    #[error("payer and payee are the same account; name two accounts")]
+    SameAccount,
+    /// A balance, or the sum of all balances, would pass `i64::MAX` cents.
+    #[error("a balance would pass the largest the bank can hold; move a smaller amount")]
+    Overflow,
+    /// The key belongs to a different request.
+    #[error("this sequence number was used for a different request; use the next number")]
+    KeyReused,
+    /// The client has acknowledged this key, so its outcome has been forgotten.
+    #[error("this sequence number was acknowledged and is forgotten; use the next number")]
+    StaleKey,
+    /// The server does not know the client's lease (any more).
+    #[error("the lease has expired; say HELLO again and use the new lease")]
+    LeaseExpired,
+    /// The server does not speak this version.
+    #[error("the server speaks versions {min} to {max}; say HELLO with one of them")]
+    UnsupportedVersion {
+        /// Oldest version it speaks.
+        min: u8,
+        /// Newest version it speaks.
+        max: u8,
+    },
+    /// The server does not know the operation.
+    #[error("the server does not know this operation; it may be older than the client")]
+    UnsupportedOperation,
+    /// The server does not know a field that must not be skipped.
+    #[error("the server does not know field {tag}, which must not be skipped; leave it out")]
+    UnsupportedField {
+        /// The TLV's tag.
+        tag: u16,
+    },
+    /// The checksum is right and the content is not.
+    #[error("the request has a field out of range; the client has a defect, see PROTOCOL.md")]
+    Malformed,
+    /// The reply does not fit what the request allows.
+    #[error("the reply needs {needed} bytes; pad the request to that, or ask for a shorter page")]
+    ReplyTooLarge {
+        /// Bytes of the smallest reply frame that would do.
+        needed: u32,
+    },
+    /// The server has no room for another client.
+    #[error("the server has as many clients as it can remember; try again later")]
+    Busy,
+    /// The deadline had passed when the request's turn came.
+    #[error("the deadline passed before the server came to it; allow more time")]
+    DeadlinePassed,
+    /// The server is shutting down.
+    #[error("the server is shutting down; connect again or ask another server")]
+    Draining,
+    /// The sequence number is too far above what the client has acknowledged.
+    #[error("too many operations are unacknowledged; wait for answers before asking more")]
+    OutsideWindow,
+    /// Said by the client itself: the request never left it.
+    #[error("the request was never sent; connect again and repeat it")]
+    NotSent,
+    /// A status that this client does not know, of the definite class.
+    #[error("the server refused with status {status}, which this client does not know")]
+    Unrecognised {
+        /// The status, as sent.
+        status: u16,
+    },
+}
+
+impl Refusal {
+    /// Its name in reports and counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownAccount => "unknown_account",
+            Self::InsufficientFunds => "insufficient_funds",
+            Self::SameAccount => "same_account",
+            Self::Overflow => "overflow",
+            Self::KeyReused => "key_reused",
+            Self::StaleKey => "stale_key",
+            Self::LeaseExpired => "lease_expired",
+            Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::UnsupportedOperation => "unsupported_operation",
+            Self::UnsupportedField { .. } => "unsupported_field",
+            Self::Malformed => "malformed",
+            Self::ReplyTooLarge { .. } => "reply_too_large",
+            Self::Busy => "busy",
+            Self::DeadlinePassed => "deadline_passed",
+            Self::Draining => "draining",
+            Self::OutsideWindow => "outside_window",
+            Self::NotSent => "not_sent",
+            Self::Unrecognised { .. } => "unrecognised",
+        }
+    }
+
+    /// Whether it was said before the server looked for an earlier attempt of the same operation.
+    ///
+    /// Such a refusal speaks of one attempt only: an earlier one may have been applied.
+    #[must_use]
+    pub const fn speaks_of_one_attempt(self) -> bool {
+        matches!(
+            self,
+            Self::LeaseExpired
+                | Self::StaleKey
+                | Self::OutsideWindow
+                | Self::UnsupportedVersion { .. }
+                | Self::Busy
+                | Self::Unrecognised { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_hold_only_what_can_move() {
+        assert_eq!(Amount::new(0), None);
+        assert_eq!(Amount::new(1).map(Amount::cents), Some(1));
+        assert_eq!(Amount::new(i64::MAX as u64).map(Amount::cents), Some(i64::MAX));
+        assert_eq!(Amount::new(1 << 63), None);
+        assert_eq!(Amount::new(u64::MAX), None);
+    }
+
+    #[test]
+    fn cents_print_as_money() {
+        for (cents, text) in [(0, "0.00"), (1_234, "12.34"), (-5, "-0.05")] {
+            assert_eq!(Cents(cents).to_string(), text);
+        }
+        assert!(Cents(i64::MIN).to_string().starts_with("-92233720368547758.08"));
+        assert_eq!(Cents(i64::MAX).checked_add(Cents(1)), None);
+    }
+
+    #[test]
+    fn operation_bytes_read_back() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::from_byte(operation as u8), Some(operation));
+        }
+        assert_eq!(Operation::from_byte(0), None);
+        assert_eq!(Operation::from_byte(7), None);
+    }
+}

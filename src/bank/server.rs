@@ -1,0 +1,606 @@
+//! The server core: leases, the duplicate check, dispatch; datagrams whole, streams by session.
+//!
+//! It exists so that one bank serves both carriers by the same rules.
+//! It must never answer a datagram with more bytes than it had, nor apply before it has checked.
+
+use super::client::{Key, Violation};
+use super::codec::{
+    self, Answer, Hello, STATUS_STORAGE_FAILED, WELCOME_LEN, Welcome, encode_answer, encode_welcome,
+};
+use super::frame::{
+    FLAG_NO_DEDUP, Foreign, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MAX_FRAME,
+    REFUSAL_LEN, TAG_PAD, VERSION, WINDOW, begin, finish,
+};
+use super::ledger::{self, Decision};
+use super::message::{Operation, Refusal, Reply};
+use super::storage::{Completion, Completions, Entry, Lease, Storage, StorageError, Transaction};
+use crate::measure::Instant;
+use crate::measure::draw::keyed;
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::time::Duration;
+
+/// What the server remembers of operations it has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedup {
+    /// Nothing: a repeated request is applied again.
+    Off,
+    /// Outcomes, in memory: a restart forgets them.
+    Volatile,
+    /// Outcomes, committed with the ledger entry.
+    Durable,
+}
+
+/// How the server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ServerConfig {
+    /// What it remembers.
+    pub dedup: Dedup,
+    /// How long it remembers a silent client. Java RMI leases last ten minutes by default.
+    pub lease: Duration,
+    /// Clients remembered: 1,024 with 512 records of about 90 bytes are 47 MB at most.
+    pub max_leases: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { dedup: Dedup::Durable, lease: Duration::from_secs(600), max_leases: 1_024 }
+    }
+}
+
+/// Draws for a lease number that is neither 0 nor taken: eight collisions in 2^64 do not happen.
+const LEASE_DRAWS_MAX: u64 = 8;
+
+/// Leases ended by one call of `handle_timeout`: a slice short enough for the hot path.
+const EXPIRIES_PER_TIMEOUT_MAX: usize = 256;
+
+/// What the server has seen and done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Datagrams given to it.
+    pub datagrams: u64,
+    /// Frames given to it, on both carriers, that passed their checks.
+    pub frames: u64,
+    /// Requests whose turn came, by operation.
+    pub accepted: BTreeMap<&'static str, u64>,
+    /// Refusals said, by reason; a repeated one counts as a duplicate instead.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Input that was not answered, by violation.
+    pub discarded: BTreeMap<&'static str, u64>,
+    /// Requests answered from the table of outcomes.
+    pub duplicates: u64,
+    /// Ledger entries made.
+    pub applied: u64,
+    /// Answers of the indefinite class: the store failed.
+    pub indefinite: u64,
+    /// Replies withheld because they were longer than the datagram that asked.
+    pub withheld: u64,
+    /// Leases granted.
+    pub leases_granted: u64,
+    /// Leases ended by silence.
+    pub leases_expired: u64,
+}
+
+/// What the server knows of a client.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    nonce: u64,
+    acked: u64,
+    /// Whether the store has not heard of `acked` yet.
+    ack_pending: bool,
+    max_seen: u64,
+    last_heard: Instant,
+}
+
+/// The bank's server, for any number of sessions and any store.
+#[derive(Debug)]
+pub struct Server<S> {
+    config: ServerConfig,
+    store: S,
+    seed: u64,
+    clients: BTreeMap<u64, Client>,
+    by_nonce: BTreeMap<u64, u64>,
+    /// When to look at a lease; it may have been renewed since.
+    expiries: BTreeSet<(Instant, u64)>,
+    /// Leases found in the store whose time begins with the first event.
+    unstamped: Vec<u64>,
+    table: Completions,
+    counters: Counters,
+    out: BytesMut,
+    draining: bool,
+}
+
+/// How a request ends.
+enum Said {
+    /// With this answer.
+    Fresh(Answer),
+    /// As it did before.
+    Again(Completion),
+    /// Without one: the stored reply is longer than this datagram may be answered with.
+    Nothing,
+}
+
+const fn refused(refusal: Refusal) -> Said {
+    Said::Fresh(Answer::Refused(refusal))
+}
+
+impl<S: Storage> Server<S> {
+    /// A server over a store; `seed` draws its lease numbers.
+    ///
+    /// Leases in the store live on: their time begins with the first event. A store whose leases
+    /// cannot be read is taken to have none, so that their holders are told
+    /// [`Refusal::LeaseExpired`].
+    #[must_use]
+    pub fn new(config: ServerConfig, store: S, seed: u64) -> Self {
+        let leases = store.leases().unwrap_or_default();
+        let mut server = Self {
+            config,
+            store,
+            seed,
+            clients: BTreeMap::new(),
+            by_nonce: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            unstamped: Vec::with_capacity(leases.len()),
+            table: Completions::default(),
+            counters: Counters::default(),
+            out: BytesMut::new(),
+            draining: false,
+        };
+        for lease in leases {
+            server.unstamped.push(lease.client);
+            server.remember(lease, Instant::ZERO);
+        }
+        server
+    }
+
+    /// How it was configured.
+    #[must_use]
+    pub const fn config(&self) -> &ServerConfig {
+        &self.config
+    }
+
+    /// What it has seen and done.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The store.
+    #[must_use]
+    pub const fn storage(&self) -> &S {
+        &self.store
+    }
+
+    /// The store, without the server: what a restart finds.
+    #[must_use]
+    pub fn into_storage(self) -> S {
+        self.store
+    }
+
+    /// From now on every new operation is refused with [`Refusal::Draining`]; outcomes already
+    /// recorded are still repeated.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether [`drain`](Self::drain) was called.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Takes one datagram and gives the reply, never longer than the datagram.
+    pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) -> Option<Bytes> {
+        self.counters.datagrams += 1;
+        if bytes.len() < REFUSAL_LEN {
+            self.discard(Violation::TooShort);
+            return None;
+        }
+        if bytes.len() > MAX_DATAGRAM {
+            self.discard(Violation::Length);
+            return None;
+        }
+        // The buffer is given back when the last reply made from it is dropped.
+        let mut out = mem::take(&mut self.out);
+        out.reserve(bytes.len());
+        let taken = match Frame::parse(bytes) {
+            Ok(frame) => self.handle_frame(now, now, &frame, bytes.len(), &mut out),
+            Err(FrameError::Version(foreign)) => self.handle_foreign(foreign, &mut out),
+            Err(FrameError::Garbage(violation, _)) => Err(violation),
+        };
+        if let Err(violation) = taken {
+            self.discard(violation);
+        }
+        if out.len() > bytes.len() {
+            self.counters.withheld += 1;
+            out.clear();
+        }
+        let reply = (!out.is_empty()).then(|| out.split().freeze());
+        self.out = out;
+        reply
+    }
+
+    /// Takes a frame of this version; the reply, of at most `room` bytes, is added to `out`.
+    ///
+    /// `arrived` is when its bytes came, from which its deadline counts.
+    pub(crate) fn handle_frame(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        frame: &Frame<'_>,
+        room: usize,
+        out: &mut BytesMut,
+    ) -> Result<(), Violation> {
+        self.stamp(now);
+        match frame.header().kind {
+            Kind::Hello => self.hello(now, frame, room, out),
+            Kind::Request => self.request(now, arrived, frame, room, out),
+            Kind::Welcome | Kind::Response | Kind::GoAway => {
+                return Err(Violation::UnexpectedKind);
+            }
+        }
+        self.counters.frames += 1;
+        Ok(())
+    }
+
+    /// Answers a frame of another version in the fields that all versions share.
+    pub(crate) fn handle_foreign(
+        &mut self,
+        foreign: Foreign,
+        out: &mut BytesMut,
+    ) -> Result<(), Violation> {
+        let kind = match Kind::from_byte(foreign.kind) {
+            Some(Kind::Hello) => Kind::Welcome,
+            Some(Kind::Request) => Kind::Response,
+            // A reply is never answered, or two servers could be made to talk for ever.
+            _ => return Err(Violation::Version),
+        };
+        let Foreign { client, seq, attempt, .. } = foreign;
+        let header = Header { client, seq, attempt, ..Header::of(kind) };
+        let refusal = Refusal::UnsupportedVersion { min: VERSION, max: VERSION };
+        self.refuse(&header, refusal, out);
+        Ok(())
+    }
+
+    pub(crate) fn discard(&mut self, violation: Violation) {
+        *self.counters.discarded.entry(violation.name()).or_insert(0) += 1;
+    }
+
+    /// Ends leases whose time is over.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.stamp(now);
+        for _ in 0..EXPIRIES_PER_TIMEOUT_MAX {
+            let Some((at, lease)) = self.expiries.first().copied().filter(|(at, _)| *at <= now)
+            else {
+                return;
+            };
+            self.expiries.remove(&(at, lease));
+            let Some(client) = self.clients.get(&lease).copied() else { continue };
+            let until = client.last_heard + self.config.lease;
+            if until > now {
+                self.expiries.insert((until, lease));
+                continue;
+            }
+            let expire = Transaction { expire: Some(lease), ..Transaction::default() };
+            if self.store.commit(expire).is_err() {
+                // The client stays known; its turn comes again after another lease.
+                self.expiries.insert((now + self.config.lease, lease));
+                continue;
+            }
+            self.clients.remove(&lease);
+            self.by_nonce.remove(&client.nonce);
+            self.table.forget_upto(Key { client: lease, seq: u64::MAX });
+            self.counters.leases_expired += 1;
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    fn stamp(&mut self, now: Instant) {
+        for lease in mem::take(&mut self.unstamped) {
+            if let Some(client) = self.clients.get_mut(&lease) {
+                client.last_heard = now;
+                self.expiries.insert((now + self.config.lease, lease));
+            }
+        }
+    }
+
+    fn remember(&mut self, lease: Lease, now: Instant) {
+        // A volatile server has forgotten what was acknowledged: that is what it is worth.
+        let acked = if self.config.dedup == Dedup::Durable { lease.acked } else { 0 };
+        let client = Client {
+            nonce: lease.nonce,
+            acked,
+            ack_pending: false,
+            // Unknown after a restart: every key must be looked up until a higher one is seen.
+            max_seen: u64::MAX,
+            last_heard: now,
+        };
+        self.clients.insert(lease.client, client);
+        self.by_nonce.insert(lease.nonce, lease.client);
+    }
+
+    fn hello(&mut self, now: Instant, frame: &Frame<'_>, room: usize, out: &mut BytesMut) {
+        let header = Header { client: frame.header().client, ..Header::of(Kind::Welcome) };
+        match self.admit(now, frame, room) {
+            Err(refusal) => self.refuse(&header, refusal, out),
+            Ok(lease) => {
+                let welcome = Welcome {
+                    version: VERSION,
+                    dedup: self.config.dedup as u8,
+                    window: u16::try_from(WINDOW).unwrap_or(u16::MAX),
+                    max_frame: u32::try_from(MAX_FRAME).unwrap_or(u32::MAX),
+                    lease_ms: u32::try_from(self.config.lease.as_millis()).unwrap_or(u32::MAX),
+                    features: 0,
+                };
+                encode_welcome(out, lease, &welcome);
+            }
+        }
+    }
+
+    /// The lease for a HELLO: the one it names, the one its nonce had, or a new one.
+    fn admit(&mut self, now: Instant, frame: &Frame<'_>, room: usize) -> Result<u64, Refusal> {
+        if let Some(tag) = frame.unknown_critical() {
+            return Err(Refusal::UnsupportedField { tag });
+        }
+        let hello: Hello = codec::decode_hello(frame).map_err(|_| Refusal::Malformed)?;
+        if !(hello.min_version..=hello.max_version).contains(&VERSION) {
+            return Err(Refusal::UnsupportedVersion { min: VERSION, max: VERSION });
+        }
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        if room < WELCOME_LEN {
+            let needed = u32::try_from(WELCOME_LEN).unwrap_or(u32::MAX);
+            return Err(Refusal::ReplyTooLarge { needed });
+        }
+        let named = frame.header().client;
+        let same = self.clients.get(&named).is_some_and(|client| client.nonce == hello.nonce);
+        let known = if same { Some(named) } else { self.by_nonce.get(&hello.nonce).copied() };
+        if let Some(lease) = known {
+            if let Some(client) = self.clients.get_mut(&lease) {
+                client.last_heard = now;
+            }
+            return Ok(lease);
+        }
+        self.grant(now, hello.nonce)
+    }
+
+    fn grant(&mut self, now: Instant, nonce: u64) -> Result<u64, Refusal> {
+        if self.clients.len() >= self.config.max_leases {
+            return Err(Refusal::Busy);
+        }
+        let base = self.store.leases_granted().wrapping_mul(LEASE_DRAWS_MAX);
+        let client = (0..LEASE_DRAWS_MAX)
+            .map(|draw| keyed(self.seed, base.wrapping_add(draw)))
+            .find(|lease| *lease != 0 && !self.clients.contains_key(lease))
+            .ok_or(Refusal::Busy)?;
+        let lease = Lease { client, nonce, acked: 0 };
+        let grant = Transaction { grant: Some(lease), ..Transaction::default() };
+        self.store.commit(grant).map_err(|_| Refusal::Busy)?;
+        self.remember(lease, now);
+        if let Some(state) = self.clients.get_mut(&client) {
+            state.max_seen = 0;
+        }
+        self.expiries.insert((now + self.config.lease, client));
+        self.counters.leases_granted += 1;
+        Ok(client)
+    }
+
+    fn refuse(&mut self, header: &Header, refusal: Refusal, out: &mut BytesMut) {
+        *self.counters.refused.entry(refusal.name()).or_insert(0) += 1;
+        encode_answer(out, header, &Answer::Refused(refusal));
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        frame: &Frame<'_>,
+        room: usize,
+        out: &mut BytesMut,
+    ) {
+        let &Header { op, client, seq, attempt, .. } = frame.header();
+        let header = Header { op, client, seq, attempt, ..Header::of(Kind::Response) };
+        let said = self.answer(now, arrived, frame, room).unwrap_or_else(|_| {
+            self.counters.indefinite += 1;
+            Said::Fresh(Answer::Indefinite { status: STATUS_STORAGE_FAILED })
+        });
+        match said {
+            Said::Fresh(Answer::Refused(refusal)) => self.refuse(&header, refusal, out),
+            Said::Fresh(answer) => encode_answer(out, &header, &answer),
+            Said::Again(completion) => {
+                self.counters.duplicates += 1;
+                repeat(out, &header, &completion);
+            }
+            Said::Nothing => self.counters.withheld += 1,
+        }
+    }
+
+    /// The check of RIFL (SOSP 2015), then the decision, then the commit.
+    fn answer(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        frame: &Frame<'_>,
+        room: usize,
+    ) -> Result<Said, StorageError> {
+        let header = frame.header();
+        let key = Key { client: header.client, seq: header.seq };
+        if !self.heard(now, key, header.ack_upto) {
+            return Ok(refused(Refusal::LeaseExpired));
+        }
+        if key.seq == 0 || header.ack_upto >= key.seq {
+            return Ok(refused(Refusal::Malformed));
+        }
+        let request = codec::decode_request(frame);
+        let checked = self.config.dedup != Dedup::Off && header.flags & FLAG_NO_DEDUP == 0;
+        if checked && let Some(said) = self.earlier(key, frame, room)? {
+            return Ok(said);
+        }
+        let allowed = Duration::from_micros(header.deadline_us.into());
+        let late = header.deadline_us != 0 && now.since(arrived) >= allowed && now > arrived;
+        let decision = match request {
+            Err(refusal) => Decision::Refuse(refusal),
+            Ok(_) if self.draining => Decision::Refuse(Refusal::Draining),
+            Ok(_) if late => Decision::Refuse(Refusal::DeadlinePassed),
+            Ok(request) => ledger::decide(&self.store, key, &request, room)?,
+        };
+        if let Some(operation) = Operation::from_byte(header.op) {
+            *self.counters.accepted.entry(operation.name()).or_insert(0) += 1;
+        }
+        // A read that is asked again may be done again; what it saw need not be kept.
+        let recorded = checked && request.map_or(true, |r| r.operation().changes_the_ledger());
+        match decision {
+            Decision::Read(reply) => Ok(Said::Fresh(Answer::Done(reply))),
+            Decision::Refuse(refusal) => {
+                let (status, detail) = codec::status_of(refusal);
+                if recorded {
+                    self.record(key, completion(frame, header.op, status, detail, 0), None)?;
+                }
+                Ok(refused(refusal))
+            }
+            Decision::Apply(entry, reply) => {
+                let (first, second) = match &reply {
+                    Reply::Deposited { balance, entry } | Reply::Transferred { balance, entry } => {
+                        (balance.0.cast_unsigned(), *entry)
+                    }
+                    _ => (0, 0),
+                };
+                let done = completion(frame, header.op, 0, first, second);
+                if recorded {
+                    self.record(key, done, Some(entry))?;
+                } else {
+                    self.commit(key.client, Some(entry), None)?;
+                }
+                self.counters.applied += 1;
+                Ok(Said::Fresh(Answer::Done(reply)))
+            }
+        }
+    }
+
+    /// Renews a lease and takes an acknowledgement; false where there is no such lease.
+    fn heard(&mut self, now: Instant, key: Key, ack_upto: u64) -> bool {
+        let Some(client) = self.clients.get_mut(&key.client) else { return false };
+        client.last_heard = now;
+        if ack_upto > client.acked && ack_upto < key.seq {
+            client.acked = ack_upto;
+            client.ack_pending = true;
+            self.table.forget_upto(Key { client: key.client, seq: ack_upto });
+        }
+        true
+    }
+
+    /// What an earlier attempt under this key means for this one; `None` where there was none.
+    fn earlier(
+        &mut self,
+        key: Key,
+        frame: &Frame<'_>,
+        room: usize,
+    ) -> Result<Option<Said>, StorageError> {
+        let Some(client) = self.clients.get_mut(&key.client) else {
+            return Ok(Some(refused(Refusal::LeaseExpired)));
+        };
+        if key.seq <= client.acked {
+            return Ok(Some(refused(Refusal::StaleKey)));
+        }
+        if key.seq - client.acked > WINDOW {
+            return Ok(Some(refused(Refusal::OutsideWindow)));
+        }
+        if key.seq > client.max_seen {
+            client.max_seen = key.seq;
+            return Ok(None);
+        }
+        let found = match self.config.dedup {
+            Dedup::Durable => self.store.completion(key)?,
+            Dedup::Volatile | Dedup::Off => self.table.get(key),
+        };
+        Ok(found.map(|found| {
+            if found.fingerprint != fingerprint(frame) {
+                refused(Refusal::KeyReused)
+            } else if HEADER_LEN + usize::from(found.block_len) > room {
+                // Any other answer would contradict the recorded one.
+                Said::Nothing
+            } else {
+                Said::Again(found)
+            }
+        }))
+    }
+
+    fn record(
+        &mut self,
+        key: Key,
+        completion: Completion,
+        entry: Option<Entry>,
+    ) -> Result<(), StorageError> {
+        if self.config.dedup == Dedup::Durable {
+            return self.commit(key.client, entry, Some((key, completion)));
+        }
+        if entry.is_some() {
+            self.commit(key.client, entry, None)?;
+        }
+        self.table.insert(key, completion);
+        Ok(())
+    }
+
+    /// Entry, completion and what the client has acknowledged, in one transaction.
+    fn commit(
+        &mut self,
+        client: u64,
+        entry: Option<Entry>,
+        completion: Option<(Key, Completion)>,
+    ) -> Result<(), StorageError> {
+        let state = self.clients.get_mut(&client);
+        let pending = state.filter(|state| state.ack_pending);
+        let acknowledged = pending.as_ref().map(|state| Key { client, seq: state.acked });
+        let transaction = Transaction { entry, completion, acknowledged, ..Transaction::default() };
+        self.store.commit(transaction)?;
+        if let Some(state) = pending {
+            state.ack_pending = false;
+        }
+        Ok(())
+    }
+}
+
+/// The recorded outcome of an operation: status and up to two words of block.
+fn completion(frame: &Frame<'_>, op: u8, status: u16, first: u64, second: u64) -> Completion {
+    let mut block = [0; 16];
+    block[..8].copy_from_slice(&first.to_le_bytes());
+    block[8..].copy_from_slice(&second.to_le_bytes());
+    let block_len = if status == 0 { 16 } else { 8 };
+    Completion { fingerprint: fingerprint(frame), op, status, block_len, block }
+}
+
+/// Writes a recorded outcome: the same bytes as the first time, but for the attempt echoed.
+fn repeat(out: &mut BytesMut, header: &Header, completion: &Completion) {
+    let header = Header { op: completion.op, status: completion.status, ..*header };
+    let start = match completion.block.first_chunk::<8>() {
+        Some(detail) if completion.block_len == 8 => begin(out, &header, *detail),
+        _ => begin(out, &header, completion.block),
+    };
+    finish(out, start);
+}
+
+/// A hash of what a request asks: operation, block, fields; not padding, attempt or deadline.
+fn fingerprint(frame: &Frame<'_>) -> u64 {
+    let fold = |hash: u64, bytes: &[u8]| {
+        let hash = keyed(hash, bytes.len() as u64);
+        bytes.chunks(8).fold(hash, |hash, chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            keyed(hash, u64::from_le_bytes(word))
+        })
+    };
+    let hash = fold(frame.header().op.into(), frame.block());
+    frame
+        .fields()
+        .filter(|(tag, _)| *tag != TAG_PAD)
+        .fold(hash, |hash, (tag, content)| fold(keyed(hash, tag.into()), content))
+}

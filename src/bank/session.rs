@@ -1,0 +1,296 @@
+//! The server's end of one stream: cuts frames, bounds time and memory, drains.
+//!
+//! It exists so that one slow, silent or hostile peer costs a bounded share and nothing of others.
+//! It must never reserve memory for a length that a peer claims.
+
+use super::client::{CloseReason, Violation};
+use super::codec::encode_goaway;
+use super::frame::{
+    Frame, FrameError, Kind, MAX_FRAME, MAX_FRAME_BEFORE_HELLO, MIN_MAX_FRAME, frame_len,
+};
+use super::server::Server;
+use super::storage::Storage;
+use crate::measure::Instant;
+use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+
+/// From the connection to a complete HELLO: three retransmissions of TCP's one-second timer.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(7);
+
+/// From the first byte of a frame to its last: 64 KiB at 64 kbit/s take 8 s.
+pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
+
+/// From one frame to the next: twice the two minutes that RFC 5482 §3 gives a silent connection at
+/// least, so that a peer's network may change.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// From GOAWAY to the close: the round trip of a slow path, many times over.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
+/// Unsent bytes above which the session takes no more requests: four of the largest replies.
+pub const MAX_BUFFERED_OUT: usize = 4 * MAX_FRAME;
+
+/// Bytes to hand to `handle_stream` at once, at most.
+pub const MAX_READ: usize = 4 * MAX_FRAME;
+
+/// Bytes waiting to be read by the session, at most: a frame begun, and one hand-over beyond it.
+pub const MAX_BUFFERED_IN: usize = MAX_FRAME + MAX_READ;
+
+/// Limits of a session; the defaults are the constants of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// See [`HELLO_DEADLINE`].
+    pub hello_deadline: Duration,
+    /// See [`FRAME_DEADLINE`].
+    pub frame_deadline: Duration,
+    /// See [`IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// See [`DRAIN_GRACE`].
+    pub drain_grace: Duration,
+    /// See [`MAX_BUFFERED_OUT`].
+    pub max_buffered_out: usize,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            hello_deadline: HELLO_DEADLINE,
+            frame_deadline: FRAME_DEADLINE,
+            idle_timeout: IDLE_TIMEOUT,
+            drain_grace: DRAIN_GRACE,
+            max_buffered_out: MAX_BUFFERED_OUT,
+        }
+    }
+}
+
+/// One stream, as the server sees it.
+///
+/// The loop around it: read while [`wants_read`](Self::wants_read), hand over with
+/// [`handle_stream`](Self::handle_stream), write what [`poll_transmit`](Self::poll_transmit) gives,
+/// and where [`wants_resume`](Self::wants_resume) after that, call `handle_stream` with no bytes.
+/// When [`closing`](Self::closing) says so: write what is left and close.
+#[derive(Debug)]
+pub struct ServerSession {
+    limits: SessionLimits,
+    input: BytesMut,
+    output: BytesMut,
+    /// When the bytes that wait for room in the output arrived.
+    stalled_since: Option<Instant>,
+    /// When the frame at the front of the input began.
+    begun: Option<Instant>,
+    opened: Instant,
+    last_frame: Instant,
+    /// The largest reply the peer takes; 0 before its HELLO.
+    peer_max_frame: usize,
+    last_seq: u64,
+    drain_until: Option<Instant>,
+    closing: Option<CloseReason>,
+}
+
+impl ServerSession {
+    /// A stream that has just been accepted.
+    #[must_use]
+    pub fn new(now: Instant, limits: SessionLimits) -> Self {
+        Self {
+            limits,
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            stalled_since: None,
+            begun: None,
+            opened: now,
+            last_frame: now,
+            peer_max_frame: 0,
+            last_seq: 0,
+            drain_until: None,
+            closing: None,
+        }
+    }
+
+    /// Takes bytes of the stream, at most [`MAX_READ`], and answers every frame they complete.
+    pub fn handle_stream<S: Storage>(
+        &mut self,
+        now: Instant,
+        server: &mut Server<S>,
+        bytes: &[u8],
+    ) {
+        if self.closing.is_some() {
+            return;
+        }
+        if self.input.len() + bytes.len() > MAX_BUFFERED_IN {
+            self.closing = Some(CloseReason::Overrun);
+            return;
+        }
+        let arrived = self.stalled_since.take().unwrap_or(now);
+        if self.input.is_empty() {
+            // Whole frames are read where they are; only a remainder is copied.
+            let used = self.take_frames(now, arrived, server, bytes);
+            let rest = bytes.get(used..).unwrap_or_default();
+            self.input.extend_from_slice(rest);
+        } else {
+            self.input.extend_from_slice(bytes);
+            let input = self.input.split();
+            let used = self.take_frames(now, arrived, server, &input);
+            self.input = input;
+            bytes::Buf::advance(&mut self.input, used);
+        }
+        self.after_frames(now, arrived);
+    }
+
+    /// Answers whole frames from the front while there is room; gives the bytes used.
+    fn take_frames<S: Storage>(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        server: &mut Server<S>,
+        bytes: &[u8],
+    ) -> usize {
+        let mut used = 0;
+        while self.closing.is_none() && self.has_room() {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let limit = if self.is_open() { MAX_FRAME } else { MAX_FRAME_BEFORE_HELLO };
+            match frame_len(rest, limit) {
+                Ok(Some(len)) => {
+                    let Some(frame) = rest.get(..len) else { break };
+                    used += len;
+                    self.last_frame = now;
+                    self.begun = None;
+                    self.take_frame(now, arrived, server, frame);
+                }
+                Ok(None) => break,
+                Err(_) => self.violate(server, Violation::Length),
+            }
+        }
+        used
+    }
+
+    fn take_frame<S: Storage>(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        server: &mut Server<S>,
+        bytes: &[u8],
+    ) {
+        let taken = match Frame::parse(bytes) {
+            Err(FrameError::Garbage(violation, _)) => Err(violation),
+            Err(FrameError::Version(foreign)) => server.handle_foreign(foreign, &mut self.output),
+            Ok(frame) => {
+                let header = *frame.header();
+                let first = !self.is_open();
+                if first != (header.kind == Kind::Hello) {
+                    Err(Violation::UnexpectedKind)
+                } else {
+                    if first {
+                        self.peer_max_frame = peer_max_frame(&frame);
+                    } else {
+                        self.last_seq = self.last_seq.max(header.seq);
+                    }
+                    let room = self.peer_max_frame;
+                    server.handle_frame(now, arrived, &frame, room, &mut self.output)
+                }
+            }
+        };
+        if let Err(violation) = taken {
+            self.violate(server, violation);
+        }
+    }
+
+    fn violate<S: Storage>(&mut self, server: &mut Server<S>, violation: Violation) {
+        server.discard(violation);
+        self.closing = Some(CloseReason::Protocol(violation));
+    }
+
+    fn after_frames(&mut self, now: Instant, arrived: Instant) {
+        if self.closing.is_some() {
+            self.input = BytesMut::new();
+            self.begun = None;
+        } else if self.input.is_empty() {
+            // A silent stream holds no buffer.
+            self.input = BytesMut::new();
+        } else if !self.has_room() {
+            self.stalled_since = Some(arrived);
+        } else if self.begun.is_none() {
+            self.begun = Some(now);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.len() < self.limits.max_buffered_out
+    }
+
+    const fn is_open(&self) -> bool {
+        self.peer_max_frame != 0
+    }
+
+    /// Ends the session where a deadline has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closing.is_none()
+            && let Some((at, reason)) = self.next_deadline()
+            && at <= now
+        {
+            self.closing = Some(reason);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.closing.is_some() {
+            return None;
+        }
+        self.next_deadline().map(|(at, _)| at)
+    }
+
+    fn next_deadline(&self) -> Option<(Instant, CloseReason)> {
+        let hello = (!self.is_open())
+            .then(|| (self.opened + self.limits.hello_deadline, CloseReason::HelloDeadline));
+        let frame =
+            self.begun.map(|at| (at + self.limits.frame_deadline, CloseReason::FrameDeadline));
+        let idle = Some((self.last_frame + self.limits.idle_timeout, CloseReason::IdleTimeout));
+        let drain = self.drain_until.map(|at| (at, CloseReason::Drained));
+        [hello, frame, idle, drain].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Everything to write, in one buffer.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        (!self.output.is_empty()).then(|| self.output.split().freeze())
+    }
+
+    /// Bytes held: read and not answered, answered and not taken by `poll_transmit`.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.input.len() + self.output.len()
+    }
+
+    /// Whether to read from the stream; false while replies wait to be written.
+    #[must_use]
+    pub fn wants_read(&self) -> bool {
+        self.closing.is_none() && self.stalled_since.is_none() && self.has_room()
+    }
+
+    /// Whether requests that were read wait, and there is room for replies again.
+    #[must_use]
+    pub fn wants_resume(&self) -> bool {
+        self.closing.is_none() && self.stalled_since.is_some() && self.has_room()
+    }
+
+    /// Why the session has ended, if it has: write what is left, then close.
+    #[must_use]
+    pub const fn closing(&self) -> Option<CloseReason> {
+        self.closing
+    }
+
+    /// Says GOAWAY: requests above the last one taken will not be. [`Server::drain`] makes the
+    /// server refuse what comes in spite of it; the session ends after its grace.
+    pub fn begin_drain(&mut self, now: Instant) {
+        if self.drain_until.is_none() && self.closing.is_none() {
+            encode_goaway(&mut self.output, self.last_seq);
+            self.drain_until = Some(now + self.limits.drain_grace);
+        }
+    }
+}
+
+/// The largest frame that the sender of a HELLO takes, as far as we send any.
+fn peer_max_frame(hello: &Frame<'_>) -> usize {
+    let claimed = super::codec::decode_hello(hello).map_or(0, |hello| hello.max_frame);
+    usize::try_from(claimed).unwrap_or(MAX_FRAME).clamp(MIN_MAX_FRAME, MAX_FRAME)
+}

@@ -1,0 +1,335 @@
+//! The client on a stream, and beside it the server's [`ServerSession`].
+//!
+//! It exists so that calls can be pipelined on one connection and survive the loss of it as values.
+//! It must never retry by itself: whether to ask again is the caller's choice, with the same key.
+
+pub use super::session::{
+    DRAIN_GRACE, FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT,
+    MAX_READ, ServerSession, SessionLimits,
+};
+
+use super::client::{
+    CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched, Violation,
+};
+use super::codec::{Hello, decode_welcome, encode_hello};
+use super::frame::{Frame, FrameError, Kind, MAX_FRAME, VERSION, frame_len};
+use super::message::{Refusal, Request};
+use crate::measure::Instant;
+use bytes::{Buf, Bytes, BytesMut};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How a stream client behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamClientConfig {
+    /// From a call to giving up on it.
+    pub deadline: Duration,
+    /// Calls open at once, at most.
+    pub max_in_flight: usize,
+    /// At-least-once asks the server not to look for duplicates; the others do not differ here.
+    pub delivery: Delivery,
+}
+
+impl Default for StreamClientConfig {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(10),
+            max_in_flight: 64,
+            delivery: Delivery::ExactlyOnce,
+        }
+    }
+}
+
+/// What a stream client has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StreamStats {
+    /// Requests written.
+    pub sent: u64,
+    /// Responses read.
+    pub received: u64,
+    /// Responses to calls that had ended.
+    pub late: u64,
+    /// Responses that no call matched or that could not be read.
+    pub discarded: u64,
+}
+
+/// How far the handshake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// HELLO is out, or about to be.
+    Greeting,
+    /// WELCOME came.
+    Open,
+    /// GOAWAY came: no new calls.
+    Draining,
+    /// Over.
+    Closed,
+}
+
+/// A client on one connection.
+#[derive(Debug)]
+pub struct StreamClient {
+    config: StreamClientConfig,
+    calls: Calls,
+    phase: Phase,
+    /// Until when WELCOME may come.
+    greeting_until: Instant,
+    /// Calls not written yet.
+    unsent: VecDeque<u64>,
+    input: BytesMut,
+    output: BytesMut,
+    stats: StreamStats,
+}
+
+impl StreamClient {
+    /// A client on a connection that is being made; its HELLO goes out with the first write.
+    ///
+    /// An identity with a lease resumes it: requests follow in the same write.
+    #[must_use]
+    pub fn new(config: StreamClientConfig, identity: Identity, now: Instant) -> Self {
+        let hello = Hello {
+            min_version: VERSION,
+            max_version: VERSION,
+            max_frame: u32::try_from(MAX_FRAME).unwrap_or(u32::MAX),
+            nonce: identity.nonce(),
+            features: 0,
+        };
+        let mut output = BytesMut::new();
+        encode_hello(&mut output, identity.lease().unwrap_or(0), &hello);
+        Self {
+            config,
+            calls: Calls::new(identity, config.delivery),
+            phase: Phase::Greeting,
+            greeting_until: now + config.deadline,
+            unsent: VecDeque::new(),
+            input: BytesMut::new(),
+            output,
+            stats: StreamStats::default(),
+        }
+    }
+
+    /// Makes a call and gives its number.
+    ///
+    /// # Errors
+    /// Where too many calls are open, or the session has ended.
+    pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
+        self.may_call()?;
+        let seq = self.calls.open(now, request, self.config.deadline)?;
+        self.unsent.push_back(seq);
+        Ok(seq)
+    }
+
+    /// Asks again about a key whose outcome is unknown, with the same request as before.
+    ///
+    /// `attempts` is how many were sent under the key so far.
+    ///
+    /// # Errors
+    /// Where too many calls are open, the session has ended, or the key is gone.
+    pub fn ask_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempts: u16,
+        request: Request,
+    ) -> Result<u64, CallError> {
+        self.may_call()?;
+        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
+        self.unsent.push_back(key.seq);
+        Ok(key.seq)
+    }
+
+    fn may_call(&self) -> Result<(), CallError> {
+        if matches!(self.phase, Phase::Draining | Phase::Closed) {
+            return Err(CallError::Closed);
+        }
+        if self.calls.len() >= self.config.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        Ok(())
+    }
+
+    /// Takes bytes of the stream.
+    pub fn handle_stream(&mut self, now: Instant, bytes: &[u8]) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        if input.is_empty() {
+            let used = self.take_frames(now, bytes);
+            input.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            input.extend_from_slice(bytes);
+            let used = self.take_frames(now, &input);
+            input.advance(used);
+        }
+        if self.phase != Phase::Closed && !input.is_empty() {
+            self.input = input;
+        }
+        self.close_if_drained();
+    }
+
+    fn take_frames(&mut self, now: Instant, bytes: &[u8]) -> usize {
+        let mut used = 0;
+        while self.phase != Phase::Closed {
+            let rest = bytes.get(used..).unwrap_or_default();
+            let len = match frame_len(rest, MAX_FRAME) {
+                Ok(Some(len)) => len,
+                Ok(None) => break,
+                Err(_) => {
+                    self.close(now, CloseReason::Protocol(Violation::Length));
+                    break;
+                }
+            };
+            let Some(frame) = rest.get(..len) else { break };
+            used += len;
+            match Frame::parse(frame) {
+                Ok(frame) => self.take_frame(now, &frame),
+                Err(FrameError::Garbage(violation, _)) => {
+                    self.close(now, CloseReason::Protocol(violation));
+                }
+                Err(FrameError::Version(_)) => {
+                    self.close(now, CloseReason::Protocol(Violation::Version));
+                }
+            }
+        }
+        used
+    }
+
+    fn take_frame(&mut self, now: Instant, frame: &Frame<'_>) {
+        match (frame.header().kind, self.phase) {
+            (Kind::Welcome, Phase::Greeting) => self.welcome(now, frame),
+            (Kind::Response, _) => self.response(now, frame),
+            (Kind::GoAway, _) => self.goaway(now, frame.header().seq),
+            _ => self.close(now, CloseReason::Protocol(Violation::UnexpectedKind)),
+        }
+    }
+
+    fn welcome(&mut self, now: Instant, frame: &Frame<'_>) {
+        match decode_welcome(frame) {
+            Ok(Ok(welcome)) => {
+                self.calls.identity.welcome(frame.header().client, welcome.dedup != 0);
+                self.phase = Phase::Open;
+                self.calls.events.push_back(ClientEvent::Ready);
+            }
+            Ok(Err(refusal)) => self.close(now, CloseReason::Refused(refusal)),
+            Err(_) => self.close(now, CloseReason::Protocol(Violation::Field)),
+        }
+    }
+
+    fn response(&mut self, now: Instant, frame: &Frame<'_>) {
+        self.stats.received += 1;
+        match self.calls.handle_response(now, frame) {
+            Matched::Ended { .. } => {}
+            Matched::Late => self.stats.late += 1,
+            // The only attempt there will be on this connection has been answered.
+            Matched::Indefinite => {
+                self.calls.give_up(now, frame.header().seq, Refusal::NotSent);
+            }
+            Matched::UnknownSeq | Matched::Malformed => self.stats.discarded += 1,
+        }
+    }
+
+    /// The server takes nothing above `last_seq`: what was sent beyond it is refused for certain.
+    fn goaway(&mut self, now: Instant, last_seq: u64) {
+        self.phase = Phase::Draining;
+        self.unsent.clear();
+        for seq in self.calls.seqs() {
+            let unsent = self.calls.get(seq).is_some_and(|call| !call.was_sent());
+            if unsent || seq > last_seq {
+                self.calls.refuse(now, seq, Refusal::Draining);
+            }
+        }
+        self.close_if_drained();
+    }
+
+    fn close_if_drained(&mut self) {
+        if self.phase == Phase::Draining && self.calls.len() == 0 {
+            self.phase = Phase::Closed;
+            self.calls.events.push_back(ClientEvent::Closed(CloseReason::Drained));
+        }
+    }
+
+    /// The peer closed or reset the connection, or it could not be made.
+    pub fn handle_closed(&mut self, now: Instant) {
+        self.close(now, CloseReason::PeerClosed);
+    }
+
+    fn close(&mut self, now: Instant, reason: CloseReason) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.output.clear();
+        self.input.clear();
+        self.unsent.clear();
+        for seq in self.calls.seqs() {
+            self.calls.give_up(now, seq, Refusal::NotSent);
+        }
+        self.calls.events.push_back(ClientEvent::Closed(reason));
+    }
+
+    /// Ends calls whose deadline has passed, and a handshake that takes too long.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.phase == Phase::Greeting && self.greeting_until <= now {
+            self.close(now, CloseReason::HelloDeadline);
+        }
+        while let Some(seq) = self.calls.due(now) {
+            self.calls.give_up(now, seq, Refusal::NotSent);
+        }
+        self.close_if_drained();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let greeting = (self.phase == Phase::Greeting).then_some(self.greeting_until);
+        greeting.into_iter().chain(self.calls.next_timer()).min()
+    }
+
+    /// Everything to write, in one buffer. What it gives counts as sent.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        if self.calls.identity.lease().is_some() && self.phase != Phase::Closed {
+            while let Some(seq) = self.unsent.pop_front() {
+                let written = self.calls.write_attempt(now, seq, false, &mut self.output);
+                self.stats.sent += u64::from(written);
+            }
+        }
+        (!self.output.is_empty()).then(|| self.output.split().freeze())
+    }
+
+    /// What there is to tell, oldest first.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.calls.events.pop_front()
+    }
+
+    /// Whether the session is over.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Calls open.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Bytes held: read and not yet a frame, not yet taken by `poll_transmit`.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.input.len() + self.output.len()
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn stats(&self) -> &StreamStats {
+        &self.stats
+    }
+
+    /// The identity, for the next connection.
+    #[must_use]
+    pub fn into_identity(self) -> Identity {
+        self.calls.identity
+    }
+}

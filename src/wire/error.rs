@@ -1,0 +1,96 @@
+//! Why bytes are not a message: the layer, the offset, what was needed, what was there, who claimed it.
+//!
+//! It exists so that a person with a hex dump can put a finger on the wrong byte.
+//! It must never own memory: it is made for every bad datagram of a flood.
+
+use thiserror::Error;
+
+/// Why bytes could not be decoded, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{layer} at byte {offset}: {fault}")]
+pub struct DecodeError {
+    /// Which format was being read, for example `"bank frame"`.
+    pub layer: &'static str,
+    /// Offset of the first byte concerned, from the start of that layer.
+    pub offset: usize,
+    /// What is wrong there.
+    pub fault: Fault,
+}
+
+/// What is wrong with the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// The input ends too early.
+    #[error("{claimed_by} needs {needed} bytes, {had} are left")]
+    Short {
+        /// Bytes needed from the offset on.
+        needed: usize,
+        /// Bytes that were there.
+        had: usize,
+        /// The field or rule that asked for them.
+        claimed_by: &'static str,
+    },
+    /// A length is above its limit.
+    #[error("{claimed_by} claims {claimed} bytes, the limit is {limit}")]
+    Long {
+        /// Bytes claimed.
+        claimed: usize,
+        /// The named limit.
+        limit: usize,
+        /// The field that claimed them.
+        claimed_by: &'static str,
+    },
+    /// Bytes are left over where the layer ends.
+    #[error("{extra} bytes are left after the end that {claimed_by} gives")]
+    Trailing {
+        /// How many.
+        extra: usize,
+        /// The field that set the end.
+        claimed_by: &'static str,
+    },
+    /// A field has a value it must not have.
+    #[error("expected {expected}, got {got:#x}")]
+    Value {
+        /// What was expected, in words.
+        expected: &'static str,
+        /// What was there; a signed field shows its two's complement.
+        got: u64,
+    },
+    /// The checksum in the message is not the checksum of the message.
+    #[error("checksum {got:#010x} in the message, {expected:#010x} computed over it")]
+    Checksum {
+        /// Computed over the bytes.
+        expected: u32,
+        /// Found in the bytes.
+        got: u32,
+    },
+}
+
+/// A value did not fit the buffer it was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{layer} at byte {offset}: needs {needed} bytes of room, {had} are left")]
+pub struct EncodeError {
+    /// Which format was being written.
+    pub layer: &'static str,
+    /// Where the write began.
+    pub offset: usize,
+    /// Bytes needed.
+    pub needed: usize,
+    /// Bytes of room left.
+    pub had: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_who_claimed_what() {
+        let fault = Fault::Short { needed: 16, had: 3, claimed_by: "block_len" };
+        let error = DecodeError { layer: "bank frame", offset: 48, fault };
+        assert_eq!(
+            error.to_string(),
+            "bank frame at byte 48: block_len needs 16 bytes, 3 are left"
+        );
+    }
+}
