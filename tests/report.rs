@@ -6,6 +6,9 @@
 
 use crate::fixture;
 use std::path::PathBuf;
+use wirelab::compare::plan::Arm;
+use wirelab::path::Direction;
+use wirelab::report::html::{FrameSeen, SlowRequest};
 use wirelab::report::text::{Style, render};
 
 fn data(name: &str) -> PathBuf {
@@ -32,4 +35,42 @@ fn text_reads_well_at_100_and_80_columns() {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
     }
+}
+
+#[test]
+fn page() {
+    let html = wirelab::report::html::render(&fixture::result(), &slow());
+    std::fs::write("/tmp/report.html", html).unwrap();
+}
+
+/// A reply lost, then a request lost, then an answer.
+fn slow() -> Vec<SlowRequest> {
+    let ms = 1_000_000;
+    let frame = |t, direction, what: &str, lost| FrameSeen {
+        t_ns: t * ms,
+        delay_ns: 10 * ms,
+        direction,
+        what: what.to_owned(),
+        lost,
+    };
+    let frames = vec![
+        frame(0, Direction::AToB, "request", false),
+        frame(10, Direction::BToA, "reply", true),
+        frame(60, Direction::AToB, "request again", true),
+        frame(180, Direction::AToB, "request again", false),
+        frame(190, Direction::BToA, "reply from store", false),
+    ];
+    let arm = Arm::UdpOnce;
+    let operation = "deposit".to_owned();
+    let loss_ppm = fixture::ppm(20_000);
+    vec![SlowRequest {
+        arm,
+        depth: 1,
+        loss_ppm,
+        seq: 1_842,
+        operation,
+        latency_ns: 200 * ms,
+        attempts: 3,
+        frames,
+    }]
 }

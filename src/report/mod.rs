@@ -9,6 +9,7 @@ pub mod pcapng;
 mod plots;
 mod svg;
 mod table;
+mod tables;
 pub mod text;
 
 /// The JSON schema of `result.json`.
