@@ -174,12 +174,16 @@ fn panels(out: &mut String, each: impl Iterator<Item = (String, String)>) {
     out.push_str("</div>\n");
 }
 
-/// `depth 8 (8 clients, each with 8 requests outstanding)`.
+/// `Depth 8`, and what that means on this run.
 fn depth_caption(result: &RunResult, depth: u32) -> String {
     let lane = result.stages.iter().flat_map(|s| &s.lanes).find(|l| l.depth == depth);
     let clients = lane.map_or(0, |l| l.clients);
-    let outstanding = if depth == 1 { "one request" } else { "several requests" };
-    format!("Depth {depth} <small>{clients} clients, each with {outstanding} outstanding</small>")
+    let s = |n: u32| if n == 1 { "" } else { "s" };
+    format!(
+        "Depth {depth} <small>{clients} client{}, each with {depth} request{} outstanding</small>",
+        s(clients),
+        s(depth)
+    )
 }
 
 fn overview(out: &mut String, result: &RunResult) {

@@ -148,16 +148,6 @@ impl Svg {
         );
     }
 
-    /// Text along an upward line.
-    pub(super) fn text_up(&mut self, class: &str, at: (f64, f64), text: &str) {
-        let (x, y) = (xy(at.0), xy(at.1));
-        let _ = write!(
-            self.body,
-            r#"<text class="{class}" transform="translate({x},{y}) rotate(-90)" text-anchor="middle">{}</text>"#,
-            escape(text)
-        );
-    }
-
     /// A marker of one of six shapes, with what it says under the pointer.
     pub(super) fn marker(&mut self, class: &str, shape: usize, at: (f64, f64), title: &str) {
         let (x, y) = at;
