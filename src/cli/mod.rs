@@ -1,1 +1,15 @@
-//! cli
+//! What the labs share at the command line: flags, exit codes, colour, progress, errors, runs.
+//!
+//! It exists so that every lab behaves alike: stdout is the result, stderr the progress.
+//! It must never know a protocol, nor decide what a result means.
+
+pub mod args;
+pub mod error;
+pub mod exit;
+pub mod generate;
+pub mod progress;
+pub mod run_dir;
+pub mod seed;
+pub mod signals;
+pub mod stdout;
+pub mod style;

@@ -1,3 +1,25 @@
 //! One result value to text, JSON, NDJSON, one offline HTML page, pcapng.
 //!
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
+
+pub mod events;
+mod figures;
+pub mod html;
+pub mod pcapng;
+mod plots;
+mod svg;
+mod table;
+mod tables;
+pub mod text;
+
+/// The JSON schema of `result.json`.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("tcp-vs-udp.result.schema.json")
+}
+
+/// The JSON schema of one line of `events.ndjson`.
+#[must_use]
+pub const fn events_schema() -> &'static str {
+    include_str!("tcp-vs-udp.events.schema.json")
+}

@@ -1,0 +1,57 @@
+//! A bar on stderr while something runs, on a terminal only.
+//!
+//! Where stderr is not a terminal there is one line at the start and nothing after it.
+//! It must never write to stdout.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{IsTerminal, Write};
+
+/// How far a run has come.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Begins `total` steps and says `what` will be done; quiet shows nothing at all.
+    #[must_use]
+    pub fn start(total: u64, what: &str, quiet: bool) -> Self {
+        if quiet || !std::io::stderr().is_terminal() {
+            if !quiet {
+                // A lost line of progress is no reason to stop.
+                let _ = writeln!(std::io::stderr(), "{what}");
+            }
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::new(total).with_message(what.to_owned());
+        let template = "{bar:30} {percent:>3} %  {msg}  (about {eta} left)";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style.progress_chars("━╸─"));
+        }
+        Self { bar }
+    }
+
+    /// Steps done so far.
+    pub fn at(&self, step: u64) {
+        self.bar.set_position(step);
+    }
+
+    /// What is being done now.
+    pub fn says(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// Writes a line above the bar, or a plain line where there is none.
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        });
+    }
+}
+
+impl Drop for Progress {
+    /// The bar goes, so that the result stands alone.
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

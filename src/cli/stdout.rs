@@ -1,0 +1,89 @@
+//! Output into a pipe that may close: `tcp-vs-udp | head` is a success.
+//!
+//! It must never turn a closed pipe into an error, nor any other error into silence.
+
+use std::io::{self, Write};
+
+/// A writer that takes everything quietly once its reader has gone.
+#[derive(Debug)]
+pub struct Pipe<W: Write> {
+    out: W,
+    closed: bool,
+}
+
+impl<W: Write> Pipe<W> {
+    /// Writes to `out` while it is open.
+    pub const fn new(out: W) -> Self {
+        Self { out, closed: false }
+    }
+
+    /// Whether the reader has gone.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn quietly<T>(&mut self, result: io::Result<T>, instead: T) -> io::Result<T> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.closed = true;
+                Ok(instead)
+            }
+            other => other,
+        }
+    }
+}
+
+impl<W: Write> Write for Pipe<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.closed {
+            return Ok(bytes.len());
+        }
+        let result = self.out.write(bytes);
+        self.quietly(result, bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.closed {
+            return Ok(());
+        }
+        let result = self.out.flush();
+        self.quietly(result, ())
+    }
+}
+
+/// Writes a whole text to stdout; a closed pipe is a success.
+///
+/// # Errors
+/// Any other error of stdout: a full disk, for example.
+pub fn print(text: &str) -> io::Result<()> {
+    let mut out = Pipe::new(io::stdout().lock());
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Failing(io::ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_quiet_and_a_full_disk_is_not() {
+        let mut pipe = Pipe::new(Failing(io::ErrorKind::BrokenPipe));
+        pipe.write_all(b"text").unwrap();
+        assert!(pipe.is_closed());
+        pipe.flush().unwrap();
+        let mut full = Pipe::new(Failing(io::ErrorKind::StorageFull));
+        assert!(full.write_all(b"text").is_err());
+    }
+}

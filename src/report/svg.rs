@@ -1,0 +1,285 @@
+//! Inline SVG: scales, axes, lines, steps, whiskers, markers, labels that keep apart.
+//!
+//! It exists so that a report needs no library and no network.
+//! It must never write a coordinate that is not a finite number, nor name a colour: colours and
+//! dashes are classes of the page's style sheet.
+
+use std::fmt::Write as _;
+
+/// Text with the characters that mean something to HTML replaced.
+pub(super) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// A coordinate with one decimal; what is not finite becomes 0.
+fn xy(value: f64) -> String {
+    format!("{:.1}", if value.is_finite() { value } else { 0.0 })
+}
+
+/// From figures to pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    log: bool,
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Scale {
+    /// Even steps of the figure are even steps on paper.
+    pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
+        let high = if high > low { high } else { low + 1.0 };
+        Self { log: false, low, high, from, to }
+    }
+
+    /// Even factors of the figure are even steps on paper.
+    pub(super) fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
+        let low = if low > 0.0 && low.is_finite() { low } else { 1.0 };
+        let high = if high > low && high.is_finite() { high } else { low * 10.0 };
+        Self { log: true, low, high, from, to }
+    }
+
+    /// Where a figure lies; figures outside lie on the edge.
+    pub(super) fn at(&self, value: f64) -> f64 {
+        let place = |v: f64| if self.log { v.max(f64::MIN_POSITIVE).ln() } else { v };
+        let part = (place(value) - place(self.low)) / (place(self.high) - place(self.low));
+        self.from + (self.to - self.from) * part.clamp(0.0, 1.0)
+    }
+
+    /// Round figures on the axis: 1, 2, 5 times powers of ten, never more than about eight.
+    pub(super) fn ticks(&self) -> Vec<f64> {
+        if self.log { self.log_ticks() } else { self.linear_ticks() }
+    }
+
+    fn linear_ticks(&self) -> Vec<f64> {
+        let rough = (self.high - self.low) / 5.0;
+        let power = 10_f64.powf(rough.log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|m| m * power);
+        let step = steps.into_iter().find(|s| *s >= rough * 0.999).unwrap_or(steps[3]);
+        let first = (self.low / step).ceil();
+        (0..12)
+            .map(|i| (first + f64::from(i)) * step)
+            .take_while(|v| *v <= self.high + step * 1e-6)
+            .collect()
+    }
+
+    fn log_ticks(&self) -> Vec<f64> {
+        let decades = (self.high / self.low).log10();
+        let parts: &[f64] = if decades > 4.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let mut ticks = Vec::new();
+        let mut power = 10_f64.powf(self.low.log10().floor());
+        while power <= self.high && ticks.len() < 30 {
+            ticks.extend(parts.iter().map(|m| m * power));
+            power *= 10.0;
+        }
+        ticks.retain(|v| *v >= self.low * 0.999 && *v <= self.high * 1.001);
+        ticks
+    }
+}
+
+/// The box of a plot inside its drawing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+}
+
+/// One drawing.
+#[derive(Debug)]
+pub(super) struct Svg {
+    body: String,
+    width: f64,
+    height: f64,
+    label: String,
+}
+
+impl Svg {
+    /// `label` is what a screen reader says.
+    pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
+        Self { body: String::new(), width, height, label: escape(label) }
+    }
+
+    /// A straight line.
+    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+        let _ = write!(
+            self.body,
+            r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
+            xy(from.0),
+            xy(from.1),
+            xy(to.0),
+            xy(to.1)
+        );
+    }
+
+    /// A line through points.
+    pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
+        if points.len() < 2 {
+            return;
+        }
+        let mut d = String::new();
+        for (index, (x, y)) in points.iter().enumerate() {
+            let _ = write!(d, "{}{},{}", if index == 0 { "M" } else { "L" }, xy(*x), xy(*y));
+        }
+        let _ = write!(self.body, r#"<path class="{class}" d="{d}"/>"#);
+    }
+
+    /// Text; `anchor` is `start`, `middle` or `end`.
+    pub(super) fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
+        let _ = write!(
+            self.body,
+            r#"<text class="{class}" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+            xy(at.0),
+            xy(at.1),
+            escape(text)
+        );
+    }
+
+    /// A marker of one of six shapes, with what it says under the pointer.
+    pub(super) fn marker(&mut self, class: &str, shape: usize, at: (f64, f64), title: &str) {
+        let (x, y) = at;
+        let _ = write!(self.body, r#"<g class="m {class}"><title>{}</title>"#, escape(title));
+        let points: &[(f64, f64)] = match shape % 6 {
+            0 | 3 => &[],
+            1 => &[(0.0, -5.0), (4.8, 3.6), (-4.8, 3.6)],
+            2 => &[(-3.8, -3.8), (3.8, -3.8), (3.8, 3.8), (-3.8, 3.8)],
+            4 => &[(0.0, 5.0), (4.8, -3.6), (-4.8, -3.6)],
+            _ => &[(0.0, -5.4), (5.4, 0.0), (0.0, 5.4), (-5.4, 0.0)],
+        };
+        if points.is_empty() {
+            let _ = write!(self.body, r#"<circle cx="{}" cy="{}" r="4"/>"#, xy(x), xy(y));
+        } else {
+            let list: Vec<String> =
+                points.iter().map(|(dx, dy)| format!("{},{}", xy(x + dx), xy(y + dy))).collect();
+            let _ = write!(self.body, r#"<polygon points="{}"/>"#, list.join(" "));
+        }
+        self.body.push_str("</g>");
+    }
+
+    /// An interval from `low` to `high` at `x`; an end that is not known is left open.
+    pub(super) fn whisker(&mut self, class: &str, x: f64, low: Option<f64>, high: Option<f64>) {
+        let (Some(a), Some(b)) = (low.or(high), high.or(low)) else { return };
+        self.line(class, (x, a), (x, b));
+        for end in [low, high].into_iter().flatten() {
+            self.line(class, (x - 3.0, end), (x + 3.0, end));
+        }
+    }
+
+    /// Opens a group, to be closed with [`Self::close`].
+    pub(super) fn open(&mut self, class: &str) {
+        let _ = write!(self.body, r#"<g class="{class}">"#);
+    }
+
+    /// Closes a group.
+    pub(super) fn close(&mut self) {
+        self.body.push_str("</g>");
+    }
+
+    /// Grid, ticks and titles of both axes.
+    pub(super) fn axes(&mut self, frame: Frame, x: &Axis, y: &Axis) {
+        for (value, text) in &y.ticks {
+            let at = y.scale.at(*value);
+            self.line("grid", (frame.left, at), (frame.right, at));
+            self.text("tick", (frame.left - 7.0, at + 4.0), "end", text);
+        }
+        let mut free_from = f64::MIN;
+        for (value, text) in &x.ticks {
+            let at = x.scale.at(*value);
+            self.line("grid", (at, frame.top), (at, frame.bottom));
+            // About 7 pixels a character: a label that would touch the last one is left out.
+            let half = 3.6 * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
+            if at - half > free_from {
+                self.text("tick", (at, frame.bottom + 17.0), "middle", text);
+                free_from = at + half + 3.0;
+            }
+        }
+        self.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
+        let middle = f64::midpoint(frame.left, frame.right);
+        self.text("axis-title", (middle, frame.bottom + 35.0), "middle", &x.title);
+        // Above the axis and level, so that nobody turns the head.
+        self.text("axis-title", (2.0, frame.top - 10.0), "start", &y.title);
+    }
+
+    /// The whole element.
+    pub(super) fn finish(self) -> String {
+        format!(
+            r#"<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>"#,
+            xy(self.width),
+            xy(self.height),
+            self.label,
+            self.body
+        )
+    }
+}
+
+/// One axis: its scale, its ticks with their texts, its title.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    pub(super) scale: Scale,
+    pub(super) ticks: Vec<(f64, String)>,
+    pub(super) title: String,
+}
+
+/// Moves labels apart: each keeps `gap` from the next, and all stay between `top` and `bottom`.
+///
+/// The order of the wanted places is kept; the answers are in the order of the input.
+pub(super) fn spread(wanted: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..wanted.len()).collect();
+    order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
+    let mut places = wanted.to_vec();
+    let mut last = top - gap;
+    for index in &order {
+        places[*index] = places[*index].max(last + gap);
+        last = places[*index];
+    }
+    let mut limit = bottom + gap;
+    for index in order.iter().rev() {
+        places[*index] = places[*index].min(limit - gap);
+        limit = places[*index];
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(Scale::linear(0.0, 10.0, 0.0, 1.0).ticks(), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
+        assert_eq!(
+            Scale::log(20.0, 3_000.0, 0.0, 1.0).ticks(),
+            [20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0]
+        );
+        for scale in [Scale::log(0.0, f64::NAN, 0.0, 1.0), Scale::linear(1.0, 1.0, 0.0, 1.0)] {
+            assert!(scale.ticks().iter().all(|v| v.is_finite()) && scale.at(f64::NAN).is_nan());
+        }
+    }
+
+    #[test]
+    fn labels_keep_apart_in_order() {
+        assert_eq!(spread(&[10.0, 11.0, 50.0], 14.0, 0.0, 100.0), [10.0, 24.0, 50.0]);
+        assert_eq!(spread(&[99.0, 98.0], 14.0, 0.0, 100.0), [100.0, 86.0]);
+    }
+
+    #[test]
+    fn no_coordinate_is_nan() {
+        let mut svg = Svg::new(1.0, 1.0, "<x>");
+        svg.line("a", (f64::NAN, f64::INFINITY), (1.0, 2.0));
+        let text = svg.finish();
+        assert!(!text.contains("NaN") && !text.contains("inf") && text.contains("&lt;x&gt;"));
+    }
+}

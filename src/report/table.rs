@@ -1,0 +1,134 @@
+//! Aligned columns for a terminal, with columns that give way where it is narrow.
+//!
+//! It must never cut a figure: a column is shown whole or not at all, and says so.
+
+use super::text::{Ink, Style};
+
+/// One cell: its text and its ink.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    text: String,
+    ink: Ink,
+}
+
+impl Cell {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ink: Ink::Plain }
+    }
+
+    pub(super) fn inked(text: impl Into<String>, ink: Ink) -> Self {
+        Self { text: text.into(), ink }
+    }
+}
+
+/// One column.
+#[derive(Debug)]
+pub(super) struct Column {
+    header: String,
+    /// What to call it where it is not shown; empty for what nobody will miss.
+    called: &'static str,
+    right: bool,
+    /// Blanks before it.
+    gap: usize,
+    /// 0 always stays; of the others the highest goes first.
+    give_way: u8,
+    cells: Vec<Cell>,
+}
+
+impl Column {
+    pub(super) fn left(header: impl Into<String>) -> Self {
+        Self {
+            header: header.into(),
+            called: "",
+            right: false,
+            gap: 2,
+            give_way: 0,
+            cells: Vec::new(),
+        }
+    }
+
+    pub(super) fn right(header: impl Into<String>) -> Self {
+        Self {
+            header: header.into(),
+            called: "",
+            right: true,
+            gap: 2,
+            give_way: 0,
+            cells: Vec::new(),
+        }
+    }
+
+    pub(super) const fn gap(mut self, gap: usize) -> Self {
+        self.gap = gap;
+        self
+    }
+
+    pub(super) const fn gives_way(mut self, order: u8, called: &'static str) -> Self {
+        (self.give_way, self.called) = (order, called);
+        self
+    }
+
+    pub(super) fn push(&mut self, cell: Cell) {
+        self.cells.push(cell);
+    }
+
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| width(&cell.text));
+        cells.chain([width(&self.header)]).max().unwrap_or(0)
+    }
+}
+
+/// Columns on a terminal: every character here is one wide.
+pub(super) fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// Renders the columns, each line indented by the first column's gap; those that did not fit are
+/// named in `hidden`.
+pub(super) fn render(
+    mut columns: Vec<Column>,
+    style: Style,
+    hidden: &mut Vec<&'static str>,
+) -> String {
+    loop {
+        let total: usize = columns.iter().map(|c| c.gap + c.width()).sum();
+        let next = (0..columns.len())
+            .filter(|i| columns[*i].give_way > 0)
+            .max_by_key(|i| columns[*i].give_way);
+        match next {
+            Some(index) if total > style.width => hidden.push(columns.remove(index).called),
+            _ => break,
+        }
+    }
+    let rows = columns.iter().map(|c| c.cells.len()).max().unwrap_or(0);
+    let widths: Vec<usize> = columns.iter().map(Column::width).collect();
+    let mut out = String::new();
+    let header =
+        columns.iter().map(|c| Cell::inked(c.header.clone(), Ink::Dim)).collect::<Vec<_>>();
+    line(&mut out, &columns, &widths, &header.iter().collect::<Vec<_>>(), style);
+    let blank = Cell::new("");
+    for row in 0..rows {
+        let cells: Vec<&Cell> =
+            columns.iter().map(|c| c.cells.get(row).unwrap_or(&blank)).collect();
+        line(&mut out, &columns, &widths, &cells, style);
+    }
+    out
+}
+
+fn line(out: &mut String, columns: &[Column], widths: &[usize], cells: &[&Cell], style: Style) {
+    let mut text = String::new();
+    for ((column, cell), wide) in columns.iter().zip(cells).zip(widths) {
+        let pad = " ".repeat(wide - width(&cell.text));
+        text.push_str(&" ".repeat(column.gap));
+        let inked = style.ink(cell.ink, &cell.text);
+        if column.right {
+            text.push_str(&pad);
+            text.push_str(&inked);
+        } else {
+            text.push_str(&inked);
+            text.push_str(&pad);
+        }
+    }
+    out.push_str(text.trim_end());
+    out.push('\n');
+}
