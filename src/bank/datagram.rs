@@ -370,6 +370,12 @@ impl DatagramClient {
         self.calls.len()
     }
 
+    /// The identity as it is now.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.calls.identity
+    }
+
     /// The identity, for another client or carrier.
     #[must_use]
     pub fn into_identity(self) -> Identity {

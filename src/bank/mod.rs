@@ -24,6 +24,7 @@ pub mod codec;
 pub mod datagram;
 pub mod frame;
 pub mod ledger;
+pub mod load;
 pub mod message;
 pub mod rtt;
 pub mod server;

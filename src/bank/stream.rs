@@ -327,6 +327,12 @@ impl StreamClient {
         &self.stats
     }
 
+    /// The identity as it is now.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.calls.identity
+    }
+
     /// The identity, for the next connection.
     #[must_use]
     pub fn into_identity(self) -> Identity {

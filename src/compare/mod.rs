@@ -1,7 +1,15 @@
 //! tcp-vs-udp: the same bank requests over TCP and over UDP through the same loss.
 //!
 //! It exists to turn samples into a result that a person can trust: arms, workload, schedule,
-//! summary, verdict. It must never open a socket or read a clock: `net` and `sim` run the plan.
+//! summary, verdict. It must never read a clock: `net` and `sim` run the lanes.
 
+pub mod books;
+pub mod fleets;
+pub mod kernel;
+pub mod outcome;
 pub mod plan;
 pub mod result;
+pub mod run;
+pub mod summary;
+pub mod verdict;
+pub mod virtual_time;

@@ -8,6 +8,7 @@ use crate::measure::Ppm;
 use crate::measure::interval::Share;
 use crate::measure::quantile::{EcdfPoint, Quantile};
 use crate::measure::staircase::Stair;
+pub use crate::net::topology::TcpCounters;
 use serde::{Deserialize, Serialize};
 
 /// The version of this document; it changes when a field changes its meaning or goes.
@@ -204,6 +205,8 @@ pub struct Theory {
 pub struct LinkAudit {
     /// Frames that arrived at the link.
     pub offered: u64,
+    /// Their bytes, Ethernet header included.
+    pub bytes: u64,
     /// Frames it lost, as drawn.
     pub lost: u64,
     /// Frames it delivered twice, as drawn.
@@ -214,7 +217,7 @@ pub struct LinkAudit {
     pub kernel_dropped: u64,
     /// Frames longer than the MTU allows: any makes the run invalid.
     pub oversize: u64,
-    /// Frames that could not be sent on.
+    /// Frames that could not be sent on, had no checksum or were not IPv4: any makes the run invalid.
     pub send_failed: u64,
     /// How late frames left, against when they should have: nanoseconds.
     pub late_p50_ns: u64,
@@ -225,23 +228,6 @@ pub struct LinkAudit {
     /// A digest of the sequence of fates (index, verdict): equal seeds give equal digests for
     /// equal numbers of frames. Hexadecimal.
     pub fates_digest: String,
-}
-
-/// Kernel TCP counters over a lane's stage, both hosts added (`/proc/net/netstat`, `/proc/net/snmp`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TcpCounters {
-    /// `RetransSegs`: segments sent again.
-    pub retransmitted_segments: u64,
-    /// `TCPTimeouts`: retransmission timers that fired.
-    pub timeouts: u64,
-    /// `TCPLossProbes`: tail loss probes sent.
-    pub loss_probes: u64,
-    /// `TCPFastRetrans`: retransmissions on evidence of loss, without a timer.
-    pub fast_retransmits: u64,
-    /// `TCPSynRetrans`: connection openings sent again.
-    pub syn_retransmits: u64,
-    /// `TCPDSACKRecv`: retransmissions that the peer says were not needed.
-    pub spurious: u64,
 }
 
 /// Counters of the bank's datagram clients over a lane's stage.
@@ -264,7 +250,7 @@ pub struct LedgerAudit {
     pub acknowledged_missing: u64,
     /// Operations that the ledger holds more than once.
     pub applied_twice: u64,
-    /// Cents that those second and further applications moved in by deposit.
+    /// Cents that those second and further applications moved.
     pub surplus_cents: i64,
     /// Operations that ended unknown at the client and are in the ledger.
     pub unknown_applied: u64,

@@ -29,4 +29,10 @@ impl Clock {
     pub const fn at(self, monotonic_ns: u64) -> Instant {
         Instant::from_nanos(monotonic_ns.saturating_sub(self.epoch_ns))
     }
+
+    /// The reading of `CLOCK_MONOTONIC` at an instant of the run.
+    #[must_use]
+    pub const fn to_monotonic_nanos(self, at: Instant) -> u64 {
+        self.epoch_ns.saturating_add(at.as_nanos())
+    }
 }

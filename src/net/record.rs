@@ -5,8 +5,7 @@
 
 use super::topology::MTU;
 use crate::measure::Instant;
-use crate::path::draw::keyed;
-use crate::path::{Direction, Fate, Verdict};
+use crate::path::{Direction, Fate, LostFrame, Verdict, fold_fate};
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::time::Duration;
@@ -79,19 +78,6 @@ impl fmt::Debug for Lateness {
     }
 }
 
-/// A frame that the link lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LostFrame {
-    /// Which frame of its direction, from 0.
-    pub index: u64,
-    /// When it reached the link.
-    pub at: Instant,
-    /// Its length, bytes.
-    pub len: u32,
-    /// The draw that lost it, ppm.
-    pub draw_ppm: u32,
-}
-
 /// What one direction did to a lane's frames.
 #[derive(Clone, Debug)]
 pub struct DirectionRecord {
@@ -155,16 +141,6 @@ impl DirectionRecord {
             Verdict::Deliver { copies, .. } => self.duplicated += u64::from(copies > 1),
         }
     }
-}
-
-/// Adds one fate to a digest that began with 0.
-#[must_use]
-pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
-    let code = match fate.verdict {
-        Verdict::Lost => 0,
-        Verdict::Deliver { copies, .. } => copies as u64,
-    };
-    keyed(digest, fate.index << 8 | code)
 }
 
 /// One of the first frames of a lane.
@@ -290,17 +266,5 @@ mod tests {
         assert_eq!(record.directions[0].bytes, 25);
         assert_eq!(record.directions[0].lost_frames.len(), 1);
         assert_eq!(record.directions[1].offered, 0);
-    }
-
-    #[test]
-    fn a_digest_tells_verdicts_and_orders_apart() {
-        let fate = |index, copies| Fate {
-            index,
-            loss_draw_ppm: 0,
-            verdict: Verdict::Deliver { at: Instant::ZERO, copies },
-        };
-        let two = |a: &Fate, b: &Fate| fold_fate(fold_fate(0, a), b);
-        assert_ne!(two(&fate(0, 1), &fate(1, 1)), two(&fate(0, 1), &fate(1, 2)));
-        assert_ne!(two(&fate(0, 1), &fate(1, 1)), two(&fate(1, 1), &fate(0, 1)));
     }
 }

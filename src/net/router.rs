@@ -23,7 +23,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use super::record::{CapturedFrame, DirectionRecord, Lateness, LostFrame, fold_fate};
+pub use super::record::{CapturedFrame, DirectionRecord, Lateness};
 
 /// Frames taken from one port before the others have their turn, and sent in one call.
 const BURST: usize = 32;

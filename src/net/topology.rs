@@ -9,6 +9,7 @@ use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
 use crate::sys::netns::Netns;
 use crate::sys::sockets::interface_index;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -25,7 +26,7 @@ const KERNEL_RTO_MIN: Duration = Duration::from_millis(200);
 const HOST_INTERFACE: &str = "eth0";
 
 /// Kernel TCP counters of a lane, both hosts added (`/proc/net/netstat`, `/proc/net/snmp`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpCounters {
     /// `RetransSegs`: segments sent again.
     pub retransmitted_segments: u64,

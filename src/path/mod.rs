@@ -6,5 +6,7 @@
 
 pub mod draw;
 mod link;
+mod record;
 
 pub use link::{Direction, Fate, Link, LinkPlan, Verdict};
+pub use record::{LostFrame, Record, fold_fate};

@@ -3,6 +3,7 @@
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
 pub mod events;
+pub mod explain;
 mod figures;
 pub mod html;
 pub mod pcapng;

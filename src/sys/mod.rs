@@ -12,3 +12,4 @@ pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod sockets;
+pub mod timer;

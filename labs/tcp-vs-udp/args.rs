@@ -1,0 +1,202 @@
+//! The flags of `tcp-vs-udp`, and the plan they make.
+//!
+//! It must never know more of a plan than how to say it: `compare::plan` decides what can be run.
+
+use clap::{Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+use wirelab::cli::args::{parse_duration, parse_share};
+use wirelab::cli::style::ColorChoice;
+use wirelab::compare::plan::{Arm, Plan, PlanError};
+use wirelab::measure::Ppm;
+
+const EXAMPLES: &str = "\
+Examples:
+  tcp-vs-udp                                   the default comparison, about a minute
+  tcp-vs-udp --loss 2% --depth 1 --ops 1000    one loss rate, a few seconds
+  tcp-vs-udp --arms tcp,udp-once --rtt 80ms    two arms over a longer path
+  tcp-vs-udp --sim --seed 7                    virtual time: no privilege, bit-identical
+  tcp-vs-udp show latest                       print the last run again
+
+";
+
+/// The same bank requests over TCP and over UDP through the same packet loss, compared.
+///
+/// Builds a path between two hosts inside this process (user and network namespaces, no root), sends
+/// bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was faster,
+/// by how much, and why.
+#[derive(Debug, Parser)]
+#[command(version, before_help = EXAMPLES, after_help = wirelab::cli::exit::TABLE)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<What>,
+
+    /// Loss rates, each way, one stage each: 0,1%,2% [default: 0,1%,2%,5%,10%]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_share)]
+    pub loss: Option<Vec<Ppm>>,
+
+    /// Round-trip time of the path [default: 20ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub rtt: Option<Duration>,
+
+    /// One-way delay of the path: half of --rtt
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "rtt")]
+    pub delay: Option<Duration>,
+
+    /// Chance that a packet is delivered twice, each way [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub duplicate: Option<Ppm>,
+
+    /// Arms: tcp, tcp-tuned, tcp-reconnect, udp, udp-retry, udp-once [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_arm)]
+    pub arms: Option<Vec<Arm>>,
+
+    /// Requests per lane and loss rate, at most [default: 4000]
+    #[arg(long, value_name = "N")]
+    pub ops: Option<u32>,
+
+    /// Requests each client keeps outstanding, one lane each [default: 1,8]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub depth: Option<Vec<u32>>,
+
+    /// Requests each lane keeps outstanding, over all its clients [default: 16]
+    #[arg(long, value_name = "N")]
+    pub outstanding: Option<u32>,
+
+    /// Start no request later than this after a stage began [default: 8s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub stage_limit: Option<Duration>,
+
+    /// Give a request up after this: its outcome is then unknown [default: 4s]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub deadline: Option<Duration>,
+
+    /// The same for the arm udp, which never retries [default: 200ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub patience: Option<Duration>,
+
+    /// Retransmission-timeout floor of tcp-tuned [default: 20ms]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub tuned_rto_min: Option<Duration>,
+
+    /// Congestion control of every TCP socket [default: cubic]
+    #[arg(long, value_name = "NAME")]
+    pub congestion_control: Option<String>,
+
+    /// Frames kept per lane and loss rate in the captures [default: 400]
+    #[arg(long, value_name = "N")]
+    pub capture: Option<u32>,
+
+    /// Read the plan from a TOML file; flags beside it count more
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub plan: Option<PathBuf>,
+
+    /// Print the plan as TOML and stop
+    #[arg(long)]
+    pub print_plan: bool,
+
+    /// Seed of every draw; random where absent, and always printed
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Virtual time: UDP arms only, no privilege, bit-identical by seed
+    #[arg(long)]
+    pub sim: bool,
+
+    /// Print the result as one JSON document instead of text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Write every request and every lost frame as NDJSON to FILE, or to stdout with -
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub events: Option<PathBuf>,
+
+    /// Where to leave the run [default: wirelab-runs/TIME-tcp-vs-udp]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+
+    /// Leave no files
+    #[arg(long)]
+    pub no_report: bool,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Print completions:SHELL or man, and stop
+    #[arg(long, value_name = "WHAT")]
+    pub generate: Option<String>,
+}
+
+/// What to do with a run that is there already.
+#[derive(Debug, Subcommand)]
+pub enum What {
+    /// Print a run again
+    Show {
+        /// Its folder, or `latest`
+        run: PathBuf,
+        /// Print its JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a run's plan again with its seed
+    Replay {
+        /// Its folder, or `latest`
+        run: PathBuf,
+    },
+    /// Say in plain words where a figure of a run comes from
+    Explain {
+        /// Its folder, or `latest`
+        run: PathBuf,
+        /// The figure: p99, useful-share, staircase, … (a list without it)
+        figure: Option<String>,
+    },
+}
+
+fn parse_arm(text: &str) -> Result<Arm, String> {
+    let found = Arm::ALL.into_iter().find(|arm| arm.name() == text.trim());
+    found.ok_or_else(|| {
+        let names: Vec<_> = Arm::ALL.iter().map(|arm| arm.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+impl Args {
+    /// The plan: the file's where one is named, else the default, with the flags over it.
+    ///
+    /// # Errors
+    /// Where the plan cannot be run.
+    pub fn plan(&self, base: Plan) -> Result<Plan, PlanError> {
+        let mut plan = base;
+        let rtt = self.rtt.or_else(|| self.delay.map(|delay| delay * 2));
+        set(&mut plan.rtt, rtt);
+        set(&mut plan.loss_ppm, self.loss.clone());
+        set(&mut plan.duplicate_ppm, self.duplicate);
+        set(&mut plan.arms, self.arms.clone());
+        set(&mut plan.ops, self.ops);
+        set(&mut plan.depths, self.depth.clone());
+        set(&mut plan.outstanding, self.outstanding);
+        set(&mut plan.stage_limit, self.stage_limit);
+        set(&mut plan.deadline, self.deadline);
+        set(&mut plan.tuned_rto_min, self.tuned_rto_min);
+        set(&mut plan.congestion_control, self.congestion_control.clone());
+        set(&mut plan.capture_frames, self.capture);
+        // Patience follows the path unless it was said: ten round trips, within the deadline.
+        let follows = self.patience.is_none() && self.plan.is_none() && plan.rtt > Duration::ZERO;
+        let patience = if follows { Some((plan.rtt * 10).min(plan.deadline)) } else { self.patience };
+        set(&mut plan.patience, patience);
+        plan.check()?;
+        Ok(plan)
+    }
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}

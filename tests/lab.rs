@@ -1,0 +1,73 @@
+//! Runs the labs as a user does: as processes, in a folder of their own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The exit code that says a privilege or a kernel feature is missing.
+pub const EXIT_PRIVILEGE: i32 = 4;
+
+/// One lab and a folder that goes with the value.
+pub struct Lab {
+    binary: PathBuf,
+    folder: PathBuf,
+}
+
+/// What a lab said.
+pub struct Output {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Lab {
+    /// The lab of this name.
+    pub fn new(name: &str) -> Self {
+        let binary = match name {
+            "tcp-vs-udp" => env!("CARGO_BIN_EXE_tcp-vs-udp"),
+            "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
+            "bank-udp" => env!("CARGO_BIN_EXE_bank-udp"),
+            other => panic!("no lab {other}"),
+        };
+        Self { binary: binary.into(), folder: new_folder(name) }
+    }
+
+    /// A place in the lab's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The lab with these arguments, split at spaces, ready to start.
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args.split_whitespace()).current_dir(&self.folder).stdin(Stdio::null());
+        command.env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs the lab to its end.
+    pub fn run(&self, args: &str) -> Output {
+        let out = self.command(args).output().expect("the lab starts");
+        Output {
+            code: out.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A new empty folder under the system's temporary one.
+pub fn new_folder(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("wirelab-test-{}-{number}-{name}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    folder
+}
