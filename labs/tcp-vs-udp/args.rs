@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
-use wirelab::cli::args::{parse_duration, parse_share};
+use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::style::ColorChoice;
 use wirelab::compare::plan::{Arm, Plan, PlanError};
 use wirelab::measure::Ppm;
@@ -26,116 +26,116 @@ Examples:
 /// bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was faster,
 /// by how much, and why.
 #[derive(Debug, Parser)]
-#[command(version, before_help = EXAMPLES, after_help = wirelab::cli::exit::TABLE)]
+#[command(version, before_help = EXAMPLES, after_help = wirelab::cli::exit::table())]
 #[command(args_conflicts_with_subcommands = true)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
-    pub command: Option<What>,
+    pub(crate) command: Option<What>,
 
     /// Loss rates, each way, one stage each: 0,1%,2% [default: 0,1%,2%,5%,10%]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_share)]
-    pub loss: Option<Vec<Ppm>>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = share)]
+    pub(crate) loss: Option<Vec<Ppm>>,
 
     /// Round-trip time of the path [default: 20ms]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub rtt: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) rtt: Option<Duration>,
 
     /// One-way delay of the path: half of --rtt
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "rtt")]
-    pub delay: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rtt")]
+    pub(crate) delay: Option<Duration>,
 
     /// Chance that a packet is delivered twice, each way [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub duplicate: Option<Ppm>,
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) duplicate: Option<Ppm>,
 
     /// Arms: tcp, tcp-tuned, tcp-reconnect, udp, udp-retry, udp-once [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_arm)]
-    pub arms: Option<Vec<Arm>>,
+    pub(crate) arms: Option<Vec<Arm>>,
 
     /// Requests per lane and loss rate, at most [default: 4000]
-    #[arg(long, value_name = "N")]
-    pub ops: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) ops: Option<u32>,
 
     /// Requests each client keeps outstanding, one lane each [default: 1,8]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    pub depth: Option<Vec<u32>>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = positive)]
+    pub(crate) depth: Option<Vec<u32>>,
 
     /// Requests each lane keeps outstanding, over all its clients [default: 16]
-    #[arg(long, value_name = "N")]
-    pub outstanding: Option<u32>,
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) outstanding: Option<u32>,
 
     /// Start no request later than this after a stage began [default: 8s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub stage_limit: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) stage_limit: Option<Duration>,
 
     /// Give a request up after this: its outcome is then unknown [default: 4s]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub deadline: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) deadline: Option<Duration>,
 
     /// The same for the arm udp, which never retries [default: 200ms]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub patience: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) patience: Option<Duration>,
 
     /// Retransmission-timeout floor of tcp-tuned [default: 20ms]
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
-    pub tuned_rto_min: Option<Duration>,
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) tuned_rto_min: Option<Duration>,
 
     /// Congestion control of every TCP socket [default: cubic]
     #[arg(long, value_name = "NAME")]
-    pub congestion_control: Option<String>,
+    pub(crate) congestion_control: Option<String>,
 
     /// Frames kept per lane and loss rate in the captures [default: 400]
     #[arg(long, value_name = "N")]
-    pub capture: Option<u32>,
+    pub(crate) capture: Option<u32>,
 
     /// Read the plan from a TOML file; flags beside it count more
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub plan: Option<PathBuf>,
+    pub(crate) plan: Option<PathBuf>,
 
     /// Print the plan as TOML and stop
     #[arg(long)]
-    pub print_plan: bool,
+    pub(crate) print_plan: bool,
 
     /// Seed of every draw; random where absent, and always printed
     #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// Virtual time: UDP arms only, no privilege, bit-identical by seed
     #[arg(long)]
-    pub sim: bool,
+    pub(crate) sim: bool,
 
     /// Print the result as one JSON document instead of text
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Write every request and every lost frame as NDJSON to FILE, or to stdout with -
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub events: Option<PathBuf>,
+    pub(crate) events: Option<PathBuf>,
 
     /// Where to leave the run [default: wirelab-runs/TIME-tcp-vs-udp]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 
     /// Leave no files
     #[arg(long)]
-    pub no_report: bool,
+    pub(crate) no_report: bool,
 
     /// When to colour the text
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub color: ColorChoice,
+    pub(crate) color: ColorChoice,
 
     /// Say more on stderr; twice for everything
     #[arg(short, long, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
 
     /// Print completions:SHELL or man, and stop
     #[arg(long, value_name = "WHAT")]
-    pub generate: Option<String>,
+    pub(crate) generate: Option<String>,
 }
 
 /// What to do with a run that is there already.
 #[derive(Debug, Subcommand)]
-pub enum What {
+pub(crate) enum What {
     /// Print a run again
     Show {
         /// Its folder, or `latest`
@@ -171,7 +171,7 @@ impl Args {
     ///
     /// # Errors
     /// Where the plan cannot be run.
-    pub fn plan(&self, base: Plan) -> Result<Plan, PlanError> {
+    pub(crate) fn plan(&self, base: Plan) -> Result<Plan, PlanError> {
         let mut plan = base;
         let rtt = self.rtt.or_else(|| self.delay.map(|delay| delay * 2));
         set(&mut plan.rtt, rtt);
@@ -188,7 +188,8 @@ impl Args {
         set(&mut plan.capture_frames, self.capture);
         // Patience follows the path unless it was said: ten round trips, within the deadline.
         let follows = self.patience.is_none() && self.plan.is_none() && plan.rtt > Duration::ZERO;
-        let patience = if follows { Some((plan.rtt * 10).min(plan.deadline)) } else { self.patience };
+        let patience =
+            if follows { Some((plan.rtt * 10).min(plan.deadline)) } else { self.patience };
         set(&mut plan.patience, patience);
         plan.check()?;
         Ok(plan)

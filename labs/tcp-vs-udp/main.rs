@@ -1,2 +1,244 @@
-//! tcp-vs-udp
-fn main() {}
+//! `tcp-vs-udp`: the same bank requests over TCP and over UDP through the same packet loss.
+//!
+//! It parses, wires up, runs and reports. It must never hold protocol logic, nor start a thread
+//! before the namespaces are allowed.
+
+mod args;
+mod leave;
+
+use args::{Args, What};
+use clap::{CommandFactory, Parser};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::generate::Generate;
+use wirelab::cli::progress::Progress;
+use wirelab::cli::signals::Stop;
+use wirelab::cli::{run_dir, seed, stdout};
+use wirelab::compare::kernel::Tick;
+use wirelab::compare::plan::Plan;
+use wirelab::compare::result::{Ended, Holds, Host, RunResult, TimingVerdict};
+use wirelab::compare::run::{Identity, Run, in_virtual_time, on_kernel};
+use wirelab::net::clock::utc_seconds;
+use wirelab::report;
+use wirelab::sys::privilege;
+
+const LAB: &str = "tcp-vs-udp";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let style = args.color.for_stderr();
+    wirelab::cli::log::start(args.verbose);
+    match start(&args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            stdout::complain(&failure.render(LAB, style));
+            failure.exit.into()
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<Exit, Failure> {
+    if let Some(what) = &args.generate {
+        let what: Generate = what.parse().map_err(|why: String| {
+            Failure::new(Exit::Usage, "--generate makes one thing").because(why)
+        })?;
+        let text = what.render(Args::command()).map_err(print_failed)?;
+        say(&String::from_utf8_lossy(&text))?;
+        return Ok(Exit::Holds);
+    }
+    match &args.command {
+        Some(What::Show { run, json }) => show(args, run, *json),
+        Some(What::Explain { run, figure }) => explain(run, figure.as_deref()),
+        Some(What::Replay { run }) => {
+            let old = read_result(run)?;
+            compare(args, &old.plan, old.seed, old.mode == wirelab::compare::result::Mode::Sim)
+        }
+        None => {
+            let plan = args.plan(base_plan(args.plan.as_deref())?).map_err(|error| {
+                Failure::from_error(Exit::Usage, "this plan cannot be run", &error)
+                    .or_type("the default plan", format!("{LAB} --print-plan"))
+            })?;
+            if args.print_plan {
+                let text = toml::to_string(&plan).map_err(|error| {
+                    Failure::from_error(Exit::Bug, "the plan cannot be written", &error)
+                })?;
+                say(&text)?;
+                return Ok(Exit::Holds);
+            }
+            let seed = seed::or_random(args.seed).map_err(|error| {
+                Failure::from_error(Exit::Bug, "no random seed", &error)
+                    .or_type("with a seed of your own", format!("{LAB} --seed 1"))
+            })?;
+            compare(args, &plan, seed, args.sim)
+        }
+    }
+}
+
+fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
+    let Some(file) = file else { return Ok(Plan::default()) };
+    let what = format!("the plan file {} cannot be used", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    toml::from_str(&text).map_err(|error| {
+        // The error points at the line with a caret.
+        Failure::from_error(Exit::Usage, what, &error)
+            .or_type("a plan to start from", format!("{LAB} --print-plan > plan.toml"))
+    })
+}
+
+/// Runs the plan, leaves the files, prints the result.
+fn compare(args: &Args, plan: &Plan, seed: u64, sim: bool) -> Result<Exit, Failure> {
+    let mut host = Host::default();
+    if !sim {
+        // Before any thread: a user namespace cannot be entered after one.
+        let privilege = privilege::acquire().map_err(|refused| refuse(&refused))?;
+        host = leave::host(privilege);
+    }
+    let stop = Stop::install()
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for Ctrl-C", &error))?;
+    let place = leave::Place::choose(args, utc_seconds())?;
+    let identity = Identity { seed, command: repeat_command(seed), host };
+    let run = run(args, plan, identity, &stop, sim)?;
+    let files = leave::files(args, &run, place)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&run.result).map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })?;
+        say(&(text + "\n"))?;
+    } else if !leave::events_to_stdout(args) {
+        say(&report::text::render(&run.result, args.color.for_stdout()))?;
+        say(&files)?;
+    }
+    Ok(exit_of(&run.result))
+}
+
+fn run(
+    args: &Args,
+    plan: &Plan,
+    identity: Identity,
+    stop: &Stop,
+    sim: bool,
+) -> Result<Run, Failure> {
+    let lanes = plan.lanes().count() as u64;
+    let total = u64::from(plan.ops) * lanes * plan.loss_ppm.len() as u64;
+    let start = format!("{LAB}: seed {}; {}", identity.seed, intention(plan, sim));
+    let progress = Progress::start(total, &start, args.json && args.verbose == 0);
+    let observer = |tick: Tick| {
+        let loss = plan.loss_ppm[tick.stage];
+        let of = plan.loss_ppm.len();
+        progress.says(&format!("loss {loss} ({} of {of})", tick.stage + 1));
+        progress.at(tick.of * tick.stage as u64 + tick.ended);
+        if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    if sim {
+        return Ok(in_virtual_time(plan, identity, observer));
+    }
+    on_kernel(plan, identity, observer).map_err(|error| {
+        Failure::from_error(Exit::Network, "the run failed", &error)
+            .or_type("without namespaces", format!("{LAB} --sim"))
+    })
+}
+
+fn intention(plan: &Plan, sim: bool) -> String {
+    let lanes = plan.lanes().count();
+    if sim {
+        return "virtual time, nothing of this machine is touched".to_owned();
+    }
+    format!("building {lanes} paths in namespaces of this process; they vanish when it ends")
+}
+
+/// The refusal with its rule, what to type, and what works without.
+fn refuse(refused: &privilege::PrivilegeError) -> Failure {
+    let text = refused.to_string();
+    let what = text.lines().next().unwrap_or_default().to_owned();
+    let mut failure = Failure::new(Exit::Privilege, what).because(refused.why.clone());
+    for way in &refused.remedy {
+        failure = failure.or_type("try", way.clone());
+    }
+    failure.or_type("without any privilege", format!("{LAB} --sim   (UDP arms, virtual time)"))
+}
+
+/// The command that repeats this run: the words that were typed, with the seed.
+fn repeat_command(seed: u64) -> String {
+    let mut words = vec![LAB.to_owned()];
+    let mut given = std::env::args().skip(1);
+    while let Some(word) = given.next() {
+        if word == "--seed" {
+            given.next();
+        } else if !word.starts_with("--seed=") {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+".contains(c));
+            words.push(if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) });
+        }
+    }
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    words.join(" ")
+}
+
+fn exit_of(result: &RunResult) -> Exit {
+    if result.ended == Ended::Interrupted {
+        return Exit::Interrupted;
+    }
+    let any = |holds: Holds| result.claims.iter().any(|claim| claim.holds == holds);
+    if result.timing.verdict == TimingVerdict::Invalid {
+        Exit::Inconclusive
+    } else if any(Holds::No) {
+        Exit::Fails
+    } else if any(Holds::Unknown) {
+        Exit::Inconclusive
+    } else {
+        Exit::Holds
+    }
+}
+
+/// The folder of a run; `latest` is the last one left under this folder.
+fn run_folder(run: &Path) -> PathBuf {
+    if run == Path::new("latest") { Path::new(run_dir::BASE).join(run) } else { run.to_owned() }
+}
+
+fn read_result(run: &Path) -> Result<RunResult, Failure> {
+    let file = run_folder(run).join("result.json");
+    let what = format!("{} is not the result of a run", file.display());
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        Failure::from_error(Exit::Usage, what.clone(), &error).or_type("make a run first", LAB)
+    })?;
+    serde_json::from_str(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+}
+
+fn show(args: &Args, run: &Path, json: bool) -> Result<Exit, Failure> {
+    let result = read_result(run)?;
+    let text = if json {
+        serde_json::to_string_pretty(&result).map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })? + "\n"
+    } else {
+        report::text::render(&result, args.color.for_stdout())
+    };
+    say(&text)?;
+    Ok(exit_of(&result))
+}
+
+fn explain(run: &Path, figure: Option<&str>) -> Result<Exit, Failure> {
+    let result = read_result(run)?;
+    let names = report::explain::figures().collect::<Vec<_>>().join(", ");
+    let Some(figure) = figure else {
+        say(&format!("figures that can be explained: {names}\n"))?;
+        return Ok(Exit::Holds);
+    };
+    let text = report::explain::explain(&result, figure).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("no figure is called {figure:?}"))
+            .because(format!("expected one of {names}"))
+    })?;
+    say(&text)?;
+    Ok(Exit::Holds)
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    stdout::print(text).map_err(print_failed)
+}
+
+fn print_failed(error: std::io::Error) -> Failure {
+    Failure::from_error(Exit::Bug, "cannot print", &error)
+}

@@ -7,6 +7,7 @@ pub mod args;
 pub mod error;
 pub mod exit;
 pub mod generate;
+pub mod log;
 pub mod progress;
 pub mod run_dir;
 pub mod seed;

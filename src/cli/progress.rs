@@ -16,14 +16,14 @@ impl Progress {
     /// Begins `total` steps and says `what` will be done; quiet shows nothing at all.
     #[must_use]
     pub fn start(total: u64, what: &str, quiet: bool) -> Self {
+        if !quiet {
+            // A lost line of progress is no reason to stop.
+            let _ = writeln!(std::io::stderr(), "{what}");
+        }
         if quiet || !std::io::stderr().is_terminal() {
-            if !quiet {
-                // A lost line of progress is no reason to stop.
-                let _ = writeln!(std::io::stderr(), "{what}");
-            }
             return Self { bar: ProgressBar::hidden() };
         }
-        let bar = ProgressBar::new(total).with_message(what.to_owned());
+        let bar = ProgressBar::new(total);
         let template = "{bar:30} {percent:>3} %  {msg}  (about {eta} left)";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸─"));

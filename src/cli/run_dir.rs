@@ -45,6 +45,18 @@ impl RunDir {
         Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{time}-{lab} exists too often")))
     }
 
+    /// The directory that the user named: made where it is missing.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or is not empty: it may hold another run.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        if fs::read_dir(path)?.next().is_some() {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is not empty"));
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -62,6 +62,11 @@ pub fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints to stderr; a closed one is nobody's loss.
+pub fn complain(text: &str) {
+    let _nobody_reads = io::stderr().lock().write_all(text.as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,10 @@ use super::outcome::LaneOutcome;
 use super::plan::{Arm, Plan};
 use super::result::{Lane, Latency, Requests, Theory, Traffic};
 use crate::bank::load::{End, Sample, useful_bytes};
-use crate::measure::Ppm;
 use crate::measure::interval::Share;
 use crate::measure::quantile::{ecdf, quantile};
 use crate::measure::staircase::{Stair, attempt_fails, staircase};
+use crate::measure::{Ppm, human};
 use std::time::Duration;
 
 /// The kernel's retransmission-timeout floor where nothing lowers it (`TCP_RTO_MIN`, 200 ms).
@@ -103,44 +103,58 @@ struct Yardstick {
     model: String,
     stairs: Vec<Stair>,
     slow_expected: f64,
+    /// Latency of a request that meets no loss.
+    base: Duration,
+    /// What the first loss adds.
+    timer: Duration,
 }
 
 fn yardstick(plan: &Plan, loss: Ppm, outcome: &LaneOutcome) -> Option<Yardstick> {
     let q = attempt_fails(loss);
-    let ladder = |rto| staircase(plan.rtt, rto, loss, plan.deadline);
+    let (rtt, deadline) = (plan.rtt, plan.deadline);
     match outcome.arm {
         Arm::Tcp | Arm::TcpTuned if outcome.depth == 1 => {
             let floor = if outcome.arm == Arm::Tcp { KERNEL_RTO_MIN } else { plan.tuned_rto_min };
             Some(Yardstick {
                 model: format!(
-                    "one packet in flight, so every loss waits for the kernel's timer, RTT + {} \
-                     (probe first, then the same timer, then doubling: RFC 8985 §7, RFC 6298 §5)",
-                    crate::measure::human::duration(floor)
+                    "one packet in flight, so every loss waits for the kernel's timer, RTT + {}: \
+                     a probe, the same timer again, then doubling (RFC 8985 §7, RFC 6298 §5)",
+                    human::duration(floor)
                 ),
-                stairs: tcp_stairs(plan.rtt, plan.rtt + floor, loss, plan.deadline),
+                stairs: tcp_stairs(rtt, rtt + floor, loss, deadline),
                 slow_expected: q,
+                base: rtt,
+                timer: rtt + floor,
             })
         }
         Arm::TcpReconnect => Some(Yardstick {
-            model: "a handshake, then the request: a lost SYN waits 1 s, a lost request or reply \
-                    RTT + 200ms"
-                .to_owned(),
-            stairs: reconnect_stairs(plan.rtt, loss, plan.deadline),
+            model: format!(
+                "a handshake, then the request: a lost SYN waits 1s, a lost request or reply RTT + {}",
+                human::duration(KERNEL_RTO_MIN)
+            ),
+            stairs: reconnect_stairs(rtt, loss, deadline),
             slow_expected: 1.0 - (1.0 - q).powi(2),
+            base: rtt * 2,
+            timer: rtt + KERNEL_RTO_MIN,
         }),
         Arm::Udp => Some(Yardstick {
             model: "one attempt: answered after one RTT, or never".to_owned(),
-            stairs: ladder(plan.deadline),
+            stairs: staircase(rtt, deadline, loss, deadline),
             slow_expected: q,
+            base: rtt,
+            // What is answered at all was not lost, however late it came.
+            timer: deadline * 2,
         }),
         Arm::UdpRetry | Arm::UdpOnce => {
-            let rto = Duration::from_nanos(outcome.udp.map_or(0, |udp| udp.rto_ns));
+            let timer = Duration::from_nanos(outcome.udp.map_or(0, |udp| udp.rto_ns));
             Some(Yardstick {
                 model: "each loss waits for the client's own timer, measured, doubling \
                         (RFC 6298 §5.5), jittered by up to 5 %"
                     .to_owned(),
-                stairs: ladder(rto),
+                stairs: staircase(rtt, timer, loss, deadline),
                 slow_expected: q,
+                base: rtt,
+                timer,
             })
         }
         Arm::Tcp | Arm::TcpTuned => None,
@@ -212,13 +226,12 @@ fn tolerance(timer: Duration) -> Duration {
 
 fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> Theory {
     let yardstick = yardstick(plan, loss, outcome);
+    let threshold = slow_threshold(plan, yardstick.as_ref());
     let stairs = yardstick.as_ref().map_or(&[][..], |y| &y.stairs);
-    let threshold = slow_threshold(plan, outcome.arm, stairs);
     let slow: Vec<u64> =
         answered(&outcome.samples).map(nanos).filter(|ns| *ns > threshold).collect();
     let late = slow.len() as u64 + requests.unknown;
-    let step = stairs.get(1).map_or(0, |s| s.at_ns - stairs[0].at_ns);
-    let tolerance = nanos(tolerance(Duration::from_nanos(step)));
+    let tolerance = nanos(tolerance(yardstick.as_ref().map_or(Duration::ZERO, |y| y.timer)));
     let on = slow.iter().filter(|ns| stairs.iter().any(|s| s.at_ns.abs_diff(**ns) <= tolerance));
     let lost: u64 = outcome.path.iter().map(|link| link.lost).sum();
     Theory {
@@ -233,10 +246,8 @@ fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> 
     }
 }
 
-/// Half-way up the first step, or half a round trip above the base where there is none.
-fn slow_threshold(plan: &Plan, arm: Arm, stairs: &[Stair]) -> u64 {
-    let base = if arm == Arm::TcpReconnect { plan.rtt * 2 } else { plan.rtt };
-    let half = nanos(plan.rtt / 2).max(nanos(Duration::from_millis(5)));
-    let first = stairs.get(1).map(|s| (s.at_ns - nanos(base)) / 2);
-    nanos(base) + first.unwrap_or(half).min(half)
+/// Half-way up the first step; half a round trip above one where there is no yardstick.
+fn slow_threshold(plan: &Plan, yardstick: Option<&Yardstick>) -> u64 {
+    let (base, step) = yardstick.map_or((plan.rtt, plan.rtt), |y| (y.base, y.timer));
+    nanos(base + step / 2)
 }

@@ -4,7 +4,8 @@
 
 use super::plan::{Arm, Plan};
 use super::result::{Claim, Holds, Lane, Mode, Stage, Timing, TimingVerdict};
-use crate::measure::human::latency;
+use super::summary::KERNEL_RTO_MIN;
+use crate::measure::human::{self, latency};
 use crate::measure::interval::{Share, clopper_pearson};
 use std::time::Duration;
 
@@ -36,7 +37,6 @@ pub fn sentence(plan: &Plan, stage: &Stage) -> String {
     let mut parts = vec![comparison(plan, stage, depth)];
     parts.extend(blocking(plan, stage));
     parts.extend(handshake(stage, depth));
-    parts.extend(unanswered(stage, depth));
     parts.retain(|part| !part.is_empty());
     let mut text = parts.join("; ");
     text.push('.');
@@ -44,8 +44,8 @@ pub fn sentence(plan: &Plan, stage: &Stage) -> String {
 }
 
 fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
-    let udp = [Arm::UdpOnce, Arm::UdpRetry].into_iter().find_map(|a| find(stage, a, depth));
-    let tcp = [Arm::Tcp, Arm::TcpTuned].into_iter().find_map(|a| find(stage, a, depth));
+    let first = |arms: [Arm; 2]| arms.into_iter().find_map(|arm| find(stage, arm, depth));
+    let (udp, tcp) = (first([Arm::UdpOnce, Arm::UdpRetry]), first([Arm::Tcp, Arm::TcpTuned]));
     let loss = stage.loss_ppm;
     let (Some(udp), Some(tcp)) = (udp, tcp) else { return fastest(stage, depth) };
     let (Some(fast), Some(slow)) = (p99(udp), p99(tcp)) else { return fastest(stage, depth) };
@@ -76,31 +76,35 @@ fn no_wait(tcp: &Lane) -> &'static str {
 }
 
 fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
-    let counters = tcp.tcp.unwrap_or_default();
-    let timers = counters.timeouts + counters.loss_probes;
-    let mut text = format!(
-        ": a lone lost packet waits for TCP's retransmission timer, RTT + {} ({timers} timers fired)",
-        crate::measure::human::duration(super::summary::KERNEL_RTO_MIN)
-    );
-    if tcp.arm == Arm::Tcp
-        && let Some(tuned) = find(stage, Arm::TcpTuned, depth).and_then(p99)
-    {
-        let floor = crate::measure::human::duration(plan.tuned_rto_min);
-        let tuned = latency(tuned);
-        text.push_str(&format!(", and with that floor at {floor} tcp-tuned needs {tuned}"));
+    let floor = if tcp.arm == Arm::Tcp { KERNEL_RTO_MIN } else { plan.tuned_rto_min };
+    let floor = human::duration(floor);
+    let tuned = find(stage, Arm::TcpTuned, depth).filter(|_| tcp.arm == Arm::Tcp).and_then(p99);
+    let tuned = tuned.map_or_else(String::new, |tuned| {
+        let floor = human::duration(plan.tuned_rto_min);
+        format!("; with {floor} instead tcp-tuned needs {}", latency(tuned))
+    });
+    format!(": a lone lost packet waits for TCP's retransmission timer (RTT + {floor}{tuned})")
+}
+
+/// Where TCP and UDP do not meet: the arm with the lowest p99 that answers.
+fn fastest(stage: &Stage, depth: u32) -> String {
+    let competes =
+        |lane: &&Lane| lane.depth == depth && lane.requests.unknown * 100 <= lane.requests.started;
+    let lanes = stage.lanes.iter().filter(competes);
+    let Some((ns, lane)) = lanes.filter_map(|l| Some((p99(l)?, l))).min_by_key(|(ns, _)| *ns)
+    else {
+        return format!("At {} no arm answers 99 % of its requests", stage.loss_ppm);
+    };
+    let mut text =
+        format!("At {} {} answers 99 % within {}", stage.loss_ppm, lane.arm.name(), latency(ns));
+    if let (Some(first), true) = (lane.theory.stairs.get(1), stage.loss_ppm.get() > 0) {
+        let timer = first.at_ns - lane.theory.stairs[0].at_ns;
+        text.push_str(&format!(": a lost packet waits for its timer of {}", latency(timer)));
     }
     text
 }
 
-fn fastest(stage: &Stage, depth: u32) -> String {
-    let lanes = stage.lanes.iter().filter(|lane| lane.depth == depth);
-    let best = lanes.filter_map(|lane| Some((p99(lane)?, lane.arm))).min();
-    best.map_or_else(String::new, |(ns, arm)| {
-        format!("At {} {} has the lowest p99, {}", stage.loss_ppm, arm.name(), latency(ns))
-    })
-}
-
-/// Requests held up behind somebody else's lost packet.
+/// Requests held up by one lost packet.
 fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
     let deep = plan.depths.iter().max().copied().filter(|d| *d > 1)?;
     if stage.loss_ppm.get() == 0 {
@@ -110,32 +114,19 @@ fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
     let udp = [Arm::UdpOnce, Arm::UdpRetry].into_iter().find_map(|a| find(stage, a, deep))?;
     let own = udp.theory.slow_per_lost_frame?;
     Some(format!(
-        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp, which must deliver in order \
-         (head-of-line blocking), and {own:.1} on {}",
+        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp (head-of-line blocking: the \
+         stream packs them together and delivers in order), {own:.1} on {}",
         udp.arm.name()
     ))
 }
 
 fn handshake(stage: &Stage, depth: u32) -> Option<String> {
     let lane = find(stage, Arm::TcpReconnect, depth)?;
-    let median = lane.latency.p50.value_ns?;
     let open = lane.handshake.as_ref()?.p50.value_ns?;
     let syn = lane.tcp.unwrap_or_default().syn_retransmits;
-    let lost = if syn > 0 { format!(", and {syn} lost SYNs cost 1 s each") } else { String::new() };
-    Some(format!(
-        "tcp-reconnect pays a handshake of {} in its median of {}{lost}",
-        latency(open),
-        latency(median)
-    ))
-}
-
-fn unanswered(stage: &Stage, depth: u32) -> Option<String> {
-    let lane = find(stage, Arm::Udp, depth)?;
-    let Lane { requests, .. } = lane;
-    (requests.unknown > 0).then(|| {
-        let share = 100.0 * ratio(requests.unknown, requests.started);
-        format!("udp never learns the fate of {share:.1} % of its requests")
-    })
+    let lost =
+        if syn > 0 { format!(", and 1 s for each of {syn} lost SYNs") } else { String::new() };
+    Some(format!("tcp-reconnect adds a handshake of {} to each request{lost}", latency(open)))
 }
 
 /// Within one millisecond, or within a tenth.
@@ -187,8 +178,8 @@ pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
 /// What is promised, held against what was seen.
 #[must_use]
 pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
-    let mut claims = vec![realised_loss(plan, stages), slow_share(stages)];
-    claims.extend(stairs(stages));
+    let mut claims = vec![realised_loss(plan, stages), slow_share(stages, timing)];
+    claims.extend(stairs(stages, timing));
     claims.extend(medians(plan, stages, timing));
     claims.extend(exactly_once(stages));
     claims.push(balanced(stages));
@@ -201,6 +192,15 @@ fn claim(name: &str, promise: &str, seen: String, holds: Holds) -> Claim {
 
 const fn holds(yes: bool) -> Holds {
     if yes { Holds::Yes } else { Holds::No }
+}
+
+/// A claim about latency that fails on a machine too busy to keep time is not decided.
+const fn timed(yes: bool, timing: &Timing) -> Holds {
+    match (yes, timing.verdict) {
+        (true, _) => Holds::Yes,
+        (false, TimingVerdict::Trusted) => Holds::No,
+        (false, _) => Holds::Unknown,
+    }
 }
 
 /// Whether a share is what was expected, in one of `family` tests, at [`FALSE_ALARM`] for them all.
@@ -235,7 +235,7 @@ fn realised_loss(plan: &Plan, stages: &[Stage]) -> Claim {
     )
 }
 
-fn slow_share(stages: &[Stage]) -> Claim {
+fn slow_share(stages: &[Stage], timing: &Timing) -> Claim {
     let lanes: Vec<_> =
         stages.iter().flat_map(|s| &s.lanes).filter(|l| !l.theory.model.is_empty()).collect();
     let differs = |lane: &&&Lane| {
@@ -265,13 +265,13 @@ fn slow_share(stages: &[Stage]) -> Claim {
         "the share of slow or unanswered requests is the chance that the request or the reply is \
          lost, 1-(1-p)^2 per exchange",
         seen,
-        holds(off.is_empty()),
+        timed(off.is_empty(), timing),
     )
 }
 
-fn stairs(stages: &[Stage]) -> Option<Claim> {
+fn stairs(stages: &[Stage], timing: &Timing) -> Option<Claim> {
     let mut seen = Vec::new();
-    let mut verdict = Holds::Unknown;
+    let mut all_on = true;
     for arm in [Arm::Tcp, Arm::UdpRetry, Arm::UdpOnce] {
         let lanes = stages.iter().flat_map(|s| &s.lanes).filter(|l| l.arm == arm && l.depth == 1);
         let shares: Vec<Share> = lanes.filter_map(|lane| lane.theory.on_stairs).collect();
@@ -282,17 +282,14 @@ fn stairs(stages: &[Stage]) -> Option<Claim> {
         }
         let share = Share::new(hits, trials);
         seen.push(format!("{} {:.1} % of {trials}", arm.name(), 100.0 * share.share));
-        match (verdict, share.share >= ON_STAIRS_MIN) {
-            (Holds::No, _) | (_, false) => verdict = Holds::No,
-            _ => verdict = Holds::Yes,
-        }
+        all_on &= share.share >= ON_STAIRS_MIN;
     }
     (!seen.is_empty()).then(|| {
         claim(
             "staircase",
             "slow requests take RTT plus whole retry timers: they lie on the analytic staircase",
             format!("on a step at depth 1: {}", seen.join(", ")),
-            verdict,
+            timed(all_on, timing),
         )
     })
 }
@@ -310,11 +307,6 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
         .collect();
     let (low, high) = (medians.iter().min()?, medians.iter().max()?);
     let agree = u128::from(high - low) <= MEDIANS_AGREE.as_nanos();
-    let verdict = match (agree, timing.verdict) {
-        (true, _) => Holds::Yes,
-        (false, TimingVerdict::Trusted) => Holds::No,
-        (false, _) => Holds::Unknown,
-    };
     Some(claim(
         "same-without-loss",
         "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip later",
@@ -324,7 +316,7 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
             latency(*high),
             medians.len()
         ),
-        verdict,
+        timed(agree, timing),
     ))
 }
 
@@ -417,7 +409,7 @@ pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
             "In {few} lanes there are too few samples (below 3,688) for an upper end of p99.9; \
              raise --ops and --stage-limit (now {} and {}).",
             plan.ops,
-            crate::measure::human::duration(plan.stage_limit)
+            human::duration(plan.stage_limit)
         ));
     }
     sentences

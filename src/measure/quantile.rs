@@ -77,7 +77,7 @@ fn partition(first: u64, last: u64, holds: impl Fn(u64) -> bool) -> u64 {
 }
 
 /// Points of a thinned distribution, at most.
-pub const ECDF_POINTS_MAX: usize = 400;
+pub const ECDF_POINTS_MAX: usize = 200;
 
 /// The distribution of sorted samples at no more than [`ECDF_POINTS_MAX`] points.
 ///

@@ -3,19 +3,21 @@
 //! It must never go back: it is `CLOCK_MONOTONIC`, shifted to the run's beginning.
 
 use crate::measure::Instant;
-use crate::sys::clock::monotonic_ns;
+use crate::sys::clock::{monotonic_ns, realtime_ns};
 
 /// Turns readings of `CLOCK_MONOTONIC` into [`Instant`]s of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     epoch_ns: u64,
+    /// The wall clock at the start, for captures and the manifest alone.
+    epoch_utc_ns: u64,
 }
 
 impl Clock {
     /// A clock whose zero is now.
     #[must_use]
     pub fn start() -> Self {
-        Self { epoch_ns: monotonic_ns() }
+        Self { epoch_ns: monotonic_ns(), epoch_utc_ns: realtime_ns() }
     }
 
     /// The time now.
@@ -30,9 +32,21 @@ impl Clock {
         Instant::from_nanos(monotonic_ns.saturating_sub(self.epoch_ns))
     }
 
+    /// UTC at an instant of the run, nanoseconds since 1970-01-01, by the wall clock at the start.
+    #[must_use]
+    pub const fn to_utc_nanos(self, at: Instant) -> u64 {
+        self.epoch_utc_ns.saturating_add(at.as_nanos())
+    }
+
     /// The reading of `CLOCK_MONOTONIC` at an instant of the run.
     #[must_use]
     pub const fn to_monotonic_nanos(self, at: Instant) -> u64 {
         self.epoch_ns.saturating_add(at.as_nanos())
     }
+}
+
+/// UTC now, whole seconds since 1970-01-01.
+#[must_use]
+pub fn utc_seconds() -> u64 {
+    realtime_ns() / 1_000_000_000
 }

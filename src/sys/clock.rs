@@ -25,6 +25,12 @@ pub fn monotonic_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC)
 }
 
+/// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
+#[must_use]
+pub fn realtime_ns() -> u64 {
+    read(libc::CLOCK_REALTIME)
+}
+
 /// Processor time used by the calling thread.
 #[must_use]
 pub fn thread_cpu() -> Duration {

@@ -9,6 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
+/// The kernel's name and release, such as `Linux 6.12.1`; empty where `/proc` does not say.
+#[must_use]
+pub fn kernel_release() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    match (read("ostype"), read("osrelease")) {
+        (Ok(name), Ok(release)) => format!("{} {}", name.trim(), release.trim()),
+        _ => String::new(),
+    }
+}
+
 /// Processor time of the whole machine since it started, in clock ticks (1/100 s), from `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTicks {
