@@ -59,7 +59,7 @@ impl ColorChoice {
 /// `COLUMNS` where it is set, else what the terminal says, else [`WIDTH_DEFAULT`].
 fn width() -> usize {
     let told = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
-    let terminal = || indicatif::ProgressDrawTarget::stderr().width().map(usize::from);
+    let terminal = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
     told.or_else(terminal).filter(|width| *width > 0).unwrap_or(WIDTH_DEFAULT)
 }
 

@@ -227,7 +227,9 @@ pub struct LinkAudit {
     pub fates_digest: String,
 }
 
-/// Kernel TCP counters over a lane's stage, both hosts added (`/proc/net/netstat`, `/proc/net/snmp`).
+/// Kernel TCP counters over a lane's stage, both hosts added.
+///
+/// From `/proc/net/netstat` and `/proc/net/snmp`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpCounters {
     /// `RetransSegs`: segments sent again.

@@ -1,7 +1,7 @@
 //! The plots of the HTML report: p99 against loss, the tail at each loss, cost against loss, and
 //! the ladder of one slow request.
 //!
-//! It must never draw a point that is not a figure of the result, nor cut an axis without saying so.
+//! It must never draw a point that is not a figure of the result, nor cut an axis silently.
 
 use super::figures::{answered_only, arms, interval, ms, ms_or_none, percent};
 use super::html::SlowRequest;

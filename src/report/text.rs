@@ -188,7 +188,7 @@ fn matrix(out: &mut String, result: &RunResult, style: Style) {
     let mut note = vec!["◂ fastest at that loss, or too close to call (95 % intervals overlap)"];
     if result.stages.iter().flat_map(|s| &s.lanes).any(answered_only) {
         note.push(
-            "* of its answered requests: over 1 in 100 got no answer at all, so it does not compete",
+            "* of its answered requests: over 1 in 100 got no answer, so it does not compete",
         );
     }
     if bars.shown {
