@@ -100,7 +100,7 @@ fn hiding() -> String {
 /// The stage whose verdict stands on top: the middle one of those with loss.
 fn headline(result: &RunResult) -> Option<&Stage> {
     let lossy: Vec<&Stage> = result.stages.iter().filter(|s| s.loss_ppm > Ppm::ZERO).collect();
-    lossy.get(lossy.len().saturating_sub(1) / 2).copied().or(result.stages.first())
+    lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| result.stages.first())
 }
 
 fn head(out: &mut String, result: &RunResult) {

@@ -152,8 +152,8 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
     out.push_str(
         "</section><section><h2>Did the path do what the plan says?</h2>\n\
          <p class=\"note\">Realised loss with its exact 95 % interval (1 lane in 20 misses the \
-         plan by chance); how late frames left the path; what the kernel lost by itself, which must be \
-         nothing. First client to server, then server to client.</p>\n",
+         plan by chance); how late frames left the path; what the kernel lost by itself, which must \
+         be nothing. First client to server, then server to client.</p>\n",
     );
     let timing = super::svg::escape(&result.timing.reason);
     let _ = writeln!(out, "<p>Timing: {timing}.</p>");
