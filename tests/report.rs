@@ -2,7 +2,7 @@
 //!
 //! It must never compare with a clock or the network.
 //!
-//! `UPDATE=1` writes the text snapshots anew.
+//! `UPDATE=1` writes the text snapshots anew; `PAGE_TO=FILE` keeps the page, to look at it.
 
 use crate::fixture;
 use std::collections::BTreeSet;
@@ -128,6 +128,9 @@ fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
 fn the_page_is_whole_offline_and_valid() {
     for (name, result) in odd_results() {
         let html = page(&result, &slow());
+        if let Some(file) = std::env::var_os("PAGE_TO").filter(|_| name == "whole") {
+            std::fs::write(file, &html).unwrap();
+        }
         assert!(html.contains("content=\"default-src 'none';"), "{name}");
         for attribute in ["src", "href", "action", "poster", "data"] {
             assert_eq!(attributes(&html, attribute), Vec::<&str>::new(), "{name}: {attribute}");

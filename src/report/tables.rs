@@ -62,12 +62,8 @@ impl Table<'_> {
 fn row(out: &mut String, lane: &Lane, first: bool, cells: &[(&str, String)]) {
     let name = lane.arm.name();
     let rule = if first { " first" } else { "" };
-    let _ = write!(
-        out,
-        "<tr class=\"{name}{rule}\"><td>{}{name}, depth {}</td>",
-        key(lane.arm),
-        lane.depth
-    );
+    let _ =
+        write!(out, "<tr class=\"{name}{rule}\"><td>{}{name} {}</td>", key(lane.arm), lane.depth);
     for (class, cell) in cells {
         let _ = write!(out, "<td{class}>{cell}</td>");
     }
@@ -78,7 +74,7 @@ fn row(out: &mut String, lane: &Lane, first: bool, cells: &[(&str, String)]) {
 pub(super) fn stage(out: &mut String, stage: &Stage) {
     let table = Table {
         heads: &[
-            ("arm", ""),
+            ("arm, depth", ""),
             ("p50, ms", "client"),
             ("p99, ms", "client"),
             ("p99.9, ms", "client"),
@@ -87,10 +83,10 @@ pub(super) fn stage(out: &mut String, stage: &Stage) {
             ("unknown", "client"),
             ("refused", "client"),
             ("sent again", "sender"),
-            ("packets", "path, per request"),
-            ("bytes", "path, per request"),
+            ("packets / request", "path"),
+            ("bytes / request", "path"),
             ("useful, %", "path"),
-            ("slow: theory", "p and timer"),
+            ("slow: theory", "loss, timer"),
             ("slow: seen, %", "client"),
         ],
         class: "",
@@ -152,8 +148,8 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
     out.push_str(
         "</section><section><h2>Did the path do what the plan says?</h2>\n\
          <p class=\"note\">Realised loss with its exact 95 % interval (1 lane in 20 misses the \
-         plan by chance); how late frames left the path; what the kernel lost by itself, which must \
-         be nothing. First client to server, then server to client.</p>\n",
+         plan by chance); how late frames left the path; what the kernel lost by itself, which \
+         must be nothing. First client to server, then server to client.</p>\n",
     );
     let timing = super::svg::escape(&result.timing.reason);
     let _ = writeln!(out, "<p>Timing: {timing}.</p>");
@@ -180,7 +176,7 @@ fn by_stage(out: &mut String, result: &RunResult, heads: &[(&str, &str)], cells:
 }
 
 const LEDGER: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("acknowledged", "client"),
     ("of those missing", "server"),
     ("applied twice", "server"),
@@ -213,7 +209,7 @@ fn ledger_cells(lane: &Lane) -> Vec<(&'static str, String)> {
 }
 
 const PATH: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("frames", "→"),
     ("lost", "→"),
     ("loss, %", "→"),
@@ -241,7 +237,7 @@ fn path_cells(lane: &Lane) -> Vec<(&'static str, String)> {
 }
 
 const ENDS: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("segments sent again", "kernels"),
     ("timeouts", "kernels"),
     ("loss probes", "kernels"),
