@@ -286,7 +286,10 @@ fn tails(out: &mut String, result: &RunResult) {
                 },
             ),
         );
-        out.push_str("<details open><summary>Figures at this loss</summary>\n");
+        out.push_str(
+            "<details open><summary>Figures at this loss</summary>\n\
+             <p class=\"note\">Packets and bytes: per answered request, both ways.</p>\n",
+        );
         tables::stage(out, stage);
         out.push_str("</details>\n");
     }

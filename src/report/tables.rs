@@ -3,7 +3,8 @@
 //! It must never show a figure without its raw value beside it, in `<data value>`.
 
 use super::figures::{
-    answered_only, count, interval, is_fastest, ms, ms_or_none, number, percent, resent, share,
+    NONE, answered_only, count, interval, is_fastest, ms, ms_or_none, number, percent_number,
+    resent,
 };
 use super::html::key;
 use crate::compare::result::{Lane, LinkAudit, RunResult, Stage};
@@ -35,7 +36,12 @@ fn millis(value: u64) -> String {
 }
 
 fn share_cell(value: &Share) -> String {
-    data(&value.share, &share(value))
+    if value.trials == 0 {
+        return NONE.to_owned();
+    }
+    let (low, high) = (percent_number(value.low), percent_number(value.high));
+    let shown = data(&value.share, &percent_number(value.share));
+    format!("{shown}<small>{low}..{high}</small>")
 }
 
 /// A table: heads with who observed, then a row per lane.
@@ -83,11 +89,11 @@ pub(super) fn stage(out: &mut String, stage: &Stage) {
             ("unknown", "client"),
             ("refused", "client"),
             ("sent again", "sender"),
-            ("packets / request", "path"),
-            ("bytes / request", "path"),
+            ("packets", "path"),
+            ("bytes", "path"),
             ("useful, %", "path"),
-            ("slow: theory", "loss, timer"),
-            ("slow: seen, %", "client"),
+            ("slow, %: theory", "loss, timer"),
+            ("slow, %: seen", "client"),
         ],
         class: "",
     };
@@ -115,7 +121,7 @@ fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<(&'static str, String)> {
         ("–".to_owned(), "–".to_owned())
     } else {
         let expected = lane.theory.slow_expected;
-        (data(&expected, &percent(expected)), share_cell(&lane.theory.slow_observed))
+        (data(&expected, &percent_number(expected)), share_cell(&lane.theory.slow_observed))
     };
     let largest = if lane.latency.count == 0 { None } else { Some(lane.latency.max_ns) };
     vec![
@@ -144,6 +150,7 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
         return;
     }
     out.push_str("<section><h2>The ledger afterwards</h2>\n");
+    books(out, result);
     by_stage(out, result, LEDGER, ledger_cells);
     out.push_str(
         "</section><section><h2>Did the path do what the plan says?</h2>\n\
@@ -157,6 +164,36 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
     out.push_str("</section><section><h2>What the two ends counted</h2>\n");
     by_stage(out, result, ENDS, end_cells);
     out.push_str("</section>\n");
+}
+
+/// The ledgers in two sentences: do the books balance, and which arms applied something twice.
+fn books(out: &mut String, result: &RunResult) {
+    let lanes = || result.stages.iter().flat_map(|s| s.lanes.iter().map(move |l| (s, l)));
+    let name = |(s, l): (&Stage, &Lane)| format!("{} {} at {}", l.arm.name(), l.depth, s.loss_ppm);
+    let wrong: Vec<String> = lanes()
+        .filter(|(_, l)| !l.ledger.balanced || l.ledger.acknowledged_missing > 0)
+        .map(name)
+        .collect();
+    if wrong.is_empty() {
+        out.push_str(
+            "<p><b class=\"good\">✓</b> Every balance follows from its entries, and no operation \
+             that a client saw done is missing.</p>\n",
+        );
+    } else {
+        let wrong = wrong.join(", ");
+        let _ = writeln!(out, "<p class=\"warn\">✗ The books do not balance: {wrong}.</p>");
+    }
+    let twice: Vec<String> =
+        lanes().filter(|(_, l)| l.ledger.applied_twice > 0).map(name).collect();
+    if twice.is_empty() {
+        out.push_str("<p><b class=\"good\">✓</b> No operation was applied twice.</p>\n");
+    } else {
+        let _ = writeln!(
+            out,
+            "<p><b class=\"doubt\">!</b> Some operations were applied more than once: {}.</p>",
+            twice.join(", ")
+        );
+    }
 }
 
 type Cells = fn(&Lane) -> Vec<(&'static str, String)>;
