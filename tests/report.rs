@@ -6,7 +6,6 @@
 
 use crate::fixture;
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use wirelab::compare::plan::{Arm, Plan};
@@ -341,20 +340,21 @@ fn scratch(name: &str) -> PathBuf {
     folder.join(name)
 }
 
-/// The program's path, or a line that says what was skipped.
-fn tool(name: &str, what: &str) -> Option<PathBuf> {
+/// The program's path, or a line that says what was skipped; `tests/run` collects those lines.
+#[expect(clippy::print_stdout, reason = "the harness shows what a test prints with --show-output")]
+fn tool(names: &[&str], what: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).map(|p| p.join(name)).find(|p| p.is_file());
+    let places = std::env::split_paths(&paths).flat_map(|p| names.iter().map(move |n| p.join(n)));
+    let found = places.into_iter().find(|place| place.is_file());
     if found.is_none() {
-        // On stdout, so that tests/run finds it.
-        let _ = writeln!(std::io::stdout(), "skipped: {what}, because {name} is not installed");
+        println!("skipped: {what}, because {} is not installed", names[0]);
     }
     found
 }
 
 #[test]
 fn tshark_reads_the_capture() {
-    let Some(tshark) = tool("tshark", "captures read by Wireshark") else { return };
+    let Some(tshark) = tool(&["tshark"], "captures read by Wireshark") else { return };
     let file = scratch("capture.pcapng");
     std::fs::write(&file, capture()).unwrap();
     let fields = ["frame.interface_name", "frame.time_epoch", "frame.packet_id", "frame.comment"];
@@ -382,10 +382,8 @@ fn chromium(program: &PathBuf, name: &str, arguments: &[&str]) -> Output {
 
 #[test]
 fn a_real_browser_shows_the_page_without_script_or_complaint() {
-    let what = "the page in a real browser";
-    let Some(program) = tool("chromium", what).or_else(|| tool("chromium-browser", what)) else {
-        return;
-    };
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let Some(program) = tool(&names, "the page in a real browser") else { return };
     let file = scratch("report.html");
     // A page that forbids itself every script cannot need one.
     let html = page(&fixture::result(), &slow());
