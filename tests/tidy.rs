@@ -1,1 +1,370 @@
-//! Rules.
+//! The rules of the house, as absences that a machine can check.
+//!
+//! It must never need a tool beyond the standard library, nor make an exception that is not
+//! written in the tables below.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module may use, besides itself. The map in `src/lib.rs` says why.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("measure", &[]),
+    ("wire", &["measure"]),
+    ("path", &["measure"]),
+    ("bank", &["wire", "measure"]),
+    ("store", &["bank", "wire", "measure"]),
+    ("sys", &["measure"]),
+    ("net", &["sys", "bank", "store", "path", "wire", "measure", "compare"]),
+    ("sim", &["bank", "store", "path", "wire", "measure", "compare"]),
+    ("compare", &["bank", "path", "wire", "measure"]),
+    ("report", &["compare", "path", "wire", "measure"]),
+    ("cli", &["report", "measure"]),
+];
+
+/// Where everything visible at the top is named.
+const TOP_LEVEL: [&str; 7] =
+    ["Cargo.toml", "Cargo.lock", "README.md", "LICENSE", "src", "labs", "tests"];
+
+/// Lines of a function, at most: it fits a screen.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Columns of a line, at most.
+const LINE_COLUMNS_MAX: usize = 100;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A source file: its path from the root, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// Every Rust file of the house, in order.
+fn sources() -> Vec<Source> {
+    let mut files = Vec::new();
+    for folder in ["src", "labs", "tests"] {
+        walk(&root().join(folder), &mut files);
+    }
+    files.sort();
+    let source = |path: PathBuf| Source {
+        path: path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(),
+        text: fs::read_to_string(&path).unwrap(),
+    };
+    let sources: Vec<Source> = files.into_iter().map(source).collect();
+    assert!(sources.len() > 20, "found only {} Rust files", sources.len());
+    sources
+}
+
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The text with comments and the contents of string and character literals blanked, line by line.
+fn code(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let chars: Vec<char> = text.chars().collect();
+    let at = |i: usize| chars.get(i).copied().unwrap_or(' ');
+    let mut i = 0;
+    while i < chars.len() {
+        let end = match at(i) {
+            '/' if at(i + 1) == '/' => until(&chars, i, |j| at(j) == '\n'),
+            '/' if at(i + 1) == '*' => {
+                until(&chars, i + 2, |j| at(j - 1) == '*' && at(j) == '/') + 1
+            }
+            'r' if raw_hashes(&chars, i).is_some() => {
+                let hashes = raw_hashes(&chars, i).unwrap();
+                let closes = |j: usize| at(j) == '"' && (1..=hashes).all(|k| at(j + k) == '#');
+                until(&chars, i + hashes + 2, closes) + hashes + 1
+            }
+            '"' => string_end(&chars, i),
+            // A character, not a lifetime.
+            '\'' if at(i + 1) == '\\' => until(&chars, i + 3, |j| at(j) == '\'') + 1,
+            '\'' if at(i + 2) == '\'' => i + 3,
+            c => {
+                out.push(c);
+                i += 1;
+                continue;
+            }
+        };
+        let end = end.min(chars.len());
+        out.extend(chars[i..end].iter().map(|c| if *c == '\n' { '\n' } else { ' ' }));
+        i = end.max(i + 1);
+    }
+    out
+}
+
+/// The first place from `from` on where `stop` is true, or the end.
+fn until(chars: &[char], from: usize, stop: impl Fn(usize) -> bool) -> usize {
+    (from..chars.len()).find(|i| stop(*i)).unwrap_or(chars.len())
+}
+
+/// How many `#` a raw string that begins here has.
+fn raw_hashes(chars: &[char], i: usize) -> Option<usize> {
+    let word = i > 0 && (chars[i - 1].is_alphanumeric() || chars[i - 1] == '_');
+    if word && chars[i - 1] != 'b' {
+        return None;
+    }
+    let hashes = chars[i + 1..].iter().take_while(|c| **c == '#').count();
+    (chars.get(i + 1 + hashes) == Some(&'"')).then_some(hashes)
+}
+
+fn string_end(chars: &[char], start: usize) -> usize {
+    let mut i = start + 1;
+    while i < chars.len() && chars[i] != '"' {
+        i += if chars[i] == '\\' { 2 } else { 1 };
+    }
+    i + 1
+}
+
+/// The code before the tests of a file.
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]").next().unwrap_or(code)
+}
+
+/// Collects what is wrong and says all of it at once.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn at(&mut self, path: &str, line: usize, what: &str) {
+        self.0.push(format!("{path}:{}: {what}", line + 1));
+    }
+
+    fn none(self) {
+        assert!(self.0.is_empty(), "{} faults:\n{}", self.0.len(), self.0.join("\n"));
+    }
+}
+
+/// The modules that a piece of code names: `crate::x`, and each of `crate::{x, y}`.
+fn modules_used(code: &str, prefix: &str) -> Vec<(usize, String)> {
+    let mut used = Vec::new();
+    for (start, _) in code.match_indices(prefix) {
+        let line = code[..start].matches('\n').count();
+        let rest = &code[start + prefix.len()..];
+        let group = rest.strip_prefix('{').map_or_else(|| rest.to_owned(), top_of_group);
+        let several = rest.starts_with('{');
+        for part in group.split(',').take(if several { usize::MAX } else { 1 }) {
+            let word = |c: &char| c.is_alphanumeric() || *c == '_';
+            let name: String = part.trim().chars().take_while(word).collect();
+            used.push((line, name));
+        }
+    }
+    used
+}
+
+/// The text of a group up to its closing brace, without what stands in inner braces.
+fn top_of_group(rest: &str) -> String {
+    let mut depth = 0;
+    let mut out = String::new();
+    for c in rest.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            _ if depth == 0 => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+#[test]
+fn modules_use_only_what_stands_above_them() {
+    let mut faults = Faults::default();
+    for source in sources().iter().filter(|s| s.path.starts_with("src/")) {
+        let module = source.path.split('/').nth(1).unwrap().trim_end_matches(".rs");
+        if module == "lib" {
+            continue;
+        }
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else {
+            faults.at(&source.path, 0, "this module is not in the table of tests/tidy.rs");
+            continue;
+        };
+        let code = code(&source.text);
+        for (line, used) in modules_used(without_tests(&code), "crate::") {
+            if used != module && !allowed.contains(&used.as_str()) {
+                faults.at(&source.path, line, &format!("{module} must not use {used}"));
+            }
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn the_table_has_no_circle() {
+    let mut known: Vec<&str> = Vec::new();
+    let mut left: Vec<_> = MAY_USE.to_vec();
+    while !left.is_empty() {
+        let before = left.len();
+        left.retain(|(name, uses)| {
+            let ready = uses.iter().all(|used| known.contains(used));
+            if ready {
+                known.push(name);
+            }
+            !ready
+        });
+        assert!(left.len() < before, "these use each other: {left:?}");
+    }
+}
+
+#[test]
+fn labs_do_not_know_each_other() {
+    let mut faults = Faults::default();
+    for source in sources().iter().filter(|s| s.path.starts_with("labs/")) {
+        for (line, text) in source.text.lines().enumerate() {
+            if text.trim_start().starts_with("#[path") || text.contains("include!(") {
+                faults.at(&source.path, line, "a lab must not include another file");
+            }
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn unsafe_stays_in_sys() {
+    let mut faults = Faults::default();
+    for source in sources().iter().filter(|s| !s.path.starts_with("src/sys/")) {
+        for (line, text) in code(&source.text).lines().enumerate() {
+            let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+            if words.into_iter().any(|word| word == "unsafe") {
+                faults.at(&source.path, line, "unsafe outside src/sys");
+            }
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    let mut faults = Faults::default();
+    for source in sources() {
+        let mut lines = source.text.lines();
+        if !lines.next().is_some_and(|line| line.starts_with("//! ")) {
+            faults.at(&source.path, 0, "does not begin with //! and a sentence");
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn functions_and_lines_fit_a_screen() {
+    let mut faults = Faults::default();
+    for source in sources() {
+        for (line, text) in source.text.lines().enumerate() {
+            // A link, a row of a table or a test vector cannot be broken.
+            let starts = ["//! |", "/// |", "r#\""];
+            let whole = starts.iter().any(|start| text.trim_start().starts_with(start));
+            let exempt = text.contains("://") || whole;
+            if text.chars().count() > LINE_COLUMNS_MAX && !exempt {
+                faults.at(&source.path, line, "longer than 100 columns");
+            }
+        }
+        for (line, length) in functions(&code(&source.text)) {
+            if length > FUNCTION_LINES_MAX {
+                faults.at(&source.path, line, &format!("a function of {length} lines"));
+            }
+        }
+    }
+    faults.none();
+}
+
+/// First line and length of every function that has a body.
+///
+/// Formatted code closes a function at the indentation of the line that opened it.
+fn functions(code: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = code.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let words: Vec<&str> = line.split_whitespace().take(6).collect();
+        let is_fn = words.iter().position(|w| *w == "fn").is_some_and(|at| {
+            words[..at].iter().all(|w| {
+                let modifiers = ["pub", "const", "async", "unsafe", "extern"];
+                modifiers.contains(w) || w.starts_with("pub(") || w.ends_with(')')
+            })
+        });
+        if !is_fn {
+            continue;
+        }
+        let closes = |l: &&str| indent(l) == indent(line) && l.trim_start().starts_with('}');
+        let ends = |l: &&str| l.trim_end().ends_with(';') && indent(l) == indent(line);
+        let length = lines[start..].iter().position(|l| closes(l) || ends(l)).unwrap_or(0) + 1;
+        // A body on one line has its end on the line itself.
+        found.push((start, if line.trim_end().ends_with('}') { 1 } else { length }));
+    }
+    found
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Spelt in two parts, so that this file does not find itself.
+    let words = [("TO", "DO"), ("FIX", "ME"), ("XX", "X:")].map(|(a, b)| format!("{a}{b}"));
+    let calls = [("unimplement", "ed!"), ("to", "do!"), ("db", "g!"), ("#[ig", "nore")];
+    let calls = calls.map(|(a, b)| format!("{a}{b}"));
+    let mut faults = Faults::default();
+    for source in sources() {
+        let code = code(&source.text);
+        for (line, (text, code)) in source.text.lines().zip(code.lines()).enumerate() {
+            let word = words.iter().find(|word| text.contains(word.as_str()));
+            let call = calls.iter().find(|call| code.contains(call.as_str()));
+            if let Some(found) = word.or(call) {
+                faults.at(&source.path, line, found);
+            }
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn nothing_is_unwrapped_outside_tests() {
+    let mut faults = Faults::default();
+    for source in sources().iter().filter(|s| !s.path.starts_with("tests/")) {
+        let code = code(&source.text);
+        for (line, text) in without_tests(&code).lines().enumerate() {
+            if text.contains(".unwrap()") {
+                faults.at(&source.path, line, "unwrap outside a test");
+            }
+        }
+    }
+    faults.none();
+}
+
+#[test]
+fn the_top_level_is_what_the_map_says() {
+    let mut unknown = Vec::new();
+    for entry in fs::read_dir(root()).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        // What a build or a run leaves is not part of the house.
+        let left = ["target", "wirelab-runs"].contains(&name.as_str());
+        if !name.starts_with('.') && !left && !TOP_LEVEL.contains(&name.as_str()) {
+            unknown.push(name);
+        }
+    }
+    assert!(unknown.is_empty(), "not in the map of the top level: {unknown:?}");
+    for name in TOP_LEVEL {
+        assert!(root().join(name).exists(), "{name} is missing");
+    }
+}
+
+#[test]
+fn the_scanner_sees_code_and_nothing_else() {
+    let text =
+        "let a = \"crate::x // no\"; // crate::y\nuse crate::{wire::Z, path};\n'\"'; crate::sys;";
+    let code = code(text);
+    assert_eq!(code.lines().count(), 3);
+    let used: Vec<String> = modules_used(&code, "crate::").into_iter().map(|(_, u)| u).collect();
+    assert_eq!(used, ["wire", "path", "sys"]);
+    let raw = "r#\"unsafe \" \"# ; b'\\'' ; 'x' ; &'a str";
+    assert!(!super::tidy::code(raw).contains("unsafe") && super::tidy::code(raw).contains("&'a"));
+    let function =
+        "fn a() {\n    b();\n}\nfn c() {}\nconst fn d(\n    e: u8,\n) -> u8 {\n    e\n}\n";
+    assert_eq!(functions(function), [(0, 3), (3, 1), (4, 5)]);
+}

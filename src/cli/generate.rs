@@ -16,6 +16,8 @@ pub enum Generate {
     Man,
 }
 
+const SHELLS: &str = "bash, elvish, fish, powershell, zsh";
+
 impl FromStr for Generate {
     type Err = String;
 
@@ -24,11 +26,9 @@ impl FromStr for Generate {
             return Ok(Self::Man);
         }
         let shell = text.strip_prefix("completions:").and_then(|name| name.parse().ok());
-        shell.map(Self::Completions).ok_or_else(|| {
-            format!(
-                "expected man or completions:SHELL (bash, elvish, fish, powershell, zsh), got {text:?}"
-            )
-        })
+        shell
+            .map(Self::Completions)
+            .ok_or_else(|| format!("expected man or completions:SHELL ({SHELLS}), got {text:?}"))
     }
 }
 

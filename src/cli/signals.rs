@@ -43,3 +43,16 @@ impl Stop {
         Arc::clone(&self.flag)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_only_sets_the_flag() {
+        let stop = Stop::install().unwrap();
+        assert!(!stop.requested());
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(stop.requested());
+    }
+}

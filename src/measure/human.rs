@@ -74,7 +74,7 @@ fn decimal(text: &str, scale: u64) -> Option<u64> {
     let mut value = whole.parse::<u64>().ok()?.checked_mul(scale)?;
     let mut unit = scale;
     for digit in fraction.bytes() {
-        if unit % 10 != 0 {
+        if !unit.is_multiple_of(10) {
             if digit == b'0' {
                 continue;
             }

@@ -54,8 +54,8 @@ pub fn quantile(sorted: &[u64], per_mille: u16) -> Quantile {
 
 /// Ranks (from 1) of the order statistics that enclose the quantile `q` of `n` samples.
 ///
-/// Lower: the largest r with P(X < r) <= alpha/2. Upper: the smallest s with P(X < s) >= 1 - alpha/2,
-/// X binomial(n, q).
+/// Lower: the largest r with P(X < r) <= alpha/2. Upper: the smallest s with
+/// P(X < s) >= 1 - alpha/2, X binomial(n, q).
 fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
     let below = |rank: u64| if rank == 0 { 0.0 } else { binomial_cdf(rank - 1, n, q) };
     let low = partition(1, n, |rank| below(rank) <= ALPHA / 2.0);
@@ -66,7 +66,9 @@ fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
     ((low >= 1).then_some(low).and_then(rank), high.and_then(rank))
 }
 
-/// The last value in `first..=last` for which `holds` is true, or `first - 1`; `holds` must not turn back.
+/// The last value in `first..=last` for which `holds` is true, or `first - 1`.
+///
+/// `holds` must not turn back.
 fn partition(first: u64, last: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (first, last + 1);
     while low < high {

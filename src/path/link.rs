@@ -93,7 +93,9 @@ impl Link {
         self.next_index
     }
 
-    /// The fate of frame `index`, arriving at `now`: a pure function of plan, seed, direction, index.
+    /// The fate of frame `index`, arriving at `now`.
+    ///
+    /// A pure function of plan, seed, direction, index.
     #[must_use]
     pub fn fate_of(&self, index: u64, now: Instant) -> Fate {
         let loss_draw_ppm = draw::ppm(self.seed, self.direction, Effect::Loss, index);

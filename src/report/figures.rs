@@ -77,7 +77,7 @@ pub(super) fn count(value: u64) -> String {
 /// Requests or segments sent again, by whoever sends again on this arm.
 pub(super) fn resent(lane: &Lane) -> u64 {
     let tcp = lane.tcp.map(|tcp| tcp.retransmitted_segments);
-    tcp.or(lane.udp.map(|udp| udp.retries)).unwrap_or(0)
+    tcp.or_else(|| lane.udp.map(|udp| udp.retries)).unwrap_or(0)
 }
 
 /// `✓`, `✗`, `?`.

@@ -100,7 +100,7 @@ fn hiding() -> String {
 /// The stage whose verdict stands on top: the middle one of those with loss.
 fn headline(result: &RunResult) -> Option<&Stage> {
     let lossy: Vec<&Stage> = result.stages.iter().filter(|s| s.loss_ppm > Ppm::ZERO).collect();
-    lossy.get(lossy.len().saturating_sub(1) / 2).copied().or(result.stages.first())
+    lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| result.stages.first())
 }
 
 fn head(out: &mut String, result: &RunResult) {
@@ -190,9 +190,9 @@ fn overview(out: &mut String, result: &RunResult) {
     out.push_str(
         "<section><h2>The slowest 1 % of requests, against loss</h2>\n\
          <p class=\"note\">p99 of the answered requests, with its 95 % interval. Lower is better. \
-         Observer: client. A hollow marker: more than 1 request in 100 got no answer at all, so the \
-         figure flatters the arm. Points at one loss rate are set a little apart, to be told apart.\
-         </p>\n<ul class=\"arms\">\n",
+         Observer: client. A hollow marker: more than 1 request in 100 got no answer at all, so \
+         the figure flatters the arm. Points at one loss rate are set a little apart, so \
+         that they can be told apart.</p>\n<ul class=\"arms\">\n",
     );
     for arm in arms(result) {
         let (name, about) = (arm.name(), arm.about());
@@ -243,9 +243,9 @@ fn matrix(out: &mut String, result: &RunResult, depths: &[u32]) {
         }
     }
     out.push_str(
-        "</tbody></table></div>\n<p class=\"note\"><b class=\"good\">◂</b> fastest at that loss and \
-         depth, or too close to call: the 95 % intervals overlap. * of the answered requests only.\
-         </p>\n",
+        "</tbody></table></div>\n<p class=\"note\"><b class=\"good\">◂</b> fastest at that loss \
+         and depth, or too close to call: the 95 % intervals overlap. * of the answered requests \
+         only.</p>\n",
     );
 }
 
@@ -286,7 +286,10 @@ fn tails(out: &mut String, result: &RunResult) {
                 },
             ),
         );
-        out.push_str("<details open><summary>Figures at this loss</summary>\n");
+        out.push_str(
+            "<details open><summary>Figures at this loss</summary>\n\
+             <p class=\"note\">Packets and bytes: per answered request, both ways.</p>\n",
+        );
         tables::stage(out, stage);
         out.push_str("</details>\n");
     }
@@ -296,7 +299,7 @@ fn tails(out: &mut String, result: &RunResult) {
 fn costs(out: &mut String, result: &RunResult) {
     out.push_str(
         "<section><h2>What it costs</h2>\n<p class=\"note\">Packets and bytes as offered to the \
-         path, both ways, Ethernet headers included. Observer: path. Both axes begin at zero.</p>\n",
+         path, both ways, Ethernet headers included. Observer: path. The axes begin at zero.</p>\n",
     );
     let depths = depths(result);
     for figure in [&PACKETS, &USEFUL] {
@@ -377,9 +380,7 @@ fn reading(out: &mut String, result: &RunResult) {
     }
     out.push_str("</ul>\n<h2>Run it again</h2>\n");
     let same = match result.mode {
-        Mode::Kernel => {
-            "The same losses in the same order on every lane; timing is the machine's and may differ."
-        }
+        Mode::Kernel => "The same losses in the same order on every lane; timing is the machine's.",
         Mode::Sim => "The same run, bit for bit.",
     };
     let _ = writeln!(out, "<pre>{}</pre>\n<p>{same}</p></section>", escape(&result.command));

@@ -1,7 +1,7 @@
 //! The plots of the HTML report: p99 against loss, the tail at each loss, cost against loss, and
 //! the ladder of one slow request.
 //!
-//! It must never draw a point that is not a figure of the result, nor cut an axis without saying so.
+//! It must never draw a point that is not a figure of the result, nor cut an axis silently.
 
 use super::figures::{answered_only, arms, interval, ms, ms_or_none, percent};
 use super::html::SlowRequest;
@@ -172,7 +172,9 @@ pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Stri
     let frame = Frame { right: 520.0, ..FRAME };
     let x = Scale::log(nanos(low_ns) / 1.08, nanos(high_ns) * 1.08, frame.left, frame.right);
     let most = lanes.iter().map(|l| l.latency.count).max().unwrap_or(1).max(10);
-    let y = Scale::log(1.0 / nanos(most), 1.0, frame.bottom, frame.top);
+    // Half a request: so that the last one stands clear of the axis.
+    let least = 0.5 / nanos(most);
+    let y = Scale::log(least, 1.0, frame.bottom, frame.top);
     let label =
         format!("Share of requests that took longer, depth {depth}, loss {}", stage.loss_ppm);
     let mut svg = Svg::new(WIDTH, HEIGHT, &label);
@@ -194,7 +196,9 @@ pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Stri
     for lane in lanes.iter().filter(|l| l.theory.stairs.len() > 1) {
         let steps: Vec<_> =
             lane.theory.stairs.iter().map(|s| (nanos(s.at_ns), 1.0 - s.share)).collect();
-        let points = steps_of(&steps, frame, x, y);
+        let seen = steps.iter().take_while(|(_, share)| *share > least).count();
+        let steps = &steps[..steps.len().min(seen + 1)];
+        let points = steps_of(steps, frame, x, y);
         if !drawn.contains(&points) {
             svg.path("theory", &points);
             drawn.push(points);

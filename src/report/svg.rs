@@ -265,7 +265,7 @@ mod tests {
             [20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0]
         );
         for scale in [Scale::log(0.0, f64::NAN, 0.0, 1.0), Scale::linear(1.0, 1.0, 0.0, 1.0)] {
-            assert!(scale.ticks().iter().all(|v| v.is_finite()) && scale.at(f64::NAN).is_nan());
+            assert!(scale.ticks().iter().all(|v| v.is_finite()));
         }
     }
 

@@ -120,7 +120,9 @@ fn line(out: &mut String, columns: &[Column], widths: &[usize], cells: &[&Cell],
     for ((column, cell), wide) in columns.iter().zip(cells).zip(widths) {
         let pad = " ".repeat(wide - width(&cell.text));
         text.push_str(&" ".repeat(column.gap));
-        let inked = style.ink(cell.ink, &cell.text);
+        // Blanks stay outside the ink, so that they can be cut at the end of a line.
+        let words = cell.text.trim_end();
+        let inked = style.ink(cell.ink, words) + &cell.text[words.len()..];
         if column.right {
             text.push_str(&pad);
             text.push_str(&inked);

@@ -3,7 +3,8 @@
 //! It must never show a figure without its raw value beside it, in `<data value>`.
 
 use super::figures::{
-    answered_only, count, interval, is_fastest, ms, ms_or_none, number, percent, resent, share,
+    NONE, answered_only, count, interval, is_fastest, ms, ms_or_none, number, percent_number,
+    resent,
 };
 use super::html::key;
 use crate::compare::result::{Lane, LinkAudit, RunResult, Stage};
@@ -35,7 +36,12 @@ fn millis(value: u64) -> String {
 }
 
 fn share_cell(value: &Share) -> String {
-    data(&value.share, &share(value))
+    if value.trials == 0 {
+        return NONE.to_owned();
+    }
+    let (low, high) = (percent_number(value.low), percent_number(value.high));
+    let shown = data(&value.share, &percent_number(value.share));
+    format!("{shown}<small>{low}..{high}</small>")
 }
 
 /// A table: heads with who observed, then a row per lane.
@@ -62,12 +68,8 @@ impl Table<'_> {
 fn row(out: &mut String, lane: &Lane, first: bool, cells: &[(&str, String)]) {
     let name = lane.arm.name();
     let rule = if first { " first" } else { "" };
-    let _ = write!(
-        out,
-        "<tr class=\"{name}{rule}\"><td>{}{name}, depth {}</td>",
-        key(lane.arm),
-        lane.depth
-    );
+    let _ =
+        write!(out, "<tr class=\"{name}{rule}\"><td>{}{name} {}</td>", key(lane.arm), lane.depth);
     for (class, cell) in cells {
         let _ = write!(out, "<td{class}>{cell}</td>");
     }
@@ -78,7 +80,7 @@ fn row(out: &mut String, lane: &Lane, first: bool, cells: &[(&str, String)]) {
 pub(super) fn stage(out: &mut String, stage: &Stage) {
     let table = Table {
         heads: &[
-            ("arm", ""),
+            ("arm, depth", ""),
             ("p50, ms", "client"),
             ("p99, ms", "client"),
             ("p99.9, ms", "client"),
@@ -87,11 +89,11 @@ pub(super) fn stage(out: &mut String, stage: &Stage) {
             ("unknown", "client"),
             ("refused", "client"),
             ("sent again", "sender"),
-            ("packets", "path, per request"),
-            ("bytes", "path, per request"),
+            ("packets", "path"),
+            ("bytes", "path"),
             ("useful, %", "path"),
-            ("slow: theory", "p and timer"),
-            ("slow: seen, %", "client"),
+            ("slow, %: theory", "loss, timer"),
+            ("slow, %: seen", "client"),
         ],
         class: "",
     };
@@ -119,7 +121,7 @@ fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<(&'static str, String)> {
         ("–".to_owned(), "–".to_owned())
     } else {
         let expected = lane.theory.slow_expected;
-        (data(&expected, &percent(expected)), share_cell(&lane.theory.slow_observed))
+        (data(&expected, &percent_number(expected)), share_cell(&lane.theory.slow_observed))
     };
     let largest = if lane.latency.count == 0 { None } else { Some(lane.latency.max_ns) };
     vec![
@@ -148,12 +150,13 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
         return;
     }
     out.push_str("<section><h2>The ledger afterwards</h2>\n");
+    books(out, result);
     by_stage(out, result, LEDGER, ledger_cells);
     out.push_str(
-        "</section><section><h2>Did the path do what the plan says?</h2>\n<p class=\"note\">Realised \
-         loss with its exact 95 % interval (1 lane in 20 misses the plan by chance); how late frames \
-         left the path; what the kernel lost by itself, which must be nothing. First client to \
-         server, then server to client.</p>\n",
+        "</section><section><h2>Did the path do what the plan says?</h2>\n\
+         <p class=\"note\">Realised loss with its exact 95 % interval (1 lane in 20 misses the \
+         plan by chance); how late frames left the path; what the kernel lost by itself, which \
+         must be nothing. First client to server, then server to client.</p>\n",
     );
     let timing = super::svg::escape(&result.timing.reason);
     let _ = writeln!(out, "<p>Timing: {timing}.</p>");
@@ -161,6 +164,36 @@ pub(super) fn audits(out: &mut String, result: &RunResult) {
     out.push_str("</section><section><h2>What the two ends counted</h2>\n");
     by_stage(out, result, ENDS, end_cells);
     out.push_str("</section>\n");
+}
+
+/// The ledgers in two sentences: do the books balance, and which arms applied something twice.
+fn books(out: &mut String, result: &RunResult) {
+    let lanes = || result.stages.iter().flat_map(|s| s.lanes.iter().map(move |l| (s, l)));
+    let name = |(s, l): (&Stage, &Lane)| format!("{} {} at {}", l.arm.name(), l.depth, s.loss_ppm);
+    let wrong: Vec<String> = lanes()
+        .filter(|(_, l)| !l.ledger.balanced || l.ledger.acknowledged_missing > 0)
+        .map(name)
+        .collect();
+    if wrong.is_empty() {
+        out.push_str(
+            "<p><b class=\"good\">✓</b> Every balance follows from its entries, and no operation \
+             that a client saw done is missing.</p>\n",
+        );
+    } else {
+        let wrong = wrong.join(", ");
+        let _ = writeln!(out, "<p class=\"warn\">✗ The books do not balance: {wrong}.</p>");
+    }
+    let twice: Vec<String> =
+        lanes().filter(|(_, l)| l.ledger.applied_twice > 0).map(name).collect();
+    if twice.is_empty() {
+        out.push_str("<p><b class=\"good\">✓</b> No operation was applied twice.</p>\n");
+    } else {
+        let _ = writeln!(
+            out,
+            "<p><b class=\"doubt\">!</b> Some operations were applied more than once: {}.</p>",
+            twice.join(", ")
+        );
+    }
 }
 
 type Cells = fn(&Lane) -> Vec<(&'static str, String)>;
@@ -180,7 +213,7 @@ fn by_stage(out: &mut String, result: &RunResult, heads: &[(&str, &str)], cells:
 }
 
 const LEDGER: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("acknowledged", "client"),
     ("of those missing", "server"),
     ("applied twice", "server"),
@@ -213,7 +246,7 @@ fn ledger_cells(lane: &Lane) -> Vec<(&'static str, String)> {
 }
 
 const PATH: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("frames", "→"),
     ("lost", "→"),
     ("loss, %", "→"),
@@ -241,7 +274,7 @@ fn path_cells(lane: &Lane) -> Vec<(&'static str, String)> {
 }
 
 const ENDS: &[(&str, &str)] = &[
-    ("arm", ""),
+    ("arm, depth", ""),
     ("segments sent again", "kernels"),
     ("timeouts", "kernels"),
     ("loss probes", "kernels"),

@@ -188,7 +188,7 @@ fn matrix(out: &mut String, result: &RunResult, style: Style) {
     let mut note = vec!["◂ fastest at that loss, or too close to call (95 % intervals overlap)"];
     if result.stages.iter().flat_map(|s| &s.lanes).any(answered_only) {
         note.push(
-            "* of its answered requests: over 1 in 100 got no answer at all, so it does not compete",
+            "* of its answered requests: over 1 in 100 got no answer, so it does not compete",
         );
     }
     if bars.shown {
@@ -310,7 +310,8 @@ fn detail_columns(stage: &Stage) -> Vec<Column> {
         names.push(Cell::new(lane_name(lane)));
     }
     let mut table = vec![names];
-    let quantiles: [(&str, fn(&Lane) -> Quantile, u8, &str); 3] = [
+    type Get = fn(&Lane) -> Quantile;
+    let quantiles: [(&str, Get, u8, &str); 3] = [
         ("p50", |l| l.latency.p50, 9, "the intervals of p50"),
         ("p99", |l| l.latency.p99, 0, ""),
         ("p99.9", |l| l.latency.p999, 6, "the intervals of p99.9"),
