@@ -410,9 +410,9 @@ fn namespaces() -> std::collections::BTreeSet<PathBuf> {
     tasks.filter_map(|task| std::fs::read_link(task.join("ns/net")).ok()).collect()
 }
 
-fn interfaces(netns: &Netns) -> Vec<String> {
-    let dev = || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
-    let text = netns.run(dev).unwrap();
+/// The interfaces of the calling thread's namespace.
+fn interfaces() -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
     let names = text.lines().filter_map(|line| line.split_once(':'));
     names.map(|(name, _)| name.trim().to_owned()).collect()
 }
@@ -422,27 +422,32 @@ fn start_self(program: &Path, argument: &str) -> Child {
 }
 
 fn kill_leaves_nothing() {
-    let own = Netns::open(Path::new("/proc/thread-self/ns/net")).unwrap();
-    let before = (namespaces(), interfaces(&own));
     let mounts = || std::fs::read_to_string("/proc/self/mounts").unwrap();
     let mounts_before = mounts();
     let mut child = start_self(&std::env::current_exe().unwrap(), "hold-a-topology");
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let file = format!("/proc/{}/fd/{}", child.id(), line.trim());
-    let router = Netns::open(Path::new(&file)).unwrap();
-    assert_eq!(interfaces(&router).len(), 5, "loopback and four ports");
+    let descriptors = PathBuf::from(format!("/proc/{}/fd", child.id()));
+    let held = std::fs::read_dir(&descriptors).unwrap().flatten();
+    let held = held.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    let held: Vec<_> = held.filter(|link| link.to_string_lossy().starts_with("net:[")).collect();
+    assert_eq!(held.len(), 5, "a router and two hosts for each of two lanes: {held:?}");
+    let router = Netns::open(&descriptors.join(line.trim())).unwrap();
+    let in_router = || router.run(interfaces).unwrap();
+    assert_eq!(in_router().len(), 5, "loopback and four ports");
     child.kill().unwrap();
     child.wait().unwrap();
     // We hold the router's namespace: its ports go only when both hosts of each lane are gone.
-    let deadline = Clock::start();
-    while interfaces(&router) != ["lo"] {
-        assert!(deadline.now().since(Instant::ZERO) < PATIENCE, "{:?} left", interfaces(&router));
+    let clock = Clock::start();
+    while in_router() != ["lo"] {
+        assert!(clock.now().since(Instant::ZERO) < PATIENCE, "{:?} left", in_router());
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(router);
-    assert!(namespaces().is_subset(&before.0), "a namespace is left");
-    assert_eq!(interfaces(&own), before.1, "an interface is left");
+    // Others on this machine may make namespaces meanwhile, so look for ours.
+    let alive = namespaces();
+    assert!(held.iter().all(|netns| !alive.contains(netns)), "a namespace is left");
+    assert!(!interfaces().iter().any(|name| ["a0", "b0", "a1", "b1"].contains(&name.as_str())));
     assert_eq!(mounts(), mounts_before, "a mount is left");
 }
 
@@ -468,6 +473,9 @@ fn as_nobody() -> Result<bool, String> {
     let refusal = refusal.map_err(|error| error.to_string())?;
     for line in String::from_utf8_lossy(&all.stdout).lines() {
         println!("   nobody: {line}");
+    }
+    if !all.status.success() {
+        println!("{}", String::from_utf8_lossy(&all.stderr));
     }
     let text = String::from_utf8_lossy(&refusal.stdout);
     for line in text.lines() {
