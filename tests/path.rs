@@ -2,6 +2,8 @@
 //!
 //! It has a `main` of its own because a user namespace must be entered before any thread exists, and
 //! the usual test harness starts threads. It must never assert how fast the machine is.
+#![expect(clippy::print_stdout, reason = "it is its own test harness")]
+#![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -315,7 +317,7 @@ fn transfer_tcp(world: &World, lane: usize, bytes: usize, congestion: Option<&st
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
     let listener = lane.b.run(listen).unwrap().unwrap();
     let address = listener.local_addr().unwrap();
-    let data: Vec<u8> = (0..bytes).map(|n| (n * 31 % 251) as u8).collect();
+    let data: Vec<u8> = (0..=250_u8).cycle().take(bytes).collect();
     std::thread::scope(|scope| {
         let received = scope.spawn(|| {
             let (mut stream, from) = listener.accept().unwrap();
@@ -352,7 +354,7 @@ fn tcp_survives_loss() {
 fn many_lanes() {
     let config = |n: u64| LaneConfig {
         name: format!("lane {n}"),
-        rto_min: (n % 2 == 0).then_some(Duration::from_millis(20 + n)),
+        rto_min: n.is_multiple_of(2).then_some(Duration::from_millis(20 + n)),
     };
     let topology = Topology::build(&(0..12).map(config).collect::<Vec<_>>()).unwrap();
     let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
