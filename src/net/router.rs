@@ -582,3 +582,44 @@ impl Engine {
         Ok(drops)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_leaves_word() {
+        let died = Arc::new(OnceLock::new());
+        let obituary = Obituary(Arc::clone(&died));
+        let end = std::thread::spawn(move || {
+            let _kept = obituary;
+            panic!("the router's thread dies");
+        });
+        assert!(end.join().is_err());
+        assert_eq!(died.get().map(String::as_str), Some("it panicked"));
+    }
+
+    #[test]
+    fn frames_leave_by_deadline_and_then_by_arrival() {
+        let pending = |deadline, order| {
+            let deadline = Instant::from_nanos(deadline);
+            let (slot, length, copies, port_out) = (0, 0, 1, 0);
+            let (generation, captured) = (0, None);
+            Pending { deadline, order, slot, length, copies, port_out, generation, captured }
+        };
+        let mut heap: BinaryHeap<_> =
+            [(20, 0), (10, 2), (10, 1)].map(|(at, order)| Reverse(pending(at, order))).into();
+        let orders = std::iter::from_fn(|| heap.pop()).map(|Reverse(next)| next.order);
+        assert_eq!(orders.collect::<Vec<_>>(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_pool_gives_slots_until_it_has_none() {
+        let mut pool = Pool::new(2);
+        let (one, two) = (pool.put(b"one").unwrap(), pool.put(b"two!").unwrap());
+        assert_eq!(pool.put(b"three"), None);
+        assert_eq!((pool.get(one, 3), pool.get(two, 4)), (&b"one"[..], &b"two!"[..]));
+        pool.free.push(one);
+        assert_eq!(pool.put(b"three"), Some(one), "the slot freed last is used first");
+    }
+}
