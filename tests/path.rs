@@ -20,6 +20,7 @@ use wirelab::net::router::{Router, RouterConfig, fold_fate};
 use wirelab::net::topology::{LaneConfig, Topology};
 use wirelab::path::{Direction, Link, LinkPlan, Verdict};
 use wirelab::sys::netns::Netns;
+use wirelab::sys::packet::Port;
 use wirelab::sys::privilege::{Privilege, acquire};
 use wirelab::sys::sockets::{set_tcp_congestion, tcp_congestion};
 
@@ -38,6 +39,8 @@ const CASES: &[Case] = &[
     ("new links begin at index 0, lanes are independent", links_are_replaced),
     ("tcp delivers intact bytes through 5 % loss", tcp_survives_loss),
     ("many lanes with rto floors", many_lanes),
+    ("a frame that is not IPv4 is counted and goes no further", noise_is_counted),
+    ("what a ring has no room for is counted", overflow_is_counted),
     ("asking a router for what is not there is an error", errors_are_errors),
     ("kill -9 leaves nothing", kill_leaves_nothing),
 ];
@@ -391,6 +394,59 @@ fn many_lanes() {
     }
     let summary = world.router.stop().unwrap();
     assert_eq!((summary.ring_dropped, summary.send_failed, summary.pool_full), (0, 0, 0));
+}
+
+fn noise_is_counted() {
+    let world = world(1);
+    world.router.set_links(0, plan(0, 0, 0), plan(0, 0, 0), 1, 10).unwrap();
+    let [a, b] = [&world.topology.lanes[0].a, &world.topology.lanes[0].b];
+    let a = a.run(|| Port::open("eth0", 32)).unwrap().unwrap();
+    let mut b = b.run(|| Port::open("eth0", 32)).unwrap().unwrap();
+    // To everybody from nobody; 0806 is ARP, 0800 is IPv4.
+    let frame = |kind: u16| [&[0xff; 12][..], &kind.to_be_bytes(), &[0; 46]].concat();
+    let (arp, ipv4) = (frame(0x0806), frame(0x0800));
+    assert_eq!(a.send(&[&arp, &ipv4, &arp]).unwrap(), 3);
+    let clock = Clock::start();
+    let received = loop {
+        if let Some(received) = b.receive() {
+            break received.bytes.to_vec();
+        }
+        assert!(clock.now().since(Instant::ZERO) < PATIENCE, "nothing came");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    assert_eq!(received, ipv4);
+    let record = world.router.take_record(0).unwrap();
+    assert_eq!(record.directions[0].not_ipv4, 2);
+    assert_eq!(record.directions[0].offered, 1);
+    assert_eq!(record.captured[0].bytes, ipv4);
+    assert!(b.receive().is_none());
+    let long = vec![0x08; 1515];
+    assert_eq!(a.send(&[&long]).unwrap_err().raw_os_error(), Some(libc::EMSGSIZE));
+}
+
+fn overflow_is_counted() {
+    const COUNT: u64 = 500;
+    let topology = Topology::build(&[LaneConfig::default()]).unwrap();
+    let config = RouterConfig { ring_frames: 32, pool_frames: 8, ..RouterConfig::default() };
+    let router = Router::start(&topology, config, Clock::start()).unwrap();
+    let world = World { topology, router };
+    let (a, b) = udp_pair(&world, 0);
+    world.router.set_links(0, plan(20, 0, 0), plan(0, 0, 0), 1, 0).unwrap();
+    for _ in 0..COUNT {
+        a.send(&[0; 40]).unwrap();
+    }
+    b.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut came = 0;
+    while b.recv(&mut [0; 64]).is_ok() {
+        came += 1;
+    }
+    let seen = world.router.take_record(0).unwrap().directions;
+    assert!(seen[0].kernel_dropped > 0, "8 frames on their way and 32 in the ring are not {COUNT}");
+    assert_eq!(seen[0].offered + seen[0].kernel_dropped, COUNT, "every frame is accounted for");
+    assert_eq!(seen[0].offered, came);
+    let summary = world.router.stop().unwrap();
+    assert_eq!(summary.ring_dropped, seen[0].kernel_dropped);
+    assert!(summary.pool_full > 0);
 }
 
 fn errors_are_errors() {
