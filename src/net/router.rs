@@ -33,8 +33,10 @@ const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 /// How the router waits and how much it can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
-    /// How long before a deadline to stop sleeping and watch the clock: a sleep ends up to 100 us
-    /// late. Zero never watches. It costs a processor for this long per wait.
+    /// How long before a deadline to stop sleeping and watch the clock; zero never watches.
+    ///
+    /// It costs a processor for this long per wait. Measured on a virtual machine at 1,000 frames/s
+    /// and a delay of 10 ms: median lateness 30 us without, 0.3 us with 50 us or with 100 us.
     pub spin: Duration,
     /// Slots of each port's receive ring, 2 KiB each.
     pub ring_frames: usize,
@@ -49,7 +51,7 @@ pub struct RouterConfig {
 impl Default for RouterConfig {
     fn default() -> Self {
         Self {
-            spin: Duration::from_micros(100),
+            spin: Duration::from_micros(50),
             // 10 ms, the longest pause seen on a shared virtual machine, at 100,000 frames/s.
             ring_frames: 1024,
             // 100 ms at 160,000 frames/s, which is all that one thread can move.
@@ -578,5 +580,46 @@ impl Engine {
         let drops = self.inlets[inlet].port.take_drops()?;
         self.summary.ring_dropped += drops;
         Ok(drops)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_leaves_word() {
+        let died = Arc::new(OnceLock::new());
+        let obituary = Obituary(Arc::clone(&died));
+        let end = std::thread::spawn(move || {
+            let _kept = obituary;
+            panic!("the router's thread dies");
+        });
+        assert!(end.join().is_err());
+        assert_eq!(died.get().map(String::as_str), Some("it panicked"));
+    }
+
+    #[test]
+    fn frames_leave_by_deadline_and_then_by_arrival() {
+        let pending = |deadline, order| {
+            let deadline = Instant::from_nanos(deadline);
+            let (slot, length, copies, port_out) = (0, 0, 1, 0);
+            let (generation, captured) = (0, None);
+            Pending { deadline, order, slot, length, copies, port_out, generation, captured }
+        };
+        let mut heap: BinaryHeap<_> =
+            [(20, 0), (10, 2), (10, 1)].map(|(at, order)| Reverse(pending(at, order))).into();
+        let orders = std::iter::from_fn(|| heap.pop()).map(|Reverse(next)| next.order);
+        assert_eq!(orders.collect::<Vec<_>>(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_pool_gives_slots_until_it_has_none() {
+        let mut pool = Pool::new(2);
+        let (one, two) = (pool.put(b"one").unwrap(), pool.put(b"two!").unwrap());
+        assert_eq!(pool.put(b"three"), None);
+        assert_eq!((pool.get(one, 3), pool.get(two, 4)), (&b"one"[..], &b"two!"[..]));
+        pool.free.push(one);
+        assert_eq!(pool.put(b"three"), Some(one), "the slot freed last is used first");
     }
 }

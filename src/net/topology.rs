@@ -200,6 +200,12 @@ impl Lane {
         &self.name
     }
 
+    /// The descriptor number of the router's namespace, for those who look at it from outside.
+    #[must_use]
+    pub fn router_descriptor(&self) -> i32 {
+        self.router.descriptor()
+    }
+
     pub(crate) fn ports(&self) -> &[String; 2] {
         &self.ports
     }

@@ -130,7 +130,10 @@ impl Netlink {
             message
                 .attribute(libc::IFLA_IFNAME, end.name.as_bytes())
                 .attribute(libc::IFLA_ADDRESS, &end.mac)
-                .attribute(libc::IFLA_MTU, &mtu.to_ne_bytes());
+                .attribute(libc::IFLA_MTU, &mtu.to_ne_bytes())
+                // With one queue the kernel need not look into each frame to choose one.
+                .attribute(libc::IFLA_NUM_TX_QUEUES, &1_u32.to_ne_bytes())
+                .attribute(libc::IFLA_NUM_RX_QUEUES, &1_u32.to_ne_bytes());
         };
         end(&mut message, here);
         message.nest(libc::IFLA_LINKINFO | NESTED, |message| {

@@ -65,13 +65,16 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// # Errors
 /// What was refused and why. A process that has started a thread gets `EINVAL`.
 pub fn acquire() -> Result<Privilege, PrivilegeError> {
-    if has_capabilities() && Netns::new().is_ok() {
-        return Ok(Privilege::Root);
-    }
-    enter_user_namespace()?;
-    // AppArmor lets the user namespace be made and then denies what it is for, so try it.
+    let privilege = if has_capabilities() {
+        Privilege::Root
+    } else {
+        enter_user_namespace()?;
+        Privilege::UserNamespace
+    };
+    // Trying tells: AppArmor lets the user namespace be made and then denies what it is for, and a
+    // seccomp filter does not care for capabilities.
     Netns::new().map_err(|error| refused("unshare(CLONE_NEWNET)", &error))?;
-    Ok(Privilege::UserNamespace)
+    Ok(privilege)
 }
 
 fn has_capabilities() -> bool {
