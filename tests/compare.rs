@@ -5,13 +5,13 @@
 
 use crate::lab::{self, Lab};
 use serde_json::Value;
+use std::ops::ControlFlow;
 use wirelab::compare::plan::{Arm, Plan};
 use wirelab::compare::result::{Host, Lane};
 use wirelab::compare::run::{Identity, in_virtual_time};
 use wirelab::measure::Ppm;
 use wirelab::measure::interval::clopper_pearson;
 use wirelab::measure::staircase::attempt_fails;
-use std::ops::ControlFlow;
 
 fn percent(parts: u32) -> Ppm {
     Ppm::new(parts * 10_000).unwrap()
@@ -126,7 +126,9 @@ fn kernel_run(lab: &Lab, args: &str) -> Option<Value> {
         return None;
     }
     assert!(matches!(out.code, 0 | 1 | 3), "{args}: exit {}\n{}", out.code, out.stderr);
-    Some(serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{args}: {e}\n{}", out.stdout)))
+    Some(
+        serde_json::from_str(&out.stdout).unwrap_or_else(|e| panic!("{args}: {e}\n{}", out.stdout)),
+    )
 }
 
 fn lane_of<'a>(result: &'a Value, arm: &str, depth: u64) -> &'a Value {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use wirelab::compare::plan::{Arm, Plan};
 use wirelab::compare::result::*;
 use wirelab::measure::Ppm;
+use wirelab::measure::draw::keyed;
 use wirelab::measure::interval::Share;
 use wirelab::measure::quantile::{ecdf, quantile};
 use wirelab::measure::staircase::{attempt_fails, staircase};
-use wirelab::path::draw::keyed;
 
 const MS: u64 = 1_000_000;
 const RTT: u64 = 20 * MS;
@@ -312,6 +312,7 @@ fn audit(loss: Ppm, offered: u64, side: u64) -> LinkAudit {
     let lost = (offered as f64 * loss.fraction()) as u64 + (side % 2) * u64::from(loss.get() > 0);
     LinkAudit {
         offered,
+        bytes: offered * 118,
         lost,
         duplicated: 0,
         loss: Share::new(lost, offered),

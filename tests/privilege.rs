@@ -55,9 +55,8 @@ fn an_ordinary_user_gets_real_packets_and_owns_the_files() {
 /// Every network namespace that a process or a descriptor on this machine keeps alive.
 fn live_namespaces() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let children = |path: &Path| {
-        fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path())
-    };
+    let children =
+        |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
     for process in children(Path::new("/proc")) {
         for task in children(&process.join("task")) {
             let links = children(&task.join("fd")).chain([task.join("ns/net")]);
