@@ -6,7 +6,7 @@
 
 use crate::fixture;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use wirelab::compare::plan::{Arm, Plan};
 use wirelab::compare::result::*;
@@ -333,11 +333,27 @@ fn captures_have_the_structure_of_the_draft() {
     assert_eq!(options(packet, 28 + 64)[2].1, 8_u64.to_le_bytes());
 }
 
-/// A file of this test run, away from the others.
-fn scratch(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("wirelab-report-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder.join(name)
+/// A folder of one test in one run, gone when the test is done.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(test: &str) -> Self {
+        let name = format!("wirelab-{test}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // A browser may still be closing its profile: what stays is in the temporary folder.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The program's path, or a line that says what was skipped; `tests/run` collects those lines.
@@ -355,7 +371,8 @@ fn tool(names: &[&str], what: &str) -> Option<PathBuf> {
 #[test]
 fn tshark_reads_the_capture() {
     let Some(tshark) = tool(&["tshark"], "captures read by Wireshark") else { return };
-    let file = scratch("capture.pcapng");
+    let scratch = Scratch::new("capture");
+    let file = scratch.file("capture.pcapng");
     std::fs::write(&file, capture()).unwrap();
     let fields = ["frame.interface_name", "frame.time_epoch", "frame.packet_id", "frame.comment"];
     let mut command = Command::new(tshark);
@@ -370,8 +387,7 @@ fn tshark_reads_the_capture() {
     assert!(last[1].contains("123456789"), "nanoseconds are kept: {text}");
 }
 
-fn chromium(program: &PathBuf, name: &str, arguments: &[&str]) -> Output {
-    let profile = scratch(&format!("profile-{name}"));
+fn chromium(program: &PathBuf, profile: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]);
     command.args(["--no-first-run", "--disable-background-networking", "--disable-sync"]);
@@ -384,14 +400,15 @@ fn chromium(program: &PathBuf, name: &str, arguments: &[&str]) -> Output {
 fn a_real_browser_shows_the_page_without_script_or_complaint() {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let Some(program) = tool(&names, "the page in a real browser") else { return };
-    let file = scratch("report.html");
+    let scratch = Scratch::new("page");
+    let file = scratch.file("report.html");
     // A page that forbids itself every script cannot need one.
     let html = page(&fixture::result(), &slow());
     let html = html.replacen("script-src 'unsafe-inline'", "script-src 'none'", 1);
     assert!(html.contains("script-src 'none'"));
     std::fs::write(&file, html).unwrap();
     let url = format!("file://{}", file.display());
-    let output = chromium(&program, "dump", &["--dump-dom", &url]);
+    let output = chromium(&program, &scratch.file("dump"), &["--dump-dom", &url]);
     let dom = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(dom.matches("<figure>").count(), 2 + 10 + 4 + 1, "every drawing is there");
@@ -399,14 +416,14 @@ fn a_real_browser_shows_the_page_without_script_or_complaint() {
     let complaints = String::from_utf8_lossy(&output.stderr);
     let complaints: Vec<&str> = complaints.lines().filter(|l| l.contains("CONSOLE")).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
-    let picture = scratch("report.png");
+    let picture = scratch.file("report.png");
     let shot = format!("--screenshot={}", picture.display());
-    let output = chromium(&program, "shot", &["--window-size=1200,2400", &shot, &url]);
+    let output =
+        chromium(&program, &scratch.file("shot"), &["--window-size=1200,2400", &shot, &url]);
     let png = std::fs::read(&picture).unwrap_or_default();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(png.starts_with(b"\x89PNG") && png.len() > 100_000, "no picture: {errors}");
     assert!(!errors.contains("CONSOLE"), "{errors}");
-    std::fs::remove_dir_all(file.parent().unwrap()).unwrap_or_default();
 }
 
 /// A reply lost, then a request lost, then an answer.

@@ -4,7 +4,7 @@
 //! JavaScript: there is none. It must never refer to anything outside itself, nor show a figure
 //! that the JSON inside it does not hold: figures in tables carry theirs in `<data value>`.
 
-use super::figures::{answered_only, arms, count, depths, is_fastest, mark, ms_or_none};
+use super::figures::{NONE, answered_only, arms, count, depths, is_fastest, mark, ms};
 use super::plots::{self, P99, PACKETS, USEFUL};
 use super::svg::{Svg, escape};
 use super::tables;
@@ -251,8 +251,8 @@ fn matrix(out: &mut String, result: &RunResult, depths: &[u32]) {
 
 fn matrix_cell(stage: &Stage, lane: Option<&Lane>) -> String {
     let Some(lane) = lane else { return "<td class=\"dim\">–</td>".to_owned() };
-    let shown = ms_or_none(lane.latency.p99.value_ns);
-    let value = tables::data(&lane.latency.p99.value_ns.unwrap_or(0), &shown);
+    let p99 = lane.latency.p99.value_ns;
+    let value = p99.map_or_else(|| NONE.to_owned(), |ns| tables::data(&ns, &ms(ns)));
     if answered_only(lane) {
         format!("<td class=\"dim\">{value} *</td>")
     } else if is_fastest(lane, &stage.lanes) {
