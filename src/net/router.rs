@@ -6,7 +6,7 @@
 //! must never allocate or make a system call per frame.
 
 use super::clock::Clock;
-use super::record::{FRAME_MAX, LaneRecord, Recorder};
+use super::record::{FRAME_MAX, Recorder};
 use super::topology::{DropProbe, Lane, Topology};
 use crate::measure::Instant;
 use crate::path::{Direction, Link, LinkPlan, Verdict};
@@ -23,7 +23,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use super::record::{CapturedFrame, DirectionRecord, Lateness, LostFrame, fold_fate};
+pub use super::record::{
+    CAPTURE_MAX, CapturedFrame, DirectionRecord, LOST_FRAMES_MAX, LaneRecord, Lateness, LostFrame,
+    fold_fate,
+};
 
 /// Frames taken from one port before the others have their turn, and sent in one call.
 const BURST: usize = 32;
@@ -138,7 +141,7 @@ impl Router {
     /// record; what the lane's old record held is gone. Returns when the links are in force.
     ///
     /// Frames already on their way are still delivered, by the old links, and appear in no record.
-    /// At most [`super::record::CAPTURE_MAX`] frames are captured.
+    /// At most [`CAPTURE_MAX`] frames are captured.
     ///
     /// # Errors
     /// Where there is no such lane, or the router has ended.
