@@ -6,8 +6,8 @@
 //! must never allocate or make a system call per frame.
 
 use super::clock::Clock;
-use super::record::{FRAME_MAX, LaneRecord, Recorder};
-use super::topology::{DropProbe, Topology};
+use super::record::{FRAME_MAX, Recorder};
+use super::topology::{DropProbe, Lane, Topology};
 use crate::measure::Instant;
 use crate::path::{Direction, Link, LinkPlan, Verdict};
 use crate::sys::clock::{WallBridge, monotonic_ns, set_timer_slack, thread_cpu};
@@ -19,11 +19,13 @@ use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-pub use super::record::{CapturedFrame, DirectionRecord, Lateness};
+pub use super::record::{
+    CAPTURE_MAX, CapturedFrame, DirectionRecord, LOST_FRAMES_MAX, LaneRecord, Lateness,
+};
 
 /// Frames taken from one port before the others have their turn, and sent in one call.
 const BURST: usize = 32;
@@ -73,7 +75,8 @@ pub struct RouterSummary {
     pub send_failed: u64,
     /// Frames that a receive ring had no slot for.
     pub ring_dropped: u64,
-    /// Times that the pool was full, so that frames had to wait in a ring.
+    /// Looks at a ring while the pool was full, so that frames had to wait in it. The router does
+    /// not sleep meanwhile: a pool that is ever full is too small.
     pub pool_full: u64,
     /// Processor time of the router's thread.
     pub cpu: Duration,
@@ -88,7 +91,7 @@ pub struct Router {
     died: Arc<OnceLock<String>>,
     probes: Vec<DropProbe>,
     /// Link drops up to the last time each lane's record began.
-    drops_before: std::sync::Mutex<Vec<[u64; 2]>>,
+    drops_before: Mutex<Vec<[u64; 2]>>,
     _awake: Option<KeepAwake>,
 }
 
@@ -111,13 +114,11 @@ impl Router {
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
-        let mut ports = Vec::with_capacity(2 * topology.lanes.len());
-        for lane in &topology.lanes {
-            for name in lane.ports() {
-                let port = topology.router.run(|| Port::open(name, config.ring_frames))??;
-                poll.add(port.as_fd())?;
-                ports.push(port);
-            }
+        let names = || topology.lanes.iter().flat_map(Lane::ports);
+        let open = || names().map(|name| open_port(name, config.ring_frames)).collect();
+        let ports: Vec<Port> = topology.router.run::<io::Result<_>>(open)??;
+        for port in &ports {
+            poll.add(port.as_fd())?;
         }
         let (commands, inbox) = channel();
         let engine = Engine::new(ports, poll, Arc::clone(&waker), inbox, config, clock);
@@ -128,8 +129,8 @@ impl Router {
             obituary.write(&end);
             end
         })?;
-        let probes: Vec<_> = topology.lanes.iter().map(super::topology::Lane::drop_probe).collect();
-        let drops_before = std::sync::Mutex::new(vec![[0; 2]; probes.len()]);
+        let probes: Vec<_> = topology.lanes.iter().map(Lane::drop_probe).collect();
+        let drops_before = Mutex::new(vec![[0; 2]; probes.len()]);
         let awake = if config.keep_awake { Some(KeepAwake::start()?) } else { None };
         let thread = Some(thread);
         Ok(Self { commands, waker, thread, died, probes, drops_before, _awake: awake })
@@ -139,7 +140,7 @@ impl Router {
     /// record; what the lane's old record held is gone. Returns when the links are in force.
     ///
     /// Frames already on their way are still delivered, by the old links, and appear in no record.
-    /// At most [`super::record::CAPTURE_MAX`] frames are captured.
+    /// At most [`CAPTURE_MAX`] frames are captured.
     ///
     /// # Errors
     /// Where there is no such lane, or the router has ended.
@@ -208,8 +209,7 @@ impl Router {
     }
 
     fn replace_drops(&self, lane: usize, drops: [u64; 2]) -> [u64; 2] {
-        let mut before =
-            self.drops_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut before = self.drops_before.lock().unwrap_or_else(PoisonError::into_inner);
         before.get_mut(lane).map_or(drops, |before| std::mem::replace(before, drops))
     }
 
@@ -228,6 +228,11 @@ impl Drop for Router {
         // Nobody is left to be told.
         let _ = self.end();
     }
+}
+
+fn open_port(name: &str, ring_frames: usize) -> io::Result<Port> {
+    Port::open(name, ring_frames)
+        .map_err(|error| io::Error::new(error.kind(), format!("open port {name}: {error}")))
 }
 
 /// Leaves word of how the thread ended, even by a panic.

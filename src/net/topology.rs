@@ -283,7 +283,7 @@ impl Lane {
     /// # Errors
     /// Where `/proc` cannot be read.
     pub fn link_drops(&self) -> io::Result<[u64; 2]> {
-        drops_on(&self.a, &self.b, &self.router, &self.ports)
+        self.drop_probe().read()
     }
 
     /// What [`Lane::link_drops`] needs, to be asked from elsewhere.
@@ -308,17 +308,14 @@ pub(crate) struct DropProbe {
 
 impl DropProbe {
     pub(crate) fn read(&self) -> io::Result<[u64; 2]> {
-        drops_on(&self.a, &self.b, &self.router, &self.ports)
+        let sent_by = |netns: &Netns, name: &str| run(netns, || send_drops(name));
+        let from_a = sent_by(&self.a, HOST_INTERFACE)?;
+        let from_b = sent_by(&self.b, HOST_INTERFACE)?;
+        let [to_a, to_b] =
+            [sent_by(&self.router, &self.ports[0])?, sent_by(&self.router, &self.ports[1])?];
+        // A frame from A may be dropped on leaving A, or on leaving the router for B.
+        Ok([from_a + to_b, from_b + to_a])
     }
-}
-
-/// A frame from A may be dropped on leaving A, or on leaving the router for B.
-fn drops_on(a: &Netns, b: &Netns, router: &Netns, ports: &[String; 2]) -> io::Result<[u64; 2]> {
-    let from_a = run(a, || send_drops(&[HOST_INTERFACE]))?;
-    let from_b = run(b, || send_drops(&[HOST_INTERFACE]))?;
-    let [to_a, to_b] =
-        [run(router, || send_drops(&[&ports[0]]))?, run(router, || send_drops(&[&ports[1]]))?];
-    Ok([from_a + to_b, from_b + to_a])
 }
 
 /// Brings an interface up with no offload that would join, cut or half-finish frames.
@@ -375,19 +372,19 @@ fn counter(text: &str, group: &str, name: &str) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other(format!("the kernel has no counter {group} {name}")))
 }
 
-/// Frames that the named interfaces dropped on sending, from `/proc/net/dev`.
-fn send_drops(interfaces: &[&str]) -> io::Result<u64> {
+/// Frames that an interface dropped on sending.
+fn send_drops(interface: &str) -> io::Result<u64> {
     let text = read_net("dev")?;
-    let mut drops = 0;
-    for line in text.lines() {
-        let Some((name, counters)) = line.split_once(':') else { continue };
-        if interfaces.contains(&name.trim()) {
-            // Eight receive counters come first, then bytes, packets, errors, drops sent.
-            let dropped = counters.split_whitespace().nth(11).and_then(|text| text.parse().ok());
-            drops += dropped.unwrap_or(0_u64);
-        }
-    }
-    Ok(drops)
+    sent_drops_in(&text, interface)
+        .ok_or_else(|| io::Error::other(format!("no counters of {interface} in /proc/net/dev")))
+}
+
+/// The same, from the text of `/proc/net/dev`.
+fn sent_drops_in(text: &str, interface: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    let (_, counters) = lines.find(|(name, _)| name.trim() == interface)?;
+    // Eight receive counters come first, then bytes, packets, errors, drops sent.
+    counters.split_whitespace().nth(11)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -400,5 +397,13 @@ mod tests {
         assert_eq!(counter(text, "TcpExt:", "B").unwrap(), 2);
         assert_eq!(counter(text, "IpExt:", "A").unwrap(), 3);
         assert!(counter(text, "IpExt:", "B").is_err());
+    }
+
+    #[test]
+    fn drops_are_found_by_interface() {
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 8 9 10 11 \
+                    0 13 14 15 16\n  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
+        assert_eq!(sent_drops_in(text, "eth0"), Some(12));
+        assert_eq!(sent_drops_in(text, "eth1"), None);
     }
 }
