@@ -223,7 +223,12 @@ mod frames {
     proptest! {
         #[test]
         fn decode_encode_decode_is_decode(
-            request in any_request(), client: u64, seq: u64, ack_upto: u64, attempt: u16, pad in 0..1_200_usize,
+            request in any_request(),
+            client: u64,
+            seq: u64,
+            ack_upto: u64,
+            attempt: u16,
+            pad in 0..1_200_usize,
         ) {
             let op = request.operation() as u8;
             let header = Header { op, client, seq, ack_upto, attempt, ..Header::of(Kind::Request) };
@@ -238,7 +243,13 @@ mod frames {
         }
 
         #[test]
-        fn no_bytes_earn_a_longer_reply(noise: Vec<u8>, request in any_request(), at: usize, with: u8, seal: bool) {
+        fn no_bytes_earn_a_longer_reply(
+            noise: Vec<u8>,
+            request in any_request(),
+            at: usize,
+            with: u8,
+            seal: bool,
+        ) {
             let mut server = server(Dedup::Durable);
             let client = lease(&mut server, 1);
             let mut bytes = frame(client, 1, 0, &request).to_vec();
@@ -978,6 +989,123 @@ mod datagram {
         net.client.handle_datagram(net.now, &[0; 80]);
         assert_eq!(net.client.in_flight(), 1);
         assert_eq!(net.client.stats().discarded.values().sum::<u64>(), 2);
+    }
+}
+
+mod failing {
+    //! A store that fails: the answer is of the indefinite class, and the client does not know.
+    use super::*;
+    use wirelab::bank::storage::{
+        Account, CommitIndex, Completion, Entry, Lease, Line, StorageError, Transaction,
+    };
+
+    /// A memory store whose next commits fail, after or before the fact.
+    struct Failing {
+        inner: MemoryStore,
+        failures: u32,
+        applies_all_the_same: bool,
+    }
+
+    impl Storage for Failing {
+        fn accounts(&self) -> u64 {
+            self.inner.accounts()
+        }
+        fn account(&self, account: AccountId) -> Result<Option<Account>, StorageError> {
+            self.inner.account(account)
+        }
+        fn address(&self, account: AccountId) -> Result<Option<String>, StorageError> {
+            self.inner.address(account)
+        }
+        fn lines(&self, a: AccountId, from: u64, limit: usize) -> Result<Vec<Line>, StorageError> {
+            self.inner.lines(a, from, limit)
+        }
+        fn last_entry(&self) -> u64 {
+            self.inner.last_entry()
+        }
+        fn entry(&self, number: u64) -> Result<Option<Entry>, StorageError> {
+            self.inner.entry(number)
+        }
+        fn supply(&self) -> Cents {
+            self.inner.supply()
+        }
+        fn commit_index(&self) -> CommitIndex {
+            self.inner.commit_index()
+        }
+        fn completion(&self, key: Key) -> Result<Option<Completion>, StorageError> {
+            self.inner.completion(key)
+        }
+        fn leases(&self) -> Result<Vec<Lease>, StorageError> {
+            self.inner.leases()
+        }
+        fn leases_granted(&self) -> u64 {
+            self.inner.leases_granted()
+        }
+        fn commit(&mut self, transaction: Transaction) -> Result<CommitIndex, StorageError> {
+            if self.failures == 0 || transaction.entry.is_none() {
+                return self.inner.commit(transaction);
+            }
+            self.failures -= 1;
+            if self.applies_all_the_same {
+                self.inner.commit(transaction)?;
+            }
+            Err(StorageError { operation: "commit", cause: "the disk is on fire".to_owned() })
+        }
+    }
+
+    #[test]
+    fn is_retried_under_the_same_key_and_applied_once_whether_or_not_it_was() {
+        for applies_all_the_same in [false, true] {
+            let inner = MemoryStore::with_accounts(ACCOUNTS, OPENING);
+            let store = Failing { inner, failures: 1, applies_all_the_same };
+            let mut server = Server::new(ServerConfig::default(), store, 5);
+            let config = DatagramClientConfig::default();
+            let mut client = DatagramClient::new(config, Identity::new(1), 1);
+            let mut now = Instant::ZERO;
+            client.connect(now);
+            client.call(now, deposit(7)).unwrap();
+            let mut finished = None;
+            while finished.is_none() {
+                while let Some(bytes) = client.poll_transmit(now) {
+                    if let Some(reply) = server.handle_datagram(now, &bytes) {
+                        client.handle_datagram(now, &reply);
+                    }
+                }
+                while let Some(event) = client.poll_event() {
+                    if let ClientEvent::Finished(end) = event {
+                        finished = Some(end);
+                    }
+                }
+                if finished.is_none() {
+                    now = client.poll_timeout().unwrap();
+                    client.handle_timeout(now);
+                }
+            }
+            let end = finished.unwrap();
+            let done = Reply::Deposited { balance: Cents(1_007), entry: 1 };
+            assert_eq!((end.outcome, end.attempts), (Outcome::Done(done), 2));
+            assert_eq!(server.storage().last_entry(), 1);
+            assert_eq!((client.stats().indefinite, server.counters().indefinite), (1, 1));
+        }
+    }
+
+    #[test]
+    fn leaves_a_single_attempt_unknown() {
+        let inner = MemoryStore::with_accounts(ACCOUNTS, OPENING);
+        let store = Failing { inner, failures: 9, applies_all_the_same: false };
+        let mut server = Server::new(ServerConfig::default(), store, 5);
+        let now = Instant::ZERO;
+        let mut client = StreamClient::new(StreamClientConfig::default(), Identity::new(1), now);
+        let mut session = ServerSession::new(now, SessionLimits::default());
+        client.call(now, deposit(7)).unwrap();
+        for _ in 0..2 {
+            let up = client.poll_transmit(now).unwrap();
+            session.handle_stream(now, &mut server, &up);
+            client.handle_stream(now, &session.poll_transmit().unwrap());
+        }
+        assert_eq!(client.poll_event(), Some(ClientEvent::Ready));
+        let Some(ClientEvent::Finished(end)) = client.poll_event() else { panic!("no end") };
+        assert!(matches!(end.outcome, Outcome::Unknown(_)), "{end:?}");
+        assert_eq!(server.storage().last_entry(), 0);
     }
 }
 
