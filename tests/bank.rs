@@ -199,6 +199,17 @@ mod frames {
         assert_eq!(Message::decode(&odd).unwrap().body, Message::decode(&bytes).unwrap().body);
     }
 
+    #[test]
+    fn a_refusal_read_from_the_wire_is_definite_and_was_said_by_the_server() {
+        // Found by fuzzing: a WELCOME of the indefinite class was read as a refusal.
+        let plain = reseal(&hello(1), |b| b[11] = Kind::Welcome as u8);
+        let indefinite = reseal(&plain, |b| b[14..16].copy_from_slice(&[1, 0x80]));
+        assert!(Message::decode(&indefinite).is_err());
+        let reserved = reseal(&plain, |b| b[14] = 17);
+        let unrecognised = Body::Welcome(Err(Refusal::Unrecognised { status: 17 }));
+        assert_eq!(Message::decode(&reserved).unwrap().body, unrecognised);
+    }
+
     fn any_request() -> impl Strategy<Value = Request> {
         let account = || any::<u64>().prop_map(AccountId);
         let amount = || (1..=i64::MAX.unsigned_abs()).prop_map(|c| Amount::new(c).unwrap());

@@ -224,9 +224,12 @@ pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
 /// Reads a WELCOME: a grant or a refusal.
 ///
 /// # Errors
-/// Where the block is short or the lease is 0.
+/// Where the block is short, the lease is 0, or the status is of the indefinite class.
 pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, DecodeError> {
     let header = frame.header();
+    if header.status & STATUS_INDEFINITE != 0 {
+        return Err(value(0, "a status of the definite class", header.status.into()));
+    }
     if header.status != 0 {
         return Ok(Err(decode_refusal(header.status, Block::new(frame, 0)?)));
     }
@@ -484,7 +487,7 @@ pub const fn status_of(refusal: Refusal) -> (u16, u64) {
         Refusal::DeadlinePassed => (14, 0),
         Refusal::Draining => (15, 0),
         Refusal::OutsideWindow => (16, 0),
-        // Said by a client to its user; on the wire it would read as itself.
+        // Said by a client to its user: reserved on the wire, where it reads as unrecognised.
         Refusal::NotSent => (17, 0),
         Refusal::Unrecognised { status } => (status & !STATUS_INDEFINITE, 0),
     }
@@ -509,7 +512,6 @@ fn decode_refusal(status: u16, block: Block<'_>) -> Refusal {
         14 => Refusal::DeadlinePassed,
         15 => Refusal::Draining,
         16 => Refusal::OutsideWindow,
-        17 => Refusal::NotSent,
         status => Refusal::Unrecognised { status },
     }
 }
