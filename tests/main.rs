@@ -1,5 +1,7 @@
 //! The test suite: one binary, so that everything links once.
 
+/// The bank over a hostile path, PROTOCOL.md's vectors, exactly-once over many seeds.
+mod bank;
 /// tcp-vs-udp against theory: virtual time in this process, the kernel's TCP and UDP in the lab's.
 mod compare;
 /// A plausible result, for the reports.

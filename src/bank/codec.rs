@@ -13,6 +13,7 @@ use super::frame::{
 use super::message::{AccountId, Amount, Cents, EntryView, Operation, Refusal, Reply, Request};
 use crate::wire::{DecodeError, Fault};
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 
 /// Bytes of one entry of a page, as this version writes it.
 pub const ENTRY_LEN: usize = 32;
@@ -27,7 +28,7 @@ pub const WELCOME_LEN: usize = HEADER_LEN + 24;
 pub const PAGE_ENTRIES_MAX: usize = (super::frame::MAX_FRAME - PAGE_LEN) / ENTRY_LEN;
 
 /// What a client says first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// Oldest version it speaks.
     pub min_version: u8,
@@ -42,7 +43,7 @@ pub struct Hello {
 }
 
 /// What a server answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
     /// The version to speak.
     pub version: u8,
@@ -59,7 +60,8 @@ pub struct Welcome {
 }
 
 /// What a RESPONSE says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Done.
     Done(Reply),
@@ -222,9 +224,12 @@ pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
 /// Reads a WELCOME: a grant or a refusal.
 ///
 /// # Errors
-/// Where the block is short or the lease is 0.
+/// Where the block is short, the lease is 0, or the status is of the indefinite class.
 pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, DecodeError> {
     let header = frame.header();
+    if header.status & STATUS_INDEFINITE != 0 {
+        return Err(value(0, "a status of the definite class", header.status.into()));
+    }
     if header.status != 0 {
         return Ok(Err(decode_refusal(header.status, Block::new(frame, 0)?)));
     }
@@ -482,7 +487,7 @@ pub const fn status_of(refusal: Refusal) -> (u16, u64) {
         Refusal::DeadlinePassed => (14, 0),
         Refusal::Draining => (15, 0),
         Refusal::OutsideWindow => (16, 0),
-        // Said by a client to its user; on the wire it would read as itself.
+        // Said by a client to its user: reserved on the wire, where it reads as unrecognised.
         Refusal::NotSent => (17, 0),
         Refusal::Unrecognised { status } => (status & !STATUS_INDEFINITE, 0),
     }
@@ -507,7 +512,6 @@ fn decode_refusal(status: u16, block: Block<'_>) -> Refusal {
         14 => Refusal::DeadlinePassed,
         15 => Refusal::Draining,
         16 => Refusal::OutsideWindow,
-        17 => Refusal::NotSent,
         status => Refusal::Unrecognised { status },
     }
 }
@@ -527,7 +531,7 @@ pub fn encode_goaway(out: &mut BytesMut, last_seq: u64) {
 }
 
 /// Any message of the protocol, owned: what fuzzing, vectors and views work with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// The header.
     pub header: Header,
@@ -536,7 +540,8 @@ pub struct Message {
 }
 
 /// What a message carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     /// A client's first word.
     Hello(Hello),

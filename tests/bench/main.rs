@@ -1,22 +1,35 @@
-//! Ratios against a named peer, measured in the same run: `cargo bench -- [part]`.
+//! Ratios: each figure against a named peer or limit measured in the same run.
 //!
-//! Benchmarks do the timing, so that tests need not: a ratio carries each claim.
-//! It must never compare figures of different runs.
+//! `cargo bench` runs all, `cargo bench -- NAME` runs one. It must never compare figures of
+//! different runs: the machine is not the same machine a minute later.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
-#![expect(clippy::print_stdout, reason = "its table is its result")]
-
+mod codec;
 mod path;
 
 use std::process::ExitCode;
 
+/// A benchmark prints its table and says whether its claim held.
+type Bench = fn() -> bool;
+
+/// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
+/// first: it may have to enter a user namespace, which must come before any thread.
+const BENCHES: [(&str, Bench); 2] = [("path", path::run), ("codec", codec::run)];
+
 fn main() -> ExitCode {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let runs = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
-    let mut met = true;
-    // First: it may have to enter a user namespace, which must come before any thread.
-    if runs("path") {
-        met &= path::run();
+    // cargo bench adds --bench.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let known = |name: &String| BENCHES.iter().any(|(bench, _)| bench == name);
+    if let Some(name) = wanted.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
+        eprintln!("no benchmark {name:?}; there are: {}", names.join(", "));
+        return ExitCode::from(2);
     }
-    if met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let run =
+        BENCHES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name));
+    let mut held = true;
+    for (_, bench) in run {
+        held &= bench();
+    }
+    ExitCode::from(u8::from(!held))
 }
