@@ -1,7 +1,8 @@
 //! tcp-vs-udp, held against theory by its statistics and never by the clock.
 //!
-//! The simulation runs in this process; the kernel's TCP and UDP run in the lab's own process, which
-//! makes its namespaces before it has threads. A failure prints the command that repeats it.
+//! The simulation runs in this process; the kernel's TCP and UDP run in the lab's own process,
+//! which makes its namespaces before it has threads. A failure prints the command that repeats it.
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use crate::lab::{self, Lab};
 use serde_json::Value;
@@ -183,7 +184,8 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
     let lost = |run: u32| {
         let events = lab.path(&format!("events-{run}.ndjson"));
         let args = format!(
-            "--loss 5% --depth 1 --arms tcp,udp-once --ops 400 --seed 7 --json --no-report --events {}",
+            "--loss 5% --depth 1 --arms tcp,udp-once --ops 400 --seed 7 --json --no-report \
+             --events {}",
             events.display()
         );
         kernel_run(&lab, &args)?;

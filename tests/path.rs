@@ -1,7 +1,8 @@
-//! The emulated path with real packets: loss, duplication, delay, TCP, and what is left after a kill.
+//! The emulated path with real packets: loss, duplication, delay, TCP, and what is left after a
+//! kill.
 //!
-//! It has a `main` of its own because a user namespace must be entered before any thread exists, and
-//! the usual test harness starts threads. It must never assert how fast the machine is.
+//! It has a `main` of its own because a user namespace must be entered before any thread exists,
+//! and the usual test harness starts threads. It must never assert how fast the machine is.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
@@ -196,7 +197,8 @@ fn static_facts() {
     }
 }
 
-/// The Internet checksums (RFC 1071) of the IPv4 header and of the TCP or UDP packet: 0 where right.
+/// The Internet checksums (RFC 1071) of the IPv4 header and of the TCP or UDP packet: 0 where
+/// right.
 fn ip_checksums(frame: &[u8]) -> (u16, u16) {
     let packet = &frame[14..];
     let header = usize::from(packet[0] & 15) * 4;

@@ -1,4 +1,5 @@
 //! tcp-vs-udp as an ordinary user, and what it leaves behind: nothing, however it ends.
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use crate::lab::{EXIT_PRIVILEGE, Lab, new_folder};
 use serde_json::Value;

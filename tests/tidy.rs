@@ -14,11 +14,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bank", &["wire", "measure"]),
     ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
-    ("net", &["sys", "bank", "store", "path", "wire", "measure", "compare"]),
-    ("sim", &["bank", "store", "path", "wire", "measure", "compare"]),
-    ("compare", &["bank", "path", "wire", "measure"]),
+    ("net", &["sys", "bank", "store", "path", "wire", "measure"]),
+    ("sim", &["bank", "store", "path", "wire", "measure"]),
+    ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
     ("report", &["compare", "path", "wire", "measure"]),
-    ("cli", &["report", "measure"]),
+    ("cli", &["report", "compare", "net", "bank", "store", "wire", "measure"]),
 ];
 
 /// Where everything visible at the top is named.

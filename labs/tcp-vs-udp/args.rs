@@ -22,9 +22,9 @@ Examples:
 
 /// The same bank requests over TCP and over UDP through the same packet loss, compared.
 ///
-/// Builds a path between two hosts inside this process (user and network namespaces, no root), sends
-/// bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was faster,
-/// by how much, and why.
+/// Builds a path between two hosts inside this process (user and network namespaces, no root),
+/// sends bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was
+/// faster, by how much, and why.
 #[derive(Debug, Parser)]
 #[command(version, before_help = EXAMPLES, after_help = wirelab::cli::exit::table())]
 #[command(args_conflicts_with_subcommands = true)]

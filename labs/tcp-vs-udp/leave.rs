@@ -17,10 +17,10 @@ use wirelab::compare::result::{Host, Mode};
 use wirelab::compare::run::Run;
 use wirelab::measure::Instant;
 use wirelab::net::clock::Clock;
+use wirelab::net::host;
+use wirelab::net::privilege::Privilege;
 use wirelab::path::Direction;
 use wirelab::report::{events, html, pcapng};
-use wirelab::sys::host;
-use wirelab::sys::privilege::Privilege;
 
 /// What is known of the machine before the run.
 pub(crate) fn host(privilege: Privilege) -> Host {
@@ -233,7 +233,8 @@ fn write_lane(
         let (index, draw) = (frame.index, frame.draw_ppm);
         let comment = match frame.copies {
             0 => Some(format!(
-                "LOST by the path: frame {index} of its direction, draw {draw} ppm < {} ppm, seed {}",
+                "LOST by the path: frame {index} of its direction, draw {draw} ppm < {} ppm, \
+                 seed {}",
                 lane.loss.get(),
                 run.result.seed
             )),

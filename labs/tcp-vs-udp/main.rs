@@ -22,8 +22,8 @@ use wirelab::compare::plan::Plan;
 use wirelab::compare::result::{Ended, Holds, Host, RunResult, TimingVerdict};
 use wirelab::compare::run::{Identity, Run, in_virtual_time, on_kernel};
 use wirelab::net::clock::utc_seconds;
+use wirelab::net::privilege;
 use wirelab::report;
-use wirelab::sys::privilege;
 
 const LAB: &str = "tcp-vs-udp";
 

@@ -154,7 +154,8 @@ impl Sample {
 /// What the driver must do.
 #[derive(Debug)]
 pub enum Action {
-    /// Open a connection for this member, then say [`Fleet::handle_open`] or [`Fleet::handle_closed`].
+    /// Open a connection for this member, then say [`Fleet::handle_open`] or
+    /// [`Fleet::handle_closed`].
     Open {
         /// The member.
         member: usize,
@@ -174,8 +175,8 @@ pub enum Action {
 }
 
 enum Client {
-    Datagram(DatagramClient),
-    Stream(StreamClient),
+    Datagram(Box<DatagramClient>),
+    Stream(Box<StreamClient>),
     /// Between two connections.
     Away(Identity),
 }
@@ -240,11 +241,11 @@ impl Fleet {
         let member = |index: u64| {
             let identity = Identity::new(keyed(seed, index << 1));
             let client = match carrier {
-                Carrier::Datagrams(config) => Client::Datagram(DatagramClient::new(
+                Carrier::Datagrams(config) => Client::Datagram(Box::new(DatagramClient::new(
                     config,
                     identity,
                     keyed(seed, index << 1 | 1),
-                )),
+                ))),
                 Carrier::Stream(_) | Carrier::StreamPerRequest(_) => Client::Away(identity),
             };
             Member {
@@ -568,7 +569,8 @@ impl Fleet {
         };
         let member = &mut self.members[index];
         if let Client::Away(identity) = &member.client {
-            member.client = Client::Stream(StreamClient::new(config, identity.clone(), now));
+            member.client =
+                Client::Stream(Box::new(StreamClient::new(config, identity.clone(), now)));
             member.link = Link::Opening { since: now };
             self.actions.push_back(Action::Open { member: index });
         }

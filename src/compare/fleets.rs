@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Accounts of every bank.
 pub const ACCOUNTS: u64 = 64;
 /// Opening balance of each: no transfer of a run can empty one.
-pub const OPENING: Cents = Cents(1_000_000_00);
+pub const OPENING: Cents = Cents(100_000_000);
 /// Requests per client slot before anything is measured: enough for the round-trip estimate to
 /// settle, since RTTVAR shrinks by a quarter a sample (RFC 6298 §2.3) from RTT/2.
 const WARM_UP_PER_SLOT: u64 = 12;

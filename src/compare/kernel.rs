@@ -12,16 +12,15 @@ use crate::measure::Ppm;
 use crate::measure::interval::Share;
 use crate::net::client::{ClientLoop, Opener};
 use crate::net::clock::Clock;
+use crate::net::endpoint;
 use crate::net::record::{CapturedFrame, DirectionRecord, LaneRecord};
 use crate::net::router::{Router, RouterConfig};
 use crate::net::server::{CONNECTIONS_MAX, ServerLimits, ServerLoop, Site};
 use crate::net::stop;
 use crate::net::topology::{LaneConfig, TcpCounters, Topology, TopologyError};
 use crate::store::memory::MemoryStore;
-use crate::sys::netns::Netns;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddrV4, TcpStream, UdpSocket};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +28,6 @@ use thiserror::Error;
 
 /// The port of every lane's bank; each has a namespace of its own.
 const PORT: u16 = 7411;
-/// Connections that wait to be accepted: every client of a lane at once.
-const BACKLOG: i32 = 1024;
 
 /// Why a run failed.
 #[derive(Debug, Error)]
@@ -132,19 +129,12 @@ impl KernelRun {
         }
         host.mtu_bytes = crate::net::topology::MTU;
         if let Some((index, _)) = lanes.iter().enumerate().find(|(_, ((arm, _), _))| arm.is_tcp()) {
-            let read = |socket: Socket| socket.tcp_congestion();
-            let name = self
-                .stream_socket(index)
-                .and_then(read)
-                .map_err(step("reading the congestion control"))?;
-            let text = String::from_utf8_lossy(&name);
-            text.trim_end_matches('\0').clone_into(&mut host.congestion_control);
+            let wanted = &self.plan.congestion_control;
+            host.congestion_control =
+                endpoint::congestion_control(&self.topology.lanes[index].a, wanted)
+                    .map_err(step("setting the congestion control"))?;
         }
         Ok(())
-    }
-
-    fn stream_socket(&self, lane: usize) -> io::Result<Socket> {
-        stream_socket(&self.topology.lanes[lane].a, &self.plan.congestion_control)
     }
 
     /// Runs one loss rate. Breaks where the observer does.
@@ -202,11 +192,11 @@ impl KernelRun {
                 nodelay: *arm == Arm::TcpTuned,
             };
             if arm.is_tcp() {
-                let listener = listen(host, &self.plan.congestion_control);
+                let listener = endpoint::listening(host, PORT, &self.plan.congestion_control);
                 site.tcp = Some(listener.map_err(step("listening"))?);
             } else {
-                let socket = bound_datagram_socket(host).map_err(step("binding a UDP socket"))?;
-                site.udp = Some(socket);
+                let socket = endpoint::bound(host, PORT);
+                site.udp = Some(socket.map_err(step("binding a UDP socket"))?);
             }
             sites.push(site);
         }
@@ -363,50 +353,15 @@ struct LaneOpener {
     nodelay: bool,
 }
 
-const fn server_address() -> SocketAddr {
-    SocketAddr::V4(SocketAddrV4::new(Topology::B_ADDR, PORT))
-}
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Topology::B_ADDR, PORT);
 
 impl Opener for LaneOpener {
-    fn tcp(&mut self) -> io::Result<std::net::TcpStream> {
+    fn tcp(&mut self) -> io::Result<TcpStream> {
         let host = &self.topology.lanes[self.lane].a;
-        let socket = stream_socket(host, &self.congestion_control)?;
-        socket.set_tcp_nodelay(self.nodelay)?;
-        match socket.connect(&server_address().into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-            _ => Ok(socket.into()),
-        }
+        endpoint::connecting(host, SERVER, &self.congestion_control, self.nodelay)
     }
 
-    fn udp(&mut self) -> io::Result<std::net::UdpSocket> {
-        self.topology.lanes[self.lane].a.enter()?;
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-        socket.connect(&server_address().into())?;
-        Ok(socket.into())
+    fn udp(&mut self) -> io::Result<UdpSocket> {
+        endpoint::connected(&self.topology.lanes[self.lane].a, SERVER)
     }
-}
-
-/// A non-blocking TCP socket on `host`; the thread stays in that namespace.
-fn stream_socket(host: &Netns, congestion_control: &str) -> io::Result<Socket> {
-    host.enter()?;
-    let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Not inherited by accident: a namespace takes the host's default (tcp(7), TCP_CONGESTION).
-    socket.set_tcp_congestion(congestion_control.as_bytes())?;
-    Ok(socket)
-}
-
-fn listen(host: &Netns, congestion_control: &str) -> io::Result<std::net::TcpListener> {
-    let socket = stream_socket(host, congestion_control)?;
-    // Stages follow each other closely, and old connections linger.
-    socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn bound_datagram_socket(host: &Netns) -> io::Result<std::net::UdpSocket> {
-    host.enter()?;
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())?;
-    Ok(socket.into())
 }

@@ -129,7 +129,8 @@ fn yardstick(plan: &Plan, loss: Ppm, outcome: &LaneOutcome) -> Option<Yardstick>
         }
         Arm::TcpReconnect => Some(Yardstick {
             model: format!(
-                "a handshake, then the request: a lost SYN waits 1s, a lost request or reply RTT + {}",
+                "a handshake, then the request: a lost SYN waits 1s, a lost request or reply RTT \
+                 + {}",
                 human::duration(KERNEL_RTO_MIN)
             ),
             stairs: reconnect_stairs(rtt, loss, deadline),

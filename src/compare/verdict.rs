@@ -114,7 +114,8 @@ fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
     let udp = [Arm::UdpOnce, Arm::UdpRetry].into_iter().find_map(|a| find(stage, a, deep))?;
     let own = udp.theory.slow_per_lost_frame?;
     Some(format!(
-        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp (head-of-line blocking: the \
+        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp (head-of-line blocking: \
+         the \
          stream packs them together and delivers in order), {own:.1} on {}",
         udp.arm.name()
     ))
@@ -228,7 +229,8 @@ fn realised_loss(plan: &Plan, stages: &[Stage]) -> Claim {
         "realised-loss",
         &format!("each direction of each lane loses {} of its frames", rates.join(", ")),
         format!(
-            "{lost} of {frames} frames lost; {off} of {} directions outside the exact binomial interval",
+            "{lost} of {frames} frames lost; {off} of {} directions outside the exact binomial \
+             interval",
             links.len()
         ),
         holds(off == 0),
@@ -309,7 +311,8 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
     let agree = u128::from(high - low) <= MEDIANS_AGREE.as_nanos();
     Some(claim(
         "same-without-loss",
-        "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip later",
+        "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip \
+         later",
         format!(
             "medians from {} to {} over {} lanes (tcp-reconnect less one round trip)",
             latency(*low),
@@ -380,10 +383,12 @@ fn balanced(stages: &[Stage]) -> Claim {
 #[must_use]
 pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
     let mut sentences = vec![
-        "Losses are independent of each other; real losses come in bursts and from full queues, and \
+        "Losses are independent of each other; real losses come in bursts and from full queues, \
+         and \
          there congestion control matters more than timers."
             .to_owned(),
-        "The delay is constant and the rate unlimited: no queue builds up, so nothing here speaks of \
+        "The delay is constant and the rate unlimited: no queue builds up, so nothing here \
+         speaks of \
          throughput or of latency under load."
             .to_owned(),
         "Requests and replies fit one packet each; larger messages recover differently.".to_owned(),
@@ -392,7 +397,8 @@ pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
     ];
     match mode {
         Mode::Kernel => sentences.push(
-            "The same seed gives each direction the same sequence of fates; which packet meets which \
+            "The same seed gives each direction the same sequence of fates; which packet meets \
+             which \
              fate depends on timing, so figures differ from run to run within their intervals."
                 .to_owned(),
         ),

@@ -1,7 +1,7 @@
 //! Fleets of bank clients on real sockets: one mio loop for any number of lanes.
 //!
-//! It exists so that the same [`Fleet`] that runs in virtual time runs over the kernel's TCP and UDP.
-//! It must never decide when a request starts or ends: the fleet does.
+//! It exists so that the same [`Fleet`] that runs in virtual time runs over the kernel's TCP and
+//! UDP. It must never decide when a request starts or ends: the fleet does.
 
 use super::alarm::Alarm;
 use super::clock::Clock;
@@ -101,7 +101,8 @@ impl ClientLoop {
     /// Gives every fleet its load and drives them all to the end, or until `observer` breaks.
     ///
     /// # Errors
-    /// Where the kernel refuses to wait; a failing socket is only reported by [`Self::take_failures`].
+    /// Where the kernel refuses to wait; a failing socket is only reported by
+    /// [`Self::take_failures`].
     pub fn run(
         &mut self,
         plans: &[LoadPlan],

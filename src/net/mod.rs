@@ -5,8 +5,12 @@
 pub mod alarm;
 pub mod client;
 pub mod clock;
+pub mod endpoint;
 pub mod record;
 pub mod router;
 pub mod server;
 pub mod stop;
 pub mod topology;
+
+/// What a lab may ask of the system by itself: the right to make namespaces, facts of the machine.
+pub use crate::sys::{host, privilege};

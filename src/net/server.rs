@@ -39,7 +39,8 @@ pub struct ServerLimits {
     pub session: SessionLimits,
 }
 
-/// Connections open at once, by default: half of what 1024 descriptors, a common limit, allow twice over.
+/// Connections open at once, by default: half of what 1024 descriptors, a common limit, allow twice
+/// over.
 pub const CONNECTIONS_MAX: usize = 512;
 /// Bytes read from one connection before the others have their turn: one large read.
 const READ_TURN: usize = 64 * 1024;

@@ -401,7 +401,8 @@ mod tests {
 
     #[test]
     fn drops_are_found_by_interface() {
-        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 8 9 10 11 \
+        let text = "Inter-|   Receive  |  Transmit\n face |bytes packets\n    lo: 1 2 3 4 5 6 7 \
+        8 9 10 11 \
                     0 13 14 15 16\n  eth0: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n";
         assert_eq!(sent_drops_in(text, "eth0"), Some(12));
         assert_eq!(sent_drops_in(text, "eth1"), None);

@@ -66,7 +66,8 @@ const TOPICS: [Topic; 10] = [
     Topic {
         name: "useful-share",
         words: "Bytes of one request and one reply message per answered request, as a share of all \
-                bytes that crossed the path, Ethernet headers included. Observer: path. The rest is \
+                bytes that crossed the path, Ethernet headers included. Observer: path. The rest \
+                is \
                 headers, acknowledgements, handshakes and repeats.",
         example: |_, lane| {
             let t = &lane.traffic;
@@ -95,7 +96,8 @@ const TOPICS: [Topic; 10] = [
         name: "staircase",
         words: "The analytic latency distribution drawn behind the measured one. A request whose \
                 attempts fail k times is answered RTT plus k timers after it began, with \
-                probability q^k (1-q), so the distribution is a staircase. Nothing is fitted to the \
+                probability q^k (1-q), so the distribution is a staircase. Nothing is fitted to \
+                the \
                 samples: RTT comes from the plan, TCP's timer from the kernel's floor, the UDP \
                 client's timer from its own estimate after the warm-up.",
         example: |_, lane| {

@@ -63,7 +63,8 @@ pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
 const BRACKET_MAX_NS: u64 = 1_000;
 /// Tries for an undisturbed bracket before the best one is taken.
 const BRACKET_TRIES: u32 = 8;
-/// How long an offset holds. The wall clock is slewed by at most 500 ppm, so it is off by 1 us then.
+/// How long an offset holds. The wall clock is slewed by at most 500 ppm, so it is off by 1 us
+/// then.
 const OFFSET_LIFE_NS: u64 = 2_000_000;
 
 /// The offset from `CLOCK_REALTIME` to `CLOCK_MONOTONIC`, renewed as it is used.
@@ -102,7 +103,8 @@ impl Default for WallBridge {
     }
 }
 
-/// Reads monotonic, wall, monotonic until nothing came between; gives the offset and when it was taken.
+/// Reads monotonic, wall, monotonic until nothing came between; gives the offset and when it was
+/// taken.
 fn bracket() -> (u64, u64) {
     let mut best = (u64::MAX, 0, 0);
     for _ in 0..BRACKET_TRIES {
@@ -111,7 +113,8 @@ fn bracket() -> (u64, u64) {
         let after = monotonic_ns();
         let width = after - before;
         if width < best.0 {
-            // With `after`, the offset is too large by at most the width: stamps come out late, not early.
+            // With `after`, the offset is too large by at most the width: stamps come out late, not
+            // early.
             best = (width, after.wrapping_sub(wall), after);
         }
         if width <= BRACKET_MAX_NS {

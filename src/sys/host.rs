@@ -19,7 +19,8 @@ pub fn kernel_release() -> String {
     }
 }
 
-/// Processor time of the whole machine since it started, in clock ticks (1/100 s), from `/proc/stat`.
+/// Processor time of the whole machine since it started, in clock ticks (1/100 s), from
+/// `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTicks {
     /// Spent on any work.

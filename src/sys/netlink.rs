@@ -113,7 +113,8 @@ impl Netlink {
         }
     }
 
-    /// Makes a veth pair: `here` in the calling namespace, `there` in the one `namespace` stands for.
+    /// Makes a veth pair: `here` in the calling namespace, `there` in the one `namespace` stands
+    /// for.
     ///
     /// # Errors
     /// The operation, the interface and the kernel's words.
@@ -151,7 +152,8 @@ impl Netlink {
         self.ask(&format!("add veth {} to {}", here.name, there.name), message).map(|_| ())
     }
 
-    /// Forbids an interface to make IPv6 addresses, which would put frames of their own on the link.
+    /// Forbids an interface to make IPv6 addresses, which would put frames of their own on the
+    /// link.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].

@@ -1,4 +1,5 @@
-//! Network namespaces without names: a file descriptor keeps each alive, so a dead process leaves none.
+//! Network namespaces without names: a file descriptor keeps each alive, so a dead process leaves
+//! none.
 //!
 //! It must never mount or name one: `kill -9` has to clean up.
 #![expect(unsafe_code, reason = "unshare and setns have no safe wrapper in std")]
@@ -9,7 +10,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A network namespace. Clones are the same namespace; it ends with the last clone, socket and thread in it.
+/// A network namespace. Clones are the same namespace; it ends with the last clone, socket and
+/// thread in it.
 #[derive(Clone, Debug)]
 pub struct Netns(Arc<File>);
 
@@ -17,7 +19,8 @@ impl Netns {
     /// Makes a namespace with nothing in it but a loopback interface that is down.
     ///
     /// # Errors
-    /// What the kernel says: `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` above `user.max_net_namespaces`.
+    /// What the kernel says: `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` above
+    /// `user.max_net_namespaces`.
     pub fn new() -> io::Result<Self> {
         // A short-lived thread: namespaces belong to threads, and the caller keeps its own.
         std::thread::scope(|scope| {
@@ -48,7 +51,8 @@ impl Netns {
     /// # Errors
     /// What `setns` says: `EPERM` without `CAP_SYS_ADMIN` over the namespace.
     pub fn enter(&self) -> io::Result<()> {
-        // SAFETY: the descriptor is open for as long as `self` lives; setns touches no memory of ours.
+        // SAFETY: the descriptor is open for as long as `self` lives; setns touches no memory of
+        // ours.
         if unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) } == 0 {
             Ok(())
         } else {

@@ -69,7 +69,8 @@ impl Drop for Received<'_> {
 }
 
 impl Port {
-    /// Opens an interface of the calling thread's namespace, with a ring of at least `frames` slots.
+    /// Opens an interface of the calling thread's namespace, with a ring of at least `frames`
+    /// slots.
     ///
     /// # Errors
     /// What the kernel says: `EPERM` without `CAP_NET_RAW`, `ENODEV`, `ENOMEM`.
@@ -131,8 +132,8 @@ impl Port {
         }
         self.next = if self.next + 1 == self.slots { 0 } else { self.next + 1 };
         // SAFETY: the status says that the slot is ours, so the kernel has written a header at its
-        // start and will not touch it until the status is set back. The first word is skipped: it is
-        // the atomic above. The other fields are plain numbers.
+        // start and will not touch it until the status is set back. The first word is skipped: it
+        // is the atomic above. The other fields are plain numbers.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
         let start = usize::from(header.tp_mac);
         let kept = usize::try_from(header.tp_snaplen).unwrap_or(0).min(SLOT.saturating_sub(start));
@@ -147,7 +148,8 @@ impl Port {
         })
     }
 
-    /// Sends whole frames on the interface, past its queueing discipline; gives how many were taken.
+    /// Sends whole frames on the interface, past its queueing discipline; gives how many were
+    /// taken.
     ///
     /// # Errors
     /// What the kernel says of the first frame: `EMSGSIZE` above the MTU.

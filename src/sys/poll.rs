@@ -61,8 +61,8 @@ impl Poll {
         // them, in nanoseconds, on kernels that have no epoll_pwait2.
         let mut set = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let time = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: `set` is one valid pollfd, `time` is null or points to a live timespec, and a null
-        // signal mask means that none is changed.
+        // SAFETY: `set` is one valid pollfd, `time` is null or points to a live timespec, and a
+        // null signal mask means that none is changed.
         let ready = unsafe { libc::ppoll(&raw mut set, 1, time, ptr::null()) };
         if ready >= 0 {
             return Ok(());

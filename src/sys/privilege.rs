@@ -1,8 +1,8 @@
 //! Getting the right to make network namespaces, or saying exactly what forbids it.
 //!
-//! Already capable processes need nothing; others enter a user namespace of their own, in which they
-//! keep their user id, so that files they write stay theirs. It must run before any thread exists,
-//! and must never give a bare errno: a refusal names its rule and what to type.
+//! Already capable processes need nothing; others enter a user namespace of their own, in which
+//! they keep their user id, so that files they write stay theirs. It must run before any thread
+//! exists, and must never give a bare errno: a refusal names its rule and what to type.
 #![expect(unsafe_code, reason = "unshare has no safe wrapper in std")]
 
 use super::netns::Netns;

@@ -1,8 +1,8 @@
 //! A timer that wakes an event loop at a nanosecond, not at the next millisecond.
 //!
-//! It exists because `epoll_wait`, and so mio, rounds a timeout up to whole milliseconds, and a retry
-//! timer of 30 ms that is 1 ms late shows in a latency report.
-//! It must never read a clock: the deadline is a point on `CLOCK_MONOTONIC`.
+//! It exists because `epoll_wait`, and so mio, rounds a timeout up to whole milliseconds, and a
+//! retry timer of 30 ms that is 1 ms late shows in a latency report. It must never read a clock:
+//! the deadline is a point on `CLOCK_MONOTONIC`.
 #![expect(unsafe_code, reason = "timerfd has no safe wrapper in the standard library")]
 
 use std::io;

@@ -1,7 +1,8 @@
 //! What the emulated path costs, against a plain veth pair with the same offloads.
 //!
-//! Rounds of both are interleaved and pinned alike: unpinned latencies differ by where the scheduler
-//! happens to put threads, and a shared machine drifts. It must never compare across pinnings.
+//! Rounds of both are interleaved and pinned alike: unpinned latencies differ by where the
+//! scheduler happens to put threads, and a shared machine drifts. It must never compare across
+//! pinnings.
 
 #![expect(clippy::disallowed_methods, reason = "it spaces datagrams in real time")]
 
@@ -26,7 +27,8 @@ const ROUNDS: usize = 7;
 const PAYLOAD: usize = 64;
 /// Datagrams of one throughput round, about half a second.
 const PACKETS: u64 = 64_000;
-/// Datagrams unread at most: fewer than [`RECEIVE_BUFFER`] holds, at about 768 B of kernel memory each.
+/// Datagrams unread at most: fewer than [`RECEIVE_BUFFER`] holds, at about 768 B of kernel memory
+/// each.
 const WINDOW: u64 = 384;
 /// What every kernel grants (`net.core.rmem_max` of a stock one), and doubles.
 const RECEIVE_BUFFER: usize = 212_992;

@@ -1,7 +1,7 @@
 //! Any bytes to the frame parser: its view stays inside the bytes, its errors can be shown.
 //!
-//! The input is tried as it is and with length, magic and checksum mended, or nothing would get past
-//! them. It must never accept a frame whose parts are not its bytes.
+//! The input is tried as it is and with length, magic and checksum mended, or nothing would get
+//! past them. It must never accept a frame whose parts are not its bytes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
