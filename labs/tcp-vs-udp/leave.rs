@@ -224,7 +224,7 @@ fn write_lane(
     for (place, frame) in lane.frames.iter().enumerate() {
         let seen = if side.sends(frame.direction) { Some(frame.arrived) } else { frame.departed };
         // A lost frame stands in both captures: where it was sent, and where it never came.
-        let at = seen.or((frame.copies == 0).then_some(frame.arrived));
+        let at = seen.or_else(|| (frame.copies == 0).then_some(frame.arrived));
         packets.extend(at.map(|at| (at, place)));
     }
     packets.sort();
