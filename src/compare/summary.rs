@@ -219,10 +219,11 @@ fn reconnect_stairs(rtt: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> 
     steps.into_iter().map(cumulate).collect()
 }
 
-/// How far from a step still counts as on it: the kernel's timers tick every 4 ms at HZ=250 and are
-/// late by up to one part in eight (timer wheel), and a busy machine adds a few milliseconds.
-fn tolerance(timer: Duration) -> Duration {
-    Duration::from_millis(5) + timer / 8
+/// How far from a step still counts as on it: a tick of a kernel at HZ=250 and a wake-up, an eighth
+/// of the timer (the kernel's timer wheel is that coarse), and what the path itself was late; never
+/// so far that steps meet.
+fn tolerance(timer: Duration, late: Duration) -> Duration {
+    (Duration::from_millis(6) + timer / 8 + late).min(timer * 2 / 5)
 }
 
 fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> Theory {
@@ -232,7 +233,9 @@ fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> 
     let slow: Vec<u64> =
         answered(&outcome.samples).map(nanos).filter(|ns| *ns > threshold).collect();
     let late = slow.len() as u64 + requests.unknown;
-    let tolerance = nanos(tolerance(yardstick.as_ref().map_or(Duration::ZERO, |y| y.timer)));
+    let late_ns: u64 = outcome.path.iter().map(|link| link.late_p99_ns).sum();
+    let timer = yardstick.as_ref().map_or(Duration::ZERO, |y| y.timer);
+    let tolerance = nanos(tolerance(timer, Duration::from_nanos(late_ns)));
     let on = slow.iter().filter(|ns| stairs.iter().any(|s| s.at_ns.abs_diff(**ns) <= tolerance));
     let lost: u64 = outcome.path.iter().map(|link| link.lost).sum();
     Theory {
