@@ -13,7 +13,7 @@ use super::client::{Answered, ClientEvent, Finished, Identity, Key, Outcome};
 use super::codec::{Answer, encode_answer, encode_request};
 use super::datagram::{DatagramClient, DatagramClientConfig};
 use super::frame::{Header, Kind};
-use super::message::{AccountId, Amount, Cents, Operation, Reply, Request};
+use super::message::{AccountId, Amount, Cents, Operation, Refusal, Reply, Request};
 use super::stream::{StreamClient, StreamClientConfig};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
@@ -141,6 +141,8 @@ pub struct Sample {
     pub attempts: u16,
     /// Which attempt was answered.
     pub answered: Option<Answered>,
+    /// Why it was refused, where it was.
+    pub refusal: Option<Refusal>,
 }
 
 impl Sample {
@@ -201,9 +203,11 @@ struct Member {
     calls: BTreeMap<u64, Call>,
     /// Open loop: meant to have started, waiting for room.
     waiting: VecDeque<Call>,
-    /// Closed loop: not before this.
+    /// Closed loop: no request before this, so that members do not begin together.
     not_before: Instant,
     stale: bool,
+    /// After a connection that failed: no new one before this.
+    away_until: Option<Instant>,
 }
 
 /// Counters over all clients of a fleet.
@@ -229,6 +233,8 @@ pub struct Fleet {
     next_op: u64,
     /// Where the present load began in the workload.
     first_op: u64,
+    /// The time to begin requests is over; set at the first look after the limit.
+    over: bool,
     samples: Vec<Sample>,
     handshakes: Vec<Duration>,
 }
@@ -254,6 +260,7 @@ impl Fleet {
                 waiting: VecDeque::new(),
                 not_before: Instant::ZERO,
                 stale: true,
+                away_until: None,
             }
         };
         Self {
@@ -270,6 +277,7 @@ impl Fleet {
             began: Instant::ZERO,
             next_op: 0,
             first_op: 0,
+            over: false,
             samples: Vec::new(),
             handshakes: Vec::new(),
         }
@@ -281,6 +289,7 @@ impl Fleet {
         self.plan = plan;
         self.began = now;
         self.first_op = self.next_op;
+        self.over = false;
         self.samples.clear();
         self.samples.reserve(usize::try_from(plan.ops).unwrap_or(0).min(SAMPLES_RESERVE_MAX));
         self.handshakes.clear();
@@ -366,13 +375,15 @@ impl Fleet {
             client.handle_closed(now);
         }
         self.members[member].link = Link::Down;
-        self.drain_events(member);
+        self.members[member].away_until = Some(now + RECONNECT_PAUSE);
+        self.drain_events(now, member);
         self.put_away(member);
         self.settle(now, member);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.over |= self.no_more(now);
         for index in 0..self.members.len() {
             let starts = self.wakes(index).is_some_and(|at| at <= now);
             match &mut self.members[index].client {
@@ -404,8 +415,8 @@ impl Fleet {
             Client::Away(_) => None,
         });
         let starts = (0..self.members.len()).filter_map(|index| self.wakes(index));
-        let limit =
-            (self.plan.ops > self.next_op - self.first_op).then(|| self.began + self.plan.limit);
+        let begun = self.next_op - self.first_op;
+        let limit = (!self.over && begun < self.plan.ops).then(|| self.began + self.plan.limit);
         clients.chain(starts).chain(self.next_open_start()).chain(limit).min()
     }
 
@@ -413,17 +424,20 @@ impl Fleet {
         self.next_op - self.first_op >= self.plan.ops || now >= self.began + self.plan.limit
     }
 
-    /// When the member's first request of a closed loop is due, if it waits for that.
+    /// When the member's next request is due, if it waits for its first turn of a closed loop or
+    /// for a new connection.
     fn wakes(&self, index: usize) -> Option<Instant> {
         let member = &self.members[index];
-        let waits = member.stale && matches!(self.plan.pace, Pace::Closed { .. });
-        (waits && self.next_op - self.first_op < self.plan.ops).then_some(member.not_before)
+        let more = !self.over && self.next_op - self.first_op < self.plan.ops;
+        let closed = more && matches!(self.plan.pace, Pace::Closed { .. });
+        let away = member.away_until.filter(|_| closed || !member.waiting.is_empty());
+        away.or((closed && member.stale).then_some(member.not_before))
     }
 
     fn next_open_start(&self) -> Option<Instant> {
         let Pace::Open { interval } = self.plan.pace else { return None };
         let begun = self.next_op - self.first_op;
-        (begun < self.plan.ops).then(|| self.began + times(interval, begun))
+        (!self.over && begun < self.plan.ops).then(|| self.began + times(interval, begun))
     }
 
     /// Open loop: hands every operation whose time has come to its client.
@@ -447,12 +461,12 @@ impl Fleet {
 
     /// Brings a member to rest: events out, new calls in, bytes out.
     fn settle(&mut self, now: Instant, index: usize) {
-        self.drain_events(index);
+        self.drain_events(now, index);
         self.start_calls(now, index);
         self.drain_transmits(now, index);
     }
 
-    fn drain_events(&mut self, index: usize) {
+    fn drain_events(&mut self, now: Instant, index: usize) {
         let member = &mut self.members[index];
         loop {
             let event = match &mut member.client {
@@ -469,6 +483,7 @@ impl Fleet {
                 }
                 Some(ClientEvent::Closed(_)) => {
                     member.link = Link::Down;
+                    member.away_until = Some(now + RECONNECT_PAUSE);
                     self.actions.push_back(Action::Close { member: index });
                 }
                 Some(ClientEvent::Ready | ClientEvent::Late { .. }) => {}
@@ -504,6 +519,11 @@ impl Fleet {
     }
 
     fn start_calls(&mut self, now: Instant, index: usize) {
+        let member = &mut self.members[index];
+        if member.away_until.is_some_and(|until| until > now) {
+            return;
+        }
+        member.away_until = None;
         while self.room(index) {
             let Some(call) = self.next_call(now, index) else { break };
             if matches!(self.carrier, Carrier::StreamPerRequest(_)) {
@@ -636,6 +656,10 @@ pub fn useful_bytes(operation: Operation) -> u64 {
 /// Room for samples made in advance, at most: what a default run of a lab needs, with a margin.
 const SAMPLES_RESERVE_MAX: usize = 100_000;
 
+/// From a connection that failed to the next: an absent server is not to be asked in a circle, and
+/// a tenth of a second is short beside any restart.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
 fn due(at: Option<Instant>, now: Instant) -> bool {
     at.is_some_and(|at| at <= now)
 }
@@ -668,5 +692,9 @@ fn sample(member: usize, client: u64, call: Call, finished: &Finished) -> Sample
         },
         attempts: finished.attempts,
         answered: finished.answered,
+        refusal: match finished.outcome {
+            Outcome::Refused(refusal) => Some(refusal),
+            _ => None,
+        },
     }
 }

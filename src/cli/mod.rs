@@ -4,6 +4,7 @@
 //! It must never know a protocol, nor decide what a result means.
 
 pub mod args;
+pub mod bank;
 pub mod error;
 pub mod exit;
 pub mod generate;
