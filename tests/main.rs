@@ -1,7 +1,15 @@
 //! The test suite: one binary, so that everything links once.
 
+/// The bank protocol: frames, duplicates, hostile input, both carriers in virtual time.
+mod bank;
+/// bank-tcp and bank-udp as a user runs them: servers, calls, loads, hostile and slow peers.
+mod bank_labs;
+/// The published test vectors: page, file and code agree.
+mod bank_vectors;
 /// A plausible result, for the reports.
 mod fixture;
+/// Runs a lab as a process.
+mod lab;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
 /// The rules of the house: directions, headings, lengths, words.

@@ -121,3 +121,63 @@ fn count(report: &mut AuditReport, applied: &mut BTreeMap<Key, u64>, entry: &Ent
         report.cents_beyond_first = report.cents_beyond_first.saturating_add(cents);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::message::Cents;
+    use crate::bank::storage::Transaction;
+    use crate::store::memory::MemoryStore;
+
+    fn deposit(number: u64, seq: u64, cents: i64, balance: i64) -> Entry {
+        let first = Line {
+            entry: number,
+            account: AccountId(1),
+            counterparty: None,
+            number,
+            change: Cents(cents),
+            balance: Cents(balance),
+            credits: Cents(cents),
+        };
+        Entry { number, key: Key { client: 1, seq }, first, second: None }
+    }
+
+    fn ledger(entries: &[Entry]) -> MemoryStore {
+        let mut store = MemoryStore::with_accounts(2, Cents(100));
+        for entry in entries {
+            let transaction = Transaction { entry: Some(*entry), ..Transaction::default() };
+            store.commit(transaction).unwrap();
+        }
+        store
+    }
+
+    #[test]
+    fn a_key_applied_three_times_counts_as_one_key_and_two_entries_too_many() {
+        let entries = [deposit(1, 7, 5, 105), deposit(2, 7, 5, 110), deposit(3, 7, 5, 115)];
+        let keys = [7, 8].map(|seq| Key { client: 1, seq });
+        let report = audit(&ledger(&entries), &keys, &keys).unwrap();
+        assert!(report.balanced, "{report:?}");
+        assert_eq!((report.keys_applied_twice, report.applications_beyond_first), (1, 2));
+        assert_eq!(report.cents_beyond_first, 10);
+        assert_eq!((report.acknowledged, report.acknowledged_not_applied), (2, 1));
+        assert_eq!((report.unknown, report.unknown_applied), (2, 1));
+        assert_eq!((report.sum_cents, report.expected_sum_cents), (215, 215));
+    }
+
+    #[test]
+    fn a_cent_from_nowhere_is_found() {
+        let report = audit(&ledger(&[deposit(1, 1, 5, 106)]), &[], &[]).unwrap();
+        assert!(!report.balanced);
+        assert_eq!(
+            (report.sum_cents - report.expected_sum_cents, report.unexplained_accounts),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn a_debt_is_found() {
+        let report = audit(&ledger(&[deposit(1, 1, -101, -1)]), &[], &[]).unwrap();
+        assert!(!report.balanced);
+        assert_eq!(report.negative_accounts, 1);
+    }
+}

@@ -13,6 +13,7 @@ use super::frame::{
 use super::message::{AccountId, Amount, Cents, EntryView, Operation, Refusal, Reply, Request};
 use crate::wire::{DecodeError, Fault};
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 
 /// Bytes of one entry of a page, as this version writes it.
 pub const ENTRY_LEN: usize = 32;
@@ -27,7 +28,7 @@ pub const WELCOME_LEN: usize = HEADER_LEN + 24;
 pub const PAGE_ENTRIES_MAX: usize = (super::frame::MAX_FRAME - PAGE_LEN) / ENTRY_LEN;
 
 /// What a client says first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
     /// Oldest version it speaks.
     pub min_version: u8,
@@ -42,7 +43,7 @@ pub struct Hello {
 }
 
 /// What a server answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
     /// The version to speak.
     pub version: u8,
@@ -59,7 +60,8 @@ pub struct Welcome {
 }
 
 /// What a RESPONSE says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Done.
     Done(Reply),
@@ -527,7 +529,7 @@ pub fn encode_goaway(out: &mut BytesMut, last_seq: u64) {
 }
 
 /// Any message of the protocol, owned: what fuzzing, vectors and views work with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// The header.
     pub header: Header,
@@ -536,7 +538,8 @@ pub struct Message {
 }
 
 /// What a message carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Body {
     /// A client's first word.
     Hello(Hello),

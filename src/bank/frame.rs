@@ -14,6 +14,7 @@
 use super::client::Violation;
 use crate::wire::{DecodeError, Fault, Reader};
 use bytes::{BufMut, BytesMut};
+use serde::Serialize;
 
 /// The version this code speaks.
 pub const VERSION: u8 = 1;
@@ -71,7 +72,8 @@ pub const TAG_TEXT: u16 = 3;
 pub const FIELD_HEADER_LEN: usize = 4;
 
 /// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
     /// Client: who I am, what I speak.
@@ -103,7 +105,7 @@ impl Kind {
 }
 
 /// The fields of the header that a sender chooses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Header {
     /// What the frame is.
     pub kind: Kind,

@@ -61,7 +61,7 @@ impl RttEstimator {
         self.smoothed = Some(match self.smoothed {
             //= RFC 6298 §2.2: SRTT <- R, RTTVAR <- R/2
             None => (rtt, rtt / 2),
-            //= RFC 6298 §2.3: RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|, then SRTT <- 7/8 SRTT + 1/8 R'
+            //= RFC 6298 §2.3: RTTVAR <- 3/4 RTTVAR + 1/4 |SRTT - R'|, SRTT <- 7/8 SRTT + 1/8 R'
             Some((srtt, rttvar)) => {
                 (srtt - srtt / 8 + rtt / 8, rttvar - rttvar / 4 + srtt.abs_diff(rtt) / 4)
             }

@@ -20,8 +20,8 @@ pub const HELLO_DEADLINE: Duration = Duration::from_secs(7);
 /// From the first byte of a frame to its last: 64 KiB at 64 kbit/s take 8 s.
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 
-/// From one frame to the next: twice the two minutes that RFC 5482 §3 gives a silent connection at
-/// least, so that a peer's network may change.
+/// From one frame to the next: more than twice the 100 s for which TCP at least keeps trying to
+/// deliver (RFC 1122 §4.2.3.5), so that a request on its way is not cut off.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// From GOAWAY to the close: the round trip of a slow path, many times over.

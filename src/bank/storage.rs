@@ -1,6 +1,6 @@
 //! What a store must do for the bank: read accounts, commit one transaction at a time.
 //!
-//! It exists so that ledger, completion records and leases can live in memory, a file or a database.
+//! It exists so that ledger, completion records and leases can live in memory, a file, a database.
 //! It must never offer a way to write them apart: one operation is one [`Transaction`].
 
 use super::client::Key;

@@ -155,3 +155,33 @@ impl Storage for MemoryStore {
         Ok(self.commits)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openings_are_clamped_to_what_can_be_summed() {
+        assert_eq!(MemoryStore::with_accounts(3, Cents(-5)).supply(), Cents::ZERO);
+        let rich = MemoryStore::with_accounts(3, Cents(i64::MAX));
+        assert_eq!(rich.supply().0, i64::MAX / 3 * 3);
+        assert_eq!(MemoryStore::with_accounts(0, Cents(5)).supply(), Cents::ZERO);
+    }
+
+    #[test]
+    fn a_lease_that_ends_takes_its_completions_and_no_others() {
+        let mut store = MemoryStore::with_accounts(1, Cents::ZERO);
+        let completion =
+            Completion { fingerprint: 1, op: 2, status: 0, block_len: 16, block: [0; 16] };
+        for client in [1, 2] {
+            let key = Key { client, seq: 1 };
+            let grant = Some(Lease { client, nonce: client, acked: 0 });
+            let completion = Some((key, completion));
+            store.commit(Transaction { grant, completion, ..Transaction::default() }).unwrap();
+        }
+        store.commit(Transaction { expire: Some(1), ..Transaction::default() }).unwrap();
+        assert_eq!(store.completion(Key { client: 1, seq: 1 }).unwrap(), None);
+        assert_eq!(store.completion(Key { client: 2, seq: 1 }).unwrap(), Some(completion));
+        assert_eq!((store.leases().unwrap().len(), store.leases_granted()), (1, 2));
+    }
+}

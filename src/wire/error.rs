@@ -1,4 +1,4 @@
-//! Why bytes are not a message: the layer, the offset, what was needed, what was there, who claimed it.
+//! Why bytes are not a message: layer, offset, what was needed, what was there, who claimed it.
 //!
 //! It exists so that a person with a hex dump can put a finger on the wrong byte.
 //! It must never own memory: it is made for every bad datagram of a flood.

@@ -1,4 +1,4 @@
-//! A hex view of bytes: offsets, sixteen bytes a line, ASCII, and a caret under the byte that is wrong.
+//! A hex view of bytes: offsets, sixteen bytes a line, ASCII, a caret under the wrong byte.
 //!
 //! It exists so that a decode error can be shown on the bytes themselves.
 //! It must never be on a hot path: it allocates its text.

@@ -1,2 +1,33 @@
-//! Ratios.
-fn main() {}
+//! Ratios: each figure against a named peer or limit measured in the same run.
+//!
+//! `cargo bench --bench ratios` runs all, `-- NAME` runs one. It must never compare figures of
+//! different runs: the machine is not the same machine a minute later.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
+
+mod codec;
+
+use std::process::ExitCode;
+
+/// A benchmark prints its table and says whether its claim held.
+type Bench = fn() -> bool;
+
+/// Every benchmark by name; a new one is a line here and a file beside this one.
+const BENCHES: [(&str, Bench); 1] = [("codec", codec::run)];
+
+fn main() -> ExitCode {
+    // cargo bench adds --bench.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let known = |name: &String| BENCHES.iter().any(|(bench, _)| bench == name);
+    if let Some(name) = wanted.iter().find(|name| !known(name)) {
+        let names: Vec<&str> = BENCHES.iter().map(|(name, _)| *name).collect();
+        eprintln!("no benchmark {name:?}; there are: {}", names.join(", "));
+        return ExitCode::from(2);
+    }
+    let run =
+        BENCHES.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name));
+    let mut held = true;
+    for (_, bench) in run {
+        held &= bench();
+    }
+    ExitCode::from(u8::from(!held))
+}
