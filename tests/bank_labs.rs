@@ -159,7 +159,7 @@ fn every_operation_is_answered_on_both_carriers() {
         says("transfer 1 2 5", "5.00 moved from account 1 to account 2");
         says("balance 2", "Account 2 holds 1005.00.");
         says("statement 1", "came in                 12.34");
-        says("transactions 1", "2              -5.00           1007.34  account 2");
+        says("transactions 1", "-5.00           1007.34  account 2");
         says("address 3", "3 Loss Lane");
         says("-v balance 1", "round trip");
         assert!(bank.call("-v balance 1").stderr.contains("<-- 64 bytes: RESPONSE balance"));
@@ -360,6 +360,7 @@ fn loads_say_which_loop_they_are_and_the_books_agree() {
         assert_eq!(open["latency_counts_from"], "intended_start");
         assert!(open["latency"]["p99"]["value_ns"].as_u64().unwrap() > 0);
         assert_eq!(open["seed"], 3);
+        assert_eq!(bank.ask("balance 1")["outcome"], "done");
         let mixed = load("--for 200ms");
         assert!(mixed["done"].as_u64().unwrap() > 0, "{mixed}");
         assert_eq!(mixed["unknown"], 0);
@@ -669,7 +670,7 @@ fn help_leads_with_examples_that_work() {
         for what in ["completions:bash", "completions:zsh", "man"] {
             let out = bank.lab.run(&format!("--generate {what}"));
             assert_eq!(out.code, 0, "{what}: {}", out.stderr);
-            assert!(out.stdout.contains("deposit"), "{what}");
+            assert!(out.stdout.contains("serve"), "{what}");
         }
         bank.stop();
     }

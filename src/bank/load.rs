@@ -156,7 +156,8 @@ impl Sample {
 /// What the driver must do.
 #[derive(Debug)]
 pub enum Action {
-    /// Open a connection for this member, then say [`Fleet::handle_open`] or [`Fleet::handle_closed`].
+    /// Open a connection for this member, then say [`Fleet::handle_open`] or
+    /// [`Fleet::handle_closed`].
     Open {
         /// The member.
         member: usize,
@@ -175,6 +176,7 @@ pub enum Action {
     },
 }
 
+#[expect(clippy::large_enum_variant, reason = "all members of a fleet are of one variant")]
 enum Client {
     Datagram(DatagramClient),
     Stream(StreamClient),
@@ -431,7 +433,8 @@ impl Fleet {
         let more = !self.over && self.next_op - self.first_op < self.plan.ops;
         let closed = more && matches!(self.plan.pace, Pace::Closed { .. });
         let away = member.away_until.filter(|_| closed || !member.waiting.is_empty());
-        away.or((closed && member.stale).then_some(member.not_before))
+        let first = (closed && member.stale).then_some(member.not_before);
+        if away.is_some() { away } else { first }
     }
 
     fn next_open_start(&self) -> Option<Instant> {

@@ -56,6 +56,7 @@ enum Socket {
     Stream { stream: TcpStream, connected: bool, out: VecDeque<Bytes> },
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 enum Client {
     Datagram(DatagramClient),
     Stream(StreamClient),

@@ -1,6 +1,6 @@
 //! Fleets of bank clients on real sockets: one mio loop for any number of lanes.
 //!
-//! It exists so that the same [`Fleet`] that runs in virtual time runs over the kernel's TCP and UDP.
+//! It exists so that the [`Fleet`] of virtual time also runs over the kernel's TCP and UDP.
 //! It must never decide when a request starts or ends: the fleet does.
 
 use super::alarm::Alarm;
@@ -115,7 +115,7 @@ impl ClientLoop {
     /// Gives every fleet its load and drives them all to the end, or until `observer` breaks.
     ///
     /// # Errors
-    /// Where the kernel refuses to wait; a failing socket is only reported by [`Self::take_failures`].
+    /// Where the kernel refuses to wait; [`Self::take_failures`] tells of a failing socket.
     pub fn run(
         &mut self,
         plans: &[LoadPlan],

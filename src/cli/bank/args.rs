@@ -99,7 +99,8 @@ pub struct Serve<S: ServeFlags> {
     pub dedup: DedupFlag,
 
     /// Accounts, numbered from 1
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u64).range(1..=ACCOUNTS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u64).range(1..=ACCOUNTS_MAX))]
     pub accounts: u64,
 
     /// What each account holds at first
@@ -107,7 +108,8 @@ pub struct Serve<S: ServeFlags> {
     pub opening: Cents,
 
     /// Clients remembered at once; one more is refused as busy
-    #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    #[arg(value_parser = value_parser!(u32).range(1..))]
     pub max_clients: u32,
 
     /// How long a silent client is remembered, with what it asked
@@ -246,15 +248,18 @@ pub struct Load<X: ClientFlags> {
     pub server: String,
 
     /// Clients, each with a socket of its own
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(value_parser = value_parser!(u32).range(1..=CLIENTS_MAX))]
     pub clients: u32,
 
     /// Closed loop: requests that each client keeps outstanding [default: 1]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=WINDOW.cast_signed()))]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = value_parser!(u32).range(1..=WINDOW.cast_signed()))]
     pub depth: Option<u32>,
 
     /// Open loop: requests started per second over all clients, whatever became of those before
-    #[arg(long, value_name = "N", conflicts_with = "depth", value_parser = value_parser!(u64).range(1..=RATE_MAX))]
+    #[arg(long, value_name = "N", conflicts_with = "depth")]
+    #[arg(value_parser = value_parser!(u64).range(1..=RATE_MAX))]
     pub rate: Option<u64>,
 
     /// Requests, at most [default: as many as the time allows, up to 5000000]
@@ -270,7 +275,8 @@ pub struct Load<X: ClientFlags> {
     pub only: Option<Operation>,
 
     /// Use accounts 1 to this
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = value_parser!(u64).range(2..))]
     pub accounts: u64,
 
     /// Give a request up after this; its outcome is then unknown

@@ -182,6 +182,12 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
         if address.to_string() == ADDRESS { String::new() } else { format!(" --listen {address}") };
     let serve = format!("{} serve{listen}", lab.name);
     let other = if lab.carrier == Carrier::Tcp { "bank-udp" } else { "bank-tcp" };
+    let closed = CallFailure::Closed(CloseReason::PeerClosed);
+    let failure = match failure {
+        // Closing with bytes unread resets a connection.
+        CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionReset => &closed,
+        other => other,
+    };
     match failure {
         CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => {
             Failure::new(Exit::Network, format!("nobody listens on {address}; nothing was asked"))

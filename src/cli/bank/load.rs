@@ -74,7 +74,10 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     let remote = Remote { address, nodelay: flags.carrier.nodelay() };
     let workload = Workload { seed, accounts: flags.accounts, only: flags.only };
     let clients = usize::try_from(flags.clients).unwrap_or(usize::MAX);
-    let fleet = Fleet::new(carrier(lab, flags), workload, clients, keyed(seed, 1));
+    // Not drawn from the seed alone: a bank that was asked before under these names would take the
+    // requests for repeated ones.
+    let names = keyed(seed, seed::or_random(None).map_err(failed)?);
+    let fleet = Fleet::new(carrier(lab, flags), workload, clients, names);
     let clock = Clock::start();
     let opener: Box<dyn Opener> = Box::new(remote);
     let mut clients = ClientLoop::new(vec![(fleet, opener)], clock).map_err(failed)?;
@@ -152,7 +155,8 @@ fn plan<X: ClientFlags>(flags: &Load<X>) -> LoadPlan {
         Some(rate) => Pace::Open { interval: Duration::from_nanos(1_000_000_000 / rate.max(1)) },
         None => Pace::Closed { depth: depth(flags) },
     };
-    let limit = flags.limit.unwrap_or(if flags.ops.is_some() { LIMIT_NONE } else { LIMIT_DEFAULT });
+    let unsaid = if flags.ops.is_some() { LIMIT_NONE } else { LIMIT_DEFAULT };
+    let limit = flags.limit.unwrap_or(unsaid);
     LoadPlan { pace, ops: flags.ops.unwrap_or(OPS_MAX), limit, spread: Duration::ZERO }
 }
 
