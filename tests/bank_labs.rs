@@ -334,7 +334,7 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
     });
     let lab = Lab::new("bank-udp");
     let out =
-        lab.run(&format!("call --server {address} --deadline 300ms --seed 5 deposit 1 12.34"));
+        lab.run(&format!("call --server {address} --deadline 1500ms --seed 5 deposit 1 12.34"));
     assert_eq!((out.code, out.stdout.as_str()), (3, ""), "{}", out.stderr);
     for words in ["unknown", "0000000000000009/1", "--seed 5 deposit 1 12.34", "may have done it"] {
         assert!(out.stderr.contains(words), "{}", out.stderr);
@@ -495,7 +495,7 @@ fn hostile_datagrams_get_a_typed_reply_or_silence() {
 
 #[test]
 fn slow_clients_are_closed_while_others_are_served() {
-    let deadlines = "--hello-deadline 200ms --frame-deadline 200ms --idle-timeout 400ms";
+    let deadlines = "--hello-deadline 1s --frame-deadline 1s --idle-timeout 2s";
     let bank = Bank::start("bank-tcp", deadlines);
     let mut silent = bank.connect();
     // Said HELLO, and then half a request.
@@ -528,7 +528,7 @@ fn slow_clients_are_closed_while_others_are_served() {
     }
     assert!(is_closed(&mut silent));
     assert!(is_closed(&mut half));
-    assert!(drip.join().unwrap(), "4,000 bytes in a frame of 200 ms");
+    assert!(drip.join().unwrap(), "no frame takes 4,000 turns of 5 ms");
     let report = bank.stop();
     // The dripping one meets the deadline of HELLO or of its frame, whichever is looked at first.
     let sockets = &report["sockets"];
@@ -563,7 +563,7 @@ fn a_client_that_reads_late_gets_every_reply() {
 
 #[test]
 fn a_client_that_never_reads_is_closed() {
-    let bank = Bank::start("bank-tcp", "--accounts 2 --idle-timeout 500ms");
+    let bank = Bank::start("bank-tcp", "--accounts 2 --idle-timeout 1500ms");
     let load = format!("load --server {} --accounts 2 --ops 1000 --only deposit", bank.address);
     assert_eq!(bank.lab.run(&load).code, 0);
     let mut stream = bank.connect();
@@ -640,6 +640,26 @@ fn a_client_in_another_language_reads_its_deposit_back() {
         assert_eq!(bank.balance(2), 101_234, "{name}: {said}");
         bank.stop();
     }
+}
+
+#[test]
+fn a_terminal_gets_colour_unless_told_otherwise() {
+    let lab = Lab::new("bank-tcp");
+    let program = lab.command("").get_program().to_string_lossy().into_owned();
+    // `script` gives the lab a terminal.
+    let run = |no_color: &str| {
+        let typed = format!("{program} call --server 127.0.0.1:1 balance 1");
+        let mut script = Command::new("script");
+        script.args(["-qec", &typed, "/dev/null"]).env("NO_COLOR", no_color).env("TERM", "xterm");
+        script.stdin(Stdio::null()).output()
+    };
+    let (Ok(colour), Ok(plain)) = (run(""), run("1")) else {
+        return println!("skipped: this machine has no script(1)");
+    };
+    let (colour, plain) =
+        (String::from_utf8_lossy(&colour.stdout), String::from_utf8_lossy(&plain.stdout));
+    assert!(colour.contains("\x1b[1;31mbank-tcp:") && plain.contains("bank-tcp:"), "{colour}");
+    assert!(!plain.contains('\x1b') && !plain.contains("panicked"), "{plain}");
 }
 
 /// The examples of a help text: what stands after the name of the lab, before the remark.

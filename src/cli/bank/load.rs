@@ -15,8 +15,8 @@ use crate::cli::progress::Progress;
 use crate::cli::signals::Stop;
 use crate::cli::{seed, stdout};
 use crate::measure::draw::keyed;
-use crate::measure::human;
 use crate::measure::quantile::{Quantile, quantile};
+use crate::measure::{Instant, human};
 use crate::net::client::{ClientLoop, Opener};
 use crate::net::clock::Clock;
 use crate::net::remote::Remote;
@@ -51,6 +51,7 @@ enum Ended {
 /// What it came to.
 struct Outcome {
     ended: Ended,
+    /// Until the last one that was done.
     elapsed: Duration,
     done: u64,
     unknown: u64,
@@ -104,7 +105,8 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
         .map_err(failed)?;
     let elapsed = clock.now().since(begun);
     drop(bar);
-    let Some(outcome) = clients.fleets().next().map(|fleet| sum_up(fleet, ended, elapsed)) else {
+    let Some(outcome) = clients.fleets().next().map(|fleet| sum_up(fleet, ended, begun, elapsed))
+    else {
         return Err(Failure::new(Exit::Bug, "the clients are gone"));
     };
     finish(lab, flags, address, seed, &outcome, &clients.take_failures())
@@ -196,7 +198,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn sum_up(fleet: &Fleet, ended: Ended, elapsed: Duration) -> Outcome {
+fn sum_up(fleet: &Fleet, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {
     let samples = fleet.samples();
     let count = |end: End| samples.iter().filter(|s| s.end == end).count() as u64;
     let mut refused = BTreeMap::new();
@@ -208,9 +210,11 @@ fn sum_up(fleet: &Fleet, ended: Ended, elapsed: Duration) -> Outcome {
     let mut latencies_ns: Vec<u64> = sent.map(nanos).collect();
     latencies_ns.sort_unstable();
     let stats = fleet.stats();
+    // Waiting for those that were given up is not part of the rate.
+    let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
     Outcome {
         ended,
-        elapsed,
+        elapsed: last_done.map_or(elapsed, |last| last.since(begun)),
         done: count(End::Done),
         unknown: count(End::Unknown),
         refused,
@@ -285,6 +289,10 @@ fn in_words<X: ClientFlags>(
     }
     if outcome.refused.contains_key("unknown_account") {
         row("hint", "the bank has fewer accounts than --accounts says");
+    }
+    if outcome.refused.contains_key("not_sent") {
+        row("hint", "not_sent: no connection, or the bank took no more clients");
+        row("", "(serve --max-clients; on TCP also --max-connections)");
     }
     if flags.carrier.delivery() == Delivery::AtLeastOnce && outcome.retries > 0 {
         row("hint", "each retry may have been done again: see the audit of serve when it stops");

@@ -12,7 +12,6 @@ mod words;
 use super::error::Failure;
 use super::exit::Exit;
 use super::stdout;
-use super::style::ColorChoice;
 use args::{Cli, ClientFlags, ServeFlags, What};
 use clap::{CommandFactory, FromArgMatches};
 use std::io::Write;
@@ -101,7 +100,8 @@ fn log_to_stderr(verbose: u8) {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)
-        .with_ansi(ColorChoice::Auto.for_stderr().color)
+        // Colour is not built into the subscriber, and asking for it would panic.
+        .with_ansi(false)
         .without_time()
         .with_target(false);
     // A second subscriber cannot be set, and need not be.

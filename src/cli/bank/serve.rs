@@ -146,7 +146,8 @@ fn announce<S: ServeFlags>(
     let name = lab.name;
     print(&format!(
         "{name} listens on {bound} ({carrier})\n  \
-         {accounts} accounts of {opening}; {memory}; all of it in memory; seed {seed}\n  \
+         {accounts} accounts of {opening}, in memory until it stops; seed {seed}\n  \
+         {memory}\n  \
          ask it, in another terminal:  {name} call {server}deposit 1 12.34\n  \
          stop it:                      Ctrl-C\n",
         accounts = flags.accounts,
