@@ -260,6 +260,7 @@ fn mistakes_are_met_with_what_to_type() {
             ("call withdraw 1 1", 2, "withdraw"),
             ("call --server nowhere balance 1", 2, "HOST:PORT"),
             ("call --deadline 5 balance 1", 2, "did you mean 5ms?"),
+            ("load --for 0", 2, "above 0"),
             ("serve --lissen 127.0.0.1:0", 2, "--listen"),
             ("serve --accounts 0", 2, "accounts"),
             ("load --depth 0", 2, "depth"),

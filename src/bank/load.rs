@@ -423,7 +423,14 @@ impl Fleet {
     }
 
     fn no_more(&self, now: Instant) -> bool {
-        self.next_op - self.first_op >= self.plan.ops || now >= self.began + self.plan.limit
+        let begun = self.next_op - self.first_op;
+        let over = match self.plan.pace {
+            Pace::Closed { .. } => now >= self.began + self.plan.limit,
+            // A request that was meant to start in time is asked, however late the loop is:
+            // else a stall would take its own victims out of the count.
+            Pace::Open { interval } => times(interval, begun) >= self.plan.limit,
+        };
+        over || begun >= self.plan.ops
     }
 
     /// When the member's next request is due, if it waits for its first turn of a closed loop or
@@ -440,13 +447,14 @@ impl Fleet {
     fn next_open_start(&self) -> Option<Instant> {
         let Pace::Open { interval } = self.plan.pace else { return None };
         let begun = self.next_op - self.first_op;
-        (!self.over && begun < self.plan.ops).then(|| self.began + times(interval, begun))
+        let after = times(interval, begun);
+        (begun < self.plan.ops && after < self.plan.limit).then(|| self.began + after)
     }
 
     /// Open loop: hands every operation whose time has come to its client.
     fn release_open_loop(&mut self, now: Instant) {
         while let Some(at) = self.next_open_start() {
-            if at > now || at > self.began + self.plan.limit {
+            if at > now {
                 break;
             }
             let call = self.take_op(at);
@@ -699,5 +707,63 @@ fn sample(member: usize, client: u64, call: Call, finished: &Finished) -> Sample
             Outcome::Refused(refusal) => Some(refusal),
             _ => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn fleet() -> Fleet {
+        let workload = Workload { seed: 1, accounts: 2, only: None };
+        Fleet::new(Carrier::Datagrams(DatagramClientConfig::default()), workload, 2, 1)
+    }
+
+    #[test]
+    fn an_open_loop_asks_everything_that_was_meant_to_start_however_late_it_looks() {
+        let mut fleet = fleet();
+        let pace = Pace::Open { interval: SECOND / 10 };
+        let plan = LoadPlan { pace, ops: 1_000, limit: SECOND, spread: Duration::ZERO };
+        fleet.begin(Instant::ZERO, plan);
+        // The loop stalls until long after the limit.
+        let late = Instant::ZERO + 3 * SECOND;
+        assert!(!fleet.is_done(late));
+        fleet.handle_timeout(late);
+        // Nobody answers: every one of them ends at its deadline, counted from its own start.
+        let mut now = late;
+        while !fleet.is_done(now) {
+            while fleet.poll_action().is_some() {}
+            now = fleet.poll_timeout().unwrap().max(now + Duration::from_millis(1));
+            fleet.handle_timeout(now);
+        }
+        assert_eq!(fleet.samples().len(), 10);
+        let intended: Vec<Instant> = fleet.samples().iter().map(|s| s.intended).collect();
+        assert!(intended.contains(&Instant::ZERO), "{intended:?}");
+        assert!(fleet.samples().iter().all(|s| s.latency() > 2 * SECOND));
+    }
+
+    #[test]
+    fn a_fleet_without_a_server_does_not_go_in_a_circle() {
+        let workload = Workload { seed: 1, accounts: 2, only: None };
+        let carrier = Carrier::Stream(StreamClientConfig::default());
+        let mut fleet = Fleet::new(carrier, workload, 1, 1);
+        let pace = Pace::Closed { depth: 1 };
+        let plan = LoadPlan { pace, ops: 1_000_000, limit: SECOND, spread: Duration::ZERO };
+        let mut now = Instant::ZERO;
+        fleet.begin(now, plan);
+        let mut opened = 0;
+        while !fleet.is_done(now) {
+            while let Some(action) = fleet.poll_action() {
+                if let Action::Open { member } = action {
+                    opened += 1;
+                    fleet.handle_closed(now, member);
+                }
+            }
+            now = fleet.poll_timeout().unwrap_or(now).max(now + Duration::from_millis(1));
+            fleet.handle_timeout(now);
+        }
+        assert!((5..=12).contains(&opened), "one attempt a pause, not {opened}");
     }
 }

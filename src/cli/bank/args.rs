@@ -113,7 +113,7 @@ pub struct Serve<S: ServeFlags> {
     pub max_clients: u32,
 
     /// How long a silent client is remembered, with what it asked
-    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = time)]
     pub lease: Duration,
 
     /// Seed of the numbers given to clients; random where absent
@@ -137,7 +137,7 @@ pub struct Call<X: ClientFlags> {
     pub server: String,
 
     /// Give up after this; the outcome is then unknown
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
     pub deadline: Duration,
 
     /// Names the client: the same seed and request again is the same operation, done once
@@ -267,7 +267,7 @@ pub struct Load<X: ClientFlags> {
     pub ops: Option<u64>,
 
     /// Start no request later than this [default: 5s, or no end where --ops is given]
-    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = time)]
     pub limit: Option<Duration>,
 
     /// Ask only this; else half deposits, three in ten balances, two in ten transfers
@@ -280,7 +280,7 @@ pub struct Load<X: ClientFlags> {
     pub accounts: u64,
 
     /// Give a request up after this; its outcome is then unknown
-    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = time)]
     pub deadline: Duration,
 
     /// Seed of what is asked; random where absent, and always printed
@@ -304,15 +304,15 @@ pub struct TcpServe {
     pub max_connections: usize,
 
     /// Close a connection that has said no HELLO for this long
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = time)]
     pub hello_deadline: Duration,
 
     /// Close a connection that takes longer than this over one frame
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
     pub frame_deadline: Duration,
 
     /// Close a connection that has asked nothing for this long
-    #[arg(long, value_name = "TIME", default_value = "4min", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "4min", value_parser = time)]
     pub idle_timeout: Duration,
 
     /// Leave Nagle's algorithm on: small segments wait for acknowledgements
@@ -420,6 +420,12 @@ impl From<DedupFlag> for Dedup {
             DedupFlag::Durable => Self::Durable,
         }
     }
+}
+
+/// `5s`, `200ms`: above 0.
+fn time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("expected a time above 0, such as 5s".to_owned()) } else { Ok(time) }
 }
 
 /// `balance`, `deposit`, …
