@@ -1,6 +1,7 @@
 //! `bank-tcp` and `bank-udp` as a user runs them: servers, calls, loads, hostile and slow peers.
 //!
 //! It must never sleep to wait for something: it reads the line or polls the state that says so.
+#![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use crate::lab::{Lab, Output};
 use bytes::BytesMut;

@@ -4,24 +4,24 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The exit code that says a privilege or a kernel feature is missing.
-pub const EXIT_PRIVILEGE: i32 = 4;
+pub(crate) const EXIT_PRIVILEGE: i32 = 4;
 
 /// One lab and a folder that goes with the value.
-pub struct Lab {
+pub(crate) struct Lab {
     binary: PathBuf,
     folder: PathBuf,
 }
 
 /// What a lab said.
-pub struct Output {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Output {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Lab {
     /// The lab of this name.
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let binary = match name {
             "tcp-vs-udp" => env!("CARGO_BIN_EXE_tcp-vs-udp"),
             "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
@@ -32,12 +32,12 @@ impl Lab {
     }
 
     /// A place in the lab's folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// The lab with these arguments, split at spaces, ready to start.
-    pub fn command(&self, args: &str) -> Command {
+    pub(crate) fn command(&self, args: &str) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(args.split_whitespace()).current_dir(&self.folder).stdin(Stdio::null());
         command.env_remove("RUST_LOG");
@@ -45,7 +45,7 @@ impl Lab {
     }
 
     /// Runs the lab to its end.
-    pub fn run(&self, args: &str) -> Output {
+    pub(crate) fn run(&self, args: &str) -> Output {
         let out = self.command(args).output().expect("the lab starts");
         Output {
             code: out.status.code().unwrap_or(-1),
@@ -62,7 +62,7 @@ impl Drop for Lab {
 }
 
 /// A new empty folder under the system's temporary one.
-pub fn new_folder(name: &str) -> PathBuf {
+pub(crate) fn new_folder(name: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -19,7 +19,7 @@ use crate::net::stop;
 use crate::store::memory::MemoryStore;
 use serde_json::json;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// What it came to.
@@ -122,10 +122,10 @@ fn announce<S: ServeFlags>(
         ));
     }
     // From this host every unspecified address is reached by the loopback one.
-    let ask_at = if bound.ip().is_unspecified() && bound.is_ipv4() {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, bound.port()))
-    } else {
-        bound
+    let ask_at = match bound {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
     };
     let carrier = if lab.carrier == Carrier::Tcp { "tcp" } else { "udp" };
     if flags.json {
