@@ -15,7 +15,7 @@
 //! | [`sim`] | the same cores in virtual time | read a clock |
 //! | [`compare`] | tcp-vs-udp: arms, workload, schedule, result, verdict | open a socket |
 //! | [`report`] | one result value to text, JSON, NDJSON, HTML, pcapng | compute a figure that the result lacks |
-//! | [`cli`] | what the labs share: flags, exit codes, colour, progress, errors | know a protocol |
+//! | [`cli`] | what the labs share: flags, exit codes, colour, progress, errors | know a protocol; `cli::bank` has its words and flags, not its rules |
 //!
 //! The contract of every core (`bank`, `path`): it is told the time and given bytes; it returns
 //! what to do. `handle_*` takes what the network brought, commands take what the user wants,

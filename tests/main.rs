@@ -1,7 +1,11 @@
 //! The test suite: one binary, so that everything links once.
 
-/// The bank over a hostile path, PROTOCOL.md's vectors, exactly-once over many seeds.
+/// The bank protocol: frames, duplicates, hostile input, both carriers in virtual time.
 mod bank;
+/// bank-tcp and bank-udp as a user runs them: servers, calls, loads, hostile and slow peers.
+mod bank_labs;
+/// The published test vectors: page, file and code agree.
+mod bank_vectors;
 /// tcp-vs-udp against theory: virtual time in this process, the kernel's TCP and UDP in the lab's.
 mod compare;
 /// A plausible result, for the reports.

@@ -1,2 +1,29 @@
-//! bank-tcp
-fn main() {}
+//! The bank protocol on a TCP stream: be the bank, ask it one thing, put a load on it.
+//!
+//! It exists so that the stream can be seen by itself, without a comparison.
+//! It must never hold more than its name and its examples: `cli::bank` is what it does.
+
+use std::process::ExitCode;
+use wirelab::cli::bank::args::{TcpClient, TcpServe};
+use wirelab::cli::bank::{Carrier, Lab, main as run};
+
+/// A test runs every line of these.
+const EXAMPLES: &str = "\
+Examples:
+  bank-tcp serve                                 be the bank, on this host only
+  bank-tcp call deposit 1 12.34                  in another terminal: put money in
+  bank-tcp call transfer 1 2 5.00                move some of it
+  bank-tcp call transactions 1                   every entry of an account
+  bank-tcp call -v balance 1                     show the frames, byte by byte
+  bank-tcp load --for 1s                         8 clients, one request each: how fast?
+  bank-tcp load --rate 500 --ops 500             500 per second, whatever the answers do
+";
+
+fn main() -> ExitCode {
+    run::<TcpServe, TcpClient>(&Lab {
+        name: "bank-tcp",
+        about: "The bank on a TCP stream: serve it, call it, load it",
+        examples: EXAMPLES,
+        carrier: Carrier::Tcp,
+    })
+}

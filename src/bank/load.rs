@@ -13,7 +13,7 @@ use super::client::{Answered, ClientEvent, Finished, Identity, Key, Outcome};
 use super::codec::{Answer, encode_answer, encode_request};
 use super::datagram::{DatagramClient, DatagramClientConfig};
 use super::frame::{Header, Kind};
-use super::message::{AccountId, Amount, Cents, Operation, Reply, Request};
+use super::message::{AccountId, Amount, Cents, Operation, Refusal, Reply, Request};
 use super::stream::{StreamClient, StreamClientConfig};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
@@ -141,6 +141,8 @@ pub struct Sample {
     pub attempts: u16,
     /// Which attempt was answered.
     pub answered: Option<Answered>,
+    /// Why it was refused, where it was.
+    pub refusal: Option<Refusal>,
 }
 
 impl Sample {
@@ -202,9 +204,11 @@ struct Member {
     calls: BTreeMap<u64, Call>,
     /// Open loop: meant to have started, waiting for room.
     waiting: VecDeque<Call>,
-    /// Closed loop: not before this.
+    /// Closed loop: no request before this, so that members do not begin together.
     not_before: Instant,
     stale: bool,
+    /// After a connection that failed: no new one before this.
+    away_until: Option<Instant>,
 }
 
 /// Counters over all clients of a fleet.
@@ -230,6 +234,8 @@ pub struct Fleet {
     next_op: u64,
     /// Where the present load began in the workload.
     first_op: u64,
+    /// The time to begin requests is over; set at the first look after the limit.
+    over: bool,
     samples: Vec<Sample>,
     handshakes: Vec<Duration>,
 }
@@ -255,6 +261,7 @@ impl Fleet {
                 waiting: VecDeque::new(),
                 not_before: Instant::ZERO,
                 stale: true,
+                away_until: None,
             }
         };
         Self {
@@ -271,6 +278,7 @@ impl Fleet {
             began: Instant::ZERO,
             next_op: 0,
             first_op: 0,
+            over: false,
             samples: Vec::new(),
             handshakes: Vec::new(),
         }
@@ -282,6 +290,7 @@ impl Fleet {
         self.plan = plan;
         self.began = now;
         self.first_op = self.next_op;
+        self.over = false;
         self.samples.clear();
         self.samples.reserve(usize::try_from(plan.ops).unwrap_or(0).min(SAMPLES_RESERVE_MAX));
         self.handshakes.clear();
@@ -367,13 +376,15 @@ impl Fleet {
             client.handle_closed(now);
         }
         self.members[member].link = Link::Down;
-        self.drain_events(member);
+        self.members[member].away_until = Some(now + RECONNECT_PAUSE);
+        self.drain_events(now, member);
         self.put_away(member);
         self.settle(now, member);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.over |= self.no_more(now);
         for index in 0..self.members.len() {
             let starts = self.wakes(index).is_some_and(|at| at <= now);
             match &mut self.members[index].client {
@@ -405,32 +416,44 @@ impl Fleet {
             Client::Away(_) => None,
         });
         let starts = (0..self.members.len()).filter_map(|index| self.wakes(index));
-        let limit =
-            (self.plan.ops > self.next_op - self.first_op).then(|| self.began + self.plan.limit);
+        let begun = self.next_op - self.first_op;
+        let limit = (!self.over && begun < self.plan.ops).then(|| self.began + self.plan.limit);
         clients.chain(starts).chain(self.next_open_start()).chain(limit).min()
     }
 
     fn no_more(&self, now: Instant) -> bool {
-        self.next_op - self.first_op >= self.plan.ops || now >= self.began + self.plan.limit
+        let begun = self.next_op - self.first_op;
+        let over = match self.plan.pace {
+            Pace::Closed { .. } => now >= self.began + self.plan.limit,
+            // A request that was meant to start in time is asked, however late the loop is:
+            // else a stall would take its own victims out of the count.
+            Pace::Open { interval } => times(interval, begun) >= self.plan.limit,
+        };
+        over || begun >= self.plan.ops
     }
 
-    /// When the member's first request of a closed loop is due, if it waits for that.
+    /// When the member's next request is due, if it waits for its first turn of a closed loop or
+    /// for a new connection.
     fn wakes(&self, index: usize) -> Option<Instant> {
         let member = &self.members[index];
-        let waits = member.stale && matches!(self.plan.pace, Pace::Closed { .. });
-        (waits && self.next_op - self.first_op < self.plan.ops).then_some(member.not_before)
+        let more = !self.over && self.next_op - self.first_op < self.plan.ops;
+        let closed = more && matches!(self.plan.pace, Pace::Closed { .. });
+        let away = member.away_until.filter(|_| closed || !member.waiting.is_empty());
+        let first = (closed && member.stale).then_some(member.not_before);
+        if away.is_some() { away } else { first }
     }
 
     fn next_open_start(&self) -> Option<Instant> {
         let Pace::Open { interval } = self.plan.pace else { return None };
         let begun = self.next_op - self.first_op;
-        (begun < self.plan.ops).then(|| self.began + times(interval, begun))
+        let after = times(interval, begun);
+        (begun < self.plan.ops && after < self.plan.limit).then(|| self.began + after)
     }
 
     /// Open loop: hands every operation whose time has come to its client.
     fn release_open_loop(&mut self, now: Instant) {
         while let Some(at) = self.next_open_start() {
-            if at > now || at > self.began + self.plan.limit {
+            if at > now {
                 break;
             }
             let call = self.take_op(at);
@@ -448,12 +471,12 @@ impl Fleet {
 
     /// Brings a member to rest: events out, new calls in, bytes out.
     fn settle(&mut self, now: Instant, index: usize) {
-        self.drain_events(index);
+        self.drain_events(now, index);
         self.start_calls(now, index);
         self.drain_transmits(now, index);
     }
 
-    fn drain_events(&mut self, index: usize) {
+    fn drain_events(&mut self, now: Instant, index: usize) {
         let member = &mut self.members[index];
         loop {
             let event = match &mut member.client {
@@ -470,6 +493,7 @@ impl Fleet {
                 }
                 Some(ClientEvent::Closed(_)) => {
                     member.link = Link::Down;
+                    member.away_until = Some(now + RECONNECT_PAUSE);
                     self.actions.push_back(Action::Close { member: index });
                 }
                 Some(ClientEvent::Ready | ClientEvent::Late { .. }) => {}
@@ -505,6 +529,11 @@ impl Fleet {
     }
 
     fn start_calls(&mut self, now: Instant, index: usize) {
+        let member = &mut self.members[index];
+        if member.away_until.is_some_and(|until| until > now) {
+            return;
+        }
+        member.away_until = None;
         while self.room(index) {
             let Some(call) = self.next_call(now, index) else { break };
             if matches!(self.carrier, Carrier::StreamPerRequest(_)) {
@@ -638,6 +667,10 @@ pub fn useful_bytes(operation: Operation) -> u64 {
 /// Room for samples made in advance, at most: what a default run of a lab needs, with a margin.
 const SAMPLES_RESERVE_MAX: usize = 100_000;
 
+/// From a connection that failed to the next: an absent server is not to be asked in a circle, and
+/// a tenth of a second is short beside any restart.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+
 fn due(at: Option<Instant>, now: Instant) -> bool {
     at.is_some_and(|at| at <= now)
 }
@@ -670,5 +703,67 @@ fn sample(member: usize, client: u64, call: Call, finished: &Finished) -> Sample
         },
         attempts: finished.attempts,
         answered: finished.answered,
+        refusal: match finished.outcome {
+            Outcome::Refused(refusal) => Some(refusal),
+            _ => None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn fleet() -> Fleet {
+        let workload = Workload { seed: 1, accounts: 2, only: None };
+        Fleet::new(Carrier::Datagrams(DatagramClientConfig::default()), workload, 2, 1)
+    }
+
+    #[test]
+    fn an_open_loop_asks_everything_that_was_meant_to_start_however_late_it_looks() {
+        let mut fleet = fleet();
+        let pace = Pace::Open { interval: SECOND / 10 };
+        let plan = LoadPlan { pace, ops: 1_000, limit: SECOND, spread: Duration::ZERO };
+        fleet.begin(Instant::ZERO, plan);
+        // The loop stalls until long after the limit.
+        let late = Instant::ZERO + 3 * SECOND;
+        assert!(!fleet.is_done(late));
+        fleet.handle_timeout(late);
+        // Nobody answers: every one of them ends at its deadline, counted from its own start.
+        let mut now = late;
+        while !fleet.is_done(now) {
+            while fleet.poll_action().is_some() {}
+            now = fleet.poll_timeout().unwrap().max(now + Duration::from_millis(1));
+            fleet.handle_timeout(now);
+        }
+        assert_eq!(fleet.samples().len(), 10);
+        let intended: Vec<Instant> = fleet.samples().iter().map(|s| s.intended).collect();
+        assert!(intended.contains(&Instant::ZERO), "{intended:?}");
+        assert!(fleet.samples().iter().all(|s| s.latency() > 2 * SECOND));
+    }
+
+    #[test]
+    fn a_fleet_without_a_server_does_not_go_in_a_circle() {
+        let workload = Workload { seed: 1, accounts: 2, only: None };
+        let carrier = Carrier::Stream(StreamClientConfig::default());
+        let mut fleet = Fleet::new(carrier, workload, 1, 1);
+        let pace = Pace::Closed { depth: 1 };
+        let plan = LoadPlan { pace, ops: 1_000_000, limit: SECOND, spread: Duration::ZERO };
+        let mut now = Instant::ZERO;
+        fleet.begin(now, plan);
+        let mut opened = 0;
+        while !fleet.is_done(now) {
+            while let Some(action) = fleet.poll_action() {
+                if let Action::Open { member } = action {
+                    opened += 1;
+                    fleet.handle_closed(now, member);
+                }
+            }
+            now = fleet.poll_timeout().unwrap_or(now).max(now + Duration::from_millis(1));
+            fleet.handle_timeout(now);
+        }
+        assert!((5..=12).contains(&opened), "one attempt a pause, not {opened}");
     }
 }

@@ -159,6 +159,8 @@ impl KernelRun {
         let of = u64::from(self.plan.ops) * lanes.len() as u64;
         let measured =
             self.measure(loss, &lanes, &mut clients, |ended| observer(Tick { stage, ended, of }));
+        // The bank waits for clients that are still connected, and these say nothing more.
+        clients.hang_up();
         stopper.stop();
         let servers = serving.join().map_err(|_| {
             let error = io::Error::other("the bank's thread panicked");

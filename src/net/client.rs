@@ -1,7 +1,7 @@
 //! Fleets of bank clients on real sockets: one mio loop for any number of lanes.
 //!
-//! It exists so that the same [`Fleet`] that runs in virtual time runs over the kernel's TCP and
-//! UDP. It must never decide when a request starts or ends: the fleet does.
+//! It exists so that the [`Fleet`] of virtual time also runs over the kernel's TCP and UDP.
+//! It must never decide when a request starts or ends: the fleet does.
 
 use super::alarm::Alarm;
 use super::clock::Clock;
@@ -51,12 +51,16 @@ pub struct Progress {
     pub ended: u64,
     /// Lanes that are done.
     pub lanes_done: usize,
+    /// Sockets that failed or were refused since bytes last came from a server.
+    pub failures_in_a_row: u64,
 }
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 /// Bytes read at once from a connection.
 const READ_BUFFER: usize = 64 * 1024;
+/// Errors of sockets kept for the caller, at most: the first ones tell what is wrong.
+const FAILURES_KEPT_MAX: usize = 64;
 const ALARM: Token = Token(0);
 const FIRST: usize = 1;
 
@@ -67,6 +71,8 @@ pub struct ClientLoop {
     lanes: Vec<Lane>,
     alarm: Alarm,
     failures: Vec<(usize, io::Error)>,
+    failures_in_a_row: u64,
+    buffer: Box<[u8]>,
 }
 
 impl ClientLoop {
@@ -85,7 +91,8 @@ impl ClientLoop {
             lanes.push(Lane { fleet, opener, sockets, first_token });
             first_token += count;
         }
-        Ok(Self { poll, clock, lanes, alarm, failures: Vec::new() })
+        let buffer = vec![0; READ_BUFFER].into_boxed_slice();
+        Ok(Self { poll, clock, lanes, alarm, failures: Vec::new(), failures_in_a_row: 0, buffer })
     }
 
     /// The fleets, in the order given.
@@ -93,16 +100,22 @@ impl ClientLoop {
         self.lanes.iter().map(|lane| &lane.fleet)
     }
 
-    /// Errors of sockets since the last call, with the lane they belong to.
+    /// Errors of sockets since the last call, with the lane they belong to; the first 64 of them.
     pub fn take_failures(&mut self) -> Vec<(usize, io::Error)> {
         std::mem::take(&mut self.failures)
+    }
+
+    /// Closes every socket; the fleets and what they measured stay.
+    pub fn hang_up(&mut self) {
+        for socket in self.lanes.iter_mut().flat_map(|lane| &mut lane.sockets) {
+            *socket = Socket::None;
+        }
     }
 
     /// Gives every fleet its load and drives them all to the end, or until `observer` breaks.
     ///
     /// # Errors
-    /// Where the kernel refuses to wait; a failing socket is only reported by
-    /// [`Self::take_failures`].
+    /// Where the kernel refuses to wait; [`Self::take_failures`] tells of a failing socket.
     pub fn run(
         &mut self,
         plans: &[LoadPlan],
@@ -136,7 +149,8 @@ impl ClientLoop {
             }
             for event in &events {
                 if let Some((lane, member)) = self.place(event.token()) {
-                    self.ready(lane, member);
+                    // A short read does not empty a socket whose end is behind it.
+                    self.ready(lane, member, event.is_read_closed() || event.is_error());
                 }
             }
             self.expire();
@@ -146,7 +160,14 @@ impl ClientLoop {
     fn progress(&self, now: Instant) -> Progress {
         let ended = self.lanes.iter().map(|lane| lane.fleet.samples().len() as u64).sum();
         let lanes_done = self.lanes.iter().filter(|lane| lane.fleet.is_done(now)).count();
-        Progress { ended, lanes_done }
+        Progress { ended, lanes_done, failures_in_a_row: self.failures_in_a_row }
+    }
+
+    fn failed(&mut self, index: usize, error: io::Error) {
+        self.failures_in_a_row += 1;
+        if self.failures.len() < FAILURES_KEPT_MAX {
+            self.failures.push((index, error));
+        }
     }
 
     fn place(&self, token: Token) -> Option<(usize, usize)> {
@@ -165,13 +186,20 @@ impl ClientLoop {
     }
 
     /// Reads and writes what a member's socket is ready for.
-    fn ready(&mut self, index: usize, member: usize) {
+    fn ready(&mut self, index: usize, member: usize, to_the_end: bool) {
         let now = self.clock.now();
         let lane = &mut self.lanes[index];
+        let mut inbox = Inbox {
+            fleet: &mut lane.fleet,
+            clock: &self.clock,
+            member,
+            buffer: &mut self.buffer,
+            failures_in_a_row: &mut self.failures_in_a_row,
+        };
         let over = match &mut lane.sockets[member] {
             Socket::None => false,
             Socket::Datagram(socket) => {
-                receive_all(socket, &mut lane.fleet, &self.clock, member);
+                inbox.receive_all(socket);
                 false
             }
             Socket::Stream { stream, connected, out } => {
@@ -179,19 +207,20 @@ impl ClientLoop {
                     match established(stream) {
                         Ok(true) => {
                             *connected = true;
-                            lane.fleet.handle_open(now, member);
+                            inbox.fleet.handle_open(now, member);
                         }
                         Ok(false) => return,
                         Err(error) => {
-                            self.failures.push((index, error));
+                            self.failed(index, error);
                             return self.lost(index, member);
                         }
                     }
                 }
-                read_all(stream, &mut lane.fleet, &self.clock, member) || !write_all(stream, out)
+                inbox.read_all(stream, to_the_end) || !write_all(stream, out)
             }
         };
         if over {
+            self.failures_in_a_row += 1;
             self.lost(index, member);
         }
         self.act(index);
@@ -221,7 +250,7 @@ impl ClientLoop {
                 }
             };
             if let Err((member, error)) = done {
-                self.failures.push((index, error));
+                self.failed(index, error);
                 let now = self.clock.now();
                 self.lanes[index].sockets[member] = Socket::None;
                 self.lanes[index].fleet.handle_closed(now, member);
@@ -251,7 +280,11 @@ impl ClientLoop {
             Socket::None => Ok(()),
             Socket::Datagram(socket) => match socket.send(&bytes) {
                 // A datagram may be lost; a full socket or an absent server loses it here.
-                Err(error) if is_loss(&error) => Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    self.failures_in_a_row += 1;
+                    Ok(())
+                }
                 other => other.map(drop),
             },
             Socket::Stream { stream, connected, out } => {
@@ -265,12 +298,8 @@ impl ClientLoop {
     }
 }
 
-fn is_loss(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused)
-}
-
 /// Whether a connection that was begun is established.
-fn established(stream: &TcpStream) -> io::Result<bool> {
+pub(super) fn established(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
         return Err(error);
     }
@@ -281,40 +310,57 @@ fn established(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-fn receive_all(socket: &UdpSocket, fleet: &mut Fleet, clock: &Clock, member: usize) {
-    let mut buffer = [0_u8; 2048];
-    loop {
-        match socket.recv(&mut buffer) {
-            Ok(length) => fleet.handle_bytes(clock.now(), member, &buffer[..length]),
-            // The kernel reports an absent server once, then goes on.
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-            Err(_) => return,
-        }
-    }
+/// Where what a member receives goes.
+struct Inbox<'a> {
+    fleet: &'a mut Fleet,
+    clock: &'a Clock,
+    member: usize,
+    buffer: &'a mut [u8],
+    failures_in_a_row: &'a mut u64,
 }
 
-/// Reads until there is no more; true when the connection is over.
-fn read_all(stream: &mut TcpStream, fleet: &mut Fleet, clock: &Clock, member: usize) -> bool {
-    let mut buffer = [0_u8; READ_BUFFER];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => return true,
-            Ok(length) => {
-                fleet.handle_bytes(clock.now(), member, &buffer[..length]);
-                // A short read emptied the socket (epoll(7)).
-                if length < buffer.len() {
-                    return false;
+impl Inbox<'_> {
+    fn take(&mut self, length: usize) {
+        *self.failures_in_a_row = 0;
+        self.fleet.handle_bytes(self.clock.now(), self.member, &self.buffer[..length]);
+    }
+
+    fn receive_all(&mut self, socket: &UdpSocket) {
+        loop {
+            match socket.recv(self.buffer) {
+                Ok(length) => self.take(length),
+                // The kernel reports an absent server once, then goes on.
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    *self.failures_in_a_row += 1;
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return,
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return true,
+        }
+    }
+
+    /// Reads until there is no more; true when the connection is over.
+    fn read_all(&mut self, stream: &mut TcpStream, to_the_end: bool) -> bool {
+        loop {
+            match stream.read(self.buffer) {
+                Ok(0) => return true,
+                Ok(length) => {
+                    self.take(length);
+                    // A short read emptied the socket (epoll(7)).
+                    if length < self.buffer.len() && !to_the_end {
+                        return false;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
         }
     }
 }
 
 /// Writes until the kernel takes no more; false when the connection is over.
-fn write_all(stream: &mut TcpStream, out: &mut VecDeque<Bytes>) -> bool {
+pub(super) fn write_all(stream: &mut TcpStream, out: &mut VecDeque<Bytes>) -> bool {
     while let Some(bytes) = out.front_mut() {
         match stream.write(bytes) {
             Ok(written) => {

@@ -3,10 +3,12 @@
 //! It exists so that protocol cores need not wait. It must never hold protocol logic.
 
 pub mod alarm;
+pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
 pub mod record;
+pub mod remote;
 pub mod router;
 pub mod server;
 pub mod stop;

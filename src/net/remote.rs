@@ -1,0 +1,58 @@
+//! Sockets between this host and any other: what the bank's labs listen on and connect with.
+//!
+//! It exists so that options such as `TCP_NODELAY` are set in one place for every client.
+//! It must never wait: connections are begun, not awaited.
+
+use super::client::Opener;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Connections that the kernel keeps for a server that is busy: its own default limit since
+/// Linux 5.4 (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// A server, as seen from this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Whether small segments are sent at once (`TCP_NODELAY`).
+    pub nodelay: bool,
+}
+
+impl Opener for Remote {
+    fn tcp(&mut self) -> io::Result<std::net::TcpStream> {
+        let domain = Domain::for_address(self.address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(self.nodelay)?;
+        match socket.connect(&self.address.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+            _ => Ok(socket.into()),
+        }
+    }
+
+    fn udp(&mut self) -> io::Result<std::net::UdpSocket> {
+        let any = match self.address {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        let socket = std::net::UdpSocket::bind(any)?;
+        socket.connect(self.address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+}
+
+/// A TCP listener with a long queue; its address may be taken again at once after a stop.
+///
+/// # Errors
+/// What the kernel says: the port is in use, the address is not this host's.
+pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
