@@ -3,13 +3,11 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The exit code that says a privilege or a kernel feature is missing.
-pub(crate) const EXIT_PRIVILEGE: i32 = 4;
-
 /// One lab and a folder that goes with the value.
 pub(crate) struct Lab {
     binary: PathBuf,
-    folder: PathBuf,
+    /// Where it runs.
+    pub(crate) folder: PathBuf,
 }
 
 /// What a lab said.
@@ -29,11 +27,6 @@ impl Lab {
             other => panic!("no lab {other}"),
         };
         Self { binary: binary.into(), folder: new_folder(name) }
-    }
-
-    /// A place in the lab's folder.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
     }
 
     /// The lab with these arguments, split at spaces, ready to start.

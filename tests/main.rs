@@ -6,14 +6,12 @@ mod bank;
 mod bank_labs;
 /// The published test vectors: page, file and code agree.
 mod bank_vectors;
-/// tcp-vs-udp against theory: virtual time in this process, the kernel's TCP and UDP in the lab's.
+/// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// A plausible result, for the reports.
 mod fixture;
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
-/// tcp-vs-udp as an ordinary user, and what it leaves behind.
-mod privilege;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
 /// The rules of the house: directions, headings, lengths, words.

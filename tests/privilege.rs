@@ -1,7 +1,7 @@
 //! tcp-vs-udp as an ordinary user, and what it leaves behind: nothing, however it ends.
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
-use crate::lab::{EXIT_PRIVILEGE, Lab, new_folder};
+use crate::lab::{Lab, new_folder};
+use crate::{EXIT_PRIVILEGE, alone};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,6 +20,7 @@ fn am_root() -> bool {
 
 #[test]
 fn an_ordinary_user_gets_real_packets_and_owns_the_files() {
+    let _alone = alone();
     if !am_root() {
         println!("skipped: only root can become another user; the other tests ran as this user");
         return;
@@ -85,6 +86,7 @@ fn interfaces() -> BTreeSet<String> {
 
 #[test]
 fn nothing_is_left_after_kill_9() {
+    let _alone = alone();
     let lab = Lab::new("tcp-vs-udp");
     let before = interfaces();
     let own = fs::read_link("/proc/self/ns/net").unwrap().to_string_lossy().into_owned();

@@ -29,6 +29,8 @@ pub struct RunResult {
     pub mode: Mode,
     /// How the run ended.
     pub ended: Ended,
+    /// The run in one sentence: the comparison at its middle lossy stage. Empty without a stage.
+    pub verdict: String,
     /// The plan that was run.
     pub plan: Plan,
     /// What it ran on.

@@ -106,6 +106,7 @@ fn conclude(
         seed: identity.seed,
         mode,
         ended,
+        verdict: verdict::headline(plan, &stages),
         plan: plan.clone(),
         host: identity.host,
         claims: verdict::claims(plan, &stages, &timing),

@@ -46,6 +46,16 @@ pub fn sentence(plan: &Plan, stage: &Stage) -> String {
     text
 }
 
+/// The run in one sentence: the comparison at the middle one of its lossy stages.
+#[must_use]
+pub fn headline(plan: &Plan, stages: &[Stage]) -> String {
+    let lossy: Vec<&Stage> = stages.iter().filter(|s| s.loss_ppm.get() > 0).collect();
+    let middle = lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| stages.first());
+    let depth = plan.depths.iter().min().copied();
+    let (Some(stage), Some(depth)) = (middle, depth) else { return String::new() };
+    comparison(plan, stage, depth) + "."
+}
+
 fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
     let first = |arms: [Arm; 2]| arms.into_iter().find_map(|arm| find(stage, arm, depth));
     let (udp, tcp) = (first([Arm::UdpOnce, Arm::UdpRetry]), first([Arm::Tcp, Arm::TcpTuned]));

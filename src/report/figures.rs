@@ -121,6 +121,14 @@ pub(super) fn depths(result: &RunResult) -> Vec<u32> {
     depths
 }
 
+/// The arms that have a lane at this depth, in the order of the table.
+pub(super) fn arms_at(result: &RunResult, depth: u32) -> Vec<crate::compare::plan::Arm> {
+    let lanes = || result.stages.iter().flat_map(|s| &s.lanes).filter(|l| l.depth == depth);
+    let mut arms = arms(result);
+    arms.retain(|arm| lanes().any(|lane| lane.arm == *arm));
+    arms
+}
+
 /// The arms of a result that were run, in the order of the table.
 pub(super) fn arms(result: &RunResult) -> Vec<crate::compare::plan::Arm> {
     let mut arms: Vec<_> =

@@ -4,7 +4,7 @@
 //! JavaScript: there is none. It must never refer to anything outside itself, nor show a figure
 //! that the JSON inside it does not hold: figures in tables carry theirs in `<data value>`.
 
-use super::figures::{NONE, answered_only, arms, count, depths, is_fastest, mark, ms};
+use super::figures::{NONE, answered_only, arms, arms_at, count, depths, is_fastest, mark, ms};
 use super::plots::{self, P99, PACKETS, USEFUL};
 use super::svg::{Svg, escape};
 use super::tables;
@@ -97,21 +97,11 @@ fn hiding() -> String {
     Arm::ALL.iter().map(rule).collect()
 }
 
-/// The stage whose verdict stands on top: the middle one of those with loss.
-fn headline(result: &RunResult) -> Option<&Stage> {
-    let lossy: Vec<&Stage> = result.stages.iter().filter(|s| s.loss_ppm > Ppm::ZERO).collect();
-    lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| result.stages.first())
-}
-
 fn head(out: &mut String, result: &RunResult) {
     out.push_str("<header><h1>tcp-vs-udp: the same bank requests, the same packet loss</h1>\n");
-    match headline(result) {
-        Some(stage) => {
-            let (loss, verdict) = (stage.loss_ppm, escape(&stage.verdict));
-            let _ = writeln!(out, "<p class=\"headline\">At {loss} loss each way: {verdict}</p>");
-        }
-        None => out.push_str("<p class=\"headline\">No stage was completed.</p>\n"),
-    }
+    let verdict =
+        if result.stages.is_empty() { "No stage was completed." } else { &result.verdict };
+    let _ = writeln!(out, "<p class=\"headline\">{}</p>", escape(verdict));
     let facts: Vec<String> =
         facts(result).iter().map(|f| format!("<span>{}</span>", escape(f))).collect();
     let _ = writeln!(out, "<p class=\"facts\">{}</p>", facts.join("\n"));
@@ -227,7 +217,7 @@ fn matrix(out: &mut String, result: &RunResult, depths: &[u32]) {
     }
     out.push_str("</tr></thead><tbody>\n");
     for depth in depths {
-        for (index, arm) in arms(result).into_iter().enumerate() {
+        for (index, arm) in arms_at(result, *depth).into_iter().enumerate() {
             let first = if index == 0 { " first" } else { "" };
             let name = arm.name();
             let _ = write!(

@@ -5,8 +5,8 @@
 //! the result's own.
 
 use super::figures::{
-    NONE, answered_only, arms, count, depths, interval, is_fastest, mark, ms, ms_or_none, number,
-    percent, resent, share,
+    NONE, answered_only, arms_at, count, depths, interval, is_fastest, mark, ms, ms_or_none,
+    number, percent, resent, share,
 };
 use super::table::{Cell, Column, render as columns, width};
 use crate::compare::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
@@ -123,6 +123,10 @@ fn head(out: &mut String, result: &RunResult, style: Style) {
     let plan = &result.plan;
     out.push_str(&style.ink(Ink::Strong, "tcp-vs-udp"));
     out.push_str(": the same bank requests over TCP and over UDP, same packet loss\n\n");
+    if !result.verdict.is_empty() {
+        item(out, "", Ink::Strong, 2, &result.verdict, style);
+        out.push('\n');
+    }
     let losses: Vec<String> =
         plan.loss_ppm.iter().map(|loss| loss.to_string().replace(" %", "")).collect();
     let depths: Vec<String> = plan.depths.iter().map(u32::to_string).collect();
@@ -210,7 +214,7 @@ fn depth_title(result: &RunResult, depth: u32) -> String {
 }
 
 fn matrix_columns(result: &RunResult, depth: u32, bars: &Bars) -> Vec<Column> {
-    let arms = arms(result);
+    let arms = arms_at(result, depth);
     let mut names = Column::left("");
     for arm in &arms {
         names.push(Cell::new(arm.name()));
