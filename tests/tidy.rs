@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["sys", "bank", "store", "path", "wire", "measure"]),
     ("sim", &["bank", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("report", &["compare", "path", "wire", "measure"]),
+    ("report", &["compare", "bank", "path", "wire", "measure"]),
     ("cli", &["report", "compare", "net", "bank", "store", "wire", "measure"]),
 ];
 

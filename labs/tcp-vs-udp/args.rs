@@ -84,7 +84,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     pub(crate) congestion_control: Option<String>,
 
-    /// Frames kept per lane and loss rate in the captures [default: 400]
+    /// Frames kept per lane and loss rate in the captures [default: 800]
     #[arg(long, value_name = "N")]
     pub(crate) capture: Option<u32>,
 

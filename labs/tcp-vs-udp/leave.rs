@@ -20,7 +20,7 @@ use wirelab::net::clock::Clock;
 use wirelab::net::host;
 use wirelab::net::privilege::Privilege;
 use wirelab::path::Direction;
-use wirelab::report::{events, html, pcapng};
+use wirelab::report::{events, html, ladder, pcapng};
 
 /// What is known of the machine before the run.
 pub(crate) fn host(privilege: Privilege) -> Host {
@@ -96,10 +96,11 @@ fn write_all(args: &Args, run: &Run, place: &Place) -> io::Result<String> {
         }
     }
     let Place(Some(dir)) = place else { return Ok(String::new()) };
+    let slow = ladder::slow_requests(&run.result, &run.stages, &run.captures);
     let mut files = vec!["manifest.json", "result.json", "events.ndjson", "report.html"];
     dir.write("result.json", &serde_json::to_vec(&run.result)?)?;
     write_events(run, BufWriter::new(File::create(dir.path().join("events.ndjson"))?))?;
-    dir.write("report.html", html::render(&run.result, &[]).as_bytes())?;
+    dir.write("report.html", html::render(&run.result, &slow).as_bytes())?;
     if let (Some(clock), false) = (run.clock, run.captures.is_empty()) {
         for (name, side) in [("client.pcapng", Side::Client), ("server.pcapng", Side::Server)] {
             write_capture(run, clock, side, &dir.path().join(name))?;

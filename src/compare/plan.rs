@@ -146,7 +146,7 @@ impl Default for Plan {
             patience: Duration::from_millis(200),
             tuned_rto_min: Duration::from_millis(20),
             congestion_control: "cubic".to_owned(),
-            capture_frames: 400,
+            capture_frames: 800,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod events;
 pub mod explain;
 mod figures;
 pub mod html;
+pub mod ladder;
 pub mod pcapng;
 mod plots;
 mod svg;
