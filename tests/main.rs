@@ -14,5 +14,7 @@ mod fixture;
 mod lab;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
+/// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
+mod tcp_vs_udp;
 /// The rules of the house: directions, headings, lengths, words.
 mod tidy;

@@ -26,7 +26,7 @@ Examples:
 /// sends bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was
 /// faster, by how much, and why.
 #[derive(Debug, Parser)]
-#[command(version, before_help = EXAMPLES, after_help = wirelab::cli::exit::table())]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = wirelab::cli::exit::table())]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -105,27 +105,27 @@ pub(crate) struct Args {
     pub(crate) sim: bool,
 
     /// Print the result as one JSON document instead of text
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) json: bool,
 
     /// Write every request and every lost frame as NDJSON to FILE, or to stdout with -
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
     pub(crate) events: Option<PathBuf>,
 
     /// Where to leave the run [default: wirelab-runs/TIME-tcp-vs-udp]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
     pub(crate) out: Option<PathBuf>,
 
     /// Leave no files
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) no_report: bool,
 
     /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
     pub(crate) color: ColorChoice,
 
     /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 
     /// Print completions:SHELL or man, and stop
@@ -140,9 +140,6 @@ pub(crate) enum What {
     Show {
         /// Its folder, or `latest`
         run: PathBuf,
-        /// Print its JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Run a run's plan again with its seed
     Replay {

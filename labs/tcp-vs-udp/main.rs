@@ -50,7 +50,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Holds);
     }
     match &args.command {
-        Some(What::Show { run, json }) => show(args, run, *json),
+        Some(What::Show { run }) => show(args, run),
         Some(What::Explain { run, figure }) => explain(run, figure.as_deref()),
         Some(What::Replay { run }) => {
             let old = read_result(run)?;
@@ -207,9 +207,9 @@ fn read_result(run: &Path) -> Result<RunResult, Failure> {
     serde_json::from_str(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
 }
 
-fn show(args: &Args, run: &Path, json: bool) -> Result<Exit, Failure> {
+fn show(args: &Args, run: &Path) -> Result<Exit, Failure> {
     let result = read_result(run)?;
-    let text = if json {
+    let text = if args.json {
         serde_json::to_string_pretty(&result).map_err(|error| {
             Failure::from_error(Exit::Bug, "the result cannot be written", &error)
         })? + "\n"
