@@ -170,7 +170,7 @@ fn help_leads_with_examples_that_run() {
         ran += 1;
     }
     assert!(ran >= 5, "only {ran} examples in\n{help}");
-    for (what, part) in [("man", ".TH tcp"), ("completions:bash", "_tcp-vs-udp()")] {
+    for (what, part) in [("man", ".TH tcp"), ("completions:bash", "complete -F _tcp")] {
         let made = lab.run(&format!("--generate {what}"));
         assert!(made.stdout.contains(part), "{what}: {}", made.stdout);
     }
