@@ -20,7 +20,7 @@ use wirelab::net::clock::Clock;
 use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::topology::{LaneConfig, Topology};
 use wirelab::path::fold_fate;
-use wirelab::path::{Direction, Link, LinkPlan, Verdict};
+use wirelab::path::{Bytes, Delay, Direction, Frame, Link, LinkPlan, LossModel, Verdict};
 use wirelab::sys::netns::Netns;
 use wirelab::sys::packet::Port;
 use wirelab::sys::privilege::{Privilege, acquire};
@@ -102,9 +102,10 @@ fn world(lanes: usize) -> World {
 
 fn plan(delay_ms: u64, loss_ppm: u32, duplicate_ppm: u32) -> LinkPlan {
     LinkPlan {
-        delay: Duration::from_millis(delay_ms),
-        loss: Ppm::new(loss_ppm).unwrap(),
+        delay: Delay::Constant(Duration::from_millis(delay_ms)),
+        loss: LossModel::Iid(Ppm::new(loss_ppm).unwrap()),
         duplicate: Ppm::new(duplicate_ppm).unwrap(),
+        ..LinkPlan::default()
     }
 }
 
@@ -156,11 +157,12 @@ fn number_datagrams(from: &UdpSocket, to: &UdpSocket, count: u64, expected: usiz
 }
 
 /// What a link does to `count` frames, worked out without a path.
-fn predicted(plan: LinkPlan, seed: u64, direction: Direction, count: u64) -> (Vec<u64>, u64) {
-    let link = Link::new(plan, seed, direction);
+fn predicted(plan: &LinkPlan, seed: u64, direction: Direction, count: u64) -> (Vec<u64>, u64) {
+    let mut link = Link::new(plan.clone(), seed, direction);
     let (mut arriving, mut digest) = (Vec::new(), 0);
+    let frame = Frame { bytes: Bytes::Payload(&[]), length: 82 };
     for index in 0..count {
-        let fate = link.fate_of(index, Instant::ZERO);
+        let fate = link.handle_frame(Instant::ZERO, frame, 0);
         digest = fold_fate(digest, &fate);
         if let Verdict::Deliver { copies, .. } = fate.verdict {
             arriving.extend((0..copies).map(|_| index));
@@ -173,7 +175,7 @@ fn predicted(plan: LinkPlan, seed: u64, direction: Direction, count: u64) -> (Ve
 
 fn static_facts() {
     let world = world(1);
-    world.router.set_links(0, plan(1, 0, 0), plan(1, 0, 0), 1, 4_000).unwrap();
+    world.router.set_links(0, &plan(1, 0, 0), &plan(1, 0, 0), 1, 4_000).unwrap();
     // Less than a receive ring holds, so that none can be dropped however slow the machine is.
     transfer_tcp(&world, 0, 1_000_000, None);
     let (a, b) = udp_pair(&world, 0);
@@ -241,18 +243,20 @@ fn losses_are_predicted() {
     for seed in [1, 0xdead_beef, 77] {
         for loss in [0, 10_000, 50_000, 300_000] {
             let (there, back) = (plan(0, loss, 0), plan(2, loss / 2, 0));
-            world.router.set_links(0, there, back, seed, 0).unwrap();
-            let arriving = |plan, direction| predicted(plan, seed, direction, COUNT).0.len();
-            let there_expected = arriving(there, Direction::AToB);
-            let back_expected = arriving(back, Direction::BToA);
+            world.router.set_links(0, &there, &back, seed, 0).unwrap();
+            let arriving =
+                |plan: &LinkPlan, direction| predicted(&plan, seed, direction, COUNT).0.len();
+            let there_expected = arriving(&there, Direction::AToB);
+            let back_expected = arriving(&back, Direction::BToA);
             let came = number_datagrams(&a, &b, COUNT, there_expected);
             let came_back = number_datagrams(&b, &a, COUNT, back_expected);
             let record = world.router.take_record(0).unwrap();
-            for (direction, plan, came) in
-                [(Direction::AToB, there, came), (Direction::BToA, back, came_back)]
-            {
-                let what = format!("seed {seed}, {} {direction:?}", plan.loss);
-                let (arriving, digest) = predicted(plan, seed, direction, COUNT);
+            for (direction, (plan, loss), came) in [
+                (Direction::AToB, (there, loss), came),
+                (Direction::BToA, (back, loss / 2), came_back),
+            ] {
+                let what = format!("seed {seed}, {} {direction:?}", loss);
+                let (arriving, digest) = predicted(&plan, seed, direction, COUNT);
                 let seen = &record.directions[direction.index()];
                 assert_eq!(seen.kernel_dropped, 0, "{what}");
                 assert!(came == arriving, "{what}: {} came, {} should", came.len(), arriving.len());
@@ -260,10 +264,10 @@ fn losses_are_predicted() {
                 assert_eq!(seen.lost, COUNT - arriving.len() as u64, "{what}");
                 assert_eq!(seen.fates_digest, digest, "{what}");
                 assert_eq!(seen.lost_frames.len() as u64, seen.lost, "{what}");
-                assert!(seen.lost_frames.iter().all(|lost| lost.draw_ppm < plan.loss.get()));
+                assert!(seen.lost_frames.iter().all(|lost| lost.draw_ppm < loss));
                 // These seeds lie inside their exact 95 % intervals, for ever.
                 let share = Share::new(seen.lost, seen.offered);
-                assert!(share.agrees_with(plan.loss.fraction()), "{what}: {share:?}");
+                assert!(share.agrees_with(f64::from(loss) / 1e6), "{what}: {share:?}");
             }
         }
     }
@@ -275,8 +279,8 @@ fn duplicates_are_predicted() {
     let (a, b) = udp_pair(&world, 0);
     for seed in [5, 6] {
         let twice = plan(1, 20_000, 200_000);
-        world.router.set_links(0, twice, twice, seed, 0).unwrap();
-        let (arriving, digest) = predicted(twice, seed, Direction::AToB, COUNT);
+        world.router.set_links(0, &twice, &twice, seed, 0).unwrap();
+        let (arriving, digest) = predicted(&twice, seed, Direction::AToB, COUNT);
         let came = number_datagrams(&a, &b, COUNT, arriving.len());
         let record = world.router.take_record(0).unwrap();
         assert!(came == arriving, "seed {seed}: {} of {}", came.len(), arriving.len());
@@ -291,8 +295,8 @@ fn no_frame_is_early() {
     let (a, b) = udp_pair(&world, 0);
     for delay_ms in [0, 1, 10, 50] {
         let same = plan(delay_ms, 100_000, 0);
-        world.router.set_links(0, same, same, 9, 500).unwrap();
-        let arriving = predicted(same, 9, Direction::AToB, 500).0.len();
+        world.router.set_links(0, &same, &same, 9, 500).unwrap();
+        let arriving = predicted(&same, 9, Direction::AToB, 500).0.len();
         number_datagrams(&a, &b, 500, arriving);
         let record = world.router.take_record(0).unwrap();
         assert_eq!(record.captured.len(), 500);
@@ -300,7 +304,11 @@ fn no_frame_is_early() {
             assert_eq!(frame.departed.is_none(), frame.copies == 0);
             assert_eq!(frame.copies == 0, frame.draw_ppm < 100_000);
             if let Some(departed) = frame.departed {
-                assert!(departed >= frame.arrived + same.delay, "frame {} is early", frame.index);
+                assert!(
+                    departed >= frame.arrived + Duration::from_millis(delay_ms),
+                    "frame {} is early",
+                    frame.index
+                );
             }
         }
         assert!(record.captured.is_sorted_by_key(|frame| frame.arrived), "stamps never go back");
@@ -314,11 +322,11 @@ fn links_are_replaced() {
     let world = world(2);
     let pairs = [udp_pair(&world, 0), udp_pair(&world, 1)];
     let lossy = plan(0, 100_000, 0);
-    world.router.set_links(1, plan(0, 0, 0), plan(0, 0, 0), 1, 0).unwrap();
+    world.router.set_links(1, &plan(0, 0, 0), &plan(0, 0, 0), 1, 0).unwrap();
     let mut digests = Vec::new();
     for _ in 0..2 {
-        world.router.set_links(0, lossy, lossy, 4, 10).unwrap();
-        let arriving = predicted(lossy, 4, Direction::AToB, 200).0.len();
+        world.router.set_links(0, &lossy, &lossy, 4, 10).unwrap();
+        let arriving = predicted(&lossy, 4, Direction::AToB, 200).0.len();
         number_datagrams(&pairs[0].0, &pairs[0].1, 200, arriving);
         let record = world.router.take_record(0).unwrap();
         assert_eq!(record.directions[0].offered, 200);
@@ -363,7 +371,7 @@ fn transfer_tcp(world: &World, lane: usize, bytes: usize, congestion: Option<&st
 fn tcp_survives_loss() {
     let world = world(1);
     let before = world.topology.lanes[0].tcp_counters().unwrap();
-    world.router.set_links(0, plan(2, 50_000, 0), plan(2, 50_000, 0), 11, 0).unwrap();
+    world.router.set_links(0, &plan(2, 50_000, 0), &plan(2, 50_000, 0), 11, 0).unwrap();
     transfer_tcp(&world, 0, 500_000, Some("reno"));
     let record = world.router.take_record(0).unwrap();
     let counters = world.topology.lanes[0].tcp_counters().unwrap().since(&before);
@@ -382,7 +390,7 @@ fn many_lanes() {
     let world = World { topology, router };
     for lane in 0..12 {
         let there = plan(1, 20_000, 0);
-        world.router.set_links(lane, there, there, lane as u64, 0).unwrap();
+        world.router.set_links(lane, &there, &there, lane as u64, 0).unwrap();
     }
     std::thread::scope(|scope| {
         for lane in 0..12 {
@@ -401,7 +409,7 @@ fn many_lanes() {
 
 fn noise_is_counted() {
     let world = world(1);
-    world.router.set_links(0, plan(0, 0, 0), plan(0, 0, 0), 1, 10).unwrap();
+    world.router.set_links(0, &plan(0, 0, 0), &plan(0, 0, 0), 1, 10).unwrap();
     let [a, b] = [&world.topology.lanes[0].a, &world.topology.lanes[0].b];
     let a = a.run(|| Port::open("eth0", 32)).unwrap().unwrap();
     let mut b = b.run(|| Port::open("eth0", 32)).unwrap().unwrap();
@@ -434,7 +442,7 @@ fn overflow_is_counted() {
     let router = Router::start(&topology, config, Clock::start()).unwrap();
     let world = World { topology, router };
     let (a, b) = udp_pair(&world, 0);
-    world.router.set_links(0, plan(20, 0, 0), plan(0, 0, 0), 1, 0).unwrap();
+    world.router.set_links(0, &plan(20, 0, 0), &plan(0, 0, 0), 1, 0).unwrap();
     for _ in 0..COUNT {
         a.send(&[0; 40]).unwrap();
     }
@@ -455,7 +463,7 @@ fn overflow_is_counted() {
 fn errors_are_errors() {
     let world = world(1);
     assert!(world.router.take_record(1).is_err());
-    assert!(world.router.set_links(9, plan(0, 0, 0), plan(0, 0, 0), 1, 0).is_err());
+    assert!(world.router.set_links(9, &plan(0, 0, 0), &plan(0, 0, 0), 1, 0).is_err());
     assert!(world.router.check().is_ok());
     world.router.stop().unwrap();
     let too_many = vec![LaneConfig::default(); 65];

@@ -177,7 +177,7 @@ impl KernelRun {
         let link = self.plan.link(loss);
         for lane in 0..self.topology.lanes.len() {
             self.router
-                .set_links(lane, link, link, self.seed, capture_frames)
+                .set_links(lane, &link, &link, self.seed, capture_frames)
                 .map_err(step("setting a link"))?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! It must never hold a plan that cannot be run: [`Plan::check`] says why one cannot.
 
 use crate::measure::{Ppm, human};
-use crate::path::LinkPlan;
+use crate::path::{Delay, LinkPlan, LossModel};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
@@ -225,7 +225,12 @@ impl Plan {
     /// What each direction of the path does at this loss rate.
     #[must_use]
     pub fn link(&self, loss: Ppm) -> LinkPlan {
-        LinkPlan { delay: self.rtt / 2, loss, duplicate: self.duplicate_ppm }
+        LinkPlan {
+            delay: Delay::Constant(self.rtt / 2),
+            loss: LossModel::Iid(loss),
+            duplicate: self.duplicate_ppm,
+            ..LinkPlan::default()
+        }
     }
 
     /// The lanes, all depths of an arm together.

@@ -37,12 +37,12 @@ fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome
     let fleet = fleets::fleet(plan, arm, depth, seed);
     let server = fleets::server(arm, seed);
     let clear = plan.link(Ppm::ZERO);
-    let mut world: World<MemoryStore> = World::new(fleet, server, [clear, clear], seed);
+    let mut world: World<MemoryStore> = World::new(fleet, server, &[clear.clone(), clear], seed);
     world.run(fleets::warm_up(plan, depth));
     let warm = world.fleet.samples().to_vec();
     let before = world.fleet.stats();
     let link = plan.link(loss);
-    world.set_links([link, link], seed);
+    world.set_links(&[link.clone(), link], seed);
     let began = world.now();
     world.run(fleets::measured(plan, depth));
     let elapsed = world.now().since(began);

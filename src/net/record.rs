@@ -131,14 +131,17 @@ impl DirectionRecord {
         self.bytes += u64::from(len);
         self.fates_digest = fold_fate(self.fates_digest, fate);
         match fate.verdict {
-            Verdict::Lost => {
+            Verdict::Dropped(reason) => {
                 self.lost += 1;
                 if self.lost_frames.len() < self.lost_frames.capacity() {
                     let draw_ppm = fate.loss_draw_ppm;
-                    self.lost_frames.push(LostFrame { index: fate.index, at, len, draw_ppm });
+                    let index = fate.index;
+                    self.lost_frames.push(LostFrame { index, at, len, draw_ppm, reason });
                 }
             }
-            Verdict::Deliver { copies, .. } => self.duplicated += u64::from(copies > 1),
+            Verdict::Deliver { copies, .. } | Verdict::Queued { copies } => {
+                self.duplicated += u64::from(copies > 1);
+            }
         }
     }
 }
@@ -245,17 +248,19 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::{DropReason, Edit};
 
     #[test]
     fn a_recorder_keeps_the_first_frames_and_counts_all() {
         let mut recorder = Recorder::new(LaneRecord::new(2, true));
         for index in 0..5 {
             let verdict = if index == 1 {
-                Verdict::Lost
+                Verdict::Dropped(DropReason::Loss)
             } else {
                 Verdict::Deliver { at: Instant::ZERO, copies: 1 }
             };
-            let fate = Fate { index, loss_draw_ppm: 9, verdict };
+            let (edit, reordered) = (Edit::default(), false);
+            let fate = Fate { index, loss_draw_ppm: 9, verdict, edit, reordered };
             let place = recorder.note(Direction::AToB, &fate, Instant::ZERO, b"frame");
             assert_eq!(place.is_some(), index < 2);
         }

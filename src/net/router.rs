@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::record::{FRAME_MAX, Recorder};
 use super::topology::{DropProbe, Lane, Topology};
 use crate::measure::Instant;
-use crate::path::{Direction, Link, LinkPlan, Verdict};
+use crate::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
 use crate::sys::clock::{WallBridge, monotonic_ns, set_timer_slack, thread_cpu};
 use crate::sys::host::{KeepAwake, pin_to_cpu};
 use crate::sys::packet::{Port, Received};
@@ -98,7 +98,7 @@ pub struct Router {
 /// What the router's thread can be asked.
 #[derive(Debug)]
 enum Command {
-    SetLinks { lane: usize, links: [Link; 2], record: LaneRecord, done: SyncSender<Reply> },
+    SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: SyncSender<Reply> },
     TakeRecord { lane: usize, next: LaneRecord, done: SyncSender<Reply> },
     Stop,
 }
@@ -147,14 +147,14 @@ impl Router {
     pub fn set_links(
         &self,
         lane: usize,
-        a_to_b: LinkPlan,
-        b_to_a: LinkPlan,
+        a_to_b: &LinkPlan,
+        b_to_a: &LinkPlan,
         seed: u64,
         capture_frames: u32,
     ) -> io::Result<()> {
         let drops = self.probe(lane)?.read()?;
-        let links =
-            [Link::new(a_to_b, seed, Direction::AToB), Link::new(b_to_a, seed, Direction::BToA)];
+        let link = |plan: &LinkPlan, direction| Link::new(plan.clone(), seed, direction);
+        let links = Box::new([link(a_to_b, Direction::AToB), link(b_to_a, Direction::BToA)]);
         // Made here, so that the router's thread does not spend time on it.
         let record = LaneRecord::new(capture_frames, true);
         self.ask(|done| Command::SetLinks { lane, links, record, done })?;
@@ -351,7 +351,8 @@ fn admit(
         record.oversize += 1;
         return None;
     }
-    let fate = lane.links[direction.index()].handle_frame(ticket.arrived);
+    let seen = Frame { bytes: Bytes::Ethernet(frame.bytes), length: frame.length };
+    let fate = lane.links[direction.index()].handle_frame(ticket.arrived, seen, 0);
     let captured = lane.recorder.note(direction, &fate, ticket.arrived, frame.bytes);
     let Verdict::Deliver { at, copies } = fate.verdict else { return None };
     Some(Pending {
@@ -562,7 +563,12 @@ impl Engine {
         let _ = done.send(reply);
     }
 
-    fn turn_page(&mut self, lane: usize, links: Option<[Link; 2]>, record: LaneRecord) -> Reply {
+    fn turn_page(
+        &mut self,
+        lane: usize,
+        links: Option<Box<[Link; 2]>>,
+        record: LaneRecord,
+    ) -> Reply {
         for inlet in [2 * lane, 2 * lane + 1] {
             while self.receive(inlet, self.clock.now()) == BURST {
                 self.send_due(self.clock.now());
@@ -571,7 +577,7 @@ impl Engine {
         let drops = [self.take_ring_drops(2 * lane)?, self.take_ring_drops(2 * lane + 1)?];
         let state = &mut self.lanes[lane];
         if let Some(links) = links {
-            state.links = links;
+            state.links = *links;
         }
         state.generation = state.generation.wrapping_add(1);
         let mut ended = std::mem::replace(&mut state.recorder, Recorder::new(record)).finish();

@@ -1,68 +1,29 @@
-//! One direction of a path: iid loss, iid duplication, constant delay.
+//! One direction of a path at work: it decides each frame's fate.
 //!
 //! It must never drop a frame without saying which draw did it.
 
 use super::draw::{self, Effect};
+use super::fate::{DropReason, Edit, Fate, Release, Verdict};
+use super::plan::{Delay, Direction, LinkPlan, LossModel};
 use crate::measure::{Instant, Ppm};
-use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Which way a frame goes: host A is the client's side, host B the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Direction {
-    /// From the client's side to the server's.
-    AToB = 0,
-    /// From the server's side to the client's.
-    BToA = 1,
+/// A frame as the link sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its bytes: from the Ethernet header on, or, in virtual time, the payload alone.
+    pub bytes: Bytes<'a>,
+    /// Its length on the wire, Ethernet header included.
+    pub length: u32,
 }
 
-impl Direction {
-    /// Both, in the order of their index.
-    pub const BOTH: [Self; 2] = [Self::AToB, Self::BToA];
-
-    /// 0 or 1, to index a pair.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// What one direction does to frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkPlan {
-    /// Time from a frame's arrival at the link to its departure from it.
-    pub delay: Duration,
-    /// Probability that a frame is lost, independent of every other frame.
-    pub loss: Ppm,
-    /// Probability that a frame which is not lost is delivered twice.
-    pub duplicate: Ppm,
-}
-
-/// What happens to one frame, and the draws that decided it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate {
-    /// Which frame of this direction it is, from 0.
-    pub index: u64,
-    /// The loss draw, in ppm: the frame is lost when it is below the plan's loss.
-    pub loss_draw_ppm: u32,
-    /// What to do with the frame.
-    pub verdict: Verdict,
-}
-
-/// What to do with a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Send `copies` of it (1 or 2) at `at`.
-    Deliver {
-        /// When it should leave the link.
-        at: Instant,
-        /// How many copies leave.
-        copies: u8,
-    },
-    /// It is lost: its draw was below the plan's loss.
-    Lost,
+/// The bytes of a frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Bytes<'a> {
+    /// From the Ethernet header on.
+    Ethernet(&'a [u8]),
+    /// What the application sent, without any header.
+    Payload(&'a [u8]),
 }
 
 /// The state of one direction: its plan, its seed, and how many frames it has seen.
@@ -93,27 +54,42 @@ impl Link {
         self.next_index
     }
 
-    /// The fate of frame `index`, arriving at `now`.
+    /// A frame reaches the link at `now`: decides its fate and counts it.
     ///
-    /// A pure function of plan, seed, direction, index.
-    #[must_use]
-    pub fn fate_of(&self, index: u64, now: Instant) -> Fate {
+    /// `token` comes back in the [`Release`]s of a frame that waits.
+    pub fn handle_frame(&mut self, now: Instant, frame: Frame<'_>, token: u32) -> Fate {
+        let _ = (frame, token);
+        let index = self.next_index;
+        self.next_index += 1;
         let loss_draw_ppm = draw::ppm(self.seed, self.direction, Effect::Loss, index);
-        let verdict = if draw::happens(loss_draw_ppm, self.plan.loss) {
-            Verdict::Lost
+        let loss = match self.plan.loss {
+            LossModel::Iid(probability) => probability,
+            _ => Ppm::ZERO,
+        };
+        let verdict = if draw::happens(loss_draw_ppm, loss) {
+            Verdict::Dropped(DropReason::Loss)
         } else {
             let twice = draw::ppm(self.seed, self.direction, Effect::Duplicate, index);
             let copies = 1 + u8::from(draw::happens(twice, self.plan.duplicate));
-            Verdict::Deliver { at: now + self.plan.delay, copies }
+            let delay = match self.plan.delay {
+                Delay::Constant(delay) => delay,
+                _ => Duration::ZERO,
+            };
+            Verdict::Deliver { at: now + delay, copies }
         };
-        Fate { index, loss_draw_ppm, verdict }
+        Fate { index, loss_draw_ppm, verdict, edit: Edit::default(), reordered: false }
     }
 
-    /// A frame reaches the link at `now`: decides its fate and counts it.
-    pub fn handle_frame(&mut self, now: Instant) -> Fate {
-        let fate = self.fate_of(self.next_index, now);
-        self.next_index += 1;
-        fate
+    /// When the next waiting copy leaves the bottleneck; `None` where none waits.
+    #[must_use]
+    pub const fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// The next copy that has left the bottleneck by `now`, or was dropped from its queue.
+    pub const fn poll_release(&mut self, now: Instant) -> Option<Release> {
+        let _ = now;
+        None
     }
 }
 
@@ -123,9 +99,10 @@ mod tests {
 
     fn link(loss: u32, duplicate: u32, seed: u64, direction: Direction) -> Link {
         let plan = LinkPlan {
-            delay: Duration::from_millis(10),
-            loss: Ppm::new(loss).unwrap(),
+            delay: Delay::Constant(Duration::from_millis(10)),
+            loss: LossModel::Iid(Ppm::new(loss).unwrap()),
             duplicate: Ppm::new(duplicate).unwrap(),
+            ..LinkPlan::default()
         };
         Link::new(plan, seed, direction)
     }
@@ -133,8 +110,9 @@ mod tests {
     fn losses(link: &mut Link, frames: u64) -> Vec<u64> {
         (0..frames)
             .filter_map(|_| {
-                let fate = link.handle_frame(Instant::ZERO);
-                (fate.verdict == Verdict::Lost).then_some(fate.index)
+                let frame = Frame { bytes: Bytes::Payload(&[]), length: 60 };
+                let fate = link.handle_frame(Instant::ZERO, frame, 0);
+                (fate.verdict == Verdict::Dropped(DropReason::Loss)).then_some(fate.index)
             })
             .collect()
     }

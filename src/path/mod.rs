@@ -5,8 +5,15 @@
 //! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
 
 pub mod draw;
+mod fate;
 mod link;
+mod plan;
 mod record;
 
-pub use link::{Direction, Fate, Link, LinkPlan, Verdict};
+pub use fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+pub use link::{Bytes, Frame, Link};
+pub use plan::{
+    Bottleneck, Change, Corruption, Delay, Direction, Discipline, FateKey, LinkPlan, LossModel,
+    MtuLimit, Queue, QueueLimit, Rate, RateTrace, Reorder, Setting,
+};
 pub use record::{LostFrame, Record, fold_fate};

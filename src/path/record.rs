@@ -3,7 +3,7 @@
 //! It exists so that the router and the network in virtual time account alike, and two runs can be
 //! compared by one number. It must never forget a drop.
 
-use super::{Fate, Verdict};
+use super::{DropReason, Fate, Verdict};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 
@@ -18,6 +18,8 @@ pub struct LostFrame {
     pub len: u32,
     /// The draw that lost it, ppm.
     pub draw_ppm: u32,
+    /// Which impairment did it.
+    pub reason: DropReason,
 }
 
 /// The account of one direction.
@@ -41,11 +43,13 @@ impl Record {
         self.bytes += u64::from(len);
         self.digest = fold_fate(self.digest, fate);
         match fate.verdict {
-            Verdict::Lost => {
+            Verdict::Dropped(reason) => {
                 let draw_ppm = fate.loss_draw_ppm;
-                self.lost.push(LostFrame { index: fate.index, at, len, draw_ppm });
+                self.lost.push(LostFrame { index: fate.index, at, len, draw_ppm, reason });
             }
-            Verdict::Deliver { copies, .. } => self.duplicated += u64::from(copies > 1),
+            Verdict::Deliver { copies, .. } | Verdict::Queued { copies } => {
+                self.duplicated += u64::from(copies > 1)
+            }
         }
     }
 
@@ -61,14 +65,15 @@ impl Record {
 #[must_use]
 pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
     let code = match fate.verdict {
-        Verdict::Lost => 0,
-        Verdict::Deliver { copies, .. } => copies as u64,
+        Verdict::Dropped(_) => 0,
+        Verdict::Deliver { copies, .. } | Verdict::Queued { copies } => copies as u64,
     };
     keyed(digest, fate.index << 8 | code)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Edit;
     use super::*;
 
     #[test]
@@ -77,6 +82,8 @@ mod tests {
             index,
             loss_draw_ppm: 0,
             verdict: Verdict::Deliver { at: Instant::ZERO, copies },
+            edit: Edit::default(),
+            reordered: false,
         };
         let two = |a: &Fate, b: &Fate| fold_fate(fold_fate(0, a), b);
         assert_ne!(two(&fate(0, 1), &fate(1, 1)), two(&fate(0, 1), &fate(1, 2)));

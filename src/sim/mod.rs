@@ -7,7 +7,7 @@ use crate::bank::load::{Action, Fleet, LoadPlan};
 use crate::bank::server::Server;
 use crate::bank::storage::Storage;
 use crate::measure::Instant;
-use crate::path::{Direction, Link, LinkPlan, Record, Verdict};
+use crate::path::{Bytes as FrameBytes, Direction, Frame, Link, LinkPlan, Record, Verdict};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -41,11 +41,11 @@ pub struct World<S: Storage> {
 impl<S: Storage> World<S> {
     /// A world at time zero.
     #[must_use]
-    pub fn new(fleet: Fleet, server: Server<S>, plans: [LinkPlan; 2], seed: u64) -> Self {
+    pub fn new(fleet: Fleet, server: Server<S>, plans: &[LinkPlan; 2], seed: u64) -> Self {
         let mut world = Self {
             fleet,
             server,
-            links: Direction::BOTH.map(|d| Link::new(plans[d.index()], seed, d)),
+            links: Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d)),
             records: [Record::default(), Record::default()],
             on_the_way: BinaryHeap::new(),
             order: 0,
@@ -56,8 +56,8 @@ impl<S: Storage> World<S> {
     }
 
     /// Replaces both links with fresh ones and begins new records.
-    pub fn set_links(&mut self, plans: [LinkPlan; 2], seed: u64) {
-        self.links = Direction::BOTH.map(|d| Link::new(plans[d.index()], seed, d));
+    pub fn set_links(&mut self, plans: &[LinkPlan; 2], seed: u64) {
+        self.links = Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d));
         self.records = [Record::default(), Record::default()];
     }
 
@@ -128,7 +128,8 @@ impl<S: Storage> World<S> {
     fn send(&mut self, direction: Direction, member: usize, bytes: Bytes) {
         let length =
             u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(DATAGRAM_HEADERS);
-        let fate = self.links[direction.index()].handle_frame(self.now);
+        let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
+        let fate = self.links[direction.index()].handle_frame(self.now, frame, 0);
         self.records[direction.index()].note(&fate, self.now, length);
         if let Verdict::Deliver { at, copies } = fate.verdict {
             for _ in 0..copies {

@@ -14,7 +14,7 @@ use wirelab::measure::Instant;
 use wirelab::net::clock::Clock;
 use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::topology::{LaneConfig, MTU, Topology};
-use wirelab::path::LinkPlan;
+use wirelab::path::{Delay, LinkPlan};
 use wirelab::sys::clock::{process_cpu, set_timer_slack};
 use wirelab::sys::ethtool::{Offload, switch_off};
 use wirelab::sys::host::{CpuTicks, KeepAwake, cpu_ticks, pin_to_cpu};
@@ -190,8 +190,8 @@ fn plain() -> Pair {
 fn emulated(delay: Duration, config: RouterConfig) -> (Pair, Router) {
     let topology = Topology::build(&[LaneConfig::default()]).unwrap();
     let router = Router::start(&topology, config, Clock::start()).unwrap();
-    let plan = LinkPlan { delay, ..LinkPlan::default() };
-    router.set_links(0, plan, plan, 1, 0).unwrap();
+    let plan = LinkPlan { delay: Delay::Constant(delay), ..LinkPlan::default() };
+    router.set_links(0, &plan, &plan, 1, 0).unwrap();
     (connected(&topology.lanes[0].a, &topology.lanes[0].b), router)
 }
 

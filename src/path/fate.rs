@@ -1,0 +1,122 @@
+//! What happened to a frame, and by which draw.
+//!
+//! It must never leave a drop without a reason.
+
+use crate::measure::Instant;
+use serde::{Deserialize, Serialize};
+
+/// What a link decided when a frame reached it, and the draws that decided it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Which frame of this direction it is, from 0.
+    pub index: u64,
+    /// The loss draw, in ppm: with iid loss the frame is lost when it is below the probability.
+    pub loss_draw_ppm: u32,
+    /// What to do with the frame.
+    pub verdict: Verdict,
+    /// What to change in it before it leaves.
+    pub edit: Edit,
+    /// Whether it was chosen to overtake.
+    pub reordered: bool,
+}
+
+/// What to do with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send `copies` of it (1 or 2) at `at`.
+    Deliver {
+        /// When it should leave the link.
+        at: Instant,
+        /// How many copies leave.
+        copies: u8,
+    },
+    /// It waits at the bottleneck, `copies` times (1 or 2); keep it until as many
+    /// [`Release`]s with its token have come out of the link.
+    Queued {
+        /// How many copies wait.
+        copies: u8,
+    },
+    /// It goes no further.
+    Dropped(DropReason),
+}
+
+/// Changes to a frame's bytes, made by [`apply`](super::apply).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Flip bits, chosen by this draw.
+    pub corrupt: Option<CorruptDraw>,
+    /// Mark "congestion experienced" (RFC 3168).
+    pub mark: bool,
+}
+
+/// Which bits to flip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorruptDraw {
+    /// Where: the bits are chosen by draws keyed with this.
+    pub key: u64,
+    /// How many bits, at least 1.
+    pub bits: u8,
+    /// Whether to make the Internet checksums right again.
+    pub repair: bool,
+}
+
+/// Why a frame went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// The loss model's draw, iid.
+    Loss,
+    /// The loss model was in a bad state (Gilbert-Elliott) or a lossy one (4-state).
+    Burst,
+    /// Its number is on the recorded list.
+    Recorded,
+    /// The timetable had the link down.
+    Down,
+    /// It was longer than the path's MTU.
+    TooBig,
+    /// It found the queue full.
+    QueueTail,
+    /// It was at the head of a full queue.
+    QueueHead,
+    /// `CoDel` dropped it: it had waited too long.
+    CoDel,
+}
+
+impl DropReason {
+    /// Every reason, in the order of its index.
+    pub const ALL: [Self; 8] = [
+        Self::Loss,
+        Self::Burst,
+        Self::Recorded,
+        Self::Down,
+        Self::TooBig,
+        Self::QueueTail,
+        Self::QueueHead,
+        Self::CoDel,
+    ];
+}
+
+/// What became of a copy that waited at the bottleneck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// What the frame was handed in with.
+    pub token: u32,
+    /// Which frame of this direction it is.
+    pub index: u64,
+    /// Where it goes.
+    pub verdict: ReleaseVerdict,
+}
+
+/// Where a copy goes that waited at the bottleneck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseVerdict {
+    /// It leaves the link at this time, which may be later than now.
+    Deliver {
+        /// When it should leave.
+        at: Instant,
+        /// Whether the queue marks it "congestion experienced", beside what its fate says.
+        mark: bool,
+    },
+    /// It goes no further.
+    Dropped(DropReason),
+}
