@@ -245,7 +245,7 @@ fn losses_are_predicted() {
             let (there, back) = (plan(0, loss, 0), plan(2, loss / 2, 0));
             world.router.set_links(0, &there, &back, seed, 0).unwrap();
             let arriving =
-                |plan: &LinkPlan, direction| predicted(&plan, seed, direction, COUNT).0.len();
+                |plan: &LinkPlan, direction| predicted(plan, seed, direction, COUNT).0.len();
             let there_expected = arriving(&there, Direction::AToB);
             let back_expected = arriving(&back, Direction::BToA);
             let came = number_datagrams(&a, &b, COUNT, there_expected);
