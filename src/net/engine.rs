@@ -15,7 +15,7 @@ use crate::path::{
     Verdict,
 };
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
-use crate::sys::host::pin_to_cpu;
+use crate::sys::host::{pin_to_cpu, set_time_slice};
 use crate::sys::packet::{Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::io;
@@ -222,6 +222,8 @@ impl Engine {
         }
         // The slack of a thread adds to every sleep; the default would be 50 us.
         set_timer_slack(Duration::from_nanos(1))?;
+        // A kernel that refuses leaves the thread as it was.
+        let _ = set_time_slice(config.slice);
         loop {
             let looked_at = self.clock.now();
             self.bridge.renew(self.clock.to_monotonic_nanos(looked_at));
