@@ -6,6 +6,8 @@
 pub mod clock;
 pub mod ethtool;
 pub mod host;
+pub mod keeper;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
