@@ -25,6 +25,7 @@
 pub mod bank;
 pub mod cli;
 pub mod compare;
+pub mod emulate;
 pub mod measure;
 pub mod net;
 pub mod path;

@@ -7,6 +7,7 @@ pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
+pub mod listening;
 mod engine;
 mod pool;
 pub mod record;
@@ -18,4 +19,4 @@ pub mod stream;
 pub mod topology;
 
 /// What a lab may ask of the system by itself: the right to make namespaces, facts of the machine.
-pub use crate::sys::{host, privilege};
+pub use crate::sys::{host, keeper, netns, privilege};
