@@ -6,11 +6,13 @@
 use super::clock::Clock;
 use super::pool::{Cargo, OnWay, Pending, Pool};
 use super::record::{Departure, FRAME_MAX, LaneRecord, Recorder, Traveller};
+use super::room;
 use super::router::{RouterConfig, RouterSummary};
 use super::stream::Chunk;
 use crate::measure::Instant;
 use crate::path::{
-    Bytes, Direction, DropReason, Edit, Frame, Link, LinkPlan, Release, ReleaseVerdict, Verdict,
+    self, Bytes, Direction, DropReason, Edit, Frame, Link, LinkPlan, Release, ReleaseVerdict,
+    Verdict,
 };
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
 use crate::sys::host::pin_to_cpu;
@@ -186,6 +188,13 @@ impl Engine {
             recorder: Recorder::new(LaneRecord::counts()),
             generation: 0,
         };
+        let pool_frames = config.pool_frames as u64;
+        let summary = RouterSummary {
+            pool_frames,
+            pool_bytes: room::bytes(pool_frames),
+            ring_bytes: ports.iter().map(|port| port.ring_bytes() as u64).sum(),
+            ..RouterSummary::default()
+        };
         let floor = clock.now();
         let inlet = |port| {
             let due = Vec::with_capacity(BURST);
@@ -203,7 +212,7 @@ impl Engine {
             bridge: WallBridge::new(),
             clock,
             spin: config.spin,
-            summary: RouterSummary::default(),
+            summary,
         }
     }
 
@@ -450,16 +459,49 @@ fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arr
     cargo.frame.draw_ppm = fate.loss_draw_ppm;
     cargo.frame.edit = fate.edit;
     cargo.frame.captured = lane.recorder.note(direction, &fate, arrival.at, arrival.bytes);
-    if let Verdict::Dropped(_) = fate.verdict {
+    if let Verdict::Dropped(reason) = fate.verdict {
         pool.put_back(slot);
+        if reason == DropReason::TooBig {
+            answer(lane, pool, on_way, arrival, cargo);
+        }
         return;
     }
     pool.fill(slot, cargo, arrival.bytes);
+    make_edit(pool, slot, &fate.edit);
     match fate.verdict {
         Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
         Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
         Verdict::Queued { .. } | Verdict::Dropped(_) => {}
     }
+}
+
+fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
+    if *edit != Edit::default() {
+        path::apply(edit, pool.bytes_mut(slot));
+    }
+}
+
+/// Tells the sender of a frame that it is too big, where the link is no black hole.
+///
+/// A link that replays a recording knows no MTU, so it answers nothing.
+fn answer(
+    lane: &mut LaneState,
+    pool: &mut Pool,
+    on_way: &mut OnWay,
+    arrival: Arrival<'_>,
+    cargo: Cargo,
+) {
+    let direction = arrival.direction();
+    let limit = lane.links[direction.index()].plan().mtu.filter(|limit| !limit.black_hole);
+    let message = limit.and_then(|limit| path::icmp_too_big(arrival.bytes, limit.bytes));
+    let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
+    let Some(slot) = pool.take() else { return };
+    lane.recorder.note_answer(direction, cargo.frame.index, arrival.at, &message);
+    let frame = Traveller { length: u16::try_from(message.len()).unwrap_or(0), ..cargo.frame };
+    // It leaves by the port that the frame came in by.
+    let cargo = Cargo { frame, port_out: cargo.port_out ^ 1, answer: true, ..cargo };
+    pool.fill(slot, cargo, &message);
+    on_way.push(arrival.at, slot, 1);
 }
 
 /// Does with a copy what became of it at the bottleneck.
@@ -471,10 +513,11 @@ fn settle(
     now: Instant,
 ) {
     let slot = pool.next_copy(release.token);
-    let cargo = pool.cargo_mut(slot);
     if let ReleaseVerdict::Deliver { mark: true, .. } = release.verdict {
-        cargo.frame.edit.mark = true;
+        make_edit(pool, slot, &Edit { corrupt: None, mark: true });
+        pool.cargo_mut(slot).frame.edit.mark = true;
     }
+    let cargo = pool.cargo(slot);
     if cargo.generation == generation {
         recorder.note_release(&cargo.frame, release, now);
     }

@@ -12,6 +12,7 @@ mod engine;
 mod pool;
 pub mod record;
 pub mod remote;
+mod room;
 pub mod router;
 pub mod server;
 pub mod stop;

@@ -7,7 +7,8 @@ use super::stream::{Chunk, Event, Streaming};
 use super::topology::MTU;
 use crate::measure::Instant;
 use crate::path::{
-    Direction, DropReason, Edit, Fate, LostFrame, Release, ReleaseVerdict, Verdict, fold_fate,
+    Counts, Direction, DropReason, Edit, Fate, LostFrame, Release, ReleaseVerdict, Verdict,
+    fold_fate,
 };
 use hdrhistogram::Histogram;
 use std::fmt;
@@ -101,6 +102,8 @@ pub struct DirectionRecord {
     pub lost: u64,
     /// Frames it sent twice, as drawn.
     pub duplicated: u64,
+    /// How often the link did what.
+    pub counts: Counts,
     /// Copies that left for the receiver.
     pub sent: u64,
     /// Copies still on their way at the record's end: with them, `offered + duplicated` is
@@ -139,6 +142,7 @@ impl DirectionRecord {
             bytes: 0,
             lost: 0,
             duplicated: 0,
+            counts: Counts::default(),
             sent: 0,
             on_way: 0,
             kernel_dropped: 0,
@@ -157,6 +161,7 @@ impl DirectionRecord {
     fn note_fate(&mut self, fate: &Fate, at: Instant, len: u32) {
         self.offered += 1;
         self.bytes += u64::from(len);
+        self.counts.note(fate, len);
         self.fates_digest = fold_fate(self.fates_digest, fate);
         match fate.verdict {
             Verdict::Dropped(reason) => {
@@ -302,6 +307,7 @@ impl Recorder {
     pub(crate) fn note_release(&mut self, frame: &Traveller, release: &Release, now: Instant) {
         let event = Event::Released(*release);
         self.record.rest.note(frame.direction, frame.index, now, event, &[]);
+        self.direction(frame.direction).counts.note_release(release);
         if let ReleaseVerdict::Dropped(reason) = release.verdict {
             self.note_dropped(frame, reason, now);
         }

@@ -8,6 +8,7 @@
 use super::clock::Clock;
 use super::engine::{Command, Engine, Reply};
 use super::record::RecordConfig;
+use super::room;
 use super::stream::{Chunk, Streaming};
 use super::topology::{DropProbe, Lane, Topology};
 use crate::path::{Direction, Link, LinkPlan};
@@ -20,6 +21,8 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
+
+pub use super::room::{FRAMES_PER_SECOND_MAX, POOL_FRAMES_MAX, TooManyFrames};
 
 pub use super::record::{
     CAPTURE_MAX, CapturedFrame, DirectionRecord, LOST_FRAMES_MAX, LaneRecord, Lateness,
@@ -35,7 +38,8 @@ pub struct RouterConfig {
     pub spin: Duration,
     /// Slots of each port's receive ring, 2 KiB each.
     pub ring_frames: usize,
-    /// Frames that can be on their way at once, all lanes together, 2 KiB each (touched when used).
+    /// Frames that can be on their way at once, all lanes together, 1.7 kB each (touched when used).
+    /// [`RouterConfig::for_plans`] works it out.
     pub pool_frames: usize,
     /// The processor to bind the router's thread to.
     pub cpu: Option<usize>,
@@ -49,11 +53,24 @@ impl Default for RouterConfig {
             spin: Duration::from_micros(50),
             // 10 ms, the longest pause seen on a shared virtual machine, at 100,000 frames/s.
             ring_frames: 1024,
-            // 100 ms at 160,000 frames/s, which is all that one thread can move.
+            // 100 ms of what one thread can move.
             pool_frames: 16_384,
             cpu: None,
             keep_awake: false,
         }
+    }
+}
+
+impl RouterConfig {
+    /// The usual configuration with room for all that links of these plans can have on their way:
+    /// give both plans of each lane.
+    ///
+    /// # Errors
+    /// Where that would be more than [`POOL_FRAMES_MAX`].
+    pub fn for_plans<'a>(
+        plans: impl IntoIterator<Item = &'a LinkPlan>,
+    ) -> Result<Self, TooManyFrames> {
+        Ok(Self { pool_frames: room::frames_on_way(plans)?, ..Self::default() })
     }
 }
 
@@ -71,8 +88,14 @@ pub struct RouterSummary {
     /// Looks at a ring while the pool was full, so that frames had to wait in it. The router does
     /// not sleep meanwhile: a pool that is ever full is too small.
     pub pool_full: u64,
-    /// Most frames that were on their way at once.
+    /// Frames that could be on their way at once, each copy that waits at a bottleneck counted.
+    pub pool_frames: u64,
+    /// Most frames that were.
     pub pool_peak: u64,
+    /// Memory for `pool_frames`; no more of it is touched than `pool_peak` needs.
+    pub pool_bytes: u64,
+    /// Memory of the receive rings.
+    pub ring_bytes: u64,
     /// Processor time of the router's thread.
     pub cpu: Duration,
 }
