@@ -127,7 +127,10 @@ fn known(word: &str) -> Result<(), String> {
         return Ok(());
     }
     let words = LinkPlan::WORDS.join(", ");
-    Err(format!("no setting is called {word:?}{}; there are {words}", nearest(word, &LinkPlan::WORDS)))
+    Err(format!(
+        "no setting is called {word:?}{}; there are {words}",
+        nearest(word, &LinkPlan::WORDS)
+    ))
 }
 
 /// `; did you mean …?`, where one of the words is near.
@@ -318,9 +321,9 @@ impl PlanFile {
             both: file.both.said(&place),
             ways: [file.a_to_b.said(&place), file.b_to_a.said(&place)],
         });
-        let ready = file.b_ready.map(|text| {
-            text.as_ref().parse().map_err(|why| at(text.span().start, why))
-        });
+        let ready = file
+            .b_ready
+            .map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
         let spin = file.spin.map(|text| {
             let parsed = human::parse_duration(text.as_ref());
             parsed.map_err(|error| at(text.span().start, error.to_string()))
@@ -386,9 +389,8 @@ impl Plan {
     pub fn of_words(words: &PlanWords, read: ReadFile<'_>) -> Result<Self, Mistake> {
         let origin = || "result.json".to_owned();
         let said = |settings: &[Setting]| {
-            let one = |s: &Setting| {
-                Said { word: s.word.clone(), text: s.text.clone(), origin: origin() }
-            };
+            let one =
+                |s: &Setting| Said { word: s.word.clone(), text: s.text.clone(), origin: origin() };
             settings.iter().map(one).collect()
         };
         let ways = [said(&words.a_to_b), said(&words.b_to_a)];
@@ -406,17 +408,15 @@ impl Plan {
         let mut out = String::new();
         let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
         if let Some(server) = &self.server {
-            out += &format!("b = {}\nb-ready = {}\n", quoted(server), quoted(&self.ready.to_string()));
+            out +=
+                &format!("b = {}\nb-ready = {}\n", quoted(server), quoted(&self.ready.to_string()));
         }
         if let Some(spin) = self.spin {
             out += &format!("spin = {}\n", quoted(&human::duration(spin)));
         }
         let [there, back] = &self.links;
-        let tables: &[(&str, &LinkPlan)] = if there == back {
-            &[("both", there)]
-        } else {
-            &[(WAYS[0], there), (WAYS[1], back)]
-        };
+        let tables: &[(&str, &LinkPlan)] =
+            if there == back { &[("both", there)] } else { &[(WAYS[0], there), (WAYS[1], back)] };
         for (name, link) in tables {
             let settings = link.settings();
             out += &format!("\n[{name}]\n");

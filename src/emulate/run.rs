@@ -10,7 +10,7 @@ use crate::net::keeper::{Keeper, Program, Report, STOP_PATIENCE};
 use crate::net::listening;
 use crate::net::netns::Netns;
 use crate::net::record::RecordConfig;
-use crate::net::router::{LaneRecord, Router, RouterConfig, RouterSummary};
+use crate::net::router::{LaneRecord, Router, RouterConfig, RouterSummary, TooManyFrames};
 use crate::net::stream::{Chunk, Missed, Streaming};
 use crate::net::topology::{Topology, TopologyError};
 use crate::path::{Direction, Link, Recording};
@@ -128,6 +128,9 @@ pub struct Outcome {
 /// A run that could not be made.
 #[derive(Debug, Error)]
 pub enum RunError {
+    /// More frames on their way than memory is meant for.
+    #[error(transparent)]
+    TooMany(#[from] TooManyFrames),
     /// The network.
     #[error(transparent)]
     Topology(#[from] TopologyError),
@@ -176,8 +179,7 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> RunError {
 /// The text of the hosts file: the two hosts, this host, and what was there before.
 #[must_use]
 pub fn hosts_text(before: &str) -> String {
-    let (a, b, a6, b6) =
-        (Topology::A_ADDR, Topology::B_ADDR, Topology::A_ADDR6, Topology::B_ADDR6);
+    let (a, b, a6, b6) = (Topology::A_ADDR, Topology::B_ADDR, Topology::A_ADDR6, Topology::B_ADDR6);
     let mut text = format!("{a} a\n{b} b\n{a6} a\n{b6} b\n");
     let names = |line: &str, name: &str| line.split_whitespace().skip(1).any(|word| word == name);
     if !before.lines().any(|line| names(line, "localhost")) {
@@ -206,12 +208,8 @@ const SERVER: u8 = 1;
 ///
 /// # Errors
 /// Why it could not be run; nothing is left of it then.
-pub fn run(
-    job: Job,
-    plan: &Plan,
-    seed: u64,
-    watch: &mut dyn Watch,
-) -> Result<Outcome, RunError> {
+pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
+    let config = RouterConfig::for_plans(&plan.links)?;
     let topology = Topology::for_programs()?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
@@ -231,7 +229,7 @@ pub fn run(
     let keeper = Keeper::start(programs, &hosts_text(&before)).map_err(step("start the keeper"))?;
     // From here on there may be threads.
     let clock = Clock::start();
-    let mut config = RouterConfig::default();
+    let mut config = config;
     config.spin = plan.spin.unwrap_or(config.spin);
     let router = Router::start(&topology, config, clock).map_err(step("start the router"))?;
     let mut session = Session {
@@ -334,7 +332,9 @@ impl Session {
         let begin = self.clock.now();
         self.keeper.run(SERVER).map_err(step("start the server"))?;
         loop {
-            if let Some(report) = self.keeper.next(READY_LOOK).map_err(step("hear of the server"))? {
+            if let Some(report) =
+                self.keeper.next(READY_LOOK).map_err(step("hear of the server"))?
+            {
                 self.hear(report)?;
             }
             if let Some(status) = self.server_status {
@@ -366,7 +366,9 @@ impl Session {
     /// Takes in a report that is not about the program's own end.
     fn hear(&mut self, report: Report) -> Result<(), RunError> {
         match report {
-            Report::Ended(SERVER, status) => self.server_status = Some(ExitStatus::from_raw(status)),
+            Report::Ended(SERVER, status) => {
+                self.server_status = Some(ExitStatus::from_raw(status))
+            }
             Report::NotStarted(number, errno) => {
                 let program = if number == MAIN { self.name.clone() } else { "sh".to_owned() };
                 return Err(RunError::NotStarted { program, errno });
@@ -391,11 +393,12 @@ impl Session {
             self.fetch(watch)?;
             if let Some(signal) = watch.signal() {
                 self.keeper.signal(MAIN, signal).map_err(step("pass a signal on"))?;
-                asked_to_end.get_or_insert_with(|| self.clock.now());
+                if ENDING.contains(&signal) {
+                    asked_to_end.get_or_insert_with(|| self.clock.now());
+                }
             }
             if asked_to_end.is_some_and(|at| self.clock.now().since(at) > END_PATIENCE) {
-                let kill = u8::try_from(KILL).unwrap_or(9);
-                self.keeper.signal(MAIN, kill).map_err(step("kill the program"))?;
+                self.keeper.signal(MAIN, KILL).map_err(step("kill the program"))?;
             }
         }
     }
@@ -443,7 +446,9 @@ impl Session {
 }
 
 /// SIGKILL.
-const KILL: i32 = 9;
+const KILL: u8 = 9;
+/// SIGHUP and SIGTERM, which ask a program to end; Ctrl-C may mean something else to it.
+const ENDING: [u8; 2] = [1, 15];
 
 fn gone() -> RunError {
     let error = io::Error::other("it ended, and every program with it");

@@ -7,8 +7,8 @@ pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
-pub mod listening;
 mod engine;
+pub mod listening;
 mod pool;
 pub mod record;
 pub mod remote;
@@ -20,4 +20,4 @@ pub mod stream;
 pub mod topology;
 
 /// What a lab may ask of the system by itself: the right to make namespaces, facts of the machine.
-pub use crate::sys::{host, keeper, netns, privilege};
+pub use crate::sys::{host, keeper, netns, privilege, terminal};

@@ -178,16 +178,10 @@ enum Hosts {
 }
 
 /// Locally administered addresses (the 02 bit); lanes never meet, so they can share them too.
-const END_A: End = End {
-    address: Topology::A_ADDR,
-    address6: Topology::A_ADDR6,
-    mac: [2, 0, 0, 0, 0, 0x0a],
-};
-const END_B: End = End {
-    address: Topology::B_ADDR,
-    address6: Topology::B_ADDR6,
-    mac: [2, 0, 0, 0, 0, 0x0b],
-};
+const END_A: End =
+    End { address: Topology::A_ADDR, address6: Topology::A_ADDR6, mac: [2, 0, 0, 0, 0, 0x0a] };
+const END_B: End =
+    End { address: Topology::B_ADDR, address6: Topology::B_ADDR6, mac: [2, 0, 0, 0, 0, 0x0b] };
 /// The router passes frames on as they are, so its own addresses never appear in one.
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -412,12 +406,7 @@ fn prepare(netlink: &Netlink, interface: &str) -> io::Result<()> {
     ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)
 }
 
-fn configure_host(
-    kind: Hosts,
-    own: End,
-    peer: End,
-    rto_min: Option<Duration>,
-) -> io::Result<()> {
+fn configure_host(kind: Hosts, own: End, peer: End, rto_min: Option<Duration>) -> io::Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up("lo")?;
     let index = interface_index(HOST_INTERFACE)?;

@@ -14,4 +14,5 @@ pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod sockets;
+pub mod terminal;
 pub mod timer;

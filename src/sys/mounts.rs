@@ -28,9 +28,7 @@ fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) -> io::Re
     let text = |text: &str| CString::new(text).map_err(|_| io::ErrorKind::InvalidInput);
     let (source, target, kind) = (text(source)?, text(target)?, text(kind)?);
     // SAFETY: the three strings are live and have a terminator; there is no data.
-    cvt(unsafe {
-        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null())
-    })
+    cvt(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null()) })
 }
 
 fn unmount(target: &str) -> io::Result<()> {
