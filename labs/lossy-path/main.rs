@@ -16,15 +16,15 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::generate::Generate;
 use wirelab::cli::{run_dir, seed, stdout};
-use wirelab::emulate::audit;
 use wirelab::emulate::plan::{Mistake, Plan};
 use wirelab::emulate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
 use wirelab::emulate::run::{self, End, Job, Outcome, RunError};
+use wirelab::emulate::{audit, doctor};
 use wirelab::net::clock::utc_seconds;
 use wirelab::net::privilege::{self, PrivilegeError};
 use wirelab::net::{host, terminal, topology};
 use wirelab::path::Recording;
-use wirelab::report::path_text;
+use wirelab::report::{path_explain, path_text};
 
 const LAB: &str = "lossy-path";
 /// As env(1) and every shell: found and cannot be run, and not found.
@@ -108,9 +108,8 @@ fn start(args: &Args) -> Result<u8, Refusal> {
         Some(What::Presets) => presets(),
         Some(What::Show { run }) => show(&read_result(run)?, &args.output),
         Some(What::Replay { run }) => replay(&read_result(run)?, &args.output),
-        Some(What::Doctor | What::Explain { .. }) => {
-            Err(Failure::new(Exit::Bug, "not there yet").into())
-        }
+        Some(What::Doctor) => examine(&args.output),
+        Some(What::Explain { run, figure }) => explain(&read_result(run)?, figure.as_deref()),
     }
 }
 
@@ -252,7 +251,7 @@ fn report(result: &PathResult, output: &Output, folder: Option<&Path>) -> Result
     Ok(())
 }
 
-fn print_json(result: &PathResult) -> Result<(), Failure> {
+fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(result)
         .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be written", &error))?;
     say(&(text + "\n"))
@@ -280,10 +279,13 @@ fn refuse(refused: &PrivilegeError) -> Failure {
 fn failed(error: &RunError, server_said: &[String]) -> Refusal {
     let text = error.to_string();
     match error {
-        RunError::NotStarted { errno, .. } => {
-            // ENOENT: the program, or what its first line names, is not there.
-            let code = if *errno == 2 { NOT_FOUND } else { CANNOT_RUN };
-            Refusal { failure: Failure::new(Exit::Usage, text), code }
+        RunError::NotStarted { program, errno } => {
+            let none = format!("{program}: there is no such program");
+            // ENOENT: the program, or what its first line names, is not there. A folder of PATH that
+            // may not be read makes it EACCES.
+            let found = *errno != 2 && exists(program);
+            let (why, code) = if found { (text, CANNOT_RUN) } else { (none, NOT_FOUND) };
+            Refusal { failure: Failure::new(Exit::Usage, why), code }
         }
         RunError::ServerEnded { .. } | RunError::ServerSilent { .. } => {
             let mut failure = Failure::new(Exit::Network, text);
@@ -301,6 +303,13 @@ fn failed(error: &RunError, server_said: &[String]) -> Refusal {
                 .into()
         }
     }
+}
+
+/// Whether there is a file of this name where programs are looked for.
+fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = program.contains('/') && Path::new(program).exists();
+    named || std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
 /// The command that repeats this run: the words that were typed, with the seed before them.
@@ -375,6 +384,30 @@ fn replay(old: &PathResult, output: &Output) -> Result<u8, Refusal> {
     let command = old.program.argv.iter().map(OsString::from).collect();
     let task = Task { command, on: old.program.on, shell: false };
     task.run(&Flags::seeded(old.seed), output, &plan)
+}
+
+fn examine(output: &Output) -> Result<u8, Refusal> {
+    let found = doctor::examine();
+    if output.json.is_some() {
+        print_json(&found)?;
+    } else {
+        say(&path_text::diagnosis(&found, output.color.for_stdout()))?;
+    }
+    Ok(if found.works() { Exit::Holds } else { Exit::Privilege }.code())
+}
+
+fn explain(result: &PathResult, figure: Option<&str>) -> Result<u8, Refusal> {
+    let names = path_explain::figures().collect::<Vec<_>>().join(", ");
+    let Some(figure) = figure else {
+        say(&format!("figures that can be explained: {names}\n"))?;
+        return Ok(0);
+    };
+    let text = path_explain::explain(result, figure).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("no figure is called {figure:?}"))
+            .because(format!("expected one of {names}"))
+    })?;
+    say(&text)?;
+    Ok(0)
 }
 
 fn say(text: &str) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 //! kernel, sent too late, or beyond a recording's end is a reason, with what to do about it.
 
 use super::plan::Plan;
-use super::result::{Dropped, Rate, Status, Verdict, Way};
+use super::result::{Dropped, Rate, Reason, Status, Verdict, Way};
 use super::run::Outcome;
 use super::{Chunk, Event};
 use crate::measure::human::latency;
@@ -207,13 +207,9 @@ fn delay(link: &LinkPlan) -> Duration {
 
 /// Whether the run did what its plan says, and why.
 #[must_use]
-pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<String>) {
-    let mut verdict = Verdict::Trusted;
+pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reason>) {
     let mut reasons = Vec::new();
-    let mut doubt = |worse: Verdict, why: String| {
-        verdict = verdict.max(worse);
-        reasons.push(why);
-    };
+    let mut doubt = |verdict: Verdict, why: String| reasons.push(Reason { verdict, why });
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
     let invalid: [(u64, &str); 4] = [
         (
@@ -273,5 +269,6 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Strin
     for (count, why) in suspect.into_iter().filter(|(count, _)| *count > 0) {
         doubt(Verdict::Suspect, format!("{count} {why}"));
     }
-    (verdict, reasons)
+    let worst = reasons.iter().map(|reason| reason.verdict).max();
+    (worst.unwrap_or(Verdict::Trusted), reasons)
 }

@@ -4,6 +4,7 @@
 //! of `doctor` are here. It must never print, nor decide how a lab ends.
 
 pub mod audit;
+pub mod doctor;
 
 pub mod plan;
 pub mod result;

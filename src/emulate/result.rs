@@ -41,8 +41,8 @@ pub struct PathResult {
     pub b_to_a: Way,
     /// Whether the run did what its plan says.
     pub verdict: Verdict,
-    /// Sentences that say why the verdict is what it is, and what to do.
-    pub reasons: Vec<String>,
+    /// Why the verdict is what it is; none where the run is trusted.
+    pub reasons: Vec<Reason>,
     /// What could not be set up for the programs, in sentences.
     pub caveats: Vec<String>,
     /// Processor time of the router, nanoseconds.
@@ -112,6 +112,15 @@ pub enum Verdict {
     Suspect,
     /// Frames met fates that the plan does not know.
     Invalid,
+}
+
+/// Something that stands against a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// How bad it is by itself.
+    pub verdict: Verdict,
+    /// What it is and what to do, in a sentence.
+    pub why: String,
 }
 
 /// What the path did in one direction. Observer: path.

@@ -10,6 +10,7 @@ pub mod endpoint;
 mod engine;
 pub mod listening;
 mod pool;
+pub mod probe;
 pub mod record;
 pub mod remote;
 mod room;

@@ -9,6 +9,7 @@ pub mod html;
 pub mod ladder;
 pub mod path_capture;
 pub mod path_events;
+pub mod path_explain;
 pub mod path_text;
 pub mod pcapng;
 mod plots;

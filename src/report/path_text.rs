@@ -5,7 +5,8 @@
 use super::figures::count;
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
-use crate::emulate::result::{PathResult, Rate, Status, Verdict, Way};
+use crate::emulate::doctor::{Diagnosis, State};
+use crate::emulate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
 use crate::measure::Ppm;
 use crate::measure::human::latency;
 use crate::path::DropReason;
@@ -166,17 +167,45 @@ const fn words(reason: DropReason) -> &'static str {
 }
 
 fn verdict(result: &PathResult, style: Style) -> String {
-    let (word, ink) = match result.verdict {
-        Verdict::Trusted => ("trusted", Ink::Good),
-        Verdict::Suspect => ("TIMING SUSPECT", Ink::Doubt),
-        Verdict::Invalid => ("INVALID", Ink::Bad),
+    let word = |verdict: Verdict| match verdict {
+        Verdict::Trusted => style.ink(Ink::Good, "trusted"),
+        Verdict::Suspect => style.ink(Ink::Doubt, "TIMING SUSPECT"),
+        Verdict::Invalid => style.ink(Ink::Bad, "INVALID"),
     };
-    let word = style.ink(ink, word);
     if result.reasons.is_empty() {
+        let word = word(result.verdict);
         return format!(
             "  {word}: every frame met the fate that the plan gave it, and left in time\n"
         );
     }
-    let line = |why: &String| format!("  {word}: {why}\n");
+    let line = |reason: &Reason| format!("  {}: {}\n", word(reason.verdict), reason.why);
     result.reasons.iter().map(line).collect()
+}
+
+/// What `doctor` found, one line per step, remedies below those that failed.
+#[must_use]
+pub fn diagnosis(found: &Diagnosis, style: Style) -> String {
+    let mut out = format!("{}\n", found.kernel);
+    for rung in &found.rungs {
+        let (ink, word) = match rung.state {
+            State::Ok => (Ink::Good, "ok"),
+            State::Limited => (Ink::Doubt, "limited"),
+            State::Failed => (Ink::Bad, "FAILED"),
+            State::NotTried => (Ink::Dim, "–"),
+        };
+        let pad = " ".repeat(9_usize.saturating_sub(word.chars().count()));
+        out += &format!("  {:<20} {}{pad}{}\n", rung.name, style.ink(ink, word), rung.seen);
+        if let Some(why) = &rung.why {
+            out += &format!("  {:<20} why: {why}\n", "");
+        }
+        for way in &rung.remedies {
+            out += &format!("  {:<20} try: {way}\n", "");
+        }
+    }
+    let sum = if found.works() {
+        "any program can be run through a path here"
+    } else {
+        "no program can be run through a path here"
+    };
+    out + sum + "\n"
 }
