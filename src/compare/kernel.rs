@@ -101,6 +101,7 @@ impl KernelRun {
             .map(|(arm, depth)| LaneConfig {
                 name: format!("{} depth {depth}", arm.name()),
                 rto_min: (arm == Arm::TcpTuned).then_some(plan.tuned_rto_min),
+                ..LaneConfig::default()
             })
             .collect();
         let topology = Arc::new(Topology::build(&configs)?);

@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod record;
 pub mod remote;
 pub mod router;
+pub mod segments;
 pub mod server;
 pub mod stop;
 pub mod topology;

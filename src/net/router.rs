@@ -7,12 +7,12 @@
 
 use super::clock::Clock;
 use super::record::{FRAME_MAX, Recorder};
-use super::topology::{DropProbe, Lane, Topology};
+use super::topology::{DropProbe, FrameMode, Lane, Topology};
 use crate::measure::Instant;
 use crate::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
 use crate::sys::clock::{WallBridge, monotonic_ns, set_timer_slack, thread_cpu};
 use crate::sys::host::{KeepAwake, pin_to_cpu};
-use crate::sys::packet::{Port, Received};
+use crate::sys::packet::{Framing, Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -114,8 +114,7 @@ impl Router {
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
-        let names = || topology.lanes.iter().flat_map(Lane::ports);
-        let open = || names().map(|name| open_port(name, config.ring_frames)).collect();
+        let open = || open_ports(&topology.lanes, config.ring_frames);
         let ports: Vec<Port> = topology.router.run::<io::Result<_>>(open)??;
         for port in &ports {
             poll.add(port.as_fd())?;
@@ -230,9 +229,21 @@ impl Drop for Router {
     }
 }
 
-fn open_port(name: &str, ring_frames: usize) -> io::Result<Port> {
-    Port::open(name, ring_frames)
-        .map_err(|error| io::Error::new(error.kind(), format!("open port {name}: {error}")))
+/// The router's ends of all lanes, an A and a B for each.
+fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
+    let mut ports = Vec::with_capacity(2 * lanes.len());
+    for lane in lanes {
+        let framing = match lane.frames() {
+            FrameMode::MtuSized => Framing::Whole,
+            FrameMode::Segmented => Framing::Offloaded,
+        };
+        for name in lane.ports() {
+            ports.push(Port::open(name, ring_frames, framing).map_err(|error| {
+                io::Error::new(error.kind(), format!("open port {name}: {error}"))
+            })?);
+        }
+    }
+    Ok(ports)
 }
 
 /// Leaves word of how the thread ended, even by a panic.

@@ -5,6 +5,7 @@
 //! It must never let a frame on the links that an application did not cause: neighbours are static
 //! and IPv6 is off, so the n-th frame is the n-th packet.
 
+use super::segments::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
 use crate::sys::netns::Netns;
@@ -61,6 +62,20 @@ impl TcpCounters {
     }
 }
 
+/// In what units hosts and router hand frames to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameMode {
+    /// One packet of at most [`MTU`] each, its checksums complete, as on a wire. The safe one.
+    #[default]
+    MtuSized,
+    /// Super-frames of up to [`SEGMENTS_MAX`] segments, whose fates the router decides one by one.
+    ///
+    /// Bulk transfers go several times as fast. Segments of one super-frame share their arrival
+    /// stamp: they reach the link at once, not one behind the other.
+    Segmented,
+}
+
 /// What a lane needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneConfig {
@@ -69,6 +84,8 @@ pub struct LaneConfig {
     /// Floor for TCP's retransmission timeout on both hosts, whole milliseconds; `None` leaves the
     /// kernel's own.
     pub rto_min: Option<Duration>,
+    /// In what units frames cross it.
+    pub frames: FrameMode,
 }
 
 /// A network that could not be built.
@@ -102,6 +119,7 @@ pub struct Lane {
     name: String,
     router: Netns,
     ports: [String; 2],
+    frames: FrameMode,
 }
 
 impl Topology {
@@ -132,7 +150,8 @@ impl Topology {
             let ports = [format!("a{number}"), format!("b{number}")];
             let host = || Netns::new().map_err(|error| fail(&config.name, "make a host", error));
             let (a, b) = (host()?, host()?);
-            let lane = Lane { a, b, name: config.name.clone(), router: router.clone(), ports };
+            let (name, router, frames) = (config.name.clone(), router.clone(), config.frames);
+            let lane = Lane { a, b, name, router, ports, frames };
             lane.set_up(config.rto_min).map_err(|(step, error)| fail(&config.name, step, error))?;
             built.push(lane);
         }
@@ -206,6 +225,12 @@ impl Lane {
         self.router.descriptor()
     }
 
+    /// In what units frames cross it.
+    #[must_use]
+    pub const fn frames(&self) -> FrameMode {
+        self.frames
+    }
+
     pub(crate) fn ports(&self) -> &[String; 2] {
         &self.ports
     }
@@ -225,13 +250,13 @@ impl Lane {
                 let here = VethEnd { name: port, mac: ROUTER_MAC };
                 let there = VethEnd { name: HOST_INTERFACE, mac: own.mac };
                 netlink.add_veth(here, there, host.descriptor(), MTU)?;
-                bring_up(&netlink, port)?;
+                bring_up(&netlink, port, self.frames)?;
             }
             Ok(())
         })
         .map_err(|error| ("link the router", error))?;
         for (host, own, peer) in hosts {
-            run(host, || configure_host(own, peer, rto_min)).map_err(|e| ("link a host", e))?;
+            run(host, || configure_host(own, peer, rto_min, self.frames)).map_err(|e| ("link a host", e))?;
         }
         Ok(())
     }
@@ -318,8 +343,9 @@ impl DropProbe {
     }
 }
 
-/// Brings an interface up with no offload that would join, cut or half-finish frames.
-fn bring_up(netlink: &Netlink, interface: &str) -> io::Result<()> {
+/// Brings an interface up with no offload that would join frames on their way, nor, where they are
+/// to be MTU-sized, cut or half-finish them.
+fn bring_up(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
     netlink.no_ipv6_address(interface).or_else(|error| {
         // A kernel without IPv6 refuses the attribute and needs it not.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
@@ -327,19 +353,31 @@ fn bring_up(netlink: &Netlink, interface: &str) -> io::Result<()> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("switch off offloads of {interface}: {error}"))
     };
-    // Switching checksums off takes TCP segmentation with it; what generic segmentation remains is
-    // done in software before the link.
-    ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?;
+    match frames {
+        // Switching checksums off takes TCP segmentation with it; what generic segmentation remains
+        // is done in software before the link.
+        FrameMode::MtuSized => ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?,
+        // The router's ring has slots of this size, and its pool room for so many segments.
+        FrameMode::Segmented => {
+            let bytes = u32::try_from(SUPER_FRAME_MAX).unwrap_or(0);
+            netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
+        }
+    }
     ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)?;
     netlink.set_up(interface)
 }
 
-fn configure_host(own: End, peer: End, rto_min: Option<Duration>) -> io::Result<()> {
+fn configure_host(
+    own: End,
+    peer: End,
+    rto_min: Option<Duration>,
+    frames: FrameMode,
+) -> io::Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up("lo")?;
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
-    bring_up(&netlink, HOST_INTERFACE)?;
+    bring_up(&netlink, HOST_INTERFACE, frames)?;
     netlink.add_neighbour(index, peer.address, peer.mac)?;
     netlink.add_route(index, peer.address, rto_min)
 }
