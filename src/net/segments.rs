@@ -186,7 +186,8 @@ impl Layout {
     }
 
     /// The length of the frame that a run of segments makes.
-    fn run_length(&self, run: Range<u16>) -> usize {
+    #[must_use]
+    pub fn run_length(&self, run: Range<u16>) -> usize {
         self.joined.map_or(self.length, |joined| joined.payload + self.payload(joined, &run).len())
     }
 

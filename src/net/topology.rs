@@ -256,7 +256,8 @@ impl Lane {
         })
         .map_err(|error| ("link the router", error))?;
         for (host, own, peer) in hosts {
-            run(host, || configure_host(own, peer, rto_min, self.frames)).map_err(|e| ("link a host", e))?;
+            run(host, || configure_host(own, peer, rto_min, self.frames))
+                .map_err(|e| ("link a host", e))?;
         }
         Ok(())
     }
@@ -356,7 +357,9 @@ fn bring_up(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result
     match frames {
         // Switching checksums off takes TCP segmentation with it; what generic segmentation remains
         // is done in software before the link.
-        FrameMode::MtuSized => ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?,
+        FrameMode::MtuSized => {
+            ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?
+        }
         // The router's ring has slots of this size, and its pool room for so many segments.
         FrameMode::Segmented => {
             let bytes = u32::try_from(SUPER_FRAME_MAX).unwrap_or(0);

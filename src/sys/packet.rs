@@ -115,11 +115,16 @@ impl Port {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         let version = libc::tpacket_versions::TPACKET_V2 as i32;
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, version)?;
-        set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
         set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1_i32)?;
-        if framing == Framing::Offloaded {
-            // Before the ring: its slots must leave room for the header.
-            set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1_i32)?;
+        match framing {
+            Framing::Whole => {
+                set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
+            }
+            // Before the ring: its slots must leave room for the header. The discipline is not
+            // passed by: on that way the kernel drops a super-frame which it has to cut itself.
+            Framing::Offloaded => {
+                set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1_i32)?;
+            }
         }
         socket.set_write_timeout(Some(SEND_PATIENCE))?;
         let slot = framing.slot();
@@ -182,9 +187,8 @@ impl Port {
         let ahead = self.framing.header().min(start);
         // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three are
         // held to the slot above.
-        let whole = unsafe {
-            std::slice::from_raw_parts(slot.add(start - ahead).as_ptr(), ahead + kept)
-        };
+        let whole =
+            unsafe { std::slice::from_raw_parts(slot.add(start - ahead).as_ptr(), ahead + kept) };
         let (offload, bytes) = whole.split_at(ahead);
         Some(Received {
             bytes,
@@ -196,8 +200,8 @@ impl Port {
         })
     }
 
-    /// Sends frames on the interface, each behind its header if the port has one, past the queueing
-    /// discipline; gives how many were taken.
+    /// Sends frames on the interface, each behind its header if the port has one; gives how many
+    /// were taken.
     ///
     /// # Errors
     /// What the kernel says of the first frame: `EMSGSIZE` above the MTU.

@@ -4,6 +4,7 @@
 //! different runs: the machine is not the same machine a minute later.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
+mod bulk;
 mod codec;
 mod path;
 
@@ -14,7 +15,17 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
 /// first: it may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 2] = [("path", path::run), ("codec", codec::run)];
+const BENCHES: [(&str, Bench); 3] = [
+    ("path", path::run),
+    ("bulk", {
+        fn go() -> bool {
+            wirelab::sys::privilege::acquire().unwrap();
+            bulk::run()
+        }
+        go
+    }),
+    ("codec", codec::run),
+];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.

@@ -197,19 +197,19 @@ fn emulated(delay: Duration, config: RouterConfig) -> (Pair, Router) {
 
 // ---- figures ------------------------------------------------------------------------------------
 
-struct Spread {
+pub(crate) struct Spread {
     low: f64,
     middle: f64,
     high: f64,
 }
 
-fn spread(mut values: Vec<f64>) -> Spread {
+pub(crate) fn spread(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     Spread { low: values[0], middle: values[values.len() / 2], high: values[values.len() - 1] }
 }
 
 impl Spread {
-    fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         format!("{:.1} ({:.1}-{:.1})", self.middle, self.low, self.high)
     }
 }
