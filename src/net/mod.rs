@@ -7,7 +7,6 @@ pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
-mod pool;
 pub mod record;
 pub mod remote;
 pub mod router;

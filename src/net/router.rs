@@ -6,20 +6,17 @@
 //! must never allocate or make a system call per frame.
 
 use super::clock::Clock;
-use super::pool::Pool;
 use super::record::{FRAME_MAX, Recorder};
-use super::segments::{Checksums, Layout, OFFLOAD_HEADER};
-use super::topology::{DropProbe, FrameMode, Lane, Topology};
+use super::topology::{DropProbe, Lane, Topology};
 use crate::measure::Instant;
 use crate::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
 use crate::sys::clock::{WallBridge, monotonic_ns, set_timer_slack, thread_cpu};
 use crate::sys::host::{KeepAwake, pin_to_cpu};
-use crate::sys::packet::{Framing, Port, Received};
+use crate::sys::packet::{Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -117,7 +114,8 @@ impl Router {
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
-        let open = || open_ports(&topology.lanes, config.ring_frames);
+        let names = || topology.lanes.iter().flat_map(Lane::ports);
+        let open = || names().map(|name| open_port(name, config.ring_frames)).collect();
         let ports: Vec<Port> = topology.router.run::<io::Result<_>>(open)??;
         for port in &ports {
             poll.add(port.as_fd())?;
@@ -232,21 +230,9 @@ impl Drop for Router {
     }
 }
 
-/// The router's ends of all lanes, an A and a B for each.
-fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
-    let mut ports = Vec::with_capacity(2 * lanes.len());
-    for lane in lanes {
-        let framing = match lane.frames() {
-            FrameMode::MtuSized => Framing::Whole,
-            FrameMode::Segmented => Framing::Offloaded,
-        };
-        for name in lane.ports() {
-            ports.push(Port::open(name, ring_frames, framing).map_err(|error| {
-                io::Error::new(error.kind(), format!("open port {name}: {error}"))
-            })?);
-        }
-    }
-    Ok(ports)
+fn open_port(name: &str, ring_frames: usize) -> io::Result<Port> {
+    Port::open(name, ring_frames)
+        .map_err(|error| io::Error::new(error.kind(), format!("open port {name}: {error}")))
 }
 
 /// Leaves word of how the thread ended, even by a panic.
@@ -272,15 +258,42 @@ struct Pending {
     deadline: Instant,
     order: u64,
     slot: u32,
-    /// Bytes of the message in the slot.
-    length: u32,
-    /// Segments in it.
-    segments: u16,
+    length: u16,
     copies: u8,
     port_out: u16,
     /// Which record of its lane it belongs to.
     generation: u32,
     captured: Option<u32>,
+}
+
+/// Memory for frames on their way, in slots of equal size.
+struct Pool {
+    memory: Box<[u8]>,
+    /// The slot freed last is used next: its memory is still in the cache.
+    free: Vec<u32>,
+}
+
+impl Pool {
+    fn new(frames: usize) -> Self {
+        let count = u32::try_from(frames).unwrap_or(u32::MAX);
+        Self { memory: vec![0; frames * FRAME_MAX].into_boxed_slice(), free: (0..count).collect() }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Option<u32> {
+        let slot = self.free.pop()?;
+        let start = Self::start(slot);
+        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
+        Some(slot)
+    }
+
+    fn get(&self, slot: u32, length: u16) -> &[u8] {
+        let start = Self::start(slot);
+        &self.memory[start..start + usize::from(length)]
+    }
+
+    fn start(slot: u32) -> usize {
+        usize::try_from(slot).unwrap_or(usize::MAX).saturating_mul(FRAME_MAX)
+    }
 }
 
 /// One port: where frames of one direction come in.
@@ -303,7 +316,6 @@ struct Engine {
     pool: Pool,
     on_way: BinaryHeap<Reverse<Pending>>,
     due: Vec<Pending>,
-    ways_on: Vec<Pending>,
     poll: Poll,
     waker: Arc<Waker>,
     inbox: Receiver<Command>,
@@ -348,76 +360,13 @@ fn admit(
         order: ticket.order,
         // The caller has seen that there is a free slot.
         slot: pool.put(frame.bytes)?,
-        length: frame.length,
-        segments: 1,
+        length: u16::try_from(frame.bytes.len()).ok()?,
         copies,
         // Ports come in pairs, an end's own and the other end's.
         port_out: u16::try_from(ticket.inlet ^ 1).ok()?,
         generation: lane.generation,
         captured,
     })
-}
-
-/// Decides the fates of a super-frame's segments one by one, in order, and cuts it where neighbours
-/// do not share one.
-fn admit_segments(
-    lane: &mut LaneState,
-    pool: &mut Pool,
-    frame: &Received<'_>,
-    ticket: Ticket,
-    ways_on: &mut Vec<Pending>,
-) {
-    let direction = Direction::BOTH[ticket.inlet % 2];
-    let record = lane.recorder.direction(direction);
-    if frame.bytes.len() as u64 != u64::from(frame.length) {
-        record.oversize += 1;
-        return;
-    }
-    let offload = frame.offload.first_chunk().unwrap_or(&[0; OFFLOAD_HEADER]);
-    let Ok(layout) = Layout::parse(offload, frame.bytes) else {
-        record.bad_checksum_status += 1;
-        return;
-    };
-    if layout.segments() == 1 && layout.wire_length(0) > FRAME_MAX {
-        record.oversize += 1;
-        return;
-    }
-    let mut run: Option<(Instant, Range<u16>)> = None;
-    let mut send = |run: Option<(Instant, Range<u16>)>| {
-        let Some((deadline, run)) = run else { return };
-        let length = OFFLOAD_HEADER + layout.run_length(run.clone());
-        let Some((slot, memory)) = pool.take(length) else { return };
-        let segments = u16::try_from(run.len()).unwrap_or(0);
-        layout.write(frame.bytes, run, Checksums::AsTheyCame, memory);
-        ways_on.push(Pending {
-            deadline,
-            order: ticket.order,
-            slot,
-            length: u32::try_from(length).unwrap_or(0),
-            segments,
-            copies: 1,
-            port_out: u16::try_from(ticket.inlet ^ 1).unwrap_or(0),
-            generation: lane.generation,
-            captured: None,
-        });
-    };
-    for segment in 0..layout.segments() {
-        let length = layout.wire_length(segment);
-        let seen = Frame {
-            bytes: Bytes::Ethernet(&frame.bytes[..length]),
-            length: u32::try_from(length).unwrap_or(0),
-        };
-        let fate = lane.links[direction.index()].handle_frame(ticket.arrived, seen, 0);
-        lane.recorder.note(direction, &fate, ticket.arrived, &frame.bytes[..length]);
-        match (fate.verdict, &mut run) {
-            (Verdict::Deliver { at, .. }, Some((deadline, run))) if *deadline == at => run.end += 1,
-            (Verdict::Deliver { at, .. }, _) => {
-                send(run.replace((at, segment..segment + 1)));
-            }
-            _ => send(run.take()),
-        }
-    }
-    send(run);
 }
 
 /// Sends frames, skipping those that are refused; gives a bit for each refused one.
@@ -455,8 +404,7 @@ impl Engine {
         Self {
             inlets: ports.into_iter().map(|port| Inlet { port, floor }).collect(),
             lanes: (0..lanes).map(|_| lane()).collect(),
-            pool: Pool::new(config.pool_frames, 1024),
-            ways_on: Vec::with_capacity(64),
+            pool: Pool::new(config.pool_frames),
             on_way: BinaryHeap::with_capacity(config.pool_frames),
             due: Vec::with_capacity(BURST),
             poll,
@@ -517,7 +465,7 @@ impl Engine {
     fn receive(&mut self, inlet: usize, looked_at: Instant) -> usize {
         let mut taken = 0;
         while taken < BURST {
-            if !self.pool.has_room(64, 32) {
+            if self.pool.free.is_empty() {
                 self.summary.pool_full += 1;
                 break;
             }
@@ -535,14 +483,8 @@ impl Engine {
             arrived = arrived.max(*floor);
             *floor = arrived;
             let ticket = Ticket { inlet, order: self.summary.frames, arrived };
-            let lane = &mut self.lanes[inlet / 2];
-            if frame.offload.is_empty() {
-                let pending = admit(lane, &mut self.pool, &frame, ticket);
-                self.on_way.extend(pending.map(Reverse));
-            } else {
-                admit_segments(lane, &mut self.pool, &frame, ticket, &mut self.ways_on);
-                self.on_way.extend(self.ways_on.drain(..).map(Reverse));
-            }
+            let pending = admit(&mut self.lanes[inlet / 2], &mut self.pool, &frame, ticket);
+            self.on_way.extend(pending.map(Reverse));
             self.summary.frames += 1;
         }
         taken
@@ -588,7 +530,7 @@ impl Engine {
         self.summary.sent += count as u64 - u64::from(refused.count_ones());
         let mut place = 0;
         for pending in &self.due {
-            self.pool.free(pending.slot);
+            self.pool.free.push(pending.slot);
             let lane = &mut self.lanes[port_out / 2];
             let ours = lane.generation == pending.generation;
             for _ in 0..pending.copies {
@@ -672,23 +614,23 @@ mod tests {
     fn frames_leave_by_deadline_and_then_by_arrival() {
         let pending = |deadline, order| {
             let deadline = Instant::from_nanos(deadline);
-            let (slot, length, segments, copies, port_out) = (0, 0, 1, 1, 0);
+            let (slot, length, copies, port_out) = (0, 0, 1, 0);
             let (generation, captured) = (0, None);
-            Pending {
-                deadline,
-                order,
-                slot,
-                length,
-                segments,
-                copies,
-                port_out,
-                generation,
-                captured,
-            }
+            Pending { deadline, order, slot, length, copies, port_out, generation, captured }
         };
         let mut heap: BinaryHeap<_> =
             [(20, 0), (10, 2), (10, 1)].map(|(at, order)| Reverse(pending(at, order))).into();
         let orders = std::iter::from_fn(|| heap.pop()).map(|Reverse(next)| next.order);
         assert_eq!(orders.collect::<Vec<_>>(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_pool_gives_slots_until_it_has_none() {
+        let mut pool = Pool::new(2);
+        let (one, two) = (pool.put(b"one").unwrap(), pool.put(b"two!").unwrap());
+        assert_eq!(pool.put(b"three"), None);
+        assert_eq!((pool.get(one, 3), pool.get(two, 4)), (&b"one"[..], &b"two!"[..]));
+        pool.free.push(one);
+        assert_eq!(pool.put(b"three"), Some(one), "the slot freed last is used first");
     }
 }
