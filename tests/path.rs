@@ -185,7 +185,7 @@ fn static_facts() {
     let record = world.router.take_record(0).unwrap();
     for direction in &record.directions {
         assert!(direction.offered > 100 || direction.bytes > 0);
-        assert_eq!(direction.not_ipv4, 0, "no ARP, no IPv6");
+        assert_eq!(direction.not_carried, 0, "no ARP, no IPv6");
         assert_eq!(direction.oversize, 0, "every frame is one packet of at most the MTU");
         assert_eq!(direction.bad_checksum_status, 0, "checksums are complete");
         assert_eq!(direction.kernel_dropped, 0);
@@ -428,7 +428,7 @@ fn noise_is_counted() {
     };
     assert_eq!(received, ipv4);
     let record = world.router.take_record(0).unwrap();
-    assert_eq!(record.directions[0].not_ipv4, 2);
+    assert_eq!(record.directions[0].not_carried, 2);
     assert_eq!(record.directions[0].offered, 1);
     assert_eq!(record.captured[0].bytes, ipv4);
     assert!(b.receive().is_none());

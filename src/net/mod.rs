@@ -7,12 +7,16 @@ pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
+mod engine;
+mod pool;
 pub mod record;
 pub mod remote;
+mod room;
 pub mod router;
 pub mod segments;
 pub mod server;
 pub mod stop;
+pub mod stream;
 pub mod topology;
 
 /// What a lab may ask of the system by itself: the right to make namespaces, facts of the machine.

@@ -5,6 +5,7 @@
 use super::draw::{self, Effect};
 use super::fate::{DropReason, Edit, Fate, Release, Verdict};
 use super::plan::{Delay, Direction, LinkPlan, LossModel};
+use super::recording::Recording;
 use crate::measure::{Instant, Ppm};
 use std::time::Duration;
 
@@ -40,6 +41,27 @@ impl Link {
     #[must_use]
     pub const fn new(plan: LinkPlan, seed: u64, direction: Direction) -> Self {
         Self { plan, seed, direction, next_index: 0 }
+    }
+
+    /// The same link with its timetable and its time slots counted from `at`; without this, from
+    /// the arrival of its first frame.
+    #[must_use]
+    pub const fn starting_at(self, at: Instant) -> Self {
+        let _ = at;
+        self
+    }
+
+    /// A link that does to frame n what a recording says was done to frame n.
+    #[must_use]
+    pub fn replaying(recording: &Recording, direction: Direction) -> Self {
+        let _ = recording;
+        Self::new(LinkPlan::default(), 0, direction)
+    }
+
+    /// How many frames came after the end of the recording that it replays.
+    #[must_use]
+    pub const fn beyond(&self) -> u64 {
+        0
     }
 
     /// The plan it was made with.
@@ -80,13 +102,18 @@ impl Link {
         Fate { index, loss_draw_ppm, verdict, edit: Edit::default(), reordered: false }
     }
 
-    /// When the next waiting copy leaves the bottleneck; `None` where none waits.
+    /// When [`Link::poll_release`] has something next; `None` where no copy waits.
     #[must_use]
     pub const fn poll_timeout(&self) -> Option<Instant> {
         None
     }
 
-    /// The next copy that has left the bottleneck by `now`, or was dropped from its queue.
+    /// The next copy whose end is decided by `now`: its transmission begins, and the time at which
+    /// it leaves the link, delay included, is known; or the queue has dropped it.
+    ///
+    /// Every time is computed from those of the arrivals: calling late changes nothing. `now` must
+    /// not be later than the next frame's arrival, or that frame comes too late to find the queue
+    /// as it was.
     pub const fn poll_release(&mut self, now: Instant) -> Option<Release> {
         let _ = now;
         None

