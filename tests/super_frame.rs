@@ -155,7 +155,7 @@ fn pseudo_header(frame: &[u8], v6: bool, length: usize) -> Vec<u8> {
 }
 
 /// The Internet checksum, with the carry brought round after every word (RFC 1071 §4.1 does not).
-fn checksum(bytes: &[u8]) -> u16 {
+pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0_u16;
     for pair in bytes.chunks(2) {
         let word = u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]);

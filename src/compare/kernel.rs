@@ -340,7 +340,10 @@ fn audit(direction: &DirectionRecord) -> LinkAudit {
         loss: Share::new(direction.lost, direction.offered),
         kernel_dropped: direction.kernel_dropped,
         oversize: direction.oversize,
-        send_failed: direction.send_failed + direction.bad_checksum_status + direction.not_carried,
+        send_failed: direction.send_failed
+            + direction.bad_checksum_status
+            + direction.bad_offload
+            + direction.not_carried,
         late_p50_ns: nanos(direction.lateness.p50()),
         late_p99_ns: nanos(direction.lateness.p99()),
         late_max_ns: nanos(direction.lateness.max()),

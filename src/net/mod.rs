@@ -13,6 +13,7 @@ pub mod record;
 pub mod remote;
 mod room;
 pub mod router;
+mod runs;
 pub mod segments;
 pub mod server;
 pub mod stop;

@@ -209,10 +209,16 @@ impl Port {
         send_batch(&self.socket, frames)
     }
 
+    /// How frames come out of it and go into it.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        self.framing
+    }
+
     /// Memory of the receive ring.
     #[must_use]
     pub const fn ring_bytes(&self) -> usize {
-        self.slots * SLOT
+        self.slots * self.framing.slot()
     }
 
     /// Frames that found no free slot since the last call.
