@@ -5,16 +5,25 @@
 //! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
 
 mod answer;
+mod check;
+mod content;
 mod counts;
 pub mod draw;
 mod edit;
 mod fate;
+mod files;
 mod link;
+mod loss;
+mod packet;
 mod plan;
 pub mod preset;
+mod queue;
 mod record;
 mod recording;
+mod sample;
+mod serve;
 mod text;
+mod timetable;
 
 pub use answer::icmp_too_big;
 pub use counts::Counts;

@@ -131,8 +131,8 @@ impl<T> FromFile<T> {
     }
 }
 
-/// Flipped bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Flipped bits. By default none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corruption {
     /// Probability that a frame has bits flipped.
     pub share: Ppm,
@@ -142,6 +142,12 @@ pub struct Corruption {
     /// Makes the Internet checksums right again, so that only the application can notice. A frame
     /// without a payload is then left alone.
     pub repair: bool,
+}
+
+impl Default for Corruption {
+    fn default() -> Self {
+        Self { share: Ppm::ZERO, bits: 1, repair: false }
+    }
 }
 
 /// The longest packet that passes.
@@ -310,21 +316,4 @@ pub enum Setting {
     Corrupt(Corruption),
     /// Duplication.
     Duplicate(Ppm),
-}
-
-impl LinkPlan {
-    /// Whether its parts can stand together and each makes sense.
-    ///
-    /// # Errors
-    /// The first that does not.
-    pub const fn check(&self) -> Result<(), super::PlanError> {
-        Ok(())
-    }
-
-    /// The share of frames that the loss model loses in the long run, where theory gives it: no
-    /// list, no limit on bursts, no change of loss in the timetable.
-    #[must_use]
-    pub const fn expected_loss(&self) -> Option<Ppm> {
-        None
-    }
 }
