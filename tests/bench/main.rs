@@ -14,18 +14,10 @@ use std::process::ExitCode;
 type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
-/// first: it may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 3] = [
-    ("path", path::run),
-    ("bulk", {
-        fn go() -> bool {
-            wirelab::sys::privilege::acquire().unwrap();
-            bulk::run()
-        }
-        go
-    }),
-    ("codec", codec::run),
-];
+/// and bulk come
+/// first: they may have to enter a user namespace, which must come before any thread.
+const BENCHES: [(&str, Bench); 3] =
+    [("path", path::run), ("bulk", bulk::run), ("codec", codec::run)];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.
