@@ -17,8 +17,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["sys", "bank", "store", "path", "wire", "measure"]),
     ("sim", &["bank", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("report", &["compare", "bank", "path", "wire", "measure"]),
-    ("cli", &["report", "compare", "net", "bank", "store", "wire", "measure"]),
+    ("emulate", &["net", "path", "measure"]),
+    ("report", &["compare", "emulate", "bank", "path", "wire", "measure"]),
+    ("cli", &["report", "compare", "emulate", "net", "bank", "store", "wire", "measure"]),
 ];
 
 /// Where everything visible at the top is named.

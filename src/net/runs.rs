@@ -120,10 +120,12 @@ struct Admission<'a> {
     run: Range<u16>,
     /// When they leave, and what is known of the first one.
     way: Option<(Instant, Cargo)>,
+    /// Whether one waits at the link's bottleneck.
+    waits: bool,
 }
 
 /// Decides the fates of a super-frame's segments in order and records them; keeps what has a way
-/// on. An ordinary frame is a super-frame of one segment.
+/// on. Whether one waits at the link's bottleneck. An ordinary frame has one segment.
 ///
 /// The caller has seen that there are as many free slots as the segments can need.
 pub(super) fn admit(
@@ -132,8 +134,8 @@ pub(super) fn admit(
     on_way: &mut OnWay,
     frame: Arrival<'_>,
     layout: Layout,
-) {
-    let mut admission = Admission { frame, layout, run: 0..0, way: None };
+) -> bool {
+    let mut admission = Admission { frame, layout, run: 0..0, way: None, waits: false };
     let link = &lane.links[frame.direction().index()];
     // Whoever looks behind the headers must see the segment as it would be on a wire.
     let plan = link.plan();
@@ -143,6 +145,7 @@ pub(super) fn admit(
         admission.decide(lane, pool, on_way, number, looked_into);
     }
     admission.let_go(pool, on_way);
+    admission.waits
 }
 
 impl Admission<'_> {
@@ -198,6 +201,7 @@ impl Admission<'_> {
             let checksums = if whole { Checksums::AsTheyCame } else { Checksums::Complete };
             self.cut(pool, slot, number, checksums);
         }
+        self.waits |= matches!(fate.verdict, Verdict::Queued { .. });
         pool.set_cargo(slot, cargo);
         make_edit(pool, slot, &fate.edit);
         match fate.verdict {

@@ -2,8 +2,8 @@
 //!
 //! Hosts and router are network namespaces, joined by veth pairs, so the hosts run the kernel's own
 //! TCP and UDP. Nothing is named or mounted: when the process ends, however it ends, all is gone.
-//! It must never let a frame on the links that an application did not cause: neighbours are static
-//! and IPv6 is off, so the n-th frame is the n-th packet.
+//! It must never let a frame on the links that an application did not cause: neighbours are static,
+//! and IPv6 is off, or on without discovery and reports, so the n-th frame is the n-th packet.
 
 use super::segments::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::ethtool::{self, Offload};
@@ -12,7 +12,7 @@ use crate::sys::netns::Netns;
 use crate::sys::sockets::interface_index;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
@@ -127,12 +127,31 @@ impl Topology {
     pub const A_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     /// The address of every host B.
     pub const B_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    /// Host A's second address, where hosts speak IPv6: unique local (RFC 4193), zero by choice, so
+    /// that a person can type it.
+    pub const A_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    /// Host B's.
+    pub const B_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
     /// Builds the namespaces, links and routes.
     ///
     /// # Errors
     /// Which step failed on which lane, and the kernel's words.
     pub fn build(lanes: &[LaneConfig]) -> Result<Self, TopologyError> {
+        Self::build_hosts(lanes, Hosts::Lab)
+    }
+
+    /// One lane whose hosts are meant for programs that know nothing of wirelab: IPv4 and IPv6, any
+    /// port for anybody, `ping` for everybody.
+    ///
+    /// # Errors
+    /// As [`Topology::build`].
+    pub fn for_programs(frames: FrameMode) -> Result<Self, TopologyError> {
+        let lane = LaneConfig { name: "a-b".to_owned(), frames, ..LaneConfig::default() };
+        Self::build_hosts(&[lane], Hosts::Programs)
+    }
+
+    fn build_hosts(lanes: &[LaneConfig], hosts: Hosts) -> Result<Self, TopologyError> {
         let fail = |lane: &str, step: &str, error| TopologyError {
             lane: lane.to_owned(),
             step: step.to_owned(),
@@ -152,7 +171,8 @@ impl Topology {
             let (a, b) = (host()?, host()?);
             let (name, router, frames) = (config.name.clone(), router.clone(), config.frames);
             let lane = Lane { a, b, name, router, ports, frames };
-            lane.set_up(config.rto_min).map_err(|(step, error)| fail(&config.name, step, error))?;
+            lane.set_up(hosts, config.rto_min)
+                .map_err(|(step, error)| fail(&config.name, step, error))?;
             built.push(lane);
         }
         Ok(Self { lanes: built, router })
@@ -163,12 +183,24 @@ impl Topology {
 #[derive(Clone, Copy)]
 struct End {
     address: Ipv4Addr,
+    address6: Ipv6Addr,
     mac: [u8; 6],
 }
 
+/// What the hosts are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    /// The lab's own sockets, over IPv4.
+    Lab,
+    /// Any program.
+    Programs,
+}
+
 /// Locally administered addresses (the 02 bit); lanes never meet, so they can share them too.
-const END_A: End = End { address: Topology::A_ADDR, mac: [2, 0, 0, 0, 0, 0x0a] };
-const END_B: End = End { address: Topology::B_ADDR, mac: [2, 0, 0, 0, 0, 0x0b] };
+const END_A: End =
+    End { address: Topology::A_ADDR, address6: Topology::A_ADDR6, mac: [2, 0, 0, 0, 0, 0x0a] };
+const END_B: End =
+    End { address: Topology::B_ADDR, address6: Topology::B_ADDR6, mac: [2, 0, 0, 0, 0, 0x0b] };
 /// The router passes frames on as they are, so its own addresses never appear in one.
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -189,6 +221,40 @@ const HOST_SETTINGS: [Setting; 5] = [
     // No connection may fail for want of a place in the server's queue.
     ("core/somaxconn", "65535"),
 ];
+
+/// A host for programs is left as a program would find it elsewhere, save for what would put frames
+/// on the link that no program sent, and what an ordinary user may not do.
+const PROGRAM_SETTINGS: [Setting; 7] = [
+    ("ipv4/tcp_no_metrics_save", "1"),
+    // Inherited by the interface that comes later.
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/autoconf", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+    ("ipv6/conf/default/mldv2_unsolicited_report_interval", "0"),
+    // Servers as they are configured: port 80 needs no root here.
+    ("ipv4/ip_unprivileged_port_start", "0"),
+];
+
+/// Lets everybody `ping` without a capability: every group, or, in a user namespace, the only
+/// group that it knows.
+fn allow_ping() -> io::Result<()> {
+    const FILE: &str = "/proc/sys/net/ipv4/ping_group_range";
+    // The largest group that the kernel takes.
+    const ALL: &str = "0 2147483647";
+    let own = crate::sys::privilege::effective_group();
+    std::fs::write(FILE, ALL)
+        .or_else(|_| std::fs::write(FILE, format!("{own} {own}")))
+        .map_err(|error| io::Error::new(error.kind(), format!("{FILE}: {error}")))
+}
+
+fn set_up_kernel(hosts: Hosts) -> io::Result<()> {
+    if hosts == Hosts::Lab {
+        return write_settings(&HOST_SETTINGS);
+    }
+    write_settings(&PROGRAM_SETTINGS)?;
+    allow_ping()
+}
 
 fn write_settings(settings: &[Setting]) -> io::Result<()> {
     for (file, value) in settings {
@@ -239,10 +305,14 @@ impl Lane {
         [(&self.a, END_A, END_B), (&self.b, END_B, END_A)]
     }
 
-    fn set_up(&self, rto_min: Option<Duration>) -> Result<(), (&'static str, io::Error)> {
+    fn set_up(
+        &self,
+        kind: Hosts,
+        rto_min: Option<Duration>,
+    ) -> Result<(), (&'static str, io::Error)> {
         let hosts = self.hosts();
         for (host, _, _) in hosts {
-            run(host, || write_settings(&HOST_SETTINGS)).map_err(|e| ("set up a host", e))?;
+            run(host, || set_up_kernel(kind)).map_err(|e| ("set up a host", e))?;
         }
         run(&self.router, || {
             let netlink = Netlink::open()?;
@@ -250,13 +320,14 @@ impl Lane {
                 let here = VethEnd { name: port, mac: ROUTER_MAC };
                 let there = VethEnd { name: HOST_INTERFACE, mac: own.mac };
                 netlink.add_veth(here, there, host.descriptor(), MTU)?;
-                bring_up(&netlink, port, self.frames)?;
+                prepare(&netlink, port, self.frames)?;
+                netlink.set_up(port)?;
             }
             Ok(())
         })
         .map_err(|error| ("link the router", error))?;
         for (host, own, peer) in hosts {
-            run(host, || configure_host(own, peer, rto_min, self.frames))
+            run(host, || configure_host(kind, self.frames, own, peer, rto_min))
                 .map_err(|e| ("link a host", e))?;
         }
         Ok(())
@@ -344,9 +415,9 @@ impl DropProbe {
     }
 }
 
-/// Brings an interface up with no offload that would join frames on their way, nor, where they are
-/// to be MTU-sized, cut or half-finish them.
-fn bring_up(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
+/// Takes from an interface every offload that would join frames on their way or, where they are to
+/// be MTU-sized, cut or half-finish them; and addresses that it would make by itself.
+fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
     netlink.no_ipv6_address(interface).or_else(|error| {
         // A kernel without IPv6 refuses the attribute and needs it not.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
@@ -366,21 +437,31 @@ fn bring_up(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result
             netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
         }
     }
-    ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)?;
-    netlink.set_up(interface)
+    ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)
 }
 
 fn configure_host(
+    kind: Hosts,
+    frames: FrameMode,
     own: End,
     peer: End,
     rto_min: Option<Duration>,
-    frames: FrameMode,
 ) -> io::Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up("lo")?;
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
-    bring_up(&netlink, HOST_INTERFACE, frames)?;
+    prepare(&netlink, HOST_INTERFACE, frames)?;
+    // A kernel without IPv6 has hosts without.
+    let ipv6 = kind == Hosts::Programs && Path::new("/proc/sys/net/ipv6").exists();
+    if ipv6 {
+        netlink.set_up_silent(HOST_INTERFACE)?;
+        netlink.add_address(index, own.address6)?;
+        netlink.add_neighbour(index, peer.address6, peer.mac)?;
+        netlink.add_route(index, peer.address6, rto_min)?;
+    } else {
+        netlink.set_up(HOST_INTERFACE)?;
+    }
     netlink.add_neighbour(index, peer.address, peer.mac)?;
     netlink.add_route(index, peer.address, rto_min)
 }

@@ -7,17 +7,17 @@
 mod bulk;
 mod codec;
 mod path;
+mod router;
 
 use std::process::ExitCode;
 
 /// A benchmark prints its table and says whether its claim held.
 type Bench = fn() -> bool;
 
-/// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
-/// and bulk come
-/// first: they may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 3] =
-    [("path", path::run), ("bulk", bulk::run), ("codec", codec::run)];
+/// Every benchmark by name; a new one is a line here and a file beside this one. Those of the path
+/// come first: they may have to enter a user namespace, which must come before any thread.
+const BENCHES: [(&str, Bench); 4] =
+    [("path", path::run), ("router", router::run), ("bulk", bulk::run), ("codec", codec::run)];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.
