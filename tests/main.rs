@@ -12,6 +12,8 @@ mod compare;
 mod fixture;
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
+/// lossy-path's words: flags, plan files, a hundred mistakes, one clear error each.
+mod lossy_words;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
 /// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
