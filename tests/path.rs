@@ -6,6 +6,10 @@
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
+/// Every impairment, with a link run beside.
+#[path = "path_links.rs"]
+mod links;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
@@ -44,6 +48,16 @@ const CASES: &[Case] = &[
     ("a frame that is not IPv4 is counted and goes no further", noise_is_counted),
     ("what a ring has no room for is counted", overflow_is_counted),
     ("asking a router for what is not there is an error", errors_are_errors),
+    ("every plan is carried out as a link beside says", links::every_plan_is_carried_out),
+    ("a delay is distributed as planned", links::a_delay_is_distributed_as_planned),
+    ("a rate is kept in every window", links::a_rate_is_kept_in_every_window),
+    ("a link is down when its timetable says", links::a_link_is_down_when_the_timetable_says),
+    ("checksums stop what is corrupted", links::checksums_stop_what_is_corrupted),
+    ("tcp never delivers corrupted bytes", links::tcp_never_delivers_corrupted_bytes),
+    ("tcp finds the path's mtu", links::tcp_finds_the_path_mtu),
+    ("a black hole stalls tcp", links::a_black_hole_stalls_tcp),
+    ("a recording replays the run", links::a_recording_replays_the_run),
+    ("memory follows from the plans", links::memory_follows_from_the_plans),
     ("kill -9 leaves nothing", kill_leaves_nothing),
 ];
 

@@ -15,7 +15,7 @@ use crate::path::{
     Verdict,
 };
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
-use crate::sys::host::pin_to_cpu;
+use crate::sys::host::{pin_to_cpu, set_time_slice};
 use crate::sys::packet::{Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::io;
@@ -49,7 +49,7 @@ struct Inlet {
     due: Vec<Pending>,
     /// Copies among them.
     copies: usize,
-    /// Whether frames can wait in the link behind this port.
+    /// Whether frames wait in the link behind this port, as far as is known.
     queues: bool,
 }
 
@@ -222,6 +222,8 @@ impl Engine {
         }
         // The slack of a thread adds to every sleep; the default would be 50 us.
         set_timer_slack(Duration::from_nanos(1))?;
+        // A kernel that refuses leaves the thread as it was.
+        let _ = set_time_slice(config.slice);
         loop {
             let looked_at = self.clock.now();
             self.bridge.renew(self.clock.to_monotonic_nanos(looked_at));
@@ -292,7 +294,7 @@ impl Engine {
             self.summary.frames += 1;
             if is_for_links(&mut lane.recorder, Direction::BOTH[inlet % 2], &frame) {
                 let arrival = Arrival { inlet, at, bytes: frame.bytes };
-                admit(lane, &mut self.pool, &mut self.on_way, arrival);
+                *queues |= admit(lane, &mut self.pool, &mut self.on_way, arrival);
             }
         }
         taken
@@ -314,11 +316,13 @@ impl Engine {
     /// them, so an arrival never finds a queue that is ahead of it.
     fn let_go(&mut self) {
         let Self { inlets, lanes, retired, pool, on_way, .. } = self;
-        for (number, inlet) in inlets.iter().enumerate().filter(|(_, inlet)| inlet.queues) {
+        for (number, inlet) in inlets.iter_mut().enumerate().filter(|(_, inlet)| inlet.queues) {
             let LaneState { links, recorder, generation } = &mut lanes[number / 2];
-            while let Some(release) = links[number % 2].poll_release(inlet.floor) {
+            let link = &mut links[number % 2];
+            while let Some(release) = link.poll_release(inlet.floor) {
                 settle(recorder, *generation, (pool, on_way), &release, inlet.floor);
             }
+            inlet.queues = link.poll_timeout().is_some();
         }
         for (number, link) in retired.iter_mut() {
             let lane = &mut lanes[*number / 2];
@@ -421,10 +425,11 @@ impl Engine {
         }
         let drops = [self.take_ring_drops(pair[0])?, self.take_ring_drops(pair[1])?];
         let state = &mut self.lanes[lane];
+        let beyond = state.links.each_ref().map(Link::beyond);
         if let Some(links) = links {
             let old = std::mem::replace(&mut state.links, *links);
-            for ((inlet, old), new) in pair.into_iter().zip(old).zip(&state.links) {
-                self.inlets[inlet].queues = new.plan().rate.is_some();
+            for (inlet, old) in pair.into_iter().zip(old) {
+                self.inlets[inlet].queues = false;
                 if old.poll_timeout().is_some() {
                     self.retired.push((inlet, old));
                 }
@@ -432,8 +437,9 @@ impl Engine {
         }
         state.generation = state.generation.wrapping_add(1);
         let mut ended = std::mem::replace(&mut state.recorder, Recorder::new(record)).finish();
-        for (direction, drops) in ended.directions.iter_mut().zip(drops) {
+        for ((direction, drops), beyond) in ended.directions.iter_mut().zip(drops).zip(beyond) {
             direction.kernel_dropped += drops;
+            direction.beyond = beyond;
         }
         Ok(ended)
     }
@@ -445,11 +451,12 @@ impl Engine {
     }
 }
 
-/// Decides a frame's fate and records it; keeps the frame if it has a way on.
+/// Decides a frame's fate and records it; keeps the frame if it has a way on. Whether it waits at
+/// the link's bottleneck.
 ///
 /// The caller has seen that there are [`SLOTS_PER_FRAME`] free slots.
-fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arrival<'_>) {
-    let Some(slot) = pool.take() else { return };
+fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arrival<'_>) -> bool {
+    let Some(slot) = pool.take() else { return false };
     let direction = arrival.direction();
     let mut cargo = arrival.cargo(lane.generation);
     let seen =
@@ -464,7 +471,7 @@ fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arr
         if reason == DropReason::TooBig {
             answer(lane, pool, on_way, arrival, cargo);
         }
-        return;
+        return false;
     }
     pool.fill(slot, cargo, arrival.bytes);
     make_edit(pool, slot, &fate.edit);
@@ -473,6 +480,7 @@ fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arr
         Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
         Verdict::Queued { .. } | Verdict::Dropped(_) => {}
     }
+    matches!(fate.verdict, Verdict::Queued { .. })
 }
 
 fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
@@ -482,8 +490,6 @@ fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
 }
 
 /// Tells the sender of a frame that it is too big, where the link is no black hole.
-///
-/// A link that replays a recording knows no MTU, so it answers nothing.
 fn answer(
     lane: &mut LaneState,
     pool: &mut Pool,

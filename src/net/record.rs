@@ -127,6 +127,8 @@ pub struct DirectionRecord {
     /// Times that frames had to wait in the ring because too many were on their way. Their stamps
     /// stay right, but they can be late: any makes the run's timing suspect.
     pub pool_full: u64,
+    /// Frames that came after the end of the recording that the link replays, since it was set.
+    pub beyond: u64,
     /// How late copies left, the moment before they were handed to the kernel.
     pub lateness: Lateness,
     /// The first [`LOST_FRAMES_MAX`] lost frames.
@@ -152,6 +154,7 @@ impl DirectionRecord {
             too_big_answered: 0,
             send_failed: 0,
             pool_full: 0,
+            beyond: 0,
             lateness: Lateness::new(),
             lost_frames: Vec::with_capacity(if room { LOST_FRAMES_MAX } else { 0 }),
             fates_digest: 0,
