@@ -681,6 +681,40 @@ fn a_shell_on_either_end_has_a_terminal_and_jobs() {
 }
 
 #[test]
+fn control_c_is_the_programs_and_the_audit_follows() {
+    if !have("Ctrl-C", &["script", "ping"]) {
+        return;
+    }
+    let _alone = alone();
+    let user = User::new(am_root());
+    let lab = "./lossy-path --no-report --seed 1 -- ping -i 0.05 b";
+    let mut command = Command::new("script");
+    command.args(["-qec", lab, "/dev/null"]).current_dir(&user.folder);
+    if user.nobody {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let mut said = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if line.contains("icmp_seq=3 ") {
+            keys.write_all(b"\x03").unwrap();
+        }
+        said.push(line);
+    }
+    let code = child.wait().unwrap().code();
+    let said = said.join("\n");
+    if code == Some(EXIT_PRIVILEGE) {
+        println!("skipped: this machine forbids namespaces");
+        return;
+    }
+    assert_eq!(code, Some(0), "{said}");
+    let (statistics, audit) = (said.find("ping statistics"), said.find("ping on a exited with 0"));
+    assert!(statistics.is_some() && statistics < audit, "{said}");
+}
+
+#[test]
 fn doctor_tries_every_step() {
     let _alone = alone();
     for user in User::all() {
