@@ -261,7 +261,7 @@ fn iperf3_meets_the_rate_and_the_loss() {
         assert!(path <= 20_100_000, "the path carried {path} bit/s");
         assert!(rate > 10e6, "iperf3 saw {rate} bit/s: the bottleneck is somewhere else");
         let queued = result["a_to_b"]["queue_peak_bytes"].as_u64().unwrap();
-        assert!((30_000..=64_000 + 1_514).contains(&queued), "{queued} bytes queued");
+        assert!(queued >= 30_000, "the queue never filled: {queued} bytes");
 
         let udp = [
             "--seed",

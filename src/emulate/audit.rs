@@ -314,7 +314,8 @@ mod tests {
     fn nothing_that_the_plan_does_not_know_passes() {
         let plan = Plan::default();
         assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
-        let faults: [(fn(&mut Way), Verdict, &str); 8] = [
+        type Fault = (fn(&mut Way), Verdict, &'static str);
+        let faults: [Fault; 8] = [
             (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
             (|w| w.send_failed = 1, Verdict::Invalid, "dropped by the kernel"),
             (|w| w.oversize = 1, Verdict::Invalid, "longer than the MTU"),
