@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
 mod codec;
+mod link;
 mod path;
 
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
 /// first: it may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 2] = [("path", path::run), ("codec", codec::run)];
+const BENCHES: [(&str, Bench); 3] =
+    [("path", path::run), ("codec", codec::run), ("link", link::run)];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.
