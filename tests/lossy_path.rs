@@ -303,7 +303,7 @@ fn curl_fetches_from_nginx_through_loss() {
     }
     let _alone = alone();
     for user in User::all() {
-        let page: Vec<u8> = (0..300_000_u32).map(|i| keyed(3, i.into()) as u8).collect();
+        let page: Vec<u8> = (0..40_000).flat_map(|i| keyed(3, i).to_le_bytes()).collect();
         fs::write(user.folder.join("page"), &page).unwrap();
         let folder = user.folder.display();
         // Port 80 of any user, both families, as its package's configuration has it.

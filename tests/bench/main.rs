@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
 mod codec;
+mod link;
 mod path;
 mod router;
 
@@ -16,7 +17,11 @@ type Bench = fn() -> bool;
 /// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
 /// first: it may have to enter a user namespace, which must come before any thread.
 const BENCHES: [(&str, Bench); 3] =
+<<<<<<< HEAD
     [("path", path::run), ("router", router::run), ("codec", codec::run)];
+=======
+    [("path", path::run), ("codec", codec::run), ("link", link::run)];
+>>>>>>> 1981ab09e9c1c26ba62e0a778d8751c7d257c0d3
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.
