@@ -13,14 +13,18 @@ use wirelab::emulate::run::End;
 
 const EXAMPLES: &str = "\
 Examples:
-  lossy-path --loss 2% --delay 40ms -- ping -c 5 b                 2 % each way, 80 ms there and back
+  lossy-path --loss 2% --delay 40ms -- ping -c 5 b         2 % each way, 80 ms there and back
+  lossy-path --preset nyc-london -- ping -c 3 b            a path with a name
+  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 20 -i 0.2 b
+                                                           bursts, the same ones every time
   lossy-path --rate 20Mbit --queue 64kB --b 'iperf3 -s' -- iperf3 -c b -t 3
-                                                                   a bottleneck, a server behind it
-  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 20 -i 0.2 b bursts, the same ones every time
-  lossy-path --delay 20ms --a-to-b loss=10% -- ping -c 5 b         one direction alone
-  lossy-path --delay 10ms --at 'at 1s down for 2s' -- ping -c 5 b  an outage
-  lossy-path presets                                               paths with a name: 4g, nyc-sydney …
-  lossy-path doctor                                                what this machine allows
+                                                           a bottleneck, a server behind it
+  lossy-path --delay 20ms --a-to-b loss=10% -- ping -c 5 b
+                                                           one direction alone
+  lossy-path --delay 10ms --at 'at 1s down for 2s' -- ping -c 5 b
+                                                           an outage
+  lossy-path presets                                       every path with a name
+  lossy-path doctor                                        what this machine allows
 
 ";
 

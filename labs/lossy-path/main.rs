@@ -281,8 +281,8 @@ fn failed(error: &RunError, server_said: &[String]) -> Refusal {
     match error {
         RunError::NotStarted { program, errno } => {
             let none = format!("{program}: there is no such program");
-            // ENOENT: the program, or what its first line names, is not there. A folder of PATH that
-            // may not be read makes it EACCES.
+            // ENOENT: the program, or what its first line names, is not there. A folder of PATH
+            // that may not be read makes it EACCES.
             let found = *errno != 2 && exists(program);
             let (why, code) = if found { (text, CANNOT_RUN) } else { (none, NOT_FOUND) };
             Refusal { failure: Failure::new(Exit::Usage, why), code }

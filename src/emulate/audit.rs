@@ -272,3 +272,78 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reaso
     let worst = reasons.iter().map(|reason| reason.verdict).max();
     (worst.unwrap_or(Verdict::Trusted), reasons)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way() -> Way {
+        let rate = Rate { asked_ppm: None, seen: Share::new(0, 0) };
+        Way {
+            offered: 10,
+            offered_bytes: 1_000,
+            delivered: 10,
+            delivered_bytes: 1_000,
+            delivered_bit_per_s: None,
+            peak_bit_per_s: 0,
+            queue_peak_bytes: 0,
+            dropped: Vec::new(),
+            loss: rate,
+            corrupted: rate,
+            duplicated: rate,
+            reordered: 0,
+            overtaking: 0,
+            marked: 0,
+            too_big_answered: 0,
+            on_way: 0,
+            kernel_dropped: 0,
+            oversize: 0,
+            bad_checksum_status: 0,
+            send_failed: 0,
+            not_carried: 0,
+            pool_full: 0,
+            beyond_recording: 0,
+            late_p50_ns: 0,
+            late_p99_ns: 0,
+            late_max_ns: 0,
+            fates_digest: String::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_plan_does_not_know_passes() {
+        let plan = Plan::default();
+        assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
+        type Fault = (fn(&mut Way), Verdict, &'static str);
+        let faults: [Fault; 8] = [
+            (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
+            (|w| w.send_failed = 1, Verdict::Invalid, "dropped by the kernel"),
+            (|w| w.oversize = 1, Verdict::Invalid, "longer than the MTU"),
+            (|w| w.bad_checksum_status = 1, Verdict::Invalid, "complete checksums"),
+            (|w| w.beyond_recording = 1, Verdict::Invalid, "end of the recording"),
+            (|w| w.pool_full = 1, Verdict::Suspect, "wait for memory"),
+            (|w| w.not_carried = 1, Verdict::Suspect, "neither IPv4 nor IPv6"),
+            (|w| w.late_p99_ns = 1_000_001, Verdict::Suspect, "too busy"),
+        ];
+        for (fault, expected, word) in faults {
+            for side in 0..2 {
+                let mut ways = [way(), way()];
+                fault(&mut ways[side]);
+                let (verdict, reasons) = verdict(&ways, &plan, 0);
+                assert_eq!(verdict, expected, "{word}");
+                assert_eq!(reasons.len(), 1, "{word}");
+                assert!(reasons[0].why.contains(word), "{:?}", reasons[0]);
+            }
+        }
+        assert_eq!(verdict(&[way(), way()], &plan, 1).0, Verdict::Suspect);
+    }
+
+    #[test]
+    fn lateness_is_held_against_the_delay() {
+        let mut plan = Plan::default();
+        plan.links[0].delay = Delay::Constant(Duration::from_millis(100));
+        let late = || Way { late_p99_ns: 4_000_000, ..way() };
+        assert_eq!(verdict(&[late(), way()], &plan, 0).0, Verdict::Trusted);
+        assert_eq!(verdict(&[way(), late()], &plan, 0).0, Verdict::Suspect);
+    }
+}

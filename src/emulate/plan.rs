@@ -128,18 +128,18 @@ fn known(word: &str) -> Result<(), String> {
     }
     let words = LinkPlan::WORDS.join(", ");
     Err(format!(
-        "no setting is called {word:?}{}; there are {words}",
+        "no setting is called {word:?}{} There are {words}",
         nearest(word, &LinkPlan::WORDS)
     ))
 }
 
-/// `; did you mean …?`, where one of the words is near.
+/// `; did you mean …?` where one of the words is near, else a full stop.
 fn nearest(word: &str, words: &[&str]) -> String {
     /// Letters to change, at most, for a word to count as near.
     const NEAR: usize = 2;
     let near = words.iter().map(|w| (distance(word, w), w)).min();
     near.filter(|(far, _)| *far <= NEAR)
-        .map_or_else(String::new, |(_, near)| format!("; did you mean {near}?"))
+        .map_or_else(|| ".".to_owned(), |(_, near)| format!("; did you mean {near}?"))
 }
 
 /// Letters to add, drop or change (Levenshtein), a swap of neighbours counting one.
@@ -169,7 +169,7 @@ pub fn preset(name: &str, origin: &str) -> Result<Layer, Mistake> {
     let Some(preset) = Preset::find(name) else {
         let names: Vec<_> = crate::path::preset::ALL.iter().map(|preset| preset.name).collect();
         let near = nearest(name, &names);
-        let why = format!("no preset is called {name:?}{near}; there are {}", names.join(", "));
+        let why = format!("no preset is called {name:?}{near} There are {}", names.join(", "));
         return Err(Mistake { origin: origin.to_owned(), why });
     };
     let ways = preset.plans().map(|plan| {
@@ -221,6 +221,10 @@ fn alone(said: &Said, read: ReadFile<'_>) -> Result<(), Mistake> {
     match LinkPlan::default().set_all(&[(&said.word, &said.text)], read) {
         // It may stand well beside others.
         Ok(()) | Err(PlanError::Together(_)) => Ok(()),
+        // The origin says already which setting it is.
+        Err(PlanError::Text { what, expected, got }) if what == said.word => {
+            Err(mistake(format!("expected {expected}, got {got:?}")))
+        }
         Err(error) => Err(mistake(error.to_string())),
     }
 }
@@ -442,7 +446,7 @@ mod tests {
         for (typed, meant) in [("los", "loss"), ("dealy", "delay"), ("reoder", "reorder")] {
             assert_eq!(nearest(typed, &LinkPlan::WORDS), format!("; did you mean {meant}?"));
         }
-        assert_eq!(nearest("bandwidth", &LinkPlan::WORDS), "");
+        assert_eq!(nearest("bandwidth", &LinkPlan::WORDS), ".");
     }
 
     #[test]

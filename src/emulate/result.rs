@@ -1,4 +1,4 @@
-//! The result of a run through a path: what was asked of the path, what it did, how far to trust it.
+//! The result of a run: what was asked of the path, what it did, how far to trust it.
 //!
 //! This is the `result.json` of `lossy-path`. It must never hold a figure without its unit in its
 //! name, nor a share without its interval.
@@ -138,7 +138,8 @@ pub struct Way {
     pub delivered_bit_per_s: Option<u64>,
     /// The most that was delivered in a second, bits per second.
     pub peak_bit_per_s: u64,
-    /// The most bytes that waited at the bottleneck at once, what was being sent included.
+    /// The most bytes that the router held for the bottleneck at once: what waited, what was being
+    /// sent, and what had left without the router having asked yet.
     pub queue_peak_bytes: u64,
     /// Frames dropped, by reason: those of the plan, and no others. Reasons with none are left out.
     pub dropped: Vec<Dropped>,

@@ -29,3 +29,15 @@ pub const fn schema() -> &'static str {
 pub const fn events_schema() -> &'static str {
     include_str!("tcp-vs-udp.events.schema.json")
 }
+
+/// The JSON schema of `result.json` of `lossy-path`.
+#[must_use]
+pub const fn path_schema() -> &'static str {
+    include_str!("lossy-path.result.schema.json")
+}
+
+/// The JSON schema of one line of `events.ndjson` of `lossy-path`.
+#[must_use]
+pub const fn path_events_schema() -> &'static str {
+    include_str!("lossy-path.events.schema.json")
+}

@@ -51,8 +51,10 @@ const TOPICS: [Topic; 6] = [
     },
     Topic {
         name: "queue",
-        words: "The most bytes that were at the bottleneck at once, the frame being sent included. \
-                Observer: path. Divided by the rate it is the longest wait.",
+        words: "The most bytes that the router held for the bottleneck at once: what waited, the \
+                frame being sent, and what had left by the plan before the router came to ask. \
+                Observer: path. It can therefore be above the queue's limit by what passes in the \
+                router's lateness; the queue itself never holds more than its limit.",
         example: |way| format!("{} bytes", count(way.queue_peak_bytes)),
     },
     Topic {

@@ -220,9 +220,11 @@ const BLOCKED: [i32; 7] = [
     libc::SIGCHLD,
 ];
 
-/// Blocks [`BLOCKED`] and gives a descriptor that can be read when a child ends. Programs are
-/// started with nothing blocked: std clears the mask.
-fn block_signals() -> io::Result<File> {
+/// Blocks [`BLOCKED`]; gives a descriptor that can be read when a child ends, and what was blocked
+/// before, for the programs.
+fn block_signals() -> io::Result<(File, libc::sigset_t)> {
+    // SAFETY: a sigset_t is plain bits, for which all zero is the empty set.
+    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: a sigset_t is plain bits; sigemptyset makes it valid before anything reads it. All
     // calls get live sets.
     let fd = unsafe {
@@ -231,7 +233,7 @@ fn block_signals() -> io::Result<File> {
         for signal in BLOCKED {
             libc::sigaddset(&raw mut set, signal);
         }
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
         let mut child: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut child);
         libc::sigaddset(&raw mut child, libc::SIGCHLD);
@@ -241,7 +243,13 @@ fn block_signals() -> io::Result<File> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is new and ours alone.
-    Ok(unsafe { File::from_raw_fd(fd) })
+    Ok((unsafe { File::from_raw_fd(fd) }, before))
+}
+
+/// Blocks what was blocked `before`, and nothing else.
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: the set is live and was filled by the kernel.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }
 
 /// The process between the lab and the keeper: only a child of the one that asked is in the new
@@ -249,7 +257,7 @@ fn block_signals() -> io::Result<File> {
 fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
     die_with_parent();
     let mut stream = stream;
-    let Ok(children) = block_signals() else { leave(1) };
+    let Ok((children, mask)) = block_signals() else { leave(1) };
     // SAFETY: unshare takes flags and touches no memory of ours.
     if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
         let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
@@ -265,7 +273,8 @@ fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
         }
         0 => {
             die_with_parent();
-            Inside { stream, children, programs, running: [None; PROGRAMS_MAX] }.work(hosts)
+            let running = [None; PROGRAMS_MAX];
+            Inside { stream, children, mask, programs, running }.work(hosts)
         }
         keeper => {
             drop(stream);
@@ -295,6 +304,8 @@ fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
 struct Inside {
     stream: UnixStream,
     children: File,
+    /// What programs have blocked.
+    mask: libc::sigset_t,
     programs: Vec<Program>,
     running: [Option<libc::pid_t>; PROGRAMS_MAX],
 }
@@ -329,7 +340,7 @@ impl Inside {
     fn start(&mut self, number: u8) {
         let place = usize::from(number);
         let Some(program) = self.programs.get_mut(place) else { return };
-        match spawn(program) {
+        match spawn(program, self.mask) {
             Ok(process) => {
                 self.running[place] = Some(process);
                 say(&mut self.stream, STARTED, number, 0, "");
@@ -399,7 +410,7 @@ fn furnish(hosts: &str) -> Vec<String> {
     caveats
 }
 
-fn spawn(program: &mut Program) -> io::Result<libc::pid_t> {
+fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t> {
     let (name, arguments) =
         program.argv.split_first().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
     let mut command = Command::new(name);
@@ -409,8 +420,13 @@ fn spawn(program: &mut Program) -> io::Result<libc::pid_t> {
         command.process_group(0);
     }
     let netns = program.netns.clone();
-    // SAFETY: between fork and exec only setns is called, which is a system call and takes no lock.
-    unsafe { command.pre_exec(move || netns.enter()) };
+    let enter = move || {
+        // A program inherits what is blocked (signal(7)), and the keeper's mask is not meant for it.
+        restore_signals(&mask);
+        netns.enter()
+    };
+    // SAFETY: between fork and exec only sigprocmask and setns are called, which take no lock.
+    unsafe { command.pre_exec(enter) };
     let child = command.spawn()?;
     libc::pid_t::try_from(child.id()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }

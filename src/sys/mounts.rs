@@ -1,4 +1,4 @@
-//! A private view of the file system: names for the two hosts, and a `/proc` of the processes inside.
+//! A private view of the file system: names for two hosts, and a `/proc` of the processes inside.
 //!
 //! It exists so that `b` is a name that every program resolves. It must never write to the file
 //! system that others see, nor leave a file behind: what it makes lies in a memory file system that
@@ -68,7 +68,7 @@ pub fn cover_hosts(text: &str) -> io::Result<()> {
     covered
 }
 
-/// Shows the processes of the calling process's PID namespace in `/proc`; needs [`separate`] before.
+/// Shows in `/proc` the processes of the caller's PID namespace; needs [`separate`] before.
 ///
 /// # Errors
 /// What `mount` says: `EPERM` where parts of the present `/proc` are hidden, as in containers.
