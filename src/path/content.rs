@@ -61,21 +61,25 @@ impl ContentKeys {
 
 /// A hash of bytes that is the same on every machine: each eight of them, little-endian, are
 /// mixed in by a multiplication folded in half; the length keeps a short end apart from zeros.
+///
+/// Four lanes take turns, because a multiplication need not wait for one of another lane.
 fn hash(bytes: &[u8]) -> u64 {
     /// Odd constants of wyhash (public domain).
     const A: u64 = 0xa076_1d64_78bd_642f;
     const B: u64 = 0xe703_7ed1_a0b4_28db;
+    let mix = |state: u64, word: u64| fold(u128::from(state ^ word ^ B) * u128::from(A));
     let word =
         |part: &[u8]| part.iter().rev().fold(0_u64, |word, byte| (word << 8) | u64::from(*byte));
-    let mut state = keyed(A, bytes.len() as u64);
-    let chunks = bytes.chunks_exact(8);
-    let rest = word(chunks.remainder());
-    let whole = chunks.map(|part| part.try_into().map_or(0, u64::from_le_bytes));
-    for part in whole.chain([rest]) {
-        let wide = u128::from(state ^ part ^ B) * u128::from(A);
-        state = fold(wide);
+    let mut lanes = [A, B, A.rotate_left(32), B.rotate_left(32)];
+    let blocks = bytes.chunks_exact(32);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for (lane, part) in lanes.iter_mut().zip(block.chunks_exact(8)) {
+            *lane = mix(*lane, part.try_into().map_or(0, u64::from_le_bytes));
+        }
     }
-    state
+    let state = lanes.into_iter().fold(keyed(A, bytes.len() as u64), mix);
+    rest.chunks(8).map(word).fold(state, mix)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
