@@ -26,6 +26,10 @@ mod path_queue;
 mod path_text;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
+/// Super-frames taken apart, and put beside what an independent hand writes.
+mod segments;
+/// Super-frames and their segments, written down field by field.
+mod super_frame;
 /// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
 mod tcp_vs_udp;
 /// The rules of the house: directions, headings, lengths, words.

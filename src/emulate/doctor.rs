@@ -10,7 +10,7 @@ use crate::net::keeper::{Keeper, Program, Report};
 use crate::net::privilege::{self, Privilege, PrivilegeError};
 use crate::net::probe;
 use crate::net::router::{Router, RouterConfig};
-use crate::net::topology::Topology;
+use crate::net::topology::{FrameMode, Topology};
 use serde::Serialize;
 use std::io;
 use std::time::Duration;
@@ -173,7 +173,7 @@ fn network(ladder: &mut Ladder) -> Option<Topology> {
         "docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined …",
         "sudo lossy-path doctor",
     ];
-    let error = match Topology::for_programs() {
+    let error = match Topology::for_programs(FrameMode::MtuSized) {
         Ok(topology) => {
             ladder.ok("ping for everybody, ports from 1, IPv6 without noise");
             ladder.ok("made, offloads off");

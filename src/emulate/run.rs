@@ -12,7 +12,7 @@ use crate::net::netns::Netns;
 use crate::net::record::RecordConfig;
 use crate::net::router::{LaneRecord, Router, RouterConfig, RouterSummary, TooManyFrames};
 use crate::net::stream::{Chunk, Missed, Streaming};
-use crate::net::topology::{Topology, TopologyError};
+use crate::net::topology::{FrameMode, Topology, TopologyError};
 use crate::path::{Direction, Link, Recording};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -213,7 +213,7 @@ const SERVER: u8 = 1;
 /// Why it could not be run; nothing is left of it then.
 pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
     let mut config = RouterConfig::for_plans(&plan.links)?;
-    let topology = Topology::for_programs()?;
+    let topology = Topology::for_programs(FrameMode::MtuSized)?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
     let mut env = variables(job.on);

@@ -8,6 +8,8 @@ use super::pool::{Cargo, OnWay, Pending, Pool};
 use super::record::{Departure, FRAME_MAX, LaneRecord, Recorder, Traveller};
 use super::room;
 use super::router::{RouterConfig, RouterSummary};
+use super::runs::{self, Run};
+use super::segments::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 use super::stream::Chunk;
 use crate::measure::Instant;
 use crate::path::{
@@ -16,7 +18,7 @@ use crate::path::{
 };
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
 use crate::sys::host::{pin_to_cpu, set_time_slice};
-use crate::sys::packet::{Port, Received};
+use crate::sys::packet::{Framing, Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::io;
 use std::sync::Arc;
@@ -27,6 +29,13 @@ use std::time::Duration;
 const BURST: usize = 32;
 /// Slots that one frame can need: itself and a copy beside it, or the answer to it.
 const SLOTS_PER_FRAME: usize = 2;
+/// Bytes sent in one call, at most: four long super-frames, about 100 us. The moment at which a
+/// frame is noted to have left is the one before the call.
+const BURST_BYTES: usize = 262_144;
+/// A slot for a run of segments per this many slots for frames. A thread moves about 40,000
+/// super-frames of 64 KiB per second; where they are shorter and there are more, some leave as
+/// single frames.
+const FRAMES_PER_RUN: usize = 8;
 
 /// What the router's thread can be asked.
 #[derive(Debug)]
@@ -47,17 +56,20 @@ struct Inlet {
     floor: Instant,
     /// What is due to leave by this port.
     due: Vec<Pending>,
-    /// Copies among them.
+    /// Copies among them, and their bytes.
     copies: usize,
+    bytes: usize,
+    /// Slots that what comes in next can need.
+    slots_needed: usize,
     /// Whether frames wait in the link behind this port, as far as is known.
     queues: bool,
 }
 
 /// A lane's links and the record being written.
-struct LaneState {
-    links: [Link; 2],
-    recorder: Recorder,
-    generation: u32,
+pub(super) struct LaneState {
+    pub(super) links: [Link; 2],
+    pub(super) recorder: Recorder,
+    pub(super) generation: u32,
 }
 
 pub(super) struct Engine {
@@ -74,23 +86,25 @@ pub(super) struct Engine {
     clock: Clock,
     spin: Duration,
     summary: RouterSummary,
+    /// Where a segment of a run is cut out for whoever wants to see it.
+    scratch: Box<[u8]>,
 }
 
 /// A frame to decide on, and what the router knows of it beside its bytes.
 #[derive(Clone, Copy)]
-struct Arrival<'a> {
-    inlet: usize,
-    at: Instant,
-    bytes: &'a [u8],
+pub(super) struct Arrival<'a> {
+    pub(super) inlet: usize,
+    pub(super) at: Instant,
+    pub(super) bytes: &'a [u8],
 }
 
 impl Arrival<'_> {
-    fn direction(&self) -> Direction {
+    pub(super) fn direction(&self) -> Direction {
         Direction::BOTH[self.inlet % 2]
     }
 
     /// What lies in its slot where it goes on.
-    fn cargo(&self, generation: u32) -> Cargo {
+    pub(super) fn cargo(&self, generation: u32) -> Cargo {
         let frame = Traveller {
             direction: self.direction(),
             index: 0,
@@ -107,19 +121,39 @@ impl Arrival<'_> {
     }
 }
 
-/// Whether a frame is for the links: not noise, and whole.
-fn is_for_links(recorder: &mut Recorder, direction: Direction, frame: &Received<'_>) -> bool {
+/// Whether a frame is for the links: not noise, and whole; and what it consists of, if it came with
+/// a header that says so.
+fn is_for_links(
+    recorder: &mut Recorder,
+    direction: Direction,
+    frame: &Received<'_>,
+) -> Option<Option<Layout>> {
     let record = recorder.direction(direction);
     if !carried(frame.bytes) {
         record.not_carried += 1;
-        return false;
+        return None;
     }
-    record.bad_checksum_status += u64::from(!frame.checksum_ready);
-    if frame.bytes.len() > FRAME_MAX || frame.bytes.len() as u64 != u64::from(frame.length) {
+    if frame.bytes.len() as u64 != u64::from(frame.length) {
         record.oversize += 1;
-        return false;
+        return None;
     }
-    true
+    let layout = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
+        Some(offload) => Some(Layout::parse(offload, frame.bytes)),
+        None => {
+            record.bad_checksum_status += u64::from(!frame.checksum_ready);
+            None
+        }
+    };
+    let Ok(layout) = layout.transpose() else {
+        record.bad_offload += 1;
+        return None;
+    };
+    // The first segment is never shorter than another.
+    if layout.map_or(frame.bytes.len(), |layout| layout.wire_length(0)) > FRAME_MAX {
+        record.oversize += 1;
+        return None;
+    }
+    Some(layout)
 }
 
 /// Ethernet's type field for IPv4 and for IPv6 (RFC 894, RFC 2464).
@@ -188,7 +222,13 @@ impl Engine {
             recorder: Recorder::new(LaneRecord::counts()),
             generation: 0,
         };
-        let pool_frames = config.pool_frames as u64;
+        let segmented = |port: &Port| port.framing() == Framing::Offloaded;
+        let any = ports.iter().any(segmented);
+        // Room for at least one super-frame in each direction, whatever becomes of it.
+        let least = if any { 4 * SLOTS_PER_FRAME * usize::from(SEGMENTS_MAX) } else { 0 };
+        let slots = config.pool_frames.max(least);
+        let runs = if any { slots.div_ceil(FRAMES_PER_RUN) } else { 0 };
+        let pool_frames = slots as u64;
         let summary = RouterSummary {
             pool_frames,
             pool_bytes: room::bytes(pool_frames),
@@ -198,14 +238,16 @@ impl Engine {
         let floor = clock.now();
         let inlet = |port| {
             let due = Vec::with_capacity(BURST);
-            Inlet { port, floor, due, copies: 0, queues: false }
+            let segments = if segmented(&port) { SEGMENTS_MAX.into() } else { 1 };
+            let slots_needed = SLOTS_PER_FRAME * segments;
+            Inlet { port, floor, due, copies: 0, bytes: 0, slots_needed, queues: false }
         };
         Self {
             inlets: ports.into_iter().map(inlet).collect(),
             lanes: (0..lanes).map(|_| lane()).collect(),
             retired: Vec::new(),
-            pool: Pool::new(config.pool_frames),
-            on_way: OnWay::new(config.pool_frames),
+            pool: Pool::new(slots, runs),
+            on_way: OnWay::new(slots + runs),
             poll,
             waker,
             inbox,
@@ -213,6 +255,7 @@ impl Engine {
             clock,
             spin: config.spin,
             summary,
+            scratch: vec![0; OFFLOAD_HEADER + FRAME_MAX].into_boxed_slice(),
         }
     }
 
@@ -267,10 +310,10 @@ impl Engine {
     /// Takes up to [`BURST`] frames from a port's ring; gives how many there were.
     fn receive(&mut self, inlet: usize, looked_at: Instant) -> usize {
         let mut taken = 0;
-        let Inlet { port, floor, queues, .. } = &mut self.inlets[inlet];
+        let Inlet { port, floor, queues, slots_needed, .. } = &mut self.inlets[inlet];
         let lane = &mut self.lanes[inlet / 2];
         while taken < BURST {
-            if self.pool.room() < SLOTS_PER_FRAME {
+            if self.pool.room() < *slots_needed {
                 self.summary.pool_full += 1;
                 lane.recorder.direction(Direction::BOTH[inlet % 2]).pool_full += 1;
                 if *queues {
@@ -292,9 +335,12 @@ impl Engine {
             at = at.max(*floor);
             *floor = at;
             self.summary.frames += 1;
-            if is_for_links(&mut lane.recorder, Direction::BOTH[inlet % 2], &frame) {
-                let arrival = Arrival { inlet, at, bytes: frame.bytes };
-                *queues |= admit(lane, &mut self.pool, &mut self.on_way, arrival);
+            let arrival = Arrival { inlet, at, bytes: frame.bytes };
+            let (pool, on_way) = (&mut self.pool, &mut self.on_way);
+            *queues |= match is_for_links(&mut lane.recorder, Direction::BOTH[inlet % 2], &frame) {
+                Some(None) => admit(lane, pool, on_way, arrival),
+                Some(Some(layout)) => runs::admit(lane, pool, on_way, arrival, layout),
+                None => false,
             }
         }
         taken
@@ -343,11 +389,15 @@ impl Engine {
         while let Some(next) = self.on_way.pop_due(now) {
             any = true;
             let port = usize::from(self.pool.cargo(next.slot).port_out);
-            if self.inlets[port].copies + usize::from(next.copies) > BURST {
+            let copies = usize::from(next.copies);
+            let bytes = copies * self.pool.bytes(next.slot).len();
+            let inlet = &self.inlets[port];
+            if inlet.copies + copies > BURST || inlet.bytes + bytes > BURST_BYTES {
                 self.send_burst(port);
             }
             let inlet = &mut self.inlets[port];
-            inlet.copies += usize::from(next.copies);
+            inlet.copies += copies;
+            inlet.bytes += bytes;
             inlet.due.push(next);
         }
         if any {
@@ -362,34 +412,41 @@ impl Engine {
 
     /// Hands what is due to its port, and notes how late it was.
     fn send_burst(&mut self, port: usize) {
-        let Inlet { port: out, due, copies, .. } = &mut self.inlets[port];
+        let Inlet { port: out, due, copies, bytes, .. } = &mut self.inlets[port];
+        let header = out.framing().header();
         let mut frames: [&[u8]; BURST] = [&[]; BURST];
         let copied = due.iter().flat_map(|next| (0..next.copies).map(|_| next.slot));
         for (frame, slot) in frames.iter_mut().zip(copied) {
-            *frame = self.pool.bytes(slot);
+            *frame = self.pool.message(slot, header);
         }
         // Before the call: the receiver's answer may be stamped before it returns.
         let departed = self.clock.now();
         let refused = send_all(out, &frames[..*copies]);
-        self.summary.sent += *copies as u64 - u64::from(refused.count_ones());
-        self.summary.send_failed += u64::from(refused.count_ones());
         let lane = &mut self.lanes[port / 2];
         let mut place = 0;
         for next in due.iter() {
             let cargo = *self.pool.cargo(next.slot);
+            let segments = self.pool.run(next.slot).map_or(1, |run| run.segments);
             for copy in 0..next.copies {
                 let failed = refused >> place & 1 == 1;
                 place += 1;
-                if cargo.generation == lane.generation && !cargo.answer {
+                self.summary.sent += if failed { 0 } else { segments.into() };
+                self.summary.send_failed += if failed { segments.into() } else { 0 };
+                if cargo.generation != lane.generation || cargo.answer {
+                    continue;
+                }
+                let left = Departure { due: next.due, at: departed, failed };
+                if self.pool.run(next.slot).is_some() {
+                    note_run(&mut lane.recorder, &self.pool, next.slot, left, &mut self.scratch);
+                } else {
                     let frame = Traveller { copy: cargo.frame.copy + copy, ..cargo.frame };
-                    let left = Departure { due: next.due, at: departed, failed };
                     lane.recorder.note_departure(&frame, left, self.pool.bytes(next.slot));
                 }
             }
             self.pool.put_back(next.slot);
         }
         due.clear();
-        *copies = 0;
+        (*copies, *bytes) = (0, 0);
     }
 
     // ---- commands -------------------------------------------------------------------------------
@@ -451,6 +508,17 @@ impl Engine {
     }
 }
 
+/// Notes that the segments of a run left.
+fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, scratch: &mut [u8]) {
+    let message = pool.message(slot, OFFLOAD_HEADER);
+    let wanted = recorder.streams_bytes();
+    let travellers = pool.run(slot).into_iter().flat_map(Run::travellers);
+    for (number, frame) in (0..).zip(travellers) {
+        let bytes = if wanted { runs::segment(message, number, scratch) } else { &[] };
+        recorder.note_departure(&frame, left, bytes);
+    }
+}
+
 /// Decides a frame's fate and records it; keeps the frame if it has a way on. Whether it waits at
 /// the link's bottleneck.
 ///
@@ -483,14 +551,14 @@ fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arr
     matches!(fate.verdict, Verdict::Queued { .. })
 }
 
-fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
+pub(super) fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
     if *edit != Edit::default() {
         path::apply(edit, pool.bytes_mut(slot));
     }
 }
 
 /// Tells the sender of a frame that it is too big, where the link is no black hole.
-fn answer(
+pub(super) fn answer(
     lane: &mut LaneState,
     pool: &mut Pool,
     on_way: &mut OnWay,

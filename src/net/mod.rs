@@ -15,6 +15,8 @@ pub mod record;
 pub mod remote;
 mod room;
 pub mod router;
+mod runs;
+pub mod segments;
 pub mod server;
 pub mod stop;
 pub mod stream;

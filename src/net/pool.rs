@@ -4,6 +4,8 @@
 //! one. It must never give a slot to two frames, nor let a frame overtake one that is due before.
 
 use super::record::{FRAME_MAX, Traveller};
+use super::runs::{Run, Runs};
+use super::segments::OFFLOAD_HEADER;
 use crate::measure::Instant;
 use crate::path::{Direction, Edit};
 use std::cmp::Reverse;
@@ -41,7 +43,12 @@ impl Cargo {
     };
 }
 
-/// Memory for frames, in slots of equal size.
+/// Bytes of a slot: a frame, and room for an offload header in front of it.
+const SLOT: usize = OFFLOAD_HEADER + FRAME_MAX;
+/// The bit that marks the number of a run's slot.
+const RUN: u32 = 1 << 31;
+
+/// Memory for frames, in slots of equal size, and for runs of segments.
 ///
 /// Slots are taken into use one after the other, and the one freed last is used again first: memory
 /// that was never needed is never touched, and what is used is still in the cache.
@@ -50,19 +57,31 @@ pub(super) struct Pool {
     cargo: Vec<Cargo>,
     free: Vec<u32>,
     slots: usize,
+    pub(super) runs: Runs,
 }
 
 impl Pool {
     /// Memory of one slot, all told: the frame, its cargo, its place among the free.
-    pub(super) const SLOT_BYTES: usize = FRAME_MAX + size_of::<Cargo>() + size_of::<u32>();
+    pub(super) const SLOT_BYTES: usize = SLOT + size_of::<Cargo>() + size_of::<u32>();
 
-    pub(super) fn new(slots: usize) -> Self {
+    pub(super) fn new(slots: usize, runs: usize) -> Self {
         Self {
-            memory: vec![0; slots * FRAME_MAX].into_boxed_slice(),
+            memory: vec![0; slots * SLOT].into_boxed_slice(),
             cargo: Vec::with_capacity(slots),
             free: Vec::with_capacity(slots),
             slots,
+            runs: Runs::new(runs),
         }
+    }
+
+    /// The number under which a run leaves.
+    pub(super) const fn of_run(slot: u32) -> u32 {
+        slot | RUN
+    }
+
+    /// The run under a number, if it is one's.
+    pub(super) fn run(&self, slot: u32) -> Option<&Run> {
+        (slot & RUN != 0).then(|| self.runs.get(slot & !RUN))
     }
 
     /// How many slots are free.
@@ -89,20 +108,49 @@ impl Pool {
 
     /// Gives a slot back.
     pub(super) fn put_back(&mut self, slot: u32) {
-        self.free.push(slot);
+        if slot & RUN == 0 {
+            self.free.push(slot);
+        } else {
+            self.runs.put_back(slot & !RUN);
+        }
     }
 
-    /// Fills a slot that was taken.
+    /// Fills a slot that was taken with a frame that leaves nothing to do.
     pub(super) fn fill(&mut self, slot: u32, cargo: Cargo, bytes: &[u8]) {
-        let start = start(slot);
-        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
+        let (header, frame) = self.memory_mut(slot).split_at_mut(OFFLOAD_HEADER);
+        header.fill(0);
+        frame[..bytes.len()].copy_from_slice(bytes);
+        self.set_cargo(slot, cargo);
+    }
+
+    /// Says what lies in a slot whose memory is filled.
+    pub(super) fn set_cargo(&mut self, slot: u32, cargo: Cargo) {
         self.cargo[place(slot)] = cargo;
+    }
+
+    /// All memory of a slot that was taken, the header first.
+    pub(super) fn memory(&self, slot: u32) -> &[u8] {
+        &self.memory[start(slot)..start(slot) + SLOT]
+    }
+
+    /// The same, to be written.
+    pub(super) fn memory_mut(&mut self, slot: u32) -> &mut [u8] {
+        &mut self.memory[start(slot)..start(slot) + SLOT]
+    }
+
+    /// What a port is handed that wants so many bytes of header in front of a frame.
+    pub(super) fn message(&self, slot: u32, header: usize) -> &[u8] {
+        if slot & RUN != 0 {
+            return self.runs.message(slot & !RUN);
+        }
+        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        &self.memory(slot)[OFFLOAD_HEADER - header.min(OFFLOAD_HEADER)..end]
     }
 
     /// Makes the copy that waits beside a frame.
     pub(super) fn add_twin(&mut self, slot: u32) -> Option<u32> {
         let twin = self.take()?;
-        self.memory.copy_within(start(slot)..start(slot) + FRAME_MAX, start(twin));
+        self.memory.copy_within(start(slot)..start(slot) + SLOT, start(twin));
         self.cargo[place(twin)] = self.cargo[place(slot)];
         let first = &mut self.cargo[place(slot)];
         // Its twin leaves before it.
@@ -116,22 +164,24 @@ impl Pool {
         self.cargo[place(token)].twin.take().unwrap_or(token)
     }
 
+    /// What lies in a slot; of a run, its first segment.
     pub(super) fn cargo(&self, slot: u32) -> &Cargo {
-        &self.cargo[place(slot)]
+        self.run(slot).map_or_else(|| &self.cargo[place(slot)], |run| &run.first)
     }
 
     pub(super) fn cargo_mut(&mut self, slot: u32) -> &mut Cargo {
         &mut self.cargo[place(slot)]
     }
 
+    /// The frame in a slot.
     pub(super) fn bytes(&self, slot: u32) -> &[u8] {
-        let length = usize::from(self.cargo(slot).frame.length);
-        &self.memory[start(slot)..start(slot) + length]
+        self.message(slot, 0)
     }
 
+    /// The same, to be changed.
     pub(super) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
-        let length = usize::from(self.cargo(slot).frame.length);
-        &mut self.memory[start(slot)..start(slot) + length]
+        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        &mut self.memory_mut(slot)[OFFLOAD_HEADER..end]
     }
 }
 
@@ -140,7 +190,7 @@ fn place(slot: u32) -> usize {
 }
 
 fn start(slot: u32) -> usize {
-    place(slot).saturating_mul(FRAME_MAX)
+    place(slot).saturating_mul(SLOT)
 }
 
 /// A frame that knows when it leaves. Ordered by that, then by when it got to know.
@@ -238,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_pool_gives_slots_until_it_has_none() {
-        let mut pool = Pool::new(2);
+        let mut pool = Pool::new(2, 0);
         assert_eq!((pool.room(), pool.peak()), (2, 0));
         let (one, two) = (put(&mut pool, b"one").unwrap(), put(&mut pool, b"two!").unwrap());
         assert_eq!(put(&mut pool, b"three"), None);
@@ -250,7 +300,7 @@ mod tests {
 
     #[test]
     fn twins_leave_one_by_one_and_are_marked_apart() {
-        let mut pool = Pool::new(2);
+        let mut pool = Pool::new(2, 0);
         let token = put(&mut pool, b"same").unwrap();
         let twin = pool.add_twin(token).unwrap();
         let first = pool.next_copy(token);

@@ -45,7 +45,8 @@ pub fn echo(a: &Netns, b: &Netns, at: [IpAddr; 2]) -> io::Result<()> {
 /// # Errors
 /// What the kernel says, or that another floor is in force.
 pub fn rto_floor() -> io::Result<Duration> {
-    let lane = LaneConfig { name: "floor".to_owned(), rto_min: Some(FLOOR) };
+    let lane =
+        LaneConfig { name: "floor".to_owned(), rto_min: Some(FLOOR), ..LaneConfig::default() };
     let topology = Topology::build(&[lane]).map_err(io::Error::other)?;
     let floor = topology.lanes[0].rto_min()?;
     if floor == FLOOR {

@@ -116,6 +116,9 @@ pub struct DirectionRecord {
     pub oversize: u64,
     /// Frames whose checksums were left to a device: any makes the run invalid.
     pub bad_checksum_status: u64,
+    /// Frames whose offload header does not fit them, which were not passed on: any makes the run
+    /// invalid.
+    pub bad_offload: u64,
     /// Frames that no link carries, which were not passed on and have no index: neither IPv4 nor
     /// IPv6, or IPv6's talk with its neighbours (multicast listeners, router and neighbour
     /// discovery). Any means noise on the link.
@@ -150,6 +153,7 @@ impl DirectionRecord {
             kernel_dropped: 0,
             oversize: 0,
             bad_checksum_status: 0,
+            bad_offload: 0,
             not_carried: 0,
             too_big_answered: 0,
             send_failed: 0,
@@ -304,6 +308,16 @@ impl Recorder {
         captured.bytes.extend_from_slice(bytes);
         self.filled += 1;
         u32::try_from(place).ok()
+    }
+
+    /// Whether it keeps the bytes of what arrives now.
+    pub(crate) const fn keeps_bytes(&self) -> bool {
+        self.filled < self.record.captured.len() || self.streams_bytes()
+    }
+
+    /// Whether it hands over the bytes of what leaves.
+    pub(crate) const fn streams_bytes(&self) -> bool {
+        self.record.rest.keeps_bytes()
     }
 
     /// Notes that a copy came out of the bottleneck, or was dropped there.

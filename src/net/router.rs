@@ -10,10 +10,10 @@ use super::engine::{Command, Engine, Reply};
 use super::record::RecordConfig;
 use super::room;
 use super::stream::{Chunk, Streaming};
-use super::topology::{DropProbe, Lane, Topology};
+use super::topology::{DropProbe, FrameMode, Lane, Topology};
 use crate::path::{Direction, Link, LinkPlan};
 use crate::sys::host::KeepAwake;
-use crate::sys::packet::Port;
+use crate::sys::packet::{Framing, Port};
 use crate::sys::poll::{Poll, Waker};
 use std::io;
 use std::os::fd::AsFd;
@@ -47,7 +47,7 @@ pub struct RouterConfig {
     /// receiver that it wakes waits until the burst is sent: measured on one processor with the
     /// receiver, 200 datagrams/ms with 3 ms, 240 with 100 us, 250 with 500 us.
     pub slice: Duration,
-    /// Slots of each port's receive ring, 2 KiB each.
+    /// Slots of each port's receive ring, 2 KiB each, or 64 KiB where frames come segmented.
     pub ring_frames: usize,
     /// Frames that can be on their way at once, all lanes together, 1.7 kB each (touched when used).
     /// [`RouterConfig::for_plans`] works it out.
@@ -133,8 +133,7 @@ impl Router {
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
-        let names = || topology.lanes.iter().flat_map(Lane::ports);
-        let open = || names().map(|name| open_port(name, config.ring_frames)).collect();
+        let open = || open_ports(&topology.lanes, config.ring_frames);
         let ports: Vec<Port> = topology.router.run::<io::Result<_>>(open)??;
         for port in &ports {
             poll.add(port.as_fd())?;
@@ -278,9 +277,22 @@ impl Drop for Router {
     }
 }
 
-fn open_port(name: &str, ring_frames: usize) -> io::Result<Port> {
-    Port::open(name, ring_frames)
-        .map_err(|error| io::Error::new(error.kind(), format!("open port {name}: {error}")))
+/// The router's ends of all lanes, an A and a B for each.
+fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
+    let mut ports = Vec::with_capacity(2 * lanes.len());
+    for lane in lanes {
+        let framing = match lane.frames() {
+            FrameMode::MtuSized => Framing::Whole,
+            FrameMode::Segmented => Framing::Offloaded,
+        };
+        for name in lane.ports() {
+            let port = Port::open(name, ring_frames, framing).map_err(|error| {
+                io::Error::new(error.kind(), format!("open port {name}: {error}"))
+            })?;
+            ports.push(port);
+        }
+    }
+    Ok(ports)
 }
 
 /// Leaves word of how the thread ended, even by a panic.

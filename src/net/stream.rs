@@ -124,6 +124,11 @@ impl Chunk {
         }
     }
 
+    /// Whether it keeps the frames themselves.
+    pub(crate) const fn keeps_bytes(&self) -> bool {
+        matches!(self.keeps, Streaming::Frames)
+    }
+
     /// The notes, each with the bytes of its frame (none where they are not kept or found no room).
     pub fn iter(&self) -> impl Iterator<Item = (&Note, &[u8])> {
         let starts = std::iter::once(0).chain(self.notes.iter().map(|note| note.bytes_end));

@@ -5,6 +5,7 @@
 //! It must never let a frame on the links that an application did not cause: neighbours are static,
 //! and IPv6 is off, or on without discovery and reports, so the n-th frame is the n-th packet.
 
+use super::segments::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
 use crate::sys::netns::Netns;
@@ -61,6 +62,20 @@ impl TcpCounters {
     }
 }
 
+/// In what units hosts and router hand frames to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameMode {
+    /// One packet of at most [`MTU`] each, its checksums complete, as on a wire. The safe one.
+    #[default]
+    MtuSized,
+    /// Super-frames of up to [`SEGMENTS_MAX`] segments, whose fates the router decides one by one.
+    ///
+    /// Bulk transfers go several times as fast. Segments of one super-frame share their arrival
+    /// stamp: they reach the link at once, not one behind the other.
+    Segmented,
+}
+
 /// What a lane needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneConfig {
@@ -69,6 +84,8 @@ pub struct LaneConfig {
     /// Floor for TCP's retransmission timeout on both hosts, whole milliseconds; `None` leaves the
     /// kernel's own.
     pub rto_min: Option<Duration>,
+    /// In what units frames cross it.
+    pub frames: FrameMode,
 }
 
 /// A network that could not be built.
@@ -102,6 +119,7 @@ pub struct Lane {
     name: String,
     router: Netns,
     ports: [String; 2],
+    frames: FrameMode,
 }
 
 impl Topology {
@@ -128,8 +146,8 @@ impl Topology {
     ///
     /// # Errors
     /// As [`Topology::build`].
-    pub fn for_programs() -> Result<Self, TopologyError> {
-        let lane = LaneConfig { name: "a-b".to_owned(), ..LaneConfig::default() };
+    pub fn for_programs(frames: FrameMode) -> Result<Self, TopologyError> {
+        let lane = LaneConfig { name: "a-b".to_owned(), frames, ..LaneConfig::default() };
         Self::build_hosts(&[lane], Hosts::Programs)
     }
 
@@ -151,7 +169,8 @@ impl Topology {
             let ports = [format!("a{number}"), format!("b{number}")];
             let host = || Netns::new().map_err(|error| fail(&config.name, "make a host", error));
             let (a, b) = (host()?, host()?);
-            let lane = Lane { a, b, name: config.name.clone(), router: router.clone(), ports };
+            let (name, router, frames) = (config.name.clone(), router.clone(), config.frames);
+            let lane = Lane { a, b, name, router, ports, frames };
             lane.set_up(hosts, config.rto_min)
                 .map_err(|(step, error)| fail(&config.name, step, error))?;
             built.push(lane);
@@ -272,6 +291,12 @@ impl Lane {
         self.router.descriptor()
     }
 
+    /// In what units frames cross it.
+    #[must_use]
+    pub const fn frames(&self) -> FrameMode {
+        self.frames
+    }
+
     pub(crate) fn ports(&self) -> &[String; 2] {
         &self.ports
     }
@@ -295,14 +320,14 @@ impl Lane {
                 let here = VethEnd { name: port, mac: ROUTER_MAC };
                 let there = VethEnd { name: HOST_INTERFACE, mac: own.mac };
                 netlink.add_veth(here, there, host.descriptor(), MTU)?;
-                prepare(&netlink, port)?;
+                prepare(&netlink, port, self.frames)?;
                 netlink.set_up(port)?;
             }
             Ok(())
         })
         .map_err(|error| ("link the router", error))?;
         for (host, own, peer) in hosts {
-            run(host, || configure_host(kind, own, peer, rto_min))
+            run(host, || configure_host(kind, self.frames, own, peer, rto_min))
                 .map_err(|e| ("link a host", e))?;
         }
         Ok(())
@@ -390,9 +415,9 @@ impl DropProbe {
     }
 }
 
-/// Takes from an interface every offload that would join, cut or half-finish frames, and addresses
-/// that it would make by itself.
-fn prepare(netlink: &Netlink, interface: &str) -> io::Result<()> {
+/// Takes from an interface every offload that would join frames on their way or, where they are to
+/// be MTU-sized, cut or half-finish them; and addresses that it would make by itself.
+fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
     netlink.no_ipv6_address(interface).or_else(|error| {
         // A kernel without IPv6 refuses the attribute and needs it not.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
@@ -400,18 +425,33 @@ fn prepare(netlink: &Netlink, interface: &str) -> io::Result<()> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("switch off offloads of {interface}: {error}"))
     };
-    // Switching checksums off takes TCP segmentation with it; what generic segmentation remains is
-    // done in software before the link.
-    ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?;
+    match frames {
+        // Switching checksums off takes TCP segmentation with it; what generic segmentation remains
+        // is done in software before the link.
+        FrameMode::MtuSized => {
+            ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?
+        }
+        // The router's ring has slots of this size, and its pool room for so many segments.
+        FrameMode::Segmented => {
+            let bytes = u32::try_from(SUPER_FRAME_MAX).unwrap_or(0);
+            netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
+        }
+    }
     ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)
 }
 
-fn configure_host(kind: Hosts, own: End, peer: End, rto_min: Option<Duration>) -> io::Result<()> {
+fn configure_host(
+    kind: Hosts,
+    frames: FrameMode,
+    own: End,
+    peer: End,
+    rto_min: Option<Duration>,
+) -> io::Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up("lo")?;
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
-    prepare(&netlink, HOST_INTERFACE)?;
+    prepare(&netlink, HOST_INTERFACE, frames)?;
     // A kernel without IPv6 has hosts without.
     let ipv6 = kind == Hosts::Programs && Path::new("/proc/sys/net/ipv6").exists();
     if ipv6 {

@@ -171,6 +171,20 @@ impl Netlink {
         self.ask(&format!("set no IPv6 address on {interface}"), message).map(|_| ())
     }
 
+    /// Limits the super-frames that an interface is handed: their bytes and their segments. The
+    /// kernel cuts a larger one before.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn limit_super_frames(&self, interface: &str, bytes: u32, segments: u32) -> io::Result<()> {
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
+        message
+            .attribute(libc::IFLA_IFNAME, interface.as_bytes())
+            .attribute(libc::IFLA_GSO_MAX_SEGS, &segments.to_ne_bytes())
+            .attribute(libc::IFLA_GSO_MAX_SIZE, &bytes.to_ne_bytes());
+        self.ask(&format!("limit super-frames of {interface}"), message).map(|_| ())
+    }
+
     /// Sets an interface up.
     ///
     /// # Errors
