@@ -4,7 +4,6 @@
 //! It has a `main` of its own because a user namespace must be entered before any thread exists. It
 //! must never assert how fast the machine is.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
-#![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
 mod super_frame;
 

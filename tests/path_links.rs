@@ -15,7 +15,7 @@ use wirelab::net::clock::Clock;
 use wirelab::net::record::{LaneRecord, RecordConfig};
 use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::stream::{Chunk, Event, Missed, Note, Streaming};
-use wirelab::net::topology::{LaneConfig, Topology};
+use wirelab::net::topology::{FrameMode, LaneConfig, Topology};
 use wirelab::path::{
     Bottleneck, Bytes, Change, Corruption, Counts, Delay, Direction, Discipline, DropReason, Edit,
     Fate, FateKey, Frame, FromFile, Link, LinkPlan, LossModel, MtuLimit, Queue, QueueLimit, Rate,
@@ -638,7 +638,7 @@ pub(crate) fn ipv6_is_carried_alike() {
         println!("       skipped: this kernel has no IPv6");
         return;
     }
-    let topology = Topology::for_programs().unwrap();
+    let topology = Topology::for_programs(FrameMode::MtuSized).unwrap();
     let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
     let world = World { topology, router };
     let lane = &world.topology.lanes[0];

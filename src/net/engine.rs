@@ -8,7 +8,7 @@ use super::pool::{Cargo, OnWay, Pending, Pool};
 use super::record::{Departure, FRAME_MAX, LaneRecord, Recorder, Traveller};
 use super::room;
 use super::router::{RouterConfig, RouterSummary};
-use super::runs::{self, Run};
+use super::runs::{self, Run, Runs};
 use super::segments::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 use super::stream::Chunk;
 use crate::measure::Instant;
@@ -121,13 +121,16 @@ impl Arrival<'_> {
     }
 }
 
-/// Whether a frame is for the links: not noise, and whole; and what it consists of, if it came with
-/// a header that says so.
-fn is_for_links(
-    recorder: &mut Recorder,
-    direction: Direction,
-    frame: &Received<'_>,
-) -> Option<Option<Layout>> {
+/// What the links are to decide on.
+enum Load {
+    /// A frame that is complete as it is.
+    Frame,
+    /// What a sender left undone or joined, as the header in front of it says.
+    Offloaded(Layout),
+}
+
+/// What a frame is to the links, where it is for them: not noise, and whole.
+fn load(recorder: &mut Recorder, direction: Direction, frame: &Received<'_>) -> Option<Load> {
     let record = recorder.direction(direction);
     if !carried(frame.bytes) {
         record.not_carried += 1;
@@ -137,23 +140,25 @@ fn is_for_links(
         record.oversize += 1;
         return None;
     }
-    let layout = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
-        Some(offload) => Some(Layout::parse(offload, frame.bytes)),
+    let (load, longest) = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
+        Some(offload) => {
+            let Ok(layout) = Layout::parse(offload, frame.bytes) else {
+                record.bad_offload += 1;
+                return None;
+            };
+            // The first segment is never shorter than another.
+            (Load::Offloaded(layout), layout.wire_length(0))
+        }
         None => {
             record.bad_checksum_status += u64::from(!frame.checksum_ready);
-            None
+            (Load::Frame, frame.bytes.len())
         }
     };
-    let Ok(layout) = layout.transpose() else {
-        record.bad_offload += 1;
-        return None;
-    };
-    // The first segment is never shorter than another.
-    if layout.map_or(frame.bytes.len(), |layout| layout.wire_length(0)) > FRAME_MAX {
+    if longest > FRAME_MAX {
         record.oversize += 1;
         return None;
     }
-    Some(layout)
+    Some(load)
 }
 
 /// Ethernet's type field for IPv4 and for IPv6 (RFC 894, RFC 2464).
@@ -231,7 +236,7 @@ impl Engine {
         let pool_frames = slots as u64;
         let summary = RouterSummary {
             pool_frames,
-            pool_bytes: room::bytes(pool_frames),
+            pool_bytes: room::bytes(pool_frames) + Runs::bytes(runs),
             ring_bytes: ports.iter().map(|port| port.ring_bytes() as u64).sum(),
             ..RouterSummary::default()
         };
@@ -337,9 +342,9 @@ impl Engine {
             self.summary.frames += 1;
             let arrival = Arrival { inlet, at, bytes: frame.bytes };
             let (pool, on_way) = (&mut self.pool, &mut self.on_way);
-            *queues |= match is_for_links(&mut lane.recorder, Direction::BOTH[inlet % 2], &frame) {
-                Some(None) => admit(lane, pool, on_way, arrival),
-                Some(Some(layout)) => runs::admit(lane, pool, on_way, arrival, layout),
+            *queues |= match load(&mut lane.recorder, arrival.direction(), &frame) {
+                Some(Load::Frame) => admit(lane, pool, on_way, arrival),
+                Some(Load::Offloaded(layout)) => runs::admit(lane, pool, on_way, arrival, layout),
                 None => false,
             }
         }

@@ -47,7 +47,8 @@ pub struct RouterConfig {
     /// receiver that it wakes waits until the burst is sent: measured on one processor with the
     /// receiver, 200 datagrams/ms with 3 ms, 240 with 100 us, 250 with 500 us.
     pub slice: Duration,
-    /// Slots of each port's receive ring, 2 KiB each, or 64 KiB where frames come segmented.
+    /// Slots of each port's receive ring, 2 KiB each; 64 KiB where super-frames come, which makes
+    /// 128 MiB of kernel memory for a lane.
     pub ring_frames: usize,
     /// Frames that can be on their way at once, all lanes together, 1.7 kB each (touched when used).
     /// [`RouterConfig::for_plans`] works it out.
@@ -104,7 +105,8 @@ pub struct RouterSummary {
     pub pool_frames: u64,
     /// Most frames that were.
     pub pool_peak: u64,
-    /// Memory for `pool_frames`; no more of it is touched than `pool_peak` needs.
+    /// Memory for `pool_frames`, and for super-frames where a lane has them; what was never needed
+    /// is never touched.
     pub pool_bytes: u64,
     /// Memory of the receive rings.
     pub ring_bytes: u64,

@@ -51,6 +51,11 @@ pub(super) struct Runs {
 }
 
 impl Runs {
+    /// The memory that so many slots take.
+    pub(super) const fn bytes(slots: usize) -> u64 {
+        slots as u64 * (SLOT + size_of::<Run>() + size_of::<u32>()) as u64
+    }
+
     pub(super) fn new(slots: usize) -> Self {
         Self {
             memory: vec![0; slots * SLOT].into_boxed_slice(),

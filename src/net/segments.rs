@@ -269,7 +269,7 @@ impl Joined {
     fn parse(kind: u8, each: usize, frame: &[u8]) -> Result<Self, Invalid> {
         let ecn = kind & GSO_ECN != 0;
         let short = |needed| Invalid::Short { needed, length: frame.len() };
-        let byte = |at: usize| frame.get(at).copied().ok_or(short(at + 1));
+        let byte = |at: usize| frame.get(at).copied().ok_or_else(|| short(at + 1));
         let word = |at: usize| match frame.get(at..at + 2) {
             Some(bytes) => Ok(usize::from(u16::from_be_bytes([bytes[0], bytes[1]]))),
             None => Err(short(at + 2)),

@@ -1,8 +1,10 @@
 //! Bulk TCP through the emulated path, in frames of both kinds, against kernel forwarding between
 //! two veth pairs; and reno's goodput under loss against theory.
 //!
-//! Rounds of all are interleaved and pinned alike. It must never call a run good in which the kernel
-//! dropped a frame that the link did not, without saying so.
+//! Rounds of all are interleaved and pinned alike. It must never hide that the kernel dropped frames
+//! which the link did not.
+
+#![expect(clippy::disallowed_methods, reason = "it lets connections run for a while")]
 
 use super::path::{Spread, Usage, quietly, said, say_how_quiet_it_was, spread};
 use std::io::{Read, Write};
