@@ -122,9 +122,9 @@ fn a_plan_file_says_what_the_flags_say() {
             let draw = keyed(seed, round * 64 + place);
             // A queue needs its rate, overtaking a delay that varies; the rest stands alone.
             let needed = ["rate", "queue", "delay"].contains(&word);
-            if needed || draw % 3 == 0 {
+            if needed || draw.is_multiple_of(3) {
                 let text = pick(right, draw >> 8);
-                if draw % 5 == 0 && !needed {
+                if draw.is_multiple_of(5) && !needed {
                     args.extend(["--b-to-a".to_owned(), format!("{word}={text}")]);
                 } else {
                     args.push(format!("--{word}={text}"));
