@@ -14,7 +14,8 @@ fn run(lab: &Lab, args: &[&str]) -> Output {
 
 /// A setting, texts that it takes, and texts that it does not.
 const TEXTS: [(&str, &[&str], &[&str]); 12] = [
-    ("key", &["order", "time:1ms", "content"], &["", "weather", "time:0", "time:5"]),
+    // Bursts and content do not go together.
+    ("key", &["order", "time:1ms"], &["", "weather", "time:0", "time:5"]),
     (
         "loss",
         &["2%", "gilbert:1%,30%", "4state:1%,20%,30%,2%,1%"],
@@ -26,7 +27,7 @@ const TEXTS: [(&str, &[&str], &[&str]); 12] = [
     ("mark", &["1%"], &["1", "ecn"]),
     ("mtu", &["1400", "1400,blackhole"], &["0", "70000", "1400,whitehole", "big"]),
     ("rate", &["20Mbit", "1Gbit"], &["0", "0Mbit", "20", "-5Mbit", "20Mbyte", "trace:"]),
-    ("queue", &["64kB", "100p", "codel:100p"], &["64", "0p", "-1p", "red:100p"]),
+    ("queue", &["64kB", "100p", "codel:100p"], &["64", "-1p", "red:100p"]),
     ("delay", &["normal:40ms,5ms"], &["40", "-1ms", "normal:5ms", "soon"]),
     ("reorder", &["jitter", "25%", "25%,gap=5"], &["25", "25%,gap=0", "often"]),
     ("at", &["at 2s down for 3s", "at 5s loss 20%"], &["2s", "at 2s up", "at noon down"]),

@@ -263,6 +263,9 @@ impl From<Side> for End {
 
 /// Gives the text of a file that a plan names.
 pub(crate) fn read_file(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Err("expected the name of a file, got none".to_owned());
+    }
     std::fs::read_to_string(name).map_err(|error| error.to_string())
 }
 

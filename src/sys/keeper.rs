@@ -421,7 +421,7 @@ fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t>
     }
     let netns = program.netns.clone();
     let enter = move || {
-        // A program inherits what is blocked (signal(7)), and the keeper's mask is not meant for it.
+        // A program inherits what is blocked (signal(7)); the keeper's mask is not for it.
         restore_signals(&mask);
         netns.enter()
     };
