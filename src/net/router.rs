@@ -50,7 +50,7 @@ pub struct RouterConfig {
     /// Slots of each port's receive ring, 2 KiB each; 64 KiB where super-frames come, which makes
     /// 128 MiB of kernel memory for a lane.
     pub ring_frames: usize,
-    /// Frames that can be on their way at once, all lanes together, 1.7 kB each (touched when used).
+    /// Frames that can be on their way at once, all lanes together, 1.7 kB each, touched when used.
     /// [`RouterConfig::for_plans`] works it out.
     pub pool_frames: usize,
     /// The processor to bind the router's thread to.
