@@ -10,8 +10,18 @@ mod bank_vectors;
 mod compare;
 /// A plausible result, for the reports.
 mod fixture;
+/// Frames with right checksums, made and checked without the library.
+mod frames;
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
+/// The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
+mod path_bytes;
+/// The link model against theory: losses, delays, order, weather, timetables.
+mod path_model;
+/// The link model's bottleneck: rates, queues, active queue management.
+mod path_queue;
+/// The link model's words: plans and recordings, read and written.
+mod path_text;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
 /// Super-frames taken apart, and put beside what an independent hand writes.

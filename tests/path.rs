@@ -57,6 +57,8 @@ const CASES: &[Case] = &[
     ("tcp finds the path's mtu", links::tcp_finds_the_path_mtu),
     ("a black hole stalls tcp", links::a_black_hole_stalls_tcp),
     ("a recording replays the run", links::a_recording_replays_the_run),
+    ("ipv6 is carried alike", links::ipv6_is_carried_alike),
+    ("a small pool never stalls a queue", links::a_small_pool_never_stalls_a_queue),
     ("memory follows from the plans", links::memory_follows_from_the_plans),
     ("kill -9 leaves nothing", kill_leaves_nothing),
 ];

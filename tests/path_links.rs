@@ -6,15 +6,16 @@
 
 use super::{PATIENCE, World, udp_pair, world};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddrV4, SocketAddrV6, TcpListener, TcpStream, UdpSocket};
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::net::clock::Clock;
 use wirelab::net::record::{LaneRecord, RecordConfig};
 use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::stream::{Chunk, Event, Missed, Note, Streaming};
-use wirelab::net::topology::{LaneConfig, Topology};
+use wirelab::net::topology::{FrameMode, LaneConfig, Topology};
 use wirelab::path::{
     Bottleneck, Bytes, Change, Corruption, Counts, Delay, Direction, Discipline, DropReason, Edit,
     Fate, FateKey, Frame, FromFile, Link, LinkPlan, LossModel, MtuLimit, Queue, QueueLimit, Rate,
@@ -114,9 +115,20 @@ fn send_mixed(from: &UdpSocket, count: u64) {
 /// Runs `count` mixed datagrams from A to B through a plan.
 fn observe(world: &World, plan: &LinkPlan, seed: u64, count: u64, what: &str) -> Seen {
     let (a, _b) = udp_pair(world, 0);
+    observe_from(&a, world, plan, seed, count, what)
+}
+
+fn observe_from(
+    a: &UdpSocket,
+    world: &World,
+    plan: &LinkPlan,
+    seed: u64,
+    count: u64,
+    what: &str,
+) -> Seen {
     let links = Direction::BOTH.map(|direction| Link::new(plan.clone(), seed, direction));
     let watch = Watch::begin(world, links);
-    send_mixed(&a, count);
+    send_mixed(a, count);
     let seen = watch.end(count, what);
     for direction in &seen.record.directions {
         assert_eq!((direction.kernel_dropped, direction.send_failed), (0, 0), "{what}");
@@ -459,9 +471,13 @@ pub(crate) fn checksums_stop_what_is_corrupted() {
 
 /// Sends bytes over TCP from A to B; gives them as they came.
 fn transfer(world: &World, bytes: &[u8]) -> Vec<u8> {
-    let lane = &world.topology.lanes[0];
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
-    let listener = lane.b.run(listen).unwrap().unwrap();
+    let listener = world.topology.lanes[0].b.run(listen).unwrap().unwrap();
+    transfer_to(world, &listener, bytes)
+}
+
+fn transfer_to(world: &World, listener: &TcpListener, bytes: &[u8]) -> Vec<u8> {
+    let lane = &world.topology.lanes[0];
     let address = listener.local_addr().unwrap();
     std::thread::scope(|scope| {
         let received = scope.spawn(|| {
@@ -615,4 +631,59 @@ pub(crate) fn memory_follows_from_the_plans() {
     assert_eq!(summary.pool_full, 0, "the pool never was: {summary:?}");
     assert!(summary.pool_peak >= 500 && summary.pool_peak <= summary.pool_frames, "{summary:?}");
     assert!(summary.pool_bytes > summary.pool_frames * 1_514 && summary.ring_bytes > 0);
+}
+
+pub(crate) fn ipv6_is_carried_alike() {
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        println!("       skipped: this kernel has no IPv6");
+        return;
+    }
+    let topology = Topology::for_programs(FrameMode::MtuSized).unwrap();
+    let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
+    let world = World { topology, router };
+    let lane = &world.topology.lanes[0];
+    let bind = |address| move || UdpSocket::bind(SocketAddrV6::new(address, 0, 0, 0));
+    let a = lane.a.run(bind(Topology::A_ADDR6)).unwrap().unwrap();
+    let b = lane.b.run(bind(Topology::B_ADDR6)).unwrap().unwrap();
+    a.connect(b.local_addr().unwrap()).unwrap();
+    for seed in [1, 2] {
+        let plan = LinkPlan {
+            loss: LossModel::Iid(ppm(100_000)),
+            mark: ppm(100_000),
+            corrupt: Corruption { share: ppm(100_000), bits: 1, repair: true },
+            ..bottleneck(20_000_000, QueueLimit::Packets(50), Discipline::DropTail)
+        };
+        let what = format!("IPv6, seed {seed}");
+        let seen = observe_from(&a, &world, &plan, seed, 300, &what);
+        assert!(seen.arrivals().all(|(_, _, frame)| frame[12..14] == [0x86, 0xdd]), "{what}");
+        assert_as_predicted(&seen, Link::new(plan, seed, Direction::AToB), &what);
+        assert!(seen.record.directions[0].lost > 10, "{what}");
+    }
+    let listen = || TcpListener::bind(SocketAddrV6::new(Topology::B_ADDR6, 0, 0, 0));
+    let data: Vec<u8> = (0..=250_u8).cycle().take(100_000).collect();
+    let plan = LinkPlan { mtu: mtu(1_300, false), ..LinkPlan::default() };
+    world.router.set_links(0, &plan, &plan, 1, 0).unwrap();
+    let listener = world.topology.lanes[0].b.run(listen).unwrap().unwrap();
+    assert!(transfer_to(&world, &listener, &data) == data);
+    let record = world.router.take_record(0).unwrap();
+    assert!(record.directions[0].too_big_answered > 0, "packet too big (RFC 8201) is said");
+}
+
+pub(crate) fn a_small_pool_never_stalls_a_queue() {
+    const COUNT: u64 = 60;
+    let topology = Topology::build(&[LaneConfig::default()]).unwrap();
+    let config = RouterConfig { pool_frames: 8, ..RouterConfig::default() };
+    let router = Router::start(&topology, config, Clock::start()).unwrap();
+    let world = World { topology, router };
+    let plan = bottleneck(8_000_000, QueueLimit::Packets(1_000), Discipline::DropTail);
+    let links = Direction::BOTH.map(|direction| Link::new(plan.clone(), 1, direction));
+    let (a, _b) = udp_pair(&world, 0);
+    let watch = Watch::begin(&world, links);
+    send_mixed(&a, COUNT);
+    let seen = watch.end(COUNT, "a pool of 8");
+    let record = &seen.record.directions[0];
+    assert_eq!((record.sent, record.lost), (COUNT, 0));
+    assert!(record.pool_full > 0, "frames waited in the ring, which is said");
+    // Late frames are frames that came late, to the link as to the record.
+    assert_as_predicted(&seen, Link::new(plan, 1, Direction::AToB), "a pool of 8");
 }

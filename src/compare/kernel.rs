@@ -343,7 +343,8 @@ fn audit(direction: &DirectionRecord) -> LinkAudit {
         send_failed: direction.send_failed
             + direction.bad_checksum_status
             + direction.bad_offload
-            + direction.not_carried,
+            + direction.not_carried
+            + direction.pool_full,
         late_p50_ns: nanos(direction.lateness.p50()),
         late_p99_ns: nanos(direction.lateness.p99()),
         late_max_ns: nanos(direction.lateness.max()),

@@ -9,9 +9,11 @@ use std::ops::Range;
 
 /// Makes an edit's changes in a frame, Ethernet header first; whether a byte was changed.
 ///
-/// Without repair, one flipped bit always fails a checksum of the receiver, if it lies in a header
-/// or payload that has one; several may cancel each other in a 16-bit sum, and an IPv6 header has
-/// none. With repair, nothing but the application can notice.
+/// Without repair, one flipped bit always fails a checksum of the receiver, with two exceptions: it
+/// turns the checksum of a UDP datagram over IPv4 into 0, which stands for none (one bit of that
+/// field, and only where it is the last one set); or it lies where no checksum looks, as in an IPv6
+/// hop limit. Several bits may also cancel each other in a 16-bit sum. With repair, nothing but the
+/// application can notice.
 pub fn apply(edit: &Edit, frame: &mut [u8]) -> bool {
     let corrupted = edit.corrupt.is_some_and(|corrupt| {
         if corrupt.repair {

@@ -119,7 +119,7 @@ pub(super) fn delays(name: &str, read: ReadFile<'_>) -> Result<FromFile<Duration
 pub(super) fn round_trips(name: &str, read: ReadFile<'_>) -> Result<FromFile<Duration>, PlanError> {
     let mut ping = None;
     let mut values = values(name, read, |line| {
-        let ping = *ping.get_or_insert(line.starts_with("PING "));
+        let ping = *ping.get_or_insert_with(|| line.starts_with("PING "));
         let time = match line.split_once(" time=") {
             Some((_, time)) => time,
             None if ping => return Ok(None),

@@ -2,8 +2,9 @@
 //! it acts.
 //!
 //! loss, corruption, duplication, the mark, then the MTU, a rate with its queue, and the delay; a
-//! timetable may change any of them while a run goes on. It must never hold a float: probabilities are parts
-//! per million, times are durations, so that two machines read the same plan alike.
+//! timetable may change some of them while a run goes on. It must never hold a float:
+//! probabilities are parts per million, times are durations, so that two machines read the same
+//! plan alike.
 
 use crate::measure::Ppm;
 use serde::{Deserialize, Serialize};

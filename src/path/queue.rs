@@ -57,7 +57,8 @@ pub(super) struct Bottleneck {
 }
 
 impl Bottleneck {
-    /// A copy arrives, when everything up to its arrival has been taken out; gives whether it waits.
+    /// A copy arrives, when everything up to its arrival has been taken out; gives whether it is
+    /// taken.
     pub(super) fn put(
         &mut self,
         copy: Waiting,
@@ -173,7 +174,8 @@ impl Bottleneck {
             self.codel.first_above = None;
             return Some((copy, false));
         }
-        let above = *self.codel.first_above.get_or_insert(now.saturating_add(limits.interval));
+        let from_now = now.saturating_add(limits.interval);
+        let above = *self.codel.first_above.get_or_insert(from_now);
         Some((copy, now >= above))
     }
 

@@ -125,10 +125,9 @@ impl Recording {
         let Ok(at) = track.entries.binary_search_by_key(&release.index, |entry| entry.index) else {
             return;
         };
-        if let Outcome::Queued { ends, .. } = &mut track.entries[at].outcome {
-            if let Some(free) = ends.iter_mut().find(|end| end.is_none()) {
-                *free = Some(end);
-            }
+        let Outcome::Queued { ends, .. } = &mut track.entries[at].outcome else { return };
+        if let Some(free) = ends.iter_mut().find(|end| end.is_none()) {
+            *free = Some(end);
         }
     }
 

@@ -161,7 +161,7 @@ fn interpolated(table: &[Duration], draw: u64) -> Duration {
     let steps = table.len().saturating_sub(1) as u128;
     let place = u128::from(draw) * steps;
     let index = usize::try_from(place >> 64).unwrap_or(0);
-    let at = |i: usize| table.get(i).or(table.last()).copied().map_or(0, nanos);
+    let at = |i: usize| table.get(i).or_else(|| table.last()).copied().map_or(0, nanos);
     let (low, high) = (at(index), at(index + 1));
     let between = (place & u128::from(u64::MAX)) * u128::from(high.saturating_sub(low));
     Duration::from_nanos(low + u64::try_from(between >> 64).unwrap_or(0))

@@ -162,7 +162,7 @@ fn first_from(trace: &[u32], elapsed: u64) -> u64 {
         other => other,
     };
     let passed = trace.partition_point(|time| u64::from(*time) < within) as u64;
-    cycle * trace.len().max(1) as u64 + passed
+    cycle.saturating_mul(trace.len().max(1) as u64).saturating_add(passed)
 }
 
 #[cfg(test)]

@@ -204,7 +204,8 @@ impl FromStr for Queue {
         const EXPECTED: &str = "a size such as 64kB or 100p, perhaps after droptail:, drophead:, \
                                 codel: or codel,target=5ms,interval=100ms,ecn:";
         let error = || wrong("queue", EXPECTED, text);
-        let (kind, size) = text.trim().rsplit_once(':').unwrap_or(("droptail", text.trim()));
+        let trimmed = text.trim();
+        let (kind, size) = trimmed.rsplit_once(':').unwrap_or(("droptail", trimmed));
         let limit = match size.trim().strip_suffix('p') {
             Some(frames) => {
                 let frames = number(frames).and_then(|frames| u32::try_from(frames).ok());
@@ -273,8 +274,8 @@ impl LossModel {
     /// # Errors
     /// What was expected, and what came.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
-        const EXPECTED: &str = "none, a share such as 2%, gilbert:p,r, gemodel:p,r,1-h,1-k, \
-                                4state:p13,p31,p32,p23,p14 or list:FILE";
+        const EXPECTED: &str = "none, a share such as 2% (at most 100%), gilbert:p,r, \
+                                gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14 or list:FILE";
         let text = text.trim();
         let error = || wrong("loss", EXPECTED, text);
         let Some((kind, rest)) = text.split_once(':') else {
@@ -428,7 +429,8 @@ impl Change {
             None => (line, None),
         };
         let (at, what) = line.trim().split_once(' ').ok_or_else(error)?;
-        let (word, value) = what.trim().split_once(' ').unwrap_or((what.trim(), ""));
+        let what = what.trim();
+        let (word, value) = what.split_once(' ').unwrap_or((what, ""));
         let value = value.trim();
         let what = match word {
             "down" if value.is_empty() => Setting::Down,

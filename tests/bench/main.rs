@@ -6,6 +6,7 @@
 
 mod bulk;
 mod codec;
+mod link;
 mod path;
 mod router;
 
@@ -16,8 +17,13 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. Those of the path
 /// come first: they may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 4] =
-    [("path", path::run), ("router", router::run), ("bulk", bulk::run), ("codec", codec::run)];
+const BENCHES: [(&str, Bench); 5] = [
+    ("path", path::run),
+    ("router", router::run),
+    ("bulk", bulk::run),
+    ("codec", codec::run),
+    ("link", link::run),
+];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.
