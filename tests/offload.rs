@@ -9,6 +9,7 @@ mod super_frame;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
@@ -18,8 +19,10 @@ use std::time::Duration;
 use super_frame::{Recipe, recipes};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::net::clock::Clock;
+use wirelab::net::record::RecordConfig;
 use wirelab::net::router::{LaneRecord, Router, RouterConfig};
 use wirelab::net::segments::{Checksums, Layout, OFFLOAD_HEADER};
+use wirelab::net::stream::{Event, Missed, Streaming};
 use wirelab::net::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::path::{
     Bottleneck, Bytes, Corruption, Delay, Direction, FateKey, Frame, Link, LinkPlan, LossModel,
@@ -44,6 +47,8 @@ const CASES: &[Case] = &[
     ("datagrams of one send have fates of their own", datagrams_are_decided_one_by_one),
     ("a link that looks into frames sees segments", links_see_segments),
     ("a bottleneck lets segments go one by one", a_bottleneck_spaces_segments),
+    ("what is handed over while it happens are segments", segments_are_streamed),
+    ("a router short of memory cuts and waits, and loses nothing", few_slots_are_enough),
     ("tcp delivers intact bytes through loss, copies and flipped bits", tcp_survives),
 ];
 
@@ -163,8 +168,12 @@ struct World {
 }
 
 fn world(frames: FrameMode) -> World {
+    world_with(frames, RouterConfig::default())
+}
+
+fn world_with(frames: FrameMode, config: RouterConfig) -> World {
     let topology = Topology::build(&[LaneConfig { frames, ..LaneConfig::default() }]).unwrap();
-    let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
+    let router = Router::start(&topology, config, Clock::start()).unwrap();
     World { topology, router }
 }
 
@@ -392,6 +401,50 @@ fn a_bottleneck_spaces_segments() {
         assert!(at.since(left[0].0) + slack >= least, "{bytes} bytes in {:?}", at.since(left[0].0));
     }
     assert!(bytes > 1_500_000 && record.directions[0].lost > 0, "the queue overflowed");
+}
+
+fn segments_are_streamed() {
+    let world = world(FrameMode::Segmented);
+    let links = Direction::BOTH.map(|direction| Link::new(plan(1, 0), 51, direction));
+    let record = RecordConfig { capture_frames: 0, stream: Streaming::Frames };
+    world.router.set_link_pair(0, Box::new(links), record).unwrap();
+    transfer(&world, 1_000_000);
+    let record = world.router.take_record(0).unwrap();
+    assert_valid(&record);
+    assert_eq!(record.rest.missed, Missed::default());
+    let mut arrived = HashMap::new();
+    let mut left = 0;
+    for (note, bytes) in record.rest.iter() {
+        let frame = (note.direction, note.index);
+        assert!(bytes.len() <= 1_514, "{frame:?} is a packet");
+        assert_sound(bytes);
+        match note.what {
+            Event::Arrived { .. } => assert_eq!(arrived.insert(frame, bytes), None, "{frame:?}"),
+            Event::Left { .. } => {
+                left += 1;
+                assert!(arrived[&frame] == bytes, "{frame:?} is delivered as it came");
+            }
+            other => panic!("{frame:?}: {other:?}"),
+        }
+    }
+    assert_eq!(arrived.len() as u64, record.directions.iter().map(|d| d.offered).sum::<u64>());
+    assert_eq!(left, record.directions.iter().map(|d| d.sent).sum::<u64>());
+}
+
+fn few_slots_are_enough() {
+    // No more than two super-frames can need, and 64 runs: less than a window of 50 ms.
+    let config = RouterConfig { pool_frames: 1, ..RouterConfig::default() };
+    let world = world_with(FrameMode::Segmented, config);
+    for seed in [61, 62] {
+        let lossy = plan(25, 500);
+        world.router.set_links(0, &lossy, &plan(25, 0), seed, 0).unwrap();
+        transfer(&world, 3_000_000);
+        let record = world.router.take_record(0).unwrap();
+        assert_valid(&record);
+        let seen = &record.directions[0];
+        let (digest, lost) = predicted(&lossy, seed, seen.offered);
+        assert_eq!((seen.fates_digest, seen.lost), (digest, lost), "seed {seed}");
+    }
 }
 
 fn tcp_survives() {

@@ -125,6 +125,8 @@ struct Admission<'a> {
     run: Range<u16>,
     /// When they leave, and what is known of the first one.
     way: Option<(Instant, Cargo)>,
+    /// Whether whoever looks behind the headers must see each segment as it would be on a wire.
+    looked_into: bool,
     /// Whether one waits at the link's bottleneck.
     waits: bool,
 }
@@ -140,36 +142,28 @@ pub(super) fn admit(
     frame: Arrival<'_>,
     layout: Layout,
 ) -> bool {
-    let mut admission = Admission { frame, layout, run: 0..0, way: None, waits: false };
-    let link = &lane.links[frame.direction().index()];
-    // Whoever looks behind the headers must see the segment as it would be on a wire.
-    let plan = link.plan();
+    let plan = lane.links[frame.direction().index()].plan();
     let looked_into =
         plan.key == FateKey::Content || plan.mtu.is_some() || lane.recorder.keeps_bytes();
+    let mut admission =
+        Admission { frame, layout, run: 0..0, way: None, looked_into, waits: false };
     for number in 0..layout.segments() {
-        admission.decide(lane, pool, on_way, number, looked_into);
+        admission.decide(lane, pool, on_way, number);
     }
     admission.let_go(pool, on_way);
     admission.waits
 }
 
 impl Admission<'_> {
-    fn decide(
-        &mut self,
-        lane: &mut LaneState,
-        pool: &mut Pool,
-        on_way: &mut OnWay,
-        number: u16,
-        looked_into: bool,
-    ) {
+    fn decide(&mut self, lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, number: u16) {
         let Some(slot) = pool.take() else { return };
         let length = self.layout.wire_length(number);
-        if looked_into {
-            self.cut(pool, slot, number, Checksums::Complete);
+        if self.looked_into {
+            self.cut(pool, slot, number, true);
         }
         // Without a look behind the headers the front of the super-frame serves: its headers are
         // those of all segments, but for lengths, numbers and checksums.
-        let bytes = if looked_into {
+        let bytes = if self.looked_into {
             &pool.memory(slot)[OFFLOAD_HEADER..OFFLOAD_HEADER + length]
         } else {
             &self.frame.bytes[..length]
@@ -202,9 +196,8 @@ impl Admission<'_> {
             return;
         }
         self.let_go(pool, on_way);
-        if !looked_into {
-            let checksums = if whole { Checksums::AsTheyCame } else { Checksums::Complete };
-            self.cut(pool, slot, number, checksums);
+        if !self.looked_into {
+            self.cut(pool, slot, number, !whole);
         }
         self.waits |= matches!(fate.verdict, Verdict::Queued { .. });
         pool.set_cargo(slot, cargo);
@@ -216,8 +209,9 @@ impl Admission<'_> {
         }
     }
 
-    /// Writes a segment into a slot.
-    fn cut(&self, pool: &mut Pool, slot: u32, number: u16, checksums: Checksums) {
+    /// Writes a segment into a slot, with complete checksums where it is to be changed or seen.
+    fn cut(&self, pool: &mut Pool, slot: u32, number: u16, complete: bool) {
+        let checksums = if complete { Checksums::Complete } else { Checksums::AsTheyCame };
         let memory = pool.memory_mut(slot);
         // It cannot fail: no segment is longer than a slot.
         let _ = self.layout.write(self.frame.bytes, number..number + 1, checksums, memory);
@@ -254,7 +248,7 @@ impl Admission<'_> {
         let length = |number| u16::try_from(self.layout.wire_length(number)).unwrap_or(u16::MAX);
         for (n, number) in (0..).zip(self.run.clone()) {
             let Some(slot) = pool.take() else { return };
-            self.cut(pool, slot, number, Checksums::AsTheyCame);
+            self.cut(pool, slot, number, self.looked_into);
             let frame = Traveller {
                 index: first.frame.index + u64::from(n),
                 captured: first.frame.captured.map(|place| place + n),
