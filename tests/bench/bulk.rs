@@ -1,8 +1,8 @@
 //! Bulk TCP through the emulated path, in frames of both kinds, against kernel forwarding between
 //! two veth pairs; and reno's goodput under loss against theory.
 //!
-//! Rounds of all are interleaved and pinned alike. It must never hide that the kernel dropped frames
-//! which the link did not.
+//! Rounds of all are interleaved and pinned alike. It must never hide that the kernel dropped what
+//! the link did not.
 
 #![expect(clippy::disallowed_methods, reason = "it lets connections run for a while")]
 
