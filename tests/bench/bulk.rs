@@ -257,8 +257,8 @@ fn reno() -> bool {
         .collect();
     let lane = |((frames, _), _): &_| LaneConfig { frames: *frames, ..LaneConfig::default() };
     let topology = Topology::build(&cells.iter().map(lane).collect::<Vec<_>>()).unwrap();
-    // 8 MiB for each ring of super-frames: a window at these losses is far below.
-    let config = RouterConfig { ring_frames: 128, ..RouterConfig::default() };
+    // 16 MiB for each of the 36 rings of super-frames, instead of 64.
+    let config = RouterConfig { ring_frames: 256, ..RouterConfig::default() };
     let router = Router::start(&topology, config, Clock::start()).unwrap();
     let half = RTT / 2;
     for (lane, ((_, loss), seed)) in cells.iter().enumerate() {
