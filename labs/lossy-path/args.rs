@@ -10,6 +10,7 @@ use wirelab::cli::args::duration;
 use wirelab::cli::style::ColorChoice;
 use wirelab::emulate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use wirelab::emulate::run::End;
+use wirelab::net::topology::FrameMode;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -170,6 +171,11 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Timing")]
     spin: Option<Duration>,
 
+    /// How hosts hand frames over: mtu, one packet each, as on a wire; or segmented, many at once,
+    /// whose fates are decided one by one, for bulk transfers above 500 Mbit/s [default: mtu]
+    #[arg(long, value_name = "HOW", help_heading = "Timing")]
+    frames: Option<FrameMode>,
+
     /// Exit with 3 where the path cannot be trusted, whatever the program says
     #[arg(long, help_heading = "Timing")]
     pub(crate) strict: bool,
@@ -294,6 +300,7 @@ impl Flags {
             server: self.b.clone().or(file.server),
             ready: self.b_ready.or(file.ready).unwrap_or_default(),
             spin: self.spin.or(file.spin),
+            frames: self.frames.or(file.frames).unwrap_or_default(),
         })
     }
 

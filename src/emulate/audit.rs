@@ -181,6 +181,7 @@ fn one_way(
         kernel_dropped: record.kernel_dropped,
         oversize: record.oversize,
         bad_checksum_status: record.bad_checksum_status,
+        bad_offload: record.bad_offload,
         send_failed: record.send_failed,
         not_carried: record.not_carried,
         pool_full: record.pool_full,
@@ -211,7 +212,7 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reaso
     let mut reasons = Vec::new();
     let mut doubt = |verdict: Verdict, why: String| reasons.push(Reason { verdict, why });
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
-    let invalid: [(u64, &str); 4] = [
+    let invalid: [(u64, &str); 5] = [
         (
             sum(|w| w.kernel_dropped + w.send_failed),
             "frames were dropped by the kernel, beside the plan's loss: the path was faster than \
@@ -226,6 +227,11 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reaso
             sum(|w| w.bad_checksum_status),
             "frames came without complete checksums: an offload is on that should be off. Please \
              report it",
+        ),
+        (
+            sum(|w| w.bad_offload),
+            "super-frames were of a kind that cannot be cut, and were not passed on. Run with \
+             --frames mtu, and please report it",
         ),
         (
             sum(|w| w.beyond_recording),
@@ -299,6 +305,7 @@ mod tests {
             kernel_dropped: 0,
             oversize: 0,
             bad_checksum_status: 0,
+            bad_offload: 0,
             send_failed: 0,
             not_carried: 0,
             pool_full: 0,
@@ -315,11 +322,12 @@ mod tests {
         let plan = Plan::default();
         assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
         type Fault = (fn(&mut Way), Verdict, &'static str);
-        let faults: [Fault; 8] = [
+        let faults: [Fault; 9] = [
             (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
             (|w| w.send_failed = 1, Verdict::Invalid, "dropped by the kernel"),
             (|w| w.oversize = 1, Verdict::Invalid, "longer than the MTU"),
             (|w| w.bad_checksum_status = 1, Verdict::Invalid, "complete checksums"),
+            (|w| w.bad_offload = 1, Verdict::Invalid, "cannot be cut"),
             (|w| w.beyond_recording = 1, Verdict::Invalid, "end of the recording"),
             (|w| w.pool_full = 1, Verdict::Suspect, "wait for memory"),
             (|w| w.not_carried = 1, Verdict::Suspect, "neither IPv4 nor IPv6"),

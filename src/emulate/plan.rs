@@ -5,6 +5,7 @@
 //! the flag, or the file, line and column, and what was expected there.
 
 use crate::measure::human;
+use crate::net::topology::FrameMode;
 use crate::path::{LinkPlan, PlanError, Preset, ReadFile};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub ready: Ready,
     /// How long the router watches the clock before a deadline; `None` leaves its own choice.
     pub spin: Option<Duration>,
+    /// In what units the hosts hand frames to the path.
+    pub frames: FrameMode,
 }
 
 /// How it is known that the program on the other host is ready.
@@ -240,6 +243,8 @@ pub struct PlanFile {
     pub ready: Option<Ready>,
     /// How long the router watches the clock.
     pub spin: Option<Duration>,
+    /// In what units the hosts hand frames to the path.
+    pub frames: Option<FrameMode>,
 }
 
 #[derive(Default, Deserialize)]
@@ -249,6 +254,7 @@ struct FileText {
     b: Option<String>,
     b_ready: Option<Spanned<String>>,
     spin: Option<Spanned<String>>,
+    frames: Option<Spanned<String>>,
     both: FileWords,
     a_to_b: FileWords,
     b_to_a: FileWords,
@@ -332,7 +338,15 @@ impl PlanFile {
             let parsed = human::parse_duration(text.as_ref());
             parsed.map_err(|error| at(text.span().start, error.to_string()))
         });
-        Ok(Self { layers, server: file.b, ready: ready.transpose()?, spin: spin.transpose()? })
+        let frames =
+            file.frames.map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
+        Ok(Self {
+            layers,
+            server: file.b,
+            ready: ready.transpose()?,
+            spin: spin.transpose()?,
+            frames: frames.transpose()?,
+        })
     }
 }
 
@@ -368,6 +382,8 @@ pub struct PlanWords {
     pub ready: String,
     /// How long the router watched the clock before a deadline, where that was said, nanoseconds.
     pub spin_ns: Option<u64>,
+    /// In what units the hosts handed frames to the path: `mtu` or `segmented`.
+    pub frames: String,
 }
 
 impl Plan {
@@ -383,6 +399,7 @@ impl Plan {
             server: self.server.clone(),
             ready: self.ready.to_string(),
             spin_ns: self.spin.map(crate::measure::nanos),
+            frames: self.frames.name().to_owned(),
         }
     }
 
@@ -403,6 +420,7 @@ impl Plan {
             server: words.server.clone(),
             ready: words.ready.parse().map_err(|why| Mistake { origin: origin(), why })?,
             spin: words.spin_ns.map(Duration::from_nanos),
+            frames: words.frames.parse().map_err(|why| Mistake { origin: origin(), why })?,
         })
     }
 
@@ -417,6 +435,9 @@ impl Plan {
         }
         if let Some(spin) = self.spin {
             out += &format!("spin = {}\n", quoted(&human::duration(spin)));
+        }
+        if self.frames != FrameMode::default() {
+            out += &format!("frames = {}\n", quoted(self.frames.name()));
         }
         let [there, back] = &self.links;
         let tables: &[(&str, &LinkPlan)] =
@@ -456,6 +477,7 @@ mod tests {
             ("[both]\nlos = '2%'", "did you mean loss?"),
             ("prest = 'lan'", "did you mean preset?"),
             ("spin = '5'", "p.toml, line 1, column 8: expected a duration"),
+            ("frames = 'big'", "p.toml, line 1, column 10: expected mtu or segmented"),
             ("b-ready = '0'", "expected listening, started or a port"),
             ("[both]\nloss = 2", "line 2, column 8"),
             ("[both", "line 1"),

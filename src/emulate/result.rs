@@ -165,6 +165,8 @@ pub struct Way {
     pub oversize: u64,
     /// Frames whose checksums were left to a device.
     pub bad_checksum_status: u64,
+    /// Super-frames that the router could not read, not passed on.
+    pub bad_offload: u64,
     /// Copies that could not be sent on.
     pub send_failed: u64,
     /// Frames that no link carries: neither IPv4 nor IPv6, or talk with neighbours.

@@ -33,6 +33,11 @@ const CHUNK_EVERY: Duration = Duration::from_millis(100);
 /// Slots of each receive ring: programs compete with the router for processors, and are slowed by
 /// nobody. 40 ms at 100,000 frames/s; 8 MiB.
 const RING_FRAMES: usize = 4_096;
+/// The same for super-frames, which hold many frames each: 64 KiB a slot, 64 MiB a ring.
+const RING_SUPER_FRAMES: usize = 1_024;
+/// What super-frames change for those who read times or captures.
+const SHARED_STAMPS: &str = "segments that a host sends at once reach the path at the same moment \
+    (--frames segmented): spacing below a millisecond is the hosts', not a wire's";
 /// How long the keeper may take to set up its mounts, which is milliseconds.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a program has to end after a signal that asked it to, before it is killed.
@@ -207,13 +212,20 @@ fn variables(on: End) -> Vec<(OsString, OsString)> {
 const MAIN: u8 = 0;
 const SERVER: u8 = 1;
 
+const fn ring_frames(frames: FrameMode) -> usize {
+    match frames {
+        FrameMode::MtuSized => RING_FRAMES,
+        FrameMode::Segmented => RING_SUPER_FRAMES,
+    }
+}
+
 /// Runs a job through a plan's path.
 ///
 /// # Errors
 /// Why it could not be run; nothing is left of it then.
 pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
     let mut config = RouterConfig::for_plans(&plan.links)?;
-    let topology = Topology::for_programs(FrameMode::MtuSized)?;
+    let topology = Topology::for_programs(plan.frames)?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
     let mut env = variables(job.on);
@@ -232,7 +244,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let keeper = Keeper::start(programs, &hosts_text(&before)).map_err(step("start the keeper"))?;
     // From here on there may be threads.
     let clock = Clock::start();
-    config.ring_frames = RING_FRAMES;
+    config.ring_frames = ring_frames(plan.frames);
     config.spin = plan.spin.unwrap_or(config.spin);
     let router = Router::start(&topology, config, clock).map_err(step("start the router"))?;
     let mut session = Session {
@@ -257,7 +269,10 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let ended = clock.now();
     let offloads_off = lane.offloads_off().map_err(step("read the offloads"))?;
     let congestion_control = congestion_control(&lane.a);
-    let (record, router, rest) = session.end(watch)?;
+    let (record, router, mut rest) = session.end(watch)?;
+    if plan.frames == FrameMode::Segmented {
+        rest.caveats.push(SHARED_STAMPS.to_owned());
+    }
     Ok(Outcome {
         record,
         router,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -74,6 +75,28 @@ pub enum FrameMode {
     /// Bulk transfers go several times as fast. Segments of one super-frame share their arrival
     /// stamp: they reach the link at once, not one behind the other.
     Segmented,
+}
+
+impl FrameMode {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MtuSized => "mtu",
+            Self::Segmented => "segmented",
+        }
+    }
+}
+
+impl FromStr for FrameMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::MtuSized, Self::Segmented]
+            .into_iter()
+            .find(|mode| mode.name() == text.trim())
+            .ok_or_else(|| format!("expected mtu or segmented, got {text:?}"))
+    }
 }
 
 /// What a lane needs.
