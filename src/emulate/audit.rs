@@ -121,6 +121,11 @@ pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
     })
 }
 
+fn bit_per_s(bytes: u64, span: Duration) -> u64 {
+    let bits = u128::from(bytes) * 8 * 1_000_000_000 / span.as_nanos().max(1);
+    u64::try_from(bits).unwrap_or(u64::MAX)
+}
+
 fn one_way(
     record: &DirectionRecord,
     link: &LinkPlan,
@@ -141,16 +146,12 @@ fn one_way(
     let steady_loss = steady(|what| matches!(what, Setting::Loss(_))) && link.max_burst.is_none();
     let spared = exposed.saturating_sub(drawn);
     let span = meter.first.map(|first| meter.last.since(first)).filter(|span| !span.is_zero());
-    let per_second = |bytes: u64, span: Duration| {
-        let bits = u128::from(bytes) * 8 * 1_000_000_000 / span.as_nanos().max(1);
-        u64::try_from(bits).unwrap_or(u64::MAX)
-    };
     Way {
         offered: record.offered,
         offered_bytes: record.bytes,
         delivered: record.sent,
         delivered_bytes: meter.bytes,
-        delivered_bit_per_s: span.map(|span| per_second(meter.bytes, span)),
+        delivered_bit_per_s: span.map(|span| bit_per_s(meter.bytes, span)),
         peak_bit_per_s: meter.seconds.iter().max().map_or(0, |bytes| bytes * 8),
         queue_peak_bytes: meter.waiting_peak,
         dropped: DropReason::ALL
