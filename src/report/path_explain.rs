@@ -76,9 +76,9 @@ const TOPICS: [Topic; 6] = [
         name: "invalid",
         words: "What the plan does not know and a run must not contain: frames that the kernel \
                 dropped, that were longer than the MTU, that came without checksums, \
-                super-frames that cannot be cut, frames that could not be sent on, or that came \
-                after the end of a replayed recording. Observer: path and kernel. Any makes the run invalid, because its loss is then not the loss \
-                of the plan.",
+                super-frames that cannot be cut, frames that could not be sent on, or \
+                that came after the end of a replayed recording. Observer: path and kernel. Any \
+                makes the run invalid, because its loss is then not the loss of the plan.",
         example: |way| {
             format!(
                 "kernel {}, too long {}, no checksum {}, not cut {}, not sent {}, beyond {}",
