@@ -8,6 +8,8 @@ mod bank_labs;
 mod bank_vectors;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
+/// The walk: faults, loss, hostile servers, the records it leaves.
+mod dns;
 /// A plausible result, for the reports.
 mod fixture;
 /// Runs the labs as a user does: processes in a folder of their own.

@@ -12,13 +12,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["measure"]),
     ("path", &["measure"]),
     ("bank", &["wire", "measure"]),
+    ("dns", &["measure"]),
     ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
-    ("net", &["sys", "bank", "store", "path", "wire", "measure"]),
-    ("sim", &["bank", "store", "path", "wire", "measure"]),
+    ("net", &["sys", "bank", "dns", "store", "path", "wire", "measure"]),
+    ("sim", &["bank", "dns", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("report", &["compare", "bank", "path", "wire", "measure"]),
-    ("cli", &["report", "compare", "net", "bank", "store", "wire", "measure"]),
+    ("report", &["compare", "bank", "dns", "path", "wire", "measure"]),
+    ("cli", &["report", "compare", "net", "bank", "dns", "store", "wire", "measure"]),
 ];
 
 /// Where everything visible at the top is named.
