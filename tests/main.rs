@@ -10,6 +10,8 @@ mod bank_vectors;
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.
 mod dns;
+/// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
+mod dns_walk;
 /// A plausible result, for the reports.
 mod fixture;
 /// Runs the labs as a user does: processes in a folder of their own.

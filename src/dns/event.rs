@@ -260,9 +260,7 @@ impl Class {
 }
 
 /// How far a record is to be believed (RFC 2181 §5.4.1), the least first.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rank {
     /// An address that came with a referral: good for asking that server, for nothing else.

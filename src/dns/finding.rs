@@ -55,27 +55,27 @@ pub enum Fault {
     /// The zone above names a server that the zone itself does not (DNSViz: NS_NAME_NOT_IN_CHILD).
     NsNotInChild {
         /// The server's name.
-        server: String,
+        subject: String,
     },
     /// The zone names a server that the zone above does not (DNSViz: NS_NAME_NOT_IN_PARENT).
     NsNotInParent {
         /// The server's name.
-        server: String,
+        subject: String,
     },
     /// No address came for a server whose name lies in the zone itself (RFC 9471).
     GlueMissing {
         /// The server's name.
-        server: String,
+        subject: String,
     },
     /// The address of a server needs that address itself.
     CyclicDependency {
         /// The server's name.
-        server: String,
+        subject: String,
     },
     /// No address could be found for a server.
     ServerUnresolvable {
         /// The server's name.
-        server: String,
+        subject: String,
     },
     /// The aliases lead in a circle.
     AliasLoop {
@@ -134,19 +134,21 @@ impl Fault {
             Self::ServerMalformed => "sends what is no DNS message".to_owned(),
             Self::ServerNoEdns => "does not understand EDNS".to_owned(),
             Self::ServerChangesCase => "changes the capitals of the name".to_owned(),
-            Self::NsNotInChild { server } => {
-                format!("the zone above names {server}, the zone itself does not")
+            Self::NsNotInChild { subject } => {
+                format!("the zone above names {subject}, the zone itself does not")
             }
-            Self::NsNotInParent { server } => {
-                format!("the zone names {server}, the zone above does not")
+            Self::NsNotInParent { subject } => {
+                format!("the zone names {subject}, the zone above does not")
             }
-            Self::GlueMissing { server } => {
-                format!("no address came with the referral for {server}, which lies in the zone")
+            Self::GlueMissing { subject } => {
+                format!("no address came with the referral for {subject}, which lies in the zone")
             }
-            Self::CyclicDependency { server } => {
-                format!("to find the address of {server} one needs that address: a circle")
+            Self::CyclicDependency { subject } => {
+                format!("to find the address of {subject} one needs that address: a circle")
             }
-            Self::ServerUnresolvable { server } => format!("no address can be found for {server}"),
+            Self::ServerUnresolvable { subject } => {
+                format!("no address can be found for {subject}")
+            }
             Self::AliasLoop { name } => format!("the aliases lead back to {name}: a circle"),
             Self::OutOfBailiwick { name } => {
                 format!("speaks of {name}, which is outside its zone; ignored")

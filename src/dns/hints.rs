@@ -96,8 +96,7 @@ impl Hints {
     }
 
     fn line(&mut self, line: usize, text: &str, words: &[&str]) -> Result<(), HintsError> {
-        let error =
-            |expected| HintsError::Line { line, expected, got: text.trim().to_owned() };
+        let error = |expected| HintsError::Line { line, expected, got: text.trim().to_owned() };
         match words {
             [] => {}
             ["$PORT", port] => {

@@ -93,7 +93,8 @@ pub fn random_case(name: &Name, seed: u64) -> Name {
         flipped.collect::<Vec<u8>>()
     };
     let labels: Vec<Vec<u8>> = name.iter().map(label).collect();
-    let mut cased = Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap_or(name.clone());
+    let mut cased =
+        Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap_or_else(|_| name.clone());
     cased.set_fqdn(true);
     cased
 }

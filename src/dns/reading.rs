@@ -142,8 +142,7 @@ impl<'a> Reader<'a> {
         additionals: Vec<Record>,
     ) -> Class {
         let meta = &message.metadata;
-        let not_authoritative =
-            Class::NotAuthoritative { recursion: meta.recursion_available };
+        let not_authoritative = Class::NotAuthoritative { recursion: meta.recursion_available };
         let end = match self.follow(&mut answers) {
             Ok(end) => end,
             Err(why) => return Class::Malformed { why },
@@ -202,16 +201,16 @@ impl<'a> Reader<'a> {
         }
         // Each record is used once, so that a circle ends.
         while !answers.is_empty() {
-            let exact = |record: &Record| {
-                record.name == name && record.record_type() == RecordType::CNAME
-            };
+            let exact =
+                |record: &Record| record.name == name && record.record_type() == RecordType::CNAME;
             let above = |record: &Record| {
                 record.record_type() == RecordType::DNAME
                     && record.name.zone_of(&name)
                     && record.name != name
             };
             // A DNAME counts more than the CNAME that a server makes of it (RFC 6672 §3.1).
-            let Some(at) = answers.iter().position(above).or_else(|| answers.iter().position(exact))
+            let Some(at) =
+                answers.iter().position(above).or_else(|| answers.iter().position(exact))
             else {
                 break;
             };

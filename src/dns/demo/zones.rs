@@ -50,12 +50,7 @@ pub const FAULTS: [NamedFault; 14] = [
         Some("NS_NOT_IN_CHILD"),
     ),
     fault("truncated", "big.igbank.com TXT", "the answer does not fit a datagram", None),
-    fault(
-        "alias-loop",
-        "loop.igbank.com A",
-        "three aliases lead in a circle",
-        Some("ALIAS_LOOP"),
-    ),
+    fault("alias-loop", "loop.igbank.com A", "three aliases lead in a circle", Some("ALIAS_LOOP")),
     fault(
         "glue-cycle",
         "www.cycle.com A",
@@ -86,12 +81,7 @@ pub const FAULTS: [NamedFault; 14] = [
         "the server speaks of www.igbank.com, which is not its own",
         Some("OUT_OF_BAILIWICK"),
     ),
-    fault(
-        "no-edns",
-        "www.noedns.com A",
-        "the server calls EDNS malformed",
-        Some("SERVER_NO_EDNS"),
-    ),
+    fault("no-edns", "www.noedns.com A", "the server calls EDNS malformed", Some("SERVER_NO_EDNS")),
     fault(
         "babble",
         "www.babble.com A",

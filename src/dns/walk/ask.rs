@@ -11,7 +11,7 @@ use crate::dns::finding::Fault;
 use crate::dns::limits::Limit;
 use crate::dns::question::{self, Question, name_text, record_text};
 use crate::dns::reading::{may_ask, targets_of};
-use crate::dns::servers::PATIENCE_TCP;
+use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP};
 use crate::measure::draw::keyed;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -153,12 +153,15 @@ impl Walk {
             }
             candidates.extend(known);
         }
-        let failed = |item: &(Name, RecordType)| {
-            self.failed.contains(&(item.0.clone(), u16::from(item.1)))
-        };
+        let failed =
+            |item: &(Name, RecordType)| self.failed.contains(&(item.0.clone(), u16::from(item.1)));
         unresolved.retain(|item| !failed(item));
         // Addresses of the wanted kind first, for every server.
         unresolved.make_contiguous().sort_by_key(|(_, kind)| u16::from(*kind));
+        if zone.is_root() && candidates.is_empty() {
+            // The root's own names are nothing that one could walk for.
+            return (self.root_candidates(), VecDeque::new());
+        }
         (candidates, unresolved)
     }
 
@@ -214,14 +217,15 @@ impl Walk {
 
     /// Why there is no use in walking for this server's address.
     fn hopeless(&self, zone: &Name, name: &Name) -> Option<Fault> {
-        let server = name_text(name);
+        let subject = name_text(name);
         if zone.zone_of(name) && !zone.is_root() {
-            return Some(Fault::GlueMissing { server });
+            return Some(Fault::GlueMissing { subject });
         }
-        let waits = |task: &Task| {
-            matches!(&task.purpose, Purpose::Address { server: waiting, .. } if *waiting == server)
+        let waits = |task: &Task| match &task.purpose {
+            Purpose::Address { server, .. } => *server == subject,
+            _ => false,
         };
-        self.stack.iter().any(waits).then_some(Fault::CyclicDependency { server })
+        self.stack.iter().any(waits).then_some(Fault::CyclicDependency { subject })
     }
 
     /// What the servers of `zone` are told of the question (RFC 9156 §2.3).
@@ -260,21 +264,24 @@ impl Walk {
         let limit = self.config.limits.attempts;
         let servers = &self.servers;
         let again = ask.attempts < self.config.limits.step_attempts;
-        let usable = ask.candidates.iter().enumerate().filter(|(_, candidate)| {
-            again && !candidate.useless && candidate.tries < limit
-        });
+        let usable = ask
+            .candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| again && !candidate.useless && candidate.tries < limit);
         let order = |(_, candidate): &(usize, &Candidate)| {
             let draw = keyed(seed ^ u64::from(step), address_key(candidate.address));
             (candidate.tries, servers.cost_ns(candidate.address), draw)
         };
         let best = usable.min_by_key(order).map(|(at, _)| at);
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
-        if !fresh && ask.walked_for < self.config.limits.glueless {
-            if let Some((name, kind)) = ask.unresolved.pop_front() {
-                ask.walked_for += 1;
-                let zone = name_text(&ask.zone);
-                return self.walk_for(now, name, kind, zone, step);
-            }
+        if !fresh
+            && ask.walked_for < self.config.limits.glueless
+            && let Some((name, kind)) = ask.unresolved.pop_front()
+        {
+            ask.walked_for += 1;
+            let zone = name_text(&ask.zone);
+            return self.walk_for(now, name, kind, zone, step);
         }
         let Some(at) = best else { return self.step_failed(now) };
         let candidate = &mut ask.candidates[at];
@@ -334,6 +341,10 @@ impl Walk {
         };
         let to = plan.server.address;
         let patience = match plan.transport {
+            // A probe need not save packets: loss is what it must see through.
+            Transport::Udp if matches!(plan.owner, Owner::Probe(_)) => {
+                self.servers.patience(to).min(PATIENCE_FIRST)
+            }
             Transport::Udp => self.servers.patience(to),
             Transport::Tcp => PATIENCE_TCP,
         };
@@ -364,8 +375,7 @@ impl Walk {
         self.transmits.push_back(Transmit { attempt: id, to, transport: plan.transport, bytes });
         let due = now + patience;
         let (owner, zone, edns) = (plan.owner, plan.zone, plan.edns);
-        let attempt =
-            Attempt { owner, record, query, sent, zone, edns, due, overdue: false };
+        let attempt = Attempt { owner, record, query, sent, zone, edns, due, overdue: false };
         self.attempts.insert(id, attempt);
         Some(due)
     }
@@ -487,11 +497,11 @@ impl Walk {
                 continue;
             }
             for name in delegation.above.difference(&delegation.own) {
-                let fault = Fault::NsNotInChild { server: name_text(name) };
+                let fault = Fault::NsNotInChild { subject: name_text(name) };
                 self.book.findings.note(fault, &text, None, delegation.step);
             }
             for name in delegation.own.difference(&delegation.above) {
-                let fault = Fault::NsNotInParent { server: name_text(name) };
+                let fault = Fault::NsNotInParent { subject: name_text(name) };
                 self.book.findings.note(fault, &text, None, delegation.step);
             }
         }
@@ -503,8 +513,8 @@ fn address_key(address: SocketAddr) -> u64 {
     let ip = match address.ip() {
         IpAddr::V4(v4) => u64::from(u32::from(v4)),
         IpAddr::V6(v6) => {
-            let [high, low] = [u128::from(v6) >> 64, u128::from(v6)].map(|half| half as u64);
-            high.rotate_left(32) ^ low
+            let parts = v6.segments().into_iter().map(u64::from);
+            parts.fold(0, |key, part| key.rotate_left(13) ^ part)
         }
     };
     ip << 16 ^ u64::from(address.port())

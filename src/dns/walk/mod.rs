@@ -40,7 +40,6 @@ use std::net::SocketAddr;
 
 /// How to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct WalkConfig {
     /// What it may spend.
     pub limits: Limits,
@@ -369,7 +368,7 @@ impl Walk {
         };
         let first = &task.asked_first;
         self.failed.insert((first.name.clone(), u16::from(first.kind)));
-        let fault = Fault::ServerUnresolvable { server: server.clone() };
+        let fault = Fault::ServerUnresolvable { subject: server.clone() };
         let step = task.parent.unwrap_or_default();
         self.book.findings.note(fault, zone, None, step);
     }

@@ -114,8 +114,8 @@ impl Walk {
     fn retry(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
         let old = &attempt.record;
         let state = self.servers.get(old.server.address);
-        let tcp = matches!(class, Class::Truncated | Class::CaseLost)
-            || old.transport == Transport::Tcp;
+        let tcp =
+            matches!(class, Class::Truncated | Class::CaseLost) || old.transport == Transport::Tcp;
         let mut plan = Plan {
             owner: attempt.owner,
             step: old.step,
@@ -243,9 +243,8 @@ impl Walk {
                 // Aliases inside the reply that holds the answer.
                 task.aliases.extend(reading.aliases.iter().map(record_text));
                 let kind = task.question.kind;
-                let asked = |record: &&Record| {
-                    record.record_type() == kind || kind == RecordType::ANY
-                };
+                let asked =
+                    |record: &&Record| record.record_type() == kind || kind == RecordType::ANY;
                 let answers: Vec<&Record> = reading
                     .kept
                     .iter()
@@ -284,9 +283,10 @@ impl Walk {
                 }
             }
             match self.cache.learn(now, &limits, records, rank, step) {
-                Ok(()) => attempt.record.learned.extend(
-                    kept.records.iter().map(|r| Learned { record: record_text(r), rank }),
-                ),
+                Ok(()) => attempt
+                    .record
+                    .learned
+                    .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
                 Err(why) => attempt
                     .record
                     .dropped

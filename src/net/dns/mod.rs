@@ -88,12 +88,7 @@ pub fn resolve(
 }
 
 /// Sends what the walk wants to send, and closes what it needs no more.
-fn drain(
-    walk: &mut Walk,
-    clock: Clock,
-    registry: &Registry,
-    open: &mut BTreeMap<AttemptId, Open>,
-) {
+fn drain(walk: &mut Walk, clock: Clock, registry: &Registry, open: &mut BTreeMap<AttemptId, Open>) {
     loop {
         while let Some(id) = walk.poll_release() {
             open.remove(&id);
@@ -187,7 +182,9 @@ fn write(stream: &mut TcpStream, out: &[u8], written: &mut usize) -> io::Result<
             Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
             Ok(count) => *written += count,
             // Not connected yet, or the kernel's buffer is full: the next event says when.
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
+            {
                 return Ok(());
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -207,7 +204,9 @@ fn read<'a>(stream: &mut TcpStream, got: &'a mut Vec<u8>) -> io::Result<Option<&
         match stream.read(&mut buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => got.extend_from_slice(&buffer[..count]),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
+            {
                 return Ok(None);
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -208,7 +208,8 @@ impl Server {
             if !arrived.to_server {
                 // A full socket loses a datagram as a path does.
                 let _ = socket.send_to(&arrived.bytes, arrived.client);
-            } else if let Some(reply) = self.authority.reply(*host, Transport::Udp, &arrived.bytes) {
+            } else if let Some(reply) = self.authority.reply(*host, Transport::Udp, &arrived.bytes)
+            {
                 self.carry(now, Direction::BToA, arrived.host, arrived.client, reply);
             }
         }
