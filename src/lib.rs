@@ -18,10 +18,10 @@
 //! | [`report`] | one result value to text, JSON, NDJSON, HTML, pcapng | compute a figure that the result lacks |
 //! | [`cli`] | what the labs share: flags, exit codes, colour, progress, errors | know a protocol; `cli::bank` has its words and flags, not its rules |
 //!
-//! The contract of every core (`bank`, `dns`, `path`): it is told the time and given bytes; it returns
-//! what to do. `handle_*` takes what the network brought, commands take what the user wants,
-//! `poll_*` gives outputs until there are none. The same core runs under [`net`] on real sockets
-//! and under [`sim`] in virtual time, and cannot tell which.
+//! The contract of every core (`bank`, `dns`, `path`): it is told the time and given bytes; it
+//! returns what to do. `handle_*` takes what the network brought, commands take what the user
+//! wants, `poll_*` gives outputs until there are none. The same core runs under [`net`] on real
+//! sockets and under [`sim`] in virtual time, and cannot tell which.
 
 pub mod bank;
 pub mod cli;

@@ -200,7 +200,6 @@ fn broken_zone(loss: Ppm) -> Vec<u64> {
 #[test]
 fn the_broken_zone_is_right_100_of_100_and_every_fault_is_named() {
     let elapsed_ms = broken_zone(Ppm::ZERO);
-    println!("median {} ms, worst {} ms", elapsed_ms[50], elapsed_ms[99]);
     // Virtual time: the same on every machine.
     assert!(elapsed_ms[50] < 500 && elapsed_ms[99] < 2_000, "{elapsed_ms:?}");
 }
@@ -208,7 +207,6 @@ fn the_broken_zone_is_right_100_of_100_and_every_fault_is_named() {
 #[test]
 fn the_broken_zone_is_right_100_of_100_through_10_percent_loss() {
     let elapsed_ms = broken_zone(Ppm::new(100_000).unwrap());
-    println!("median {} ms, worst {} ms", elapsed_ms[50], elapsed_ms[99]);
     assert!(elapsed_ms[50] < 500 && elapsed_ms[99] < 2_000, "{elapsed_ms:?}");
 }
 

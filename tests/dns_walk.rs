@@ -109,6 +109,25 @@ fn a_name_after_demo_is_a_name() {
 }
 
 #[test]
+fn the_demo_can_be_left_running_for_other_tools() {
+    let lab = lab();
+    let mut command = lab.command("serve-demo broken");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // Its two lines of addresses say that it listens.
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    let mut hints = String::new();
+    while !hints.contains("b.root.") {
+        assert_ne!(std::io::BufRead::read_line(&mut out, &mut hints).unwrap(), 0, "{hints}");
+    }
+    std::fs::write(lab.folder.join("hints"), &hints).unwrap();
+    let walk = lab.run("www.igbank.com --hints hints --seed 1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(walk.code, 0, "{}{}", walk.stdout, walk.stderr);
+    assert!(walk.stdout.starts_with("www.igbank.com. A is 203.0.113.99"), "{}", walk.stdout);
+}
+
+#[test]
 fn output_is_for_pipes_and_programs() {
     let lab = lab();
     let quick = "shop.igbank.com --demo --sim --seed 1";

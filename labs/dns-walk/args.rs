@@ -44,7 +44,8 @@ Not done by this version: DNSSEC validation, cookies, root priming, comparison w
 /// See every step of a name's resolution, and why: from the root to the answer.
 ///
 /// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
-/// shown. NAME and TYPE are as in dig; TYPE is A unless given.
+/// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk serve-demo [broken]` keeps
+/// the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
 pub(crate) struct Args {
@@ -241,7 +242,8 @@ impl Args {
     }
 }
 
-fn variant(word: &str) -> Option<Variant> {
+/// A hierarchy by its name.
+pub(crate) fn variant(word: &str) -> Option<Variant> {
     match word {
         "sound" => Some(Variant::Sound),
         "broken" => Some(Variant::Broken),

@@ -126,6 +126,20 @@ impl Hints {
         Ok(())
     }
 
+    /// A file that [`parse`](Self::parse) reads back.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = format!("$PORT {}\n", self.port);
+        for (address, port) in &self.ports {
+            out += &format!("$PORT {address} {port}\n");
+        }
+        for (name, address) in &self.roots {
+            let kind = if address.is_ipv4() { "A" } else { "AAAA" };
+            out += &format!("{} {kind} {address}\n", name.to_ascii());
+        }
+        out
+    }
+
     /// Where to ask the server with this address.
     #[must_use]
     pub fn endpoint(&self, address: IpAddr) -> SocketAddr {
@@ -153,6 +167,7 @@ mod tests {
         let at = |text: &str| hints.endpoint(text.parse().unwrap()).port();
         assert_eq!(hints.roots.len(), 2);
         assert_eq!((at("127.0.0.1"), at("127.0.0.2"), at("127.0.0.9")), (5301, 5302, 5309));
+        assert_eq!(Hints::parse(&hints.text(), PORT), Ok(hints));
     }
 
     #[test]

@@ -81,8 +81,8 @@ impl Servers {
                 guess.clamp(PATIENCE_UNKNOWN_MIN, PATIENCE_FIRST)
             }
         };
-        // RFC 6298 §5.5: back off.
-        (base * (1 << server.silent.min(5))).min(PATIENCE_MAX)
+        // One silence is a lost packet; from the second on back off (RFC 6298 §5.5).
+        (base * (1 << server.silent.saturating_sub(1).min(5))).min(PATIENCE_MAX)
     }
 
     /// Which of two servers to ask first: the smaller value. A server never asked counts as fast,
@@ -109,6 +109,8 @@ mod tests {
         assert_eq!(servers.patience(b), Duration::from_millis(240));
         assert!(servers.cost_ns(b) < servers.cost_ns(a));
         servers.entry(b).silent = 1;
+        assert_eq!(servers.patience(b), Duration::from_millis(240));
+        servers.entry(b).silent = 2;
         assert_eq!(servers.patience(b), Duration::from_millis(480));
         assert!(servers.cost_ns(b) > servers.cost_ns(a));
         servers.entry(b).silent = u32::MAX;

@@ -514,7 +514,7 @@ fn address_key(address: SocketAddr) -> u64 {
         IpAddr::V4(v4) => u64::from(u32::from(v4)),
         IpAddr::V6(v6) => {
             let parts = v6.segments().into_iter().map(u64::from);
-            parts.fold(0, |key, part| key.rotate_left(13) ^ part)
+            parts.fold(0_u64, |key, part| key.rotate_left(13) ^ part)
         }
     };
     ip << 16 ^ u64::from(address.port())

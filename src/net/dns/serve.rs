@@ -48,6 +48,23 @@ impl Serving {
     pub const fn port(&self) -> u16 {
         self.port
     }
+
+    /// Serves until told to stop.
+    ///
+    /// # Errors
+    /// Where the kernel gives no event queue.
+    pub fn until(self, stopped: &mut Stopped) -> io::Result<()> {
+        let mut poll = Poll::new()?;
+        poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
+        let mut events = Events::with_capacity(1);
+        while !stopped.is_stopped() {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Serving {

@@ -18,6 +18,8 @@ pub fn render(records: &[Record], style: Style) -> String {
         for exchange in attempts {
             let (sentence, rfc) = sentence(exchange);
             let rfc = style.ink(Ink::Dim, &format!("[{rfc}]"));
+            // A name ends in a dot, and so does a sentence.
+            let sentence = sentence.replace("..", ".");
             let _ = writeln!(out, "     {sentence} {rfc}");
         }
     }
@@ -30,7 +32,8 @@ pub fn render(records: &[Record], style: Style) -> String {
 
 /// Why the question of a step was asked.
 fn why(exchange: &Exchange) -> String {
-    let Exchange { zone, meant, .. } = exchange;
+    let meant = &exchange.meant;
+    let zone = if exchange.zone == "." { "the root" } else { &exchange.zone };
     match &exchange.purpose {
         Purpose::Answer => format!("The servers of {zone} are asked on the way to {meant}."),
         Purpose::Alias { of } => {
