@@ -226,6 +226,18 @@ fn a_reply_that_is_cut_short_is_asked_for_again_over_tcp() {
 }
 
 #[test]
+fn a_circle_of_aliases_is_told_once_around() {
+    let ended = demo(Variant::Broken, "loop.igbank.com A");
+    let told: Vec<_> = ended.summary.aliases.iter().map(|alias| alias.data.as_str()).collect();
+    assert_eq!(told, ["loop2.igbank.com.", "loop3.igbank.com.", "loop.igbank.com."]);
+    let back = Outcome::AliasLoop { at: "loop.igbank.com.".to_owned() };
+    assert_eq!(ended.summary.outcome, back);
+    // A DNAME moves a whole branch, and is shown by its target.
+    let ended = demo(Variant::Sound, "www.old.igbank.com A");
+    assert_eq!(ended.summary.aliases[0].data, "igbank.com.");
+}
+
+#[test]
 fn a_server_without_edns_is_asked_plainly_and_remembered() {
     let ended = demo(Variant::Broken, "www.noedns.com A");
     let classes: Vec<_> = ended.exchanges().skip(2).map(|e| e.class.clone()).collect();

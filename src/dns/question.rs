@@ -50,7 +50,8 @@ pub fn name_text(name: &Name) -> String {
 #[must_use]
 pub fn record_text(record: &Record) -> RecordText {
     use RecordType as T;
-    let mut data = record.data.to_string();
+    let target = super::reading::dname_target(record);
+    let mut data = target.map_or_else(|| record.data.to_string(), |name| name_text(&name));
     // Only names and numbers: their capitals may be the echo of ours.
     if matches!(record.record_type(), T::NS | T::CNAME | T::PTR | T::MX | T::SRV | T::SOA) {
         data.make_ascii_lowercase();

@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         if matches!(asked.kind, RecordType::CNAME | RecordType::ANY) {
             return Ok(name);
         }
-        // Each record is used once, so that a circle ends.
+        let mut seen = vec![name.clone()];
         while !answers.is_empty() {
             let exact =
                 |record: &Record| record.name == name && record.record_type() == RecordType::CNAME;
@@ -225,7 +225,12 @@ impl<'a> Reader<'a> {
                 synthesize(&name, &record)?
             };
             self.reading.aliases.push(record);
+            let circle = seen.contains(&next);
             name = next;
+            if circle {
+                break;
+            }
+            seen.push(name.clone());
         }
         Ok(name)
     }
@@ -386,16 +391,19 @@ pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
 
 /// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
 fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
-    let RData::Unknown { rdata, .. } = &dname.data else {
-        return Err("a DNAME record without a target".to_owned());
-    };
-    let mut decoder = BinDecoder::new(&rdata.anything);
-    let target = Name::read(&mut decoder).map_err(|error| format!("DNAME: {error}"))?;
+    let target = dname_target(dname).ok_or("a DNAME record without a target")?;
     let kept = name.iter().len() - dname.name.iter().len();
     let labels = name.iter().take(kept).chain(target.iter());
     let mut made = Name::from_labels(labels).map_err(|error| format!("DNAME: {error}"))?;
     made.set_fqdn(true);
     Ok(made)
+}
+
+/// The target of a DNAME, which `hickory-proto` hands over as bytes.
+#[must_use]
+pub fn dname_target(record: &Record) -> Option<Name> {
+    let RData::Unknown { code: RecordType::DNAME, rdata } = &record.data else { return None };
+    Name::read(&mut BinDecoder::new(&rdata.anything)).ok()
 }
 
 fn has(records: &[Record], kind: RecordType) -> bool {

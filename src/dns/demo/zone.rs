@@ -3,8 +3,9 @@
 //! It exists because referrals are what a walk lives on: glue, no authority, the cut nearest the
 //! root. It must never follow an alias out of the zone.
 
+use crate::dns::reading::dname_target;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::NULL;
+use hickory_proto::rr::rdata::{CNAME, NULL};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 use std::collections::BTreeMap;
@@ -202,15 +203,12 @@ impl Zone {
 
     /// The DNAME and the CNAME that it makes of `name` (RFC 6672 §3.1).
     fn moved(&self, name: &Name, dname: &Record) -> Option<Found> {
-        let RData::Unknown { rdata, .. } = &dname.data else { return None };
-        let mut decoder = hickory_proto::serialize::binary::BinDecoder::new(&rdata.anything);
-        use hickory_proto::serialize::binary::BinDecodable;
-        let base = Name::read(&mut decoder).ok()?;
+        let base = dname_target(dname)?;
         let kept = name.iter().len() - dname.name.iter().len();
         let labels = name.iter().take(kept).chain(base.iter());
         let mut target = Name::from_labels(labels).ok()?;
         target.set_fqdn(true);
-        let data = RData::CNAME(hickory_proto::rr::rdata::CNAME(target.clone()));
+        let data = RData::CNAME(CNAME(target.clone()));
         let made = Record::from_rdata(name.clone(), dname.ttl, data);
         Some(Found::Alias(vec![dname.clone(), made], target))
     }
