@@ -397,6 +397,20 @@ fn silence_everywhere_ends_in_time_and_says_so() {
 }
 
 #[test]
+fn roots_that_answer_as_resolvers_are_not_themselves() {
+    let mut authority = Authority::demo(Variant::Sound).unwrap();
+    for last in [1, 2] {
+        let root = IpAddr::V4(Ipv4Addr::new(127, 53, 0, last));
+        let everything = [".", "com.", "igbank.com."].map(name);
+        authority.add_host(root, everything.to_vec(), Manner::Resolver);
+    }
+    let ended = walk_at(&authority, "www.igbank.com A", config(), Ppm::ZERO, 7);
+    let nobody = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
+    assert_eq!(ended.summary.outcome, nobody);
+    assert!(ended.codes().contains(&"ROOT_INTERCEPTED".to_owned()), "{:?}", ended.codes());
+}
+
+#[test]
 fn the_same_seed_is_the_same_walk_and_another_is_another() {
     let authority = Authority::demo(Variant::Broken).unwrap();
     let loss = Ppm::new(100_000).unwrap();

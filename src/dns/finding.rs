@@ -91,6 +91,9 @@ pub enum Fault {
     SingleServer,
     /// Replies came that nobody asked for: somebody may be forging.
     StrayReplies,
+    /// Several servers of the root answered as a resolver would, which none of them is: something
+    /// on the way answers for them.
+    RootIntercepted,
 }
 
 impl Fault {
@@ -107,6 +110,7 @@ impl Fault {
             | Self::GlueMissing { .. }
             | Self::CyclicDependency { .. }
             | Self::ServerUnresolvable { .. }
+            | Self::RootIntercepted
             | Self::AliasLoop { .. } => Severity::Error,
             Self::NsNotInChild { .. }
             | Self::NsNotInParent { .. }
@@ -155,6 +159,10 @@ impl Fault {
             }
             Self::SingleServer => "one server alone serves the zone".to_owned(),
             Self::StrayReplies => "replies came that nobody asked for".to_owned(),
+            Self::RootIntercepted => {
+                "its servers answer as a resolver would: something on the way answers for them"
+                    .to_owned()
+            }
         }
     }
 
@@ -181,6 +189,7 @@ impl Fault {
             Self::AliasLoop { .. } => "let one of the aliases point to a name with records",
             Self::OutOfBailiwick { .. } => "take foreign names out of the zone",
             Self::SingleServer => "add a second server elsewhere (RFC 2182 §5)",
+            Self::RootIntercepted => "ask from another network: this one keeps port 53 to itself",
             Self::StrayReplies => "look at the strays: addresses, numbers and questions",
         }
     }

@@ -22,6 +22,9 @@ struct Seen {
     replies: u32,
     silent: u32,
     first_step: u32,
+    /// It answered without authority and offered recursion.
+    as_resolver: bool,
+    useful: bool,
 }
 
 /// The book of a walk.
@@ -112,6 +115,8 @@ impl Book {
         self.bytes_received += u64::from(exchange.bytes_received.unwrap_or_default());
         if exchange.class.is_reply() {
             seen.replies += 1;
+            seen.as_resolver |= exchange.class == Class::NotAuthoritative { recursion: true };
+            seen.useful |= exchange.class.is_useful();
         } else {
             self.unanswered += 1;
             seen.silent += u32::from(exchange.class != Class::Overtaken);
@@ -141,6 +146,15 @@ impl Book {
         self.tell(now, Event::Exchange(Box::new(exchange)));
     }
 
+    /// One server of the root that looks like a resolver is broken; several are not themselves.
+    fn note_interception(&mut self) {
+        let roots = || self.seen.iter().filter(|((zone, _, _), _)| zone == ".").map(|(_, s)| s);
+        let as_resolver = roots().filter(|seen| seen.as_resolver).count();
+        if as_resolver > 1 && !roots().any(|seen| seen.useful) {
+            self.findings.note(Fault::RootIntercepted, ".", None, 1);
+        }
+    }
+
     /// Writes the summary.
     pub(super) fn summarize(&mut self, now: Instant, outcome: Outcome, limits: &Limits) {
         for ((zone, name, address), seen) in &self.seen {
@@ -154,6 +168,7 @@ impl Book {
                 self.findings.note(fault, zone, server, seen.first_step);
             }
         }
+        self.note_interception();
         let summary = Summary {
             question: self.question.clone(),
             outcome,
