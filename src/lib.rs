@@ -15,6 +15,7 @@
 //! | [`net`] | the loops that wait: mio, timers, the router between two namespaces | hold protocol logic |
 //! | [`sim`] | the same cores in virtual time | read a clock |
 //! | [`compare`] | tcp-vs-udp: arms, workload, schedule, result, verdict | open a socket |
+//! | [`emulate`] | lossy-path: the plan in words, the run of any program, its audit, the probes | print, or decide how a lab ends |
 //! | [`report`] | one result value to text, JSON, NDJSON, HTML, pcapng | compute a figure that the result lacks |
 //! | [`cli`] | what the labs share: flags, exit codes, colour, progress, errors | know a protocol; `cli::bank` has its words and flags, not its rules |
 //!
@@ -27,6 +28,7 @@ pub mod bank;
 pub mod cli;
 pub mod compare;
 pub mod dns;
+pub mod emulate;
 pub mod measure;
 pub mod net;
 pub mod path;

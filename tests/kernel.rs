@@ -1,4 +1,4 @@
-//! tcp-vs-udp on the kernel's own TCP and UDP: theory, fates, ordinary users, nothing left behind.
+//! The labs on the kernel's own TCP and UDP: theory, fates, ordinary users, nothing left behind.
 //!
 //! A binary of its own, so that nothing else runs beside it: the lab's own process makes the
 //! namespaces, before it has threads. Latencies are held against theory only where the run itself
@@ -7,6 +7,8 @@
 
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
+/// lossy-path with real programs, as root and as an ordinary user.
+mod lossy_path;
 /// tcp-vs-udp as an ordinary user, and what it leaves behind.
 mod privilege;
 

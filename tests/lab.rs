@@ -24,6 +24,7 @@ impl Lab {
             "tcp-vs-udp" => env!("CARGO_BIN_EXE_tcp-vs-udp"),
             "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
             "dns-walk" => env!("CARGO_BIN_EXE_dns-walk"),
+            "lossy-path" => env!("CARGO_BIN_EXE_lossy-path"),
             "bank-udp" => env!("CARGO_BIN_EXE_bank-udp"),
             other => panic!("no lab {other}"),
         };
@@ -40,8 +41,15 @@ impl Lab {
 
     /// Runs the lab to its end.
     pub(crate) fn run(&self, args: &str) -> Output {
-        let out = self.command(args).output().expect("the lab starts");
-        Output {
+        Output::of(&mut self.command(args))
+    }
+}
+
+impl Output {
+    /// What a command says, run to its end.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let out = command.output().expect("the lab starts");
+        Self {
             code: out.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&out.stderr).into_owned(),

@@ -14,10 +14,26 @@ mod dns;
 mod dns_walk;
 /// A plausible result, for the reports.
 mod fixture;
+/// Frames with right checksums, made and checked without the library.
+mod frames;
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
+/// lossy-path's words: flags, plan files, a hundred mistakes, one clear error each.
+mod lossy_words;
+/// The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
+mod path_bytes;
+/// The link model against theory: losses, delays, order, weather, timetables.
+mod path_model;
+/// The link model's bottleneck: rates, queues, active queue management.
+mod path_queue;
+/// The link model's words: plans and recordings, read and written.
+mod path_text;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
+/// Super-frames taken apart, and put beside what an independent hand writes.
+mod segments;
+/// Super-frames and their segments, written down field by field.
+mod super_frame;
 /// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
 mod tcp_vs_udp;
 /// The rules of the house: directions, headings, lengths, words.

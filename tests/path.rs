@@ -6,6 +6,10 @@
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
+/// Every impairment, with a link run beside.
+#[path = "path_links.rs"]
+mod links;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
@@ -22,7 +26,7 @@ use wirelab::net::topology::{LaneConfig, Topology};
 use wirelab::path::fold_fate;
 use wirelab::path::{Bytes, Delay, Direction, Frame, Link, LinkPlan, LossModel, Verdict};
 use wirelab::sys::netns::Netns;
-use wirelab::sys::packet::Port;
+use wirelab::sys::packet::{Framing, Port};
 use wirelab::sys::privilege::{Privilege, acquire};
 use wirelab::sys::sockets::{set_tcp_congestion, tcp_congestion};
 
@@ -44,6 +48,18 @@ const CASES: &[Case] = &[
     ("a frame that is not IPv4 is counted and goes no further", noise_is_counted),
     ("what a ring has no room for is counted", overflow_is_counted),
     ("asking a router for what is not there is an error", errors_are_errors),
+    ("every plan is carried out as a link beside says", links::every_plan_is_carried_out),
+    ("a delay is distributed as planned", links::a_delay_is_distributed_as_planned),
+    ("a rate is kept in every window", links::a_rate_is_kept_in_every_window),
+    ("a link is down when its timetable says", links::a_link_is_down_when_the_timetable_says),
+    ("checksums stop what is corrupted", links::checksums_stop_what_is_corrupted),
+    ("tcp never delivers corrupted bytes", links::tcp_never_delivers_corrupted_bytes),
+    ("tcp finds the path's mtu", links::tcp_finds_the_path_mtu),
+    ("a black hole stalls tcp", links::a_black_hole_stalls_tcp),
+    ("a recording replays the run", links::a_recording_replays_the_run),
+    ("ipv6 is carried alike", links::ipv6_is_carried_alike),
+    ("a small pool never stalls a queue", links::a_small_pool_never_stalls_a_queue),
+    ("memory follows from the plans", links::memory_follows_from_the_plans),
     ("kill -9 leaves nothing", kill_leaves_nothing),
 ];
 
@@ -94,7 +110,7 @@ struct World {
 }
 
 fn world(lanes: usize) -> World {
-    let lane = |n| LaneConfig { name: format!("lane {n}"), rto_min: None };
+    let lane = |n| LaneConfig { name: format!("lane {n}"), rto_min: None, ..LaneConfig::default() };
     let topology = Topology::build(&(0..lanes).map(lane).collect::<Vec<_>>()).unwrap();
     let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
     World { topology, router }
@@ -185,7 +201,7 @@ fn static_facts() {
     let record = world.router.take_record(0).unwrap();
     for direction in &record.directions {
         assert!(direction.offered > 100 || direction.bytes > 0);
-        assert_eq!(direction.not_ipv4, 0, "no ARP, no IPv6");
+        assert_eq!(direction.not_carried, 0, "no ARP, no IPv6");
         assert_eq!(direction.oversize, 0, "every frame is one packet of at most the MTU");
         assert_eq!(direction.bad_checksum_status, 0, "checksums are complete");
         assert_eq!(direction.kernel_dropped, 0);
@@ -224,7 +240,7 @@ fn internet_checksum(bytes: &[u8]) -> u16 {
 
 fn settings_are_read_back() {
     let floors = [None, Some(Duration::from_millis(40))];
-    let lane = |rto_min| LaneConfig { name: "floor".to_owned(), rto_min };
+    let lane = |rto_min| LaneConfig { name: "floor".to_owned(), rto_min, ..LaneConfig::default() };
     let topology = Topology::build(&floors.map(lane)).unwrap();
     assert_eq!(topology.lanes[0].rto_min().unwrap(), Duration::from_millis(200));
     assert_eq!(topology.lanes[1].rto_min().unwrap(), Duration::from_millis(40));
@@ -384,6 +400,7 @@ fn many_lanes() {
     let config = |n: u64| LaneConfig {
         name: format!("lane {n}"),
         rto_min: n.is_multiple_of(2).then_some(Duration::from_millis(20 + n)),
+        ..LaneConfig::default()
     };
     let topology = Topology::build(&(0..12).map(config).collect::<Vec<_>>()).unwrap();
     let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
@@ -411,8 +428,8 @@ fn noise_is_counted() {
     let world = world(1);
     world.router.set_links(0, &plan(0, 0, 0), &plan(0, 0, 0), 1, 10).unwrap();
     let [a, b] = [&world.topology.lanes[0].a, &world.topology.lanes[0].b];
-    let a = a.run(|| Port::open("eth0", 32)).unwrap().unwrap();
-    let mut b = b.run(|| Port::open("eth0", 32)).unwrap().unwrap();
+    let a = a.run(|| Port::open("eth0", 32, Framing::Whole)).unwrap().unwrap();
+    let mut b = b.run(|| Port::open("eth0", 32, Framing::Whole)).unwrap().unwrap();
     // To everybody from nobody; 0806 is ARP, 0800 is IPv4.
     let frame = |kind: u16| [&[0xff; 12][..], &kind.to_be_bytes(), &[0; 46]].concat();
     let (arp, ipv4) = (frame(0x0806), frame(0x0800));
@@ -427,7 +444,7 @@ fn noise_is_counted() {
     };
     assert_eq!(received, ipv4);
     let record = world.router.take_record(0).unwrap();
-    assert_eq!(record.directions[0].not_ipv4, 2);
+    assert_eq!(record.directions[0].not_carried, 2);
     assert_eq!(record.directions[0].offered, 1);
     assert_eq!(record.captured[0].bytes, ipv4);
     assert!(b.receive().is_none());

@@ -11,10 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The user that every system has and nothing belongs to.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 const SHORT: &str = "--loss 2% --depth 1 --arms tcp,udp-once --ops 200 --seed 1";
 
-fn am_root() -> bool {
+pub(crate) fn am_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
@@ -55,7 +55,7 @@ fn an_ordinary_user_gets_real_packets_and_owns_the_files() {
 }
 
 /// Every network namespace that a process or a descriptor on this machine keeps alive.
-fn live_namespaces() -> BTreeSet<String> {
+pub(crate) fn live_namespaces() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let children =
         |path: &Path| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -73,7 +73,7 @@ fn live_namespaces() -> BTreeSet<String> {
     found
 }
 
-fn namespaces_of(process: u32) -> BTreeSet<String> {
+pub(crate) fn namespaces_of(process: u32) -> BTreeSet<String> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let links = tasks.filter_map(|task| fs::read_link(task.path().join("ns/net")).ok());
     links.map(|link| link.to_string_lossy().into_owned()).collect()

@@ -18,8 +18,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("net", &["sys", "bank", "dns", "store", "path", "wire", "measure"]),
     ("sim", &["bank", "dns", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("report", &["compare", "bank", "dns", "path", "wire", "measure"]),
-    ("cli", &["report", "compare", "net", "bank", "dns", "store", "wire", "measure"]),
+    ("emulate", &["net", "path", "measure"]),
+    ("report", &["compare", "emulate", "bank", "dns", "path", "wire", "measure"]),
+    ("cli", &["report", "compare", "emulate", "net", "bank", "dns", "store", "wire", "measure"]),
 ];
 
 /// Where everything visible at the top is named.

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod generate;
 pub mod log;
 pub mod progress;
+pub mod relay;
 pub mod run_dir;
 pub mod seed;
 pub mod signals;

@@ -101,6 +101,7 @@ impl KernelRun {
             .map(|(arm, depth)| LaneConfig {
                 name: format!("{} depth {depth}", arm.name()),
                 rto_min: (arm == Arm::TcpTuned).then_some(plan.tuned_rto_min),
+                ..LaneConfig::default()
             })
             .collect();
         let topology = Arc::new(Topology::build(&configs)?);
@@ -289,7 +290,7 @@ impl KernelRun {
         let parts = parts.zip(&measured.stats).zip(clients.fleets()).zip(servers);
         for (index, (((((record, tcp), warm), before), fleet), server)) in parts.enumerate() {
             let (arm, depth) = lanes[index];
-            let LaneRecord { directions, captured } = record;
+            let LaneRecord { directions, captured, .. } = record;
             let stats = fleet.stats();
             outcomes.push(LaneOutcome {
                 arm,
@@ -339,7 +340,11 @@ fn audit(direction: &DirectionRecord) -> LinkAudit {
         loss: Share::new(direction.lost, direction.offered),
         kernel_dropped: direction.kernel_dropped,
         oversize: direction.oversize,
-        send_failed: direction.send_failed + direction.bad_checksum_status + direction.not_ipv4,
+        send_failed: direction.send_failed
+            + direction.bad_checksum_status
+            + direction.bad_offload
+            + direction.not_carried
+            + direction.pool_full,
         late_p50_ns: nanos(direction.lateness.p50()),
         late_p99_ns: nanos(direction.lateness.p99()),
         late_max_ns: nanos(direction.lateness.max()),

@@ -219,8 +219,8 @@ pub struct LinkAudit {
     pub kernel_dropped: u64,
     /// Frames longer than the MTU allows: any makes the run invalid.
     pub oversize: u64,
-    /// Frames that could not be sent on, had no checksum or were not IPv4: any makes the run
-    /// invalid.
+    /// Frames that could not be sent on, had no checksum, were not IP, or had to wait for room: any
+    /// makes the run invalid.
     pub send_failed: u64,
     /// How late frames left, against when they should have: nanoseconds.
     pub late_p50_ns: u64,

@@ -72,11 +72,11 @@ fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome
 fn audit(record: &Record) -> LinkAudit {
     let lost = record.lost.len() as u64;
     LinkAudit {
-        offered: record.offered,
-        bytes: record.bytes,
+        offered: record.counts.offered,
+        bytes: record.counts.bytes,
         lost,
-        duplicated: record.duplicated,
-        loss: Share::new(lost, record.offered),
+        duplicated: record.counts.duplicated,
+        loss: Share::new(lost, record.counts.offered),
         fates_digest: format!("{:016x}", record.digest()),
         ..LinkAudit::default()
     }

@@ -17,6 +17,21 @@ pub struct HumanError {
 const DURATION: &str = "a duration such as 20ms, 1.5s or 250us";
 const PERCENT: &str = "a share such as 2%, 0.5% or 500ppm, at most 100%";
 
+const RATE: &str = "a rate such as 20Mbit, 512kbit/s or 1.5Gbit, above 0";
+const SIZE: &str = "a size such as 64kB, 1MB or 1500B";
+
+/// Largest last, so that the last that divides a value makes its shortest text.
+const RATES: [(&str, u64); 4] =
+    [("bit", 1), ("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000)];
+const SIZES: [(&str, u64); 6] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+];
+
 const UNITS: [(&str, u64); 6] = [
     ("ns", 1),
     ("us", 1_000),
@@ -64,6 +79,33 @@ pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
     parts.and_then(|p| u32::try_from(p).ok()).and_then(Ppm::new).ok_or_else(error)
 }
 
+/// `20Mbit`, `512 kbit/s`, `1.5Gbit`, in bits per second; 0 is not a rate.
+///
+/// # Errors
+/// Where the text is not a number and a unit, is no whole number of bits, or is 0.
+pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
+    let trimmed = text.trim();
+    let unit = trimmed.strip_suffix("/s").unwrap_or(trimmed);
+    scaled(unit, &RATES)
+        .filter(|bits| *bits > 0)
+        .ok_or_else(|| HumanError { expected: RATE, got: text.to_owned() })
+}
+
+/// `64kB`, `1MB`, `64KiB`, `1500B`, in bytes.
+///
+/// # Errors
+/// Where the text is not a number and a unit, or is no whole number of bytes.
+pub fn parse_size(text: &str) -> Result<u64, HumanError> {
+    scaled(text.trim(), &SIZES).ok_or_else(|| HumanError { expected: SIZE, got: text.to_owned() })
+}
+
+/// A number and one of these units.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| c.is_alphabetic())?);
+    let (_, scale) = units.iter().find(|(name, _)| *name == unit)?;
+    decimal(number.trim(), *scale)
+}
+
 /// A decimal number times `scale`, exactly; `None` where it is not a whole result or too large.
 fn decimal(text: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -100,6 +142,31 @@ pub fn duration(value: Duration) -> String {
         _ => ("ns", 1),
     };
     format!("{}{unit}", nanos / scale)
+}
+
+/// The shortest exact text that [`parse_share`] reads back: `2%`.
+#[must_use]
+pub fn share(value: Ppm) -> String {
+    let text = format!("{}.{:04}", value.get() / 10_000, value.get() % 10_000);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The shortest exact text that [`parse_rate`] reads back.
+#[must_use]
+pub fn rate(bits_per_second: u64) -> String {
+    shortest(bits_per_second, &RATES)
+}
+
+/// The shortest exact text that [`parse_size`] reads back.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    shortest(bytes, &SIZES[..4])
+}
+
+fn shortest(value: u64, units: &[(&str, u64)]) -> String {
+    let divides = units.iter().rev().find(|(_, scale)| value.is_multiple_of(*scale) && value > 0);
+    let (unit, scale) = divides.unwrap_or(&units[0]);
+    format!("{}{unit}", value / scale)
 }
 
 /// Nanoseconds for a reader, three digits: `20.3 ms`, `1.56 s`, `850 us`.
@@ -146,11 +213,37 @@ mod tests {
         for (text, ppm) in
             [("2%", 20_000), ("0.05 %", 500), ("100%", 1_000_000), ("7ppm", 7), ("0", 0)]
         {
-            assert_eq!(parse_share(text).unwrap().get(), ppm, "{text}");
+            let value = parse_share(text).unwrap();
+            assert_eq!(value.get(), ppm, "{text}");
+            assert_eq!(parse_share(&share(value)), Ok(value), "{text}");
         }
         for text in ["2", "101%", "-1%", "0.00001%", "x%", "1.5ppm"] {
             assert!(parse_share(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rates_and_sizes_read_and_write() {
+        for (text, bits, shortest) in [
+            ("20Mbit", 20_000_000, "20Mbit"),
+            ("1.5 Gbit/s", 1_500_000_000, "1500Mbit"),
+            ("56kbit/s", 56_000, "56kbit"),
+            ("7bit", 7, "7bit"),
+        ] {
+            assert_eq!(parse_rate(text), Ok(bits), "{text}");
+            assert_eq!(rate(bits), shortest);
+            assert_eq!(parse_rate(shortest), Ok(bits), "{shortest}");
+        }
+        for text in ["0Mbit", "20", "20MB", "-1Mbit", "1.5bit", "Mbit", "1e3Mbit", "NaNbit"] {
+            assert!(parse_rate(text).is_err(), "{text}");
+        }
+        for (text, bytes, shortest) in
+            [("64kB", 64_000, "64kB"), ("64KiB", 65_536, "65536B"), ("0B", 0, "0B")]
+        {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+            assert_eq!(size(bytes), shortest);
+        }
+        assert!(parse_size("64").is_err() && parse_size("99999999999GB").is_err());
     }
 
     #[test]

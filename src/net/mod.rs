@@ -8,12 +8,20 @@ pub mod client;
 pub mod clock;
 pub mod dns;
 pub mod endpoint;
+mod engine;
+pub mod listening;
+mod pool;
+pub mod probe;
 pub mod record;
 pub mod remote;
+mod room;
 pub mod router;
+mod runs;
+pub mod segments;
 pub mod server;
 pub mod stop;
+pub mod stream;
 pub mod topology;
 
 /// What a lab may ask of the system by itself: the right to make namespaces, facts of the machine.
-pub use crate::sys::{host, privilege};
+pub use crate::sys::{host, keeper, netns, privilege, terminal};

@@ -1,48 +1,57 @@
 //! The router: moves every frame between a lane's two hosts through the lane's link model.
 //!
-//! One thread serves all lanes. A frame's deadline is the kernel's stamp of its arrival plus the
-//! link's delay, so the router's own lateness never adds up from frame to frame; how late it was is
-//! part of every record. It must never lose a frame that the link did not, without counting it, and
-//! must never allocate or make a system call per frame.
+//! One thread serves all lanes; this is the handle to it. A frame's deadline is the kernel's stamp
+//! of its arrival plus what the link says, so the router's own lateness never adds up from frame
+//! to frame; how late it was is part of every record. It must never lose a frame that the link did
+//! not, without counting it, and must never allocate or make a system call per frame.
 
 use super::clock::Clock;
-use super::record::{FRAME_MAX, Recorder};
-use super::topology::{DropProbe, Lane, Topology};
-use crate::measure::Instant;
-use crate::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
-use crate::sys::clock::{WallBridge, monotonic_ns, set_timer_slack, thread_cpu};
-use crate::sys::host::{KeepAwake, pin_to_cpu};
-use crate::sys::packet::{Port, Received};
+use super::engine::{Command, Engine, Reply};
+use super::record::RecordConfig;
+use super::room;
+use super::stream::{Chunk, Streaming};
+use super::topology::{DropProbe, FrameMode, Lane, Topology};
+use crate::path::{Direction, Link, LinkPlan};
+use crate::sys::host::KeepAwake;
+use crate::sys::packet::{Framing, Port};
 use crate::sys::poll::{Poll, Waker};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+pub use super::room::{FRAMES_PER_SECOND_MAX, POOL_FRAMES_MAX, TooManyFrames};
+
 pub use super::record::{
     CAPTURE_MAX, CapturedFrame, DirectionRecord, LOST_FRAMES_MAX, LaneRecord, Lateness,
 };
-
-/// Frames taken from one port before the others have their turn, and sent in one call.
-const BURST: usize = 32;
-/// Ethernet's type field for IPv4.
-const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 
 /// How the router waits and how much it can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouterConfig {
     /// How long before a deadline to stop sleeping and watch the clock; zero never watches.
     ///
-    /// It costs a processor for this long per wait. Measured on a virtual machine at 1,000 frames/s
-    /// and a delay of 10 ms: median lateness 30 us without, 0.3 us with 50 us or with 100 us.
+    /// It costs a processor for this long per wait. Measured on a virtual machine of two
+    /// processors, at 1,000 frames/s and a delay of 10 ms (`cargo bench -- router`): the transit,
+    /// less the delay and less what loopback takes, was off by 16 us (median) and 71 us (99th
+    /// percentile) at 6 % of a processor without, by -24 and 42 us at 7 % with 50 us, -31 and 14 us
+    /// at 11 % with 100 us, -33 and 24 us at 20 % with 200 us. With 50 us and the usual slice of
+    /// 3 ms the 99th percentile was 384 us.
     pub spin: Duration,
-    /// Slots of each port's receive ring, 2 KiB each.
+    /// How long the router's thread wants to run at a stretch (see
+    /// [`set_time_slice`](crate::sys::host::set_time_slice)).
+    ///
+    /// Shorter than the 3 ms of all others, it runs sooner when a frame comes or is due, and a
+    /// receiver that it wakes waits until the burst is sent: measured on one processor with the
+    /// receiver, 200 datagrams/ms with 3 ms, 240 with 100 us, 250 with 500 us.
+    pub slice: Duration,
+    /// Slots of each port's receive ring, 2 KiB each; 64 KiB where super-frames come, which makes
+    /// 128 MiB of kernel memory for a lane.
     pub ring_frames: usize,
-    /// Frames that can be on their way at once, all lanes together, 2 KiB each (touched when used).
+    /// Frames that can be on their way at once, all lanes together, 1.7 kB each, touched when used.
+    /// [`RouterConfig::for_plans`] works it out.
     pub pool_frames: usize,
     /// The processor to bind the router's thread to.
     pub cpu: Option<usize>,
@@ -54,13 +63,27 @@ impl Default for RouterConfig {
     fn default() -> Self {
         Self {
             spin: Duration::from_micros(50),
+            slice: Duration::from_micros(100),
             // 10 ms, the longest pause seen on a shared virtual machine, at 100,000 frames/s.
             ring_frames: 1024,
-            // 100 ms at 160,000 frames/s, which is all that one thread can move.
+            // 100 ms of what one thread can move.
             pool_frames: 16_384,
             cpu: None,
             keep_awake: false,
         }
+    }
+}
+
+impl RouterConfig {
+    /// The usual configuration with room for all that links of these plans can have on their way:
+    /// give both plans of each lane.
+    ///
+    /// # Errors
+    /// Where that would be more than [`POOL_FRAMES_MAX`].
+    pub fn for_plans<'a>(
+        plans: impl IntoIterator<Item = &'a LinkPlan>,
+    ) -> Result<Self, TooManyFrames> {
+        Ok(Self { pool_frames: room::frames_on_way(plans)?, ..Self::default() })
     }
 }
 
@@ -78,6 +101,15 @@ pub struct RouterSummary {
     /// Looks at a ring while the pool was full, so that frames had to wait in it. The router does
     /// not sleep meanwhile: a pool that is ever full is too small.
     pub pool_full: u64,
+    /// Frames that could be on their way at once, each copy that waits at a bottleneck counted.
+    pub pool_frames: u64,
+    /// Most frames that were.
+    pub pool_peak: u64,
+    /// Memory for `pool_frames`, and for super-frames where a lane has them; what was never needed
+    /// is never touched.
+    pub pool_bytes: u64,
+    /// Memory of the receive rings.
+    pub ring_bytes: u64,
     /// Processor time of the router's thread.
     pub cpu: Duration,
 }
@@ -95,17 +127,6 @@ pub struct Router {
     _awake: Option<KeepAwake>,
 }
 
-/// What the router's thread can be asked.
-#[derive(Debug)]
-enum Command {
-    SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: SyncSender<Reply> },
-    TakeRecord { lane: usize, next: LaneRecord, done: SyncSender<Reply> },
-    Stop,
-}
-
-/// The record that ended.
-type Reply = io::Result<LaneRecord>;
-
 impl Router {
     /// Starts the router of a topology. Until links are set, frames pass without loss or delay.
     ///
@@ -114,8 +135,7 @@ impl Router {
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
-        let names = || topology.lanes.iter().flat_map(Lane::ports);
-        let open = || names().map(|name| open_port(name, config.ring_frames)).collect();
+        let open = || open_ports(&topology.lanes, config.ring_frames);
         let ports: Vec<Port> = topology.router.run::<io::Result<_>>(open)??;
         for port in &ports {
             poll.add(port.as_fd())?;
@@ -152,14 +172,43 @@ impl Router {
         seed: u64,
         capture_frames: u32,
     ) -> io::Result<()> {
-        let drops = self.probe(lane)?.read()?;
         let link = |plan: &LinkPlan, direction| Link::new(plan.clone(), seed, direction);
         let links = Box::new([link(a_to_b, Direction::AToB), link(b_to_a, Direction::BToA)]);
+        self.set_link_pair(lane, links, RecordConfig { capture_frames, stream: Streaming::Off })
+    }
+
+    /// The same, with links made by the caller, `[a_to_b, b_to_a]`, and more to record.
+    ///
+    /// # Errors
+    /// Where there is no such lane, or the router has ended.
+    pub fn set_link_pair(
+        &self,
+        lane: usize,
+        links: Box<[Link; 2]>,
+        record: RecordConfig,
+    ) -> io::Result<()> {
+        let drops = self.probe(lane)?.read()?;
         // Made here, so that the router's thread does not spend time on it.
-        let record = LaneRecord::new(capture_frames, true);
+        let record = LaneRecord::new(record);
         self.ask(|done| Command::SetLinks { lane, links, record, done })?;
         self.replace_drops(lane, drops);
         Ok(())
+    }
+
+    /// Gives what happened on a lane since the last chunk, or since its record began; the record
+    /// goes on. `spare` is emptied and takes up what happens next, so it must be one that keeps
+    /// what the record's [`RecordConfig`] says; two chunks, handed in turns, serve any run.
+    ///
+    /// A chunk holds 100 ms of the most that the router can move, so fetch one about that often;
+    /// [`Chunk::missed`] counts what a late fetch cost. The last chunk is the record's
+    /// [`LaneRecord::rest`].
+    ///
+    /// # Errors
+    /// Where there is no such lane, or the router has ended.
+    pub fn take_chunk(&self, lane: usize, mut spare: Chunk) -> io::Result<Chunk> {
+        self.probe(lane)?;
+        spare.clear();
+        self.ask(|done| Command::SwapChunk { lane, spare, done })
     }
 
     /// Ends a lane's record and gives it. The links stay in force, unrecorded.
@@ -168,7 +217,7 @@ impl Router {
     /// Where there is no such lane, or the router has ended.
     pub fn take_record(&self, lane: usize) -> io::Result<LaneRecord> {
         let probe = self.probe(lane)?;
-        let next = LaneRecord::new(0, false);
+        let next = LaneRecord::counts();
         let mut record = self.ask(|done| Command::TakeRecord { lane, next, done })?;
         let drops = probe.read()?;
         let before = self.replace_drops(lane, drops);
@@ -213,7 +262,7 @@ impl Router {
         before.get_mut(lane).map_or(drops, |before| std::mem::replace(before, drops))
     }
 
-    fn ask(&self, command: impl FnOnce(SyncSender<Reply>) -> Command) -> Reply {
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> io::Result<T> {
         let (done, answer) = sync_channel(1);
         let gone = || self.check().err().unwrap_or_else(|| io::Error::other("the router ended"));
         self.commands.send(command(done)).map_err(|_| gone())?;
@@ -230,9 +279,22 @@ impl Drop for Router {
     }
 }
 
-fn open_port(name: &str, ring_frames: usize) -> io::Result<Port> {
-    Port::open(name, ring_frames)
-        .map_err(|error| io::Error::new(error.kind(), format!("open port {name}: {error}")))
+/// The router's ends of all lanes, an A and a B for each.
+fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
+    let mut ports = Vec::with_capacity(2 * lanes.len());
+    for lane in lanes {
+        let framing = match lane.frames() {
+            FrameMode::MtuSized => Framing::Whole,
+            FrameMode::Segmented => Framing::Offloaded,
+        };
+        for name in lane.ports() {
+            let port = Port::open(name, ring_frames, framing).map_err(|error| {
+                io::Error::new(error.kind(), format!("open port {name}: {error}"))
+            })?;
+            ports.push(port);
+        }
+    }
+    Ok(ports)
 }
 
 /// Leaves word of how the thread ended, even by a panic.
@@ -252,348 +314,6 @@ impl Drop for Obituary {
     }
 }
 
-/// A frame on its way. Ordered by deadline, then by order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Pending {
-    deadline: Instant,
-    order: u64,
-    slot: u32,
-    length: u16,
-    copies: u8,
-    port_out: u16,
-    /// Which record of its lane it belongs to.
-    generation: u32,
-    captured: Option<u32>,
-}
-
-/// Memory for frames on their way, in slots of equal size.
-struct Pool {
-    memory: Box<[u8]>,
-    /// The slot freed last is used next: its memory is still in the cache.
-    free: Vec<u32>,
-}
-
-impl Pool {
-    fn new(frames: usize) -> Self {
-        let count = u32::try_from(frames).unwrap_or(u32::MAX);
-        Self { memory: vec![0; frames * FRAME_MAX].into_boxed_slice(), free: (0..count).collect() }
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Option<u32> {
-        let slot = self.free.pop()?;
-        let start = Self::start(slot);
-        self.memory[start..start + bytes.len()].copy_from_slice(bytes);
-        Some(slot)
-    }
-
-    fn get(&self, slot: u32, length: u16) -> &[u8] {
-        let start = Self::start(slot);
-        &self.memory[start..start + usize::from(length)]
-    }
-
-    fn start(slot: u32) -> usize {
-        usize::try_from(slot).unwrap_or(usize::MAX).saturating_mul(FRAME_MAX)
-    }
-}
-
-/// One port: where frames of one direction come in.
-struct Inlet {
-    port: Port,
-    /// No further frame can have come before this: the ring was empty then, or its last frame came.
-    floor: Instant,
-}
-
-/// A lane's links and the record being written.
-struct LaneState {
-    links: [Link; 2],
-    recorder: Recorder,
-    generation: u32,
-}
-
-struct Engine {
-    inlets: Vec<Inlet>,
-    lanes: Vec<LaneState>,
-    pool: Pool,
-    on_way: BinaryHeap<Reverse<Pending>>,
-    due: Vec<Pending>,
-    poll: Poll,
-    waker: Arc<Waker>,
-    inbox: Receiver<Command>,
-    bridge: WallBridge,
-    clock: Clock,
-    spin: Duration,
-    summary: RouterSummary,
-}
-
-/// What the router knows of a frame beside its bytes.
-#[derive(Clone, Copy)]
-struct Ticket {
-    inlet: usize,
-    order: u64,
-    arrived: Instant,
-}
-
-/// Decides a frame's fate and records it; gives its way on, if it has one.
-fn admit(
-    lane: &mut LaneState,
-    pool: &mut Pool,
-    frame: &Received<'_>,
-    ticket: Ticket,
-) -> Option<Pending> {
-    let direction = Direction::BOTH[ticket.inlet % 2];
-    let record = lane.recorder.direction(direction);
-    if frame.bytes.get(12..14) != Some(&ETHERTYPE_IPV4) {
-        record.not_ipv4 += 1;
-        return None;
-    }
-    record.bad_checksum_status += u64::from(!frame.checksum_ready);
-    if frame.bytes.len() > FRAME_MAX || frame.bytes.len() as u64 != u64::from(frame.length) {
-        record.oversize += 1;
-        return None;
-    }
-    let seen = Frame { bytes: Bytes::Ethernet(frame.bytes), length: frame.length };
-    let fate = lane.links[direction.index()].handle_frame(ticket.arrived, seen, 0);
-    let captured = lane.recorder.note(direction, &fate, ticket.arrived, frame.bytes);
-    let Verdict::Deliver { at, copies } = fate.verdict else { return None };
-    Some(Pending {
-        deadline: at,
-        order: ticket.order,
-        // The caller has seen that there is a free slot.
-        slot: pool.put(frame.bytes)?,
-        length: u16::try_from(frame.bytes.len()).ok()?,
-        copies,
-        // Ports come in pairs, an end's own and the other end's.
-        port_out: u16::try_from(ticket.inlet ^ 1).ok()?,
-        generation: lane.generation,
-        captured,
-    })
-}
-
-/// Sends frames, skipping those that are refused; gives a bit for each refused one.
-fn send_all(port: &Port, frames: &[&[u8]]) -> u64 {
-    let (mut refused, mut at) = (0, 0);
-    while at < frames.len() {
-        match port.send(&frames[at..]) {
-            Ok(sent) if sent > 0 => at += sent,
-            _ => {
-                refused |= 1 << at;
-                at += 1;
-            }
-        }
-    }
-    refused
-}
-
-impl Engine {
-    fn new(
-        ports: Vec<Port>,
-        poll: Poll,
-        waker: Arc<Waker>,
-        inbox: Receiver<Command>,
-        config: RouterConfig,
-        clock: Clock,
-    ) -> Self {
-        let lanes = ports.len() / 2;
-        let fresh = |direction| Link::new(LinkPlan::default(), 0, direction);
-        let lane = || LaneState {
-            links: [fresh(Direction::AToB), fresh(Direction::BToA)],
-            recorder: Recorder::new(LaneRecord::new(0, false)),
-            generation: 0,
-        };
-        let floor = clock.now();
-        Self {
-            inlets: ports.into_iter().map(|port| Inlet { port, floor }).collect(),
-            lanes: (0..lanes).map(|_| lane()).collect(),
-            pool: Pool::new(config.pool_frames),
-            on_way: BinaryHeap::with_capacity(config.pool_frames),
-            due: Vec::with_capacity(BURST),
-            poll,
-            waker,
-            inbox,
-            bridge: WallBridge::new(),
-            clock,
-            spin: config.spin,
-            summary: RouterSummary::default(),
-        }
-    }
-
-    fn run(mut self, config: RouterConfig) -> io::Result<RouterSummary> {
-        if let Some(cpu) = config.cpu {
-            pin_to_cpu(cpu)?;
-        }
-        // The slack of a thread adds to every sleep; the default would be 50 us.
-        set_timer_slack(Duration::from_nanos(1))?;
-        loop {
-            let mut moved = false;
-            let looked_at = self.clock.now();
-            self.bridge.renew(monotonic_ns());
-            for inlet in 0..self.inlets.len() {
-                moved |= self.receive(inlet, looked_at) > 0;
-            }
-            let now = self.clock.now();
-            moved |= self.send_due(now);
-            match self.inbox.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
-                Ok(command) => self.obey(command),
-                Err(TryRecvError::Empty) if moved => {}
-                Err(TryRecvError::Empty) => self.rest(now)?,
-            }
-        }
-        for inlet in &self.inlets {
-            self.summary.ring_dropped += inlet.port.take_drops()?;
-        }
-        self.summary.cpu = thread_cpu();
-        Ok(self.summary)
-    }
-
-    /// Sleeps until a frame comes or the next deadline is near, then leaves the rest to watching.
-    fn rest(&self, now: Instant) -> io::Result<()> {
-        let sleep = self.on_way.peek().map(|Reverse(next)| {
-            let left = next.deadline.since(now);
-            left.saturating_sub(self.spin)
-        });
-        if sleep == Some(Duration::ZERO) {
-            std::hint::spin_loop();
-            return Ok(());
-        }
-        self.poll.wait(sleep)?;
-        self.waker.clear();
-        Ok(())
-    }
-
-    /// Takes up to [`BURST`] frames from a port's ring; gives how many there were.
-    fn receive(&mut self, inlet: usize, looked_at: Instant) -> usize {
-        let mut taken = 0;
-        while taken < BURST {
-            if self.pool.free.is_empty() {
-                self.summary.pool_full += 1;
-                break;
-            }
-            let Inlet { port, floor } = &mut self.inlets[inlet];
-            let Some(frame) = port.receive() else {
-                *floor = looked_at.max(*floor);
-                break;
-            };
-            taken += 1;
-            let mut arrived = self.clock.at(self.bridge.monotonic(frame.wall_ns));
-            if arrived > looked_at {
-                // No frame comes from the future, whatever was done to the wall clock.
-                arrived = arrived.min(self.clock.now());
-            }
-            arrived = arrived.max(*floor);
-            *floor = arrived;
-            let ticket = Ticket { inlet, order: self.summary.frames, arrived };
-            let pending = admit(&mut self.lanes[inlet / 2], &mut self.pool, &frame, ticket);
-            self.on_way.extend(pending.map(Reverse));
-            self.summary.frames += 1;
-        }
-        taken
-    }
-
-    /// Sends every frame whose time has come, in bursts per port.
-    fn send_due(&mut self, now: Instant) -> bool {
-        let mut sent_any = false;
-        loop {
-            self.due.clear();
-            let mut copies = 0;
-            while let Some(Reverse(next)) = self.on_way.peek() {
-                let same_port =
-                    self.due.first().is_none_or(|first| first.port_out == next.port_out);
-                if next.deadline > now || !same_port || copies + usize::from(next.copies) > BURST {
-                    break;
-                }
-                copies += usize::from(next.copies);
-                self.due.extend(self.on_way.pop().map(|Reverse(next)| next));
-            }
-            if self.due.is_empty() {
-                return sent_any;
-            }
-            sent_any = true;
-            self.send_burst();
-        }
-    }
-
-    /// Hands the frames in `due` to their port, and notes how late they were.
-    fn send_burst(&mut self) {
-        let mut frames: [&[u8]; BURST] = [&[]; BURST];
-        let mut count = 0;
-        for pending in &self.due {
-            for _ in 0..pending.copies {
-                frames[count] = self.pool.get(pending.slot, pending.length);
-                count += 1;
-            }
-        }
-        let port_out = usize::from(self.due[0].port_out);
-        // Before the call: the receiver's answer may be stamped before it returns.
-        let departed = self.clock.now();
-        let refused = send_all(&self.inlets[port_out].port, &frames[..count]);
-        self.summary.sent += count as u64 - u64::from(refused.count_ones());
-        let mut place = 0;
-        for pending in &self.due {
-            self.pool.free.push(pending.slot);
-            let lane = &mut self.lanes[port_out / 2];
-            let ours = lane.generation == pending.generation;
-            for _ in 0..pending.copies {
-                let failed = refused >> place & 1 == 1;
-                place += 1;
-                self.summary.send_failed += u64::from(failed);
-                if ours {
-                    // It leaves by the port of the other end.
-                    let direction = Direction::BOTH[1 - port_out % 2];
-                    let record = lane.recorder.direction(direction);
-                    record.send_failed += u64::from(failed);
-                    record.lateness.note(departed.since(pending.deadline));
-                }
-            }
-            if let (true, Some(captured)) = (ours, pending.captured) {
-                lane.recorder.note_departure(captured, departed);
-            }
-        }
-    }
-
-    /// Takes what has arrived on a lane so far, then does as told.
-    fn obey(&mut self, command: Command) {
-        let (lane, links, record, done) = match command {
-            Command::SetLinks { lane, links, record, done } => (lane, Some(links), record, done),
-            Command::TakeRecord { lane, next, done } => (lane, None, next, done),
-            Command::Stop => return,
-        };
-        let reply = self.turn_page(lane, links, record);
-        // Where nobody waits any more, the record is not wanted.
-        let _ = done.send(reply);
-    }
-
-    fn turn_page(
-        &mut self,
-        lane: usize,
-        links: Option<Box<[Link; 2]>>,
-        record: LaneRecord,
-    ) -> Reply {
-        for inlet in [2 * lane, 2 * lane + 1] {
-            while self.receive(inlet, self.clock.now()) == BURST {
-                self.send_due(self.clock.now());
-            }
-        }
-        let drops = [self.take_ring_drops(2 * lane)?, self.take_ring_drops(2 * lane + 1)?];
-        let state = &mut self.lanes[lane];
-        if let Some(links) = links {
-            state.links = *links;
-        }
-        state.generation = state.generation.wrapping_add(1);
-        let mut ended = std::mem::replace(&mut state.recorder, Recorder::new(record)).finish();
-        for (direction, drops) in ended.directions.iter_mut().zip(drops) {
-            direction.kernel_dropped += drops;
-        }
-        Ok(ended)
-    }
-
-    fn take_ring_drops(&mut self, inlet: usize) -> io::Result<u64> {
-        let drops = self.inlets[inlet].port.take_drops()?;
-        self.summary.ring_dropped += drops;
-        Ok(drops)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -608,29 +328,5 @@ mod tests {
         });
         assert!(end.join().is_err());
         assert_eq!(died.get().map(String::as_str), Some("it panicked"));
-    }
-
-    #[test]
-    fn frames_leave_by_deadline_and_then_by_arrival() {
-        let pending = |deadline, order| {
-            let deadline = Instant::from_nanos(deadline);
-            let (slot, length, copies, port_out) = (0, 0, 1, 0);
-            let (generation, captured) = (0, None);
-            Pending { deadline, order, slot, length, copies, port_out, generation, captured }
-        };
-        let mut heap: BinaryHeap<_> =
-            [(20, 0), (10, 2), (10, 1)].map(|(at, order)| Reverse(pending(at, order))).into();
-        let orders = std::iter::from_fn(|| heap.pop()).map(|Reverse(next)| next.order);
-        assert_eq!(orders.collect::<Vec<_>>(), [1, 2, 0]);
-    }
-
-    #[test]
-    fn a_pool_gives_slots_until_it_has_none() {
-        let mut pool = Pool::new(2);
-        let (one, two) = (pool.put(b"one").unwrap(), pool.put(b"two!").unwrap());
-        assert_eq!(pool.put(b"three"), None);
-        assert_eq!((pool.get(one, 3), pool.get(two, 4)), (&b"one"[..], &b"two!"[..]));
-        pool.free.push(one);
-        assert_eq!(pool.put(b"three"), Some(one), "the slot freed last is used first");
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! Hosts and router are network namespaces, joined by veth pairs, so the hosts run the kernel's own
 //! TCP and UDP. Nothing is named or mounted: when the process ends, however it ends, all is gone.
-//! It must never let a frame on the links that an application did not cause: neighbours are static
-//! and IPv6 is off, so the n-th frame is the n-th packet.
+//! It must never let a frame on the links that an application did not cause: neighbours are static,
+//! and IPv6 is off, or on without discovery and reports, so the n-th frame is the n-th packet.
 
+use super::segments::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
 use crate::sys::netns::Netns;
 use crate::sys::sockets::interface_index;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 use thiserror::Error;
@@ -61,6 +62,20 @@ impl TcpCounters {
     }
 }
 
+/// In what units hosts and router hand frames to each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameMode {
+    /// One packet of at most [`MTU`] each, its checksums complete, as on a wire. The safe one.
+    #[default]
+    MtuSized,
+    /// Super-frames of up to [`SEGMENTS_MAX`] segments, whose fates the router decides one by one.
+    ///
+    /// Bulk transfers go several times as fast. Segments of one super-frame share their arrival
+    /// stamp: they reach the link at once, not one behind the other.
+    Segmented,
+}
+
 /// What a lane needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneConfig {
@@ -69,6 +84,8 @@ pub struct LaneConfig {
     /// Floor for TCP's retransmission timeout on both hosts, whole milliseconds; `None` leaves the
     /// kernel's own.
     pub rto_min: Option<Duration>,
+    /// In what units frames cross it.
+    pub frames: FrameMode,
 }
 
 /// A network that could not be built.
@@ -102,6 +119,7 @@ pub struct Lane {
     name: String,
     router: Netns,
     ports: [String; 2],
+    frames: FrameMode,
 }
 
 impl Topology {
@@ -109,12 +127,31 @@ impl Topology {
     pub const A_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     /// The address of every host B.
     pub const B_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    /// Host A's second address, where hosts speak IPv6: unique local (RFC 4193), zero by choice, so
+    /// that a person can type it.
+    pub const A_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    /// Host B's.
+    pub const B_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
 
     /// Builds the namespaces, links and routes.
     ///
     /// # Errors
     /// Which step failed on which lane, and the kernel's words.
     pub fn build(lanes: &[LaneConfig]) -> Result<Self, TopologyError> {
+        Self::build_hosts(lanes, Hosts::Lab)
+    }
+
+    /// One lane whose hosts are meant for programs that know nothing of wirelab: IPv4 and IPv6, any
+    /// port for anybody, `ping` for everybody.
+    ///
+    /// # Errors
+    /// As [`Topology::build`].
+    pub fn for_programs(frames: FrameMode) -> Result<Self, TopologyError> {
+        let lane = LaneConfig { name: "a-b".to_owned(), frames, ..LaneConfig::default() };
+        Self::build_hosts(&[lane], Hosts::Programs)
+    }
+
+    fn build_hosts(lanes: &[LaneConfig], hosts: Hosts) -> Result<Self, TopologyError> {
         let fail = |lane: &str, step: &str, error| TopologyError {
             lane: lane.to_owned(),
             step: step.to_owned(),
@@ -132,8 +169,10 @@ impl Topology {
             let ports = [format!("a{number}"), format!("b{number}")];
             let host = || Netns::new().map_err(|error| fail(&config.name, "make a host", error));
             let (a, b) = (host()?, host()?);
-            let lane = Lane { a, b, name: config.name.clone(), router: router.clone(), ports };
-            lane.set_up(config.rto_min).map_err(|(step, error)| fail(&config.name, step, error))?;
+            let (name, router, frames) = (config.name.clone(), router.clone(), config.frames);
+            let lane = Lane { a, b, name, router, ports, frames };
+            lane.set_up(hosts, config.rto_min)
+                .map_err(|(step, error)| fail(&config.name, step, error))?;
             built.push(lane);
         }
         Ok(Self { lanes: built, router })
@@ -144,12 +183,24 @@ impl Topology {
 #[derive(Clone, Copy)]
 struct End {
     address: Ipv4Addr,
+    address6: Ipv6Addr,
     mac: [u8; 6],
 }
 
+/// What the hosts are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    /// The lab's own sockets, over IPv4.
+    Lab,
+    /// Any program.
+    Programs,
+}
+
 /// Locally administered addresses (the 02 bit); lanes never meet, so they can share them too.
-const END_A: End = End { address: Topology::A_ADDR, mac: [2, 0, 0, 0, 0, 0x0a] };
-const END_B: End = End { address: Topology::B_ADDR, mac: [2, 0, 0, 0, 0, 0x0b] };
+const END_A: End =
+    End { address: Topology::A_ADDR, address6: Topology::A_ADDR6, mac: [2, 0, 0, 0, 0, 0x0a] };
+const END_B: End =
+    End { address: Topology::B_ADDR, address6: Topology::B_ADDR6, mac: [2, 0, 0, 0, 0, 0x0b] };
 /// The router passes frames on as they are, so its own addresses never appear in one.
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
@@ -170,6 +221,40 @@ const HOST_SETTINGS: [Setting; 5] = [
     // No connection may fail for want of a place in the server's queue.
     ("core/somaxconn", "65535"),
 ];
+
+/// A host for programs is left as a program would find it elsewhere, save for what would put frames
+/// on the link that no program sent, and what an ordinary user may not do.
+const PROGRAM_SETTINGS: [Setting; 7] = [
+    ("ipv4/tcp_no_metrics_save", "1"),
+    // Inherited by the interface that comes later.
+    ("ipv6/conf/default/accept_dad", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/default/autoconf", "0"),
+    ("ipv6/conf/default/router_solicitations", "0"),
+    ("ipv6/conf/default/mldv2_unsolicited_report_interval", "0"),
+    // Servers as they are configured: port 80 needs no root here.
+    ("ipv4/ip_unprivileged_port_start", "0"),
+];
+
+/// Lets everybody `ping` without a capability: every group, or, in a user namespace, the only
+/// group that it knows.
+fn allow_ping() -> io::Result<()> {
+    const FILE: &str = "/proc/sys/net/ipv4/ping_group_range";
+    // The largest group that the kernel takes.
+    const ALL: &str = "0 2147483647";
+    let own = crate::sys::privilege::effective_group();
+    std::fs::write(FILE, ALL)
+        .or_else(|_| std::fs::write(FILE, format!("{own} {own}")))
+        .map_err(|error| io::Error::new(error.kind(), format!("{FILE}: {error}")))
+}
+
+fn set_up_kernel(hosts: Hosts) -> io::Result<()> {
+    if hosts == Hosts::Lab {
+        return write_settings(&HOST_SETTINGS);
+    }
+    write_settings(&PROGRAM_SETTINGS)?;
+    allow_ping()
+}
 
 fn write_settings(settings: &[Setting]) -> io::Result<()> {
     for (file, value) in settings {
@@ -206,6 +291,12 @@ impl Lane {
         self.router.descriptor()
     }
 
+    /// In what units frames cross it.
+    #[must_use]
+    pub const fn frames(&self) -> FrameMode {
+        self.frames
+    }
+
     pub(crate) fn ports(&self) -> &[String; 2] {
         &self.ports
     }
@@ -214,10 +305,14 @@ impl Lane {
         [(&self.a, END_A, END_B), (&self.b, END_B, END_A)]
     }
 
-    fn set_up(&self, rto_min: Option<Duration>) -> Result<(), (&'static str, io::Error)> {
+    fn set_up(
+        &self,
+        kind: Hosts,
+        rto_min: Option<Duration>,
+    ) -> Result<(), (&'static str, io::Error)> {
         let hosts = self.hosts();
         for (host, _, _) in hosts {
-            run(host, || write_settings(&HOST_SETTINGS)).map_err(|e| ("set up a host", e))?;
+            run(host, || set_up_kernel(kind)).map_err(|e| ("set up a host", e))?;
         }
         run(&self.router, || {
             let netlink = Netlink::open()?;
@@ -225,13 +320,15 @@ impl Lane {
                 let here = VethEnd { name: port, mac: ROUTER_MAC };
                 let there = VethEnd { name: HOST_INTERFACE, mac: own.mac };
                 netlink.add_veth(here, there, host.descriptor(), MTU)?;
-                bring_up(&netlink, port)?;
+                prepare(&netlink, port, self.frames)?;
+                netlink.set_up(port)?;
             }
             Ok(())
         })
         .map_err(|error| ("link the router", error))?;
         for (host, own, peer) in hosts {
-            run(host, || configure_host(own, peer, rto_min)).map_err(|e| ("link a host", e))?;
+            run(host, || configure_host(kind, self.frames, own, peer, rto_min))
+                .map_err(|e| ("link a host", e))?;
         }
         Ok(())
     }
@@ -318,8 +415,9 @@ impl DropProbe {
     }
 }
 
-/// Brings an interface up with no offload that would join, cut or half-finish frames.
-fn bring_up(netlink: &Netlink, interface: &str) -> io::Result<()> {
+/// Takes from an interface every offload that would join frames on their way or, where they are to
+/// be MTU-sized, cut or half-finish them; and addresses that it would make by itself.
+fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
     netlink.no_ipv6_address(interface).or_else(|error| {
         // A kernel without IPv6 refuses the attribute and needs it not.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
@@ -327,19 +425,43 @@ fn bring_up(netlink: &Netlink, interface: &str) -> io::Result<()> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("switch off offloads of {interface}: {error}"))
     };
-    // Switching checksums off takes TCP segmentation with it; what generic segmentation remains is
-    // done in software before the link.
-    ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?;
-    ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)?;
-    netlink.set_up(interface)
+    match frames {
+        // Switching checksums off takes TCP segmentation with it; what generic segmentation remains
+        // is done in software before the link.
+        FrameMode::MtuSized => {
+            ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?
+        }
+        // The router's ring has slots of this size, and its pool room for so many segments.
+        FrameMode::Segmented => {
+            let bytes = u32::try_from(SUPER_FRAME_MAX).unwrap_or(0);
+            netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
+        }
+    }
+    ethtool::switch_off(interface, Offload::GenericReceive).map_err(named)
 }
 
-fn configure_host(own: End, peer: End, rto_min: Option<Duration>) -> io::Result<()> {
+fn configure_host(
+    kind: Hosts,
+    frames: FrameMode,
+    own: End,
+    peer: End,
+    rto_min: Option<Duration>,
+) -> io::Result<()> {
     let netlink = Netlink::open()?;
     netlink.set_up("lo")?;
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
-    bring_up(&netlink, HOST_INTERFACE)?;
+    prepare(&netlink, HOST_INTERFACE, frames)?;
+    // A kernel without IPv6 has hosts without.
+    let ipv6 = kind == Hosts::Programs && Path::new("/proc/sys/net/ipv6").exists();
+    if ipv6 {
+        netlink.set_up_silent(HOST_INTERFACE)?;
+        netlink.add_address(index, own.address6)?;
+        netlink.add_neighbour(index, peer.address6, peer.mac)?;
+        netlink.add_route(index, peer.address6, rto_min)?;
+    } else {
+        netlink.set_up(HOST_INTERFACE)?;
+    }
     netlink.add_neighbour(index, peer.address, peer.mac)?;
     netlink.add_route(index, peer.address, rto_min)
 }

@@ -54,7 +54,7 @@ pub struct Edit {
 pub struct CorruptDraw {
     /// Where: the bits are chosen by draws keyed with this.
     pub key: u64,
-    /// How many bits, at least 1.
+    /// How many bits; 0 counts as 1.
     pub bits: u8,
     /// Whether to make the Internet checksums right again.
     pub repair: bool,
@@ -94,6 +94,29 @@ impl DropReason {
         Self::QueueHead,
         Self::CoDel,
     ];
+}
+
+impl DropReason {
+    /// Its place in [`DropReason::ALL`].
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Its name in recordings and in JSON.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Loss => "loss",
+            Self::Burst => "burst",
+            Self::Recorded => "recorded",
+            Self::Down => "down",
+            Self::TooBig => "too_big",
+            Self::QueueTail => "queue_tail",
+            Self::QueueHead => "queue_head",
+            Self::CoDel => "co_del",
+        }
+    }
 }
 
 /// What became of a copy that waited at the bottleneck.

@@ -4,16 +4,37 @@
 //! a frame and a time in, a [`Fate`] out, with the draw that decided it.
 //! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
 
+mod answer;
+mod check;
+mod content;
+mod counts;
 pub mod draw;
+mod edit;
 mod fate;
+mod files;
 mod link;
+mod loss;
+mod packet;
 mod plan;
+pub mod preset;
+mod queue;
 mod record;
+mod recording;
+mod sample;
+mod serve;
+mod text;
+mod timetable;
 
+pub use answer::icmp_too_big;
+pub use counts::Counts;
+pub use edit::{apply, apply_to_payload};
 pub use fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
 pub use link::{Bytes, Frame, Link};
 pub use plan::{
-    Bottleneck, Change, Corruption, Delay, Direction, Discipline, FateKey, LinkPlan, LossModel,
-    MtuLimit, Queue, QueueLimit, Rate, RateTrace, Reorder, Setting,
+    Bottleneck, Change, Corruption, Delay, Direction, Discipline, FateKey, FromFile, LinkPlan,
+    LossModel, MtuLimit, Queue, QueueLimit, Rate, Reorder, Setting,
 };
+pub use preset::Preset;
 pub use record::{LostFrame, Record, fold_fate};
+pub use recording::Recording;
+pub use text::{PlanError, ReadFile};

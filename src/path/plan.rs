@@ -1,9 +1,10 @@
 //! What one direction of a path is meant to do to frames: every impairment, in the order in which
 //! it acts.
 //!
-//! loss, corruption, duplication, then the MTU, a rate with its queue, and the delay; a timetable
-//! may change any of them while a run goes on. It must never hold a float: probabilities are parts
-//! per million, times are durations, so that two machines read the same plan alike.
+//! loss, corruption, duplication, the mark, then the MTU, a rate with its queue, and the delay; a
+//! timetable may change some of them while a run goes on. It must never hold a float:
+//! probabilities are parts per million, times are durations, so that two machines read the same
+//! plan alike.
 
 use crate::measure::Ppm;
 use serde::{Deserialize, Serialize};
@@ -111,11 +112,28 @@ pub enum LossModel {
         p14: Ppm,
     },
     /// The numbers of the frames to lose, ascending, from 0; frames beyond the last are spared.
-    Recorded(Arc<[u64]>),
+    Recorded(FromFile<u64>),
 }
 
-/// Flipped bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Values read from a file, and its name, so that a plan can be written down as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromFile<T> {
+    /// What the plan calls the file.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub values: Arc<[T]>,
+}
+
+impl<T> FromFile<T> {
+    /// Values under a name.
+    #[must_use]
+    pub fn new(name: &str, values: Vec<T>) -> Self {
+        Self { name: name.into(), values: values.into() }
+    }
+}
+
+/// Flipped bits. By default none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corruption {
     /// Probability that a frame has bits flipped.
     pub share: Ppm,
@@ -125,6 +143,12 @@ pub struct Corruption {
     /// Makes the Internet checksums right again, so that only the application can notice. A frame
     /// without a payload is then left alone.
     pub repair: bool,
+}
+
+impl Default for Corruption {
+    fn default() -> Self {
+        Self { share: Ppm::ZERO, bits: 1, repair: false }
+    }
 }
 
 /// The longest packet that passes.
@@ -158,15 +182,11 @@ pub enum Rate {
     Constant(u64),
     /// Mahimahi's format: at each time one delivery of at most 1,504 bytes may leave; after the
     /// last, the trace begins anew.
-    Trace(Arc<RateTrace>),
-}
-
-/// A mahimahi trace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RateTrace {
-    /// When an opportunity comes, counted from the link's start, milliseconds, not descending; the
-    /// last is the length of the trace and not zero.
-    pub opportunities_ms: Vec<u32>,
+    ///
+    /// The values are when an opportunity comes, counted from the link's start, milliseconds, not
+    /// descending; the last is the length of the trace and not zero. Several short frames may share
+    /// an opportunity, a frame that finds too little left takes the rest from the next.
+    Trace(FromFile<u32>),
 }
 
 /// The queue of a bottleneck.
@@ -187,6 +207,14 @@ pub enum QueueLimit {
     Bytes(u64),
     /// Frames.
     Packets(u32),
+}
+
+/// Drop-tail, a hundred frames: 60 ms at 20 Mbit/s, about what a small router holds.
+impl Default for Queue {
+    fn default() -> Self {
+        let limit = QueueLimit::Packets(100);
+        Self { limit, discipline: Discipline::DropTail, ecn: false }
+    }
 }
 
 /// What a full queue drops.
@@ -221,19 +249,21 @@ pub enum Delay {
     Normal {
         /// The mean.
         mean: Duration,
-        /// The standard deviation.
+        /// The standard deviation, at most the mean.
         deviation: Duration,
     },
-    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3) * 2`, or zero.
+    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3)`.
     Pareto {
         /// The mean.
         mean: Duration,
-        /// The standard deviation.
+        /// The standard deviation, at most sqrt(3) times the mean.
         deviation: Duration,
     },
     /// Measured one-way delays, ascending, drawn by inverting their distribution with linear
     /// interpolation between neighbours; not empty.
-    Table(Arc<[Duration]>),
+    Table(FromFile<Duration>),
+    /// The same from a file of round trips; the values here are halved already.
+    RttTable(FromFile<Duration>),
 }
 
 impl Default for Delay {
@@ -259,7 +289,8 @@ pub enum Reorder {
     },
 }
 
-/// A change at a time.
+/// A change at a time. Of several changes of one thing that are in force, the one that began last
+/// holds; when it ends, what stood before it holds again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// When, counted from the link's start.
@@ -273,13 +304,14 @@ pub struct Change {
 /// What a change sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Every frame is lost.
+    /// Every frame that comes is lost; those that wait in the queue still leave.
     Down,
     /// The loss model.
     Loss(LossModel),
     /// The delay.
     Delay(Delay),
-    /// The rate; a link without a bottleneck cannot get one.
+    /// The rate, for frames that begin to be sent from then on; a link without a bottleneck cannot
+    /// get one.
     Rate(Rate),
     /// Corruption.
     Corrupt(Corruption),

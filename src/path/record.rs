@@ -3,7 +3,7 @@
 //! It exists so that the router and the network in virtual time account alike, and two runs can be
 //! compared by one number. It must never forget a drop.
 
-use super::{DropReason, Fate, Verdict};
+use super::{Counts, DropReason, Fate, Release, ReleaseVerdict, Verdict};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 
@@ -25,13 +25,10 @@ pub struct LostFrame {
 /// The account of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Frames that reached the link.
-    pub offered: u64,
-    /// Their bytes, Ethernet header included.
-    pub bytes: u64,
-    /// Frames delivered twice.
-    pub duplicated: u64,
-    /// Frames lost, in order.
+    /// How often what happened.
+    pub counts: Counts,
+    /// Frames lost on arrival, in order, and copies that the queue dropped, each when that was
+    /// known.
     pub lost: Vec<LostFrame>,
     digest: u64,
 }
@@ -39,17 +36,21 @@ pub struct Record {
 impl Record {
     /// Accounts for one frame.
     pub fn note(&mut self, fate: &Fate, at: Instant, len: u32) {
-        self.offered += 1;
-        self.bytes += u64::from(len);
+        self.counts.note(fate, len);
         self.digest = fold_fate(self.digest, fate);
-        match fate.verdict {
-            Verdict::Dropped(reason) => {
-                let draw_ppm = fate.loss_draw_ppm;
-                self.lost.push(LostFrame { index: fate.index, at, len, draw_ppm, reason });
-            }
-            Verdict::Deliver { copies, .. } | Verdict::Queued { copies } => {
-                self.duplicated += u64::from(copies > 1)
-            }
+        if let Verdict::Dropped(reason) = fate.verdict {
+            let draw_ppm = fate.loss_draw_ppm;
+            self.lost.push(LostFrame { index: fate.index, at, len, draw_ppm, reason });
+        }
+    }
+
+    /// Accounts for a copy that had waited, of a frame of `len` bytes that had come at `at` with
+    /// this fate.
+    pub fn note_release(&mut self, release: &Release, fate: &Fate, at: Instant, len: u32) {
+        self.counts.note_release(release);
+        if let ReleaseVerdict::Dropped(reason) = release.verdict {
+            let draw_ppm = fate.loss_draw_ppm;
+            self.lost.push(LostFrame { index: release.index, at, len, draw_ppm, reason });
         }
     }
 

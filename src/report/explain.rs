@@ -171,7 +171,7 @@ fn lane_name(lane: &Lane) -> String {
 /// Columns of an explanation.
 const WIDTH: usize = 92;
 
-fn wrapped(words: &str) -> String {
+pub(super) fn wrapped(words: &str) -> String {
     let mut lines = vec![String::new()];
     for word in words.split_whitespace() {
         let line = lines.last_mut().map_or(0, |line| line.chars().count());

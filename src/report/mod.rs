@@ -7,6 +7,10 @@ pub mod explain;
 mod figures;
 pub mod html;
 pub mod ladder;
+pub mod path_capture;
+pub mod path_events;
+pub mod path_explain;
+pub mod path_text;
 pub mod pcapng;
 mod plots;
 mod svg;
@@ -25,4 +29,16 @@ pub const fn schema() -> &'static str {
 #[must_use]
 pub const fn events_schema() -> &'static str {
     include_str!("tcp-vs-udp.events.schema.json")
+}
+
+/// The JSON schema of `result.json` of `lossy-path`.
+#[must_use]
+pub const fn path_schema() -> &'static str {
+    include_str!("lossy-path.result.schema.json")
+}
+
+/// The JSON schema of one line of `events.ndjson` of `lossy-path`.
+#[must_use]
+pub const fn path_events_schema() -> &'static str {
+    include_str!("lossy-path.events.schema.json")
 }

@@ -9,7 +9,10 @@ use crate::bank::load::{Action, Fleet, LoadPlan};
 use crate::bank::server::Server;
 use crate::bank::storage::Storage;
 use crate::measure::Instant;
-use crate::path::{Bytes as FrameBytes, Direction, Frame, Link, LinkPlan, Record, Verdict};
+use crate::path::{
+    Bytes as FrameBytes, Direction, Edit, Fate, Frame, Link, LinkPlan, Record, Release,
+    ReleaseVerdict, Verdict, apply_to_payload,
+};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,6 +30,44 @@ struct Arrival {
     bytes: Bytes,
 }
 
+/// A datagram that waits at a link's bottleneck.
+struct Waiting {
+    fate: Fate,
+    at: Instant,
+    length: u32,
+    /// Copies whose end is not known yet.
+    copies: u8,
+    member: usize,
+    bytes: Bytes,
+}
+
+/// The datagrams that wait at one link, by token; the places of those gone are used again.
+#[derive(Default)]
+struct WaitingRoom {
+    places: Vec<Option<Waiting>>,
+    free: Vec<u32>,
+}
+
+impl WaitingRoom {
+    /// A token that no waiting datagram has.
+    fn token(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn place(&mut self, token: u32) -> Option<&mut Option<Waiting>> {
+        self.places.get_mut(usize::try_from(token).ok()?)
+    }
+
+    fn fill(&mut self, token: u32, waiting: Waiting) {
+        if let Some(place) = self.place(token) {
+            *place = Some(waiting);
+        }
+    }
+}
+
 /// A fleet and a server with a path between them.
 pub struct World<S: Storage> {
     /// The clients.
@@ -35,6 +76,8 @@ pub struct World<S: Storage> {
     pub server: Server<S>,
     links: [Link; 2],
     records: [Record; 2],
+    waiting: [WaitingRoom; 2],
+    checksum_discards: [u64; 2],
     on_the_way: BinaryHeap<Reverse<Arrival>>,
     order: u64,
     now: Instant,
@@ -49,6 +92,8 @@ impl<S: Storage> World<S> {
             server,
             links: Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d)),
             records: [Record::default(), Record::default()],
+            waiting: [WaitingRoom::default(), WaitingRoom::default()],
+            checksum_discards: [0; 2],
             on_the_way: BinaryHeap::new(),
             order: 0,
             now: Instant::ZERO,
@@ -57,10 +102,14 @@ impl<S: Storage> World<S> {
         world
     }
 
-    /// Replaces both links with fresh ones and begins new records.
+    /// Replaces both links with fresh ones, which begin now, and begins new records. What still
+    /// waited at the old ones is gone.
     pub fn set_links(&mut self, plans: &[LinkPlan; 2], seed: u64) {
-        self.links = Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d));
+        let fresh = |d: Direction| Link::new(plans[d.index()].clone(), seed, d);
+        self.links = Direction::BOTH.map(|d| fresh(d).starting_at(self.now));
         self.records = [Record::default(), Record::default()];
+        self.waiting = [WaitingRoom::default(), WaitingRoom::default()];
+        self.checksum_discards = [0; 2];
     }
 
     /// The time.
@@ -73,6 +122,13 @@ impl<S: Storage> World<S> {
     #[must_use]
     pub const fn records(&self) -> &[Record; 2] {
         &self.records
+    }
+
+    /// Datagrams of each direction that arrived with flipped bits, which a host's checksums would
+    /// have discarded, since the links were set.
+    #[must_use]
+    pub const fn checksum_discards(&self) -> [u64; 2] {
+        self.checksum_discards
     }
 
     /// Puts a load on the bank and runs until every request has ended.
@@ -88,11 +144,15 @@ impl<S: Storage> World<S> {
 
     fn next_event(&self) -> Option<Instant> {
         let arrival = self.on_the_way.peek().map(|Reverse(arrival)| arrival.at);
-        [arrival, self.fleet.poll_timeout(), self.server.poll_timeout()].into_iter().flatten().min()
+        let [a, b] = &self.links;
+        let links = [a.poll_timeout(), b.poll_timeout()];
+        let rest = [arrival, self.fleet.poll_timeout(), self.server.poll_timeout()];
+        links.into_iter().chain(rest).flatten().min()
     }
 
-    /// Everything that is due now: arrivals first, then timers.
+    /// Everything that is due now: what leaves a queue, then arrivals, then timers.
     fn step(&mut self) {
+        self.release();
         while self.on_the_way.peek().is_some_and(|Reverse(next)| next.at <= self.now) {
             let Some(Reverse(arrival)) = self.on_the_way.pop() else { break };
             match arrival.direction {
@@ -131,15 +191,78 @@ impl<S: Storage> World<S> {
         let length =
             u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(DATAGRAM_HEADERS);
         let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
-        let fate = self.links[direction.index()].handle_frame(self.now, frame, 0);
-        self.records[direction.index()].note(&fate, self.now, length);
-        if let Verdict::Deliver { at, copies } = fate.verdict {
-            for _ in 0..copies {
-                let bytes = bytes.clone();
-                let order = self.order;
-                self.order += 1;
-                self.on_the_way.push(Reverse(Arrival { at, order, direction, member, bytes }));
+        let side = direction.index();
+        let token = self.waiting[side].token();
+        let fate = self.links[side].handle_frame(self.now, frame, token);
+        self.records[side].note(&fate, self.now, length);
+        match fate.verdict {
+            Verdict::Queued { copies } => {
+                let waiting = Waiting { fate, at: self.now, length, copies, member, bytes };
+                self.waiting[side].fill(token, waiting);
+            }
+            other => {
+                self.waiting[side].free.push(token);
+                if let Verdict::Deliver { at, copies } = other {
+                    for _ in 0..copies {
+                        self.deliver(direction, at, member, &bytes, &fate.edit);
+                    }
+                }
             }
         }
+    }
+
+    /// Takes from the queues what is due.
+    fn release(&mut self) {
+        for direction in Direction::BOTH {
+            while let Some(release) = self.links[direction.index()].poll_release(self.now) {
+                self.release_one(direction, &release);
+            }
+        }
+    }
+
+    fn release_one(&mut self, direction: Direction, release: &Release) {
+        let room = &mut self.waiting[direction.index()];
+        let Some(place) = room.place(release.token) else { return };
+        let Some(waiting) = place else { return };
+        self.records[direction.index()].note_release(
+            release,
+            &waiting.fate,
+            waiting.at,
+            waiting.length,
+        );
+        let (member, bytes, edit) = (waiting.member, waiting.bytes.clone(), waiting.fate.edit);
+        waiting.copies -= 1;
+        if waiting.copies == 0 {
+            *place = None;
+            room.free.push(release.token);
+        }
+        if let ReleaseVerdict::Deliver { at, .. } = release.verdict {
+            self.deliver(direction, at, member, &bytes, &edit);
+        }
+    }
+
+    /// Puts a copy on its way. Flipped bits that the checksums would show end there; a host's
+    /// kernel would not hand them on.
+    fn deliver(
+        &mut self,
+        direction: Direction,
+        at: Instant,
+        member: usize,
+        bytes: &Bytes,
+        edit: &Edit,
+    ) {
+        if edit.corrupt.is_some_and(|corrupt| !corrupt.repair) {
+            self.checksum_discards[direction.index()] += 1;
+            return;
+        }
+        let mut bytes = bytes.clone();
+        if edit.corrupt.is_some() {
+            let mut edited = bytes.to_vec();
+            apply_to_payload(edit, &mut edited);
+            bytes = edited.into();
+        }
+        let order = self.order;
+        self.order += 1;
+        self.on_the_way.push(Reverse(Arrival { at, order, direction, member, bytes }));
     }
 }

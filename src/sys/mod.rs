@@ -6,10 +6,13 @@
 pub mod clock;
 pub mod ethtool;
 pub mod host;
+pub mod keeper;
+pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
 pub mod poll;
 pub mod privilege;
 pub mod sockets;
+pub mod terminal;
 pub mod timer;

@@ -7,7 +7,7 @@
 use super::sockets::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Bytes of any answer that is read here; a route with its metrics takes about 200.
@@ -171,6 +171,20 @@ impl Netlink {
         self.ask(&format!("set no IPv6 address on {interface}"), message).map(|_| ())
     }
 
+    /// Limits the super-frames that an interface is handed: their bytes and their segments. The
+    /// kernel cuts a larger one before.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn limit_super_frames(&self, interface: &str, bytes: u32, segments: u32) -> io::Result<()> {
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
+        message
+            .attribute(libc::IFLA_IFNAME, interface.as_bytes())
+            .attribute(libc::IFLA_GSO_MAX_SEGS, &segments.to_ne_bytes())
+            .attribute(libc::IFLA_GSO_MAX_SIZE, &bytes.to_ne_bytes());
+        self.ask(&format!("limit super-frames of {interface}"), message).map(|_| ())
+    }
+
     /// Sets an interface up.
     ///
     /// # Errors
@@ -182,19 +196,35 @@ impl Netlink {
         self.ask(&format!("set up {interface}"), message).map(|_| ())
     }
 
-    /// Gives an interface (by index) the address `own`/32.
+    /// Sets an interface up whose neighbours are all static: no ARP, no neighbour discovery, no
+    /// multicast reports (`IFF_NOARP`).
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
-    pub fn add_address(&self, interface: u32, own: Ipv4Addr) -> io::Result<()> {
+    pub fn set_up_silent(&self, interface: &str) -> io::Result<()> {
+        let flags = u32::try_from(libc::IFF_UP | libc::IFF_NOARP).unwrap_or(1);
+        let header = link_header(flags, flags);
+        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header);
+        message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
+        self.ask(&format!("set up {interface}"), message).map(|_| ())
+    }
+
+    /// Gives an interface (by index) the address `own` and no network around it (/32 or /128).
+    ///
+    /// An IPv6 address is usable at once: nobody is asked whether it is taken (RFC 4862 §5.4).
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_address(&self, interface: u32, own: impl Into<IpAddr>) -> io::Result<()> {
+        let own = own.into();
+        let bytes = octets(own);
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        let mut header = vec![family(), 32, 0, 0];
+        let flags = if own.is_ipv6() { u8::try_from(libc::IFA_F_NODAD).unwrap_or(0) } else { 0 };
+        let mut header = vec![family(own), bits(own), flags, 0];
         header.extend(interface.to_ne_bytes());
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
         let mut message = Message::new(libc::RTM_NEWADDR, create, &header);
-        message
-            .attribute(libc::IFA_LOCAL, &own.octets())
-            .attribute(libc::IFA_ADDRESS, &own.octets());
+        message.attribute(libc::IFA_LOCAL, &bytes).attribute(libc::IFA_ADDRESS, &bytes);
         self.ask(&format!("add address {own}"), message).map(|_| ())
     }
 
@@ -202,15 +232,21 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
-    pub fn add_neighbour(&self, interface: u32, peer: Ipv4Addr, mac: [u8; 6]) -> io::Result<()> {
+    pub fn add_neighbour(
+        &self,
+        interface: u32,
+        peer: impl Into<IpAddr>,
+        mac: [u8; 6],
+    ) -> io::Result<()> {
+        let peer = peer.into();
         // struct ndmsg: family, padding, index, state, flags, type.
-        let mut header = vec![family(), 0, 0, 0];
+        let mut header = vec![family(peer), 0, 0, 0];
         header.extend(interface.to_ne_bytes());
         header.extend(libc::NUD_PERMANENT.to_ne_bytes());
         header.extend([0; 2]);
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
         let mut message = Message::new(libc::RTM_NEWNEIGH, create, &header);
-        message.attribute(libc::NDA_DST, &peer.octets()).attribute(libc::NDA_LLADDR, &mac);
+        message.attribute(libc::NDA_DST, &octets(peer)).attribute(libc::NDA_LLADDR, &mac);
         self.ask(&format!("add neighbour {peer}"), message).map(|_| ())
     }
 
@@ -223,13 +259,14 @@ impl Netlink {
     pub fn add_route(
         &self,
         interface: u32,
-        peer: Ipv4Addr,
+        peer: impl Into<IpAddr>,
         rto_min: Option<Duration>,
     ) -> io::Result<()> {
+        let peer = peer.into();
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        let mut message = Message::new(libc::RTM_NEWROUTE, create, &route_header(0));
+        let mut message = Message::new(libc::RTM_NEWROUTE, create, &route_header(peer));
         message
-            .attribute(libc::RTA_DST, &peer.octets())
+            .attribute(libc::RTA_DST, &octets(peer))
             .attribute(libc::RTA_OIF, &interface.to_ne_bytes());
         if let Some(floor) = rto_min {
             let ms = u32::try_from(floor.as_millis()).unwrap_or(u32::MAX);
@@ -246,19 +283,33 @@ impl Netlink {
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
-    pub fn route_rto_min(&self, peer: Ipv4Addr) -> io::Result<Option<Duration>> {
-        let mut message = Message::new(libc::RTM_GETROUTE, 0, &route_header(32));
-        message.attribute(libc::RTA_DST, &peer.octets());
+    pub fn route_rto_min(&self, peer: impl Into<IpAddr>) -> io::Result<Option<Duration>> {
+        let peer = peer.into();
+        let header = look_up_header(peer);
+        let mut message = Message::new(libc::RTM_GETROUTE, 0, &header);
+        message.attribute(libc::RTA_DST, &octets(peer));
         let route = self.ask(&format!("look up route to {peer}"), message)?;
-        let attributes = route.get(route_header(0).len()..).unwrap_or_default();
+        let attributes = route.get(header.len()..).unwrap_or_default();
         let metrics = find(attributes, libc::RTA_METRICS).unwrap_or_default();
         let ms = find(metrics, RTAX_RTO_MIN).and_then(|value| value.first_chunk::<4>());
         Ok(ms.map(|ms| Duration::from_millis(u32::from_ne_bytes(*ms).into())))
     }
 }
 
-fn family() -> u8 {
-    u8::try_from(libc::AF_INET).unwrap_or(0)
+fn family(address: IpAddr) -> u8 {
+    u8::try_from(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }).unwrap_or(0)
+}
+
+/// Bits of an address of this family.
+const fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
 }
 
 /// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
@@ -270,14 +321,15 @@ fn link_header(flags: u32, change: u32) -> [u8; 16] {
 }
 
 /// `struct rtmsg` of a unicast route to one host in the main table.
-fn route_header(source_length: u8) -> [u8; 12] {
-    // A look-up takes no table, protocol, scope or type.
-    if source_length != 0 {
-        return [family(), source_length, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    }
+fn route_header(peer: IpAddr) -> [u8; 12] {
     let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
     let (scope, kind) = (libc::RT_SCOPE_LINK, libc::RTN_UNICAST);
-    [family(), 32, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
+    [family(peer), bits(peer), 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
+}
+
+/// The same for a look-up, which takes no table, protocol, scope or type.
+fn look_up_header(peer: IpAddr) -> [u8; 12] {
+    [family(peer), bits(peer), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// The value of the first attribute of this kind.

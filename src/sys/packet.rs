@@ -14,15 +14,48 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// Bytes of a ring slot: header and a frame of MTU 1500, rounded up to a power of two.
-const SLOT: usize = 2048;
 /// Bytes of a ring block, a whole number of pages and of slots.
 const BLOCK: usize = 65_536;
+/// Bytes of `struct virtio_net_hdr`.
+const VNET_HEADER: usize = 10;
 /// How long a send may wait for buffer space before it counts as failed.
 const SEND_PATIENCE: Duration = Duration::from_millis(100);
 
 // linux/if_packet.h.
+const PACKET_VNET_HDR: i32 = 15;
 const PACKET_IGNORE_OUTGOING: i32 = 23;
+
+/// How frames come out of a port and go into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Each is one packet of at most the MTU, its checksums complete.
+    Whole,
+    /// In front of each stands a `struct virtio_net_hdr` (`PACKET_VNET_HDR`), which says what the
+    /// sender left undone: a checksum, or the cutting into segments.
+    Offloaded,
+}
+
+impl Framing {
+    /// Bytes of a ring slot: a power of two, so that slots lie one behind the other in the blocks.
+    const fn slot(self) -> usize {
+        match self {
+            // The ring's header and a frame of MTU 1500.
+            Self::Whole => 2048,
+            // The same and 64 KiB less 128 bytes. This is memory that the kernel keeps for us:
+            // 64 MiB for a ring of 1,024.
+            Self::Offloaded => 65_536,
+        }
+    }
+
+    /// Bytes of the header in front of each frame.
+    #[must_use]
+    pub const fn header(self) -> usize {
+        match self {
+            Self::Whole => 0,
+            Self::Offloaded => VNET_HEADER,
+        }
+    }
+}
 
 /// `struct tpacket_req`.
 #[derive(Clone, Copy)]
@@ -38,6 +71,7 @@ struct RingRequest {
 #[derive(Debug)]
 pub struct Port {
     socket: Socket,
+    framing: Framing,
     ring: NonNull<u8>,
     slots: usize,
     next: usize,
@@ -52,6 +86,8 @@ unsafe impl Send for Port {}
 pub struct Received<'a> {
     /// The frame from its Ethernet header on; cut where it is longer than a slot.
     pub bytes: &'a [u8],
+    /// The header in front of it: [`Framing::header`] bytes.
+    pub offload: &'a [u8],
     /// The length it had on the wire, bytes.
     pub length: u32,
     /// When the kernel saw it, `CLOCK_REALTIME` nanoseconds.
@@ -74,26 +110,36 @@ impl Port {
     ///
     /// # Errors
     /// What the kernel says: `EPERM` without `CAP_NET_RAW`, `ENODEV`, `ENOMEM`.
-    pub fn open(interface: &str, frames: usize) -> io::Result<Self> {
+    pub fn open(interface: &str, frames: usize, framing: Framing) -> io::Result<Self> {
         // Protocol 0 receives nothing until the bind below: no frame of another interface gets in.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         let version = libc::tpacket_versions::TPACKET_V2 as i32;
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, version)?;
-        set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
         set_option(&socket, libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, 1_i32)?;
+        match framing {
+            Framing::Whole => {
+                set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
+            }
+            // Before the ring: its slots must leave room for the header. The discipline is not
+            // passed by: on that way the kernel drops a super-frame which it has to cut itself.
+            Framing::Offloaded => {
+                set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1_i32)?;
+            }
+        }
         socket.set_write_timeout(Some(SEND_PATIENCE))?;
-        let blocks = (frames * SLOT).div_ceil(BLOCK).max(1);
-        let slots = blocks * BLOCK / SLOT;
+        let slot = framing.slot();
+        let blocks = (frames * slot).div_ceil(BLOCK).max(1);
+        let slots = blocks * BLOCK / slot;
         let number = |n: usize| u32::try_from(n).map_err(|_| io::Error::from_raw_os_error(22));
         let request = RingRequest {
             block_size: number(BLOCK)?,
             block_count: number(blocks)?,
-            frame_size: number(SLOT)?,
+            frame_size: number(slot)?,
             frame_count: number(slots)?,
         };
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)?;
         let ring = map(&socket, blocks * BLOCK)?;
-        let port = Self { socket, ring, slots, next: 0 };
+        let port = Self { socket, framing, ring, slots, next: 0 };
         port.bind(interface)?;
         Ok(port)
     }
@@ -118,11 +164,12 @@ impl Port {
 
     /// The oldest frame in the ring, if there is one.
     pub fn receive(&mut self) -> Option<Received<'_>> {
+        let size = self.framing.slot();
         // SAFETY: `next` is below `slots`, so the slot lies in the mapping, which lives as long as
         // `self`; slots are aligned to 2048, and the status is the first word, only ever accessed
         // as an atomic here.
         let (slot, status) = unsafe {
-            let slot = self.ring.add(self.next * SLOT);
+            let slot = self.ring.add(self.next * size);
             (slot, AtomicU32::from_ptr(slot.cast().as_ptr()))
         };
         // Acquire: the kernel's writes to the frame come before its setting of the status.
@@ -135,12 +182,17 @@ impl Port {
         // start and will not touch it until the status is set back. The first word is skipped: it
         // is the atomic above. The other fields are plain numbers.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
-        let start = usize::from(header.tp_mac);
-        let kept = usize::try_from(header.tp_snaplen).unwrap_or(0).min(SLOT.saturating_sub(start));
-        // SAFETY: the kernel put `kept` bytes at `start`, and both are held to the slot above.
-        let bytes = unsafe { std::slice::from_raw_parts(slot.add(start.min(SLOT)).as_ptr(), kept) };
+        let start = usize::from(header.tp_mac).min(size);
+        let kept = usize::try_from(header.tp_snaplen).unwrap_or(0).min(size - start);
+        let ahead = self.framing.header().min(start);
+        // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three are
+        // held to the slot above.
+        let whole =
+            unsafe { std::slice::from_raw_parts(slot.add(start - ahead).as_ptr(), ahead + kept) };
+        let (offload, bytes) = whole.split_at(ahead);
         Some(Received {
             bytes,
+            offload,
             length: header.tp_len,
             wall_ns: u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec),
             checksum_ready: flags & libc::TP_STATUS_CSUMNOTREADY == 0,
@@ -148,13 +200,25 @@ impl Port {
         })
     }
 
-    /// Sends whole frames on the interface, past its queueing discipline; gives how many were
-    /// taken.
+    /// Sends frames on the interface, each behind its header if the port has one; gives how many
+    /// were taken.
     ///
     /// # Errors
     /// What the kernel says of the first frame: `EMSGSIZE` above the MTU.
     pub fn send(&self, frames: &[&[u8]]) -> io::Result<usize> {
         send_batch(&self.socket, frames)
+    }
+
+    /// How frames come out of it and go into it.
+    #[must_use]
+    pub const fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Memory of the receive ring.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> usize {
+        self.slots * self.framing.slot()
     }
 
     /// Frames that found no free slot since the last call.
@@ -183,7 +247,7 @@ impl AsFd for Port {
 impl Drop for Port {
     fn drop(&mut self) {
         // SAFETY: this is the mapping made in `open`, of the same length, and no frame is borrowed.
-        unsafe { libc::munmap(self.ring.as_ptr().cast(), self.slots * SLOT) };
+        unsafe { libc::munmap(self.ring.as_ptr().cast(), self.slots * self.framing.slot()) };
     }
 }
 

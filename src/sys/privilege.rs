@@ -96,6 +96,12 @@ fn identity() -> (u32, u32) {
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
+/// The effective group of this process.
+#[must_use]
+pub fn effective_group() -> u32 {
+    identity().1
+}
+
 fn enter_user_namespace() -> Result<(), PrivilegeError> {
     // Read before: inside, both are the overflow id until the maps are written.
     let (user, group) = identity();

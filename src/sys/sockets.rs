@@ -115,6 +115,15 @@ fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize>
     }
 }
 
+/// Has the kernel cut what is sent on a UDP socket into datagrams of so many bytes (udp(7),
+/// `UDP_SEGMENT`).
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 4.18.
+pub fn set_udp_segment(socket: &impl AsFd, bytes: u16) -> io::Result<()> {
+    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, i32::from(bytes))
+}
+
 /// The congestion control in force on a TCP socket, as the kernel names it.
 ///
 /// # Errors

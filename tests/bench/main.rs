@@ -4,17 +4,26 @@
 //! different runs: the machine is not the same machine a minute later.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
+mod bulk;
 mod codec;
+mod link;
 mod path;
+mod router;
 
 use std::process::ExitCode;
 
 /// A benchmark prints its table and says whether its claim held.
 type Bench = fn() -> bool;
 
-/// Every benchmark by name; a new one is a line here and a file beside this one. The path comes
-/// first: it may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 2] = [("path", path::run), ("codec", codec::run)];
+/// Every benchmark by name; a new one is a line here and a file beside this one. Those of the path
+/// come first: they may have to enter a user namespace, which must come before any thread.
+const BENCHES: [(&str, Bench); 5] = [
+    ("path", path::run),
+    ("router", router::run),
+    ("bulk", bulk::run),
+    ("codec", codec::run),
+    ("link", link::run),
+];
 
 fn main() -> ExitCode {
     // cargo bench adds --bench.

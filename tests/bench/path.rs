@@ -84,13 +84,13 @@ pub(crate) fn run() -> bool {
 
 /// Processor time of the machine and of this process.
 #[derive(Clone, Copy)]
-struct Usage {
+pub(crate) struct Usage {
     ticks: CpuTicks,
     own: Duration,
 }
 
 impl Usage {
-    fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { ticks: cpu_ticks().unwrap_or_default(), own: process_cpu() }
     }
 
@@ -112,7 +112,7 @@ const OTHERS_MAX: f64 = 5.0;
 const TRIES: usize = 3;
 
 /// Takes a round again while other programs disturb it: they fill the time in which threads wait.
-fn quietly<T>(round: impl Fn() -> T) -> T {
+pub(crate) fn quietly<T>(round: impl Fn() -> T) -> T {
     let mut tries = 0;
     loop {
         let before = Usage::now();
@@ -124,7 +124,7 @@ fn quietly<T>(round: impl Fn() -> T) -> T {
     }
 }
 
-fn say_how_quiet_it_was(before: Usage) {
+pub(crate) fn say_how_quiet_it_was(before: Usage) {
     let (others, steal) = before.others();
     println!(
         "\nmeanwhile other programs had {others:.0} % of the processors, the hypervisor took \
@@ -197,19 +197,19 @@ fn emulated(delay: Duration, config: RouterConfig) -> (Pair, Router) {
 
 // ---- figures ------------------------------------------------------------------------------------
 
-struct Spread {
-    low: f64,
-    middle: f64,
-    high: f64,
+pub(crate) struct Spread {
+    pub(crate) low: f64,
+    pub(crate) middle: f64,
+    pub(crate) high: f64,
 }
 
-fn spread(mut values: Vec<f64>) -> Spread {
+pub(crate) fn spread(mut values: Vec<f64>) -> Spread {
     values.sort_by(f64::total_cmp);
     Spread { low: values[0], middle: values[values.len() / 2], high: values[values.len() - 1] }
 }
 
 impl Spread {
-    fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         format!("{:.1} ({:.1}-{:.1})", self.middle, self.low, self.high)
     }
 }
@@ -218,7 +218,7 @@ fn row(name: &str, plain: &Spread, emulated: &Spread, verdict: &str) {
     println!("{name:<52}{:>24}{:>24}  {verdict}", plain.show(), emulated.show());
 }
 
-fn said(met: bool) -> &'static str {
+pub(crate) fn said(met: bool) -> &'static str {
     if met { "met" } else { "MISSED" }
 }
 

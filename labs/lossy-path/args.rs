@@ -1,0 +1,337 @@
+//! The flags of `lossy-path`, and the plan they make.
+//!
+//! It must never know more of a plan than how to say it: `emulate::plan` reads the words.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use wirelab::cli::args::duration;
+use wirelab::cli::style::ColorChoice;
+use wirelab::emulate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
+use wirelab::emulate::run::End;
+
+const EXAMPLES: &str = "\
+Examples:
+  lossy-path --loss 2% --delay 40ms -- ping -c 5 b         2 % each way, 80 ms there and back
+  lossy-path --preset nyc-london -- ping -c 3 b            a path with a name
+  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 20 -i 0.2 b
+                                                           bursts, the same ones every time
+  lossy-path --rate 20Mbit --queue 64kB --b 'iperf3 -s' -- iperf3 -c b -t 3
+                                                           a bottleneck, a server behind it
+  lossy-path --delay 20ms --a-to-b loss=10% -- ping -c 5 b
+                                                           one direction alone
+  lossy-path --delay 10ms --at 'at 1s down for 2s' -- ping -c 5 b
+                                                           an outage
+  lossy-path presets                                       every path with a name
+  lossy-path doctor                                        what this machine allows
+
+";
+
+const AFTER: &str = "\
+The program finds itself on host a, beside host b: the names a and b resolve to 10.0.0.1 and
+10.0.0.2, fd00::1 and fd00::2 (in WIRELAB_A, WIRELAB_B, WIRELAB_A6, WIRELAB_B6, too). Nothing else
+can be reached. Files, user, folder, environment and streams are yours; its processes see only each
+other. Everything made for it vanishes when it ends, whatever it started included.
+
+Exit codes: the program's own, or 128 and the signal that killed it. Of lossy-path itself: 2 wrong
+usage, 3 with --strict where the path cannot be trusted, 4 a privilege or a kernel feature is
+missing, 5 the other end failed, 70 a fault of wirelab, 126 the program cannot be run, 127 there is
+no such program, 130 interrupted before it started.";
+
+/// Any program through an emulated path: loss, delay, rate and more, without root.
+///
+/// Builds two hosts and a path between them inside this process, runs a program on host a (and
+/// another one on host b, with --b), and says at the end what the path really did to every frame.
+#[derive(Debug, Parser)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    override_usage = "lossy-path [OPTIONS] -- PROGRAM [ARGUMENT]...\n       lossy-path COMMAND"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
+
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+
+    /// Print the plan as TOML and stop
+    #[arg(long)]
+    pub(crate) print_plan: bool,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
+
+    /// Print completions:SHELL or man, and stop
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) generate: Option<String>,
+
+    /// The program to run, and its arguments
+    #[arg(last = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// What describes a run.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Flags {
+    /// Begin with a path that has a name; see `lossy-path presets`
+    #[arg(long, value_name = "NAME", help_heading = "Path")]
+    preset: Option<String>,
+
+    /// Lost frames: 2%, gilbert:1%,30%, gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14, list:FILE
+    #[arg(long, value_name = "MODEL", help_heading = "Path")]
+    loss: Option<String>,
+
+    /// Spare the next frame after this many losses in a row
+    #[arg(long, value_name = "N", help_heading = "Path")]
+    max_burst: Option<String>,
+
+    /// Flipped bits: 1%, 1%,bits=3, or 1%,repair for right checksums around wrong bytes
+    #[arg(long, value_name = "SHARE", help_heading = "Path")]
+    corrupt: Option<String>,
+
+    /// Frames delivered twice: 1%
+    #[arg(long, value_name = "SHARE", help_heading = "Path")]
+    duplicate: Option<String>,
+
+    /// Frames marked "congestion experienced" (ECN): 1%
+    #[arg(long, value_name = "SHARE", help_heading = "Path")]
+    mark: Option<String>,
+
+    /// Longest packet, bytes: 1400, or 1400,blackhole to drop longer ones without a word
+    #[arg(long, value_name = "BYTES", help_heading = "Path")]
+    mtu: Option<String>,
+
+    /// Bottleneck: 20Mbit, or trace:FILE in mahimahi's format
+    #[arg(long, value_name = "RATE", help_heading = "Path")]
+    rate: Option<String>,
+
+    /// Queue before it: 64kB, 100p, codel:100p, drophead:64kB
+    #[arg(long, value_name = "QUEUE", help_heading = "Path")]
+    queue: Option<String>,
+
+    /// One-way delay: 40ms, normal:40ms,5ms, uniform:…, pareto:…, table:FILE, rtt-table:FILE
+    #[arg(long, value_name = "TIME", help_heading = "Path")]
+    delay: Option<String>,
+
+    /// Frames that may overtake: jitter, 25%, 25%,gap=5
+    #[arg(long, value_name = "WHICH", help_heading = "Path")]
+    reorder: Option<String>,
+
+    /// What a frame's fate depends on: order, time:1ms, content
+    #[arg(long, value_name = "KEY", help_heading = "Path")]
+    key: Option<String>,
+
+    /// A change while the run goes on, any number: 'at 2s down for 3s', 'at 5s loss 20%'
+    #[arg(long, value_name = "CHANGE", help_heading = "Path")]
+    at: Vec<String>,
+
+    /// The same for one direction alone, any number: loss=2%, delay=40ms
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Said::pair, help_heading = "Path")]
+    a_to_b: Vec<(String, String)>,
+
+    /// The same for the other direction
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Said::pair, help_heading = "Path")]
+    b_to_a: Vec<(String, String)>,
+
+    /// Read the plan from a TOML file; flags beside it count more
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Path")]
+    plan: Option<PathBuf>,
+
+    /// A command for the shell on host b, started first and stopped at the end
+    #[arg(long, value_name = "COMMAND", help_heading = "Other end")]
+    b: Option<String>,
+
+    /// When it is ready: listening (on any port), a PORT, or started [default: listening]
+    #[arg(long, value_name = "WHEN", help_heading = "Other end")]
+    b_ready: Option<Ready>,
+
+    /// Seed of every draw; random where absent, and always printed
+    #[arg(long, value_name = "N", help_heading = "Repeat and record")]
+    pub(crate) seed: Option<u64>,
+
+    /// Repeat the fates in a file that --record or an earlier run wrote, instead of drawing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Repeat and record", conflicts_with = "seed")]
+    pub(crate) fates: Option<PathBuf>,
+
+    /// Write every frame's fate to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Repeat and record")]
+    pub(crate) record: Option<PathBuf>,
+
+    /// Write what both hosts sent and got to DIR/a.pcapng and DIR/b.pcapng, lost frames included
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(help_heading = "Repeat and record")]
+    pub(crate) capture: Option<PathBuf>,
+
+    /// Watch the clock this long before each deadline: more exact, more processor time
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Timing")]
+    spin: Option<Duration>,
+
+    /// Exit with 3 where the path cannot be trusted, whatever the program says
+    #[arg(long, help_heading = "Timing")]
+    pub(crate) strict: bool,
+}
+
+/// What is printed and left, for every command.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Output {
+    /// Print the result as JSON to stdout after the program's own output, or write it to a FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, global = true)]
+    #[arg(default_missing_value = "-", value_hint = ValueHint::FilePath)]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Write every frame that was not simply delivered as NDJSON to a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Where to leave the run [default: wirelab-runs/TIME-lossy-path]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Leave no files
+    #[arg(long, global = true)]
+    pub(crate) no_report: bool,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub(crate) color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+}
+
+/// What to do besides running a program.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Open a shell on one end of the path; `exit` prints the audit
+    Shell {
+        /// On which end
+        #[arg(value_enum, default_value = "a")]
+        on: Side,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// List paths with a name, their numbers, and where those come from
+    Presets,
+    /// Try everything that a run needs, step by step, and say what forbids what
+    Doctor,
+    /// Print a run's audit again
+    Show {
+        /// Its folder, or `latest`
+        run: PathBuf,
+    },
+    /// Run a run's program again through its plan, with its seed
+    Replay {
+        /// Its folder, or `latest`
+        run: PathBuf,
+    },
+    /// Say in plain words where a figure of a run comes from
+    Explain {
+        /// Its folder, or `latest`
+        run: PathBuf,
+        /// The figure: lost, late, rate, … (a list without it)
+        figure: Option<String>,
+    },
+}
+
+/// An end, for clap.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Side {
+    /// Host a
+    #[default]
+    A,
+    /// Host b
+    B,
+}
+
+impl From<Side> for End {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::A => Self::A,
+            Side::B => Self::B,
+        }
+    }
+}
+
+/// Gives the text of a file that a plan names.
+pub(crate) fn read_file(name: &str) -> Result<String, String> {
+    if name.is_empty() {
+        return Err("expected the name of a file, got none".to_owned());
+    }
+    std::fs::read_to_string(name).map_err(|error| error.to_string())
+}
+
+impl Flags {
+    /// Nothing but a seed, for a plan that is there already.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { seed: Some(seed), ..Self::default() }
+    }
+
+    /// The plan: preset, then file, then flags.
+    ///
+    /// # Errors
+    /// The first mistake, and where it was said.
+    pub(crate) fn plan(&self) -> Result<Plan, Mistake> {
+        let mut file = PlanFile::default();
+        if let Some(path) = &self.plan {
+            file = read_plan(path)?;
+        }
+        let mut layers = std::mem::take(&mut file.layers);
+        if let Some(name) = &self.preset {
+            layers.push(preset(name, "--preset")?);
+        }
+        layers.push(self.layer());
+        Ok(Plan {
+            links: links(&layers, &mut read_file)?,
+            server: self.b.clone().or(file.server),
+            ready: self.b_ready.or(file.ready).unwrap_or_default(),
+            spin: self.spin.or(file.spin),
+        })
+    }
+
+    /// What the flags say of the links.
+    fn layer(&self) -> Layer {
+        let ones = [
+            ("key", &self.key),
+            ("loss", &self.loss),
+            ("max-burst", &self.max_burst),
+            ("corrupt", &self.corrupt),
+            ("duplicate", &self.duplicate),
+            ("mark", &self.mark),
+            ("mtu", &self.mtu),
+            ("rate", &self.rate),
+            ("queue", &self.queue),
+            ("delay", &self.delay),
+            ("reorder", &self.reorder),
+        ];
+        let said = |word: &str, text: &str, origin: String| Said {
+            word: word.to_owned(),
+            text: text.to_owned(),
+            origin,
+        };
+        let ones = ones.iter().filter_map(|(word, text)| Some((*word, text.as_ref()?)));
+        let all = ones.chain(self.at.iter().map(|line| ("at", line)));
+        let both = all.map(|(word, text)| said(word, text, format!("--{word}"))).collect();
+        let way = |pairs: &[(String, String)], name: &str| {
+            let one =
+                |(word, text): &(String, String)| said(word, text, format!("--{name} {word}="));
+            pairs.iter().map(one).collect()
+        };
+        Layer { both, ways: [way(&self.a_to_b, WAYS[0]), way(&self.b_to_a, WAYS[1])] }
+    }
+}
+
+fn read_plan(path: &Path) -> Result<PlanFile, Mistake> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Mistake { origin: format!("--plan {name}"), why: error.to_string() })?;
+    PlanFile::parse(&name, &text)
+}

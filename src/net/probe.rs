@@ -1,0 +1,86 @@
+//! Small trials of what a path needs of the machine, each done for real.
+//!
+//! It exists for `doctor`: a rule in a file may say one thing and the kernel another. It must never
+//! change anything outside namespaces made for the trial.
+
+use super::endpoint;
+use super::topology::{LaneConfig, Topology};
+use crate::sys::clock::monotonic_ns;
+use crate::sys::netns::Netns;
+use crate::sys::poll::Poll;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// How long a datagram may take on a path without delay.
+const ECHO_PATIENCE: Duration = Duration::from_secs(2);
+/// Sleeps of a trial, and the length of each: a fifth of a second in all.
+const SLEEPS: u32 = 200;
+const SLEEP: Duration = Duration::from_millis(1);
+/// A floor for TCP's retransmission timeout that is nobody's default.
+const FLOOR: Duration = Duration::from_millis(23);
+
+/// Sends a datagram from one host to the other and back.
+///
+/// # Errors
+/// What the kernel says, or that nothing came.
+pub fn echo(a: &Netns, b: &Netns, at: [IpAddr; 2]) -> io::Result<()> {
+    let socket = |host: &Netns, address: IpAddr| {
+        host.run(|| {
+            let socket = UdpSocket::bind(SocketAddr::new(address, 0))?;
+            socket.set_read_timeout(Some(ECHO_PATIENCE))?;
+            Ok::<_, io::Error>(socket)
+        })?
+    };
+    let [here, there] = [socket(a, at[0])?, socket(b, at[1])?];
+    let mut buffer = [0; 16];
+    here.send_to(b"there", there.local_addr()?)?;
+    let (length, from) = there.recv_from(&mut buffer)?;
+    there.send_to(&buffer[..length], from)?;
+    here.recv_from(&mut buffer).map(|_| ())
+}
+
+/// Sets a floor under TCP's retransmission timeout and reads it back.
+///
+/// # Errors
+/// What the kernel says, or that another floor is in force.
+pub fn rto_floor() -> io::Result<Duration> {
+    let lane =
+        LaneConfig { name: "floor".to_owned(), rto_min: Some(FLOOR), ..LaneConfig::default() };
+    let topology = Topology::build(&[lane]).map_err(io::Error::other)?;
+    let floor = topology.lanes[0].rto_min()?;
+    if floor == FLOOR {
+        return Ok(floor);
+    }
+    Err(io::Error::other(format!("asked for {FLOOR:?}, got {floor:?}")))
+}
+
+/// The congestion controls that the kernel has loaded, and whether a program may choose each.
+///
+/// # Errors
+/// Where the host's namespace cannot be entered.
+pub fn congestion_controls(host: &Netns) -> io::Result<Vec<(String, bool)>> {
+    const FILE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    host.run(|| {
+        let names = std::fs::read_to_string(FILE).unwrap_or_default();
+        let can = |name: &str| endpoint::congestion_control(host, name).is_ok();
+        names.split_whitespace().map(|name| (name.to_owned(), can(name))).collect()
+    })
+}
+
+/// How much longer than asked a thread slept, sorted: the router waits the same way.
+///
+/// # Errors
+/// What waiting returns.
+pub fn sleep_overshoot() -> io::Result<Vec<Duration>> {
+    let poll = Poll::new()?;
+    let mut over = Vec::with_capacity(usize::try_from(SLEEPS).unwrap_or(0));
+    for _ in 0..SLEEPS {
+        let begin = monotonic_ns();
+        poll.wait(Some(SLEEP))?;
+        let slept = Duration::from_nanos(monotonic_ns().saturating_sub(begin));
+        over.push(slept.saturating_sub(SLEEP));
+    }
+    over.sort_unstable();
+    Ok(over)
+}

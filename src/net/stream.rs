@@ -1,0 +1,215 @@
+//! What happens on a lane while it happens, handed over in chunks.
+//!
+//! It exists so that a run of any length can be captured frame by frame, and its fates recorded,
+//! in memory that does not grow. All room is made by whoever fetches the chunks, so the router's
+//! thread never allocates. It must never lose a note silently: what finds no room is counted.
+
+use super::record::FRAME_MAX;
+use crate::measure::Instant;
+use crate::path::{Direction, Edit, Fate, Release};
+
+/// Frames that one router thread can move in the 100 ms between two fetches, at 160,000 frames/s.
+const FRAMES_PER_CHUNK: usize = 16_000;
+/// Notes in a chunk, at most: a frame that waits in a queue makes three, the rest make two; 6 MB.
+pub const CHUNK_NOTES: usize = 3 * FRAMES_PER_CHUNK;
+/// Bytes of frames in a chunk, at most: every frame at both its ends, 48 MB, touched when used.
+pub const CHUNK_BYTES: usize = 2 * FRAMES_PER_CHUNK * FRAME_MAX;
+
+/// What a lane's record hands over while it is being written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Streaming {
+    /// Nothing.
+    #[default]
+    Off,
+    /// A note of everything that happens, without the frames themselves.
+    Fates,
+    /// The same, with the frames.
+    Frames,
+}
+
+/// Something that happened to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Which way the frame goes.
+    pub direction: Direction,
+    /// Which frame of its direction it is, from 0: the same at both ends, so it serves as its name.
+    pub index: u64,
+    /// When, as the part of the event says.
+    pub at: Instant,
+    /// What.
+    pub what: Event,
+    /// Where its bytes end in the chunk; they begin where the last note's end.
+    bytes_end: usize,
+}
+
+/// What can happen to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It reached the link (`at` is the kernel's stamp), which decided on it. The bytes are those
+    /// that its sender sent.
+    Arrived {
+        /// The decision and its draws. A frame that the verdict delivers was held from `at` to the
+        /// verdict's time.
+        fate: Fate,
+        /// Its length, Ethernet header included.
+        length: u32,
+    },
+    /// A copy that waited at the bottleneck was let go or dropped (`at` is when the link was asked;
+    /// the time that counts is in the verdict). No bytes.
+    Released(Release),
+    /// A copy left for its receiver (`at` is the moment before the kernel had it). The bytes are
+    /// those that the receiver gets.
+    Left {
+        /// Which copy, from 0.
+        copy: u8,
+        /// When it should have left.
+        due: Instant,
+        /// What was changed in it, the queue's mark included.
+        edit: Edit,
+    },
+    /// A copy could not be sent; else as [`Event::Left`]. It makes a run invalid.
+    SendFailed {
+        /// Which copy, from 0.
+        copy: u8,
+        /// When it should have left.
+        due: Instant,
+    },
+    /// Its sender was told that it is too big (RFC 1191, RFC 8201). The bytes are those of the
+    /// message, which goes the other way.
+    Answered,
+}
+
+/// What a chunk had no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// Events of which there is no note.
+    pub notes: u64,
+    /// Notes that lack their frame's bytes.
+    pub frames: u64,
+}
+
+/// What happened since the chunk before.
+///
+/// Notes stand in the order in which the router made them: departures in the order of their times,
+/// arrivals of one direction too. An arrival's stamp is the kernel's, so it may be earlier than the
+/// time of a departure that was noted before it.
+#[derive(Debug)]
+pub struct Chunk {
+    keeps: Streaming,
+    notes: Vec<Note>,
+    bytes: Vec<u8>,
+    /// What it had no room for: not zero means that it was fetched too late.
+    pub missed: Missed,
+}
+
+impl Chunk {
+    /// An empty chunk with room for what `keeps` says.
+    #[must_use]
+    pub fn new(keeps: Streaming) -> Self {
+        let room = |wanted: bool, size| if wanted { size } else { 0 };
+        Self::with_room(
+            keeps,
+            room(keeps != Streaming::Off, CHUNK_NOTES),
+            room(keeps == Streaming::Frames, CHUNK_BYTES),
+        )
+    }
+
+    /// An empty chunk with room for so many notes and bytes.
+    pub(crate) fn with_room(keeps: Streaming, notes: usize, bytes: usize) -> Self {
+        Self {
+            keeps,
+            notes: Vec::with_capacity(notes),
+            bytes: Vec::with_capacity(bytes),
+            missed: Missed::default(),
+        }
+    }
+
+    /// Whether it keeps the frames themselves.
+    pub(crate) const fn keeps_bytes(&self) -> bool {
+        matches!(self.keeps, Streaming::Frames)
+    }
+
+    /// The notes, each with the bytes of its frame (none where they are not kept or found no room).
+    pub fn iter(&self) -> impl Iterator<Item = (&Note, &[u8])> {
+        let starts = std::iter::once(0).chain(self.notes.iter().map(|note| note.bytes_end));
+        let pairs = self.notes.iter().zip(starts);
+        pairs.map(|(note, start)| (note, &self.bytes[start..note.bytes_end]))
+    }
+
+    /// How many notes it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.notes.len()
+    }
+
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.notes.is_empty() && self.missed == Missed::default()
+    }
+
+    /// Forgets everything and keeps the room, to be handed in again.
+    pub fn clear(&mut self) {
+        self.notes.clear();
+        self.bytes.clear();
+        self.missed = Missed::default();
+    }
+
+    /// Makes a note.
+    pub(crate) fn note(
+        &mut self,
+        direction: Direction,
+        index: u64,
+        at: Instant,
+        what: Event,
+        frame: &[u8],
+    ) {
+        if self.keeps == Streaming::Off {
+            return;
+        }
+        if self.notes.len() == self.notes.capacity() {
+            self.missed.notes += 1;
+            return;
+        }
+        if self.keeps == Streaming::Frames {
+            if frame.len() <= self.bytes.capacity() - self.bytes.len() {
+                self.bytes.extend_from_slice(frame);
+            } else {
+                self.missed.frames += 1;
+            }
+        }
+        self.notes.push(Note { direction, index, at, what, bytes_end: self.bytes.len() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_counts_what_it_cannot_hold() {
+        let mut chunk = Chunk::with_room(Streaming::Frames, 3, 10);
+        for (index, frame) in (0..).zip([&b"seven b"[..], b"four", b"3 b", b""]) {
+            chunk.note(Direction::BToA, index, Instant::ZERO, Event::Answered, frame);
+        }
+        let kept: Vec<_> = chunk.iter().map(|(note, bytes)| (note.index, bytes)).collect();
+        assert_eq!(kept, [(0, &b"seven b"[..]), (1, b""), (2, b"3 b")]);
+        assert_eq!(chunk.missed, Missed { notes: 1, frames: 1 });
+        let room = (chunk.notes.as_ptr(), chunk.bytes.as_ptr());
+        chunk.clear();
+        assert!(chunk.is_empty());
+        assert_eq!(room, (chunk.notes.as_ptr(), chunk.bytes.as_ptr()), "the room stays");
+    }
+
+    #[test]
+    fn a_chunk_keeps_what_it_was_asked_to() {
+        for (keeps, notes, bytes) in
+            [(Streaming::Off, 0, 0), (Streaming::Fates, 1, 0), (Streaming::Frames, 1, 5)]
+        {
+            let mut chunk = Chunk::new(keeps);
+            chunk.note(Direction::AToB, 0, Instant::ZERO, Event::Answered, b"frame");
+            assert_eq!((chunk.len(), chunk.bytes.len()), (notes, bytes), "{keeps:?}");
+            assert_eq!(chunk.missed, Missed::default());
+        }
+    }
+}

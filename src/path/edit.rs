@@ -1,0 +1,128 @@
+//! Changes to a frame's bytes: flipped bits, and the mark of congestion.
+//!
+//! It must never change the length of a frame, nor fail on bytes that are no packet.
+
+use super::packet::{ETHERNET, Transport, Version, be16, ecn, layout, version};
+use super::{CorruptDraw, Edit};
+use crate::measure::draw::keyed;
+use std::ops::Range;
+
+/// Makes an edit's changes in a frame, Ethernet header first; whether a byte was changed.
+///
+/// Without repair, one flipped bit always fails a checksum of the receiver, with two exceptions: it
+/// turns the checksum of a UDP datagram over IPv4 into 0, which stands for none (one bit of that
+/// field, and only where it is the last one set); or it lies where no checksum looks, as in an IPv6
+/// hop limit. Several bits may also cancel each other in a 16-bit sum. With repair, nothing but the
+/// application can notice.
+pub fn apply(edit: &Edit, frame: &mut [u8]) -> bool {
+    let corrupted = edit.corrupt.is_some_and(|corrupt| {
+        if corrupt.repair {
+            flip_and_repair(corrupt, frame)
+        } else {
+            flip(corrupt, frame.get_mut(ETHERNET..).unwrap_or_default(), |_, _, _| {})
+        }
+    });
+    let marked = edit.mark && mark(frame);
+    corrupted || marked
+}
+
+/// Makes an edit's changes in a payload that has no headers; whether a byte was changed.
+///
+/// Only a repaired corruption can be seen there: the other kind is for the receiver's checksum.
+pub fn apply_to_payload(edit: &Edit, payload: &mut [u8]) -> bool {
+    edit.corrupt.is_some_and(|corrupt| corrupt.repair && flip(corrupt, payload, |_, _, _| {}))
+}
+
+/// Flips as many different bits as a draw says, or all there are, and tells of each: the byte's
+/// place, and its value before and after.
+fn flip(draw: CorruptDraw, bytes: &mut [u8], mut tell: impl FnMut(usize, u8, u8)) -> bool {
+    let all = bytes.len() * 8;
+    let wanted = usize::from(draw.bits.max(1)).min(all);
+    let mut flipped = [usize::MAX; u8::MAX as usize];
+    for n in 0..wanted {
+        let wide = u128::from(keyed(draw.key, n as u64)) * all as u128;
+        let mut bit = usize::try_from(wide >> 64).unwrap_or(0);
+        // A bit that was flipped already would be flipped back: the next one takes its place. At
+        // most 254 are taken.
+        while flipped[..n].contains(&bit) {
+            bit = (bit + 1) % all;
+        }
+        flipped[n] = bit;
+        let byte = &mut bytes[bit / 8];
+        let before = *byte;
+        *byte ^= 0x80 >> (bit % 8);
+        tell(bit / 8, before, *byte);
+    }
+    wanted > 0
+}
+
+/// Flips bits of a TCP or UDP payload and makes the checksum right again.
+fn flip_and_repair(draw: CorruptDraw, frame: &mut [u8]) -> bool {
+    let Some(layout) = layout(frame) else { return false };
+    let Some(offset) = layout.transport.checksum_offset() else { return false };
+    let checksum_at = layout.transport_at + offset;
+    let Some(checksum) = be16(frame, checksum_at) else { return false };
+    let Range { start, end } = layout.payload;
+    let mut sum = Sum::of(checksum);
+    let Some(payload) = frame.get_mut(start..end) else { return false };
+    let changed = flip(draw, payload, |at, before, after| {
+        // Even places of the segment are the high bytes of its words; headers have even lengths.
+        let shift = if at % 2 == 0 { 8 } else { 0 };
+        sum.replace(u16::from(before) << shift, u16::from(after) << shift);
+    });
+    // //= RFC 768: a checksum of 0 says that there is none; a computed 0 is sent as all ones.
+    let none = layout.transport == Transport::Udp && checksum == 0;
+    if changed && !none {
+        let checksum = match (sum.checksum(), layout.transport) {
+            (0, Transport::Udp) => u16::MAX,
+            (checksum, _) => checksum,
+        };
+        frame[checksum_at..checksum_at + 2].copy_from_slice(&checksum.to_be_bytes());
+    }
+    changed
+}
+
+/// Sets both ECN bits of a frame that may be marked (RFC 3168 §5).
+fn mark(frame: &mut [u8]) -> bool {
+    if !matches!(ecn(frame), 1 | 2) {
+        return false;
+    }
+    let Some(first) = be16(frame, ETHERNET) else { return false };
+    match version(frame) {
+        Some(Version::Six) => frame[ETHERNET + 1] |= 0x30,
+        _ => {
+            const CHECKSUM: usize = ETHERNET + 10;
+            let Some(checksum) = be16(frame, CHECKSUM) else { return false };
+            let mut sum = Sum::of(checksum);
+            sum.replace(first, first | 3);
+            frame[ETHERNET + 1] |= 3;
+            frame[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.checksum().to_be_bytes());
+        }
+    }
+    true
+}
+
+/// //= RFC 1624 §3, equation 3: a checksum, as words that it covers are replaced.
+struct Sum(u32);
+
+impl Sum {
+    fn of(checksum: u16) -> Self {
+        Self(u32::from(!checksum))
+    }
+
+    fn replace(&mut self, before: u16, after: u16) {
+        self.0 += u32::from(!before) + u32::from(after);
+        self.0 = (self.0 & 0xffff) + (self.0 >> 16);
+    }
+
+    fn checksum(self) -> u16 {
+        internet_checksum_of(self.0)
+    }
+}
+
+/// The Internet checksum (RFC 1071) of words whose plain sum is given.
+pub(super) fn internet_checksum_of(sum: u32) -> u16 {
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = (folded & 0xffff) + (folded >> 16);
+    !u16::try_from(folded).unwrap_or(u16::MAX)
+}

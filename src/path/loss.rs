@@ -1,0 +1,326 @@
+//! Which frames are lost: the loss models and the state that bursts need.
+//!
+//! It must never lose a frame by anything but its own draws, and never shift another effect's.
+
+use super::draw::{Effect, Streams, happens};
+use super::{DropReason, LossModel};
+use crate::measure::Ppm;
+use crate::measure::draw::keyed;
+use std::num::NonZeroU32;
+
+/// Under time keys the state is drawn anew, from its long-run distribution, each time this many
+/// slots have passed: so a frame after any pause costs at most this many steps, and its state
+/// depends on nothing but the slot. With slots of 1 ms it happens every 17 minutes.
+const EPOCH_SLOTS: u64 = 1 << 20;
+/// Set in the key of an epoch's first state, so that it is no slot's key: slots of a nanosecond
+/// reach it after 292 years.
+const EPOCH_KEY: u64 = 1 << 63;
+
+/// States of a chain: Gilbert-Elliott has good and bad, the four-state model 1 to 4 as 0 to 3.
+const STATES: usize = 4;
+const GOOD: u8 = 0;
+const BAD: u8 = 1;
+const RECEIVED_IN_GAP: u8 = 0;
+const RECEIVED_IN_BURST: u8 = 1;
+const LOST_IN_BURST: u8 = 2;
+const LOST_IN_GAP: u8 = 3;
+
+/// What decides a frame's draws.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Its number in its direction.
+    pub(super) index: u64,
+    /// The key of its draws.
+    pub(super) draws: u64,
+    /// The time slot, where the key is time.
+    pub(super) slot: Option<u64>,
+}
+
+/// The state of a loss model.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loss {
+    /// Which setting of the timetable it belongs to.
+    setting: u16,
+    state: u8,
+    /// The slot that `state` is of, where the key is time.
+    slot: Option<u64>,
+    /// How far a list has been read.
+    read: usize,
+    /// Losses in a row.
+    burst: u32,
+}
+
+impl Loss {
+    /// Decides on a frame; `draw_ppm` is its loss draw. `setting` says which of the plan's loss
+    /// models this is: another one begins in its first state.
+    pub(super) fn decide(
+        &mut self,
+        model: (&LossModel, u16),
+        max_burst: Option<NonZeroU32>,
+        key: Key,
+        streams: &Streams,
+        draw_ppm: u32,
+    ) -> Option<DropReason> {
+        let (model, setting) = model;
+        if setting != self.setting {
+            *self = Self { setting, burst: self.burst, ..Self::default() };
+        }
+        let lost = self.lost(model, key, streams, draw_ppm);
+        if lost.is_none() || max_burst.is_some_and(|max| self.burst >= max.get()) {
+            self.burst = 0;
+            return None;
+        }
+        self.burst += u32::from(max_burst.is_some());
+        lost
+    }
+
+    fn lost(
+        &mut self,
+        model: &LossModel,
+        key: Key,
+        streams: &Streams,
+        draw_ppm: u32,
+    ) -> Option<DropReason> {
+        match model {
+            LossModel::None => None,
+            LossModel::Iid(share) => happens(draw_ppm, *share).then_some(DropReason::Loss),
+            LossModel::GilbertElliott { loss_bad, loss_good, .. } => {
+                let bad = self.advance(model, key, streams, false) == BAD;
+                let share = if bad { *loss_bad } else { *loss_good };
+                let reason = if bad { DropReason::Burst } else { DropReason::Loss };
+                happens(draw_ppm, share).then_some(reason)
+            }
+            LossModel::FourState { .. } => {
+                let state = self.advance(model, key, streams, true);
+                [LOST_IN_BURST, LOST_IN_GAP].contains(&state).then_some(DropReason::Burst)
+            }
+            LossModel::Recorded(list) => {
+                while list.values.get(self.read).is_some_and(|number| *number < key.index) {
+                    self.read += 1;
+                }
+                let listed = list.values.get(self.read) == Some(&key.index);
+                listed.then_some(DropReason::Recorded)
+            }
+        }
+    }
+
+    /// The state that decides on this frame: before its step, or after it.
+    fn advance(&mut self, model: &LossModel, key: Key, streams: &Streams, after: bool) -> u8 {
+        let Some(slot) = key.slot else {
+            let before = self.state;
+            self.state = step(model, before, streams.ppm(Effect::State, key.index));
+            return if after { self.state } else { before };
+        };
+        // Both conventions have a state per slot; the four-state model's is the one after a step.
+        let first = slot - slot % EPOCH_SLOTS;
+        let known = self.slot.filter(|known| (first..=slot).contains(known));
+        let (from, state) = known.map_or_else(
+            || (first, first_of_epoch(model, first / EPOCH_SLOTS, streams)),
+            |known| (known, self.state),
+        );
+        self.state = walk(model, (from, state), slot, streams);
+        self.slot = Some(slot);
+        self.state
+    }
+}
+
+/// The state at slot `to`, from the state at an earlier one.
+///
+/// It looks back from `to` and stops where every state leads to the same one: after a long pause
+/// that is soon, however long the pause.
+fn walk(model: &LossModel, (from, state): (u64, u8), to: u64, streams: &Streams) -> u8 {
+    // Where each state at the slot being looked at leads by `to`.
+    let mut leads_to: [u8; STATES] = [0, 1, 2, 3];
+    let used = if matches!(model, LossModel::FourState { .. }) { STATES } else { 2 };
+    for slot in (from..to).rev() {
+        let draw = streams.ppm(Effect::State, slot);
+        let target = |state: u8| leads_to[usize::from(step(model, state, draw)) % STATES];
+        leads_to = [target(0), target(1), target(2), target(3)];
+        if leads_to[1..used].iter().all(|state| *state == leads_to[0]) {
+            return leads_to[0];
+        }
+    }
+    leads_to[usize::from(state) % STATES]
+}
+
+/// One step. The bad state is left by high draws and entered by low ones, so that one draw often
+/// leads every state to the same.
+fn step(model: &LossModel, state: u8, draw_ppm: u32) -> u8 {
+    let below = |share: Ppm| happens(draw_ppm, share);
+    match (model, state) {
+        (LossModel::GilbertElliott { p, .. }, GOOD) => {
+            if below(*p) {
+                BAD
+            } else {
+                GOOD
+            }
+        }
+        (LossModel::GilbertElliott { r, .. }, _) => {
+            if draw_ppm >= Ppm::ONE.get() - r.get() {
+                GOOD
+            } else {
+                BAD
+            }
+        }
+        (LossModel::FourState { p13, p14, .. }, RECEIVED_IN_GAP) => {
+            if below(*p14) {
+                LOST_IN_GAP
+            } else if draw_ppm < p14.get() + p13.get() {
+                LOST_IN_BURST
+            } else {
+                RECEIVED_IN_GAP
+            }
+        }
+        (LossModel::FourState { p23, .. }, RECEIVED_IN_BURST) => {
+            if below(*p23) {
+                LOST_IN_BURST
+            } else {
+                RECEIVED_IN_BURST
+            }
+        }
+        (LossModel::FourState { p31, p32, .. }, LOST_IN_BURST) => {
+            if below(*p32) {
+                RECEIVED_IN_BURST
+            } else if draw_ppm < p32.get() + p31.get() {
+                RECEIVED_IN_GAP
+            } else {
+                LOST_IN_BURST
+            }
+        }
+        _ => RECEIVED_IN_GAP,
+    }
+}
+
+/// The state with which an epoch begins.
+fn first_of_epoch(model: &LossModel, epoch: u64, streams: &Streams) -> u8 {
+    let draw = streams.ppm(Effect::State, keyed(EPOCH_KEY, epoch) | EPOCH_KEY);
+    let mut below = 0.0;
+    for (state, share) in (0..).zip(stationary(model)) {
+        below += share * 1e6;
+        if f64::from(draw) < below {
+            return state;
+        }
+    }
+    GOOD
+}
+
+/// The long-run share of each state; only multiplications and divisions, alike everywhere.
+fn stationary(model: &LossModel) -> [f64; STATES] {
+    match model {
+        LossModel::GilbertElliott { p, r, .. } => {
+            let (p, r) = (p.fraction(), r.fraction());
+            let bad = if p > 0.0 { p / (p + r) } else { 0.0 };
+            [1.0 - bad, bad, 0.0, 0.0]
+        }
+        LossModel::FourState { p13, p31, p32, p23, p14 } => {
+            let [p13, p31, p32, p23, p14] = [p13, p31, p32, p23, p14].map(|p| p.fraction());
+            if p13 == 0.0 {
+                let gap = 1.0 / (1.0 + p14);
+                return [gap, 0.0, 0.0, p14 * gap];
+            }
+            if p32 > 0.0 && p23 == 0.0 {
+                // The burst's received state is never left again.
+                return [0.0, 1.0, 0.0, 0.0];
+            }
+            // How long it is received in a burst, for each frame lost in one.
+            let received = if p32 > 0.0 { p32 / p23 } else { 0.0 };
+            if p31 == 0.0 {
+                let lost = 1.0 / (1.0 + received);
+                return [0.0, received * lost, lost, 0.0];
+            }
+            let (lost, alone) = (p13 / p31, p14);
+            let all = 1.0 + received * lost + lost + alone;
+            [1.0 / all, received * lost / all, lost / all, alone / all]
+        }
+        _ => [1.0, 0.0, 0.0, 0.0],
+    }
+}
+
+/// The share lost in the long run; `None` for a list, which has no long run.
+pub(super) fn expected(model: &LossModel) -> Option<Ppm> {
+    let share = match model {
+        LossModel::None => 0.0,
+        LossModel::Iid(share) => return Some(*share),
+        LossModel::GilbertElliott { loss_bad, loss_good, .. } => {
+            let [good, bad, ..] = stationary(model);
+            good * loss_good.fraction() + bad * loss_bad.fraction()
+        }
+        LossModel::FourState { .. } => {
+            let [_, _, lost, alone] = stationary(model);
+            lost + alone
+        }
+        LossModel::Recorded(_) => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000,000")]
+    let parts = (share * 1e6).round() as u32;
+    Ppm::new(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Direction;
+    use super::*;
+
+    fn ppm(parts: u32) -> Ppm {
+        Ppm::new(parts).unwrap()
+    }
+
+    #[test]
+    fn a_slot_has_one_state_however_one_comes_to_it() {
+        let gilbert = LossModel::GilbertElliott {
+            p: ppm(10_000),
+            r: ppm(30_000),
+            loss_bad: Ppm::ONE,
+            loss_good: Ppm::ZERO,
+        };
+        let four = LossModel::FourState {
+            p13: ppm(10_000),
+            p31: ppm(200_000),
+            p32: ppm(100_000),
+            p23: ppm(300_000),
+            p14: ppm(5_000),
+        };
+        for seed in 0..10 {
+            let streams = Streams::new(seed, Direction::AToB);
+            for model in [&gilbert, &four] {
+                let key = |slot| Key { index: 0, draws: slot, slot: Some(slot) };
+                let mut steps = Loss::default();
+                let each: Vec<u8> = (EPOCH_SLOTS - 500..EPOCH_SLOTS + 500)
+                    .map(|slot| steps.advance(model, key(slot), &streams, true))
+                    .collect();
+                let mut leaps = Loss::default();
+                for (slot, state) in (EPOCH_SLOTS - 500..).zip(&each).step_by(137) {
+                    let mut fresh = Loss::default();
+                    assert_eq!(fresh.advance(model, key(slot), &streams, true), *state);
+                    assert_eq!(leaps.advance(model, key(slot), &streams, true), *state);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn expected_loss_agrees_with_hand_made_figures() {
+        // Reference: p = 1 %, r = 30 % loses 3.2 %.
+        let gilbert = |p, r, bad, good| LossModel::GilbertElliott {
+            p: ppm(p),
+            r: ppm(r),
+            loss_bad: ppm(bad),
+            loss_good: ppm(good),
+        };
+        assert_eq!(expected(&gilbert(10_000, 300_000, 1_000_000, 0)), Some(ppm(32_258)));
+        assert_eq!(expected(&gilbert(0, 0, 1_000_000, 7)), Some(ppm(7)));
+        assert_eq!(expected(&gilbert(1, 0, 900_000, 0)), Some(ppm(900_000)));
+        let four = |p13, p31, p32, p23, p14| LossModel::FourState {
+            p13: ppm(p13),
+            p31: ppm(p31),
+            p32: ppm(p32),
+            p23: ppm(p23),
+            p14: ppm(p14),
+        };
+        assert_eq!(expected(&four(0, 0, 0, 0, 0)), Some(Ppm::ZERO));
+        assert_eq!(expected(&four(0, 0, 0, 0, 1_000_000)), Some(ppm(500_000)));
+        assert_eq!(expected(&four(10_000, 190_000, 0, 0, 0)), Some(ppm(50_000)));
+        assert_eq!(expected(&four(10_000, 0, 500_000, 500_000, 0)), Some(ppm(500_000)));
+        assert_eq!(expected(&four(10_000, 0, 500_000, 0, 0)), Some(Ppm::ZERO));
+    }
+}

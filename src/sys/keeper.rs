@@ -1,0 +1,432 @@
+//! The keeper: first process of a PID namespace, parent of every program that a lab runs.
+//!
+//! It exists so that nothing outlives the lab. When the first process of a PID namespace ends, the
+//! kernel kills all others in it (pid_namespaces(7)), daemons and workers included; and the keeper
+//! ends with the lab, even after `kill -9`, because the kernel signals it (`PR_SET_PDEATHSIG`) and
+//! its socket closes. It must never signal a process outside its namespace, nor decide when to.
+#![expect(unsafe_code, reason = "fork, setns and signalfd have no safe wrapper in std")]
+
+use super::mounts;
+use super::netns::Netns;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long programs have to end after SIGTERM before they are killed.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// Programs of one keeper, at most: the two ends of a path.
+pub const PROGRAMS_MAX: usize = 2;
+/// Bytes of a reason, at most; it holds a system error and a path.
+const TEXT_MAX: usize = 8_192;
+/// A thread that was joined is still listed for an instant; this is a thousand of them.
+const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A program, and where it runs.
+#[derive(Debug)]
+pub struct Program {
+    /// Its name or path, and its arguments; not empty.
+    pub argv: Vec<OsString>,
+    /// Which host it runs on.
+    pub netns: Netns,
+    /// Variables beside those of the lab itself.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where its output goes. Such a program reads nothing and has a process group of its own, so
+    /// that Ctrl-C does not reach it; without, it has the lab's own streams and group.
+    pub output: Option<File>,
+}
+
+/// What the keeper tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It is there. Each entry says what it could not do, and why.
+    Ready(Vec<String>),
+    /// It could not be made: which step, and the kernel's answer, see errno(3).
+    Failed(String, i32),
+    /// The program of this number runs.
+    Started(u8),
+    /// The program of this number could not be started; see errno(3).
+    NotStarted(u8, i32),
+    /// The program of this number ended with this status; see wait(2).
+    Ended(u8, i32),
+    /// The keeper has ended, and every program with it.
+    Gone,
+}
+
+/// A keeper, seen from the lab. Dropping it ends every program at once.
+#[derive(Debug)]
+pub struct Keeper {
+    stream: UnixStream,
+    process: libc::pid_t,
+}
+
+// What the lab orders: a letter and a number.
+const START: u8 = b's';
+const SIGNAL: u8 = b'k';
+const STOP: u8 = b'q';
+
+// What the keeper reports: a letter, a number, a value, a text with its length.
+const READY: u8 = b'r';
+const FAILED: u8 = b'f';
+const STARTED: u8 = b's';
+const NOT_STARTED: u8 = b'n';
+const ENDED: u8 = b'e';
+const HEADER: usize = 10;
+
+impl Keeper {
+    /// Makes a keeper that can start `programs`, under names from `hosts` (see hosts(5)).
+    ///
+    /// # Errors
+    /// Where another thread runs, or what `fork` says.
+    pub fn start(programs: Vec<Program>, hosts: &str) -> io::Result<Self> {
+        alone()?;
+        let (ours, theirs) = UnixStream::pair()?;
+        // SAFETY: no other thread runs, so the child finds every lock free and may go on as any
+        // process may.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                drop(ours);
+                guard(theirs, programs, hosts)
+            }
+            process => Ok(Self { stream: ours, process }),
+        }
+    }
+
+    /// Starts the program of this number.
+    ///
+    /// # Errors
+    /// Where the keeper has gone.
+    pub fn run(&mut self, program: u8) -> io::Result<()> {
+        self.stream.write_all(&[START, program])
+    }
+
+    /// Sends a signal to the program of this number, if it still runs.
+    ///
+    /// # Errors
+    /// Where the keeper has gone.
+    pub fn signal(&mut self, program: u8, signal: u8) -> io::Result<()> {
+        self.stream.write_all(&[SIGNAL, program << 7 | signal & 0x7f])
+    }
+
+    /// Ends all programs: SIGTERM, and SIGKILL after [`STOP_PATIENCE`]; then comes
+    /// [`Report::Gone`].
+    ///
+    /// # Errors
+    /// Where the keeper has gone.
+    pub fn stop(&mut self) -> io::Result<()> {
+        self.stream.write_all(&[STOP, 0])
+    }
+
+    /// The next report; `None` where none came within `patience`.
+    ///
+    /// # Errors
+    /// What reading returns, or a report that makes no sense.
+    pub fn next(&mut self, patience: Duration) -> io::Result<Option<Report>> {
+        if !readable(&[self.stream.as_raw_fd()], Some(patience))? {
+            return Ok(None);
+        }
+        let mut header = [0; HEADER];
+        if let Err(error) = self.stream.read_exact(&mut header) {
+            let gone = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset];
+            return if gone.contains(&error.kind()) { Ok(Some(Report::Gone)) } else { Err(error) };
+        }
+        let [kind, number, v0, v1, v2, v3, l0, l1, l2, l3] = header;
+        let value = i32::from_ne_bytes([v0, v1, v2, v3]);
+        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+        let mut text = vec![0; length.min(TEXT_MAX)];
+        self.stream.read_exact(&mut text)?;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Ok(Some(match kind {
+            READY => Report::Ready(text.lines().map(str::to_owned).collect()),
+            FAILED => Report::Failed(text, value),
+            STARTED => Report::Started(number),
+            NOT_STARTED => Report::NotStarted(number, value),
+            ENDED => Report::Ended(number, value),
+            _ => return Err(io::Error::other(format!("the keeper said {kind}"))),
+        }))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // The keeper ends when it reads the end of its socket, and takes all with it.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        let mut status = 0;
+        // SAFETY: `status` is live; the process is our own child, not waited for before.
+        unsafe { libc::waitpid(self.process, &raw mut status, 0) };
+    }
+}
+
+/// Waits until no other thread is left.
+fn alone() -> io::Result<()> {
+    let tasks = || std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    let begin = monotonic();
+    while tasks()? > 1 {
+        if begin.elapsed() > JOIN_PATIENCE {
+            return Err(io::Error::other("a keeper cannot be made beside other threads"));
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "sys may read clocks; this one only bounds a wait")]
+fn monotonic() -> Instant {
+    Instant::now()
+}
+
+/// Waits until one of the descriptors can be read; `None` waits for ever.
+fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool> {
+    let entry = |fd: &i32| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 };
+    let mut entries: Vec<_> = descriptors.iter().map(entry).collect();
+    let wait = patience.map_or(-1, |p| i32::try_from(p.as_millis()).unwrap_or(i32::MAX));
+    let count = libc::nfds_t::try_from(entries.len()).unwrap_or(0);
+    // SAFETY: `entries` is live, writable and `count` long.
+    match unsafe { libc::poll(entries.as_mut_ptr(), count, wait) } {
+        -1 => {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted { Ok(false) } else { Err(error) }
+        }
+        ready => Ok(ready > 0),
+    }
+}
+
+/// Ends the calling process without running what the lab would run at its own end.
+fn leave(code: i32) -> ! {
+    // SAFETY: _exit does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// The kernel kills the calling process when its parent ends.
+fn die_with_parent() {
+    let killed = libc::c_ulong::try_from(libc::SIGKILL).unwrap_or(9);
+    // SAFETY: this option takes a signal number and touches no memory.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, killed, 0, 0, 0) };
+}
+
+/// Signals that a terminal or a user sends to the lab; the keeper outlives them.
+const BLOCKED: [i32; 7] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGTSTP,
+    libc::SIGTTOU,
+    libc::SIGCHLD,
+];
+
+/// Blocks [`BLOCKED`]; gives a descriptor that can be read when a child ends, and what was blocked
+/// before, for the programs.
+fn block_signals() -> io::Result<(File, libc::sigset_t)> {
+    // SAFETY: a sigset_t is plain bits, for which all zero is the empty set.
+    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a sigset_t is plain bits; sigemptyset makes it valid before anything reads it. All
+    // calls get live sets.
+    let fd = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in BLOCKED {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
+        let mut child: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut child);
+        libc::sigaddset(&raw mut child, libc::SIGCHLD);
+        libc::signalfd(-1, &raw const child, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and ours alone.
+    Ok((unsafe { File::from_raw_fd(fd) }, before))
+}
+
+/// Blocks what was blocked `before`, and nothing else.
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: the set is live and was filled by the kernel.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
+}
+
+/// The process between the lab and the keeper: only a child of the one that asked is in the new
+/// PID namespace, and the lab itself could make no thread any more.
+fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
+    die_with_parent();
+    let mut stream = stream;
+    let Ok((children, mask)) = block_signals() else { leave(1) };
+    // SAFETY: unshare takes flags and touches no memory of ours.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+        say(&mut stream, FAILED, 0, errno, "unshare(CLONE_NEWPID)");
+        leave(1);
+    }
+    // SAFETY: as in `Keeper::start`: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => {
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+            say(&mut stream, FAILED, 0, errno, "fork");
+            leave(1)
+        }
+        0 => {
+            die_with_parent();
+            let running = [None; PROGRAMS_MAX];
+            Inside { stream, children, mask, programs, running }.work(hosts)
+        }
+        keeper => {
+            drop(stream);
+            drop(programs);
+            let mut status = 0;
+            // SAFETY: `status` is live; the process is our own child.
+            while unsafe { libc::waitpid(keeper, &raw mut status, 0) } == -1
+                && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+            {}
+            leave(0)
+        }
+    }
+}
+
+fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
+    let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
+    let mut message = Vec::with_capacity(HEADER + text.len());
+    message.extend([kind, number]);
+    message.extend(value.to_ne_bytes());
+    message.extend(u32::try_from(text.len()).unwrap_or(0).to_ne_bytes());
+    message.extend(text);
+    // A lab that does not listen any more has gone; the next read says so.
+    let _ = stream.write_all(&message);
+}
+
+/// The keeper itself.
+struct Inside {
+    stream: UnixStream,
+    children: File,
+    /// What programs have blocked.
+    mask: libc::sigset_t,
+    programs: Vec<Program>,
+    running: [Option<libc::pid_t>; PROGRAMS_MAX],
+}
+
+impl Inside {
+    fn work(mut self, hosts: &str) -> ! {
+        let caveats = furnish(hosts).join("\n");
+        say(&mut self.stream, READY, 0, 0, &caveats);
+        loop {
+            let ends = [self.stream.as_raw_fd(), self.children.as_raw_fd()];
+            if readable(&ends, None).is_err() {
+                leave(1);
+            }
+            self.reap();
+            // Asked apart: a blocking read must find something.
+            if !matches!(readable(&ends[..1], Some(Duration::ZERO)), Ok(true)) {
+                continue;
+            }
+            let mut order = [0; 2];
+            if self.stream.read_exact(&mut order).is_err() {
+                // The lab has gone. The kernel kills whatever is left.
+                leave(0);
+            }
+            match order {
+                [START, number] => self.start(number),
+                [SIGNAL, word] => self.signal(word >> 7, i32::from(word & 0x7f)),
+                _ => self.stop(),
+            }
+        }
+    }
+
+    fn start(&mut self, number: u8) {
+        let place = usize::from(number);
+        let Some(program) = self.programs.get_mut(place) else { return };
+        match spawn(program, self.mask) {
+            Ok(process) => {
+                self.running[place] = Some(process);
+                say(&mut self.stream, STARTED, number, 0, "");
+            }
+            Err(error) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+                say(&mut self.stream, NOT_STARTED, number, errno, "");
+            }
+        }
+    }
+
+    fn signal(&self, number: u8, signal: i32) {
+        if let Some(Some(process)) = self.running.get(usize::from(number)) {
+            // SAFETY: the process is our own child, and not yet waited for.
+            unsafe { libc::kill(*process, signal) };
+        }
+    }
+
+    /// Takes up every child that has ended, orphans of the programs too; whether any is left.
+    fn reap(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        while matches!((&self.children).read(&mut buffer), Ok(read) if read > 0) {}
+        loop {
+            let mut status = 0;
+            // SAFETY: `status` is live.
+            let process = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+            if process <= 0 {
+                return process == 0;
+            }
+            for (number, running) in (0_u8..).zip(&mut self.running) {
+                if *running == Some(process) {
+                    *running = None;
+                    say(&mut self.stream, ENDED, number, status, "");
+                }
+            }
+        }
+    }
+
+    /// Ends every process of this namespace, and the namespace.
+    fn stop(&mut self) -> ! {
+        // SAFETY: -1 means every process of this PID namespace but its first, which is this one.
+        unsafe { libc::kill(-1, libc::SIGTERM) };
+        let begin = monotonic();
+        while self.reap() {
+            let left = STOP_PATIENCE.saturating_sub(begin.elapsed());
+            if left.is_zero() || readable(&[self.children.as_raw_fd()], Some(left)).is_err() {
+                break;
+            }
+        }
+        // What is left is killed by the kernel.
+        leave(0)
+    }
+}
+
+/// Sets up what programs see; says what could not be.
+fn furnish(hosts: &str) -> Vec<String> {
+    let mut caveats = Vec::new();
+    if let Err(error) = mounts::separate() {
+        return vec![format!("the names a and b do not resolve: {error}")];
+    }
+    if let Err(error) = mounts::cover_hosts(hosts) {
+        caveats.push(format!("the names a and b do not resolve: {error}"));
+    }
+    if let Err(error) = mounts::fresh_proc() {
+        caveats.push(format!("/proc shows processes by their outer numbers: {error}"));
+    }
+    caveats
+}
+
+fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t> {
+    let (name, arguments) =
+        program.argv.split_first().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let mut command = Command::new(name);
+    command.args(arguments).envs(program.env.iter().cloned());
+    if let Some(output) = &program.output {
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
+        command.process_group(0);
+    }
+    let netns = program.netns.clone();
+    let enter = move || {
+        // A program inherits what is blocked (signal(7)); the keeper's mask is not for it.
+        restore_signals(&mask);
+        netns.enter()
+    };
+    // SAFETY: between fork and exec only sigprocmask and setns are called, which take no lock.
+    unsafe { command.pre_exec(enter) };
+    let child = command.spawn()?;
+    libc::pid_t::try_from(child.id()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}

@@ -1,0 +1,35 @@
+//! Who has the terminal: the process group that Ctrl-C reaches.
+//!
+//! It must never wait for a terminal, nor fail where there is none.
+#![expect(unsafe_code, reason = "tcgetpgrp and tcsetpgrp have no wrapper in std")]
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+fn terminal() -> Option<File> {
+    File::options().read(true).write(true).open("/dev/tty").ok()
+}
+
+/// Whether this process's group is the one that the terminal's keys signal.
+#[must_use]
+pub fn is_foreground() -> bool {
+    let Some(terminal) = terminal() else { return false };
+    // SAFETY: the descriptor is open; neither call touches memory of ours.
+    unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
+}
+
+/// Gives the terminal back to this process's group, after a shell with jobs of its own has ended.
+pub fn take_back() {
+    let Some(terminal) = terminal() else { return };
+    // SAFETY: the descriptor is open, and a sigset_t is plain bits that sigemptyset makes valid
+    // before anything reads it. SIGTTOU would stop a background process that asks this.
+    unsafe {
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut blocked);
+        libc::sigaddset(&raw mut blocked, libc::SIGTTOU);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const blocked, &raw mut before);
+        libc::tcsetpgrp(terminal.as_raw_fd(), libc::getpgrp());
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+    }
+}

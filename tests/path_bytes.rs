@@ -1,0 +1,273 @@
+//! The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
+//!
+//! It must never take the model's word for a checksum: [`frames`](super::frames) has its own.
+
+#![expect(clippy::cast_possible_truncation, reason = "a frame is shorter than 64 KiB")]
+
+use super::frames::{ETHERNET, KINDS, Kind, MAC_A, MAC_B, checksums_right, frame, sum};
+use proptest::prelude::*;
+use wirelab::measure::{Instant, Ppm};
+use wirelab::path::{
+    Bytes, CorruptDraw, Direction, DropReason, Edit, Fate, FateKey, Frame, Link, LinkPlan,
+    LossModel, MtuLimit, Verdict, apply, apply_to_payload, icmp_too_big,
+};
+
+fn flips(key: u64, bits: u8, repair: bool) -> Edit {
+    Edit { corrupt: Some(CorruptDraw { key, bits, repair }), mark: false }
+}
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    (0..4_usize).prop_map(|which| KINDS[which])
+}
+
+/// Bits in which two texts of bytes differ.
+fn distance(a: &[u8], b: &[u8]) -> u32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
+}
+
+proptest! {
+    #[test]
+    fn a_repaired_frame_has_other_bytes_and_right_checksums(
+        kind in kinds(),
+        payload in prop::collection::vec(any::<u8>(), 1..300),
+        key in any::<u64>(), bits in 1..=255_u8,
+    ) {
+        let before = frame(kind, 0, &payload);
+        prop_assert!(checksums_right(kind, &before));
+        let mut after = before.clone();
+        prop_assert!(apply(&flips(key, bits, true), &mut after));
+        let at = kind.payload_at();
+        let wanted = u32::from(bits).min(payload.len() as u32 * 8);
+        prop_assert_eq!(distance(&before[at..], &after[at..]), wanted);
+        prop_assert!(checksums_right(kind, &after));
+        // Nothing else but the checksum has changed.
+        prop_assert!(distance(&before[..at], &after[..at]) <= 16);
+        prop_assert_eq!(&before[..kind.transport_at()], &after[..kind.transport_at()]);
+    }
+
+    #[test]
+    fn an_unrepaired_frame_has_as_many_other_bits_as_said(
+        kind in kinds(),
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        key in any::<u64>(), bits in 1..=255_u8,
+    ) {
+        let before = frame(kind, 0, &payload);
+        let mut after = before.clone();
+        prop_assert!(apply(&flips(key, bits, false), &mut after));
+        prop_assert_eq!(distance(&before, &after), u32::from(bits));
+        prop_assert_eq!(&before[..ETHERNET], &after[..ETHERNET]);
+    }
+
+    #[test]
+    fn one_bit_never_passes_an_ipv4_receiver(
+        tcp in any::<bool>(),
+        payload in prop::collection::vec(any::<u8>(), 0..300),
+        key in any::<u64>(),
+    ) {
+        let kind = Kind { six: false, tcp };
+        let mut bytes = frame(kind, 0, &payload);
+        apply(&flips(key, 1, false), &mut bytes);
+        // Where the length or the header's length changed, the sum is over other bytes: the IP
+        // header's own checksum shows that.
+        prop_assert!(!checksums_right(kind, &bytes));
+    }
+
+    #[test]
+    fn a_mark_changes_two_bits_at_most_and_keeps_checksums(
+        kind in kinds(), ecn in 0..4_u8, payload in prop::collection::vec(any::<u8>(), 0..50),
+    ) {
+        let before = frame(kind, ecn, &payload);
+        let mut after = before.clone();
+        let changed = apply(&Edit { corrupt: None, mark: true }, &mut after);
+        prop_assert_eq!(changed, ecn == 1 || ecn == 2);
+        let expected = if changed { frame(kind, 3, &payload) } else { before };
+        prop_assert_eq!(after, expected);
+    }
+
+    /// Nothing that arrives can stop the model.
+    #[test]
+    fn any_bytes_are_taken(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        kind in prop_oneof![Just([0x08, 0x00]), Just([0x86, 0xdd]), any::<[u8; 2]>()],
+        version in prop_oneof![Just(0x45), Just(0x46), Just(0x60), any::<u8>()],
+        key in any::<u64>(),
+    ) {
+        if bytes.len() > ETHERNET {
+            bytes[12..14].copy_from_slice(&kind);
+            bytes[ETHERNET] = version;
+        }
+        let plan = LinkPlan {
+            key: FateKey::Content,
+            mark: Ppm::ONE,
+            ..LinkPlan::default()
+        };
+        let mut link = Link::new(plan, 1, Direction::AToB);
+        let seen = Frame { bytes: Bytes::Ethernet(&bytes), length: bytes.len() as u32 };
+        link.handle_frame(Instant::ZERO, seen, 0);
+        let _ = icmp_too_big(&bytes, 1280);
+        for repair in [false, true] {
+            let mut edited = bytes.clone();
+            let corrupt = flips(key, 9, repair).corrupt;
+            let changed = apply(&Edit { corrupt, mark: true }, &mut edited);
+            prop_assert_eq!(edited.len(), bytes.len());
+            prop_assert!(changed || edited == bytes);
+        }
+    }
+}
+
+#[test]
+fn a_datagram_without_a_checksum_still_has_none() {
+    let kind = Kind { six: false, tcp: false };
+    let mut bytes = frame(kind, 0, b"balance");
+    let field = kind.transport_at() + 6;
+    bytes[field..field + 2].fill(0);
+    for key in 0..100 {
+        let mut edited = bytes.clone();
+        assert!(apply(&flips(key, 3, true), &mut edited));
+        assert_eq!(edited[field..field + 2], [0, 0], "key {key}");
+    }
+}
+
+#[test]
+fn nothing_is_repaired_where_there_is_no_payload() {
+    for kind in KINDS {
+        let mut bytes = frame(kind, 0, b"");
+        assert!(!apply(&flips(1, 1, true), &mut bytes), "{kind:?}");
+        assert_eq!(bytes, frame(kind, 0, b""));
+    }
+}
+
+#[test]
+fn a_payload_alone_is_changed_only_by_what_its_reader_can_see() {
+    let mut payload = *b"transfer 5.00";
+    assert!(!apply_to_payload(&flips(1, 3, false), &mut payload));
+    assert!(apply_to_payload(&flips(1, 3, true), &mut payload));
+    assert_eq!(distance(b"transfer 5.00", &payload), 3);
+}
+
+// ---- keys by content --------------------------------------------------------------------------
+
+fn meet(link: &mut Link, bytes: Bytes<'_>) -> Fate {
+    link.handle_frame(Instant::ZERO, Frame { bytes, length: 100 }, 0)
+}
+
+#[test]
+fn a_payload_meets_one_fate_on_every_transport() {
+    let plan = LinkPlan {
+        key: FateKey::Content,
+        loss: LossModel::Iid(Ppm::new(300_000).unwrap()),
+        ..LinkPlan::default()
+    };
+    for seed in 0..20 {
+        let mut links: Vec<Link> =
+            (0..5).map(|_| Link::new(plan.clone(), seed, Direction::AToB)).collect();
+        let mut lost = 0;
+        for round in 0..200_u32 {
+            // Every payload comes several times: attempts of a request.
+            let payload = format!("request {}", round / 3);
+            let mut draws = Vec::new();
+            for (link, kind) in links.iter_mut().zip(KINDS) {
+                // TCP acknowledges between; that must not count.
+                if kind.tcp {
+                    meet(link, Bytes::Ethernet(&frame(kind, 0, b"")));
+                }
+                let fate = meet(link, Bytes::Ethernet(&frame(kind, 0, payload.as_bytes())));
+                draws.push(fate.loss_draw_ppm);
+            }
+            let alone = meet(&mut links[4], Bytes::Payload(payload.as_bytes()));
+            assert!(draws.iter().all(|draw| *draw == alone.loss_draw_ppm), "seed {seed}");
+            lost += u32::from(matches!(alone.verdict, Verdict::Dropped(_)));
+        }
+        // 60 expected, deviation 6.5: five of them.
+        assert!((28..=92).contains(&lost), "seed {seed}: {lost} lost");
+    }
+}
+
+#[test]
+fn attempts_and_bare_acknowledgements_have_draws_of_their_own() {
+    let plan = LinkPlan { key: FateKey::Content, ..LinkPlan::default() };
+    let tcp = Kind { six: false, tcp: true };
+    for payload in [&b"deposit"[..], b""] {
+        let mut link = Link::new(plan.clone(), 3, Direction::AToB);
+        let bytes = frame(tcp, 0, payload);
+        let mut draws: Vec<u32> =
+            (0..50).map(|_| meet(&mut link, Bytes::Ethernet(&bytes)).loss_draw_ppm).collect();
+        draws.sort_unstable();
+        draws.dedup();
+        // Fifty of a million draws meet with one chance in 800.
+        assert_eq!(draws.len(), 50);
+    }
+}
+
+// ---- what is too long -------------------------------------------------------------------------
+
+#[test]
+fn the_mtu_is_a_limit_on_the_packet() {
+    let mtu = Some(MtuLimit { bytes: 1400, black_hole: false });
+    let mut link = Link::new(LinkPlan { mtu, ..LinkPlan::default() }, 1, Direction::AToB);
+    let mut verdict = |length| {
+        link.handle_frame(Instant::ZERO, Frame { bytes: Bytes::Payload(&[]), length }, 0).verdict
+    };
+    assert_eq!(verdict(1414), Verdict::Deliver { at: Instant::ZERO, copies: 1 });
+    assert_eq!(verdict(1415), Verdict::Dropped(DropReason::TooBig));
+}
+
+#[test]
+fn what_is_too_long_is_answered_to_its_sender() {
+    for kind in KINDS {
+        let original = frame(kind, 0, &[0xab; 1400]);
+        let answer = icmp_too_big(&original, 1300).unwrap();
+        assert_eq!(answer[..12], [MAC_A, MAC_B].concat(), "{kind:?}: back to A");
+        assert_eq!(answer[12..14], original[12..14]);
+        let packet = &answer[ETHERNET..];
+        if kind.six {
+            assert_eq!(packet.len(), 1280, "as much as fits");
+            assert_eq!(packet[8..24], original[ETHERNET + 24..ETHERNET + 40], "from B");
+            assert_eq!(packet[24..40], original[ETHERNET + 8..ETHERNET + 24], "to A");
+            assert_eq!(packet[40..42], [2, 0]);
+            assert_eq!(packet[44..48], 1300_u32.to_be_bytes());
+            assert_eq!(packet[48..], original[ETHERNET..ETHERNET + 1280 - 48]);
+            let length = &packet[4..6];
+            assert_eq!(sum(&[&packet[8..40], length, &[0, 58], &packet[40..]]), 0xffff);
+        } else {
+            assert_eq!(packet.len(), 576);
+            assert_eq!(packet[2..4], 576_u16.to_be_bytes());
+            assert_eq!(sum(&[&packet[..20]]), 0xffff);
+            assert_eq!((&packet[12..16], &packet[16..20]), (&original[30..34], &original[26..30]));
+            assert_eq!(packet[20..22], [3, 4]);
+            assert_eq!(packet[26..28], 1300_u16.to_be_bytes());
+            assert_eq!(packet[28..], original[ETHERNET..ETHERNET + 576 - 28]);
+            assert_eq!(sum(&[&packet[20..]]), 0xffff);
+        }
+        // The answer is an error, and errors are never answered.
+        assert_eq!(icmp_too_big(&answer, 600), None, "{kind:?}");
+    }
+}
+
+#[test]
+fn nobody_and_many_are_not_answered() {
+    let udp = Kind { six: false, tcp: false };
+    let plain = frame(udp, 0, &[0; 1400]);
+    let with = |at: usize, byte: u8| {
+        let mut bytes = plain.clone();
+        bytes[at] = byte;
+        bytes
+    };
+    assert!(icmp_too_big(&plain, 1300).is_some());
+    for (what, bytes) in [
+        ("a group of stations", with(0, 1)),
+        ("a group of hosts", with(30, 224)),
+        ("from no address", with(26, 0)),
+        ("a later fragment", with(21, 7)),
+        ("no IP packet", with(12, 9)),
+        ("a packet cut off", plain[..100].to_vec()),
+        ("nothing", Vec::new()),
+    ] {
+        assert_eq!(icmp_too_big(&bytes, 1300), None, "{what}");
+    }
+    // A ping is no error.
+    let mut ping = with(ETHERNET + 9, 1);
+    ping[udp.transport_at()] = 8;
+    assert!(icmp_too_big(&ping, 1300).is_some());
+}
