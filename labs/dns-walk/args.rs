@@ -49,7 +49,7 @@ Not done by this version: DNSSEC validation, cookies, root priming, comparison w
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
 pub(crate) struct Args {
-    /// NAME [TYPE]
+    /// The name, and the type where it is not A
     #[arg(value_name = "NAME [TYPE]", num_args = 0..=2)]
     pub(crate) words: Vec<String>,
 
@@ -82,7 +82,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) faults: bool,
 
-    /// Begin at the servers of this file (named.root, or NAME A ADDRESS[:PORT] and $PORT lines)
+    /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) hints: Option<PathBuf>,
 
