@@ -23,6 +23,7 @@ impl Lab {
         let binary = match name {
             "tcp-vs-udp" => env!("CARGO_BIN_EXE_tcp-vs-udp"),
             "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
+            "dns-walk" => env!("CARGO_BIN_EXE_dns-walk"),
             "lossy-path" => env!("CARGO_BIN_EXE_lossy-path"),
             "bank-udp" => env!("CARGO_BIN_EXE_bank-udp"),
             other => panic!("no lab {other}"),

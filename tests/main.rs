@@ -8,6 +8,10 @@ mod bank_labs;
 mod bank_vectors;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
+/// The walk: faults, loss, hostile servers, the records it leaves.
+mod dns;
+/// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
+mod dns_walk;
 /// A plausible result, for the reports.
 mod fixture;
 /// Frames with right checksums, made and checked without the library.

@@ -6,6 +6,7 @@ pub mod alarm;
 pub mod call;
 pub mod client;
 pub mod clock;
+pub mod dns;
 pub mod endpoint;
 mod engine;
 pub mod listening;

@@ -17,6 +17,7 @@ mod svg;
 mod table;
 mod tables;
 pub mod text;
+pub mod walk;
 
 /// The JSON schema of `result.json`.
 #[must_use]

@@ -1,0 +1,279 @@
+//! The flags of `dns-walk`, and what is asked of whom.
+//!
+//! It must never resolve anything itself.
+
+use clap::{Parser, ValueEnum, ValueHint};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::style::ColorChoice;
+use wirelab::dns::demo::Variant;
+use wirelab::dns::event::Qmin;
+use wirelab::dns::question::Question;
+use wirelab::dns::walk::WalkConfig;
+use wirelab::dns::{Name, RecordType};
+use wirelab::measure::Ppm;
+
+/// A test runs every line of these that needs no Internet.
+const EXAMPLES: &str = "\
+Examples:
+  dns-walk www.igbank.com --demo                      three referrals, with no network at all
+  dns-walk www.igbank.com --demo broken --check       a dead server, one that refuses, a mismatch
+  dns-walk shop.igbank.com --demo --explain           every step in a sentence, with its RFC
+  dns-walk www.igbank.com --demo broken --loss 10%    the same through packet loss
+  dns-walk --faults                                   what is wrong in --demo broken, by name
+  dns-walk www.example.com AAAA                       the real thing, from the real root
+  dns-walk -x 192.0.2.1 --qmin off                    a reverse name, whole to every server
+
+";
+
+const CODES: &str = "\
+Exit codes:
+    0  the records asked for were found
+    1  the name does not exist, or has no such record
+    2  wrong usage; nothing was sent
+    3  inconclusive: servers replied and none helped, aliases in a circle, or a limit was reached
+    5  no server of a zone could be reached
+   70  a fault of wirelab: please report it
+  130  interrupted; what happened until then is printed
+
+Not done by this version: DNSSEC validation, cookies, root priming, comparison with a resolver.
+";
+
+/// See every step of a name's resolution, and why: from the root to the answer.
+///
+/// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
+/// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk serve-demo [broken]` keeps
+/// the hierarchy of --demo running for other tools.
+#[derive(Debug, Parser)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
+pub(crate) struct Args {
+    /// The name, and the type where it is not A
+    #[arg(value_name = "NAME [TYPE]", num_args = 0..=2)]
+    pub(crate) words: Vec<String>,
+
+    /// The type, as in dig
+    #[arg(short = 't', long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+
+    /// Ask for the name of an address
+    #[arg(short = 'x', long, value_name = "ADDRESS")]
+    pub(crate) reverse: Option<IpAddr>,
+
+    /// Walk in a hierarchy served by this process on loopback: sound or broken [default: sound]
+    #[arg(long, value_name = "VARIANT", num_args = 0..=1, default_missing_value = "sound")]
+    #[arg(conflicts_with = "hints")]
+    pub(crate) demo: Option<String>,
+
+    /// Virtual time: no sockets, bit-identical by seed
+    #[arg(long, requires = "demo")]
+    pub(crate) sim: bool,
+
+    /// Packet loss each way between the walk and the servers of --demo
+    #[arg(long, value_name = "SHARE", value_parser = share, requires = "demo")]
+    pub(crate) loss: Option<Ppm>,
+
+    /// One-way delay between the walk and the servers of --demo
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "demo")]
+    pub(crate) delay: Option<Duration>,
+
+    /// Say what is wrong in --demo broken, and stop
+    #[arg(long)]
+    pub(crate) faults: bool,
+
+    /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) hints: Option<PathBuf>,
+
+    /// The port of every server that the hints give none
+    #[arg(short, long, value_name = "N", conflicts_with = "demo")]
+    pub(crate) port: Option<u16>,
+
+    /// Ask over IPv4 only
+    #[arg(short = '4', conflicts_with = "v6")]
+    pub(crate) v4: bool,
+
+    /// Ask over IPv6 only
+    #[arg(short = '6', conflicts_with = "demo")]
+    pub(crate) v6: bool,
+
+    /// How much of the name servers are told
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub(crate) qmin: QminChoice,
+
+    /// Ask everything over TCP
+    #[arg(long)]
+    pub(crate) tcp: bool,
+
+    /// Send queries without EDNS
+    #[arg(long)]
+    pub(crate) no_edns: bool,
+
+    /// Send names in small letters instead of random capitals
+    #[arg(long)]
+    pub(crate) no_random_case: bool,
+
+    /// After the answer, ask every server of the zones on the way what it says itself
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Walk a second time with what the first walk learned
+    #[arg(long)]
+    pub(crate) warm: bool,
+
+    /// Queries that the walk may send [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) budget: Option<u32>,
+
+    /// Ask the root even for names that are not of the public DNS (RFC 6761)
+    #[arg(long)]
+    pub(crate) special_names: bool,
+
+    /// A sentence for every step
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// A bar for every query on one axis of time
+    #[arg(long)]
+    pub(crate) waterfall: bool,
+
+    /// Print everything as one JSON document
+    #[arg(long, conflicts_with_all = ["explain", "waterfall"])]
+    pub(crate) json: bool,
+
+    /// Write every record as NDJSON to FILE, or to stdout with -
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Seed of every draw; random where absent, and always printed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Print completions:SHELL or man, and stop
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) generate: Option<String>,
+}
+
+/// `--qmin`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QminChoice {
+    /// The whole name to everybody, as dig
+    Off,
+    /// One label more at a time; the whole name to servers that are confused by it
+    #[default]
+    Relaxed,
+    /// One label more at a time
+    Strict,
+}
+
+impl Args {
+    /// `--demo` takes a value or none, so a NAME after it may have been taken for its value.
+    pub(crate) fn untangle(&mut self) {
+        let Some(word) = self.demo.clone() else { return };
+        if variant(&word).is_some() {
+            return;
+        }
+        self.demo = Some("sound".to_owned());
+        let is_type = !self.words.is_empty() && record_type(&word).is_ok();
+        let at = if is_type { self.words.len() } else { 0 };
+        self.words.insert(at, word);
+    }
+
+    /// The hierarchy to serve, if any.
+    pub(crate) fn variant(&self) -> Option<Variant> {
+        self.demo.as_deref().and_then(variant)
+    }
+
+    /// What is asked.
+    ///
+    /// # Errors
+    /// Where that is not a name and a type.
+    pub(crate) fn question(&self) -> Result<Question, String> {
+        let (name, second) = match (self.reverse, self.words.as_slice()) {
+            (Some(address), []) => {
+                let kind = self.kind.as_deref().unwrap_or("PTR");
+                return Ok(Question::new(Name::from(address), record_type(kind)?));
+            }
+            (Some(_), [word, ..]) => {
+                return Err(format!("expected -x ADDRESS alone, got {word:?} too"));
+            }
+            (None, [name]) => (name, None),
+            (None, [name, kind]) => (name, Some(kind.as_str())),
+            (None, []) => return Err("expected NAME [TYPE], got nothing".to_owned()),
+            (None, words) => return Err(format!("expected NAME [TYPE], got {words:?}")),
+        };
+        let parsed = Name::from_str_relaxed(name)
+            .map_err(|error| format!("expected a domain name, got {name:?}: {error}"))?;
+        if second.is_some() && self.kind.is_some() {
+            return Err(format!("expected one TYPE, got {} and -t", second.unwrap_or_default()));
+        }
+        let kind = second.or(self.kind.as_deref()).unwrap_or("A");
+        Ok(Question::new(parsed, record_type(kind)?))
+    }
+
+    /// How to walk.
+    pub(crate) fn config(&self, has_ipv6: bool) -> WalkConfig {
+        let mut config = WalkConfig {
+            qmin: match self.qmin {
+                QminChoice::Off => Qmin::Off,
+                QminChoice::Relaxed => Qmin::Relaxed,
+                QminChoice::Strict => Qmin::Strict,
+            },
+            v4: !self.v6,
+            v6: self.v6 || (!self.v4 && has_ipv6),
+            random_case: !self.no_random_case,
+            edns: !self.no_edns,
+            tcp: self.tcp,
+            public_only: self.demo.is_none() && self.hints.is_none(),
+            check: self.check,
+            ..WalkConfig::default()
+        };
+        config.limits.queries = self.budget.unwrap_or(config.limits.queries);
+        config
+    }
+}
+
+/// A hierarchy by its name.
+pub(crate) fn variant(word: &str) -> Option<Variant> {
+    match word {
+        "sound" => Some(Variant::Sound),
+        "broken" => Some(Variant::Broken),
+        _ => None,
+    }
+}
+
+/// Types by name, or by number as `TYPE65`.
+fn record_type(text: &str) -> Result<RecordType, String> {
+    let upper = text.to_ascii_uppercase();
+    if let Some(number) = upper.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok()) {
+        return Ok(RecordType::from(number));
+    }
+    let kind = upper.parse().map_err(|_| {
+        format!("expected a record type such as A, AAAA, MX, TXT or TYPE65, got {text:?}")
+    })?;
+    // These are not questions to a zone's servers (RFC 1035 §3.2.3, RFC 6891 §6.1).
+    if matches!(kind, RecordType::AXFR | RecordType::IXFR | RecordType::OPT | RecordType::TSIG) {
+        return Err(format!("expected the type of a record, got {text:?}"));
+    }
+    Ok(kind)
+}
+
+/// Last labels of names that are not of the public DNS: the root is not to be asked for them
+/// (RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476).
+const SPECIAL: [&str; 7] =
+    ["local.", "localhost.", "onion.", "test.", "invalid.", "alt.", "home.arpa."];
+
+/// The special domain that a name lies in.
+pub(crate) fn special(name: &Name) -> Option<&'static str> {
+    let inside = |domain: &&&str| Name::from_ascii(domain).is_ok_and(|domain| domain.zone_of(name));
+    SPECIAL.iter().find(inside).copied()
+}

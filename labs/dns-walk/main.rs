@@ -1,0 +1,274 @@
+//! `dns-walk`: every step of a name's resolution, from the root to the answer, and why.
+//!
+//! It parses, wires up, walks and reports. It must never decide what a reply means: `dns` does.
+
+mod args;
+
+use args::Args;
+use clap::{CommandFactory, Parser};
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::generate::Generate;
+use wirelab::cli::{seed, stdout};
+use wirelab::dns::cache::Cache;
+use wirelab::dns::demo::{Authority, FAULTS, Variant};
+use wirelab::dns::event::{Outcome, Record};
+use wirelab::dns::hints::{Hints, PORT};
+use wirelab::dns::question::Question;
+use wirelab::dns::walk::{Walk, WalkConfig};
+use wirelab::measure::{Instant, Ppm};
+use wirelab::net::clock::Clock;
+use wirelab::net::{dns as net, stop};
+use wirelab::path::{Delay, LinkPlan, LossModel};
+use wirelab::report::walk::{self as report, Document};
+
+const LAB: &str = "dns-walk";
+
+/// One-way delay of `--demo --sim` unless told otherwise: virtual packets must take some time.
+const SIM_DELAY: Duration = Duration::from_millis(1);
+
+fn main() -> ExitCode {
+    let mut args = Args::parse();
+    args.untangle();
+    wirelab::cli::log::start(args.verbose);
+    match start(&args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            stdout::complain(&failure.render(LAB, args.color.for_stderr()));
+            failure.exit.into()
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<Exit, Failure> {
+    if let Some(what) = &args.generate {
+        let what: Generate = what.parse().map_err(|why: String| {
+            Failure::new(Exit::Usage, "--generate makes one thing").because(why)
+        })?;
+        let text = what.render(Args::command()).map_err(print_failed)?;
+        say(&String::from_utf8_lossy(&text))?;
+        return Ok(Exit::Holds);
+    }
+    if args.faults {
+        say(&faults())?;
+        return Ok(Exit::Holds);
+    }
+    if args.words.first().is_some_and(|word| word == "serve-demo") {
+        return serve_demo(args);
+    }
+    let usage = |why: String| {
+        Failure::new(Exit::Usage, "nothing was asked")
+            .because(why)
+            .or_type("with no network at all", format!("{LAB} www.igbank.com --demo"))
+            .or_type("more examples", format!("{LAB} --help"))
+    };
+    let question = args.question().map_err(usage)?;
+    let seed = seed::or_random(args.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    if args.seed.is_none() {
+        stdout::complain(&format!("{LAB}: seed {seed}\n"));
+    }
+    let walks = match args.variant() {
+        Some(variant) => in_demo(args, variant, &question, seed)?,
+        None => outside(args, &question, seed)?,
+    };
+    let exit = exit_of(&walks);
+    tell(args, walks)?;
+    Ok(exit)
+}
+
+/// Leaves the hierarchy running for other tools: `dns-walk serve-demo [broken]`.
+fn serve_demo(args: &Args) -> Result<Exit, Failure> {
+    let fail = |error: std::io::Error| {
+        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+            .or_type("at a port of your choice", format!("{LAB} serve-demo --port 5300"))
+    };
+    let word = args.words.get(1).map_or("sound", String::as_str);
+    let variant = args::variant(word).ok_or_else(|| {
+        Failure::new(Exit::Usage, "nothing was served")
+            .because(format!("expected serve-demo [sound|broken], got {word:?}"))
+    })?;
+    let authority = Authority::demo(variant)
+        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))?;
+    let roots = authority.hints(0);
+    let seed = args.seed.unwrap_or_default();
+    let (stopper, mut stopped) = stop::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let serving = net::serve(authority, args.port, &LinkPlan::default(), seed).map_err(fail)?;
+    let port = serving.port();
+    say(&Hints { port, ..roots }.text())?;
+    stdout::complain(&format!(
+        "{LAB}: serving until Ctrl-C; the lines on stdout are hints for {LAB} --hints FILE\n\
+         {LAB}: for example: dig @127.53.2.1 -p {port} www.igbank.com\n"
+    ));
+    serving.until(&mut stopped).map_err(fail)?;
+    Ok(Exit::Holds)
+}
+
+/// Walks in the hierarchy of the demonstration.
+fn in_demo(
+    args: &Args,
+    variant: Variant,
+    question: &Question,
+    seed: u64,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let authority = Authority::demo(variant)
+        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))?;
+    let config = args.config(false);
+    let loss = args.loss.unwrap_or_default();
+    let link = |delay| LinkPlan {
+        loss: if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) },
+        delay: Delay::Constant(delay),
+        ..LinkPlan::default()
+    };
+    if args.sim {
+        let delay = args.delay.unwrap_or(SIM_DELAY);
+        let hints = authority.hints(PORT);
+        return repeated(args, |cache, start| {
+            let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, start);
+            let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
+                authority.reply(to.ip(), transport, query)
+            };
+            Ok(wirelab::sim::dns::run(walk, start, &mut reply, &link(delay), delay, seed))
+        });
+    }
+    let roots = authority.hints(0);
+    let plan = link(args.delay.unwrap_or_default());
+    let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
+        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+            .or_type("without sockets", format!("{LAB} --demo --sim"))
+    })?;
+    let hints = Hints { port: serving.port(), ..roots };
+    on_sockets(args, config, &hints, question, seed)
+}
+
+/// Walks from the root of the Internet, or from the hints of a file.
+fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
+    let port = args.port.unwrap_or(PORT);
+    let hints = match &args.hints {
+        None => Hints { port, ..Hints::default() },
+        Some(file) => {
+            let what = format!("the hints file {} cannot be used", file.display());
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+            Hints::parse(&text, port)
+                .map_err(|error| Failure::from_error(Exit::Usage, what, &error))?
+        }
+    };
+    let special = args::special(&question.name).filter(|_| args.hints.is_none());
+    if let Some(domain) = special.filter(|_| !args.special_names) {
+        return Err(Failure::new(Exit::Usage, format!("{domain} is not of the public DNS"))
+            .because("the root would only learn what you look for (RFC 6761)")
+            .or_type("to ask it all the same", "--special-names"));
+    }
+    let config = args.config(net::has_ipv6_route());
+    on_sockets(args, config, &hints, question, seed)
+}
+
+fn on_sockets(
+    args: &Args,
+    config: WalkConfig,
+    hints: &Hints,
+    question: &Question,
+    seed: u64,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let fail = |error: std::io::Error| Failure::from_error(Exit::Bug, "cannot wait", &error);
+    let (stopper, mut stopped) = stop::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let clock = Clock::start();
+    repeated(args, |cache, _| {
+        let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, clock.now());
+        net::resolve(walk, clock, &mut stopped, |_| {}).map_err(fail)
+    })
+}
+
+/// Walks once, or with `--warm` a second time with what the first walk learned.
+fn repeated(
+    args: &Args,
+    mut walk: impl FnMut(Cache, Instant) -> Result<(Vec<Record>, Walk), Failure>,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let (records, ended) = walk(Cache::default(), Instant::ZERO)?;
+    let mut walks = vec![records];
+    if args.warm {
+        let start = walks[0].last().map_or(Instant::ZERO, |record| record.t_ns);
+        walks.push(walk(ended.into_cache(), start)?.0);
+    }
+    Ok(walks)
+}
+
+fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
+    let bug = |error: &dyn std::error::Error| {
+        Failure::from_error(Exit::Bug, "the records cannot be written", error)
+    };
+    if let Some(file) = &args.events {
+        let mut lines = String::new();
+        for record in walks.iter().flatten() {
+            lines += &serde_json::to_string(record).map_err(|error| bug(&error))?;
+            lines.push('\n');
+        }
+        if file.as_os_str() == "-" {
+            return say(&lines);
+        }
+        std::fs::write(file, lines).map_err(|error| {
+            let what = format!("cannot write {}", file.display());
+            Failure::from_error(Exit::Usage, what, &error)
+        })?;
+    }
+    if args.json {
+        let document = Document::new(walks);
+        let text = serde_json::to_string_pretty(&document).map_err(|error| bug(&error))?;
+        return say(&(text + "\n"));
+    }
+    let style = args.color.for_stdout();
+    let mut out = String::new();
+    for (at, records) in walks.iter().enumerate() {
+        if walks.len() > 1 {
+            let _ = writeln!(out, "{}", ["cold: nothing is known", "\nwarm: a second time"][at]);
+        }
+        if args.explain {
+            out += &report::explain(records, style);
+        }
+        if args.waterfall {
+            out += &report::waterfall(records, style);
+        }
+        if !args.explain && !args.waterfall {
+            out += &report::tree(records, style);
+        }
+    }
+    say(&out)
+}
+
+fn faults() -> String {
+    let mut out = String::new();
+    for fault in FAULTS {
+        let _ = writeln!(out, "{:18} {}", fault.name, fault.what);
+        let code = fault.code.unwrap_or("the walk copes; nothing is wrong");
+        let _ = writeln!(out, "{:18} {LAB} {} --demo broken --check", "", fault.ask);
+        let _ = writeln!(out, "{:18} finding: {code}", "");
+    }
+    out
+}
+
+/// The last walk says how it went.
+fn exit_of(walks: &[Vec<Record>]) -> Exit {
+    let summary = walks.last().and_then(|records| report::summary(records));
+    match summary.map(|summary| &summary.outcome) {
+        Some(Outcome::Answer) => Exit::Holds,
+        Some(Outcome::NoData | Outcome::NxDomain) => Exit::Fails,
+        Some(Outcome::Unanswered { any_reply: false, .. }) => Exit::Network,
+        Some(Outcome::Interrupted) => Exit::Interrupted,
+        Some(_) => Exit::Inconclusive,
+        None => Exit::Bug,
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    stdout::print(text).map_err(print_failed)
+}
+
+fn print_failed(error: std::io::Error) -> Failure {
+    Failure::from_error(Exit::Bug, "cannot print", &error)
+}

@@ -1,0 +1,187 @@
+//! A hierarchy of zones and their servers without sockets: root, com, net, igbank.com.
+//!
+//! It exists so that a walk can be seen, taught and tested with no network, and so that each named
+//! fault has a zone that shows it. It must never answer as a resolver would, but for the server
+//! whose fault is that.
+//!
+//! `www.igbank.com` is the running example: three referrals lead to it. The broken hierarchy is the
+//! one that separates the tools: a dead server, one that refuses, a delegation that differs on
+//! both sides, and an alias into another zone.
+
+mod zone;
+mod zones;
+
+use super::event::Transport;
+use super::hints::Hints;
+use super::question::UDP_PAYLOAD;
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::{A, NS};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+pub use zone::{Zone, ZoneError};
+pub use zones::{FAULTS, NamedFault};
+
+/// Largest reply without EDNS (RFC 1035 §4.2.1).
+const PLAIN_PAYLOAD: usize = 512;
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As the standards say.
+    Sound,
+    /// It replies to nothing.
+    Dead,
+    /// It answers without authority and offers recursion, as a resolver would.
+    Resolver,
+    /// It refers everybody to the root.
+    RefersUp,
+    /// It calls every query with EDNS malformed.
+    NoEdns,
+    /// It adds an address for a name that is not its own.
+    Lies,
+    /// It sends something that is no message.
+    Babbles,
+}
+
+/// A server: the zones it has loaded, and its manner.
+#[derive(Clone, Debug)]
+struct Host {
+    zones: Vec<Name>,
+    manner: Manner,
+}
+
+/// Which hierarchy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Variant {
+    /// Everything is as it should be.
+    #[default]
+    Sound,
+    /// With every fault of [`FAULTS`].
+    Broken,
+}
+
+/// All servers of a hierarchy.
+#[derive(Clone, Debug)]
+pub struct Authority {
+    hosts: BTreeMap<IpAddr, Host>,
+    zones: BTreeMap<Name, Zone>,
+    roots: Vec<(Name, IpAddr)>,
+}
+
+impl Authority {
+    /// The hierarchy of the demonstration.
+    ///
+    /// # Errors
+    /// Where a line of its zones is wrong, which a test rules out.
+    pub fn demo(variant: Variant) -> Result<Self, ZoneError> {
+        zones::build(variant)
+    }
+
+    /// Servers without any: add them.
+    #[must_use]
+    pub const fn new(roots: Vec<(Name, IpAddr)>) -> Self {
+        Self { hosts: BTreeMap::new(), zones: BTreeMap::new(), roots }
+    }
+
+    /// Adds a zone.
+    pub fn add_zone(&mut self, zone: Zone) {
+        self.zones.insert(zone.origin().clone(), zone);
+    }
+
+    /// Adds a server for these zones.
+    pub fn add_host(&mut self, address: IpAddr, zones: Vec<Name>, manner: Manner) {
+        self.hosts.insert(address, Host { zones, manner });
+    }
+
+    /// Addresses of all servers, the dead ones included.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'_> {
+        self.hosts.keys().copied()
+    }
+
+    /// Where a walk of this hierarchy begins, with every server at `port`.
+    #[must_use]
+    pub fn hints(&self, port: u16) -> Hints {
+        Hints::new(self.roots.clone(), port)
+    }
+
+    /// What the server at `to` says to a query; nothing where it stays silent.
+    #[must_use]
+    pub fn reply(&self, to: IpAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
+        let host = self.hosts.get(&to)?;
+        let query = Message::from_vec(query).ok()?;
+        if query.metadata.message_type != MessageType::Query || host.manner == Manner::Dead {
+            return None;
+        }
+        let mut reply = Message::response(query.metadata.id, OpCode::Query);
+        reply.queries.clone_from(&query.queries);
+        if host.manner == Manner::Babbles {
+            let mut bytes = reply.to_vec().ok()?;
+            // A name that claims more bytes than there are.
+            bytes.get_mut(7).into_iter().for_each(|count| *count = 1);
+            bytes.push(63);
+            return Some(bytes);
+        }
+        let payload = match &query.edns {
+            Some(_) if host.manner == Manner::NoEdns => {
+                reply.metadata.response_code = ResponseCode::FormErr;
+                return reply.to_vec().ok();
+            }
+            Some(edns) => {
+                let mut options = Edns::new();
+                options.set_max_payload(UDP_PAYLOAD);
+                reply.set_edns(options);
+                usize::from(edns.max_payload().min(UDP_PAYLOAD))
+            }
+            None => PLAIN_PAYLOAD,
+        };
+        self.answer(host, &query, &mut reply);
+        let bytes = reply.to_vec().ok()?;
+        if transport == Transport::Udp && bytes.len() > payload {
+            for section in [&mut reply.answers, &mut reply.authorities, &mut reply.additionals] {
+                section.clear();
+            }
+            reply.metadata.truncation = true;
+            return reply.to_vec().ok();
+        }
+        Some(bytes)
+    }
+
+    fn answer(&self, host: &Host, query: &Message, reply: &mut Message) {
+        let [question] = query.queries.as_slice() else {
+            reply.metadata.response_code = ResponseCode::FormErr;
+            return;
+        };
+        if host.manner == Manner::RefersUp {
+            let data = self.roots.iter().map(|(name, _)| RData::NS(NS(name.clone())));
+            reply.add_authorities(data.map(|data| Record::from_rdata(Name::root(), 3600, data)));
+            return;
+        }
+        // RFC 1034 §4.3.2, step 2: the nearest zone above the name. DS lies above the cut.
+        let own = host.zones.iter().filter(|zone| {
+            zone.zone_of(&question.name)
+                && (question.query_type != RecordType::DS
+                    || **zone != question.name
+                    || zone.is_root())
+        });
+        let zone = own.max_by_key(|zone| zone.iter().len()).and_then(|z| self.zones.get(z));
+        let Some(zone) = zone else {
+            reply.metadata.response_code = ResponseCode::Refused;
+            return;
+        };
+        zone.answer(&question.name, question.query_type, reply);
+        match host.manner {
+            Manner::Resolver => {
+                reply.metadata.authoritative = false;
+                reply.metadata.recursion_available = true;
+            }
+            Manner::Lies => {
+                let lie = RData::A(A(Ipv4Addr::new(203, 0, 113, 66)));
+                if let Ok(victim) = Name::from_ascii("www.igbank.com.") {
+                    reply.add_answer(Record::from_rdata(victim, 86_400, lie));
+                }
+            }
+            _ => {}
+        }
+    }
+}

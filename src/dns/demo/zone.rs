@@ -1,0 +1,248 @@
+//! One zone, and what its server says of it (RFC 1034 §4.3.2).
+//!
+//! It exists because referrals are what a walk lives on: glue, no authority, the cut nearest the
+//! root. It must never follow an alias out of the zone.
+
+use crate::dns::reading::dname_target;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::{CNAME, NULL};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncodable;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use thiserror::Error;
+
+/// Aliases that a server follows inside its zone; a circle ends there.
+const ALIASES_MAX: usize = 8;
+
+/// Why a line is not a record.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("zone {zone}, line {line}: expected OWNER TTL TYPE DATA, got {got:?}: {why}")]
+pub struct ZoneError {
+    /// Which zone.
+    pub zone: String,
+    /// Which line, from 1.
+    pub line: usize,
+    /// What was there.
+    pub got: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+/// The records of one zone.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    origin: Name,
+    nodes: BTreeMap<Name, BTreeMap<u16, Vec<Record>>>,
+}
+
+impl Zone {
+    /// Reads lines `OWNER TTL TYPE DATA`; `@` is the zone itself, other owners are absolute or
+    /// relative to it.
+    ///
+    /// # Errors
+    /// Where a line is no record.
+    pub fn parse(origin: &Name, text: &str) -> Result<Self, ZoneError> {
+        let mut zone = Self { origin: origin.clone(), nodes: BTreeMap::new() };
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(';') {
+                continue;
+            }
+            let record = zone.line(line).map_err(|why| ZoneError {
+                zone: origin.to_ascii(),
+                line: index + 1,
+                got: line.to_owned(),
+                why,
+            })?;
+            zone.insert(record);
+        }
+        Ok(zone)
+    }
+
+    fn line(&self, line: &str) -> Result<Record, String> {
+        let mut words = line.splitn(4, ' ').map(str::trim);
+        let mut word = || words.next().ok_or_else(|| "too few words".to_owned());
+        let (owner, ttl, kind, data) = (word()?, word()?, word()?, word()?);
+        let owner = if owner == "@" {
+            self.origin.clone()
+        } else {
+            Name::parse(owner, Some(&self.origin)).map_err(|error| error.to_string())?
+        };
+        let ttl = ttl.parse().map_err(|_| format!("{ttl:?} is no TTL"))?;
+        let kind = RecordType::from_str(kind).or_else(|error| match kind {
+            "DNAME" => Ok(RecordType::DNAME),
+            _ => Err(error.to_string()),
+        })?;
+        let data = if kind == RecordType::DNAME {
+            let target = Name::from_ascii(data).map_err(|error| error.to_string())?;
+            let bytes = target.to_bytes().map_err(|error| error.to_string())?;
+            RData::Unknown { code: kind, rdata: NULL::with(bytes) }
+        } else {
+            RData::try_from_str(kind, data).map_err(|error| error.to_string())?
+        };
+        Ok(Record::from_rdata(owner, ttl, data))
+    }
+
+    /// Adds a record.
+    pub fn insert(&mut self, record: Record) {
+        let node = self.nodes.entry(record.name.clone()).or_default();
+        node.entry(u16::from(record.record_type())).or_default().push(record);
+    }
+
+    /// The name of the zone.
+    #[must_use]
+    pub const fn origin(&self) -> &Name {
+        &self.origin
+    }
+
+    fn get(&self, name: &Name, kind: RecordType) -> Option<&Vec<Record>> {
+        self.nodes.get(name)?.get(&u16::from(kind))
+    }
+
+    /// Writes what the zone says of a name and type into `reply`.
+    pub(super) fn answer(&self, name: &Name, kind: RecordType, reply: &mut Message) {
+        let mut name = name.clone();
+        reply.metadata.authoritative = true;
+        for hop in 0..ALIASES_MAX {
+            if let Some(cut) = self.cut(&name, kind) {
+                // After an alias the answer so far is the zone's own.
+                reply.metadata.authoritative = hop > 0;
+                self.refer(&cut, reply);
+                return;
+            }
+            match self.find(&name, kind) {
+                Found::Records(records) => {
+                    reply.add_answers(renamed(&records, &name));
+                    self.say_own_servers(&name, kind, reply);
+                    return;
+                }
+                Found::Alias(record, target) => {
+                    reply.add_answers(record);
+                    if !self.origin.zone_of(&target) {
+                        self.say_own_servers(&name, kind, reply);
+                        return;
+                    }
+                    name = target;
+                }
+                Found::NoData => return self.deny(ResponseCode::NoError, reply),
+                Found::Nothing => return self.deny(ResponseCode::NXDomain, reply),
+            }
+        }
+    }
+
+    /// The cut nearest the top of the zone on the way to `name`.
+    fn cut(&self, name: &Name, kind: RecordType) -> Option<Name> {
+        let above = self.origin.iter().len();
+        let labels = (above + 1)..=name.iter().len();
+        labels.map(|count| name.trim_to(count)).find(|cut| {
+            let of_the_parent = kind == RecordType::DS && cut == name;
+            self.get(cut, RecordType::NS).is_some() && !of_the_parent
+        })
+    }
+
+    fn refer(&self, cut: &Name, reply: &mut Message) {
+        for server in self.get(cut, RecordType::NS).into_iter().flatten() {
+            reply.add_authority(server.clone());
+            if let RData::NS(target) = &server.data {
+                for kind in [RecordType::A, RecordType::AAAA] {
+                    reply.add_additionals(self.get(&target.0, kind).into_iter().flatten().cloned());
+                }
+            }
+        }
+    }
+
+    fn find(&self, name: &Name, kind: RecordType) -> Found {
+        if self.nodes.contains_key(name) {
+            return self.at_node(name, name, kind);
+        }
+        let below = |node: &&Name| name.zone_of(node);
+        if self.nodes.keys().any(|node| below(&node)) {
+            return Found::NoData;
+        }
+        // Upwards to the closest name that exists (RFC 4592 §3.3.1).
+        let mut closest = name.base_name();
+        while self.origin.zone_of(&closest) {
+            if let Some(target) = self.get(&closest, RecordType::DNAME).and_then(|set| set.first())
+            {
+                return self.moved(name, target).unwrap_or(Found::NoData);
+            }
+            if let Ok(wildcard) = closest.prepend_label("*")
+                && self.nodes.contains_key(&wildcard)
+            {
+                return self.at_node(&wildcard, name, kind);
+            }
+            let exists = self.nodes.keys().any(|node| closest.zone_of(node));
+            if exists || closest.is_root() {
+                break;
+            }
+            closest = closest.base_name();
+        }
+        // A DNAME counts wherever it stands above the name.
+        let mut above = closest;
+        while self.origin.zone_of(&above) && !above.is_root() {
+            if let Some(target) = self.get(&above, RecordType::DNAME).and_then(|set| set.first()) {
+                return self.moved(name, target).unwrap_or(Found::NoData);
+            }
+            above = above.base_name();
+        }
+        Found::Nothing
+    }
+
+    fn at_node(&self, node: &Name, name: &Name, kind: RecordType) -> Found {
+        if let Some(records) = self.get(node, kind) {
+            return Found::Records(records.clone());
+        }
+        if let Some(alias) = self.get(node, RecordType::CNAME)
+            && let Some(RData::CNAME(target)) = alias.first().map(|record| &record.data)
+        {
+            return Found::Alias(renamed(alias, name), target.0.clone());
+        }
+        Found::NoData
+    }
+
+    /// The DNAME and the CNAME that it makes of `name` (RFC 6672 §3.1).
+    fn moved(&self, name: &Name, dname: &Record) -> Option<Found> {
+        let base = dname_target(dname)?;
+        let kept = name.iter().len() - dname.name.iter().len();
+        let labels = name.iter().take(kept).chain(base.iter());
+        let mut target = Name::from_labels(labels).ok()?;
+        target.set_fqdn(true);
+        let data = RData::CNAME(CNAME(target.clone()));
+        let made = Record::from_rdata(name.clone(), dname.ttl, data);
+        Some(Found::Alias(vec![dname.clone(), made], target))
+    }
+
+    /// The zone's own servers beside an answer, as many servers add them.
+    fn say_own_servers(&self, name: &Name, kind: RecordType, reply: &mut Message) {
+        if kind == RecordType::NS && *name == self.origin {
+            return;
+        }
+        let servers = self.get(&self.origin, RecordType::NS);
+        reply.add_authorities(servers.into_iter().flatten().cloned());
+    }
+
+    fn deny(&self, code: ResponseCode, reply: &mut Message) {
+        reply.metadata.response_code = code;
+        let soa = self.get(&self.origin, RecordType::SOA);
+        reply.add_authorities(soa.into_iter().flatten().cloned());
+    }
+}
+
+/// What a zone has for a name.
+enum Found {
+    Records(Vec<Record>),
+    Alias(Vec<Record>, Name),
+    NoData,
+    Nothing,
+}
+
+/// The records with another owner: what a wildcard makes of them.
+fn renamed(records: &[Record], owner: &Name) -> Vec<Record> {
+    let rename = |record: &Record| {
+        let mut record = record.clone();
+        record.name = owner.clone();
+        record
+    };
+    records.iter().map(rename).collect()
+}

@@ -1,0 +1,288 @@
+//! The zones of the demonstration, sound and broken, and the faults by name.
+//!
+//! It exists so that every fault has one zone that shows it, and one line that says what a walk
+//! must make of it. It must never use an address outside 127.53.0.0/16 for a server.
+
+use super::{Authority, Manner, Variant, Zone, ZoneError};
+use crate::dns::Name;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A fault of the broken hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedFault {
+    /// Its name.
+    pub name: &'static str,
+    /// What to ask to meet it.
+    pub ask: &'static str,
+    /// What is wrong.
+    pub what: &'static str,
+    /// The code of the finding; absent where the walk copes and nothing is wrong.
+    pub code: Option<&'static str>,
+}
+
+const fn fault(
+    name: &'static str,
+    ask: &'static str,
+    what: &'static str,
+    code: Option<&'static str>,
+) -> NamedFault {
+    NamedFault { name, ask, what, code }
+}
+
+/// Every fault of the broken hierarchy.
+pub const FAULTS: [NamedFault; 14] = [
+    fault(
+        "dead",
+        "www.igbank.com A",
+        "ns2.igbank.com replies to nothing",
+        Some("SERVER_UNRESPONSIVE"),
+    ),
+    fault(
+        "refusing",
+        "www.igbank.com A",
+        "ns.hoster.net is delegated to and says REFUSED",
+        Some("SERVER_REFUSES"),
+    ),
+    fault(
+        "mismatch",
+        "www.igbank.com A",
+        "com. names ns.hoster.net, igbank.com. itself does not",
+        Some("NS_NOT_IN_CHILD"),
+    ),
+    fault("truncated", "big.igbank.com TXT", "the answer does not fit a datagram", None),
+    fault("alias-loop", "loop.igbank.com A", "three aliases lead in a circle", Some("ALIAS_LOOP")),
+    fault(
+        "glue-cycle",
+        "www.cycle.com A",
+        "the server of cycle.com is in cycle.net, and the other way round",
+        Some("CYCLIC_DEPENDENCY"),
+    ),
+    fault(
+        "no-glue",
+        "www.noglue.com A",
+        "no address came for a server inside its own zone",
+        Some("GLUE_MISSING"),
+    ),
+    fault(
+        "not-authoritative",
+        "www.resolver.com A",
+        "a resolver stands where a server should",
+        Some("SERVER_NOT_AUTHORITATIVE"),
+    ),
+    fault(
+        "upward",
+        "www.upward.com A",
+        "the server refers everybody to the root",
+        Some("SERVER_REFERS_AWAY"),
+    ),
+    fault(
+        "lie",
+        "www.liar.com A",
+        "the server speaks of www.igbank.com, which is not its own",
+        Some("OUT_OF_BAILIWICK"),
+    ),
+    fault("no-edns", "www.noedns.com A", "the server calls EDNS malformed", Some("SERVER_NO_EDNS")),
+    fault(
+        "babble",
+        "www.babble.com A",
+        "the server sends what is no message",
+        Some("SERVER_MALFORMED"),
+    ),
+    fault(
+        "silent-zone",
+        "www.silent.com A",
+        "the only server replies to nothing",
+        Some("SERVER_UNRESPONSIVE"),
+    ),
+    fault(
+        "child-only",
+        "www.extra.com A",
+        "the zone names a server that com. does not",
+        Some("NS_NOT_IN_PARENT"),
+    ),
+];
+
+const ROOT: &str = "
+@ 86400 SOA a.root. hostmaster.root. 1 1800 900 604800 86400
+@ 518400 NS a.root.
+@ 518400 NS b.root.
+a.root. 518400 A 127.53.0.1
+b.root. 518400 A 127.53.0.2
+com. 172800 NS a.gtld-servers.net.
+com. 172800 NS b.gtld-servers.net.
+net. 172800 NS a.gtld-servers.net.
+net. 172800 NS b.gtld-servers.net.
+a.gtld-servers.net. 172800 A 127.53.1.1
+b.gtld-servers.net. 172800 A 127.53.1.2
+";
+
+const COM: &str = "
+@ 900 SOA a.gtld-servers.net. hostmaster.gtld-servers.net. 1 1800 900 604800 900
+@ 172800 NS a.gtld-servers.net.
+@ 172800 NS b.gtld-servers.net.
+igbank 172800 NS ns1.igbank.com.
+igbank 172800 NS ns2.igbank.com.
+ns1.igbank.com. 172800 A 127.53.2.1
+ns2.igbank.com. 172800 A 127.53.2.2
+";
+
+const COM_BROKEN: &str = "
+igbank 172800 NS ns.hoster.net.
+cycle 172800 NS ns.cycle.net.
+noglue 172800 NS ns.noglue.com.
+resolver 172800 NS ns.resolver.com.
+ns.resolver.com. 172800 A 127.53.4.1
+upward 172800 NS ns.upward.com.
+ns.upward.com. 172800 A 127.53.4.2
+liar 172800 NS ns.liar.com.
+ns.liar.com. 172800 A 127.53.4.3
+noedns 172800 NS ns.noedns.com.
+ns.noedns.com. 172800 A 127.53.4.4
+babble 172800 NS ns.babble.com.
+ns.babble.com. 172800 A 127.53.4.5
+silent 172800 NS ns.silent.com.
+ns.silent.com. 172800 A 127.53.4.6
+extra 172800 NS ns.extra.com.
+ns.extra.com. 172800 A 127.53.4.7
+";
+
+const NET: &str = "
+@ 900 SOA a.gtld-servers.net. hostmaster.gtld-servers.net. 1 1800 900 604800 900
+@ 172800 NS a.gtld-servers.net.
+@ 172800 NS b.gtld-servers.net.
+a.gtld-servers.net. 172800 A 127.53.1.1
+b.gtld-servers.net. 172800 A 127.53.1.2
+hoster 172800 NS ns.hoster.net.
+cdn 172800 NS ns.hoster.net.
+ns.hoster.net. 172800 A 127.53.3.1
+";
+
+const NET_BROKEN: &str = "
+cycle 172800 NS ns.cycle.com.
+";
+
+const IGBANK: &str = "
+@ 3600 SOA ns1.igbank.com. hostmaster.igbank.com. 7 7200 900 1209600 300
+@ 3600 NS ns1.igbank.com.
+@ 3600 NS ns2.igbank.com.
+@ 300 A 203.0.113.80
+@ 300 MX 10 mail.igbank.com.
+ns1 3600 A 127.53.2.1
+ns2 3600 A 127.53.2.2
+mail 300 A 203.0.113.25
+login 300 A 203.0.113.81
+login 300 AAAA 2001:db8:53::81
+shop 300 CNAME edge.cdn.net.
+*.branch 300 A 203.0.113.90
+atm.lobby.deep 300 A 203.0.113.91
+old 300 DNAME igbank.com.
+";
+
+const IGBANK_SOUND: &str = "
+www 300 A 203.0.113.80
+";
+
+const IGBANK_BROKEN: &str = "
+www 300 CNAME edge.cdn.net.
+loop 300 CNAME loop2.igbank.com.
+loop2 300 CNAME loop3.igbank.com.
+loop3 300 CNAME loop.igbank.com.
+";
+
+const HOSTER: &str = "
+@ 3600 SOA ns.hoster.net. hostmaster.hoster.net. 3 7200 900 1209600 300
+@ 3600 NS ns.hoster.net.
+ns 3600 A 127.53.3.1
+";
+
+const CDN: &str = "
+@ 3600 SOA ns.hoster.net. hostmaster.hoster.net. 5 7200 900 1209600 60
+@ 3600 NS ns.hoster.net.
+edge 60 A 203.0.113.99
+";
+
+/// A small zone with one server of its own.
+const SMALL: &str = "
+@ 3600 SOA ns hostmaster 1 7200 900 1209600 60
+@ 3600 NS ns
+ns 3600 A ADDRESS
+www 300 A 203.0.113.100
+";
+
+/// Text records that together do not fit a datagram: 8 of 230 bytes.
+const BIG_RECORDS: usize = 8;
+const BIG_LENGTH: usize = 230;
+
+fn name(text: &str) -> Name {
+    // All of them stand in this file.
+    let mut name = Name::from_ascii(text).unwrap_or_default();
+    name.set_fqdn(true);
+    name
+}
+
+fn ip(third: u8, fourth: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 53, third, fourth))
+}
+
+pub(super) fn build(variant: Variant) -> Result<Authority, ZoneError> {
+    let broken = variant == Variant::Broken;
+    let roots = vec![(name("a.root."), ip(0, 1)), (name("b.root."), ip(0, 2))];
+    let mut authority = Authority::new(roots);
+    let mut add = |origin: &str, text: &str| {
+        Zone::parse(&name(origin), text).map(|zone| authority.add_zone(zone))
+    };
+    add(".", ROOT)?;
+    let big: String = (0..BIG_RECORDS)
+        .map(|number| format!("big 300 TXT {number}{}\n", "x".repeat(BIG_LENGTH)))
+        .collect();
+    if broken {
+        add("com.", &(COM.to_owned() + COM_BROKEN))?;
+        add("net.", &(NET.to_owned() + NET_BROKEN))?;
+        add("igbank.com.", &(IGBANK.to_owned() + IGBANK_BROKEN + &big))?;
+    } else {
+        add("com.", COM)?;
+        add("net.", NET)?;
+        add("igbank.com.", &(IGBANK.to_owned() + IGBANK_SOUND + &big))?;
+    }
+    add("hoster.net.", HOSTER)?;
+    add("cdn.net.", CDN)?;
+    let registry = || vec![name("com."), name("net.")];
+    let ns2 = if broken { Manner::Dead } else { Manner::Sound };
+    authority.add_host(ip(0, 1), vec![Name::root()], Manner::Sound);
+    authority.add_host(ip(0, 2), vec![Name::root()], Manner::Sound);
+    authority.add_host(ip(1, 1), registry(), Manner::Sound);
+    authority.add_host(ip(1, 2), registry(), Manner::Sound);
+    authority.add_host(ip(2, 1), vec![name("igbank.com.")], Manner::Sound);
+    authority.add_host(ip(2, 2), vec![name("igbank.com.")], ns2);
+    authority.add_host(ip(3, 1), vec![name("hoster.net."), name("cdn.net.")], Manner::Sound);
+    if broken {
+        add_broken(&mut authority)?;
+    }
+    Ok(authority)
+}
+
+/// The zones with one server that has one fault each.
+fn add_broken(authority: &mut Authority) -> Result<(), ZoneError> {
+    let manners = [
+        ("resolver.com.", Manner::Resolver),
+        ("upward.com.", Manner::RefersUp),
+        ("liar.com.", Manner::Lies),
+        ("noedns.com.", Manner::NoEdns),
+        ("babble.com.", Manner::Babbles),
+        ("silent.com.", Manner::Dead),
+        ("extra.com.", Manner::Sound),
+    ];
+    for (last, (origin, manner)) in (1_u8..).zip(manners) {
+        let address = ip(4, last);
+        let mut text = SMALL
+            .replace("SOA ns hostmaster", &format!("SOA ns.{origin} hostmaster.{origin}"))
+            .replace("NS ns", &format!("NS ns.{origin}"))
+            .replace("ADDRESS", &address.to_string());
+        if origin == "extra.com." {
+            text += "@ 3600 NS ns2.extra.com.\n";
+        }
+        authority.add_zone(Zone::parse(&name(origin), &text)?);
+        authority.add_host(address, vec![name(origin)], manner);
+    }
+    Ok(())
+}

@@ -1,0 +1,544 @@
+//! What happened in a walk, one record per thing: the walk's whole story, in order.
+//!
+//! It exists so that every view (tree, waterfall, sentences, a saved file) is made of the same
+//! records. It must never hold a value that only this process understands: names and records are
+//! text, so that a record can be written, kept and told again.
+
+use super::limits::{Limit, Limits};
+use crate::measure::Instant;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// The version of every record; it changes when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+/// One line of `events.ndjson`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// When, nanoseconds since the run began.
+    pub t_ns: Instant,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The walk began.
+    #[serde(rename = "start")]
+    Start(Start),
+    /// A query was sent, and this became of it.
+    #[serde(rename = "exchange")]
+    Exchange(Box<Exchange>),
+    /// A question was answered without asking anybody.
+    #[serde(rename = "cache")]
+    Cache(CacheUse),
+    /// Something arrived that answers no open query.
+    #[serde(rename = "stray")]
+    Stray(Stray),
+    /// The last record.
+    #[serde(rename = "summary")]
+    Summary(Box<Summary>),
+}
+
+/// A question: a name and a type, class IN.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Asked {
+    /// The name, with its final dot, in ASCII.
+    pub name: String,
+    /// The type, as in `A`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.kind)
+    }
+}
+
+/// How a walk began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// What the user wants to know.
+    pub question: Asked,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// How names are minimised.
+    pub qmin: Qmin,
+    /// What the walk may spend.
+    pub limits: Limits,
+    /// Records that an earlier walk left in the cache.
+    pub cached: u32,
+}
+
+/// How much of a name a server above its zone is told (RFC 9156).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Qmin {
+    /// The whole name to everybody, as `dig`.
+    Off,
+    /// One label more at a time; a server that is confused by it is told the whole name.
+    #[default]
+    Relaxed,
+    /// One label more at a time, and an error is an error.
+    Strict,
+}
+
+/// Why a question was asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum Purpose {
+    /// The user asked it.
+    Answer,
+    /// A name turned out to be another name for this one.
+    Alias {
+        /// The name that led here.
+        of: String,
+    },
+    /// A server's address came with no referral.
+    Address {
+        /// The server's name.
+        server: String,
+        /// The zone that it serves.
+        zone: String,
+    },
+    /// The answer is known; this asks a server of a zone on the way what it says itself.
+    Check {
+        /// The zone.
+        zone: String,
+    },
+}
+
+/// Where a server's address came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum AddressSource {
+    /// The list of root servers that the walk began with.
+    Hints,
+    /// The referral brought it (RFC 1034 §4.2.1).
+    Glue {
+        /// The step of that referral.
+        step: u32,
+    },
+    /// An authoritative answer of this or an earlier walk.
+    Answer {
+        /// The step of that answer.
+        step: u32,
+    },
+    /// The zone above names it and the user checks it.
+    Earlier,
+}
+
+/// A server as it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name, as the zone above gives it.
+    pub name: String,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Where the address came from.
+    #[serde(flatten)]
+    pub source: AddressSource,
+}
+
+/// What carried a query.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One datagram each way.
+    #[default]
+    Udp,
+    /// A connection, two bytes of length before each message (RFC 7766).
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// What a reply is, or that there was none. The words avoid "lame", which RFC 9499 calls
+/// ambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Class {
+    /// Authoritative, with the records asked for.
+    Answer,
+    /// Authoritative: the name is another name for this one.
+    Alias {
+        /// The name to go on with.
+        to: String,
+    },
+    /// The zone is cut here: others serve what is below.
+    Referral {
+        /// The zone that the others serve.
+        to: String,
+        /// Servers named.
+        servers: u32,
+        /// Servers whose address came along.
+        with_address: u32,
+    },
+    /// Authoritative: the name exists and has no such record (RFC 2308 §2.2).
+    NoData,
+    /// Authoritative: the name does not exist, nor anything below it (RFC 8020).
+    NxDomain,
+    /// The reply was cut short; the same server is asked over TCP (RFC 7766 §5).
+    Truncated,
+    /// The server does not understand the options; it is asked again without (RFC 6891 §7).
+    NoEdns,
+    /// The server will not answer for this zone.
+    Refused,
+    /// The server failed.
+    ServFail,
+    /// The server cannot do this.
+    NotImp,
+    /// The server calls the query malformed.
+    FormErr,
+    /// Another response code.
+    OtherCode,
+    /// An answer, but not of this server's own (AA=0).
+    NotAuthoritative {
+        /// Whether it offers recursion: it is a resolver, not a server of the zone.
+        recursion: bool,
+    },
+    /// A referral to the zone asked itself: the server does not have it.
+    SelfReferral,
+    /// A referral away from the name: to a zone above, or to the side.
+    UpwardReferral {
+        /// Where to.
+        to: String,
+    },
+    /// Not a message.
+    Malformed {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The name came back with other capitals, so it may be forged; asked again over TCP.
+    CaseLost,
+    /// Nothing came within the patience of this attempt, nor later before the step ended.
+    NoReply,
+    /// Another server answered first; this one was still within its time.
+    Overtaken,
+    /// The network or the host said that nobody listens there.
+    Unreachable {
+        /// In the words of the system.
+        why: String,
+    },
+}
+
+impl Class {
+    /// Whether the reply took the walk further.
+    #[must_use]
+    pub const fn is_useful(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer
+                | Self::Alias { .. }
+                | Self::Referral { .. }
+                | Self::NoData
+                | Self::NxDomain
+        )
+    }
+
+    /// Whether anything came back at all.
+    #[must_use]
+    pub const fn is_reply(&self) -> bool {
+        !matches!(self, Self::NoReply | Self::Overtaken | Self::Unreachable { .. })
+    }
+}
+
+/// How far a record is to be believed (RFC 2181 §5.4.1), the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// An address that came with a referral: good for asking that server, for nothing else.
+    Glue,
+    /// The servers of a zone, as the zone above names them.
+    Referral,
+    /// The servers of a zone, as it names them itself beside an answer.
+    Authority,
+    /// An authoritative answer.
+    Answer,
+}
+
+/// A record that was learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The record.
+    #[serde(flatten)]
+    pub record: RecordText,
+    /// How far it is believed.
+    pub rank: Rank,
+}
+
+/// A record as text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordText {
+    /// Its owner.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds that it may be kept.
+    pub ttl_s: u32,
+    /// What it says, as in a zone file; control characters are written `\DDD`.
+    pub data: String,
+}
+
+impl fmt::Display for RecordText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.name, self.ttl_s, self.kind, self.data)
+    }
+}
+
+/// A record that was not learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The record.
+    #[serde(flatten)]
+    pub record: RecordText,
+    /// Why.
+    pub why: DropReason,
+}
+
+/// Why a record was not learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// Its owner is not in the zone that was asked (RFC 5452 §6).
+    OutOfBailiwick,
+    /// It has nothing to do with the question.
+    NotAskedFor,
+    /// Its class is not IN.
+    NotInternet,
+    /// What is known already is to be believed more (RFC 2181 §5.4.1).
+    Outranked,
+    /// Its address is not one of the public Internet.
+    NotPublic,
+    /// More than a limit allows.
+    OverLimit,
+}
+
+impl DropReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::OutOfBailiwick => "not in the zone that was asked",
+            Self::NotAskedFor => "not asked for",
+            Self::NotInternet => "not of class IN",
+            Self::Outranked => "outranked by what is known",
+            Self::NotPublic => "not a public address",
+            Self::OverLimit => "over a limit",
+        }
+    }
+}
+
+/// The EDNS part of a reply (RFC 6891).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdnsSeen {
+    /// Largest datagram that the server takes.
+    pub payload: u16,
+    /// Its version.
+    pub version: u8,
+    /// DNSSEC wanted.
+    pub dnssec_ok: bool,
+    /// Extended errors (RFC 8914).
+    pub errors: Vec<ExtendedError>,
+}
+
+/// An extended error (RFC 8914).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtendedError {
+    /// The code.
+    pub code: u16,
+    /// What the server adds.
+    pub text: String,
+}
+
+/// A query and what became of it. All that is needed to understand it is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// A question put to a zone; attempts at its servers share the number.
+    pub step: u32,
+    /// The step that needed this one.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The zone whose servers were asked.
+    pub zone: String,
+    /// The question as it was sent: minimised, and in odd capitals.
+    pub sent: Asked,
+    /// The question as it was meant.
+    pub meant: Asked,
+    /// Who was asked.
+    pub server: Server,
+    /// What carried it.
+    pub transport: Transport,
+    /// Which attempt of the step, from 1.
+    pub attempt: u32,
+    /// When it was sent.
+    pub sent_ns: Instant,
+    /// How long the reply took.
+    pub rtt_ns: Option<u64>,
+    /// How long the walk waits before it asks somebody else.
+    pub patience_ns: u64,
+    /// Bytes of the query.
+    pub bytes_sent: u32,
+    /// Bytes of the reply.
+    pub bytes_received: Option<u32>,
+    /// The response code.
+    pub rcode: Option<String>,
+    /// The flags of the reply.
+    pub flags: Vec<String>,
+    /// EDNS of the reply.
+    pub edns: Option<EdnsSeen>,
+    /// What the reply is, or that there was none.
+    pub class: Class,
+    /// What was learned.
+    pub learned: Vec<Learned>,
+    /// What was not, and why.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A question that the cache answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheUse {
+    /// The step that needed it.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The question.
+    pub meant: Asked,
+    /// What the cache says.
+    pub class: Class,
+    /// The step that learned it.
+    pub learned_at: u32,
+    /// Seconds for which it is believed yet.
+    pub ttl_left_s: u32,
+}
+
+/// Something that arrived and answers nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stray {
+    /// Who sent it, as far as an address tells.
+    pub from: SocketAddr,
+    /// The step whose socket it came to, if that is open.
+    pub step: Option<u32>,
+    /// Its length.
+    pub bytes: u32,
+    /// Why it answers nothing.
+    pub why: StrayReason,
+}
+
+/// Why something that arrived answers nothing (RFC 5452 §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrayReason {
+    /// Its socket waits for nothing any more.
+    NothingOpen,
+    /// It came from another address or port than was asked.
+    WrongAddress,
+    /// Shorter than a header, or a question itself.
+    NotAReply,
+    /// Another number than the query's.
+    WrongId,
+    /// Another question than the query's.
+    WrongQuestion,
+}
+
+impl StrayReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NothingOpen => "nothing is open there",
+            Self::WrongAddress => "from an address that was not asked",
+            Self::NotAReply => "not a reply",
+            Self::WrongId => "with another number than the query's",
+            Self::WrongQuestion => "to another question",
+        }
+    }
+}
+
+/// How a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The records asked for.
+    Answer,
+    /// The name exists and has no such record.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+    /// No server of a zone gave an answer.
+    Unanswered {
+        /// The zone.
+        zone: String,
+        /// Whether any of them replied at all.
+        any_reply: bool,
+    },
+    /// The aliases lead in a circle.
+    AliasLoop {
+        /// The name that came up twice.
+        at: String,
+    },
+    /// A limit was reached.
+    Limit {
+        /// Which.
+        limit: Limit,
+    },
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// The end of a walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What the user wanted to know.
+    pub question: Asked,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The aliases that led to the answer, in order.
+    pub aliases: Vec<RecordText>,
+    /// The records asked for.
+    pub answers: Vec<RecordText>,
+    /// From the beginning to the answer, without the checks after it.
+    pub elapsed_ns: u64,
+    /// Round trips that the answer had to wait for, added up: what the walk takes where every
+    /// server answers the first time.
+    pub best_path_ns: u64,
+    /// Steps that led to the answer or to a server's address.
+    pub steps: u32,
+    /// Queries sent, checks included.
+    pub queries: u32,
+    /// Of [`Limits::queries`].
+    pub budget: u32,
+    /// Queries that repeat a question of the same step.
+    pub retries: u32,
+    /// Attempts without a reply.
+    pub unanswered: u32,
+    /// Questions that the cache answered.
+    pub cache_hits: u32,
+    /// Things that arrived and answered nothing.
+    pub strays: u32,
+    /// Bytes of all queries.
+    pub bytes_sent: u64,
+    /// Bytes of all replies.
+    pub bytes_received: u64,
+    /// What is wrong with the zones on the way.
+    pub findings: Vec<super::finding::Finding>,
+}

@@ -1,0 +1,34 @@
+//! The walk: from the root to the answer, as a resolver must do it, every step on record.
+//!
+//! It exists because what people use hides the response code, stops at a server that refuses, and
+//! does not say why a packet was sent. It must never know a socket, a clock, or a source of
+//! randomness besides its seed.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`limits`] | what a walk may spend, each limit with its derivation |
+//! | [`event`] | what happened, one record per thing |
+//! | [`finding`] | what is wrong with the zones on the way |
+//! | [`question`] | one question as bytes, and what to check before a reply is believed |
+//! | [`hints`] | where a walk begins: the root's servers, ports |
+//! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
+//! | [`reading`] | what a reply says about a question: pure |
+//! | [`servers`] | how fast each server is, and what it cannot do |
+//! | [`walk`] | the machine: commands and bytes in, queries and records out |
+//! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
+//!
+//! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and
+//! zone files are not what this project is for; the walk is, so it is written here.
+
+pub mod cache;
+pub mod demo;
+pub mod event;
+pub mod finding;
+pub mod hints;
+pub mod limits;
+pub mod question;
+pub mod reading;
+pub mod servers;
+pub mod walk;
+
+pub use hickory_proto::rr::{Name, RecordType};

@@ -1,0 +1,443 @@
+//! What a reply says about a question: its class, what to believe of it, what to drop and why.
+//!
+//! It exists so that the judgement of a reply is one pure function. It must never believe a record
+//! that the zone asked has no say in (RFC 5452 §6, RFC 2181 §5.4.1).
+
+use super::event::{Class, DropReason, Rank};
+use super::limits::Limits;
+use super::question::{Question, name_text};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Records of one name and type, and how far to believe them.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The records, never none.
+    pub records: Vec<Record>,
+    /// How far.
+    pub rank: Rank,
+}
+
+/// What a reply says.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// In one word.
+    pub class: Class,
+    /// What to learn from it.
+    pub kept: Vec<Kept>,
+    /// What not, and why.
+    pub dropped: Vec<(Record, DropReason)>,
+    /// Aliases that it followed, in order.
+    pub aliases: Vec<Record>,
+    /// The name to go on with after an alias.
+    pub target: Option<Name>,
+    /// The zone below that others serve.
+    pub cut: Option<Name>,
+    /// For how many seconds an absence may be believed.
+    pub absent_ttl_s: Option<u32>,
+}
+
+/// What the reply is read against.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The zone whose server replied.
+    pub zone: &'a Name,
+    /// The question as it was sent.
+    pub asked: &'a Question,
+    /// How much of the reply is looked at.
+    pub limits: &'a Limits,
+    /// Whether addresses outside the public Internet are dropped.
+    pub public_only: bool,
+}
+
+/// Reads a reply.
+#[must_use]
+pub fn read(context: &Context<'_>, message: &Message) -> Reading {
+    let mut reader = Reader::new(context);
+    let answers = reader.sift(&message.answers);
+    let authorities = reader.sift(&message.authorities);
+    let additionals = reader.sift(&message.additionals);
+    let code = message.metadata.response_code;
+    let class = match code {
+        ResponseCode::NoError | ResponseCode::NXDomain => {
+            reader.sections(message, answers, authorities, additionals)
+        }
+        ResponseCode::Refused => Class::Refused,
+        ResponseCode::ServFail => Class::ServFail,
+        ResponseCode::NotImp => Class::NotImp,
+        ResponseCode::FormErr => Class::FormErr,
+        _ => Class::OtherCode,
+    };
+    reader.finish(class)
+}
+
+struct Reader<'a> {
+    context: &'a Context<'a>,
+    looked_at: u32,
+    reading: Reading,
+}
+
+impl<'a> Reader<'a> {
+    const fn new(context: &'a Context<'a>) -> Self {
+        let reading = Reading {
+            class: Class::OtherCode,
+            kept: Vec::new(),
+            dropped: Vec::new(),
+            aliases: Vec::new(),
+            target: None,
+            cut: None,
+            absent_ttl_s: None,
+        };
+        Self { context, looked_at: 0, reading }
+    }
+
+    /// The records that the zone may speak of.
+    fn sift(&mut self, records: &[Record]) -> Vec<Record> {
+        let mut good = Vec::new();
+        for record in records {
+            self.looked_at += 1;
+            if self.looked_at > self.context.limits.records {
+                self.drop(record.clone(), DropReason::OverLimit);
+            } else if record.dns_class != DNSClass::IN {
+                self.drop(record.clone(), DropReason::NotInternet);
+            } else if !self.context.zone.zone_of(&record.name) {
+                self.drop(record.clone(), DropReason::OutOfBailiwick);
+            } else {
+                good.push(record.clone());
+            }
+        }
+        good
+    }
+
+    /// Notes a record that is not believed; of a flood only the first ones are shown.
+    fn drop(&mut self, record: Record, why: DropReason) {
+        let most = usize::try_from(self.context.limits.records).unwrap_or(usize::MAX);
+        if self.reading.dropped.len() < most {
+            self.reading.dropped.push((record, why));
+        }
+    }
+
+    fn keep(&mut self, records: Vec<Record>, rank: Rank) {
+        if !records.is_empty() {
+            self.reading.kept.push(Kept { records, rank });
+        }
+    }
+
+    fn finish(mut self, class: Class) -> Reading {
+        if !class.is_useful() {
+            self.reading.kept.clear();
+        }
+        self.reading.class = class;
+        self.reading
+    }
+
+    fn sections(
+        &mut self,
+        message: &Message,
+        mut answers: Vec<Record>,
+        authorities: Vec<Record>,
+        additionals: Vec<Record>,
+    ) -> Class {
+        let meta = &message.metadata;
+        let not_authoritative = Class::NotAuthoritative { recursion: meta.recursion_available };
+        let end = match self.follow(&mut answers) {
+            Ok(end) => end,
+            Err(why) => return Class::Malformed { why },
+        };
+        let asked = self.context.asked;
+        let found: Vec<Record> = take(&mut answers, |record| {
+            record.name == end
+                && (record.record_type() == asked.kind || asked.kind == RecordType::ANY)
+        });
+        for record in answers {
+            self.drop(record, DropReason::NotAskedFor);
+        }
+        let any = !found.is_empty() || !self.reading.aliases.is_empty();
+        if any && !meta.authoritative {
+            return not_authoritative;
+        }
+        if any {
+            for alias in self.reading.aliases.clone() {
+                self.keep(vec![alias], Rank::Answer);
+            }
+            let class = if found.is_empty() {
+                self.reading.target = Some(end.clone());
+                Class::Alias { to: name_text(&end) }
+            } else {
+                Class::Answer
+            };
+            for set in by_kind(found) {
+                self.keep(set, Rank::Answer);
+            }
+            self.own_servers(authorities, additionals);
+            return class;
+        }
+        if meta.response_code == ResponseCode::NXDomain || has(&authorities, RecordType::SOA) {
+            return self.absence(message, authorities, additionals, not_authoritative);
+        }
+        if has(&authorities, RecordType::NS) {
+            return self.referral(meta.authoritative, authorities, additionals);
+        }
+        // No SOA: not as RFC 2308 §2.2 wants it, but a server of the zone may leave it out.
+        if meta.authoritative {
+            return Class::NoData;
+        }
+        // What was sifted out may have been all there was.
+        let away = message.authorities.iter().find(|record| {
+            record.record_type() == RecordType::NS && !self.context.zone.zone_of(&record.name)
+        });
+        away.map_or(not_authoritative, |ns| Class::UpwardReferral { to: name_text(&ns.name) })
+    }
+
+    /// Follows the aliases that the reply itself holds; the answer is the name at their end.
+    fn follow(&mut self, answers: &mut Vec<Record>) -> Result<Name, String> {
+        let asked = self.context.asked;
+        let mut name = asked.name.clone();
+        if matches!(asked.kind, RecordType::CNAME | RecordType::ANY) {
+            return Ok(name);
+        }
+        let mut seen = vec![name.clone()];
+        while !answers.is_empty() {
+            let exact =
+                |record: &Record| record.name == name && record.record_type() == RecordType::CNAME;
+            let above = |record: &Record| {
+                record.record_type() == RecordType::DNAME
+                    && record.name.zone_of(&name)
+                    && record.name != name
+            };
+            // A DNAME counts more than the CNAME that a server makes of it (RFC 6672 §3.1).
+            let Some(at) =
+                answers.iter().position(above).or_else(|| answers.iter().position(exact))
+            else {
+                break;
+            };
+            let record = answers.remove(at);
+            let next = if let RData::CNAME(target) = &record.data {
+                target.0.clone()
+            } else {
+                let made = take(answers, |record| {
+                    record.name == name && record.record_type() == RecordType::CNAME
+                });
+                drop(made);
+                synthesize(&name, &record)?
+            };
+            self.reading.aliases.push(record);
+            let circle = seen.contains(&next);
+            name = next;
+            if circle {
+                break;
+            }
+            seen.push(name.clone());
+        }
+        Ok(name)
+    }
+
+    /// What a zone says of its own servers beside an answer.
+    fn own_servers(&mut self, mut authorities: Vec<Record>, additionals: Vec<Record>) {
+        let servers = take(&mut authorities, |record| record.record_type() == RecordType::NS);
+        let mut targets = Vec::new();
+        for set in by_name(servers) {
+            // A server may speak for zones above the name and below the zone that was asked.
+            let owner = set[0].name.clone();
+            if owner.zone_of(&self.context.asked.name) {
+                targets.extend(targets_of(&set));
+                self.keep_servers(set, Rank::Authority);
+            } else {
+                set.into_iter().for_each(|record| self.drop(record, DropReason::NotAskedFor));
+            }
+        }
+        // The server's own SOA is no news.
+        for record in authorities.into_iter().filter(|r| r.record_type() != RecordType::SOA) {
+            self.drop(record, DropReason::NotAskedFor);
+        }
+        self.glue(&targets, additionals);
+    }
+
+    fn absence(
+        &mut self,
+        message: &Message,
+        mut authorities: Vec<Record>,
+        additionals: Vec<Record>,
+        not_authoritative: Class,
+    ) -> Class {
+        if !message.metadata.authoritative {
+            return not_authoritative;
+        }
+        let asked = self.context.asked;
+        let soa = take(&mut authorities, |record| {
+            record.record_type() == RecordType::SOA && record.name.zone_of(&asked.name)
+        });
+        if let Some(RData::SOA(data)) = soa.first().map(|record| &record.data) {
+            // RFC 2308 §5: the lesser of both.
+            self.reading.absent_ttl_s = Some(data.minimum.min(soa[0].ttl));
+        }
+        self.own_servers(authorities, additionals);
+        if message.metadata.response_code == ResponseCode::NXDomain {
+            Class::NxDomain
+        } else {
+            Class::NoData
+        }
+    }
+
+    fn referral(
+        &mut self,
+        authoritative: bool,
+        mut authorities: Vec<Record>,
+        additionals: Vec<Record>,
+    ) -> Class {
+        let (zone, asked) = (self.context.zone, self.context.asked);
+        let servers = take(&mut authorities, |record| record.record_type() == RecordType::NS);
+        authorities.into_iter().for_each(|record| self.drop(record, DropReason::NotAskedFor));
+        let mut sets = by_name(servers);
+        let closer = |set: &Vec<Record>| set[0].name != *zone && set[0].name.zone_of(&asked.name);
+        let Some(at) = sets.iter().position(closer) else {
+            let own = sets.iter().any(|set| set[0].name == *zone);
+            return match (own, authoritative) {
+                // NODATA of type 3, with the zone's own servers and no SOA (RFC 2308 §2.2).
+                (true, true) => {
+                    let set = sets.swap_remove(0);
+                    self.keep_servers(set, Rank::Authority);
+                    Class::NoData
+                }
+                (true, false) => Class::SelfReferral,
+                (false, _) => {
+                    let to = sets.first().map(|set| name_text(&set[0].name));
+                    Class::UpwardReferral { to: to.unwrap_or_default() }
+                }
+            };
+        };
+        let set = sets.swap_remove(at);
+        for record in sets.into_iter().flatten() {
+            self.drop(record, DropReason::NotAskedFor);
+        }
+        let cut = set[0].name.clone();
+        let kept = self.keep_servers(set, Rank::Referral);
+        let with_address = self.glue(&kept, additionals);
+        let class = Class::Referral {
+            to: name_text(&cut),
+            servers: u32::try_from(kept.len()).unwrap_or(u32::MAX),
+            with_address,
+        };
+        self.reading.cut = Some(cut);
+        class
+    }
+
+    /// Keeps the servers of a zone up to the limit; their names.
+    fn keep_servers(&mut self, mut set: Vec<Record>, rank: Rank) -> Vec<Name> {
+        let most = usize::try_from(self.context.limits.servers).unwrap_or(usize::MAX);
+        for record in set.split_off(most.min(set.len())) {
+            self.drop(record, DropReason::OverLimit);
+        }
+        let names = targets_of(&set);
+        self.keep(set, rank);
+        names
+    }
+
+    /// Keeps the addresses of these servers; how many of them have one.
+    fn glue(&mut self, servers: &[Name], additionals: Vec<Record>) -> u32 {
+        let mut with_address = 0;
+        let (wanted, rest): (Vec<Record>, Vec<Record>) =
+            additionals.into_iter().partition(|record| {
+                servers.contains(&record.name) && record.record_type().is_ip_addr()
+            });
+        rest.into_iter().for_each(|record| self.drop(record, DropReason::NotAskedFor));
+        for set in by_name(wanted) {
+            with_address += 1;
+            for set in by_kind(set) {
+                let (good, bad): (Vec<Record>, Vec<Record>) = set.into_iter().partition(|record| {
+                    record.data.ip_addr().is_some_and(|address| self.may_ask(address))
+                });
+                bad.into_iter().for_each(|record| self.drop(record, DropReason::NotPublic));
+                self.keep(good, Rank::Glue);
+            }
+        }
+        with_address
+    }
+
+    fn may_ask(&self, address: IpAddr) -> bool {
+        may_ask(address, self.context.public_only)
+    }
+}
+
+/// Whether a server's address may be asked at all: a zone must not aim a walk at the user's own
+/// network (RFC 6890).
+#[must_use]
+pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
+    if address.is_unspecified() || address.is_multicast() {
+        return false;
+    }
+    let public = match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let zero_or_reserved = a == 0 || a >= 240;
+            !(v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || shared
+                || zero_or_reserved)
+        }
+        IpAddr::V6(v6) => {
+            let [first, ..] = v6.segments();
+            // Global unicast is 2000::/3; what embeds an address of IPv4 is not asked.
+            first & 0xe000 == 0x2000
+        }
+    };
+    public || !public_only
+}
+
+/// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
+fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
+    let target = dname_target(dname).ok_or("a DNAME record without a target")?;
+    let kept = name.iter().len() - dname.name.iter().len();
+    let labels = name.iter().take(kept).chain(target.iter());
+    let mut made = Name::from_labels(labels).map_err(|error| format!("DNAME: {error}"))?;
+    made.set_fqdn(true);
+    Ok(made)
+}
+
+/// The target of a DNAME, which `hickory-proto` hands over as bytes.
+#[must_use]
+pub fn dname_target(record: &Record) -> Option<Name> {
+    let RData::Unknown { code: RecordType::DNAME, rdata } = &record.data else { return None };
+    Name::read(&mut BinDecoder::new(&rdata.anything)).ok()
+}
+
+fn has(records: &[Record], kind: RecordType) -> bool {
+    records.iter().any(|record| record.record_type() == kind)
+}
+
+/// Takes the records that `wanted` is true of out of `from`.
+fn take(from: &mut Vec<Record>, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
+    let (taken, rest) = std::mem::take(from).into_iter().partition(|record| wanted(record));
+    *from = rest;
+    taken
+}
+
+/// The servers that NS records name.
+pub(super) fn targets_of(servers: &[Record]) -> Vec<Name> {
+    let target = |record: &Record| match &record.data {
+        RData::NS(target) => Some(target.0.clone()),
+        _ => None,
+    };
+    servers.iter().filter_map(target).collect()
+}
+
+fn by_name(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut sets: BTreeMap<Name, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        sets.entry(record.name.clone()).or_default().push(record);
+    }
+    sets.into_values().collect()
+}
+
+fn by_kind(records: Vec<Record>) -> Vec<Vec<Record>> {
+    let mut sets: BTreeMap<u16, Vec<Record>> = BTreeMap::new();
+    for record in records {
+        sets.entry(u16::from(record.record_type())).or_default().push(record);
+    }
+    sets.into_values().collect()
+}

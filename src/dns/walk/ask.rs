@@ -1,0 +1,521 @@
+//! Which zone to ask, whom of its servers, and when to ask somebody else.
+//!
+//! It exists so that one dead server never eats the walk: the next server comes before the same
+//! server. It must never ask beyond the budget.
+
+use super::{Ask, Attempt, AttemptId, Candidate, Owner, Task, Transmit, Walk};
+use crate::dns::event::{
+    AddressSource, Asked, Class, Exchange, Outcome, Purpose, Qmin, Rank, Server, Transport,
+};
+use crate::dns::finding::Fault;
+use crate::dns::limits::Limit;
+use crate::dns::question::{self, Question, name_text, record_text};
+use crate::dns::reading::{may_ask, targets_of};
+use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP};
+use crate::measure::draw::keyed;
+use crate::measure::{Instant, nanos};
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+/// Minimised questions of one name, at most (RFC 9156 §2.3: MAX_MINIMISE_COUNT).
+const MINIMISE_MAX: u32 = 10;
+/// The first of them add one label each (RFC 9156 §2.3: MINIMISE_ONE_LAB).
+const MINIMISE_ONE_LABEL: u32 = 4;
+
+/// A query about to be made: whom, what, how.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) owner: Owner,
+    pub(super) step: u32,
+    pub(super) number: u32,
+    pub(super) parent: Option<u32>,
+    pub(super) purpose: Purpose,
+    pub(super) zone: Name,
+    pub(super) sent: Question,
+    pub(super) meant: Question,
+    pub(super) server: Server,
+    pub(super) transport: Transport,
+    pub(super) edns: bool,
+}
+
+impl Walk {
+    /// The top task has no step: the cache answers it, or a step begins.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.answer_from_cache(now) {
+            return;
+        }
+        let Some(task) = self.stack.last() else { return };
+        let question = task.question.clone();
+        let referred_to = task.referred_to.clone();
+        // DS records lie above the cut (RFC 4035 §3.1.4.1).
+        let below = question.kind == RecordType::DS && !question.name.is_root();
+        let from = if below { question.name.base_name() } else { question.name.clone() };
+        for zone in self.known_zones(now, &from) {
+            let (candidates, unresolved) = self.servers_of(now, &zone);
+            if candidates.is_empty() && unresolved.is_empty() {
+                if referred_to.as_ref() == Some(&zone) {
+                    let zone = name_text(&zone);
+                    self.task_failed(now, Outcome::Unanswered { zone, any_reply: false });
+                    return;
+                }
+                // Asking the zone above again may bring addresses.
+                continue;
+            }
+            let sent = self.minimise(&zone, &question);
+            let step = self.book.next_step();
+            let Some(task) = self.stack.last_mut() else { return };
+            if sent != question {
+                task.minimised += 1;
+            }
+            task.ask = Some(Ask {
+                step,
+                zone,
+                sent,
+                candidates,
+                unresolved,
+                walked_for: 0,
+                attempts: 0,
+                any_reply: false,
+                next_at: now,
+            });
+            return;
+        }
+        let outcome = Outcome::Unanswered { zone: ".".to_owned(), any_reply: false };
+        self.task_failed(now, outcome);
+    }
+
+    /// Zones whose servers are known, the deepest first, the root from the hints at the end.
+    fn known_zones(&self, now: Instant, name: &Name) -> Vec<Name> {
+        let mut zones: Vec<Name> =
+            self.cache.cuts(now, name).into_iter().map(|(zone, _)| zone).collect();
+        if zones.last().is_none_or(|zone| !zone.is_root()) {
+            zones.push(Name::root());
+        }
+        zones
+    }
+
+    /// Whether the cache ended the task or took it further.
+    fn answer_from_cache(&mut self, now: Instant) -> bool {
+        let Some(task) = self.stack.last() else { return false };
+        let question = task.question.clone();
+        let cached = |kind| self.cache.get(now, &question.name, kind, Rank::Answer);
+        if let Some(entry) = cached(question.kind) {
+            let (step, expires) = (entry.step, entry.expires);
+            let answers = entry.records.iter().map(record_text).collect();
+            self.tell_cache(now, Class::Answer, step, expires);
+            self.task_done(now, &Class::Answer, answers);
+            return true;
+        }
+        if let Some(absence) = self.cache.absence(now, &question) {
+            let class = if absence.whole_name { Class::NxDomain } else { Class::NoData };
+            self.tell_cache(now, class.clone(), absence.step, absence.expires);
+            self.task_done(now, &class, Vec::new());
+            return true;
+        }
+        if question.kind == RecordType::CNAME {
+            return false;
+        }
+        let alias = cached(RecordType::CNAME).and_then(|entry| {
+            let record = entry.records.first()?;
+            let RData::CNAME(target) = &record.data else { return None };
+            Some((target.0.clone(), record_text(record), entry.step, entry.expires))
+        });
+        let Some((target, record, step, expires)) = alias else { return false };
+        self.tell_cache(now, Class::Alias { to: name_text(&target) }, step, expires);
+        self.follow(now, target, vec![record]);
+        true
+    }
+
+    /// Servers of a zone with an address, and those for whose address one must walk.
+    fn servers_of(
+        &mut self,
+        now: Instant,
+        zone: &Name,
+    ) -> (Vec<Candidate>, VecDeque<(Name, RecordType)>) {
+        let entry = self.cache.get(now, zone, RecordType::NS, Rank::Referral);
+        let Some(entry) = entry else { return (self.root_candidates(), VecDeque::new()) };
+        let names = targets_of(&entry.records);
+        let (step, fresh) = (entry.step, entry.learned >= self.book.started);
+        let mut candidates = Vec::new();
+        let mut unresolved = VecDeque::new();
+        for name in names {
+            let known = self.addresses(now, &name);
+            if known.is_empty() && !self.has_address(now, &name) {
+                if let Some(fault) = self.hopeless(zone, &name) {
+                    // Glue that has merely expired is no fault.
+                    if fresh {
+                        self.book.findings.note(fault, &name_text(zone), None, step);
+                    }
+                } else {
+                    unresolved.extend(self.kinds().map(|kind| (name.clone(), kind)));
+                }
+            }
+            candidates.extend(known);
+        }
+        let failed =
+            |item: &(Name, RecordType)| self.failed.contains(&(item.0.clone(), u16::from(item.1)));
+        unresolved.retain(|item| !failed(item));
+        // Addresses of the wanted kind first, for every server.
+        unresolved.make_contiguous().sort_by_key(|(_, kind)| u16::from(*kind));
+        if zone.is_root() && candidates.is_empty() {
+            // The root's own names are nothing that one could walk for.
+            return (self.root_candidates(), VecDeque::new());
+        }
+        (candidates, unresolved)
+    }
+
+    fn root_candidates(&self) -> Vec<Candidate> {
+        let wanted = |address: &IpAddr| self.wanted(*address);
+        let roots = self.hints.roots.iter().filter(|(_, address)| wanted(address));
+        let candidate = |(name, address): &(Name, IpAddr)| Candidate {
+            name: name.clone(),
+            address: self.hints.endpoint(*address),
+            source: AddressSource::Hints,
+            tries: 0,
+            useless: false,
+        };
+        roots.map(candidate).collect()
+    }
+
+    fn wanted(&self, address: IpAddr) -> bool {
+        let family = if address.is_ipv4() { self.config.v4 } else { self.config.v6 };
+        family && may_ask(address, self.config.public_only)
+    }
+
+    /// Types of address that this walk can use.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = RecordType> + use<> {
+        let kinds = [(self.config.v4, RecordType::A), (self.config.v6, RecordType::AAAA)];
+        kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind)
+    }
+
+    /// What is known of a server's addresses, whatever its rank: it is used for asking alone.
+    pub(super) fn addresses(&self, now: Instant, name: &Name) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        for kind in self.kinds() {
+            let Some(entry) = self.cache.get(now, name, kind, Rank::Glue) else { continue };
+            let step = entry.step;
+            let source = match entry.rank {
+                Rank::Glue => AddressSource::Glue { step },
+                _ => AddressSource::Answer { step },
+            };
+            let addresses = entry.records.iter().filter_map(|record| record.data.ip_addr());
+            for address in addresses.filter(|address| self.wanted(*address)) {
+                let address = self.hints.endpoint(address);
+                let (name, source) = (name.clone(), source.clone());
+                found.push(Candidate { name, address, source, tries: 0, useless: false });
+            }
+        }
+        found
+    }
+
+    /// Whether any address is known, be it of a family that this walk does not use.
+    fn has_address(&self, now: Instant, name: &Name) -> bool {
+        let known = |kind| self.cache.get(now, name, kind, Rank::Glue).is_some();
+        known(RecordType::A) || known(RecordType::AAAA)
+    }
+
+    /// Why there is no use in walking for this server's address.
+    fn hopeless(&self, zone: &Name, name: &Name) -> Option<Fault> {
+        let subject = name_text(name);
+        if zone.zone_of(name) && !zone.is_root() {
+            return Some(Fault::GlueMissing { subject });
+        }
+        let waits = |task: &Task| match &task.purpose {
+            Purpose::Address { server, .. } => *server == subject,
+            _ => false,
+        };
+        self.stack.iter().any(waits).then_some(Fault::CyclicDependency { subject })
+    }
+
+    /// What the servers of `zone` are told of the question (RFC 9156 §2.3).
+    fn minimise(&self, zone: &Name, question: &Question) -> Question {
+        let Some(task) = self.stack.last() else { return question.clone() };
+        let all = question.name.iter().len();
+        let told = task.told.max(zone.iter().len());
+        let left = all.saturating_sub(told);
+        if self.config.qmin == Qmin::Off || left <= 1 || task.minimised >= MINIMISE_MAX {
+            return question.clone();
+        }
+        let add = if task.minimised < MINIMISE_ONE_LABEL {
+            1
+        } else {
+            let rounds = usize::try_from(MINIMISE_MAX - task.minimised).unwrap_or(1);
+            left.div_ceil(rounds)
+        };
+        if add >= left {
+            return question.clone();
+        }
+        // A is what most questions are for, so it stands out least.
+        Question::new(question.name.trim_to(told + add), RecordType::A)
+    }
+
+    /// The top task's step asks a server, walks for an address, waits, or fails. False: wait.
+    pub(super) fn next_attempt(&mut self, now: Instant) -> bool {
+        let seed = self.seed;
+        let Some(task) = self.stack.last_mut() else { return false };
+        let (parent, purpose) = (task.parent, task.purpose.clone());
+        let meant = task.question.clone();
+        let Some(ask) = task.ask.as_mut() else { return true };
+        if now < ask.next_at {
+            return false;
+        }
+        let step = ask.step;
+        let limit = self.config.limits.attempts;
+        let servers = &self.servers;
+        let again = ask.attempts < self.config.limits.step_attempts;
+        let usable = ask
+            .candidates
+            .iter()
+            .enumerate()
+            .filter(|(_, candidate)| again && !candidate.useless && candidate.tries < limit);
+        let order = |(_, candidate): &(usize, &Candidate)| {
+            let draw = keyed(seed ^ u64::from(step), address_key(candidate.address));
+            (candidate.tries, servers.cost_ns(candidate.address), draw)
+        };
+        let best = usable.min_by_key(order).map(|(at, _)| at);
+        let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
+        if !fresh
+            && ask.walked_for < self.config.limits.glueless
+            && let Some((name, kind)) = ask.unresolved.pop_front()
+        {
+            ask.walked_for += 1;
+            let zone = name_text(&ask.zone);
+            return self.walk_for(now, name, kind, zone, step);
+        }
+        let Some(at) = best else { return self.step_failed(now) };
+        let candidate = &mut ask.candidates[at];
+        candidate.tries += 1;
+        ask.attempts += 1;
+        let server = Server {
+            name: name_text(&candidate.name),
+            address: candidate.address,
+            source: candidate.source.clone(),
+        };
+        let state = self.servers.get(candidate.address);
+        let tcp = self.config.tcp || state.case_lost;
+        let plan = Plan {
+            owner: Owner::Step(step),
+            step,
+            number: ask.attempts,
+            parent,
+            purpose,
+            zone: ask.zone.clone(),
+            sent: ask.sent.clone(),
+            meant,
+            server,
+            transport: if tcp { Transport::Tcp } else { Transport::Udp },
+            edns: self.config.edns && !state.no_edns,
+        };
+        if let Some(due) = self.send(now, plan)
+            && let Some(ask) = self.stack.last_mut().and_then(|task| task.ask.as_mut())
+        {
+            ask.next_at = due;
+        }
+        false
+    }
+
+    /// Sends a query; the time until which to wait for its reply, or none where the walk ended.
+    pub(super) fn send(&mut self, now: Instant, plan: Plan) -> Option<Instant> {
+        if self.book.queries >= self.config.limits.queries {
+            let limit = Limit::Queries;
+            if self.outcome.is_some() {
+                self.close(now);
+            } else {
+                self.end(now, Outcome::Limit { limit });
+            }
+            return None;
+        }
+        let id = AttemptId(self.book.queries + 1);
+        let draw = keyed(self.seed, u64::from(id.0) << 32 | u64::from(plan.step));
+        let [a, b, ..] = draw.to_le_bytes();
+        let mut sent = plan.sent.clone();
+        // A connection needs no further proof.
+        if self.config.random_case && plan.transport == Transport::Udp {
+            sent.name = question::random_case(&sent.name, draw);
+        }
+        let Some(query) = question::encode(u16::from_le_bytes([a, b]), &sent, plan.edns) else {
+            // Only a name that came from the network could fail to be encoded again.
+            self.end(now, Outcome::Unanswered { zone: name_text(&plan.zone), any_reply: true });
+            return None;
+        };
+        let to = plan.server.address;
+        let patience = match plan.transport {
+            // A probe need not save packets: loss is what it must see through.
+            Transport::Udp if matches!(plan.owner, Owner::Probe(_)) => {
+                self.servers.patience(to).min(PATIENCE_FIRST)
+            }
+            Transport::Udp => self.servers.patience(to),
+            Transport::Tcp => PATIENCE_TCP,
+        };
+        let record = Exchange {
+            step: plan.step,
+            parent: plan.parent,
+            purpose: plan.purpose,
+            zone: name_text(&plan.zone),
+            sent: Asked { name: sent.name.to_ascii(), kind: sent.kind.to_string() },
+            meant: plan.meant.text(),
+            server: plan.server,
+            transport: plan.transport,
+            attempt: plan.number,
+            sent_ns: now,
+            rtt_ns: None,
+            patience_ns: nanos(patience),
+            bytes_sent: u32::try_from(query.len()).unwrap_or(u32::MAX),
+            bytes_received: None,
+            rcode: None,
+            flags: Vec::new(),
+            edns: None,
+            class: Class::NoReply,
+            learned: Vec::new(),
+            dropped: Vec::new(),
+        };
+        self.book.sent(&record);
+        let bytes = query.clone();
+        self.transmits.push_back(Transmit { attempt: id, to, transport: plan.transport, bytes });
+        let due = now + patience;
+        let (owner, zone, edns) = (plan.owner, plan.zone, plan.edns);
+        let attempt = Attempt { owner, record, query, sent, zone, edns, due, overdue: false };
+        self.attempts.insert(id, attempt);
+        Some(due)
+    }
+
+    /// Begins a sub-walk for a server's address. True: go on with it.
+    pub(super) fn walk_for(
+        &mut self,
+        now: Instant,
+        name: Name,
+        kind: RecordType,
+        zone: String,
+        step: u32,
+    ) -> bool {
+        if self.failed.contains(&(name.clone(), u16::from(kind))) {
+            return true;
+        }
+        let depth = self.stack.len();
+        if depth > usize::try_from(self.config.limits.depth).unwrap_or(usize::MAX) {
+            self.task_failed(now, Outcome::Limit { limit: Limit::Depth });
+            return true;
+        }
+        let purpose = Purpose::Address { server: name_text(&name), zone };
+        self.stack.push(Task::new(Question::new(name, kind), purpose, Some(step)));
+        true
+    }
+
+    /// A sub-walk has ended: its addresses go to whoever waits for them.
+    pub(super) fn address_found(&mut self, now: Instant, task: &Task) {
+        let rank = Rank::Answer;
+        let question = &task.question;
+        let entry = self.cache.get(now, &question.name, question.kind, rank);
+        let step = entry.map_or(0, |entry| entry.step);
+        let addresses: Vec<SocketAddr> = entry
+            .iter()
+            .flat_map(|entry| entry.records.iter())
+            .filter_map(|record| record.data.ip_addr())
+            .filter(|address| self.wanted(*address))
+            .map(|address| self.hints.endpoint(address))
+            .collect();
+        if addresses.is_empty() {
+            let first = &task.asked_first;
+            self.failed.insert((first.name.clone(), u16::from(first.kind)));
+        }
+        let name = task.asked_first.name.clone();
+        let candidate = |address| Candidate {
+            name: name.clone(),
+            address,
+            source: AddressSource::Answer { step },
+            tries: 0,
+            useless: false,
+        };
+        let found: Vec<Candidate> = addresses.into_iter().map(candidate).collect();
+        match self.stack.last_mut().and_then(|task| task.ask.as_mut()) {
+            Some(ask) => {
+                if !found.is_empty() {
+                    // One family is enough to ask it.
+                    ask.unresolved.retain(|(waiting, _)| *waiting != name);
+                }
+                ask.candidates.extend(found);
+                ask.next_at = ask.next_at.min(now);
+            }
+            None => self.probe_found(now, found),
+        }
+    }
+
+    /// No server of the zone helped.
+    fn step_failed(&mut self, now: Instant) -> bool {
+        let Some(task) = self.stack.last_mut() else { return true };
+        let Some(ask) = task.ask.take() else { return true };
+        self.close_attempts(now, |attempt| attempt.owner == Owner::Step(ask.step));
+        let Some(task) = self.stack.last_mut() else { return true };
+        // A server may be confused by a name that is not whole (RFC 9156 §2.3, relaxed).
+        let minimised = ask.sent != task.question;
+        if minimised && ask.any_reply && self.config.qmin == Qmin::Relaxed {
+            task.told = task.question.name.iter().len();
+            return true;
+        }
+        let zone = name_text(&ask.zone);
+        self.task_failed(now, Outcome::Unanswered { zone, any_reply: ask.any_reply });
+        true
+    }
+
+    /// Ends attempts without a reply, and their sockets.
+    pub(super) fn close_attempts(&mut self, now: Instant, which: impl Fn(&Attempt) -> bool) {
+        let ids: Vec<AttemptId> =
+            self.attempts.iter().filter(|(_, a)| which(a)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(mut attempt) = self.attempts.remove(&id) else { continue };
+            let late = attempt.overdue || attempt.due <= now;
+            attempt.record.class = if late { Class::NoReply } else { Class::Overtaken };
+            self.released.push_back(id);
+            self.book.ended(now, attempt.record);
+        }
+    }
+
+    /// Notes who serves a zone that the user's own question goes through.
+    pub(super) fn note_delegation(&mut self, zone: &Name, servers: Vec<Name>, step: u32) {
+        let delegation = self.delegations.entry(zone.clone()).or_default();
+        delegation.above.extend(servers);
+        delegation.step = step;
+    }
+
+    /// The zone of `delegations` that an NS record set of this owner speaks for.
+    pub(super) fn note_own_servers(&mut self, zone: &Name, servers: Vec<Name>) {
+        if let Some(delegation) = self.delegations.get_mut(zone) {
+            delegation.own.extend(servers);
+            delegation.own_known = true;
+        }
+    }
+
+    /// Compares what both sides of each cut say.
+    pub(super) fn compare_delegations(&mut self) {
+        for (zone, delegation) in &self.delegations {
+            let text = name_text(zone);
+            if delegation.above.len() == 1 {
+                self.book.findings.note(Fault::SingleServer, &text, None, delegation.step);
+            }
+            if !delegation.own_known {
+                continue;
+            }
+            for name in delegation.above.difference(&delegation.own) {
+                let fault = Fault::NsNotInChild { subject: name_text(name) };
+                self.book.findings.note(fault, &text, None, delegation.step);
+            }
+            for name in delegation.own.difference(&delegation.above) {
+                let fault = Fault::NsNotInParent { subject: name_text(name) };
+                self.book.findings.note(fault, &text, None, delegation.step);
+            }
+        }
+    }
+}
+
+/// A number for an address, to order equals by draw.
+fn address_key(address: SocketAddr) -> u64 {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) => u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => {
+            let parts = v6.segments().into_iter().map(u64::from);
+            parts.fold(0_u64, |key, part| key.rotate_left(13) ^ part)
+        }
+    };
+    ip << 16 ^ u64::from(address.port())
+}

@@ -1,0 +1,211 @@
+//! After the answer: every server of the zones on the way is asked what it says itself.
+//!
+//! It exists because a walk that is lucky meets no broken server, and a person wants to know of
+//! them. It must never change the answer, nor delay it.
+
+use super::ask::Plan;
+use super::{Attempt, Candidate, Owner, Walk};
+use crate::dns::event::{AddressSource, Class, Purpose, Rank, Server, Transport};
+use crate::dns::question::{Question, name_text};
+use crate::dns::reading::{Reading, targets_of};
+use crate::measure::Instant;
+use hickory_proto::rr::{Name, RecordType};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Attempts at one server: at 10 % loss each way all of them fail once in 4,000.
+const TRIES: u32 = 5;
+/// Zones with fewer labels are the root's and the registries': many servers, not the user's.
+const LABELS_MIN: usize = 2;
+
+/// A server that is asked for the NS records of its zone.
+#[derive(Clone, Debug)]
+struct Probe {
+    zone: Name,
+    server: Candidate,
+    parent: u32,
+    step: u32,
+    next_at: Instant,
+    over: bool,
+}
+
+/// A server whose address is not known yet.
+#[derive(Clone, Debug)]
+struct Unresolved {
+    zone: Name,
+    name: Name,
+    kind: RecordType,
+    parent: u32,
+}
+
+/// All probes.
+#[derive(Debug, Default)]
+pub(super) struct Check {
+    unresolved: VecDeque<Unresolved>,
+    walking_for: Option<Unresolved>,
+    probes: Vec<Probe>,
+}
+
+impl Check {
+    /// When the next probe has waited long enough.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.probes.iter().filter(|probe| !probe.over).map(|probe| probe.next_at).min()
+    }
+}
+
+impl Walk {
+    pub(super) fn begin_check(&mut self, now: Instant) {
+        let mut check = Check::default();
+        let mut known = Vec::new();
+        for (zone, delegation) in &self.delegations {
+            if zone.iter().len() < LABELS_MIN {
+                continue;
+            }
+            let names: BTreeSet<&Name> = delegation.above.union(&delegation.own).collect();
+            for name in names {
+                let parent = delegation.step;
+                let found = self.addresses(now, name);
+                if found.is_empty() && !zone.zone_of(name) {
+                    let all = self.kinds().map(|kind| (zone.clone(), name.clone(), kind));
+                    check.unresolved.extend(all.map(|(zone, name, kind)| Unresolved {
+                        zone,
+                        name,
+                        kind,
+                        parent,
+                    }));
+                }
+                known.push((zone.clone(), parent, found));
+            }
+        }
+        self.check = Some(check);
+        for (zone, parent, found) in known {
+            self.add_probes(now, &zone, parent, found);
+        }
+        // Whoever called goes on with `advance`.
+    }
+
+    fn add_probes(&mut self, now: Instant, zone: &Name, parent: u32, found: Vec<Candidate>) {
+        for mut server in found {
+            server.source = match server.source {
+                AddressSource::Hints => AddressSource::Earlier,
+                other => other,
+            };
+            let step = self.book.next_step();
+            let Some(check) = self.check.as_mut() else { return };
+            let zone = zone.clone();
+            check.probes.push(Probe { zone, server, parent, step, next_at: now, over: false });
+        }
+    }
+
+    /// Goes on with the check; false: wait.
+    pub(super) fn advance_check(&mut self, now: Instant) -> bool {
+        let Some(check) = self.check.as_mut() else {
+            self.close(now);
+            return false;
+        };
+        check.walking_for = None;
+        if let Some(next) = check.unresolved.pop_front() {
+            let (name, kind, parent) = (next.name.clone(), next.kind, next.parent);
+            let zone = name_text(&next.zone);
+            check.walking_for = Some(next);
+            return self.walk_for(now, name, kind, zone, parent);
+        }
+        let due: Vec<usize> = (0..check.probes.len())
+            .filter(|at| !check.probes[*at].over && check.probes[*at].next_at <= now)
+            .collect();
+        for at in due {
+            self.probe(now, at);
+            if self.done {
+                return false;
+            }
+        }
+        let over = self.check.as_ref().is_none_or(|c| c.probes.iter().all(|probe| probe.over));
+        if over {
+            self.close(now);
+        }
+        false
+    }
+
+    fn probe(&mut self, now: Instant, at: usize) {
+        let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) else {
+            return;
+        };
+        if probe.server.tries >= TRIES {
+            probe.over = true;
+            self.close_attempts(now, |attempt| attempt.owner == Owner::Probe(at));
+            return;
+        }
+        probe.server.tries += 1;
+        let question = Question::new(probe.zone.clone(), RecordType::NS);
+        let state = self.servers.get(probe.server.address);
+        let tcp = self.config.tcp || state.case_lost;
+        let plan = Plan {
+            owner: Owner::Probe(at),
+            step: probe.step,
+            number: probe.server.tries,
+            parent: Some(probe.parent),
+            purpose: Purpose::Check { zone: name_text(&probe.zone) },
+            zone: probe.zone.clone(),
+            sent: question.clone(),
+            meant: question,
+            server: Server {
+                name: name_text(&probe.server.name),
+                address: probe.server.address,
+                source: probe.server.source.clone(),
+            },
+            transport: if tcp { Transport::Tcp } else { Transport::Udp },
+            edns: self.config.edns && !state.no_edns,
+        };
+        if let Some(due) = self.send(now, plan) {
+            self.probe_waits(at, due);
+        }
+    }
+
+    pub(super) fn probe_waits(&mut self, at: usize, until: Instant) {
+        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+            probe.next_at = until;
+        }
+    }
+
+    /// The server has said what it will.
+    pub(super) fn probe_over(&mut self, now: Instant, at: usize) {
+        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+            probe.over = true;
+        }
+        self.close_attempts(now, |attempt| attempt.owner == Owner::Probe(at));
+    }
+
+    pub(super) fn probe_replied(
+        &mut self,
+        now: Instant,
+        at: usize,
+        mut attempt: Attempt,
+        reading: &Reading,
+    ) {
+        // What it says of the zone's servers is compared, not learned: the walk is over.
+        super::reply::note_dropped(&mut attempt, reading);
+        let own = reading.kept.iter().filter(|kept| {
+            let first = &kept.records[0];
+            first.record_type() == RecordType::NS
+                && first.name == attempt.zone
+                && kept.rank >= Rank::Authority
+        });
+        let names: Vec<Name> = own.flat_map(|kept| targets_of(&kept.records)).collect();
+        if reading.class == Class::Answer {
+            self.note_own_servers(&attempt.zone, names);
+        }
+        attempt.record.class = reading.class.clone();
+        self.book.ended(now, attempt.record);
+        self.probe_over(now, at);
+    }
+
+    /// The address of a server was found for the check.
+    pub(super) fn probe_found(&mut self, now: Instant, found: Vec<Candidate>) {
+        let walked = self.check.as_mut().and_then(|check| check.walking_for.take());
+        if let Some(Unresolved { zone, parent, name, .. }) = walked {
+            if let Some(check) = self.check.as_mut().filter(|_| !found.is_empty()) {
+                check.unresolved.retain(|other| other.name != name || other.zone != zone);
+            }
+            self.add_probes(now, &zone, parent, found);
+        }
+    }
+}

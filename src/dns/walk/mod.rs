@@ -1,0 +1,453 @@
+//! The machine that walks: commands and bytes in, queries and records out.
+//!
+//! It exists so that one set of rules runs on sockets and in virtual time. It must never send
+//! without a reason that its records give, nor more than its budget.
+//!
+//! # Contract
+//! [`Walk::new`] is the command. `handle_*` takes what the network and the clock bring; then drain
+//! [`Walk::poll_transmit`], [`Walk::poll_release`] and [`Walk::poll_event`] until there is nothing
+//! left, and call [`Walk::handle_timeout`] at [`Walk::poll_timeout`]. Every query wants a socket of
+//! its own, so that a forger must guess the port anew (RFC 5452 §9.2); replies are handed over with
+//! the [`AttemptId`] of that socket.
+//!
+//! # How it walks (RFC 1034 §5.3.3)
+//! Questions lie on a stack of tasks: the user's own at the bottom, above it the address of a
+//! server that some task below needs. The top task puts its question to the servers of the deepest
+//! zone that is known: that is a *step*; each query of it is an *attempt*. A reply that helps ends
+//! the step, for whichever task it comes; one that does not sends the step to the next server.
+
+mod ask;
+mod book;
+mod check;
+mod reply;
+
+use super::cache::Cache;
+use super::event::{
+    AddressSource, CacheUse, Class, Event, Exchange, Outcome, Purpose, Qmin, Record, RecordText,
+    Start, Transport, VERSION,
+};
+use super::finding::Fault;
+use super::hints::Hints;
+use super::limits::{Limit, Limits};
+use super::question::{Question, name_text};
+use super::servers::Servers;
+use crate::measure::Instant;
+use book::Book;
+use check::Check;
+use hickory_proto::rr::{Name, RecordType};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+/// How to walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkConfig {
+    /// What it may spend.
+    pub limits: Limits,
+    /// How much of a name servers are told.
+    pub qmin: Qmin,
+    /// Whether servers are asked over IPv4.
+    pub v4: bool,
+    /// Whether servers are asked over IPv6.
+    pub v6: bool,
+    /// Whether queries have random capitals.
+    pub random_case: bool,
+    /// Whether queries carry EDNS.
+    pub edns: bool,
+    /// Whether every query goes over TCP.
+    pub tcp: bool,
+    /// Whether only public addresses are asked.
+    pub public_only: bool,
+    /// Whether every server of the zones on the way is asked after the answer is known.
+    pub check: bool,
+}
+
+impl Default for WalkConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            qmin: Qmin::default(),
+            v4: true,
+            v6: true,
+            random_case: true,
+            edns: true,
+            tcp: false,
+            public_only: true,
+            check: false,
+        }
+    }
+}
+
+/// One query, and the socket that waits for its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub u32);
+
+/// A query to send, from a socket of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The name of its socket.
+    pub attempt: AttemptId,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// The message, without the length that TCP puts before it.
+    pub bytes: Vec<u8>,
+}
+
+/// Who sent an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The step of a task.
+    Step(u32),
+    /// A probe of the check after the answer.
+    Probe(usize),
+}
+
+/// A query that waits for its reply.
+#[derive(Clone, Debug)]
+struct Attempt {
+    owner: Owner,
+    /// The record of it, complete but for the reply.
+    record: Exchange,
+    query: Vec<u8>,
+    sent: Question,
+    zone: Name,
+    edns: bool,
+    due: Instant,
+    overdue: bool,
+}
+
+/// A server that a step may ask.
+#[derive(Clone, Debug)]
+struct Candidate {
+    name: Name,
+    address: SocketAddr,
+    source: AddressSource,
+    tries: u32,
+    /// It replied and cannot help.
+    useless: bool,
+}
+
+/// A question put to a zone.
+#[derive(Clone, Debug)]
+struct Ask {
+    step: u32,
+    zone: Name,
+    sent: Question,
+    candidates: Vec<Candidate>,
+    /// Servers without an address, and the type of address to walk for.
+    unresolved: VecDeque<(Name, RecordType)>,
+    walked_for: u32,
+    attempts: u32,
+    any_reply: bool,
+    /// When somebody else is asked.
+    next_at: Instant,
+}
+
+/// A question to be answered.
+#[derive(Clone, Debug)]
+struct Task {
+    parent: Option<u32>,
+    purpose: Purpose,
+    asked_first: Question,
+    question: Question,
+    /// Names that aliases led through.
+    seen: Vec<Name>,
+    aliases: Vec<RecordText>,
+    referrals: u32,
+    /// The zone that the last referral led to.
+    referred_to: Option<Name>,
+    /// Labels of the name that the servers of the zone have been told already.
+    told: usize,
+    /// Minimised questions so far.
+    minimised: u32,
+    ask: Option<Ask>,
+}
+
+impl Task {
+    fn new(question: Question, purpose: Purpose, parent: Option<u32>) -> Self {
+        Self {
+            parent,
+            purpose,
+            seen: vec![question.name.clone()],
+            asked_first: question.clone(),
+            question,
+            aliases: Vec::new(),
+            referrals: 0,
+            referred_to: None,
+            told: 0,
+            minimised: 0,
+            ask: None,
+        }
+    }
+}
+
+/// The servers of a zone, as both sides name them.
+#[derive(Clone, Debug, Default)]
+struct Delegation {
+    above: BTreeSet<Name>,
+    /// What the zone itself said, and at which step; each server may differ.
+    own: BTreeSet<Name>,
+    own_known: bool,
+    step: u32,
+}
+
+/// A walk, from the question to its summary.
+#[derive(Debug)]
+pub struct Walk {
+    config: WalkConfig,
+    hints: Hints,
+    seed: u64,
+    cache: Cache,
+    servers: Servers,
+    stack: Vec<Task>,
+    attempts: BTreeMap<AttemptId, Attempt>,
+    /// Questions about servers' addresses that have failed (RFC 9520: failures are kept).
+    failed: BTreeSet<(Name, u16)>,
+    /// Zones that the user's own question went through.
+    delegations: BTreeMap<Name, Delegation>,
+    check: Option<Check>,
+    /// How the user's question ended, once it has.
+    outcome: Option<Outcome>,
+    done: bool,
+    book: Book,
+    transmits: VecDeque<Transmit>,
+    released: VecDeque<AttemptId>,
+}
+
+impl Walk {
+    /// Begins to walk for `question`; `cache` is what earlier walks learned.
+    #[must_use]
+    pub fn new(
+        config: WalkConfig,
+        hints: Hints,
+        question: Question,
+        seed: u64,
+        cache: Cache,
+        now: Instant,
+    ) -> Self {
+        let mut walk = Self {
+            config,
+            hints,
+            seed,
+            servers: Servers::default(),
+            stack: vec![Task::new(question.clone(), Purpose::Answer, None)],
+            attempts: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            delegations: BTreeMap::new(),
+            check: None,
+            outcome: None,
+            done: false,
+            book: Book::new(question.text(), now),
+            transmits: VecDeque::new(),
+            released: VecDeque::new(),
+            cache,
+        };
+        let start = Start {
+            question: question.text(),
+            seed,
+            qmin: config.qmin,
+            limits: config.limits,
+            cached: u32::try_from(walk.cache.len()).unwrap_or(u32::MAX),
+        };
+        walk.book.tell(now, Event::Start(start));
+        walk.advance(now);
+        walk
+    }
+
+    /// A query to send, until there is none.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// A socket that is needed no more, until there is none.
+    pub fn poll_release(&mut self) -> Option<AttemptId> {
+        self.released.pop_front()
+    }
+
+    /// A record of what happened, until there is none.
+    pub fn poll_event(&mut self) -> Option<Record> {
+        self.book.events.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); never once the walk is done.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.done {
+            return None;
+        }
+        let next = match (&self.check, self.stack.last().and_then(|task| task.ask.as_ref())) {
+            (_, Some(ask)) => Some(ask.next_at),
+            (Some(check), None) => check.next_at(),
+            (None, None) => None,
+        };
+        let end = self.book.started + self.config.limits.time();
+        Some(next.map_or(end, |next| next.min(end)))
+    }
+
+    /// Whether the summary has been told.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// What was learned, for the next walk.
+    #[must_use]
+    pub fn into_cache(self) -> Cache {
+        self.cache
+    }
+
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) said.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.done {
+            return;
+        }
+        if now >= self.book.started + self.config.limits.time() {
+            self.end(now, Outcome::Limit { limit: Limit::Time });
+            self.close(now);
+            return;
+        }
+        for attempt in self.attempts.values_mut() {
+            if !attempt.overdue && attempt.due <= now {
+                attempt.overdue = true;
+                self.servers.entry(attempt.record.server.address).silent += 1;
+            }
+        }
+        self.advance(now);
+    }
+
+    /// The user does not want to wait any longer.
+    pub fn cancel(&mut self, now: Instant) {
+        if !self.done {
+            self.end(now, Outcome::Interrupted);
+            self.close(now);
+        }
+    }
+
+    /// Goes on until somebody else must act.
+    fn advance(&mut self, now: Instant) {
+        while !self.done {
+            let goes_on = match self.stack.last() {
+                Some(task) if task.ask.is_none() => {
+                    self.begin(now);
+                    true
+                }
+                Some(_) => self.next_attempt(now),
+                None => self.advance_check(now),
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// The top task has its answer: the one below goes on, or the walk is at its end.
+    fn task_done(&mut self, now: Instant, class: &Class, answers: Vec<RecordText>) {
+        let Some(task) = self.stack.pop() else { return };
+        if matches!(task.purpose, Purpose::Address { .. }) {
+            self.address_found(now, &task);
+            return;
+        }
+        self.book.answers = answers;
+        self.book.aliases = task.aliases;
+        let outcome = match class {
+            Class::NxDomain => Outcome::NxDomain,
+            Class::NoData => Outcome::NoData,
+            _ => Outcome::Answer,
+        };
+        self.end(now, outcome);
+    }
+
+    /// The task ends without an answer.
+    fn task_failed(&mut self, now: Instant, outcome: Outcome) {
+        let Some(task) = self.stack.pop() else { return };
+        let Purpose::Address { server, zone } = &task.purpose else {
+            self.book.aliases = task.aliases;
+            self.end(now, outcome);
+            return;
+        };
+        let first = &task.asked_first;
+        self.failed.insert((first.name.clone(), u16::from(first.kind)));
+        let fault = Fault::ServerUnresolvable { subject: server.clone() };
+        let step = task.parent.unwrap_or_default();
+        self.book.findings.note(fault, zone, None, step);
+    }
+
+    /// The user's question has ended: the checks follow, or the summary.
+    fn end(&mut self, now: Instant, outcome: Outcome) {
+        if self.outcome.is_some() {
+            return;
+        }
+        self.stack.clear();
+        self.close_attempts(now, |_| true);
+        self.book.answered_at = Some(now);
+        let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
+        self.outcome = Some(outcome);
+        if self.config.check && !stopped {
+            self.begin_check(now);
+        } else {
+            self.close(now);
+        }
+    }
+
+    /// Tells the summary; nothing follows.
+    fn close(&mut self, now: Instant) {
+        if self.done {
+            return;
+        }
+        self.stack.clear();
+        self.close_attempts(now, |_| true);
+        self.compare_delegations();
+        let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);
+        self.book.summarize(now, outcome, &self.config.limits);
+        self.done = true;
+    }
+
+    /// Notes a question that the cache answered.
+    fn tell_cache(&mut self, now: Instant, class: Class, learned_at: u32, expires: Instant) {
+        let Some(task) = self.stack.last() else { return };
+        let used = CacheUse {
+            parent: task.parent,
+            purpose: task.purpose.clone(),
+            meant: task.question.text(),
+            class,
+            learned_at,
+            ttl_left_s: u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX),
+        };
+        self.book.cache_hits += 1;
+        self.book.tell(now, Event::Cache(used));
+    }
+
+    /// Follows an alias of the top task; false where that ended the task.
+    fn follow(&mut self, now: Instant, target: Name, by: Vec<RecordText>) -> bool {
+        let limits = self.config.limits;
+        let Some(task) = self.stack.last_mut() else { return false };
+        task.aliases.extend(by);
+        let zone = name_text(&task.question.name);
+        let step = task.ask.take().map_or(0, |ask| ask.step);
+        if task.seen.contains(&target) {
+            let name = name_text(&target);
+            self.book.findings.note(Fault::AliasLoop { name: name.clone() }, &zone, None, step);
+            self.task_failed(now, Outcome::AliasLoop { at: name });
+            return false;
+        }
+        if task.seen.len() > usize::try_from(limits.aliases).unwrap_or(usize::MAX) {
+            self.task_failed(now, Outcome::Limit { limit: Limit::Aliases });
+            return false;
+        }
+        if task.purpose == Purpose::Answer || matches!(task.purpose, Purpose::Alias { .. }) {
+            task.purpose = Purpose::Alias { of: zone };
+            task.parent = Some(step).filter(|step| *step > 0).or(task.parent);
+        }
+        task.seen.push(target.clone());
+        task.question.name = target;
+        (task.told, task.minimised, task.referred_to) = (0, 0, None);
+        true
+    }
+}
+
+impl Record {
+    fn new(now: Instant, event: Event) -> Self {
+        Self { v: VERSION, t_ns: now, event }
+    }
+}

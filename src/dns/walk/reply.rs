@@ -1,0 +1,314 @@
+//! What to make of something that arrived.
+//!
+//! It exists so that every reply is checked, read, learned from and acted on in that order. It must
+//! never act on what does not answer an open query.
+
+use super::ask::Plan;
+use super::{Attempt, AttemptId, Owner, Walk};
+use crate::dns::event::{
+    Class, Dropped, Learned, Outcome, Qmin, Rank, Stray, StrayReason, Transport,
+};
+use crate::dns::limits::Limit;
+use crate::dns::question::{self, Reply, printable, record_text};
+use crate::dns::reading::{self, Context, Reading, targets_of};
+use crate::measure::{Instant, nanos};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{Name, Record, RecordType};
+use std::net::SocketAddr;
+
+impl Walk {
+    /// Bytes came to the socket of `via`: a datagram, or a whole message of a connection.
+    pub fn handle_reply(&mut self, now: Instant, via: AttemptId, from: SocketAddr, bytes: &[u8]) {
+        if self.done {
+            return;
+        }
+        let checked = match self.attempts.get(&via) {
+            None => Err(StrayReason::NothingOpen),
+            Some(attempt) if attempt.record.server.address != from => {
+                Err(StrayReason::WrongAddress)
+            }
+            Some(attempt) => {
+                // Only capitals that were drawn prove something.
+                let udp = attempt.record.transport == Transport::Udp;
+                question::check(&attempt.query, bytes, udp && self.config.random_case)
+            }
+        };
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let reply = match checked {
+            Ok(reply) => reply,
+            Err(why) => {
+                let step = self.attempts.get(&via).map(|attempt| attempt.record.step);
+                let stray = Stray { from, step, bytes: length, why };
+                self.book.stray(now, &self.config.limits, stray);
+                return;
+            }
+        };
+        let Some(mut attempt) = self.attempts.remove(&via) else { return };
+        self.released.push_back(via);
+        let rtt = now.since(attempt.record.sent_ns);
+        self.servers.replied(from, rtt);
+        attempt.record.rtt_ns = Some(nanos(rtt));
+        attempt.record.bytes_received = Some(length);
+        match reply {
+            Reply::Message(message) => self.handle_message(now, attempt, &message),
+            Reply::CaseLost => {
+                self.servers.entry(from).case_lost = true;
+                self.retry(now, attempt, Class::CaseLost);
+            }
+            Reply::Malformed(why) => self.useless(now, attempt, Class::Malformed { why }),
+        }
+        self.advance(now);
+    }
+
+    /// The network or the host said that nobody listens where `via` asked.
+    pub fn handle_unreachable(&mut self, now: Instant, via: AttemptId, why: &str) {
+        if self.done {
+            return;
+        }
+        let Some(attempt) = self.attempts.remove(&via) else { return };
+        self.released.push_back(via);
+        self.servers.entry(attempt.record.server.address).silent += 1;
+        self.useless(now, attempt, Class::Unreachable { why: printable(why) });
+        self.advance(now);
+    }
+
+    fn handle_message(&mut self, now: Instant, mut attempt: Attempt, message: &Message) {
+        attempt.record.rcode = Some(question::rcode(message));
+        attempt.record.flags = question::flags(message);
+        attempt.record.edns = question::edns(message);
+        let meta = &message.metadata;
+        let udp = attempt.record.transport == Transport::Udp;
+        if meta.truncation && udp {
+            // What was cut may be what matters: nothing of it is used.
+            self.retry(now, attempt, Class::Truncated);
+            return;
+        }
+        let no_edns = match meta.response_code {
+            ResponseCode::FormErr | ResponseCode::NotImp => message.edns.is_none(),
+            ResponseCode::BADVERS | ResponseCode::BADSIG => true,
+            _ => false,
+        };
+        if attempt.edns && no_edns {
+            self.servers.entry(attempt.record.server.address).no_edns = true;
+            self.retry(now, attempt, Class::NoEdns);
+            return;
+        }
+        let context = Context {
+            zone: &attempt.zone,
+            asked: &attempt.sent,
+            limits: &self.config.limits,
+            public_only: self.config.public_only,
+        };
+        let reading = reading::read(&context, message);
+        match attempt.owner {
+            Owner::Probe(index) => self.probe_replied(now, index, attempt, &reading),
+            Owner::Step(_) if reading.class.is_useful() => self.useful(now, attempt, reading),
+            Owner::Step(_) => {
+                note_dropped(&mut attempt, &reading);
+                self.useless(now, attempt, reading.class);
+            }
+        }
+    }
+
+    /// The same server is asked again, over a connection or without options.
+    fn retry(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
+        let old = &attempt.record;
+        let state = self.servers.get(old.server.address);
+        let tcp =
+            matches!(class, Class::Truncated | Class::CaseLost) || old.transport == Transport::Tcp;
+        let mut plan = Plan {
+            owner: attempt.owner,
+            step: old.step,
+            number: old.attempt + 1,
+            parent: old.parent,
+            purpose: old.purpose.clone(),
+            zone: attempt.zone.clone(),
+            sent: question::Question {
+                name: attempt.sent.name.to_lowercase(),
+                kind: attempt.sent.kind,
+            },
+            meant: question::Question {
+                name: Name::from_ascii(&old.meant.name).unwrap_or_default(),
+                kind: old.meant.kind.parse().unwrap_or(attempt.sent.kind),
+            },
+            server: old.server.clone(),
+            transport: if tcp { Transport::Tcp } else { Transport::Udp },
+            edns: attempt.edns && !state.no_edns,
+        };
+        attempt.record.class = class;
+        let Attempt { owner, record, .. } = attempt;
+        self.book.ended(now, record);
+        let step = plan.step;
+        if let Some(ask) = self.ask_mut(owner) {
+            ask.attempts += 1;
+            ask.any_reply = true;
+            plan.number = ask.attempts;
+        } else if matches!(owner, Owner::Step(_)) {
+            return;
+        }
+        let due = self.send(now, plan);
+        if let (Some(due), Some(ask)) = (due, self.ask_mut(Owner::Step(step))) {
+            ask.next_at = due;
+        }
+        if let (Some(due), Owner::Probe(index)) = (due, owner) {
+            self.probe_waits(index, due);
+        }
+    }
+
+    /// The step that sent an attempt, if it goes on.
+    fn ask_mut(&mut self, owner: Owner) -> Option<&mut super::Ask> {
+        let Owner::Step(step) = owner else { return None };
+        self.stack.iter_mut().filter_map(|task| task.ask.as_mut()).find(|ask| ask.step == step)
+    }
+
+    /// The server cannot help: the step goes on with the next one, at once.
+    fn useless(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
+        let replied = class.is_reply();
+        attempt.record.class = class;
+        let Attempt { owner, record, .. } = attempt;
+        let address = record.server.address;
+        self.book.ended(now, record);
+        if let Owner::Probe(index) = owner {
+            self.probe_over(now, index);
+            return;
+        }
+        let open = self.attempts.values().any(|other| other.owner == owner && !other.overdue);
+        let Some(ask) = self.ask_mut(owner) else { return };
+        ask.any_reply |= replied;
+        for candidate in ask.candidates.iter_mut().filter(|c| c.address == address) {
+            candidate.useless = true;
+        }
+        // Where another attempt is open and nobody is left, it keeps its time.
+        let left = ask.candidates.iter().any(|candidate| !candidate.useless);
+        if left || !open || !ask.unresolved.is_empty() {
+            ask.next_at = now;
+        }
+    }
+
+    /// The reply takes its task further; whatever was begun above the task is not needed now.
+    fn useful(&mut self, now: Instant, mut attempt: Attempt, reading: Reading) {
+        let step = attempt.record.step;
+        let owns = |task: &super::Task| task.ask.as_ref().is_some_and(|ask| ask.step == step);
+        let Some(at) = self.stack.iter().position(owns) else {
+            attempt.record.class = Class::Overtaken;
+            self.book.ended(now, attempt.record);
+            return;
+        };
+        let users_own = at == 0 && self.outcome.is_none();
+        self.learn(now, &mut attempt, &reading, users_own);
+        let minimised = attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
+            || attempt.record.sent.kind != attempt.record.meant.kind;
+        attempt.record.class = reading.class.clone();
+        self.book.ended(now, attempt.record);
+        while self.stack.len() > at + 1 {
+            let above = self.stack.pop().and_then(|task| task.ask).map(|ask| ask.step);
+            self.close_attempts(now, |open| above.is_some_and(|s| open.owner == Owner::Step(s)));
+        }
+        self.close_attempts(now, |open| open.owner == Owner::Step(step));
+        let told = attempt.sent.name.iter().len();
+        self.act(now, reading, minimised, told);
+    }
+
+    /// Acts on a useful reply to the top task.
+    fn act(&mut self, now: Instant, reading: Reading, minimised: bool, told: usize) {
+        let limits = self.config.limits;
+        let Some(task) = self.stack.last_mut() else { return };
+        match reading.class {
+            Class::Referral { .. } => {
+                task.ask = None;
+                task.referrals += 1;
+                task.referred_to = reading.cut;
+                if task.referrals > limits.referrals {
+                    self.task_failed(now, Outcome::Limit { limit: Limit::Referrals });
+                }
+            }
+            Class::NxDomain if minimised && self.config.qmin == Qmin::Relaxed => {
+                // Some servers deny names that exist only above others.
+                task.ask = None;
+                task.told = task.question.name.iter().len();
+            }
+            Class::Answer | Class::NoData | Class::Alias { .. } if minimised => {
+                task.ask = None;
+                task.told = told;
+            }
+            Class::Alias { .. } => {
+                let by = reading.aliases.iter().map(record_text).collect();
+                let through = reading.aliases.iter().skip(1).map(|alias| alias.name.clone());
+                task.seen.extend(through);
+                if let Some(target) = reading.target {
+                    self.follow(now, target, by);
+                }
+            }
+            class => {
+                // Aliases inside the reply that holds the answer.
+                task.aliases.extend(reading.aliases.iter().map(record_text));
+                let kind = task.question.kind;
+                let asked =
+                    |record: &&Record| record.record_type() == kind || kind == RecordType::ANY;
+                let answers: Vec<&Record> = reading
+                    .kept
+                    .iter()
+                    .filter(|kept| kept.rank == Rank::Answer)
+                    .flat_map(|kept| kept.records.iter().filter(asked))
+                    .collect();
+                if let Some(first) = answers.first() {
+                    task.question.name = first.name.clone();
+                }
+                let answers = answers.into_iter().map(record_text).collect();
+                self.task_done(now, &class, answers);
+            }
+        }
+    }
+
+    /// Learns what the reply says, and writes it into the record.
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        attempt: &mut Attempt,
+        reading: &Reading,
+        users_own: bool,
+    ) {
+        note_dropped(attempt, reading);
+        let limits = self.config.limits;
+        let step = attempt.record.step;
+        for kept in &reading.kept {
+            let records = kept.records.clone();
+            let (rank, owner) = (kept.rank, kept.records[0].name.clone());
+            if kept.records[0].record_type() == RecordType::NS {
+                let names = targets_of(&kept.records);
+                match rank {
+                    Rank::Referral if users_own => self.note_delegation(&owner, names, step),
+                    Rank::Authority | Rank::Answer => self.note_own_servers(&owner, names),
+                    _ => {}
+                }
+            }
+            match self.cache.learn(now, &limits, records, rank, step) {
+                Ok(()) => attempt
+                    .record
+                    .learned
+                    .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
+                Err(why) => attempt
+                    .record
+                    .dropped
+                    .extend(kept.records.iter().map(|r| Dropped { record: record_text(r), why })),
+            }
+        }
+        let asked = &attempt.sent;
+        // A minimised name that is denied may yet have names below it (RFC 9156 §2.3, relaxed).
+        let doubtful = reading.class == Class::NxDomain
+            && attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
+            && self.config.qmin == Qmin::Relaxed;
+        if let Some(ttl_s) = reading.absent_ttl_s.filter(|_| !doubtful) {
+            let kind = match reading.class {
+                Class::NxDomain => None,
+                _ => Some(asked.kind),
+            };
+            self.cache.learn_absence(now, &limits, &asked.name, kind, ttl_s, step);
+        }
+    }
+}
+
+pub(super) fn note_dropped(attempt: &mut Attempt, reading: &Reading) {
+    let text = |(record, why): &(_, _)| Dropped { record: record_text(record), why: *why };
+    attempt.record.dropped = reading.dropped.iter().map(text).collect();
+}

@@ -1,0 +1,119 @@
+//! `--explain`: one plain sentence for every step, with the document that asks for it.
+//!
+//! It exists for people who learn how a name is resolved. It must never say what was not seen.
+
+use super::super::text::{Ink, Style};
+use super::words::{answer, source};
+use super::{steps, summary, tree};
+use crate::dns::event::{Class, Exchange, Purpose, Record};
+use std::fmt::Write;
+
+/// The story of one walk.
+#[must_use]
+pub fn render(records: &[Record], style: Style) -> String {
+    let mut out = String::new();
+    let Some(end) = summary(records) else { return out };
+    for (step, attempts) in steps(records) {
+        let _ = writeln!(out, "{step:>3}  {}", why(attempts[0]));
+        for exchange in attempts {
+            let (sentence, rfc) = sentence(exchange);
+            let rfc = style.ink(Ink::Dim, &format!("[{rfc}]"));
+            // A name ends in a dot, and so does a sentence.
+            let sentence = sentence.replace("..", ".");
+            let _ = writeln!(out, "     {sentence} {rfc}");
+        }
+    }
+    let _ = writeln!(out, "  =  {}.", answer(end));
+    for finding in &end.findings {
+        let _ = writeln!(out, "  !  {}: {}.", tree::says(finding), finding.fault.remedy());
+    }
+    out
+}
+
+/// Why the question of a step was asked.
+fn why(exchange: &Exchange) -> String {
+    let meant = &exchange.meant;
+    let zone = if exchange.zone == "." { "the root" } else { &exchange.zone };
+    match &exchange.purpose {
+        Purpose::Answer => format!("The servers of {zone} are asked on the way to {meant}."),
+        Purpose::Alias { of } => {
+            format!("{of} is an alias, so the servers of {zone} are asked on the way to {meant}.")
+        }
+        Purpose::Address { server, zone: of } => {
+            format!("{server} serves {of} and its address is not known, so {zone} is asked for it.")
+        }
+        Purpose::Check { zone } => {
+            format!("The answer is known; what does this server of {zone} itself say?")
+        }
+    }
+}
+
+/// What became of an attempt, and where that is written.
+fn sentence(exchange: &Exchange) -> (String, &'static str) {
+    let server = format!(
+        "{} ({}, {})",
+        exchange.server.name,
+        exchange.server.address,
+        source(&exchange.server.source)
+    );
+    let asked = format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind);
+    let zone = &exchange.zone;
+    match &exchange.class {
+        Class::Answer => (format!("{server} has the answer to {asked}."), "RFC 1034 §4.3.2"),
+        Class::Alias { to } => {
+            (format!("{server} says that {asked} is another name for {to}."), "RFC 1034 §3.6.2")
+        }
+        Class::Referral { to, servers, with_address } => (
+            format!(
+                "{server} does not know {asked}, but says that {to} is run by others: {servers} \
+                 named, {with_address} with an address."
+            ),
+            "RFC 1034 §4.2.1",
+        ),
+        Class::NoData => (
+            format!("{server}: the name of {asked} exists without such a record."),
+            "RFC 2308 §2.2",
+        ),
+        Class::NxDomain => (
+            format!("{server}: the name of {asked} does not exist, nor anything below it."),
+            "RFC 8020 §2",
+        ),
+        Class::Truncated => (
+            format!("{server}'s reply did not fit a datagram, so it is asked over TCP."),
+            "RFC 7766 §5",
+        ),
+        Class::NoEdns => {
+            (format!("{server} does not understand EDNS, so it is asked without."), "RFC 6891 §7")
+        }
+        Class::Refused => {
+            (format!("{server} refuses, though {zone} is delegated to it."), "RFC 1035 §4.1.1")
+        }
+        Class::ServFail | Class::NotImp | Class::FormErr | Class::OtherCode => (
+            format!("{server} fails ({}).", exchange.rcode.as_deref().unwrap_or("no code")),
+            "RFC 1035 §4.1.1",
+        ),
+        Class::NotAuthoritative { .. } => {
+            (format!("{server} answers, but not of its own knowledge (AA=0)."), "RFC 2181 §5.4.1")
+        }
+        Class::SelfReferral => {
+            (format!("{server} refers to {zone} itself, which it should serve."), "RFC 1034 §5.3.3")
+        }
+        Class::UpwardReferral { to } => {
+            (format!("{server} refers away to {to}, which does not help."), "RFC 1034 §5.3.3")
+        }
+        Class::Malformed { why } => {
+            (format!("{server} sends what is no message: {why}."), "RFC 1035 §4")
+        }
+        Class::CaseLost => (
+            format!("{server} changed the capitals of the name, so it is asked over TCP."),
+            "RFC 5452 §9.1",
+        ),
+        Class::NoReply => {
+            (format!("{server} did not reply in time; another is asked."), "RFC 1035 §4.2.1")
+        }
+        Class::Overtaken => {
+            (format!("{server} was slower than another server."), "RFC 1034 §5.3.3")
+        }
+        Class::Unreachable { why } => (format!("{server} cannot be reached: {why}."), "RFC 1122"),
+    }
+}

@@ -1,0 +1,63 @@
+//! A walk for people and for programs: tree, sentences, waterfall, one JSON document.
+//!
+//! It must never show what the records of the walk do not hold, nor judge: the findings are the
+//! walk's own.
+
+mod explain;
+mod tree;
+mod waterfall;
+mod words;
+
+pub use explain::render as explain;
+pub use tree::render as tree;
+pub use waterfall::render as waterfall;
+
+use crate::dns::event::{Event, Exchange, Record, Summary, VERSION};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// One or more walks as one JSON document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The version of the records.
+    pub v: u32,
+    /// Each walk: all of its records, the summary last.
+    pub walks: Vec<Vec<Record>>,
+}
+
+impl Document {
+    /// A document of these walks.
+    #[must_use]
+    pub const fn new(walks: Vec<Vec<Record>>) -> Self {
+        Self { v: VERSION, walks }
+    }
+}
+
+/// The summary of a walk.
+#[must_use]
+pub fn summary(records: &[Record]) -> Option<&Summary> {
+    records.iter().rev().find_map(|record| match &record.event {
+        Event::Summary(summary) => Some(summary.as_ref()),
+        _ => None,
+    })
+}
+
+/// The exchanges of each step, attempts in order.
+fn steps(records: &[Record]) -> BTreeMap<u32, Vec<&Exchange>> {
+    let mut steps: BTreeMap<u32, Vec<&Exchange>> = BTreeMap::new();
+    for record in records {
+        if let Event::Exchange(exchange) = &record.event {
+            steps.entry(exchange.step).or_default().push(exchange);
+        }
+    }
+    for attempts in steps.values_mut() {
+        attempts.sort_by_key(|exchange| exchange.attempt);
+    }
+    steps
+}
+
+/// The JSON schema of one line of `events.ndjson` of `dns-walk`.
+#[must_use]
+pub const fn events_schema() -> &'static str {
+    include_str!("dns-walk.events.schema.json")
+}
