@@ -12,12 +12,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["measure"]),
     ("path", &["measure"]),
     ("bank", &["wire", "measure"]),
+    ("clock", &["wire", "measure"]),
     ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
-    ("net", &["sys", "bank", "store", "path", "wire", "measure"]),
-    ("sim", &["bank", "store", "path", "wire", "measure"]),
+    ("net", &["sys", "bank", "clock", "store", "path", "wire", "measure"]),
+    ("sim", &["bank", "clock", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("report", &["compare", "bank", "path", "wire", "measure"]),
+    ("report", &["compare", "bank", "clock", "path", "wire", "measure"]),
     ("cli", &["report", "compare", "net", "bank", "store", "wire", "measure"]),
 ];
 

@@ -3,6 +3,8 @@
 //! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
 //! It must never read a clock; time jumps from one event to the next.
 
+pub mod clock;
+
 use crate::bank::load::{Action, Fleet, LoadPlan};
 use crate::bank::server::Server;
 use crate::bank::storage::Storage;
