@@ -6,6 +6,8 @@ mod bank;
 mod bank_labs;
 /// The published test vectors: page, file and code agree.
 mod bank_vectors;
+/// The clock's bounds and estimators against a known truth, in virtual time.
+mod clock;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// A plausible result, for the reports.

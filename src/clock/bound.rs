@@ -85,8 +85,7 @@ impl Interval {
     /// What both contain.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
-        let (low_ns, high_ns) =
-            (self.low_ns.max(other.low_ns), self.high_ns.min(other.high_ns));
+        let (low_ns, high_ns) = (self.low_ns.max(other.low_ns), self.high_ns.min(other.high_ns));
         (low_ns <= high_ns).then_some(Self { low_ns, high_ns })
     }
 }

@@ -214,8 +214,7 @@ fn cristian(frame: &Frame, rows: &[Row]) -> Option<Found> {
 fn chrony_weight(rows: &[Row]) -> impl Fn(&Row) -> f64 + use<> {
     let least = rows.iter().map(|row| row.delay_ns).min().unwrap_or(0);
     let excess = move |row: &Row| (row.delay_ns - least) as f64;
-    let deviation = (rows.iter().map(|row| excess(row).powi(2)).sum::<f64>()
-        / rows.len() as f64)
+    let deviation = (rows.iter().map(|row| excess(row).powi(2)).sum::<f64>() / rows.len() as f64)
         .sqrt()
         .max(1.0);
     move |row| (1.0 + excess(row) / deviation).powi(-2)
@@ -293,8 +292,7 @@ fn edge(
     let ((ax, ay), (bx, by)) = (place(&over[0]), place(&over[1]));
     let slope = (by - ay) / (bx - ax);
     let value = ay + slope * (pivot - ax);
-    let mut away: Vec<f64> =
-        points.map(|(x, y)| (y - value - slope * (x - pivot)).abs()).collect();
+    let mut away: Vec<f64> = points.map(|(x, y)| (y - value - slope * (x - pivot)).abs()).collect();
     away.sort_by(f64::total_cmp);
     // Two points lie on the edge itself.
     let gap = floor_gap(away.split_off(1)).unwrap_or(0.0);

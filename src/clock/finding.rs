@@ -3,9 +3,7 @@
 //! It exists so that words, JSON and exit code are of one mind.
 //! It must never hold an estimate without the bound beside it, nor mix the two.
 
-use super::bound::{
-    Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end,
-};
+use super::bound::{Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::estimate::{Estimate, Estimator, estimate};
 use super::hull::{ConstantDrift, constant_drift};
@@ -329,7 +327,8 @@ fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together>
         });
     }
     //= RFC 5905 §11.2.3: weights are the reciprocals of the root distances.
-    let weight = |bound: &Bound| 1_000_000_000_000_i128 / i128::from(bound.utc.width_ns().max(1)).max(1);
+    let weight =
+        |bound: &Bound| 1_000_000_000_000_i128 / i128::from(bound.utc.width_ns().max(1)).max(1);
     let base = parts.first()?.0.offset_ns;
     let sum: i128 = parts.iter().map(|(_, bound)| weight(bound).max(1)).sum();
     let away = |(e, b): &(Estimate, Bound)| {

@@ -322,7 +322,8 @@ mod tests {
         assert_eq!(with(&[field(16, 16), vec![1; 20]].concat()), Ok(1));
         assert_eq!(with(&[0; 4]), Ok(0), "a crypto-NAK");
         assert_eq!(with(&[7; 20]), Ok(0), "a MAC");
-        for (claimed, length) in [(0, 28), (65_532, 28), (1_352, 28), (30, 32), (12, 28), (32, 28)] {
+        for (claimed, length) in [(0, 28), (65_532, 28), (1_352, 28), (30, 32), (12, 28), (32, 28)]
+        {
             assert!(with(&field(claimed, length)).is_err(), "{claimed} of {length}");
         }
         for length in [1, 3, 7, 8, 16, 19, 23] {

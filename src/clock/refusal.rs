@@ -265,7 +265,9 @@ impl Kiss {
 #[serde(rename_all = "snake_case")]
 pub enum Warning {
     /// RFC 5905 would not select this server.
-    #[error("the server may be more than 1 s from UTC by its own claim (RFC 5905 §11.2.3, MAXDIST)")]
+    #[error(
+        "the server may be more than 1 s from UTC by its own claim (RFC 5905 §11.2.3, MAXDIST)"
+    )]
     RootDistance,
     /// The server has not heard of its own source for long.
     #[error("the server's clock was last set more than 36 hours ago")]

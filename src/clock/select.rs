@@ -91,7 +91,10 @@ mod tests {
         assert_eq!(of(&[]), Agreement::Nothing);
         assert_eq!(of(&[(1, 2)]), Agreement::Alone { interval: interval((1, 2)) });
         assert_eq!(of(&[(0, 10), (20, 30)]), Agreement::CannotTell { agree: 1, of: 2 });
-        assert_eq!(of(&[(0, 10), (5, 30), (40, 50), (60, 70)]), Agreement::CannotTell { agree: 2, of: 4 });
+        assert_eq!(
+            of(&[(0, 10), (5, 30), (40, 50), (60, 70)]),
+            Agreement::CannotTell { agree: 2, of: 4 }
+        );
         let falsetickers = vec![1];
         let interval = interval((8, 10));
         assert_eq!(

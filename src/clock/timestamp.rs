@@ -185,9 +185,12 @@ mod tests {
     #[test]
     fn known_dates_agree_with_the_table_of_rfc_5905() {
         // RFC 5905 Figure 4: first day of UNIX, last day of era 0, first of era 1.
-        for (unix_s, seconds) in
-            [(0, 2_208_988_800_u64), (2_085_978_495, 0xffff_ffff), (2_085_978_496, 0), (63_072_000, 2_272_060_800)]
-        {
+        for (unix_s, seconds) in [
+            (0, 2_208_988_800_u64),
+            (2_085_978_495, 0xffff_ffff),
+            (2_085_978_496, 0),
+            (63_072_000, 2_272_060_800),
+        ] {
             let wire = NtpTimestamp::at(WallTime::from_nanos(unix_s * SECOND));
             assert_eq!(wire.bits() >> 32, seconds, "{unix_s}");
         }
