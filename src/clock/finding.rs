@@ -39,6 +39,9 @@ impl Note {
     }
 }
 
+/// Samples kept per server: three days at one in 64 s, two megabytes; then the oldest go.
+pub const SAMPLES_MAX: usize = 4_096;
+
 /// What came from one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
@@ -67,7 +70,12 @@ impl Gathered {
     /// Takes what the client told.
     pub fn take(&mut self, event: Event) {
         match event {
-            Event::Sample(sample) => self.samples.push(sample),
+            Event::Sample(sample) => {
+                if self.samples.len() == SAMPLES_MAX {
+                    self.samples.remove(0);
+                }
+                self.samples.push(sample);
+            }
             Event::Refused { request, from, refusal } if self.notes.len() < NOTES_MAX => {
                 self.notes.push(Note::new(request, from, &refusal));
             }

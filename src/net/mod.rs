@@ -7,6 +7,7 @@ pub mod call;
 pub mod client;
 pub mod clock;
 pub mod endpoint;
+pub mod ntp;
 pub mod record;
 pub mod remote;
 pub mod router;

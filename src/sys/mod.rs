@@ -13,3 +13,4 @@ pub mod poll;
 pub mod privilege;
 pub mod sockets;
 pub mod timer;
+pub mod timestamp;
