@@ -23,6 +23,7 @@ impl Lab {
         let binary = match name {
             "tcp-vs-udp" => env!("CARGO_BIN_EXE_tcp-vs-udp"),
             "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
+            "clock-offset" => env!("CARGO_BIN_EXE_clock-offset"),
             "bank-udp" => env!("CARGO_BIN_EXE_bank-udp"),
             other => panic!("no lab {other}"),
         };

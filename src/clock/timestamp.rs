@@ -170,7 +170,7 @@ impl ShortDuration {
     /// The shortest wire value of at least this many nanoseconds; the longest where none is.
     #[must_use]
     pub fn at_least(nanos: u64) -> Self {
-        let bits = ((u128::from(nanos) << 16) + 999_999_999) / 1_000_000_000;
+        let bits = (u128::from(nanos) << 16).div_ceil(1_000_000_000);
         Self(u32::try_from(bits).unwrap_or(u32::MAX))
     }
 }

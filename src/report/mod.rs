@@ -2,6 +2,7 @@
 //!
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
+pub mod clock;
 pub mod events;
 pub mod explain;
 mod figures;
@@ -9,6 +10,7 @@ pub mod html;
 pub mod ladder;
 pub mod pcapng;
 mod plots;
+pub mod samples;
 mod svg;
 mod table;
 mod tables;
