@@ -8,6 +8,10 @@ mod bank_labs;
 mod bank_vectors;
 /// The clock's bounds and estimators against a known truth, in virtual time.
 mod clock;
+/// clock-offset as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
+mod clock_lab;
+/// Bad replies, each alone and each before a good one.
+mod clock_replies;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// A plausible result, for the reports.

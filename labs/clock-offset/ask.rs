@@ -232,7 +232,7 @@ fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<(Vec<Gathered>, Ti
     let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
     let server = Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
     let serving = std::thread::spawn(move || server.run(&mut stopped));
-    let name = format!("a server of known error ({address})");
+    let name = "a server of known error".to_owned();
     let found = query(args, vec![Asked { name, addresses: VecDeque::from([address]) }], clock);
     stopper.stop();
     match serving.join() {

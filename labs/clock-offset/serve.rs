@@ -67,7 +67,8 @@ fn report(counts: &Counts, as_json: bool) -> String {
         counts.ignored.iter().map(|(why, count)| format!("{count} for their {why}")).collect();
     let ignored = if ignored.is_empty() { "none".to_owned() } else { ignored.join(", ") };
     format!(
-        "\n{LAB} stopped: {} requests, {} replies, {} lost as told, {} not sent; ignored: {ignored}\n",
+        "\n{LAB} stopped: {} requests, {} replies, {} lost as told, {} not sent; \
+         ignored: {ignored}\n",
         counts.requests, counts.replies, counts.lost, counts.not_sent
     )
 }

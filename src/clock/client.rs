@@ -1,7 +1,7 @@
 //! The client of one server: when to ask, what to make of what comes, when to stop.
 //!
 //! It exists so that manners and judgement are the same on real sockets and in virtual time. The
-//! driver gives each request a socket, and so a random port, of its own (RFC 9109), and random bits.
+//! driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
 //! It must never ask more often than it was told, nor end a query for what failed identity.
 
 use super::exchange::Exchange;

@@ -17,8 +17,6 @@ pub const VERSION: u8 = 4;
 const FIELD_MIN: usize = 16;
 /// Bytes of the longest legacy MAC: a key number and 20 bytes of SHA-1 (RFC 7822 §7.5.1.1).
 const MAC_MAX: usize = 24;
-/// Bytes of a crypto-NAK: the key number zero (RFC 5905 §9.2).
-const CRYPTO_NAK: usize = 4;
 /// Extension fields of a packet, at most: a datagram of 65507 bytes holds no more of 16.
 pub const FIELDS_MAX: usize = (65_507 - HEADER_LEN) / FIELD_MIN;
 
@@ -256,9 +254,10 @@ impl<'a> Packet<'a> {
             }
             fields.push(field(&mut reader)?);
         }
-        // A key number and a digest of 16 or 20 bytes, or the key number alone.
+        // A key number and a digest of 16 or 20 bytes. A key number alone is a crypto-NAK, which
+        // answers a request that was signed (RFC 5905 §9.2): none is here.
         let last = reader.remaining();
-        if [0, CRYPTO_NAK, 20, MAC_MAX].contains(&last) {
+        if [0, 20, MAC_MAX].contains(&last) {
             return Ok(fields);
         }
         Err(reader.fault(Fault::Trailing { extra: last, claimed_by: "header and fields" }))
@@ -320,13 +319,12 @@ mod tests {
         assert_eq!(with(&field(28, 28)), Ok(1));
         assert_eq!(with(&[field(16, 16), field(28, 28)].concat()), Ok(2));
         assert_eq!(with(&[field(16, 16), vec![1; 20]].concat()), Ok(1));
-        assert_eq!(with(&[0; 4]), Ok(0), "a crypto-NAK");
         assert_eq!(with(&[7; 20]), Ok(0), "a MAC");
         for (claimed, length) in [(0, 28), (65_532, 28), (1_352, 28), (30, 32), (12, 28), (32, 28)]
         {
             assert!(with(&field(claimed, length)).is_err(), "{claimed} of {length}");
         }
-        for length in [1, 3, 7, 8, 16, 19, 23] {
+        for length in [1, 3, 4, 7, 8, 16, 19, 23] {
             assert!(with(&vec![1; length]).is_err(), "{length} bytes");
         }
     }
@@ -350,7 +348,7 @@ mod tests {
             let packet = Packet::open(&bytes).unwrap();
             if let Ok(fields) = packet.fields() {
                 let sum: usize = fields.iter().map(|f| f.value.len() + 4).sum();
-                prop_assert!([0, 4, 20, 24].contains(&(bytes.len() - HEADER_LEN - sum)));
+                prop_assert!([0, 20, 24].contains(&(bytes.len() - HEADER_LEN - sum)));
             }
         }
     }

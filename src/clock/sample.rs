@@ -184,17 +184,16 @@ impl Sample {
         if t3.down < FLOOR && record.t1.wall >= FLOOR {
             return Err(Refusal::BeforeFloor(t3.down.as_nanos() / 1_000_000_000));
         }
-        let mut warnings = Vec::new();
-        reference(&record.claims, t3, &mut warnings)?;
-        let sample = Self {
+        let mut sample = Self {
             forward_ns: t2.up.minus(record.t1.wall),
             backward_ns: t3.down.minus(record.t4.wall),
             slack_ns: slack(&record)?,
             root_distance_ns,
-            warnings,
+            warnings: Vec::new(),
             record,
         };
         sample.possible(t2, t3, elapsed)?;
+        reference(&record.claims, t3, &mut sample.warnings)?;
         Ok(sample.warned())
     }
 

@@ -5,6 +5,7 @@
 
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
+use crate::clock::bound::DriftLimit;
 use crate::clock::finding::{Checked, Finding, ServerFinding, Together, Verdict};
 use crate::clock::sample::{Sample, StampedBy};
 use crate::clock::select::Agreement;
@@ -23,12 +24,13 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
         out.push_str(&format!("  {}\n", style.ink(Ink::Doubt, &line)));
     }
     if let Some(checked) = &finding.checked {
-        out.push_str(&against_truth(checked, style));
+        let certain = finding.verdict != Verdict::Contradiction;
+        out.push_str(&against_truth(checked, certain, style));
     }
     out.push('\n');
     servers(&mut out, finding, style);
     for server in &finding.servers {
-        drift(&mut out, server);
+        drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
             estimators(&mut out, server, finding.checked.as_ref(), style);
         }
@@ -50,6 +52,15 @@ pub fn headline(finding: &Finding) -> String {
         };
     };
     let Together { estimate_ns, spread_ns, interval, utc } = together;
+    if finding.verdict == Verdict::Contradiction {
+        return format!(
+            "the samples contradict each other, and no offset is certain: a clock was set, or the \
+             server lies. If it was set: best estimate since then {} s, in [{}, {}] s",
+            seconds(*estimate_ns, 6, Round::Nearest),
+            seconds(interval.low_ns, 6, Round::Down),
+            seconds(interval.high_ns, 6, Round::Up),
+        );
+    }
     let size = human::latency(estimate_ns.unsigned_abs());
     let way = if *estimate_ns >= 0 { "slow" } else { "fast" };
     let words = if interval.contains(0) {
@@ -66,7 +77,8 @@ pub fn headline(finding: &Finding) -> String {
         format!("to UTC ± {} more by the server's own claim", nanos(claim))
     };
     format!(
-        "{words}: best estimate {} s{spread}; must lie in [{}, {}] s whatever the path did; {to_utc}",
+        "{words}: best estimate {} s{spread}; must lie in [{}, {}] s whatever the path did; \
+         {to_utc}",
         seconds(*estimate_ns, 9.min(digits + 1), Round::Nearest),
         seconds(interval.low_ns, digits, Round::Down),
         seconds(interval.high_ns, digits, Round::Up),
@@ -92,8 +104,7 @@ fn doubts(finding: &Finding) -> Vec<String> {
         if let Some(found) = bound.contradiction {
             lines.push(format!(
                 "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
-                 of {} explains: a clock was set, or the server lies; what stands here is of the \
-                 last {} samples",
+                 of {} explains; what stands here is of the last {} samples",
                 server.name,
                 found.earlier,
                 found.later,
@@ -131,10 +142,11 @@ fn doubts(finding: &Finding) -> Vec<String> {
     lines
 }
 
-fn against_truth(checked: &Checked, style: Style) -> String {
+fn against_truth(checked: &Checked, certain: bool, style: Style) -> String {
     let held = |inside: bool| match inside {
         true => style.ink(Ink::Good, "the interval holds it"),
-        false => style.ink(Ink::Bad, "THE INTERVAL DOES NOT HOLD IT"),
+        false if certain => style.ink(Ink::Bad, "THE INTERVAL DOES NOT HOLD IT"),
+        false => style.ink(Ink::Doubt, "the interval since the jump does not hold it"),
     };
     format!(
         "  truth {} s; estimate - truth = {}; {}; so did {} of {} samples by themselves\n",
@@ -199,8 +211,13 @@ fn row(server: &ServerFinding) -> [String; 10] {
     ]
 }
 
-fn drift(out: &mut String, server: &ServerFinding) {
+fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
     let Some(line) = server.bound.and_then(|bound| bound.constant_drift) else { return };
+    // Few samples tell nothing of the drift: both ends are those of the limit.
+    let limit = i64::from(limit.ppb()) * 1000;
+    if line.drift_low_ppt <= -limit && line.drift_high_ppt >= limit {
+        return;
+    }
     let likely = server.estimate.and_then(|estimate| estimate.drift_ppt);
     let likely =
         likely.map_or_else(String::new, |ppt| format!("likely {}, ", ppm(ppt, Round::Nearest)));

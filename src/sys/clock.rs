@@ -103,7 +103,7 @@ impl Default for WallBridge {
     }
 }
 
-/// Both clocks at about the same time: the wall clock was read within `width_ns` after `monotonic_ns`.
+/// Both clocks at about the same time: the wall clock was read less than `width_ns` later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BothClocks {
     /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.

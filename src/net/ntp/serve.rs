@@ -1,7 +1,7 @@
 //! An NTP server on a real socket, with a clock that is wrong as told, behind a path as told.
 //!
-//! It exists for demonstrations: the offset is known, because it is added to this host's clock. The
-//! path is played by the server: T2 is taken later than the request came, and the reply leaves late.
+//! It exists for demonstrations: the offset is known, because it is added to this host's clock.
+//! The server plays the path: T2 is later than the request came, and the reply leaves late.
 //! It must never answer with more bytes than it was asked with, nor set a clock.
 
 use super::{DATAGRAM_MAX, clocks, wall};
