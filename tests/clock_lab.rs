@@ -125,6 +125,29 @@ fn virtual_time_is_bit_identical_and_samples_replay() {
 }
 
 #[test]
+fn the_json_matches_its_schema() {
+    let lab = lab();
+    let schema = serde_json::from_str(wirelab::report::clock::schema()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for args in [
+        "--sim --seed 1",
+        "--sim --seed 2 --requests 64 --estimator weighted --within 1ms",
+        "--sim --seed 3 --step 80ms@9s --leap insert",
+        "--sim --seed 4 --lie 500ms:30%",
+        "--sim --seed 5 --loss 100%",
+        "--demo --seed 6 --leap unsynchronized --requests 2",
+    ] {
+        let value = json(&lab.run(&format!("{args} --json")));
+        let faults: Vec<String> =
+            schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(faults, Vec::<String>::new(), "{args}");
+        let mut more = value;
+        more["servers"][0]["mood"] = "good".into();
+        assert!(!schema.is_valid(&more), "{args}: an unknown field must not pass");
+    }
+}
+
+#[test]
 fn serve_is_a_server_for_any_client() {
     let server = Server::start("--listen 127.0.0.1:0 --offset 2s");
     let found = json(&server.ask("--json"));
@@ -261,8 +284,10 @@ struct Chronyd {
 }
 
 impl Chronyd {
-    /// `None` where there is none, which is said. `before` are words before the command.
-    fn start(before: &[&str]) -> Option<Self> {
+    /// `None` where there is none, which is said; with `faked` its clock is that of libfaketime.
+    ///
+    /// The library is loaded without its command, which would stand between us and the process.
+    fn start(faked: Option<(&Path, &str)>) -> Option<Self> {
         let program =
             ["/usr/sbin/chronyd", "/usr/bin/chronyd"].into_iter().find(|p| Path::new(p).exists());
         let Some(program) = program else {
@@ -283,9 +308,12 @@ impl Chronyd {
         let user =
             String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
         let user = user.trim();
-        let words = [before, &[program, "-x", "-d", "-U", "-u", user, "-f"][..]].concat();
-        let child = Command::new(words[0])
-            .args(&words[1..])
+        let mut command = Command::new(program);
+        if let Some((library, time)) = faked {
+            command.env("LD_PRELOAD", library).env("FAKETIME", time);
+        }
+        let child = command
+            .args(["-x", "-d", "-U", "-u", user, "-f"])
             .arg(&file)
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.join("log")).unwrap())
@@ -330,7 +358,7 @@ fn interval(found: &Value) -> (i64, i64) {
 #[test]
 fn a_real_chronyd_agrees_with_its_own_clock() {
     let lab = lab();
-    let Some(mut chronyd) = Chronyd::start(&[]) else { return };
+    let Some(mut chronyd) = Chronyd::start(None) else { return };
     for host in ["127.0.0.1", "[::1]"] {
         if host == "[::1]" && UdpSocket::bind("[::1]:0").is_err() {
             println!("skipped: this machine has no IPv6 on loopback");
@@ -354,12 +382,26 @@ fn a_real_chronyd_agrees_with_its_own_clock() {
 #[test]
 fn a_chronyd_whose_time_is_faked_is_found_out() {
     let lab = lab();
-    if !Path::new("/usr/bin/faketime").exists() {
-        println!("skipped: faketime is not installed, no real server was wrong");
+    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
+    let library = |folder: PathBuf| folder.join("faketime/libfaketime.so.1");
+    let Some(library) = folders.map(library).find(|library| library.exists()) else {
+        println!("skipped: libfaketime is not installed, no real server was wrong");
         return;
-    }
+    };
     // Beyond 1 s chronyd takes no kernel stamp, so both of its timestamps are faked.
-    let Some(mut chronyd) = Chronyd::start(&["/usr/bin/faketime", "-f", "+10s"]) else { return };
+    let Some(mut chronyd) = Chronyd::start(Some((&library, "+10s"))) else { return };
     let (low, high) = interval(&chronyd.ask(&lab, "127.0.0.1", ""));
     assert!(low <= 10_000_000_000 && 10_000_000_000 <= high, "{low} to {high}");
+    drop(chronyd);
+    let Some(mut chronyd) = Chronyd::start(Some((&library, "+10s x1.00005"))) else {
+        return;
+    };
+    let found = chronyd.ask(&lab, "127.0.0.1", "--requests 40");
+    let (low, high) = interval(&found);
+    // It drifts from its start on, which was less than 10 min ago: by 50 ppm of that at most.
+    assert!(low <= 10_030_000_000 && 10_000_000_000 <= high, "{low} to {high}");
+    let line = &found["servers"][0]["bound"]["constant_drift"];
+    let end = |name: &str| line[name].as_i64().unwrap_or_else(|| panic!("no line: {found:#}"));
+    let (slow, fast) = (end("drift_low_ppt"), end("drift_high_ppt"));
+    assert!(slow <= 50_000_000 && 50_000_000 <= fast, "{slow} to {fast} ppt");
 }

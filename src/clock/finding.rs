@@ -236,8 +236,8 @@ pub struct Checked {
 /// What a run found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    /// Version of this format.
-    pub schema: u32,
+    /// Name and version of this format.
+    pub schema: &'static str,
     /// Version of the program.
     pub version: &'static str,
     /// What was typed.
@@ -262,8 +262,8 @@ pub struct Finding {
     pub checked: Option<Checked>,
 }
 
-/// Version of the JSON of a finding.
-pub const SCHEMA: u32 = 1;
+/// Name and version of the JSON of a finding.
+pub const SCHEMA: &str = "wirelab/clock-offset/1";
 
 impl Finding {
     /// What the servers say of the clock at `now`.

@@ -6,11 +6,18 @@
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
 use crate::clock::bound::DriftLimit;
+use crate::clock::client::Ended;
 use crate::clock::finding::{Checked, Finding, ServerFinding, Together, Verdict};
 use crate::clock::sample::{Sample, StampedBy};
 use crate::clock::select::Agreement;
 use crate::clock::timestamp::WallTime;
 use crate::measure::human;
+
+/// The JSON schema of a finding.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("clock-offset.result.schema.json")
+}
 
 /// Refusals shown unless all are asked for.
 const NOTES_SHOWN: usize = 8;
@@ -133,6 +140,9 @@ fn doubts(finding: &Finding) -> Vec<String> {
         }
     }
     for server in &finding.servers {
+        if let Some(why) = cut_short(server.ended) {
+            lines.push(format!("{}: {why}", server.name));
+        }
         let mut warnings: Vec<String> =
             server.samples.iter().flat_map(|s| &s.warnings).map(ToString::to_string).collect();
         warnings.sort_unstable();
@@ -140,6 +150,17 @@ fn doubts(finding: &Finding) -> Vec<String> {
         lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
     }
     lines
+}
+
+/// Why a server was asked less than was meant.
+const fn cut_short(ended: Ended) -> Option<&'static str> {
+    match ended {
+        Ended::Complete => None,
+        Ended::RateLimited => Some("it asked to be asked less (RATE), and so it was"),
+        Ended::Denied => Some("it does not want to be asked (DENY or RSTR), and so it is not"),
+        Ended::Unreachable => Some("its host says that nobody listens there, or cannot be reached"),
+        Ended::Stopped => Some("the run was stopped"),
+    }
 }
 
 fn against_truth(checked: &Checked, certain: bool, style: Style) -> String {
