@@ -198,8 +198,18 @@ fn a_step_is_proved_exactly_where_the_delays_let_it_be_seen() {
     assert!(seen > 500 && hidden > 500, "{seen} seen, {hidden} hidden");
 }
 
-/// The errors of an estimator at the last sample over many runs, absolute, sorted.
-fn errors(which: Estimator, requests: u32, every: Duration, out: Way, back: Way) -> Vec<u64> {
+/// Runs in which an estimator is tried.
+const TRIES: u64 = 200;
+
+/// The errors of an estimator at the last sample over many runs, absolute, sorted; and how many
+/// were within the spread that it gave.
+fn errors(
+    which: Estimator,
+    requests: u32,
+    every: Duration,
+    out: Way,
+    back: Way,
+) -> (Vec<u64>, usize) {
     let truth = Truth { offset_ns: SECOND / 2, drift_ppb: 50_000, steps: Vec::new() };
     let scenario = Scenario { truth, out, back, ..Scenario::default() };
     let config = ClientConfig {
@@ -209,18 +219,21 @@ fn errors(which: Estimator, requests: u32, every: Duration, out: Way, back: Way)
         ..ClientConfig::default()
     };
     let start = WallTime::from_nanos(1_795_000_000 * SECOND);
-    let mut errors: Vec<u64> = (0..200)
+    let mut within = 0;
+    let mut errors: Vec<u64> = (0..TRIES)
         .map(|seed| {
             let scenario = scenario.clone();
             let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
             let (gathered, now) = plan.play();
             let window = Window::new(&gathered.samples, &now);
             let found = estimate(which, &window, now.at).unwrap();
-            found.offset_ns.abs_diff(plan.offset_at(now.at))
+            let error = found.offset_ns.abs_diff(plan.offset_at(now.at));
+            within += usize::from(found.spread_ns.is_some_and(|s| error <= s.unsigned_abs()));
+            error
         })
         .collect();
     errors.sort_unstable();
-    errors
+    (errors, within)
 }
 
 fn way(delay_ms: u64, jitter_ms: u64) -> Way {
@@ -231,7 +244,7 @@ fn way(delay_ms: u64, jitter_ms: u64) -> Way {
 #[test]
 fn the_better_estimators_are_better() {
     let median = |which, requests, every: u64, out, back| {
-        errors(which, requests, Duration::from_secs(every), out, back)[100]
+        errors(which, requests, Duration::from_secs(every), out, back).0[100]
     };
     let (out, back) = (way(10, 5), way(10, 1));
     let long = |which| median(which, 64, 16, out, back);
@@ -244,6 +257,17 @@ fn the_better_estimators_are_better() {
         (short(Estimator::MinDelay), short(Estimator::Last), short(Estimator::Mean));
     assert!(least * 2 <= last, "min-delay {least} ns, last {last} ns");
     assert!(least * 2 <= mean, "min-delay {least} ns, mean {mean} ns");
+    // A spread is worth its name.
+    for (which, requests, every, jitter) in [
+        (Estimator::MinDelay, 8, 2, 5),
+        (Estimator::MinDelay, 8, 2, 1),
+        (Estimator::Hull, 64, 16, 5),
+        (Estimator::Hull, 64, 16, 1),
+    ] {
+        let every = Duration::from_secs(every);
+        let (_, within) = errors(which, requests, every, way(10, jitter), way(10, 1));
+        assert!((120..195).contains(&within), "{which}, {jitter} ms: {within} of {TRIES}");
+    }
     // What no estimator can see: the ways differ by 10 ms, and all of them are wrong by 5; those
     // that know no drift are wrong by up to 14 s at 50 ppm besides.
     for which in Estimator::ALL {

@@ -11,6 +11,7 @@ use wirelab::cli::style::ColorChoice;
 use wirelab::clock::bound::DriftLimit;
 use wirelab::clock::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
 use wirelab::clock::estimate::Estimator;
+use wirelab::clock::order::MESSAGES_MAX;
 use wirelab::clock::packet::Leap;
 use wirelab::clock::truth::{Lie, Scenario, Step, Truth, Way};
 use wirelab::measure::{Instant, Ppm, human};
@@ -26,6 +27,7 @@ Examples:
   clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
   clock-offset --from samples.ndjson           what was saved with --samples, looked at again
+  clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
 
 ";
 
@@ -128,6 +130,29 @@ pub(crate) struct Args {
 pub(crate) enum What {
     /// Be an NTP server with a clock and a path as told, until Ctrl-C
     Serve(Serve),
+    /// Two hosts send each other messages: how often do their wall clocks contradict the cause?
+    Order(Order),
+}
+
+/// `order`.
+#[derive(Debug, Flags)]
+pub(crate) struct Order {
+    /// Messages in all, every other one from each host
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
+    pub(crate) messages: u32,
+
+    /// From one message to the next
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = interval)]
+    pub(crate) every: Duration,
+
+    /// Print one JSON document instead of words
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// B's clock, and the path between A and B.
+    #[command(flatten)]
+    pub(crate) played: Played,
 }
 
 /// `serve`.
@@ -148,13 +173,13 @@ pub(crate) struct Serve {
 
 /// A clock that is wrong and a path that is unequal, as told.
 #[derive(Clone, Debug, Flags)]
-#[command(next_help_heading = "A server of known error (demo, sim, serve)")]
+#[command(next_help_heading = "A server of known error (demo, sim, serve, order)")]
 pub(crate) struct Played {
-    /// The server's clock is ahead by this [default: 500ms; serve: 0]
+    /// The server's clock is ahead by this [default: 500ms; order: 8ms; serve: 0]
     #[arg(long, value_name = "TIME", value_parser = signed, allow_hyphen_values = true)]
     offset: Option<i64>,
 
-    /// The server's clock is faster by this [default: 20ppm; serve: 0]
+    /// The server's clock is faster by this [default: 20ppm; order, serve: 0]
     #[arg(long, value_name = "PPM", value_parser = drift, allow_hyphen_values = true)]
     drift: Option<i64>,
 
@@ -201,6 +226,12 @@ impl Played {
     pub(crate) fn demo(&self) -> Scenario {
         let ms = Duration::from_millis;
         self.over(500_000_000, 20_000, [ms(15), ms(5), ms(1), ms(1)])
+    }
+
+    /// The scenario of two hosts: 8 ms apart, between what the two ways take.
+    pub(crate) fn order(&self) -> Scenario {
+        let ms = Duration::from_millis;
+        self.over(8_000_000, 0, [ms(15), ms(5), ms(1), ms(1)])
     }
 
     /// The scenario of a server that is right unless told otherwise.

@@ -16,6 +16,7 @@ use wirelab::clock::client::{BURST_INTERVAL, Ended, Event};
 use wirelab::clock::finding::{Finding, Gathered, View};
 use wirelab::clock::sample::TimePair;
 use wirelab::clock::server::ServerConfig;
+use wirelab::clock::timestamp::WallTime;
 use wirelab::clock::truth::Scenario;
 use wirelab::measure::human;
 use wirelab::net::clock::Clock;
@@ -51,8 +52,8 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
             .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
         let scenario = args.played.demo();
         let (gathered, now) = if args.sim {
-            let start = wirelab::clock::timestamp::WallTime::from_nanos(SIM_START_NS);
             let (scenario, config) = (scenario.clone(), args.config());
+            let start = SIM_START;
             let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
             let (gathered, now) = plan.play();
             (vec![gathered], now)
@@ -75,7 +76,7 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
 }
 
 /// Virtual time begins at 2026-01-01, so that a run is the same on any day.
-const SIM_START_NS: i64 = 1_767_225_600_000_000_000;
+pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);
 
 fn finish(args: &Args, mut finding: Finding, seed: Option<u64>) -> Found {
     finding.seed = seed;

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod order;
 mod serve;
 
 use args::{Args, What};
@@ -37,8 +38,10 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         say(&String::from_utf8_lossy(&text))?;
         return Ok(Exit::Holds);
     }
-    if let Some(What::Serve(flags)) = &args.command {
-        return serve::run(flags);
+    match &args.command {
+        Some(What::Serve(flags)) => return serve::run(flags),
+        Some(What::Order(flags)) => return order::run(flags, args.color),
+        None => {}
     }
     let found = ask::find(args)?;
     if let Some(file) = &args.samples {

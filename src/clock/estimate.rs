@@ -92,7 +92,8 @@ pub struct Estimate {
     pub estimator: Estimator,
     /// Server minus this host, at the end of the run.
     pub offset_ns: i64,
-    /// How far the samples themselves scatter it; `None` where there are too few to say.
+    /// How far the samples themselves scatter it, as a standard error would: on a path that is
+    /// equally long both ways, about two of three lie within. `None` where there are too few.
     pub spread_ns: Option<i64>,
     /// How much faster the server's clock runs, parts per trillion, where the estimator says.
     pub drift_ppt: Option<i64>,
@@ -161,10 +162,9 @@ impl Found {
     }
 }
 
-/// What queues are likely to have added to the shortest of these delays.
+/// The mean of the first gaps between sorted values: how densely they lie at their floor.
 ///
-/// The least of n exponential delays lies as far above the floor as the gap to the next one, on
-/// average; the mean of the first gaps is steadier than the first. Half of it shifts an offset.
+/// The least of n exponential values lies one gap above the floor on average.
 fn floor_gap(mut delays: Vec<f64>) -> Option<f64> {
     const GAPS: usize = 3;
     delays.sort_by(f64::total_cmp);
@@ -177,7 +177,9 @@ fn min_delay(frame: &Frame, rows: &[Row]) -> Option<Found> {
     let lambda = |row: &Row| row.delay_ns as f64 / 2.0 - PHI * frame.middle(row);
     let best = rows.iter().min_by(|a, b| lambda(a).total_cmp(&lambda(b)))?;
     let gap = floor_gap(rows.iter().map(|row| 2.0 * lambda(row)).collect());
-    let spread = gap.map(|gap| gap / 2.0 + PHI * -frame.middle(best) + best.slack_ns as f64);
+    // A delay is the sum of two queues, so short ones are rare: the least lies about two gaps above
+    // the floor (as in a Weibull law of shape 2), and half of that shifts the offset.
+    let spread = gap.map(|gap| gap + PHI * -frame.middle(best) + best.slack_ns as f64);
     Some(Found { spread, used: Some(rows.len()), ..Found::point(frame, best.offset_ns) })
 }
 

@@ -9,7 +9,8 @@
 //! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
 //! machine of one server, [`bound`] and [`hull`] hold what must be true, [`estimate`] what is
 //! likely, [`select`] what several servers say together, [`truth`] and [`server`] a server whose
-//! error is known, and [`finding`] the value that a run ends with.
+//! error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
+//! what such an error does to the order of events.
 
 pub mod bound;
 pub mod client;
@@ -17,6 +18,7 @@ pub mod estimate;
 pub mod exchange;
 pub mod finding;
 pub mod hull;
+pub mod order;
 pub mod packet;
 pub mod refusal;
 pub mod sample;

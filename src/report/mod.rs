@@ -8,6 +8,7 @@ pub mod explain;
 mod figures;
 pub mod html;
 pub mod ladder;
+pub mod order;
 pub mod pcapng;
 mod plots;
 pub mod samples;
