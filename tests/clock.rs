@@ -302,6 +302,43 @@ fn a_line_that_passes_is_never_excluded_and_the_ends_are_reached() {
 }
 
 #[test]
+fn an_estimate_rests_on_samples_of_one_rate() {
+    // After 320 s the server runs 50 ppm faster: 800 us more every 16 s.
+    let changes = (20..40_u32).map(|sample| Step {
+        at: Instant::ZERO + Duration::from_secs(16) * sample - Duration::from_secs(1),
+        by_ns: 800_000,
+    });
+    let way = Way {
+        delay: Duration::from_micros(50),
+        jitter: Duration::from_micros(20),
+        ..Way::default()
+    };
+    let truth = Truth { steps: changes.collect(), ..Truth::default() };
+    let scenario = Scenario { truth, out: way, back: way, ..Scenario::default() };
+    let every = Duration::from_secs(16);
+    let config = ClientConfig {
+        requests: Some(40),
+        burst_interval: every,
+        interval: every,
+        ..ClientConfig::default()
+    };
+    for seed in 0..50 {
+        let (scenario, start) = (scenario.clone(), WallTime::from_nanos(1_795_000_000 * SECOND));
+        let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
+        let (gathered, now) = plan.play();
+        let finding = Finding::new(vec![gathered], view(), now);
+        assert_eq!(finding.verdict, Verdict::Usable, "run {seed}: 50 ppm are within the limit");
+        let server = &finding.servers[0];
+        let (bound, found) = (server.bound.unwrap(), server.estimate.unwrap());
+        assert_eq!(bound.constant_drift, None, "run {seed}: the rate was not constant");
+        assert_eq!(bound.samples, 40, "run {seed}");
+        assert!((20..=24).contains(&found.samples), "run {seed}: {found:?}");
+        let error = found.offset_ns.abs_diff(plan.offset_at(now.at));
+        assert!(error < 50_000, "run {seed}: wrong by {error} ns, {found:?}");
+    }
+}
+
+#[test]
 fn a_lossy_server_ends_with_what_it_gave() {
     let mut plan = plan(1);
     plan.scenario.out.loss = Ppm::ONE;

@@ -142,6 +142,21 @@ impl Window {
         &self.rows
     }
 
+    /// The longest run of samples up to the last of which `holds` is true; it must be true of
+    /// every part of one of which it is true.
+    #[must_use]
+    pub fn longest_end(&self, holds: impl Fn(&Self) -> bool) -> Self {
+        if holds(self) {
+            return self.clone();
+        }
+        let (mut good, mut bad) = (0, self.rows.len());
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if holds(&self.last(middle)) { good = middle } else { bad = middle }
+        }
+        self.last(good)
+    }
+
     /// The last `count` samples.
     #[must_use]
     pub fn last(&self, count: usize) -> Self {
@@ -260,15 +275,5 @@ fn worst<'a>(ends: impl Iterator<Item = &'a End>, drift: i128) -> Option<(i128, 
 /// The longest run of samples up to the last that has no contradiction in it.
 #[must_use]
 pub fn consistent_end(window: &Window, limit: DriftLimit) -> Window {
-    // More samples contradict more, so the right number can be halved for.
-    let (mut good, mut bad) = (0, window.rows.len() + 1);
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if contradiction(&window.last(middle), limit).is_none() {
-            good = middle;
-        } else {
-            bad = middle;
-        }
-    }
-    window.last(good)
+    window.longest_end(|end| contradiction(end, limit).is_none())
 }

@@ -6,7 +6,7 @@
 use super::bound::{Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::estimate::{Estimate, Estimator, estimate};
-use super::hull::{ConstantDrift, constant_drift};
+use super::hull::{ConstantDrift, constant_drift, steady_end};
 use super::refusal::Refusal;
 use super::sample::{Sample, TimePair};
 use super::select::{Agreement, agree};
@@ -145,8 +145,9 @@ impl ServerFinding {
         let window = consistent_end(&all, view.drift_limit);
         let bound = bound(&gathered.samples, &all, &window, view, now.at);
         let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
-        let by = |which| estimate(which, &window, now.at);
-        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&window));
+        let steady = steady_end(&window, view.drift_limit);
+        let by = |which| estimate(which, &steady, now.at);
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
         Self {
             estimate: by(which).map(kept),
             // As each of them says, so that they can be compared.

@@ -114,6 +114,18 @@ fn per_trillion(slope: &Ratio, up: bool) -> i128 {
     whole * TRILLION + part + i128::from(up && left != 0)
 }
 
+/// The longest run of samples up to the last through which a line passes.
+///
+/// Before it the rate was another, or the clock was set by little: an estimator that draws a line
+/// does better without.
+#[must_use]
+pub fn steady_end(window: &Window, limit: DriftLimit) -> Window {
+    window.longest_end(|end| {
+        let (uppers, lowers) = hulls(end.rows());
+        slopes(&uppers, &lowers, limit).is_some()
+    })
+}
+
 /// The smallest and the largest slope of a line that passes; `None` where none does.
 ///
 /// Eliminating the offset (Fourier-Motzkin) leaves one condition on the slope per pair of an upper

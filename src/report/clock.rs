@@ -121,8 +121,10 @@ fn doubts(finding: &Finding) -> Vec<String> {
             ));
         } else if bound.constant_drift.is_none() {
             lines.push(format!(
-                "{}: no constant drift fits all samples: a small step, or a rate that wanders",
-                server.name
+                "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
+                 estimate is of the last {}",
+                server.name,
+                server.estimate.map_or(0, |estimate| estimate.samples),
             ));
         }
     }
