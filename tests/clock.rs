@@ -255,12 +255,15 @@ fn the_better_estimators_are_better() {
     let short = |which| median(which, 8, 2, out, back);
     let (least, last, mean) =
         (short(Estimator::MinDelay), short(Estimator::Last), short(Estimator::Mean));
+    let apex = short(Estimator::Intersection);
+    assert!(apex * 10 <= least * 9, "intersection {apex} ns, min-delay {least} ns");
     assert!(least * 2 <= last, "min-delay {least} ns, last {last} ns");
     assert!(least * 2 <= mean, "min-delay {least} ns, mean {mean} ns");
     // A spread is worth its name.
     for (which, requests, every, jitter) in [
         (Estimator::MinDelay, 8, 2, 5),
         (Estimator::MinDelay, 8, 2, 1),
+        (Estimator::Intersection, 8, 2, 5),
         (Estimator::Hull, 64, 16, 5),
         (Estimator::Hull, 64, 16, 1),
     ] {

@@ -19,6 +19,9 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Estimator {
+    /// The middle of what all samples leave room for: the shortest way out and the shortest way
+    /// back, which need not be of one exchange.
+    Intersection,
     /// The sample of least delay, older ones counting as longer (RFC 5905's dispersion, 15 ppm).
     MinDelay,
     /// The line midway between both hulls: drift from the edges that queues did not touch.
@@ -39,8 +42,9 @@ pub enum Estimator {
 
 impl Estimator {
     /// All, the best first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hull,
+        Self::Intersection,
         Self::MinDelay,
         Self::Weighted,
         Self::Regression,
@@ -54,6 +58,7 @@ impl Estimator {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Intersection => "intersection",
             Self::MinDelay => "min-delay",
             Self::Hull => "hull",
             Self::Regression => "regression",
@@ -65,10 +70,20 @@ impl Estimator {
         }
     }
 
-    /// The one for these samples: a short burst tells nothing of drift, more of them do.
+    /// The one for these samples: a line, where it tells the drift better than a guess would.
+    ///
+    /// The floors are known to about their gaps, and so a slope to the gaps over the span. Where
+    /// that is more than PHI, which RFC 5905 allows for an unknown drift, a line only adds noise.
     #[must_use]
     pub fn best_for(window: &Window) -> Self {
-        if window.rows().len() <= BURST { Self::MinDelay } else { Self::Hull }
+        let rows = window.rows();
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Self::Hull };
+        let frame = Frame { base: first.offset_ns, at: last.came };
+        let span = -frame.time(first.sent);
+        match floors(&frame, rows) {
+            Some((out, back)) if out.hypot(back) <= PHI * span => Self::Hull,
+            _ => Self::Intersection,
+        }
     }
 }
 
@@ -78,8 +93,6 @@ impl fmt::Display for Estimator {
     }
 }
 
-/// Samples up to which the one of least delay does better than any line: a burst.
-pub const BURST: usize = 8;
 /// Samples that RFC 5905's clock filter keeps (§10, NSTAGE).
 const STAGES: usize = 8;
 /// How fast an old sample is taken to lose worth: 15 ppm (RFC 5905 §7.3, PHI).
@@ -108,8 +121,9 @@ pub fn estimate(estimator: Estimator, window: &Window, at: Instant) -> Option<Es
     let first = rows.first()?;
     let frame = Frame { base: first.offset_ns, at };
     let found = match estimator {
+        Estimator::Intersection => intersection(&frame, rows),
         Estimator::MinDelay => min_delay(&frame, rows),
-        Estimator::Hull => between_hulls(&frame, rows).or_else(|| min_delay(&frame, rows)),
+        Estimator::Hull => between_hulls(&frame, rows).or_else(|| intersection(&frame, rows)),
         Estimator::Regression => regression(&frame, rows, |_| 1.0),
         Estimator::Weighted => regression(&frame, rows, chrony_weight(rows)),
         Estimator::ClockFilter => clock_filter(&frame, rows),
@@ -181,6 +195,32 @@ fn min_delay(frame: &Frame, rows: &[Row]) -> Option<Found> {
     // the floor (as in a Weibull law of shape 2), and half of that shifts the offset.
     let spread = gap.map(|gap| gap + PHI * -frame.middle(best) + best.slack_ns as f64);
     Some(Found { spread, used: Some(rows.len()), ..Found::point(frame, best.offset_ns) })
+}
+
+/// Queues on the two ways are independent: the shortest way out of eight and the shortest way back
+/// of eight are each nearer to their floor than those of the one exchange of least delay.
+fn intersection(frame: &Frame, rows: &[Row]) -> Option<Found> {
+    let (highs, lows) = aged(frame, rows);
+    let least = |values: &[f64]| values.iter().copied().min_by(f64::total_cmp);
+    let offset = f64::midpoint(least(&highs)?, -least(&lows)?);
+    let slack = rows.iter().map(|row| row.slack_ns).min().unwrap_or(0) as f64;
+    // Half of what a drift of PHI can have moved over the samples.
+    let drifted = PHI * -frame.time(rows.first()?.sent) / 2.0;
+    let spread = floors(frame, rows).map(|(out, back)| out.hypot(back) / 2.0 + drifted + slack);
+    Some(Found { offset, spread, ..Found::default() })
+}
+
+/// Upper bounds, and lower bounds with their sign turned, older ones counting as longer.
+fn aged(frame: &Frame, rows: &[Row]) -> (Vec<f64>, Vec<f64>) {
+    let high = |r: &Row| frame.offset(r.high_ns) - PHI * frame.time(r.sent);
+    let low = |r: &Row| -frame.offset(r.low_ns) - PHI * frame.time(r.came);
+    (rows.iter().map(high).collect(), rows.iter().map(low).collect())
+}
+
+/// How well the floors of the way out and the way back are known.
+fn floors(frame: &Frame, rows: &[Row]) -> Option<(f64, f64)> {
+    let (highs, lows) = aged(frame, rows);
+    floor_gap(highs).zip(floor_gap(lows))
 }
 
 fn mean(frame: &Frame, rows: &[Row]) -> Option<Found> {
