@@ -83,8 +83,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) watch: bool,
 
-    /// How to estimate: hull, intersection, min-delay, weighted, regression, clock-filter, cristian,
-    /// last, mean [default: hull where the samples tell the drift, else intersection]
+    /// How to estimate: hull, intersection, min-delay, weighted, regression, clock-filter,
+    /// cristian, last, mean [default: hull where the samples tell the drift, else intersection]
     #[arg(long, value_name = "NAME", value_parser = estimator)]
     pub(crate) estimator: Option<Estimator>,
 
