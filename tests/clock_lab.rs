@@ -148,6 +148,27 @@ fn the_json_matches_its_schema() {
 }
 
 #[test]
+fn wall_clocks_contradict_causes_and_lamport_clocks_do_not() {
+    let lab = lab();
+    let schema = serde_json::from_str(wirelab::report::order::schema()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let played = lab.run("order --seed 1 --json --loss 5%");
+    assert_eq!(
+        (played.code, &played.stdout),
+        (0, &lab.run("order --seed 1 --json --loss 5%").stdout)
+    );
+    let value = json(&played);
+    let faults: Vec<String> =
+        schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert_eq!(faults, Vec::<String>::new());
+    // B is 8 ms ahead: what A sends takes longer still, what B sends seldom does.
+    assert_eq!(value["directions"][0]["contradicted"]["hits"], 0);
+    assert!(value["directions"][1]["contradicted"]["hits"].as_u64() > Some(400), "{value:#}");
+    let text = lab.run("order --offset 0ms --seed 1").stdout;
+    assert!(text.starts_with("0 of 1000 messages were received before they were sent"), "{text}");
+}
+
+#[test]
 fn serve_is_a_server_for_any_client() {
     let server = Server::start("--listen 127.0.0.1:0 --offset 2s");
     let found = json(&server.ask("--json"));

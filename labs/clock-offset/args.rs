@@ -31,6 +31,10 @@ Examples:
 
 ";
 
+/// How to name a server.
+const SERVERS: &str =
+    "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT; port 123 unless told otherwise";
+
 /// What the codes of this lab mean.
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -55,8 +59,8 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<What>,
 
-    /// Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT; port 123 unless told otherwise
-    #[arg(value_name = "SERVER", value_hint = ValueHint::Hostname)]
+    // Not a doc comment: rustdoc would take the brackets for a link.
+    #[arg(value_name = "SERVER", value_hint = ValueHint::Hostname, help = SERVERS)]
     pub(crate) servers: Vec<String>,
 
     /// Ask a server inside this process, whose error is known

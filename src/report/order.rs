@@ -8,6 +8,12 @@ use crate::clock::order::{Direction, Host, Order};
 use crate::measure::human;
 use std::fmt::Write as _;
 
+/// The JSON schema of an order.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("clock-offset.order.schema.json")
+}
+
 /// Messages shown.
 const SHOWN: usize = 8;
 
