@@ -89,7 +89,7 @@ fn the_demonstration_holds_its_truth_on_real_packets() {
 #[test]
 fn steps_and_lies_are_told_and_end_with_3() {
     let lab = lab();
-    for flags in ["--step 80ms@300ms", "--lie 500ms:40%"] {
+    for flags in ["--requests 20 --step 500ms@1s", "--lie 500ms:40%"] {
         let out = lab.run(&format!("--demo --seed 5 {flags}"));
         assert_eq!(out.code, 3, "{flags}: {}", out.stdout);
         assert!(out.stdout.starts_with("the samples contradict"), "{flags}: {}", out.stdout);
@@ -287,14 +287,14 @@ fn watching_tells_every_reply_and_ends_when_told() {
     for number in 1..=10 {
         line.clear();
         out.read_line(&mut line).unwrap();
-        assert!(line.contains(&format!("request {number}: +0.0")), "{line}");
+        assert!(line.contains(&format!("request {number}: ")), "{line}");
     }
     let kill = format!("kill -INT {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
-    assert!(rest.contains("this clock is 50.0 ms slow"), "{rest}");
+    assert!(rest.contains(" slow: best estimate +"), "{rest}");
 }
 
 /// chronyd as a server of its own: local stratum, a high port, nothing of the system.
