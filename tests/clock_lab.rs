@@ -362,8 +362,12 @@ impl Chronyd {
 }
 
 impl Drop for Chronyd {
+    /// By SIGTERM: killed, libfaketime would leave its shared memory behind.
     fn drop(&mut self) {
-        self.child.kill().ok();
+        let kill = format!("kill -TERM {}", self.child.id());
+        if !Command::new("sh").args(["-c", &kill]).status().is_ok_and(|status| status.success()) {
+            self.child.kill().ok();
+        }
         self.child.wait().ok();
         std::fs::remove_dir_all(&self.folder).ok();
     }
