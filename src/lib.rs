@@ -9,6 +9,7 @@
 //! | [`wire`] | bytes to values and back, decode errors, hex views | keep state or allocate on the read path |
 //! | [`path`] | the link model: a frame and a time in, a fate out; pure and seeded | touch a socket, a clock, a global random source |
 //! | [`bank`] | the bank protocol: messages, sessions, retry, idempotency, ledger rules | the same |
+//! | [`clock`] | NTP exchanges and refusals, estimates and bounds of an offset | the same |
 //! | [`dns`] | the walk from the root to an answer, every step on record; a demonstration hierarchy | the same |
 //! | [`store`] | where the ledger and the idempotency keys live, committed together | decide what a request means |
 //! | [`sys`] | every `unsafe`, every Linux-only call | know what the bytes mean |
@@ -19,13 +20,15 @@
 //! | [`report`] | one result value to text, JSON, NDJSON, HTML, pcapng | compute a figure that the result lacks |
 //! | [`cli`] | what the labs share: flags, exit codes, colour, progress, errors | know a protocol; `cli::bank` has its words and flags, not its rules |
 //!
-//! The contract of every core (`bank`, `dns`, `path`): it is told the time and given bytes; it
+//! The contract of every core (`bank`, `clock`, `dns`, `path`): it is told the time and given
+//! bytes; it
 //! returns what to do. `handle_*` takes what the network brought, commands take what the user
 //! wants, `poll_*` gives outputs until there are none. The same core runs under [`net`] on real
 //! sockets and under [`sim`] in virtual time, and cannot tell which.
 
 pub mod bank;
 pub mod cli;
+pub mod clock;
 pub mod compare;
 pub mod dns;
 pub mod emulate;

@@ -25,6 +25,7 @@ impl Lab {
             "bank-tcp" => env!("CARGO_BIN_EXE_bank-tcp"),
             "dns-walk" => env!("CARGO_BIN_EXE_dns-walk"),
             "lossy-path" => env!("CARGO_BIN_EXE_lossy-path"),
+            "clock-offset" => env!("CARGO_BIN_EXE_clock-offset"),
             "bank-udp" => env!("CARGO_BIN_EXE_bank-udp"),
             other => panic!("no lab {other}"),
         };

@@ -6,6 +6,12 @@ mod bank;
 mod bank_labs;
 /// The published test vectors: page, file and code agree.
 mod bank_vectors;
+/// The clock's bounds and estimators against a known truth, in virtual time.
+mod clock;
+/// clock-offset as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
+mod clock_lab;
+/// Bad replies, each alone and each before a good one.
+mod clock_replies;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.

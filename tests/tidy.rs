@@ -12,14 +12,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &["measure"]),
     ("path", &["measure"]),
     ("bank", &["wire", "measure"]),
+    ("clock", &["wire", "measure"]),
     ("dns", &["measure"]),
     ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
-    ("net", &["sys", "bank", "dns", "store", "path", "wire", "measure"]),
-    ("sim", &["bank", "dns", "store", "path", "wire", "measure"]),
+    ("net", &["sys", "bank", "clock", "dns", "store", "path", "wire", "measure"]),
+    ("sim", &["bank", "clock", "dns", "store", "path", "wire", "measure"]),
     ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
     ("emulate", &["net", "path", "measure"]),
-    ("report", &["compare", "emulate", "bank", "dns", "path", "wire", "measure"]),
+    ("report", &["compare", "emulate", "bank", "clock", "dns", "path", "wire", "measure"]),
     ("cli", &["report", "compare", "emulate", "net", "bank", "dns", "store", "wire", "measure"]),
 ];
 

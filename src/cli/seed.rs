@@ -1,6 +1,7 @@
 //! A seed where the user gave none.
 //!
-//! This is the only place that asks the system for randomness: everything else draws from the seed.
+//! Everything that an experiment draws comes from the seed. Only what must not be guessed does not:
+//! `net::ntp` asks the system for the random bits of its requests.
 //! It must never be used without being printed and stored.
 
 use std::fs::File;

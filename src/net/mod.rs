@@ -10,6 +10,7 @@ pub mod dns;
 pub mod endpoint;
 mod engine;
 pub mod listening;
+pub mod ntp;
 mod pool;
 pub mod probe;
 pub mod record;

@@ -2,17 +2,20 @@
 //!
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
+pub mod clock;
 pub mod events;
 pub mod explain;
 mod figures;
 pub mod html;
 pub mod ladder;
+pub mod order;
 pub mod path_capture;
 pub mod path_events;
 pub mod path_explain;
 pub mod path_text;
 pub mod pcapng;
 mod plots;
+pub mod samples;
 mod svg;
 mod table;
 mod tables;

@@ -3,6 +3,7 @@
 //! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
 //! It must never read a clock; time jumps from one event to the next.
 
+pub mod clock;
 pub mod dns;
 
 use crate::bank::load::{Action, Fleet, LoadPlan};

@@ -103,25 +103,42 @@ impl Default for WallBridge {
     }
 }
 
-/// Reads monotonic, wall, monotonic until nothing came between; gives the offset and when it was
-/// taken.
-fn bracket() -> (u64, u64) {
-    let mut best = (u64::MAX, 0, 0);
+/// Both clocks at about the same time: the wall clock was read less than `width_ns` later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BothClocks {
+    /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
+    pub wall_ns: u64,
+    /// `CLOCK_MONOTONIC`, nanoseconds, read just before.
+    pub monotonic_ns: u64,
+    /// Monotonic time that passed over the reading.
+    pub width_ns: u64,
+}
+
+/// Reads both clocks, again where something came between.
+#[must_use]
+pub fn both_clocks() -> BothClocks {
+    let mut best = BothClocks { wall_ns: 0, monotonic_ns: 0, width_ns: u64::MAX };
     for _ in 0..BRACKET_TRIES {
-        let before = monotonic_ns();
-        let wall = read(libc::CLOCK_REALTIME);
-        let after = monotonic_ns();
-        let width = after - before;
-        if width < best.0 {
-            // With `after`, the offset is too large by at most the width: stamps come out late, not
-            // early.
-            best = (width, after.wrapping_sub(wall), after);
+        let monotonic_ns = monotonic_ns();
+        let wall_ns = realtime_ns();
+        let width_ns = self::monotonic_ns() - monotonic_ns;
+        if width_ns < best.width_ns {
+            best = BothClocks { wall_ns, monotonic_ns, width_ns };
         }
-        if width <= BRACKET_MAX_NS {
+        if width_ns <= BRACKET_MAX_NS {
             break;
         }
     }
-    (best.1, best.2)
+    best
+}
+
+/// The offset from wall to monotonic, and when it was taken.
+fn bracket() -> (u64, u64) {
+    let both = both_clocks();
+    // With the later reading the offset is too large by at most the width: stamps come out late,
+    // not early.
+    let after = both.monotonic_ns + both.width_ns;
+    (after.wrapping_sub(both.wall_ns), after)
 }
 
 #[cfg(test)]

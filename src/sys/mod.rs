@@ -16,3 +16,4 @@ pub mod privilege;
 pub mod sockets;
 pub mod terminal;
 pub mod timer;
+pub mod timestamp;

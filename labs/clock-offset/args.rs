@@ -1,0 +1,377 @@
+//! The flags of `clock-offset`, and what they ask for.
+//!
+//! It must never know more of a scenario than how to say it: `clock::truth` plays it.
+
+use clap::{Args as Flags, Parser, Subcommand, ValueHint};
+use std::path::PathBuf;
+use std::time::Duration;
+use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::generate::Generate;
+use wirelab::cli::style::ColorChoice;
+use wirelab::clock::bound::DriftLimit;
+use wirelab::clock::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
+use wirelab::clock::estimate::Estimator;
+use wirelab::clock::order::MESSAGES_MAX;
+use wirelab::clock::packet::Leap;
+use wirelab::clock::truth::{Lie, Scenario, Step, Truth, Way};
+use wirelab::measure::{Instant, Ppm, human};
+
+/// A test runs every line of these.
+const EXAMPLES: &str = "\
+Examples:
+  clock-offset --demo                          a server in this process, wrong by 500 ms and known
+  clock-offset --demo --explain                one exchange: four timestamps, two lines of sums
+  clock-offset --demo --delay-out 30ms         an unequal path: the estimate is wrong, the bound not
+  clock-offset --sim --requests 64 --seed 7    the same in virtual time: bit-identical by seed
+  clock-offset --sim --step 80ms@9s            a server that is set while it is asked
+  clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
+  clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
+  clock-offset --from samples.ndjson           what was saved with --samples, looked at again
+  clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
+
+";
+
+/// How to name a server.
+const SERVERS: &str =
+    "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT; port 123 unless told otherwise";
+
+/// What the codes of this lab mean.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  there is an offset, and an interval it must lie in
+    2  wrong usage; nothing was asked
+    3  servers or samples contradict each other, or the interval is wider than --within
+    5  no reply that could be believed
+   70  a fault of wirelab: please report it
+  130  interrupted; what came before is printed
+";
+
+/// How wrong is this clock, between which bounds, and how do you know?
+///
+/// Asks NTP servers and says by how much this host's clock differs from theirs: an estimate, which
+/// trusts that both ways take equally long, and an interval, which trusts nothing of the path.
+/// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
+/// says so, and asks nobody who was not named.
+#[derive(Debug, Parser)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = EXIT_CODES)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<What>,
+
+    // Not a doc comment: rustdoc would take the brackets for a link.
+    #[arg(value_name = "SERVER", value_hint = ValueHint::Hostname, help = SERVERS)]
+    pub(crate) servers: Vec<String>,
+
+    /// Ask a server inside this process, whose error is known
+    #[arg(long, conflicts_with_all = ["servers", "from"])]
+    pub(crate) demo: bool,
+
+    /// The demonstration in virtual time: no socket, bit-identical by seed
+    #[arg(long, conflicts_with_all = ["servers", "from", "watch"])]
+    pub(crate) sim: bool,
+
+    /// Look at samples of an earlier run instead of asking
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "servers")]
+    pub(crate) from: Option<PathBuf>,
+
+    /// Requests to each server [default: 8]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) requests: Option<u32>,
+
+    /// Time between requests; below 2s on this host only [default: 2s, after 8 requests 64s]
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub(crate) interval: Option<Duration>,
+
+    /// Go on until Ctrl-C, with a line for every reply
+    #[arg(long)]
+    pub(crate) watch: bool,
+
+    /// How to estimate: hull, intersection, min-delay, weighted, regression, clock-filter,
+    /// cristian, last, mean [default: hull where the samples tell the drift, else intersection]
+    #[arg(long, value_name = "NAME", value_parser = estimator)]
+    pub(crate) estimator: Option<Estimator>,
+
+    /// How fast the two clocks may drift apart; the interval rests on it
+    #[arg(long, value_name = "PPM", default_value = "100ppm", value_parser = drift_limit)]
+    pub(crate) max_drift: DriftLimit,
+
+    /// Exit with 3 where the ends of the interval are further than this from its middle
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) within: Option<Duration>,
+
+    /// Show the shortest exchange: its four timestamps and what they prove
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// Save every sample, one line of JSON each
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) samples: Option<PathBuf>,
+
+    /// Print one JSON document instead of words, times in whole nanoseconds
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The server of the demonstration.
+    #[command(flatten)]
+    pub(crate) played: Played,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub(crate) color: ColorChoice,
+
+    /// Say more: every estimator on the same samples, every refusal
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+
+    /// Print completions:SHELL or man, and stop
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) generate: Option<Generate>,
+}
+
+/// What else there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Be an NTP server with a clock and a path as told, until Ctrl-C
+    Serve(Serve),
+    /// Two hosts send each other messages: how often do their wall clocks contradict the cause?
+    Order(Order),
+}
+
+/// `order`.
+#[derive(Debug, Flags)]
+pub(crate) struct Order {
+    /// Messages in all, every other one from each host
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
+    pub(crate) messages: u32,
+
+    /// From one message to the next
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = interval)]
+    pub(crate) every: Duration,
+
+    /// Print one JSON document instead of words
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// B's clock, and the path between A and B.
+    #[command(flatten)]
+    pub(crate) played: Played,
+}
+
+/// `serve`.
+#[derive(Debug, Flags)]
+pub(crate) struct Serve {
+    /// Where to listen; port 0 takes a free one and says which
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11123")]
+    pub(crate) listen: String,
+
+    /// Print two lines of JSON: where it listens, and what was counted
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// The clock and the path.
+    #[command(flatten)]
+    pub(crate) played: Played,
+}
+
+/// A clock that is wrong and a path that is unequal, as told.
+#[derive(Clone, Debug, Flags)]
+#[command(next_help_heading = "A server of known error (demo, sim, serve, order)")]
+pub(crate) struct Played {
+    /// The server's clock is ahead by this [default: 500ms; order: 8ms; serve: 0]
+    #[arg(long, value_name = "TIME", value_parser = signed, allow_hyphen_values = true)]
+    offset: Option<i64>,
+
+    /// The server's clock is faster by this [default: 20ppm; order, serve: 0]
+    #[arg(long, value_name = "PPM", value_parser = drift, allow_hyphen_values = true)]
+    drift: Option<i64>,
+
+    /// Delay from client to server [default: 15ms; serve: 0]
+    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    delay_out: Option<Duration>,
+
+    /// Delay from server to client [default: 5ms; serve: 0]
+    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    delay_back: Option<Duration>,
+
+    /// What queues add to the server, on average (exponential) [default: 1ms; serve: 0]
+    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    jitter_out: Option<Duration>,
+
+    /// What queues add on the way back [default: 1ms; serve: 0]
+    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    jitter_back: Option<Duration>,
+
+    /// Chance that a packet is lost, each way [default: 0]
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0")]
+    loss: Ppm,
+
+    /// The server's clock jumps: 80ms@5s is by 80 ms, 5 s after the start
+    #[arg(long, value_name = "TIME@TIME", value_parser = step, value_delimiter = ',')]
+    #[arg(allow_hyphen_values = true)]
+    step: Vec<Step>,
+
+    /// Some replies lie: 40ms:25% shifts a quarter of them by 40 ms
+    #[arg(long, value_name = "TIME:SHARE", value_parser = lie, allow_hyphen_values = true)]
+    lie: Option<Lie>,
+
+    /// What the server says of leap seconds: none, insert, delete or unsynchronized
+    #[arg(long, value_name = "WHAT", value_parser = leap, default_value = "none")]
+    leap: Leap,
+
+    /// Seed of delays, losses and lies; random where absent, and always printed
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Played {
+    /// The scenario of the demonstration: wrong by half a second, faster out than back by 10 ms.
+    pub(crate) fn demo(&self) -> Scenario {
+        let ms = Duration::from_millis;
+        self.over(500_000_000, 20_000, [ms(15), ms(5), ms(1), ms(1)])
+    }
+
+    /// The scenario of two hosts: 8 ms apart, between what the two ways take.
+    pub(crate) fn order(&self) -> Scenario {
+        let ms = Duration::from_millis;
+        self.over(8_000_000, 0, [ms(15), ms(5), ms(1), ms(1)])
+    }
+
+    /// The scenario of a server that is right unless told otherwise.
+    pub(crate) fn serve(&self) -> Scenario {
+        self.over(0, 0, [Duration::ZERO; 4])
+    }
+
+    fn over(&self, offset_ns: i64, drift_ppb: i64, delays: [Duration; 4]) -> Scenario {
+        let [out, back, queue_out, queue_back] = delays;
+        let way = |delay: Option<Duration>, usual, jitter: Option<Duration>, queue| Way {
+            delay: delay.unwrap_or(usual),
+            jitter: jitter.unwrap_or(queue),
+            loss: self.loss,
+        };
+        Scenario {
+            truth: Truth {
+                offset_ns: self.offset.unwrap_or(offset_ns),
+                drift_ppb: self.drift.unwrap_or(drift_ppb),
+                steps: self.step.clone(),
+            },
+            out: way(self.delay_out, out, self.jitter_out, queue_out),
+            back: way(self.delay_back, back, self.jitter_back, queue_back),
+            lie: self.lie,
+            leap: self.leap,
+        }
+    }
+}
+
+/// Time between requests of a demonstration: its server is ours to ask.
+const DEMO_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between requests in virtual time, which costs none.
+const SIM_INTERVAL: Duration = Duration::from_secs(2);
+/// Longest wait for a reply, and so longest way with its queues.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Args {
+    /// How to ask.
+    pub(crate) fn config(&self) -> ClientConfig {
+        let own = if self.sim { SIM_INTERVAL } else { DEMO_INTERVAL };
+        let usual = if self.demo || self.sim { own } else { BURST_INTERVAL };
+        let every = self.interval.unwrap_or(usual);
+        let slow = if self.interval.is_some() || self.demo || self.sim { every } else { INTERVAL };
+        ClientConfig {
+            requests: if self.watch { self.requests } else { Some(self.requests.unwrap_or(BURST)) },
+            burst: BURST,
+            burst_interval: every,
+            interval: slow,
+            timeout: PATIENCE,
+        }
+    }
+}
+
+fn estimator(text: &str) -> Result<Estimator, String> {
+    Estimator::ALL.into_iter().find(|e| e.name() == text).ok_or_else(|| {
+        format!("expected one of {}", Estimator::ALL.map(Estimator::name).join(", "))
+    })
+}
+
+/// A millisecond: a thousand requests a second ask for no more.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let found = duration(text)?;
+    if found < INTERVAL_MIN {
+        return Err(format!("expected at least 1ms, got {text:?}"));
+    }
+    Ok(found)
+}
+
+/// Half a second: a way and its queue (of 37 means at most) with it are seldom above 2 s.
+const WAY_MAX: Duration = Duration::from_millis(500);
+
+fn way_time(text: &str) -> Result<Duration, String> {
+    let found = duration(text)?;
+    if found > WAY_MAX {
+        return Err(format!("expected at most 500ms, got {text:?}"));
+    }
+    Ok(found)
+}
+
+/// Largest offset, step or lie: ten years, far from where eras meet.
+const SHIFT_MAX_NS: i64 = 10 * 365 * 86_400 * 1_000_000_000;
+
+fn signed(text: &str) -> Result<i64, String> {
+    let (sign, size) = sign_of(text);
+    let nanos = i64::try_from(duration(size)?.as_nanos()).unwrap_or(i64::MAX);
+    if nanos > SHIFT_MAX_NS {
+        return Err(format!("expected at most ten years, got {text:?}"));
+    }
+    Ok(sign * nanos)
+}
+
+fn sign_of(text: &str) -> (i64, &str) {
+    match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    }
+}
+
+/// Parts per billion; at most 10 %.
+fn parts(text: &str) -> Result<i64, String> {
+    let wrong =
+        || format!("expected a drift such as 50ppm or 0.5ppm, at most 100000ppm, got {text:?}");
+    let number = text.strip_suffix("ppm").map(str::trim).ok_or_else(wrong)?;
+    // A duration in microseconds has as many nanoseconds as ppm have ppb.
+    let nanos = human::parse_duration(&format!("{number}us")).map_err(|_| wrong())?.as_nanos();
+    i64::try_from(nanos).ok().filter(|ppb| *ppb <= 100_000_000).ok_or_else(wrong)
+}
+
+fn drift(text: &str) -> Result<i64, String> {
+    let (sign, size) = sign_of(text);
+    Ok(sign * parts(size)?)
+}
+
+fn drift_limit(text: &str) -> Result<DriftLimit, String> {
+    let ppb = parts(text)?;
+    u32::try_from(ppb).ok().and_then(DriftLimit::from_ppb).ok_or_else(|| "out of range".to_owned())
+}
+
+fn step(text: &str) -> Result<Step, String> {
+    let (by, at) = text.split_once('@').ok_or("expected TIME@TIME, such as 80ms@5s")?;
+    let at = Instant::ZERO + duration(at)?;
+    Ok(Step { at, by_ns: signed(by)? })
+}
+
+fn lie(text: &str) -> Result<Lie, String> {
+    let (by, chance) = text.split_once(':').ok_or("expected TIME:SHARE, such as 40ms:25%")?;
+    Ok(Lie { by_ns: signed(by)?, share: share(chance)? })
+}
+
+fn leap(text: &str) -> Result<Leap, String> {
+    match text {
+        "none" => Ok(Leap::None),
+        "insert" => Ok(Leap::Insert),
+        "delete" => Ok(Leap::Delete),
+        "unsynchronized" => Ok(Leap::Unsynchronized),
+        _ => Err("expected none, insert, delete or unsynchronized".to_owned()),
+    }
+}

@@ -1,0 +1,244 @@
+//! Where the samples come from: servers, the demonstration, virtual time, a file.
+//!
+//! It must never ask a server that was not named, nor faster than its manners allow.
+
+use crate::args::Args;
+use crate::{LAB, say};
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::{seed, stdout};
+use wirelab::clock::client::{BURST_INTERVAL, Ended, Event};
+use wirelab::clock::finding::{Finding, Gathered, View};
+use wirelab::clock::sample::TimePair;
+use wirelab::clock::server::ServerConfig;
+use wirelab::clock::timestamp::WallTime;
+use wirelab::clock::truth::Scenario;
+use wirelab::measure::human;
+use wirelab::net::clock::Clock;
+use wirelab::net::ntp::clocks;
+use wirelab::net::ntp::query::{Asked, Query};
+use wirelab::net::ntp::serve::{Server, Serving};
+use wirelab::net::stop;
+use wirelab::report;
+use wirelab::sim::clock::Plan;
+
+/// What a run found, and whether it was cut short.
+pub(crate) struct Found {
+    pub(crate) finding: Finding,
+    pub(crate) interrupted: bool,
+}
+
+/// NTP's port (RFC 5905 §7.2).
+const PORT: u16 = 123;
+
+/// Gathers samples from where the user said, and looks at them.
+///
+/// # Errors
+/// Where there is nothing to ask or to read.
+pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
+    let within = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    let view = View { estimator: args.estimator, drift_limit: args.max_drift, within_ns: within };
+    if let Some(file) = &args.from {
+        let (gathered, now) = read(file)?;
+        return Ok(finish(args, Finding::new(gathered, view, now), None));
+    }
+    if args.sim || args.demo {
+        let seed = seed::or_random(args.played.seed)
+            .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+        let scenario = args.played.demo();
+        let (gathered, now) = if args.sim {
+            let (scenario, config) = (scenario.clone(), args.config());
+            let start = SIM_START;
+            let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
+            let (gathered, now) = plan.play();
+            (vec![gathered], now)
+        } else {
+            demo(args, scenario.clone(), seed)?
+        };
+        let finding = Finding::new(gathered, view, now).check(scenario);
+        return Ok(finish(args, finding, Some(seed)));
+    }
+    if args.servers.is_empty() {
+        return Err(Failure::new(Exit::Usage, "name a server to ask; none is asked by default")
+            .or_type("a server of known error", format!("{LAB} --demo"))
+            .or_type("examples", format!("{LAB} --help")));
+    }
+    let asked: Vec<Asked> =
+        args.servers.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?;
+    manners(args, &asked)?;
+    let (gathered, now) = query(args, asked, Clock::start())?;
+    Ok(finish(args, Finding::new(gathered, view, now), None))
+}
+
+/// Virtual time begins at 2026-01-01, so that a run is the same on any day.
+pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);
+
+fn finish(args: &Args, mut finding: Finding, seed: Option<u64>) -> Found {
+    finding.seed = seed;
+    finding.command = command(seed.filter(|_| args.played.seed.is_none()));
+    let stopped = finding.servers.iter().any(|server| server.ended == Ended::Stopped);
+    // Who follows along ends it with Ctrl-C; that is no interruption.
+    Found { finding, interrupted: stopped && !args.watch }
+}
+
+/// The words that were typed, with the seed where it was drawn.
+fn command(drawn: Option<u64>) -> String {
+    let plain =
+        |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+@[]".contains(c));
+    let quote = |word: String| {
+        if plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    let words = std::env::args().skip(1).map(quote);
+    let seed = drawn.map(|seed| format!("--seed {seed}"));
+    [LAB.to_owned()].into_iter().chain(words).chain(seed).collect::<Vec<_>>().join(" ")
+}
+
+fn read(file: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    let what = format!("{} cannot be used as samples", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    report::samples::read(&text).map_err(|error| {
+        Failure::from_error(Exit::Usage, what, &error)
+            .or_type("make such a file", format!("{LAB} --demo --samples samples.ndjson"))
+    })
+}
+
+/// Every address of a name.
+fn resolve(name: &str) -> Result<Asked, Failure> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        let addresses = VecDeque::from([SocketAddr::new(ip, PORT)]);
+        return Ok(Asked { name: name.to_owned(), addresses });
+    }
+    let found =
+        if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
+    let failed = |why: String| {
+        Failure::new(Exit::Network, format!("{name:?} is no server that can be asked: {why}"))
+            .or_type("a server is NAME, ADDRESS or NAME:PORT", format!("{LAB} 127.0.0.1:11123"))
+    };
+    let addresses: VecDeque<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    if addresses.is_empty() {
+        return Err(failed("the name has no address".to_owned()));
+    }
+    Ok(Asked { name: name.to_owned(), addresses })
+}
+
+/// Servers of others are not to be hurried.
+fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
+    let every = args.interval.unwrap_or(BURST_INTERVAL);
+    let other = asked.iter().find(|one| one.addresses.iter().any(|a| !a.ip().is_loopback()));
+    match other {
+        Some(one) if every < BURST_INTERVAL => Err(Failure::new(
+            Exit::Usage,
+            format!("{} must not be asked every {}", one.name, human::duration(every)),
+        )
+        .because("servers of others put up with a request every 2 s for a short while, no more")
+        .or_type("as often as is right", format!("{LAB} {}", one.name))),
+        // An interval that was chosen holds for every request, so a long run takes a long one.
+        Some(one) if args.interval.is_some_and(|every| every < HURRY) && too_many(args) => {
+            Err(Failure::new(
+                Exit::Usage,
+                format!("{} must not be asked more than 8 times so soon", one.name),
+            )
+            .because("more than a short burst is asked at 64 s or slower")
+            .or_type("at the right pace", format!("{LAB} {} --requests 20", one.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shortest interval of a long run.
+const HURRY: Duration = wirelab::clock::client::INTERVAL;
+
+fn too_many(args: &Args) -> bool {
+    args.config().requests.is_none_or(|requests| requests > wirelab::clock::client::BURST)
+}
+
+fn query(
+    args: &Args,
+    asked: Vec<Asked>,
+    clock: Clock,
+) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "cannot ask", &error);
+    let (stopper, mut stopped) = stop::pair().map_err(failed)?;
+    stopper.on_signals().map_err(failed)?;
+    announce(args, &asked);
+    let mut query = Query::new(asked, args.config(), clock).map_err(failed)?;
+    let mut broken = None;
+    let observe = |gathered: &Gathered, event: &Event, _: &TimePair| {
+        if args.watch
+            && let Err(failure) = watch(args, gathered, event)
+        {
+            broken.get_or_insert(failure);
+        }
+    };
+    query.run(&mut stopped, observe).map_err(failed)?;
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
+    Ok((query.into_gathered(), clocks(&clock)))
+}
+
+fn announce(args: &Args, asked: &[Asked]) {
+    let config = args.config();
+    let names: Vec<&str> = asked.iter().map(|one| one.name.as_str()).collect();
+    let how_long = config.requests.map_or_else(
+        || "until Ctrl-C".to_owned(),
+        |requests| {
+            let slow = requests.saturating_sub(config.burst);
+            let total = config.burst_interval * requests.min(config.burst).saturating_sub(1)
+                + config.interval * slow;
+            let tenths = total.as_millis() / 100;
+            format!("{requests} requests each, about {}.{} s", tenths / 10, tenths % 10)
+        },
+    );
+    stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));
+}
+
+fn watch(args: &Args, gathered: &Gathered, event: &Event) -> Result<(), Failure> {
+    match event {
+        Event::Sample(sample) if args.json => {
+            let line = report::samples::line(sample).map_err(|error| {
+                Failure::from_error(Exit::Bug, "the sample cannot be written", &error)
+            })?;
+            say(&line)
+        }
+        Event::Sample(sample) => say(&report::clock::watched(&gathered.name, sample)),
+        Event::Refused { request, refusal, .. } if !args.json => say(&format!(
+            "{} request {request}: not believed, {} ({})\n",
+            gathered.name,
+            refusal,
+            refusal.section()
+        )),
+        Event::Lost { request } if !args.json => {
+            say(&format!("{} request {request}: no reply\n", gathered.name))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks a server in a thread of this process.
+fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
+    let address = socket.local_addr().map_err(failed)?;
+    let (stopper, mut stopped) = stop::pair().map_err(failed)?;
+    // One clock for both, so that the truth is the same function of it.
+    let clock = Clock::start();
+    let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
+    let server = Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
+    let serving = std::thread::spawn(move || server.run(&mut stopped));
+    let name = "a server of known error".to_owned();
+    let found = query(args, vec![Asked { name, addresses: VecDeque::from([address]) }], clock);
+    stopper.stop();
+    match serving.join() {
+        Ok(ended) => drop(ended.map_err(failed)?),
+        Err(_) => return Err(Failure::new(Exit::Bug, "the demonstration's server panicked")),
+    }
+    found
+}

@@ -1,0 +1,104 @@
+//! `clock-offset`: how wrong is this clock, between which bounds, and how do you know?
+//!
+//! It parses, wires up, runs and reports. It must never hold protocol logic, nor set a clock.
+
+mod args;
+mod ask;
+mod order;
+mod serve;
+
+use args::{Args, What};
+use clap::{CommandFactory, Parser};
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::stdout;
+use wirelab::clock::finding::{Finding, Verdict};
+use wirelab::report;
+
+const LAB: &str = "clock-offset";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let style = args.color.for_stderr();
+    wirelab::cli::log::start(args.verbose);
+    match start(&args) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            stdout::complain(&failure.render(LAB, style));
+            failure.exit.into()
+        }
+    }
+}
+
+fn start(args: &Args) -> Result<Exit, Failure> {
+    if let Some(what) = args.generate {
+        let text = what.render(Args::command()).map_err(print_failed)?;
+        say(&String::from_utf8_lossy(&text))?;
+        return Ok(Exit::Holds);
+    }
+    match &args.command {
+        Some(What::Serve(flags)) => return serve::run(flags),
+        Some(What::Order(flags)) => return order::run(flags, args.color),
+        None => {}
+    }
+    let found = ask::find(args)?;
+    if let Some(file) = &args.samples {
+        save(file, &found.finding)?;
+    }
+    let text = if args.json {
+        // While following along, every line is one document.
+        let json = if args.watch {
+            serde_json::to_string(&found.finding)
+        } else {
+            serde_json::to_string_pretty(&found.finding)
+        };
+        json.map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })? + "\n"
+    } else {
+        let style = args.color.for_stdout();
+        let mut text = report::clock::render(&found.finding, style, args.verbose > 0);
+        if args.explain {
+            let none = "\nthere is no sample to explain\n".to_owned();
+            text.push_str(&report::clock::explain(&found.finding).unwrap_or(none));
+        }
+        if let Some(seed) = found.finding.seed {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "\nseed {seed}: {}", found.finding.command);
+        }
+        text
+    };
+    say(&text)?;
+    Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
+}
+
+/// What a script learns.
+const fn exit_of(finding: &Finding) -> Exit {
+    match finding.verdict {
+        Verdict::Usable => Exit::Holds,
+        Verdict::TooWide | Verdict::Contradiction | Verdict::Disagreement => Exit::Inconclusive,
+        Verdict::NoReply => Exit::Network,
+    }
+}
+
+fn save(file: &std::path::Path, finding: &Finding) -> Result<(), Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        let what = format!("the samples cannot be saved in {}", file.display());
+        Failure::from_error(Exit::Usage, what, error)
+    };
+    let mut text = String::new();
+    for sample in finding.servers.iter().flat_map(|server| &server.samples) {
+        text += &report::samples::line(sample).map_err(|error| failed(&error))?;
+    }
+    std::fs::write(file, text).map_err(|error| failed(&error))
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    stdout::print(text).map_err(print_failed)
+}
+
+fn print_failed(error: std::io::Error) -> Failure {
+    Failure::from_error(Exit::Bug, "cannot print", &error)
+}

@@ -1,0 +1,361 @@
+//! The client of one server: when to ask, what to make of what comes, when to stop.
+//!
+//! It exists so that manners and judgement are the same on real sockets and in virtual time. The
+//! driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
+//! It must never ask more often than it was told, nor end a query for what failed identity.
+
+use super::exchange::Exchange;
+use super::packet::{HEADER_LEN, Header};
+use super::refusal::{Class, Kiss, Refusal};
+use super::sample::{Arrival, Sample, TimePair};
+use super::timestamp::NtpTimestamp;
+use crate::measure::Instant;
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How often a server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ClientConfig {
+    /// Requests in all; `None` for no end.
+    pub requests: Option<u32>,
+    /// Requests at the shorter interval.
+    pub burst: u32,
+    /// From one request of the burst to the next.
+    pub burst_interval: Duration,
+    /// From one request to the next after the burst.
+    pub interval: Duration,
+    /// From a request to giving it up.
+    pub timeout: Duration,
+}
+
+/// Requests of a burst: public servers put up with 4 to 8 (chrony.conf, iburst).
+pub const BURST: u32 = 8;
+/// Interval within a burst that public servers put up with (RFC 5905 §13, BTIME is 2 s).
+pub const BURST_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval after the burst: 2^6 s (RFC 5905 §7.3, MINPOLL for unmanaged clients; RFC 4330 §10).
+pub const INTERVAL: Duration = Duration::from_secs(64);
+/// Longest interval that RATE may bring: 2^17 s (RFC 5905 §7.3, MAXPOLL).
+const INTERVAL_MAX: Duration = Duration::from_secs(1 << 17);
+/// Requests in a row that nobody listens to before the server is given up.
+const UNREACHABLE_MAX: u32 = 2;
+/// Refusals told in full per server; the rest are counted.
+pub const NOTES_MAX: usize = 256;
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            requests: Some(BURST),
+            burst: BURST,
+            burst_interval: BURST_INTERVAL,
+            interval: INTERVAL,
+            // One request of a burst is given up when the next goes out.
+            timeout: BURST_INTERVAL,
+        }
+    }
+}
+
+/// What to send: on a socket of its own, the clocks read just before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The number of the request.
+    pub request: u32,
+    /// Its bytes.
+    pub bytes: [u8; HEADER_LEN],
+}
+
+/// What the client tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A reply was believed.
+    Sample(Sample),
+    /// A datagram was not.
+    Refused {
+        /// The request whose socket it came to.
+        request: u32,
+        /// Who sent it.
+        from: SocketAddr,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// No reply in time.
+    Lost {
+        /// The request.
+        request: u32,
+    },
+    /// The socket of a request is of no more use.
+    Closed {
+        /// The request.
+        request: u32,
+    },
+    /// Nothing more will be sent or awaited.
+    Ended(Ended),
+}
+
+/// Why a client ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All requests were sent, and answered or given up.
+    Complete,
+    /// The server asked for fewer requests; what there is must do.
+    RateLimited,
+    /// The server does not want to be asked.
+    Denied,
+    /// The server's host says that nobody listens there.
+    Unreachable,
+    /// The user stopped it.
+    Stopped,
+}
+
+/// What a client has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Requests sent.
+    pub sent: u32,
+    /// Replies believed.
+    pub samples: u32,
+    /// Requests with no believed reply in time.
+    pub lost: u32,
+    /// Times the server's host said that nobody listens.
+    pub unreachable: u32,
+    /// Datagrams not believed, by reason.
+    pub refused: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// A request that waits for its reply, or for stragglers after it.
+#[derive(Debug)]
+struct Open {
+    exchange: Exchange,
+    sent: bool,
+    answered: bool,
+    until: Instant,
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct Client {
+    server: SocketAddr,
+    config: ClientConfig,
+    counts: Counts,
+    open: VecDeque<Open>,
+    next: Instant,
+    /// RATE has doubled the interval this often.
+    slowed: u32,
+    unreachable_in_a_row: u32,
+    ending: Option<Ended>,
+    ended: bool,
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// A client that sends its first request at `now`.
+    #[must_use]
+    pub fn new(server: SocketAddr, config: ClientConfig, now: Instant) -> Self {
+        Self {
+            server,
+            config,
+            counts: Counts::default(),
+            open: VecDeque::new(),
+            next: now,
+            slowed: 0,
+            unreachable_in_a_row: 0,
+            ending: None,
+            ended: false,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Whom it asks.
+    #[must_use]
+    pub const fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// The request that is due; `random` must be unpredictable, and fresh for each.
+    ///
+    /// Tell [`handle_sent`](Self::handle_sent) when it has gone out.
+    pub fn poll_transmit(&mut self, now: Instant, random: u64) -> Option<Transmit> {
+        if !self.wants_to_send() || now < self.next {
+            return None;
+        }
+        self.counts.sent += 1;
+        let request = self.counts.sent;
+        // Zero would mean that there is no transmit timestamp.
+        let nonce = NtpTimestamp::from_bits(random.max(1));
+        let (server, local_port, t1) = (self.server, 0, TimePair::default());
+        self.open.push_back(Open {
+            exchange: Exchange { server, request, local_port, nonce, t1 },
+            sent: false,
+            answered: false,
+            until: now + self.config.timeout,
+        });
+        self.next = now + self.interval();
+        Some(Transmit { request, bytes: Header::request(nonce).encode() })
+    }
+
+    fn wants_to_send(&self) -> bool {
+        let left = self.config.requests.is_none_or(|requests| self.counts.sent < requests);
+        left && self.ending.is_none()
+    }
+
+    /// The request went out on this port, the clocks read just before.
+    pub fn handle_sent(&mut self, request: u32, local_port: u16, t1: TimePair) {
+        if let Some(open) = self.find(request) {
+            (open.exchange.local_port, open.exchange.t1, open.sent) = (local_port, t1, true);
+        }
+    }
+
+    /// A datagram came to the socket of a request.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        request: u32,
+        from: SocketAddr,
+        bytes: &[u8],
+        arrival: &Arrival,
+    ) {
+        let judged = match self.find(request) {
+            Some(open) if open.sent => {
+                let judged = open.exchange.judge(from, bytes, arrival);
+                let stranger = judged.as_ref().is_err_and(|r| r.class() == Class::Identity);
+                if open.answered && !stranger {
+                    Err(Refusal::Duplicate)
+                } else {
+                    open.answered |= judged.is_ok();
+                    judged
+                }
+            }
+            _ => Err(Refusal::Late),
+        };
+        match judged {
+            Ok(sample) => {
+                self.counts.samples += 1;
+                self.unreachable_in_a_row = 0;
+                self.events.push_back(Event::Sample(sample));
+            }
+            Err(refusal) => self.refuse(now, request, from, refusal),
+        }
+        self.settle();
+    }
+
+    fn refuse(&mut self, now: Instant, request: u32, from: SocketAddr, refusal: Refusal) {
+        *self.counts.refused.entry(refusal.name()).or_default() += 1;
+        self.events.push_back(Event::Refused { request, from, refusal });
+        match refusal {
+            Refusal::Kiss(Kiss::Rate) => self.slow_down(now),
+            // The request stays open: a reply to it that is good still counts.
+            Refusal::Kiss(Kiss::Deny | Kiss::Restricted) => {
+                self.ending.get_or_insert(Ended::Denied);
+            }
+            _ => {}
+        }
+    }
+
+    /// //= RFC 5905 §7.4: on RATE the client must reduce its rate at once, and each time again.
+    fn slow_down(&mut self, now: Instant) {
+        self.slowed += 1;
+        self.next = self.next.max(now + self.interval());
+        if self.config.requests.is_some() {
+            self.ending.get_or_insert(Ended::RateLimited);
+        }
+    }
+
+    /// From this request to the next.
+    fn interval(&self) -> Duration {
+        if self.slowed == 0 && self.counts.sent < self.config.burst {
+            return self.config.burst_interval;
+        }
+        // 2^11 times 64 s is the longest.
+        let factor = 1_u32 << self.slowed.min(11);
+        self.config.interval.saturating_mul(factor).min(INTERVAL_MAX.max(self.config.interval))
+    }
+
+    /// The kernel says that nobody listens at the server's address. It may be forged as well as
+    /// any packet without our random bits, so one is not enough.
+    pub fn handle_unreachable(&mut self, request: u32) {
+        if self.find(request).is_some_and(|open| open.sent && !open.answered) {
+            self.counts.unreachable += 1;
+            self.unreachable_in_a_row += 1;
+            if self.unreachable_in_a_row >= UNREACHABLE_MAX && self.counts.samples == 0 {
+                self.ending.get_or_insert(Ended::Unreachable);
+                self.give_up(Instant::MAX);
+            }
+        }
+        self.settle();
+    }
+
+    /// The user wants no more: nothing is sent or awaited any longer.
+    pub fn stop(&mut self) {
+        self.ending.get_or_insert(Ended::Stopped);
+        self.give_up(Instant::MAX);
+        self.settle();
+    }
+
+    /// Time has come to `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.give_up(now);
+        self.settle();
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) or
+    /// [`poll_transmit`](Self::poll_transmit) at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let send = self.wants_to_send().then_some(self.next);
+        let until = self.open.iter().map(|open| open.until);
+        if self.ended { None } else { send.into_iter().chain(until).min() }
+    }
+
+    /// What there is to tell; call it until there is nothing.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    fn find(&mut self, request: u32) -> Option<&mut Open> {
+        self.open.iter_mut().find(|open| open.exchange.request == request)
+    }
+
+    /// Closes what was to be awaited until `now` at most.
+    fn give_up(&mut self, now: Instant) {
+        while self.open.front().is_some_and(|open| open.until <= now) {
+            if let Some(open) = self.open.pop_front() {
+                self.close(&open);
+            }
+        }
+    }
+
+    fn close(&mut self, open: &Open) {
+        let request = open.exchange.request;
+        if !open.answered {
+            self.counts.lost += 1;
+            self.events.push_back(Event::Lost { request });
+        }
+        self.events.push_back(Event::Closed { request });
+    }
+
+    /// Ends where nothing is left to send or to wait for.
+    fn settle(&mut self) {
+        if self.ended || self.wants_to_send() || self.open.iter().any(|open| !open.answered) {
+            return;
+        }
+        while let Some(open) = self.open.pop_front() {
+            self.close(&open);
+        }
+        self.ended = true;
+        self.events.push_back(Event::Ended(self.ending.unwrap_or(Ended::Complete)));
+    }
+}

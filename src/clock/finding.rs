@@ -1,0 +1,377 @@
+//! What a run found: the value that is printed, written as JSON, and held against a truth.
+//!
+//! It exists so that words, JSON and exit code are of one mind.
+//! It must never hold an estimate without the bound beside it, nor mix the two.
+
+use super::bound::{Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end};
+use super::client::{Counts, Ended, Event, NOTES_MAX};
+use super::estimate::{Estimate, Estimator, estimate};
+use super::hull::{ConstantDrift, constant_drift, steady_end};
+use super::refusal::Refusal;
+use super::sample::{Sample, TimePair};
+use super::select::{Agreement, agree};
+use super::truth::Scenario;
+use crate::measure::Instant;
+use serde::Serialize;
+use std::net::SocketAddr;
+
+/// A datagram that was not believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// The request whose socket it came to.
+    pub request: u32,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The name of the reason.
+    pub reason: &'static str,
+    /// The rule that it breaks.
+    pub section: &'static str,
+    /// The reason with its values.
+    pub text: String,
+}
+
+impl Note {
+    /// A note of a refusal.
+    #[must_use]
+    pub fn new(request: u32, from: SocketAddr, refusal: &Refusal) -> Self {
+        let (reason, section) = (refusal.name(), refusal.section());
+        Self { request, from, reason, section, text: refusal.to_string() }
+    }
+}
+
+/// Samples kept per server: three days at one in 64 s, two megabytes; then the oldest go.
+pub const SAMPLES_MAX: usize = 4_096;
+
+/// What came from one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// As the user named it.
+    pub name: String,
+    /// Where it was asked.
+    pub address: SocketAddr,
+    /// What was believed, in the order of arrival.
+    pub samples: Vec<Sample>,
+    /// What was not: the first [`NOTES_MAX`].
+    pub notes: Vec<Note>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(name: String, address: SocketAddr) -> Self {
+        let (counts, ended) = (Counts::default(), Ended::Complete);
+        Self { name, address, samples: Vec::new(), notes: Vec::new(), counts, ended }
+    }
+
+    /// Takes what the client told.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::Sample(sample) => {
+                if self.samples.len() == SAMPLES_MAX {
+                    self.samples.remove(0);
+                }
+                self.samples.push(sample);
+            }
+            Event::Refused { request, from, refusal } if self.notes.len() < NOTES_MAX => {
+                self.notes.push(Note::new(request, from, &refusal));
+            }
+            Event::Ended(ended) => self.ended = ended,
+            Event::Refused { .. } | Event::Lost { .. } | Event::Closed { .. } => {}
+        }
+    }
+}
+
+/// How to look at what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct View {
+    /// The estimator that was asked for.
+    pub estimator: Option<Estimator>,
+    /// How fast the clocks may drift apart.
+    #[serde(rename = "drift_limit_ppb")]
+    pub drift_limit: DriftLimit,
+    /// How far the ends of the interval may be from its middle.
+    pub within_ns: Option<i64>,
+}
+
+/// What must be true by one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Bound {
+    /// Where the offset must lie: by the samples since a contradiction, where there is one.
+    pub interval: Interval,
+    /// Samples that it rests on.
+    pub samples: u32,
+    /// The same, if the drift is constant; `None` where it cannot be.
+    pub constant_drift: Option<ConstantDrift>,
+    /// How far the server says it may be from UTC.
+    pub root_distance_ns: i64,
+    /// Where the offset to UTC must lie, if the server's claim is true.
+    pub utc: Interval,
+    /// Two samples that cannot both be true.
+    pub contradiction: Option<Contradiction>,
+}
+
+/// One server's part of a finding.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ServerFinding {
+    /// As the user named it.
+    pub name: String,
+    /// Where it was asked.
+    pub address: SocketAddr,
+    /// Why it ended.
+    pub ended: Ended,
+    /// What was counted.
+    pub counts: Counts,
+    /// What is likely.
+    pub estimate: Option<Estimate>,
+    /// What must be true.
+    pub bound: Option<Bound>,
+    /// Every estimator on the same samples.
+    pub estimates: Vec<Estimate>,
+    /// What was not believed, and why.
+    pub notes: Vec<Note>,
+    /// What was.
+    pub samples: Vec<Sample>,
+}
+
+impl ServerFinding {
+    /// What one server's samples say of the clock at `now`.
+    #[must_use]
+    pub fn new(gathered: Gathered, view: &View, now: &TimePair) -> Self {
+        let all = Window::new(&gathered.samples, now);
+        let window = consistent_end(&all, view.drift_limit);
+        let bound = bound(&gathered.samples, &all, &window, view, now.at);
+        let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
+        let steady = steady_end(&window, view.drift_limit);
+        let by = |which| estimate(which, &steady, now.at);
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        Self {
+            estimate: by(which).map(kept),
+            // As each of them says, so that they can be compared.
+            estimates: Estimator::ALL.into_iter().filter_map(by).collect(),
+            bound,
+            name: gathered.name,
+            address: gathered.address,
+            ended: gathered.ended,
+            counts: gathered.counts,
+            notes: gathered.notes,
+            samples: gathered.samples,
+        }
+    }
+}
+
+fn bound(
+    samples: &[Sample],
+    all: &Window,
+    window: &Window,
+    view: &View,
+    at: Instant,
+) -> Option<Bound> {
+    let interval = bounded_drift(window, view.drift_limit, at).ok().flatten()?;
+    let root_distance_ns = samples.last().map_or(0, |sample| sample.root_distance_ns);
+    Some(Bound {
+        interval,
+        samples: u32::try_from(window.rows().len()).unwrap_or(u32::MAX),
+        constant_drift: constant_drift(window, view.drift_limit, at),
+        root_distance_ns,
+        utc: interval.widened(root_distance_ns),
+        contradiction: bounded_drift(all, view.drift_limit, at).err(),
+    })
+}
+
+/// What is impossible is not likely.
+fn clipped(found: Estimate, interval: &Interval) -> Estimate {
+    let offset_ns = found.offset_ns.clamp(interval.low_ns, interval.high_ns);
+    Estimate { offset_ns, ..found }
+}
+
+/// What it all comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// There is an offset and a bound.
+    Usable,
+    /// The bound is wider than asked for.
+    TooWide,
+    /// One server's samples contradict each other.
+    Contradiction,
+    /// The servers contradict each other.
+    Disagreement,
+    /// No reply was believed.
+    NoReply,
+}
+
+/// What all servers say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Together {
+    /// What is likely.
+    pub estimate_ns: i64,
+    /// How far the samples scatter it.
+    pub spread_ns: Option<i64>,
+    /// Where the offset must lie: to the one server, or to UTC by the majority's claims.
+    pub interval: Interval,
+    /// Where the offset to UTC must lie, if the claims are true.
+    pub utc: Interval,
+}
+
+/// The estimate and the bound against a truth that is known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Checked {
+    /// What was played.
+    pub scenario: Scenario,
+    /// The true offset at the end.
+    pub offset_ns: i64,
+    /// Estimate minus truth.
+    pub error_ns: Option<i64>,
+    /// Whether the interval holds the truth.
+    pub inside: Option<bool>,
+    /// Samples whose own interval held the truth at their time.
+    pub samples_inside: u32,
+    /// Of how many.
+    pub samples: u32,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// Name and version of this format.
+    pub schema: &'static str,
+    /// Version of the program.
+    pub version: &'static str,
+    /// What was typed.
+    pub command: String,
+    /// What a demonstration drew from.
+    pub seed: Option<u64>,
+    /// The clock that all offsets are of.
+    pub now: TimePair,
+    /// How the samples were looked at.
+    pub view: View,
+    /// What it all comes to.
+    pub verdict: Verdict,
+    /// The numbers of it.
+    pub together: Option<Together>,
+    /// Who agrees with whom.
+    pub agreement: Agreement,
+    /// By how much this host's clock was set during the run.
+    pub local_step_ns: i64,
+    /// Each server.
+    pub servers: Vec<ServerFinding>,
+    /// Against the truth.
+    pub checked: Option<Checked>,
+}
+
+/// Name and version of the JSON of a finding.
+pub const SCHEMA: &str = "wirelab/clock-offset/1";
+
+impl Finding {
+    /// What the servers say of the clock at `now`.
+    #[must_use]
+    pub fn new(gathered: Vec<Gathered>, view: View, now: TimePair) -> Self {
+        let first = |g: &Gathered| g.samples.first().map(|sample| sample.record.t1);
+        let earliest = gathered.iter().filter_map(first).min_by_key(|pair| pair.at);
+        let servers: Vec<ServerFinding> =
+            gathered.into_iter().map(|one| ServerFinding::new(one, &view, &now)).collect();
+        let heard: Vec<&ServerFinding> = servers.iter().filter(|s| s.bound.is_some()).collect();
+        let intervals: Vec<Interval> =
+            heard.iter().filter_map(|s| s.bound.map(|bound| bound.utc)).collect();
+        let agreement = agree(&intervals);
+        let together = together(&heard, &agreement);
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            command: String::new(),
+            seed: None,
+            now,
+            view,
+            verdict: verdict(&heard, &agreement, together.as_ref(), &view),
+            together,
+            agreement,
+            local_step_ns: earliest.map_or(0, |pair| pair.step_until(&now)),
+            servers,
+            checked: None,
+        }
+    }
+
+    /// Holds it against a truth; the first server is the one whose truth is known.
+    #[must_use]
+    pub fn check(mut self, scenario: Scenario) -> Self {
+        let truth = &scenario.truth;
+        let offset_ns = truth.offset_at(self.now.at);
+        let samples = self.servers.first().map_or(&[][..], |server| &server.samples);
+        let holds = |sample: &&Sample| {
+            sample.high_ns() >= truth.offset_at(sample.record.t1.at)
+                && sample.low_ns() <= truth.offset_at(sample.record.t4.at)
+        };
+        self.checked = Some(Checked {
+            offset_ns,
+            error_ns: self.together.map(|found| found.estimate_ns - offset_ns),
+            inside: self.together.map(|found| found.interval.contains(offset_ns)),
+            samples_inside: u32::try_from(samples.iter().filter(holds).count()).unwrap_or(0),
+            samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+            scenario,
+        });
+        self
+    }
+}
+
+/// The likely offset of the servers that agree, each counting by how narrow its bound is.
+fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together> {
+    let (interval, outside): (Interval, &[usize]) = match agreement {
+        Agreement::Nothing | Agreement::CannotTell { .. } => return None,
+        Agreement::Alone { interval } => (*interval, &[]),
+        Agreement::Majority { interval, falsetickers } => (*interval, falsetickers),
+    };
+    let agree = heard.iter().enumerate().filter(|(index, _)| !outside.contains(index));
+    let parts: Vec<(Estimate, Bound)> =
+        agree.filter_map(|(_, server)| server.estimate.zip(server.bound)).collect();
+    if let [(estimate, bound)] = parts[..] {
+        return Some(Together {
+            estimate_ns: estimate.offset_ns,
+            spread_ns: estimate.spread_ns,
+            interval: if heard.len() == 1 { bound.interval } else { interval },
+            utc: interval,
+        });
+    }
+    //= RFC 5905 §11.2.3: weights are the reciprocals of the root distances.
+    let weight =
+        |bound: &Bound| 1_000_000_000_000_i128 / i128::from(bound.utc.width_ns().max(1)).max(1);
+    let base = parts.first()?.0.offset_ns;
+    let sum: i128 = parts.iter().map(|(_, bound)| weight(bound).max(1)).sum();
+    let away = |(e, b): &(Estimate, Bound)| {
+        (i128::from(e.offset_ns) - i128::from(base)) * weight(b).max(1)
+    };
+    let mean = parts.iter().map(away).sum::<i128>().div_euclid(sum);
+    let mean = base.saturating_add(i64::try_from(mean).unwrap_or(0));
+    Some(Together {
+        estimate_ns: mean.clamp(interval.low_ns, interval.high_ns),
+        spread_ns: parts.iter().filter_map(|(estimate, _)| estimate.spread_ns).max(),
+        interval,
+        utc: interval,
+    })
+}
+
+fn verdict(
+    heard: &[&ServerFinding],
+    agreement: &Agreement,
+    together: Option<&Together>,
+    view: &View,
+) -> Verdict {
+    let Some(together) = together else {
+        return match agreement {
+            Agreement::CannotTell { .. } => Verdict::Disagreement,
+            _ => Verdict::NoReply,
+        };
+    };
+    let contradicts = |s: &&&ServerFinding| s.bound.is_some_and(|b| b.contradiction.is_some());
+    if heard.iter().filter(contradicts).count() * 2 >= heard.len() {
+        return Verdict::Contradiction;
+    }
+    let half = together.interval.width_ns() / 2;
+    if view.within_ns.is_some_and(|within| half > within) {
+        return Verdict::TooWide;
+    }
+    Verdict::Usable
+}

@@ -1,0 +1,28 @@
+//! How wrong a clock is, and between which bounds: NTP's packets, exchanges, estimates, bounds.
+//!
+//! It exists to keep two numbers apart that are often confused: a tight estimate, which rests on
+//! what queues usually do, and an interval that holds whatever the path does.
+//! It must never touch a socket, a clock, a thread or a global random source, nor average away a
+//! contradiction.
+//!
+//! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
+//! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
+//! machine of one server, [`bound`] and [`hull`] hold what must be true, [`estimate`] what is
+//! likely, [`select`] what several servers say together, [`truth`] and [`server`] a server whose
+//! error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
+//! what such an error does to the order of events.
+
+pub mod bound;
+pub mod client;
+pub mod estimate;
+pub mod exchange;
+pub mod finding;
+pub mod hull;
+pub mod order;
+pub mod packet;
+pub mod refusal;
+pub mod sample;
+pub mod select;
+pub mod server;
+pub mod timestamp;
+pub mod truth;

@@ -1,0 +1,33 @@
+//! NTP on real sockets: [`query`] asks servers, [`serve`] is one.
+//!
+//! It exists so that the cores in `clock` get honest stamps: the kernel's where there are any.
+//! It must never judge a packet, and never set a clock.
+
+pub mod query;
+pub mod serve;
+
+use super::clock::Clock;
+use crate::clock::sample::TimePair;
+use crate::clock::timestamp::WallTime;
+use crate::sys::clock::{BothClocks, both_clocks};
+
+/// Longest UDP payload on IPv4: 65535 less the headers of IP and UDP.
+const DATAGRAM_MAX: usize = 65_507;
+
+/// This host's clocks now, the monotonic one as the run counts it.
+#[must_use]
+pub fn clocks(clock: &Clock) -> TimePair {
+    pair(clock, &both_clocks())
+}
+
+fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
+    TimePair {
+        wall: wall(both.wall_ns),
+        at: clock.at(both.monotonic_ns),
+        width_ns: u32::try_from(both.width_ns).unwrap_or(u32::MAX),
+    }
+}
+
+fn wall(nanos: u64) -> WallTime {
+    WallTime::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}

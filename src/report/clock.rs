@@ -1,0 +1,432 @@
+//! A finding about a clock as text: one line in words first, then the evidence.
+//!
+//! It exists so that nobody takes the estimate for the bound, or the sign for its opposite.
+//! It must never show a figure that the finding does not hold, nor round an interval inwards.
+
+use super::table::{Cell, Column, render as columns};
+use super::text::{Ink, Style};
+use crate::clock::bound::DriftLimit;
+use crate::clock::client::Ended;
+use crate::clock::finding::{Checked, Finding, ServerFinding, Together, Verdict};
+use crate::clock::sample::{Sample, StampedBy};
+use crate::clock::select::Agreement;
+use crate::clock::timestamp::WallTime;
+use crate::measure::human;
+
+/// The JSON schema of a finding.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("clock-offset.result.schema.json")
+}
+
+/// Refusals shown unless all are asked for.
+const NOTES_SHOWN: usize = 8;
+
+/// The whole report; `all` shows every estimator and every refusal.
+#[must_use]
+pub fn render(finding: &Finding, style: Style, all: bool) -> String {
+    let mut out = style.ink(Ink::Strong, &headline(finding));
+    out.push('\n');
+    for line in doubts(finding) {
+        out.push_str(&format!("  {}\n", style.ink(Ink::Doubt, &line)));
+    }
+    if let Some(checked) = &finding.checked {
+        let certain = finding.verdict != Verdict::Contradiction;
+        out.push_str(&against_truth(checked, certain, style));
+    }
+    out.push('\n');
+    servers(&mut out, finding, style);
+    for server in &finding.servers {
+        drift(&mut out, server, finding.view.drift_limit);
+        if all || finding.checked.is_some() {
+            estimators(&mut out, server, finding.checked.as_ref(), style);
+        }
+        notes(&mut out, server, all);
+    }
+    out
+}
+
+/// Which clock is behind, in words: a sign alone has been read the wrong way round for years.
+#[must_use]
+pub fn headline(finding: &Finding) -> String {
+    let Some(together) = &finding.together else {
+        return match &finding.agreement {
+            Agreement::CannotTell { agree, of } => format!(
+                "cannot tell which server is right: no offset is possible for more than {agree} of \
+                 {of}"
+            ),
+            _ => "no reply that could be believed: nothing is known of this clock".to_owned(),
+        };
+    };
+    let Together { estimate_ns, spread_ns, interval, utc } = together;
+    if finding.verdict == Verdict::Contradiction {
+        return format!(
+            "the samples contradict each other, and no offset is certain: a clock was set, or the \
+             server lies. If it was set: best estimate since then {} s, in [{}, {}] s",
+            seconds(*estimate_ns, 6, Round::Nearest),
+            seconds(interval.low_ns, 6, Round::Down),
+            seconds(interval.high_ns, 6, Round::Up),
+        );
+    }
+    let size = human::latency(estimate_ns.unsigned_abs());
+    let way = if *estimate_ns >= 0 { "slow" } else { "fast" };
+    let words = if interval.contains(0) {
+        format!("this clock may be right, and is likely {size} {way}")
+    } else {
+        format!("this clock is {size} {way}")
+    };
+    let spread = spread_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)));
+    let digits = digits(interval.width_ns());
+    let claim = (utc.width_ns() - interval.width_ns()) / 2;
+    let to_utc = if finding.servers.len() > 1 {
+        "to UTC by the servers' own claims".to_owned()
+    } else {
+        format!("to UTC ± {} more by the server's own claim", nanos(claim))
+    };
+    format!(
+        "{words}: best estimate {} s{spread}; must lie in [{}, {}] s whatever the path did; \
+         {to_utc}",
+        seconds(*estimate_ns, 9.min(digits + 1), Round::Nearest),
+        seconds(interval.low_ns, digits, Round::Down),
+        seconds(interval.high_ns, digits, Round::Up),
+    )
+}
+
+/// What takes from the headline's worth.
+fn doubts(finding: &Finding) -> Vec<String> {
+    let mut lines = Vec::new();
+    match finding.verdict {
+        Verdict::TooWide => lines.push(format!(
+            "the interval is wider than ± {}, which was asked for",
+            nanos(finding.view.within_ns.unwrap_or(0))
+        )),
+        Verdict::Disagreement => lines.push(
+            "at least one server is wrong, or has moved, and nothing here says which: ask a third"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    for server in &finding.servers {
+        let Some(bound) = &server.bound else { continue };
+        if let Some(found) = bound.contradiction {
+            lines.push(format!(
+                "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
+                 of {} explains; what stands here is of the last {} samples",
+                server.name,
+                found.earlier,
+                found.later,
+                signed(found.jump_ns),
+                ppm(i64::from(finding.view.drift_limit.ppb()) * 1000, Round::Up),
+                bound.samples,
+            ));
+        } else if bound.constant_drift.is_none() {
+            lines.push(format!(
+                "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
+                 estimate is of the last {}",
+                server.name,
+                server.estimate.map_or(0, |estimate| estimate.samples),
+            ));
+        }
+    }
+    if finding.local_step_ns != 0 {
+        lines.push(format!(
+            "this host's clock was set by {} during the run; offsets are of the clock as it is now",
+            signed(finding.local_step_ns)
+        ));
+    }
+    if let Agreement::Majority { falsetickers, .. } = &finding.agreement {
+        let heard: Vec<_> = finding.servers.iter().filter(|s| s.bound.is_some()).collect();
+        for index in falsetickers {
+            let name = heard.get(*index).map_or("?", |server| server.name.as_str());
+            lines.push(format!("{name} is outside what most servers agree on: it is not counted"));
+        }
+    }
+    for server in &finding.servers {
+        if let Some(why) = cut_short(server.ended) {
+            lines.push(format!("{}: {why}", server.name));
+        }
+        let mut warnings: Vec<String> =
+            server.samples.iter().flat_map(|s| &s.warnings).map(ToString::to_string).collect();
+        warnings.sort_unstable();
+        warnings.dedup();
+        lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
+    }
+    lines
+}
+
+/// Why a server was asked less than was meant.
+const fn cut_short(ended: Ended) -> Option<&'static str> {
+    match ended {
+        Ended::Complete => None,
+        Ended::RateLimited => Some("it asked to be asked less (RATE), and so it was"),
+        Ended::Denied => Some("it does not want to be asked (DENY or RSTR), and so it is not"),
+        Ended::Unreachable => Some("its host says that nobody listens there, or cannot be reached"),
+        Ended::Stopped => Some("the run was stopped"),
+    }
+}
+
+fn against_truth(checked: &Checked, certain: bool, style: Style) -> String {
+    let held = |inside: bool| match inside {
+        true => style.ink(Ink::Good, "the interval holds it"),
+        false if certain => style.ink(Ink::Bad, "THE INTERVAL DOES NOT HOLD IT"),
+        false => style.ink(Ink::Doubt, "the interval since the jump does not hold it"),
+    };
+    format!(
+        "  truth {} s; estimate - truth = {}; {}; so did {} of {} samples by themselves\n",
+        seconds(checked.offset_ns, 9, Round::Nearest),
+        checked.error_ns.map_or_else(|| "none".to_owned(), signed),
+        checked.inside.map_or_else(|| "there is no interval".to_owned(), held),
+        checked.samples_inside,
+        checked.samples,
+    )
+}
+
+fn servers(out: &mut String, finding: &Finding, style: Style) {
+    let mut table = [
+        Column::left("server"),
+        Column::right("stratum").gives_way(3, "stratum"),
+        Column::right("asked"),
+        Column::right("believed"),
+        Column::right("refused"),
+        Column::right("least delay"),
+        Column::right("estimate"),
+        Column::right("at least"),
+        Column::right("at most"),
+        Column::left("T4 by").gives_way(2, "T4 by"),
+    ];
+    for server in &finding.servers {
+        for (column, text) in table.iter_mut().zip(row(server)) {
+            column.push(Cell::new(text));
+        }
+    }
+    let mut hidden = Vec::new();
+    out.push_str(&columns(table.into(), style, &mut hidden));
+}
+
+fn row(server: &ServerFinding) -> [String; 10] {
+    let none = || "-".to_owned();
+    let bound = server.bound.map(|bound| bound.interval);
+    let places = bound.map_or(6, |interval| digits(interval.width_ns()));
+    let end = |ns: Option<i64>, round| ns.map_or_else(none, |ns| seconds(ns, places, round));
+    let least = server.samples.iter().map(Sample::delay_ns).min();
+    let name = if server.name == server.address.to_string() {
+        server.name.clone()
+    } else {
+        format!("{} ({})", server.name, server.address)
+    };
+    let by_kernel = |sample: &Sample| sample.record.t4_by == StampedBy::Kernel;
+    [
+        name,
+        server.samples.last().map_or_else(none, |s| s.record.claims.stratum.to_string()),
+        server.counts.sent.to_string(),
+        server.counts.samples.to_string(),
+        server.counts.refused.values().sum::<u64>().to_string(),
+        least.map_or_else(none, nanos),
+        end(server.estimate.map(|e| e.offset_ns), Round::Nearest),
+        end(bound.map(|b| b.low_ns), Round::Down),
+        end(bound.map(|b| b.high_ns), Round::Up),
+        match server.samples.iter().filter(|sample| by_kernel(sample)).count() {
+            0 if server.samples.is_empty() => none(),
+            0 => "program".to_owned(),
+            all if all == server.samples.len() => "kernel".to_owned(),
+            _ => "both".to_owned(),
+        },
+    ]
+}
+
+fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
+    let Some(line) = server.bound.and_then(|bound| bound.constant_drift) else { return };
+    // Few samples tell nothing of the drift: both ends are those of the limit.
+    let limit = i64::from(limit.ppb()) * 1000;
+    if line.drift_low_ppt <= -limit && line.drift_high_ppt >= limit {
+        return;
+    }
+    let likely = server.estimate.and_then(|estimate| estimate.drift_ppt);
+    let likely =
+        likely.map_or_else(String::new, |ppt| format!("likely {}, ", ppm(ppt, Round::Nearest)));
+    let places = digits(line.offset.width_ns());
+    out.push_str(&format!(
+        "  if the drift of {} is constant: {likely}between {} and {}; offset in [{}, {}] s\n",
+        server.name,
+        ppm(line.drift_low_ppt, Round::Down),
+        ppm(line.drift_high_ppt, Round::Up),
+        seconds(line.offset.low_ns, places, Round::Down),
+        seconds(line.offset.high_ns, places, Round::Up),
+    ));
+}
+
+fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked>, style: Style) {
+    if server.estimates.is_empty() {
+        return;
+    }
+    let mut table = vec![
+        Column::left("estimator"),
+        Column::right("offset"),
+        Column::right("±"),
+        Column::right("drift"),
+    ];
+    if checked.is_some() {
+        table.push(Column::right("minus truth"));
+    }
+    for found in &server.estimates {
+        let none = || "-".to_owned();
+        let mut cells = vec![
+            found.estimator.name().to_owned(),
+            seconds(found.offset_ns, 9, Round::Nearest),
+            found.spread_ns.map_or_else(none, nanos),
+            found.drift_ppt.map_or_else(none, |ppt| ppm(ppt, Round::Nearest)),
+        ];
+        cells.extend(checked.map(|truth| signed(found.offset_ns - truth.offset_ns)));
+        for (column, text) in table.iter_mut().zip(cells) {
+            column.push(Cell::new(text));
+        }
+    }
+    out.push('\n');
+    out.push_str(&columns(table, style, &mut Vec::new()));
+}
+
+fn notes(out: &mut String, server: &ServerFinding, all: bool) {
+    let shown = if all { server.notes.len() } else { NOTES_SHOWN.min(server.notes.len()) };
+    if shown == 0 {
+        return;
+    }
+    out.push_str(&format!("\nnot believed, of what came for {}:\n", server.name));
+    for note in &server.notes[..shown] {
+        out.push_str(&format!(
+            "  request {} from {}: {} ({}): {}\n",
+            note.request, note.from, note.reason, note.section, note.text
+        ));
+    }
+    let total = server.counts.refused.values().sum::<u64>();
+    let rest = total.saturating_sub(u64::try_from(shown).unwrap_or(0));
+    if rest > 0 {
+        let counts: Vec<String> =
+            server.counts.refused.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        out.push_str(&format!("  and {rest} more; all by reason: {}\n", counts.join(", ")));
+    }
+}
+
+/// The shortest exchange as a diagram, with the sums that follow from it.
+#[must_use]
+pub fn explain(finding: &Finding) -> Option<String> {
+    let server = finding.servers.iter().find(|server| !server.samples.is_empty())?;
+    let sample = server.samples.iter().min_by_key(|sample| sample.delay_ns())?;
+    let record = &sample.record;
+    let (t1, t4) = (record.t1.wall, record.t4.wall);
+    let (t2, t3) = (t1.plus(sample.forward_ns), t4.plus(sample.backward_ns));
+    let s = |ns: i64| seconds(ns, 9, Round::Nearest);
+    let stamp = |time: WallTime| seconds(time.as_nanos(), 9, Round::Nearest)[1..].to_owned();
+    let read = match record.t4_by {
+        StampedBy::Kernel => format!(
+            "T4 was taken by the kernel; this program read the reply {} later",
+            nanos(record.t4_user.minus(t4))
+        ),
+        StampedBy::User => "T4 was taken by this program: the kernel gave no stamp".to_owned(),
+    };
+    let ahead = if sample.offset_ns() >= 0 { "ahead of" } else { "behind" };
+    Some(format!(
+        "\nrequest {request} to {name}, the shortest exchange of {count} (seconds since 1970)\n\n  \
+         this host's clock                               the server's clock\n\n  \
+         T1 {t1:<22} |------------------>|  T2 {t2}   T2 - T1 = {forward} s\n  \
+         {blank:<25} |                   |\n  \
+         T4 {t4:<22} |<------------------|  T3 {t3}   T3 - T4 = {backward} s\n\n  \
+         offset = ((T2 - T1) + (T3 - T4)) / 2 = ({forward} {backward}) / 2 = {offset} s\n  \
+         delay  = (T4 - T1) - (T3 - T2) = {round} - {stay} = {delay} s\n\n  \
+         No packet comes before it was sent: the request took T2 - T1 - offset >= 0, the reply\n  \
+         T4 - T3 + offset >= 0. So the offset is at most {forward} s and at least {backward} s\n  \
+         (± {slack} for the clocks' own resolution): delay / 2 on each side of the middle.\n  \
+         The server is {ahead} this host by {size} if both ways took equally long.\n  \
+         {read}.\n",
+        request = record.request,
+        name = server.name,
+        count = server.samples.len(),
+        t1 = stamp(t1),
+        t2 = stamp(t2),
+        t3 = stamp(t3),
+        t4 = stamp(t4),
+        blank = "",
+        forward = s(sample.forward_ns),
+        backward = s(sample.backward_ns),
+        offset = s(sample.offset_ns()),
+        round = s(t4.minus(t1)),
+        stay = s(t3.minus(t2)),
+        delay = s(sample.delay_ns()),
+        slack = nanos(sample.slack_ns),
+        size = human::latency(sample.offset_ns().unsigned_abs()),
+    ))
+}
+
+/// One reply as a line, for following along.
+#[must_use]
+pub fn watched(name: &str, sample: &Sample) -> String {
+    let places = digits(sample.delay_ns());
+    format!(
+        "{name} request {}: {} s, in [{}, {}] s, delay {}\n",
+        sample.record.request,
+        seconds(sample.offset_ns(), 9.min(places + 1), Round::Nearest),
+        seconds(sample.low_ns(), places, Round::Down),
+        seconds(sample.high_ns(), places, Round::Up),
+        nanos(sample.delay_ns()),
+    )
+}
+
+/// Decimals of a second that are worth showing beside an interval of this width.
+const fn digits(width_ns: i64) -> usize {
+    match width_ns {
+        ..1_000_000 => 9,
+        1_000_000..100_000_000 => 6,
+        _ => 4,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Round {
+    Down,
+    Nearest,
+    Up,
+}
+
+/// Seconds with a sign and this many decimals, rounded as told.
+fn seconds(ns: i64, decimals: usize, round: Round) -> String {
+    let unit = 10_i128.pow(u32::try_from(9 - decimals.min(9)).unwrap_or(0));
+    let value = i128::from(ns);
+    let units = match round {
+        Round::Down => value.div_euclid(unit),
+        Round::Up => -(-value).div_euclid(unit),
+        Round::Nearest => (value + unit / 2).div_euclid(unit),
+    };
+    let sign = if units < 0 { '-' } else { '+' };
+    let (size, one) = (units.abs(), 1_000_000_000 / unit);
+    format!("{sign}{}.{:0decimals$}", size / one, size % one)
+}
+
+fn nanos(ns: i64) -> String {
+    human::latency(ns.unsigned_abs())
+}
+
+fn signed(ns: i64) -> String {
+    format!("{}{}", if ns < 0 { '-' } else { '+' }, nanos(ns))
+}
+
+/// Parts per trillion as ppm with a sign, rounded as told.
+fn ppm(ppt: i64, round: Round) -> String {
+    // As many parts per trillion are in a ppm as microseconds are in a second.
+    let nanos = ppt.saturating_mul(1000);
+    seconds(nanos, 3, round) + " ppm"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_rounded_outwards() {
+        assert_eq!(seconds(1_234_567_891, 6, Round::Down), "+1.234567");
+        assert_eq!(seconds(1_234_567_891, 6, Round::Up), "+1.234568");
+        assert_eq!(seconds(-1_234_567_891, 6, Round::Down), "-1.234568");
+        assert_eq!(seconds(-1_234_567_891, 6, Round::Up), "-1.234567");
+        assert_eq!(seconds(-400, 9, Round::Nearest), "-0.000000400");
+        assert_eq!(seconds(i64::MIN, 9, Round::Down), "-9223372036.854775808");
+        assert_eq!(ppm(-50_100_499, Round::Up), "-50.100 ppm");
+    }
+}

@@ -1,0 +1,124 @@
+//! A clock's client and server in virtual time: the same cores, delays that are drawn, no socket.
+//!
+//! It exists so that bounds and estimates can be tried ten thousand times against a known truth.
+//! It must never read a clock; time jumps from one event to the next.
+
+use crate::clock::client::{Client, ClientConfig, Event};
+use crate::clock::finding::Gathered;
+use crate::clock::packet::HEADER_LEN;
+use crate::clock::sample::{Arrival, TimePair};
+use crate::clock::server::{ServerConfig, reply};
+use crate::clock::timestamp::WallTime;
+use crate::clock::truth::{Fate, Scenario, Step};
+use crate::measure::Instant;
+use crate::measure::draw::keyed;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// What is played.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The server and the path.
+    pub scenario: Scenario,
+    /// How the client asks.
+    pub config: ClientConfig,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// What this host's clock shows at the start.
+    pub start: WallTime,
+    /// Jumps of this host's clock.
+    pub local_steps: Vec<Step>,
+}
+
+/// From the request's arrival at the server to the reply: a busy server's usual 50 us.
+pub const RESIDENCE: Duration = Duration::from_micros(50);
+
+/// Where the server stands in virtual time.
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 123);
+
+/// A reply on its way.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Coming {
+    at: Instant,
+    request: u32,
+    bytes: [u8; HEADER_LEN],
+}
+
+impl Plan {
+    /// This host's clocks at a time.
+    #[must_use]
+    pub fn clocks(&self, at: Instant) -> TimePair {
+        let steps = self.local_steps.iter().filter(|step| step.at <= at).map(|step| step.by_ns);
+        let moved: i64 = steps.sum();
+        TimePair { wall: self.undisturbed(at).plus(moved), at, width_ns: 0 }
+    }
+
+    /// This host's clock as if nobody had set it.
+    fn undisturbed(&self, at: Instant) -> WallTime {
+        self.start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// The server's clock at a time.
+    fn server(&self, at: Instant) -> WallTime {
+        self.undisturbed(at).plus(self.scenario.truth.offset_at(at))
+    }
+
+    /// The true offset of this host's clock at a time.
+    #[must_use]
+    pub fn offset_at(&self, at: Instant) -> i64 {
+        self.server(at).minus(self.clocks(at).wall)
+    }
+
+    /// Plays it; gives what came, and the clocks at the end.
+    #[must_use]
+    pub fn play(&self) -> (Gathered, TimePair) {
+        let mut now = Instant::ZERO;
+        let mut client = Client::new(SERVER, self.config, now);
+        let mut gathered = Gathered::new("virtual time".to_owned(), SERVER);
+        let mut coming: BinaryHeap<Reverse<Coming>> = BinaryHeap::new();
+        let mut pause = Vec::new();
+        while !client.is_ended() {
+            let random = keyed(self.seed ^ 0x6e74_7020, u64::from(client.counts().sent));
+            if let Some(transmit) = client.poll_transmit(now, random) {
+                let t1 = self.clocks(now);
+                // Ports go round in the dynamic range.
+                let port = 49_152 + u16::try_from(transmit.request % 16_384).unwrap_or(0);
+                client.handle_sent(transmit.request, port, t1);
+                coming.extend(self.answer(now, transmit.request, &transmit.bytes).map(Reverse));
+            }
+            while let Some(event) = client.poll_event() {
+                if !matches!(event, Event::Closed { .. }) {
+                    pause.push(event);
+                }
+            }
+            let next = coming.peek().map(|Reverse(reply)| reply.at);
+            let Some(at) = next.into_iter().chain(client.poll_timeout()).min() else { break };
+            now = now.max(at);
+            while let Some(Reverse(reply)) = coming.peek().filter(|Reverse(r)| r.at <= now) {
+                let arrival = Arrival { user: self.clocks(now), kernel: None };
+                client.handle_datagram(now, reply.request, SERVER, &reply.bytes, &arrival);
+                coming.pop();
+            }
+            client.handle_timeout(now);
+        }
+        pause.extend(std::iter::from_fn(|| client.poll_event()));
+        for event in pause {
+            gathered.take(event);
+        }
+        gathered.counts = client.counts().clone();
+        (gathered, self.clocks(now))
+    }
+
+    /// The reply to a request, and when it comes; none where either is lost.
+    fn answer(&self, now: Instant, request: u32, bytes: &[u8]) -> Option<Coming> {
+        let Fate { out, back, lie_ns } = self.scenario.fate(self.seed, u64::from(request));
+        let received = now + out?;
+        let replied = received + RESIDENCE;
+        let config = ServerConfig { leap: self.scenario.leap, ..ServerConfig::default() };
+        let shown = |at: Instant| self.server(at).plus(lie_ns);
+        let bytes = reply(&config, bytes, shown(received), shown(replied)).ok()?;
+        Some(Coming { at: replied + back?, request, bytes })
+    }
+}
