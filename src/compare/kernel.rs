@@ -105,8 +105,9 @@ impl KernelRun {
             })
             .collect();
         let topology = Arc::new(Topology::build(&configs)?);
-        let router = Router::start(&topology, RouterConfig::default(), clock)
-            .map_err(step("starting the router"))?;
+        let config = RouterConfig { slice: None, ..RouterConfig::default() };
+        let router =
+            Router::start(&topology, config, clock).map_err(step("starting the router"))?;
         Ok(Self { plan: plan.clone(), seed, clock, topology, router })
     }
 

@@ -270,8 +270,10 @@ impl Engine {
         }
         // The slack of a thread adds to every sleep; the default would be 50 us.
         set_timer_slack(Duration::from_nanos(1))?;
-        // A kernel that refuses leaves the thread as it was.
-        let _ = set_time_slice(config.slice);
+        if let Some(slice) = config.slice {
+            // A kernel that refuses leaves the thread as it was.
+            let _ = set_time_slice(slice);
+        }
         loop {
             let looked_at = self.clock.now();
             self.bridge.renew(self.clock.to_monotonic_nanos(looked_at));

@@ -245,9 +245,9 @@ fn throughput(name: &str, pins: Pins, target: bool) -> bool {
     }
     let dropped = router.take_record(0).unwrap().directions[0].kernel_dropped;
     let ratio = spread(ratios);
-    let met = !target || ratio.middle >= 0.8 && dropped == 0;
+    let met = !target || ratio.middle >= 0.85 && dropped == 0;
     let Spread { low, middle, high } = ratio;
-    let wanted = if target { format!(" >= 0.80: {}", said(met)) } else { ", no target".to_owned() };
+    let wanted = if target { format!(" >= 0.85: {}", said(met)) } else { ", no target".to_owned() };
     let verdict = format!("ratio {middle:.2} ({low:.2}-{high:.2}){wanted}, {dropped} dropped");
     row(&format!("64-B datagrams/ms, {name}"), &spread(base), &spread(seen), &verdict);
     met

@@ -145,7 +145,7 @@ struct Way {
 fn way(delay: Duration, config: RouterConfig, target: Option<Target>) -> Way {
     let (mut paths, router) = emulated(1, delay, config);
     Way {
-        name: format!("{delay:?}, spin {:?}, slice {:?}", config.spin, config.slice),
+        name: format!("{delay:?}, spin {:?}, slice {}", config.spin, slice(config)),
         path: paths.remove(0),
         router,
         delay,
@@ -163,7 +163,7 @@ fn ways_of_waiting() -> bool {
     println!("{:<36}{:>8}{:>8}{:>12}{:>12}{:>8}", "", "p50", "p99", "late p50", "late p99", "CPU");
     let usual = RouterConfig { cpu: Some(1), ..RouterConfig::default() };
     let spinning = |spin| RouterConfig { spin: Duration::from_micros(spin), ..usual };
-    let long = RouterConfig { slice: Duration::from_millis(3), ..usual };
+    let long = RouterConfig { slice: None, ..usual };
     let mut ways = vec![
         way(DELAY, usual, Some(DELAYED)),
         way(Duration::ZERO, usual, Some(UNDELAYED)),
@@ -235,4 +235,9 @@ fn several_paths() {
         let [late_p50, late_p99] = [late.p50(), late.p99()].map(micros);
         println!("{count:<8}{p50:>8.0}{p99:>8.0}{late_p50:>12.1}{late_p99:>12.0}{percent:>6.1} %");
     }
+}
+
+/// The slice in words.
+fn slice(config: RouterConfig) -> String {
+    config.slice.map_or_else(|| "as it is".to_owned(), |slice| format!("{slice:?}"))
 }
