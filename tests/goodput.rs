@@ -1,8 +1,8 @@
 //! Bulk TCP against theory: what a small Reno in virtual time gets through lossy links.
 //!
-//! The link model stands between a sender and a receiver that know nothing of it, so that a fault in
-//! how it spreads losses shows as a goodput outside the band of the two formulas. It must never use
-//! a clock.
+//! The link model stands between a sender and a receiver that know nothing of it, so that a fault
+//! in how it spreads losses shows as a goodput outside the band of the two formulas. It must never
+//! use a clock.
 
 #![expect(clippy::cast_possible_truncation, reason = "a window is some hundred segments")]
 #![expect(clippy::cast_sign_loss, reason = "a congestion window is positive")]
@@ -56,8 +56,8 @@ enum Packet {
 }
 
 /// Reno with selective acknowledgements: slow start, one halving per window, one segment more per
-/// round trip, and a timer (RFC 5681, RFC 6675). As in RACK (RFC 8985) a segment counts as lost when
-/// three that were sent later have come, so that one lost twice does not wait for the timer.
+/// round trip, and a timer (RFC 5681, RFC 6675). As in RACK (RFC 8985) a segment counts as lost
+/// when three that were sent later have come: one lost twice does not wait for the timer.
 #[derive(Debug)]
 struct Sender {
     /// Number of the first segment of `window`.
@@ -254,6 +254,9 @@ impl Path {
     }
 }
 
+/// At 0.2 % the mean of many seeds (400: 15.955 +- 0.035 Mbit/s) lies 0.6 % above Mathis, whose
+/// losses are evenly spaced: losses at random leave some windows to grow far. The errors of the
+/// seeds asked here are wider than that.
 #[test]
 fn reno_lies_between_pftk_and_mathis() {
     for loss in [2_000, 10_000, 50_000].map(|parts| Ppm::new(parts).unwrap()) {
@@ -268,7 +271,6 @@ fn reno_lies_between_pftk_and_mathis() {
             "{loss}, seeds 1 to {SEEDS}: {mean:.3} +- {error:.3} Mbit/s (one standard error), PFTK \
              {low:.3}, Mathis {high:.3}"
         );
-        println!("{what}");
         // A tighter mean makes a stricter test; a loose one would say nothing.
         assert!(error < 0.03 * mean, "{what}: the seeds scatter too much");
         assert!(mean > low - 3.0 * error && mean < high + 3.0 * error, "{what}: {each:.2?}");

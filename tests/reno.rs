@@ -1,8 +1,8 @@
 //! The kernel's own reno through the emulated path, held against theory.
 //!
 //! Everything is read from the path's record: goodput from the acknowledgements that crossed it and
-//! their stamps, losses from its fates. It must never use a clock for a figure, nor fail because the
-//! machine was too busy to keep the path's time: it says so instead.
+//! their stamps, losses from its fates. It must never use a clock for a figure, nor fail because
+//! the machine was too busy to keep the path's time: it says so instead.
 
 #![expect(clippy::disallowed_methods, reason = "it lets connections run for a while")]
 
