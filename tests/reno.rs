@@ -137,20 +137,31 @@ pub(crate) fn lies_between_pftk_and_mathis() {
     let cells = FRAMES.into_iter().flat_map(|frames| LOSSES.map(|loss| Cell { frames, loss }));
     let lanes: Vec<_> = cells.flat_map(|cell| SEEDS.map(|seed| (cell, seed))).collect();
     let records = run(&lanes);
+    let (mut busy, mut latest) = (0, Duration::ZERO);
     for (lanes, records) in lanes.chunks(SEEDS.len()).zip(records.chunks(SEEDS.len())) {
         let mut sum = Measured::default();
-        for ((cell, seed), record) in lanes.iter().zip(records) {
+        for record in records {
             super::assert_valid(record);
-            let late = record.directions.each_ref().map(|direction| direction.lateness.p99());
-            if late.into_iter().max() > Some(LATENESS_MAX) {
-                println!("skipped: reno, {cell:?}, seed {seed}: too busy, late by {late:?} (p99)");
-                continue;
+            let late = record.directions.iter().map(|direction| direction.lateness.p99()).max();
+            match late {
+                Some(late) if late > LATENESS_MAX => {
+                    busy += 1;
+                    latest = latest.max(late);
+                }
+                _ => sum.add(Measured::of(record)),
             }
-            sum.add(Measured::of(record));
         }
         if sum.loss_events > 0 {
             assert_in_band(lanes[0].0, sum);
         }
+    }
+    if busy > 0 {
+        // Left of a line, where the summary of all tests looks for it.
+        println!(
+            "skipped: reno's goodput on {busy} of {} lanes: the machine was too busy to keep the \
+             path's time, late by up to {latest:?} (p99)",
+            lanes.len()
+        );
     }
 }
 
