@@ -22,6 +22,8 @@ mod dns_walk;
 mod fixture;
 /// Frames with right checksums, made and checked without the library.
 mod frames;
+/// Bulk TCP in virtual time against theory.
+mod goodput;
 /// Runs the labs as a user does: processes in a folder of their own.
 mod lab;
 /// lossy-path's words: flags, plan files, a hundred mistakes, one clear error each.

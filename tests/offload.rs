@@ -5,6 +5,8 @@
 //! must never assert how fast the machine is.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
+/// Reno's goodput, in frames of both kinds.
+mod reno;
 mod super_frame;
 
 use proptest::strategy::{Strategy, ValueTree};
@@ -50,6 +52,7 @@ const CASES: &[Case] = &[
     ("what is handed over while it happens are segments", segments_are_streamed),
     ("a router short of memory cuts and waits, and loses nothing", few_slots_are_enough),
     ("tcp delivers intact bytes through loss, copies and flipped bits", tcp_survives),
+    ("reno's goodput lies between PFTK and Mathis", reno::lies_between_pftk_and_mathis),
 ];
 
 fn main() -> ExitCode {

@@ -53,6 +53,7 @@ const CASES: &[Case] = &[
     ("a rate is kept in every window", links::a_rate_is_kept_in_every_window),
     ("a link is down when its timetable says", links::a_link_is_down_when_the_timetable_says),
     ("checksums stop what is corrupted", links::checksums_stop_what_is_corrupted),
+    ("a million frames bring no corrupted byte", links::a_million_frames_bring_no_corrupted_byte),
     ("tcp never delivers corrupted bytes", links::tcp_never_delivers_corrupted_bytes),
     ("tcp finds the path's mtu", links::tcp_finds_the_path_mtu),
     ("a black hole stalls tcp", links::a_black_hole_stalls_tcp),

@@ -5,6 +5,7 @@
 //! global random source.
 
 pub mod draw;
+pub mod goodput;
 pub mod human;
 pub mod interval;
 pub mod quantile;

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 use wirelab::measure::Ppm;
+use wirelab::measure::goodput::BulkTcp;
 use wirelab::net::clock::Clock;
 use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::topology::{FrameMode, LaneConfig, MTU, Topology};
@@ -31,11 +32,10 @@ const WARM_UP: Duration = Duration::from_millis(200);
 const MEASURED: Duration = Duration::from_millis(500);
 /// Bytes per read and write.
 const CHUNK: usize = 262_144;
-/// Payload of a segment at an MTU of 1,500 with time stamps, bytes.
-const MSS: f64 = 1_448.0;
 const RTT: Duration = Duration::from_millis(20);
-/// The kernel's floor on top of a round trip.
-const RTO: Duration = Duration::from_millis(220);
+/// A segment's payload at an MTU of 1,500 with time stamps; the kernel's floor for the timer comes
+/// on top of a round trip.
+const RENO: BulkTcp = BulkTcp { segment_bytes: 1_448, rtt: RTT, rto: Duration::from_millis(220) };
 /// Losses at which reno's goodput is compared with theory, ppm.
 const LOSSES: [u32; 3] = [2_000, 10_000, 50_000];
 /// Connections for each, with different seeds, all at once.
@@ -232,22 +232,6 @@ fn unasked(net: &Net) -> String {
 
 // ---- reno against theory ------------------------------------------------------------------------
 
-/// Mathis et al. 1997, every segment acknowledged: C = sqrt(3/2).
-fn mathis(loss: f64) -> f64 {
-    1.5_f64.sqrt() * MSS * 8.0 / (micros(RTT) * loss.sqrt())
-}
-
-/// Padhye et al. 1998 as in RFC 5348 §3.1, with b = 1.
-fn pftk(loss: f64) -> f64 {
-    let timeouts =
-        micros(RTO) * 3.0 * (3.0 * loss / 8.0).sqrt() * loss * (1.0 + 32.0 * loss * loss);
-    MSS * 8.0 / (micros(RTT) * (2.0 * loss / 3.0).sqrt() + timeouts)
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_nanos() as f64 / 1e3
-}
-
 /// Reno's goodput in frames of both kinds, all connections at once, each on a lane of its own.
 fn reno() -> bool {
     let cells: Vec<_> = [FrameMode::MtuSized, FrameMode::Segmented]
@@ -282,20 +266,21 @@ fn reno() -> bool {
     );
     let mut all = true;
     for loss in LOSSES {
-        let share = f64::from(loss) / 1e6;
+        let share = Ppm::new(loss).unwrap();
         let of = |frames| {
             let mine = cells.iter().zip(&figures).filter(|(cell, _)| cell.0 == (frames, loss));
             spread(mine.map(|(_, figure)| *figure).collect())
         };
         let both = [of(FrameMode::MtuSized), of(FrameMode::Segmented)];
-        let (low, high) = (pftk(share), mathis(share));
+        let bounds = [RENO.pftk_bits_per_second(share), RENO.mathis_bits_per_second(share)];
+        let [low, high] = bounds.map(|bits| bits / 1e6);
         let band = low * (1.0 - BAND_SLACK)..high * (1.0 + BAND_SLACK);
         let met = both.iter().all(|both| band.contains(&both.middle));
         all &= met;
         let [whole, cut] = both.map(|spread| spread.show());
         println!(
             "{:<8}{low:>10.2}{high:>10.2}{whole:>26}{cut:>26}  in the band +-{:.0} %: {}",
-            format!("{} %", share * 100.0),
+            share.to_string(),
             BAND_SLACK * 100.0,
             said(met)
         );
