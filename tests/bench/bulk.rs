@@ -113,7 +113,13 @@ fn forwarded(offloads: bool) -> Net {
 fn emulated(frames: FrameMode, loss: u32) -> Net {
     let config = LaneConfig { frames, ..LaneConfig::default() };
     let topology = Topology::build(&[config]).unwrap();
-    let config = RouterConfig { cpu: Some(PINS.router), ..RouterConfig::default() };
+    // What lossy-path takes: a ring that holds a whole window of the sender.
+    let ring_frames = match frames {
+        FrameMode::MtuSized => 4_096,
+        FrameMode::Segmented => 1_024,
+    };
+    let cpu = Some(PINS.router);
+    let config = RouterConfig { cpu, ring_frames, ..RouterConfig::default() };
     let router = Router::start(&topology, config, Clock::start()).unwrap();
     let (there, back) = (lossy(loss, Duration::ZERO), LinkPlan::default());
     router.set_links(0, &there, &back, 1, 0).unwrap();
