@@ -24,15 +24,12 @@ const LATE_FLOOR: Duration = Duration::from_millis(1);
 /// Seconds of a run of which the deliveries are told apart, at most: eleven days; 8 MB.
 const SECONDS_MAX: usize = 1_000_000;
 
-/// Counts bytes where the record counts frames: deliveries by the second, and what waits.
+/// Counts what the record does not: deliveries by the second, and what waits.
 #[derive(Debug, Default)]
 pub struct Meter([WayMeter; 2]);
 
 #[derive(Debug, Default)]
 struct WayMeter {
-    bytes: u64,
-    first: Option<Instant>,
-    last: Instant,
     /// Bytes that left in each second of the run.
     seconds: Vec<u64>,
     /// Index and length of copies that wait.
@@ -43,9 +40,6 @@ struct WayMeter {
 
 impl WayMeter {
     fn leaves(&mut self, at: Instant, length: u32) {
-        self.bytes += u64::from(length);
-        self.first.get_or_insert(at);
-        self.last = self.last.max(at);
         let second = usize::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(usize::MAX);
         if second < SECONDS_MAX {
             if self.seconds.len() <= second {
@@ -145,13 +139,14 @@ fn one_way(
     let loss = link.expected_loss().map(crate::measure::Ppm::get);
     let steady_loss = steady(|what| matches!(what, Setting::Loss(_))) && link.max_burst.is_none();
     let spared = exposed.saturating_sub(drawn);
-    let span = meter.first.map(|first| meter.last.since(first)).filter(|span| !span.is_zero());
+    let span = record.sent_between.map(|(first, last)| last.since(first));
+    let span = span.filter(|span| !span.is_zero());
     Way {
         offered: record.offered,
         offered_bytes: record.bytes,
         delivered: record.sent,
-        delivered_bytes: meter.bytes,
-        delivered_bit_per_s: span.map(|span| bit_per_s(meter.bytes, span)),
+        delivered_bytes: record.sent_bytes,
+        delivered_bit_per_s: span.map(|span| bit_per_s(record.sent_bytes, span)),
         peak_bit_per_s: meter.seconds.iter().max().map_or(0, |bytes| bytes * 8),
         queue_peak_bytes: meter.waiting_peak,
         dropped: DropReason::ALL

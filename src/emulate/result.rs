@@ -136,7 +136,8 @@ pub struct Way {
     pub delivered_bytes: u64,
     /// Bits per second delivered, from the first departure to the last; absent below two frames.
     pub delivered_bit_per_s: Option<u64>,
-    /// The most that was delivered in a second, bits per second.
+    /// The most that was delivered in a second, bits per second; a lower bound where events are
+    /// missing (a reason says so), as is the next.
     pub peak_bit_per_s: u64,
     /// The most bytes that the router held for the bottleneck at once: what waited, what was being
     /// sent, and what had left without the router having asked yet.

@@ -106,6 +106,10 @@ pub struct DirectionRecord {
     pub counts: Counts,
     /// Copies that left for the receiver.
     pub sent: u64,
+    /// Their bytes, Ethernet header included.
+    pub sent_bytes: u64,
+    /// When the first and the last of them left.
+    pub sent_between: Option<(Instant, Instant)>,
     /// Copies still on their way at the record's end: with them, `offered + duplicated` is
     /// `lost + sent + send_failed + on_way`.
     pub on_way: u64,
@@ -149,6 +153,8 @@ impl DirectionRecord {
             duplicated: 0,
             counts: Counts::default(),
             sent: 0,
+            sent_bytes: 0,
+            sent_between: None,
             on_way: 0,
             kernel_dropped: 0,
             oversize: 0,
@@ -345,7 +351,12 @@ impl Recorder {
     pub(crate) fn note_departure(&mut self, frame: &Traveller, left: Departure, bytes: &[u8]) {
         let record = self.direction(frame.direction);
         record.on_way = record.on_way.saturating_sub(1);
-        record.sent += u64::from(!left.failed);
+        if !left.failed {
+            record.sent += 1;
+            record.sent_bytes += u64::from(frame.length);
+            let first = record.sent_between.map_or(left.at, |(first, _)| first);
+            record.sent_between = Some((first, left.at));
+        }
         record.send_failed += u64::from(left.failed);
         record.lateness.note(left.at.since(left.due));
         let (copy, due, edit) = (frame.copy, left.due, frame.edit);

@@ -96,11 +96,21 @@ fn mbit(bit_per_s: u64) -> String {
 
 fn percent(share: f64) -> String {
     let percent = 100.0 * share;
-    if percent > 0.0 && percent < 0.1 { format!("{percent:.3}") } else { format!("{percent:.2}") }
+    // Two digits, however small: an upper bound is never printed as zero.
+    let mut digits = 2;
+    let mut scaled = percent;
+    while scaled > 0.0 && scaled < 0.1 && digits < 12 {
+        scaled *= 10.0;
+        digits += 1;
+    }
+    format!("{percent:.digits$}")
 }
 
 fn interval(rate: &Rate) -> String {
     let seen = rate.seen;
+    if seen.trials == 0 {
+        return "–".to_owned();
+    }
     format!("{} % ({}–{})", percent(seen.share), percent(seen.low), percent(seen.high))
 }
 
@@ -142,6 +152,9 @@ fn also(way: &Way) -> Vec<String> {
         (way.kernel_dropped, "DROPPED BY THE KERNEL"),
         (way.send_failed, "NOT SENT"),
         (way.oversize, "TOO LONG FOR THE PATH"),
+        (way.bad_checksum_status, "WITHOUT A CHECKSUM"),
+        (way.bad_offload, "NOT TO BE CUT"),
+        (way.pool_full, "waits for memory"),
         (way.not_carried, "not carried"),
         (way.beyond_recording, "BEYOND THE RECORDING"),
     ];
