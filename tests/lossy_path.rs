@@ -575,13 +575,13 @@ fn daemons_end_with_the_run() {
     let user = User::new(am_root());
     let mark = format!("WIRELAB_TEST_MARK=daemon-{}", std::process::id());
     let (name, value) = mark.split_once('=').unwrap();
-    let script = "setsid sh -c 'trap \"\" TERM; sleep 1000' & setsid sleep 1000 & exit 4";
+    let script = "setsid sh -c 'trap \"\" TERM; sleep 1000' & setsid sleep 1000 & exit 7";
     let args = ["-q", "--no-report", "--b", "sleep 1000", "--b-ready", "started", "--", "sh", "-c"];
     let out = Output::of(user.command(&args).arg(script).env(name, value));
     if forbidden(&out) {
         return;
     }
-    assert_eq!(out.code, 4, "{}", out.stderr);
+    assert_eq!(out.code, 7, "{}", out.stderr);
     assert!(gone(&mark), "still there: {:?}", marked(&mark));
 }
 

@@ -6,6 +6,7 @@ use crate::args::{Flags, Output};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wirelab::cli::error::Failure;
@@ -217,10 +218,18 @@ fn server_log(dir: Option<&RunDir>) -> Result<File, Failure> {
     made.map_err(cannot("the output of the other end cannot be kept".to_owned()))
 }
 
-/// A file that is gone from its folder before anything is written to it.
+/// A file without a name, so that nothing is left of it whenever this process dies.
 fn unnamed() -> io::Result<File> {
-    let path = std::env::temp_dir().join(format!("{}-{}", crate::LAB, std::process::id()));
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
+    let folder = std::env::temp_dir();
+    let mut options = File::options();
+    options.read(true).append(true);
+    match options.clone().custom_flags(libc::O_TMPFILE).open(&folder) {
+        // A file system that knows only files with names: it has one for a moment.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
+        made => return made,
+    }
+    let path = folder.join(format!("{}-{}", crate::LAB, std::process::id()));
+    let file = options.create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }
