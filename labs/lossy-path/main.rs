@@ -10,7 +10,7 @@ use args::{Args, Flags, Output, What, read_file};
 use clap::{CommandFactory, Parser};
 use leave::Leaving;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
@@ -355,13 +355,8 @@ fn presets() -> Result<u8, Refusal> {
     Ok(0)
 }
 
-/// The folder of a run; `latest` is the last one left under this folder.
-fn run_folder(run: &Path) -> PathBuf {
-    if run == Path::new("latest") { Path::new(run_dir::BASE).join(run) } else { run.to_owned() }
-}
-
 fn read_result(run: &Path) -> Result<PathResult, Failure> {
-    let file = run_folder(run).join("result.json");
+    let file = run_dir::folder(run).join("result.json");
     let what = format!("{} is not the result of a run of {LAB}", file.display());
     let text = std::fs::read_to_string(&file).map_err(|error| {
         Failure::from_error(Exit::Usage, what.clone(), &error)

@@ -9,7 +9,7 @@ mod leave;
 use args::{Args, What};
 use clap::{CommandFactory, Parser};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
@@ -193,13 +193,8 @@ fn exit_of(result: &RunResult) -> Exit {
     }
 }
 
-/// The folder of a run; `latest` is the last one left under this folder.
-fn run_folder(run: &Path) -> PathBuf {
-    if run == Path::new("latest") { Path::new(run_dir::BASE).join(run) } else { run.to_owned() }
-}
-
 fn read_result(run: &Path) -> Result<RunResult, Failure> {
-    let file = run_folder(run).join("result.json");
+    let file = run_dir::folder(run).join("result.json");
     let what = format!("{} is not the result of a run", file.display());
     let text = std::fs::read_to_string(&file).map_err(|error| {
         Failure::from_error(Exit::Usage, what.clone(), &error).or_type("make a run first", LAB)

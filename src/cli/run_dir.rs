@@ -112,6 +112,12 @@ pub fn utc(unix_seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}Z")
 }
 
+/// The folder of a run; `latest` is the last one left under this folder.
+#[must_use]
+pub fn folder(run: &Path) -> PathBuf {
+    if run == Path::new("latest") { Path::new(BASE).join(run) } else { run.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,8 +48,8 @@ pub struct RouterConfig {
     /// receiver, 200 datagrams/ms with 3 ms, 240 with 100 us, 250 with 500 us.
     ///
     /// `None` leaves it as it is. That suits a router of many lanes whose hosts live in a few
-    /// threads: with eleven lanes the 99th percentile of lateness was 0.2 ms without and 0.8 ms
-    /// with 100 us, because those threads then interrupt each other more often.
+    /// threads: with eleven lanes the 99th percentile of lateness was 0.5 ms without and 0.8 ms
+    /// with 100 us, one run each, because those threads then interrupt each other more often.
     pub slice: Option<Duration>,
     /// Slots of each port's receive ring, 2 KiB each; 64 KiB where super-frames come, which makes
     /// 128 MiB of kernel memory for a lane.

@@ -74,7 +74,8 @@ fn table(ways: &[(&str, &Way); 2], style: Style, hidden: &mut Vec<&'static str>)
         for (column, value) in
             late.iter_mut().zip([way.late_p50_ns, way.late_p99_ns, way.late_max_ns])
         {
-            column.push(Cell::new(latency(value)));
+            let timed = way.delivered + way.send_failed > 0;
+            column.push(Cell::new(if timed { latency(value) } else { "–".to_owned() }));
         }
     }
     let [p50, p99, max] = late;
