@@ -639,7 +639,7 @@ fn a_shell_on_either_end_has_a_terminal_and_jobs() {
     let _alone = alone();
     let user = User::new(am_root());
     for (end, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
-        let lab = format!("./lossy-path shell {end} --no-report --seed 1");
+        let lab = format!("exec ./lossy-path shell {end} --no-report --seed 1");
         let mut command = Command::new("script");
         command.args(["-qec", &lab, "/dev/null"]).current_dir(&user.folder);
         command.env("SHELL", "/bin/bash").env("TERM", "dumb").env("HOME", &user.folder);
@@ -671,7 +671,8 @@ fn control_c_is_the_programs_and_the_audit_follows() {
     }
     let _alone = alone();
     let user = User::new(am_root());
-    let lab = "./lossy-path --no-report --seed 1 -- ping -i 0.05 b";
+    // A shell that waits for the lab would have the key too, and say 130 for itself.
+    let lab = "exec ./lossy-path --no-report --seed 1 -- ping -i 0.05 b";
     let mut command = Command::new("script");
     command.args(["-qec", lab, "/dev/null"]).current_dir(&user.folder);
     if user.nobody {
