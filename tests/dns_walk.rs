@@ -20,7 +20,7 @@ fn help_leads_with_examples_that_run() {
         let command = line.split("   ").find(|part| part.contains("dns-walk")).unwrap();
         let args = command.trim().trim_start_matches("dns-walk");
         // What needs the Internet is asked of a root that is not there.
-        let offline = !args.contains("--demo") && !args.contains("--faults");
+        let offline = !["--demo", "--faults", "show "].iter().any(|word| args.contains(word));
         let args = if offline {
             std::fs::write(lab.folder.join("hints"), "a.root A 127.53.255.1:9").unwrap();
             format!("{args} --hints hints")
@@ -82,6 +82,10 @@ fn mistakes_say_what_was_expected() {
         ("www.igbank.com --hints bad", "line 1: expected an address"),
         ("www.igbank.com --hints nowhere", "nowhere"),
         ("www.igbank.com --loss 10%", "--demo"),
+        ("www.igbank.com --demo broke", "expected --demo sound or broken, got \"broke\""),
+        ("--demo broke", "expected --demo sound or broken, got \"broke\""),
+        ("--replay bad", "line 1: expected one record of a walk"),
+        ("show nowhere", "nowhere is no saved walk"),
         ("www.igbank.com --demo --loss 10", "did you mean 10%"),
         ("printer.local", "local. is not of the public DNS"),
         ("www.igbank.com --generate poem", "completions:SHELL"),

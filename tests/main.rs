@@ -16,6 +16,8 @@ mod clock_replies;
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.
 mod dns;
+/// What a walk leaves: page, result, records told again, each against its schema or a browser.
+mod dns_report;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod dns_walk;
 /// A plausible result, for the reports.

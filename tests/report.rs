@@ -118,7 +118,7 @@ fn text_survives_odd_results_and_says_so() {
 }
 
 /// Values of an attribute, for a look over the page.
-fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
+pub(crate) fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     html.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
@@ -334,17 +334,17 @@ fn captures_have_the_structure_of_the_draft() {
 }
 
 /// A folder of one test in one run, gone when the test is done.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(test: &str) -> Self {
+    pub(crate) fn new(test: &str) -> Self {
         let name = format!("wirelab-{test}-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         Self(folder)
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -358,7 +358,7 @@ impl Drop for Scratch {
 
 /// The program's path, or a line that says what was skipped; `tests/run` collects those lines.
 #[expect(clippy::print_stdout, reason = "the harness shows what a test prints with --show-output")]
-fn tool(names: &[&str], what: &str) -> Option<PathBuf> {
+pub(crate) fn tool(names: &[&str], what: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&paths).flat_map(|p| names.iter().map(move |n| p.join(n)));
     let found = places.into_iter().find(|place| place.is_file());
@@ -387,7 +387,7 @@ fn tshark_reads_the_capture() {
     assert!(last[1].contains("123456789"), "nanoseconds are kept: {text}");
 }
 
-fn chromium(program: &PathBuf, profile: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn chromium(program: &PathBuf, profile: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]);
     command.args(["--no-first-run", "--disable-background-networking", "--disable-sync"]);

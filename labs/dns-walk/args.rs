@@ -22,6 +22,7 @@ Examples:
   dns-walk www.igbank.com --demo broken --check       a dead server, one that refuses, a mismatch
   dns-walk shop.igbank.com --demo --explain           every step in a sentence, with its RFC
   dns-walk www.igbank.com --demo broken --loss 10%    the same through packet loss
+  dns-walk show latest --sequence                     the last run again, as a diagram
   dns-walk --faults                                   what is wrong in --demo broken, by name
   dns-walk www.example.com AAAA                       the real thing, from the real root
   dns-walk -x 192.0.2.1 --qmin off                    a reverse name, whole to every server
@@ -138,8 +139,25 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) waterfall: bool,
 
+    /// Who said what to whom, as a sequence diagram
+    #[arg(long)]
+    pub(crate) sequence: bool,
+
+    /// Tell a saved walk again: an events.ndjson, or the folder of a run; nothing is sent
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    #[arg(conflicts_with_all = ["demo", "hints", "reverse", "kind", "seed"])]
+    pub(crate) replay: Option<PathBuf>,
+
+    /// The folder for what the run leaves [default: wirelab-runs/TIME-dns-walk]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Leave no files
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) no_report: bool,
+
     /// Print everything as one JSON document
-    #[arg(long, conflicts_with_all = ["explain", "waterfall"])]
+    #[arg(long, conflicts_with_all = ["explain", "waterfall", "sequence"])]
     pub(crate) json: bool,
 
     /// Write every record as NDJSON to FILE, or to stdout with -
@@ -176,16 +194,27 @@ pub(crate) enum QminChoice {
 }
 
 impl Args {
-    /// `--demo` takes a value or none, so a NAME after it may have been taken for its value.
-    pub(crate) fn untangle(&mut self) {
-        let Some(word) = self.demo.clone() else { return };
+    /// `--demo` takes a value or none, so a NAME or TYPE after it may have been taken for it.
+    ///
+    /// # Errors
+    /// Where the word can only have been meant as a variant, and there is none of that name.
+    pub(crate) fn untangle(&mut self) -> Result<(), String> {
+        let Some(word) = self.demo.clone() else { return Ok(()) };
         if variant(&word).is_some() {
-            return;
+            return Ok(());
         }
+        let has_name = self.words.first().is_some_and(|first| record_type(first).is_err());
+        let at = if has_name && record_type(&word).is_ok() {
+            self.words.len()
+        } else if !has_name && word.contains('.') {
+            0
+        } else {
+            let names: Vec<&str> = VARIANTS.iter().map(|(name, _)| *name).collect();
+            return Err(format!("expected --demo {}, got {word:?}", names.join(" or ")));
+        };
         self.demo = Some("sound".to_owned());
-        let is_type = !self.words.is_empty() && record_type(&word).is_ok();
-        let at = if is_type { self.words.len() } else { 0 };
         self.words.insert(at, word);
+        Ok(())
     }
 
     /// The hierarchy to serve, if any.
@@ -242,13 +271,12 @@ impl Args {
     }
 }
 
+/// Hierarchies by their names.
+const VARIANTS: [(&str, Variant); 2] = [("sound", Variant::Sound), ("broken", Variant::Broken)];
+
 /// A hierarchy by its name.
 pub(crate) fn variant(word: &str) -> Option<Variant> {
-    match word {
-        "sound" => Some(Variant::Sound),
-        "broken" => Some(Variant::Broken),
-        _ => None,
-    }
+    VARIANTS.iter().find(|(name, _)| *name == word).map(|(_, variant)| *variant)
 }
 
 /// Types by name, or by number as `TYPE65`.

@@ -3,16 +3,19 @@
 //! It parses, wires up, walks and reports. It must never decide what a reply means: `dns` does.
 
 mod args;
+mod leave;
 
 use args::Args;
 use clap::{CommandFactory, Parser};
+use leave::Place;
 use std::fmt::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::generate::Generate;
-use wirelab::cli::{seed, stdout};
+use wirelab::cli::{run_dir, seed, stdout};
 use wirelab::dns::cache::Cache;
 use wirelab::dns::demo::{Authority, FAULTS, Variant};
 use wirelab::dns::event::{Outcome, Record};
@@ -20,7 +23,7 @@ use wirelab::dns::hints::{Hints, PORT};
 use wirelab::dns::question::Question;
 use wirelab::dns::walk::{Walk, WalkConfig};
 use wirelab::measure::{Instant, Ppm};
-use wirelab::net::clock::Clock;
+use wirelab::net::clock::{Clock, utc_seconds};
 use wirelab::net::{dns as net, stop};
 use wirelab::path::{Delay, LinkPlan, LossModel};
 use wirelab::report::walk::{self as report, Document};
@@ -32,9 +35,9 @@ const SIM_DELAY: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
     let mut args = Args::parse();
-    args.untangle();
     wirelab::cli::log::start(args.verbose);
-    match start(&args) {
+    let untangled = args.untangle().map_err(usage);
+    match untangled.and_then(|()| start(&args)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             stdout::complain(&failure.render(LAB, args.color.for_stderr()));
@@ -59,23 +62,53 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     if args.words.first().is_some_and(|word| word == "serve-demo") {
         return serve_demo(args);
     }
-    let usage = |why: String| {
-        Failure::new(Exit::Usage, "nothing was asked")
-            .because(why)
-            .or_type("with no network at all", format!("{LAB} www.igbank.com --demo"))
-            .or_type("more examples", format!("{LAB} --help"))
-    };
+    if let [word, run] = args.words.as_slice()
+        && word == "show"
+    {
+        return again(args, &run_dir::folder(Path::new(run)));
+    }
+    if let Some(file) = &args.replay {
+        return again(args, file);
+    }
     let question = args.question().map_err(usage)?;
     let seed = seed::or_random(args.seed)
         .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
     if args.seed.is_none() {
         stdout::complain(&format!("{LAB}: seed {seed}\n"));
     }
+    let place = Place::choose(args, utc_seconds())?;
     let walks = match args.variant() {
         Some(variant) => in_demo(args, variant, &question, seed)?,
         None => outside(args, &question, seed)?,
     };
     let exit = exit_of(&walks);
+    place.leave(args, seed, &walks)?;
+    tell(args, walks)?;
+    Ok(exit)
+}
+
+fn usage(why: String) -> Failure {
+    Failure::new(Exit::Usage, "nothing was asked")
+        .because(why)
+        .or_type("with no network at all", format!("{LAB} www.igbank.com --demo"))
+        .or_type("more examples", format!("{LAB} --help"))
+}
+
+/// Tells a saved walk again: a file of events, or the folder of a run.
+fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
+    let file = if saved.is_dir() { saved.join("events.ndjson") } else { saved.to_owned() };
+    let fail = |error: &dyn std::error::Error| {
+        let what = format!("{} is no saved walk", file.display());
+        Failure::from_error(Exit::Usage, what, error)
+            .or_type("to save one", format!("{LAB} www.igbank.com --demo --out DIR"))
+            .or_type("to tell it again", format!("{LAB} show DIR"))
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| fail(&error))?;
+    let walks = report::read_events(&text).map_err(|error| fail(&error))?;
+    let exit = exit_of(&walks);
+    if args.out.is_some() {
+        Place::choose(args, utc_seconds())?.leave(args, 0, &walks)?;
+    }
     tell(args, walks)?;
     Ok(exit)
 }
@@ -204,11 +237,7 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
         Failure::from_error(Exit::Bug, "the records cannot be written", error)
     };
     if let Some(file) = &args.events {
-        let mut lines = String::new();
-        for record in walks.iter().flatten() {
-            lines += &serde_json::to_string(record).map_err(|error| bug(&error))?;
-            lines.push('\n');
-        }
+        let lines = leave::lines(&walks).map_err(|error| bug(&error))?;
         if file.as_os_str() == "-" {
             return say(&lines);
         }
@@ -234,7 +263,10 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
         if args.waterfall {
             out += &report::waterfall(records, style);
         }
-        if !args.explain && !args.waterfall {
+        if args.sequence {
+            out += &report::sequence(records, style);
+        }
+        if !args.explain && !args.waterfall && !args.sequence {
             out += &report::tree(records, style);
         }
     }

@@ -137,6 +137,18 @@ impl Svg {
         let _ = write!(self.body, r#"<path class="{class}" d="{d}"/>"#);
     }
 
+    /// A box from its upper left corner, `size` wide and high.
+    pub(super) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
+        let _ = write!(
+            self.body,
+            r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}" rx="3"/>"#,
+            xy(at.0),
+            xy(at.1),
+            xy(size.0.max(0.0)),
+            xy(size.1.max(0.0))
+        );
+    }
+
     /// Text; `anchor` is `start`, `middle` or `end`.
     pub(super) fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
         let _ = write!(

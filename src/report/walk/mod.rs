@@ -1,14 +1,21 @@
-//! A walk for people and for programs: tree, sentences, waterfall, one JSON document.
+//! A walk for people and for programs: tree, sentences, waterfall, sequence, page, JSON.
 //!
 //! It must never show what the records of the walk do not hold, nor judge: the findings are the
 //! walk's own.
 
 mod explain;
+mod graph;
+mod page;
+mod result;
+mod sequence;
 mod tree;
 mod waterfall;
 mod words;
 
 pub use explain::render as explain;
+pub use page::page;
+pub use result::{About, Reached, ReadError, WalkResult, read_events, result_schema};
+pub use sequence::render as sequence;
 pub use tree::render as tree;
 pub use waterfall::render as waterfall;
 

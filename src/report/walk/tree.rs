@@ -44,7 +44,8 @@ pub fn render(records: &[Record], style: Style) -> String {
     out
 }
 
-fn verdict(out: &mut String, end: &Summary, style: Style) {
+/// The three lines of the verdict, and what it cost.
+pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let good = end.outcome == Outcome::Answer;
     let first = style.ink(if good { Ink::Good } else { Ink::Bad }, &answer(end));
     let by = end.aliases.iter().map(|alias| alias.data.as_str()).collect::<Vec<_>>();
