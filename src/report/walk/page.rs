@@ -220,7 +220,8 @@ fn row(out: &mut String, exchange: &Exchange, first: bool, depth: usize) {
     let _ = writeln!(
         out,
         "<tr class=\"{class_of_row} in{depth}\"><td>{step}</td><td>{}</td><td>{}{why}</td>\
-         <td>{}<br><small>{}, {}</small></td><td>{}</td><td>{bytes}</td><td>{}</td><td>{}</td></tr>",
+         <td>{}<br><small>{}, {}</small></td><td>{}</td><td>{bytes}</td><td>{}</td>\
+         <td>{}</td></tr>",
         escape(zone),
         escape(&asked),
         escape(&exchange.server.name),
