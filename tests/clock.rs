@@ -59,6 +59,7 @@ fn plan(run: u64) -> Plan {
         offset_ns: draw.signed(30 * 365 * 86_400 * SECOND),
         drift_ppb: draw.signed(i64::from(DRIFT_MAX.ppb())),
         steps: Vec::new(),
+        ..Truth::default()
     };
     // 2026, a minute before era 1, in it, and a host that woke in 1970.
     let starts = [1_795_000_000, 2_085_978_436, 2_145_916_800, 60];
@@ -85,7 +86,7 @@ fn plan(run: u64) -> Plan {
         _ => Vec::new(),
     };
     let scenario = Scenario { truth, out, back, lie: None, leap: Leap::None };
-    Plan { scenario, config, seed: run, start, local_steps }
+    Plan { scenario, config, seed: run, start, local_steps, local_slews: Vec::new() }
 }
 
 fn view() -> View {
@@ -210,7 +211,8 @@ fn errors(
     out: Way,
     back: Way,
 ) -> (Vec<u64>, usize) {
-    let truth = Truth { offset_ns: SECOND / 2, drift_ppb: 50_000, steps: Vec::new() };
+    let truth =
+        Truth { offset_ns: SECOND / 2, drift_ppb: 50_000, steps: Vec::new(), ..Truth::default() };
     let scenario = Scenario { truth, out, back, ..Scenario::default() };
     let config = ClientConfig {
         requests: Some(requests),
@@ -223,7 +225,14 @@ fn errors(
     let mut errors: Vec<u64> = (0..TRIES)
         .map(|seed| {
             let scenario = scenario.clone();
-            let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
+            let plan = Plan {
+                scenario,
+                config,
+                seed,
+                start,
+                local_steps: Vec::new(),
+                local_slews: Vec::new(),
+            };
             let (gathered, now) = plan.play();
             let window = Window::new(&gathered.samples, &now);
             let found = estimate(which, &window, now.at).unwrap();
@@ -327,7 +336,14 @@ fn an_estimate_rests_on_samples_of_one_rate() {
     };
     for seed in 0..50 {
         let (scenario, start) = (scenario.clone(), WallTime::from_nanos(1_795_000_000 * SECOND));
-        let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
+        let plan = Plan {
+            scenario,
+            config,
+            seed,
+            start,
+            local_steps: Vec::new(),
+            local_slews: Vec::new(),
+        };
         let (gathered, now) = plan.play();
         let finding = Finding::new(vec![gathered], view(), now);
         assert_eq!(finding.verdict, Verdict::Usable, "run {seed}: 50 ppm are within the limit");
@@ -335,7 +351,8 @@ fn an_estimate_rests_on_samples_of_one_rate() {
         let (bound, found) = (server.bound.unwrap(), server.estimate.unwrap());
         assert_eq!(bound.constant_drift, None, "run {seed}: the rate was not constant");
         assert_eq!(bound.samples, 40, "run {seed}");
-        assert!((20..=24).contains(&found.samples), "run {seed}: {found:?}");
+        // The runs test cuts one window in twenty without a cause.
+        assert!((14..=24).contains(&found.samples), "run {seed}: {found:?}");
         let error = found.offset_ns.abs_diff(plan.offset_at(now.at));
         assert!(error < 50_000, "run {seed}: wrong by {error} ns, {found:?}");
     }

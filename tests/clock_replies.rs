@@ -231,7 +231,7 @@ fn no_bad_reply_is_believed_nor_ends_the_query() {
         assert_eq!(samples.len(), 1, "{what}: the good reply was not believed");
         assert!(samples[0].low_ns() <= AHEAD && AHEAD <= samples[0].high_ns(), "{what}");
         assert!(bench.client.is_ended(), "{what}");
-        assert_eq!(bench.client.counts().refused.get(reason), Some(&1), "{what}");
+        assert_eq!(bench.client.counts().refused.get(*reason), Some(&1), "{what}");
     }
 }
 

@@ -12,6 +12,8 @@ mod clock;
 mod clock_lab;
 /// Bad replies, each alone and each before a good one.
 mod clock_replies;
+/// The run folder and the page of clock-offset: replay, schemas, a real browser, moved clocks.
+mod clock_report;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.

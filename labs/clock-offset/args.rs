@@ -13,7 +13,7 @@ use wirelab::clock::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
 use wirelab::clock::estimate::Estimator;
 use wirelab::clock::order::MESSAGES_MAX;
 use wirelab::clock::packet::Leap;
-use wirelab::clock::truth::{Lie, Scenario, Step, Truth, Way};
+use wirelab::clock::truth::{Lie, Scenario, Smear, Step, Truth, Wander, Way};
 use wirelab::measure::{Instant, Ppm, human};
 
 /// A test runs every line of these.
@@ -24,8 +24,10 @@ Examples:
   clock-offset --demo --delay-out 30ms         an unequal path: the estimate is wrong, the bound not
   clock-offset --sim --requests 64 --seed 7    the same in virtual time: bit-identical by seed
   clock-offset --sim --step 80ms@9s            a server that is set while it is asked
+  clock-offset --sim --host-step 80ms@9s       this host is set instead: its own clocks show it
   clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
+  clock-offset show latest                     print the last run again; its folder has a report
   clock-offset --from samples.ndjson           what was saved with --samples, looked at again
   clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
 
@@ -71,8 +73,8 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["servers", "from", "watch"])]
     pub(crate) sim: bool,
 
-    /// Look at samples of an earlier run instead of asking
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "servers")]
+    /// Look at samples of an earlier run instead of asking: a file of them, or the run's folder
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "servers")]
     pub(crate) from: Option<PathBuf>,
 
     /// Requests to each server [default: 8]
@@ -108,6 +110,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) samples: Option<PathBuf>,
 
+    /// Write every event as it happens, one line of JSON each; - is stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) events: Option<PathBuf>,
+
+    /// Where to leave the run [default: wirelab-runs/TIME-clock-offset]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "no_report")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Leave no files
+    #[arg(long)]
+    pub(crate) no_report: bool,
+
+    /// What else happens in a demonstration.
+    #[command(flatten)]
+    pub(crate) host: Happening,
+
     /// Print one JSON document instead of words, times in whole nanoseconds
     #[arg(long)]
     pub(crate) json: bool,
@@ -134,8 +152,44 @@ pub(crate) struct Args {
 pub(crate) enum What {
     /// Be an NTP server with a clock and a path as told, until Ctrl-C
     Serve(Serve),
+    /// Print a run again: the folder that it left, or `latest`
+    Show {
+        /// Its folder, or `latest`
+        run: PathBuf,
+        /// Print its JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Two hosts send each other messages: how often do their wall clocks contradict the cause?
     Order(Order),
+}
+
+/// What this host's clock does in virtual time, and how rates wander: no real clock is ever set.
+#[derive(Clone, Debug, Flags)]
+#[command(next_help_heading = "Clocks that are moved (sim; nothing real is ever set)")]
+pub(crate) struct Happening {
+    /// This host's clock is set: 80ms@5s is forward by 80 ms, 5 s after the start
+    #[arg(long, value_name = "TIME@TIME", value_parser = step, value_delimiter = ',')]
+    #[arg(allow_hyphen_values = true, requires = "sim")]
+    pub(crate) host_step: Vec<Step>,
+
+    /// This host's kernel slews its clock: 1ms@4s..9s is forward by 1 ms over 5 s
+    #[arg(long, value_name = "TIME@TIME..TIME", value_parser = smear, value_delimiter = ',')]
+    #[arg(allow_hyphen_values = true, requires = "sim")]
+    pub(crate) host_slew: Vec<Smear>,
+
+    /// The server's rate walks: every second by a normal draw of this deviation, such as 0.01ppm
+    #[arg(long, value_name = "PPM", value_parser = drift, requires = "sim")]
+    wander: Option<i64>,
+}
+
+impl Happening {
+    /// The scenario with the wander of this seed.
+    pub(crate) fn over(&self, mut scenario: Scenario, seed: u64) -> Scenario {
+        let wander = |ppb: i64| Wander { ppb_per_root_s: u32::try_from(ppb).unwrap_or(0), seed };
+        scenario.truth.wander = self.wander.map(wander);
+        scenario
+    }
 }
 
 /// `order`.
@@ -212,6 +266,11 @@ pub(crate) struct Played {
     #[arg(allow_hyphen_values = true)]
     step: Vec<Step>,
 
+    /// The server's clock is moved evenly, as a leap second is smeared: 1ms@2s..12s
+    #[arg(long, value_name = "TIME@TIME..TIME", value_parser = smear, value_delimiter = ',')]
+    #[arg(allow_hyphen_values = true)]
+    smear: Vec<Smear>,
+
     /// Some replies lie: 40ms:25% shifts a quarter of them by 40 ms
     #[arg(long, value_name = "TIME:SHARE", value_parser = lie, allow_hyphen_values = true)]
     lie: Option<Lie>,
@@ -255,6 +314,8 @@ impl Played {
                 offset_ns: self.offset.unwrap_or(offset_ns),
                 drift_ppb: self.drift.unwrap_or(drift_ppb),
                 steps: self.step.clone(),
+                smears: self.smear.clone(),
+                wander: None,
             },
             out: way(self.delay_out, out, self.jitter_out, queue_out),
             back: way(self.delay_back, back, self.jitter_back, queue_back),
@@ -359,6 +420,18 @@ fn step(text: &str) -> Result<Step, String> {
     let (by, at) = text.split_once('@').ok_or("expected TIME@TIME, such as 80ms@5s")?;
     let at = Instant::ZERO + duration(at)?;
     Ok(Step { at, by_ns: signed(by)? })
+}
+
+fn smear(text: &str) -> Result<Smear, String> {
+    let wrong = || format!("expected TIME@TIME..TIME, such as 1ms@2s..12s, got {text:?}");
+    let (by, span) = text.split_once('@').ok_or_else(wrong)?;
+    let (from, until) = span.split_once("..").ok_or_else(wrong)?;
+    let (from, until) = (duration(from)?, duration(until)?);
+    if until <= from {
+        return Err(wrong());
+    }
+    let (from, until) = (Instant::ZERO + from, Instant::ZERO + until);
+    Ok(Smear { from, until, by_ns: signed(by)? })
 }
 
 fn lie(text: &str) -> Result<Lie, String> {

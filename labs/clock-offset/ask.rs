@@ -3,6 +3,7 @@
 //! It must never ask a server that was not named, nor faster than its manners allow.
 
 use crate::args::Args;
+use crate::leave::{self, Leaving};
 use crate::{LAB, say};
 use std::collections::VecDeque;
 use std::io;
@@ -14,6 +15,7 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::{seed, stdout};
 use wirelab::clock::client::{BURST_INTERVAL, Ended, Event};
 use wirelab::clock::finding::{Finding, Gathered, View};
+use wirelab::clock::panel::HostClocks;
 use wirelab::clock::sample::TimePair;
 use wirelab::clock::server::ServerConfig;
 use wirelab::clock::timestamp::WallTime;
@@ -40,7 +42,7 @@ const PORT: u16 = 123;
 ///
 /// # Errors
 /// Where there is nothing to ask or to read.
-pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
+pub(crate) fn find(args: &Args, leaving: &mut Leaving) -> Result<Found, Failure> {
     let within = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
     let view = View { estimator: args.estimator, drift_limit: args.max_drift, within_ns: within };
     if let Some(file) = &args.from {
@@ -50,17 +52,15 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
     if args.sim || args.demo {
         let seed = seed::or_random(args.played.seed)
             .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
-        let scenario = args.played.demo();
-        let (gathered, now) = if args.sim {
-            let (scenario, config) = (scenario.clone(), args.config());
-            let start = SIM_START;
-            let plan = Plan { scenario, config, seed, start, local_steps: Vec::new() };
-            let (gathered, now) = plan.play();
-            (vec![gathered], now)
-        } else {
-            demo(args, scenario.clone(), seed)?
-        };
-        let finding = Finding::new(gathered, view, now).check(scenario);
+        let scenario = args.host.over(args.played.demo(), seed);
+        if args.sim {
+            return Ok(finish(args, sim(args, scenario, seed, view, leaving), Some(seed)));
+        }
+        let asked = demo(args, scenario.clone(), seed, leaving)?;
+        let truth = scenario.truth.clone();
+        let finding = Finding::new(asked.gathered, view, asked.now);
+        let mut finding = finding.check(scenario, |at| truth.offset_at(at));
+        finding.host_clocks = asked.host_clocks;
         return Ok(finish(args, finding, Some(seed)));
     }
     if args.servers.is_empty() {
@@ -71,8 +71,34 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
     let asked: Vec<Asked> =
         args.servers.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?;
     manners(args, &asked)?;
-    let (gathered, now) = query(args, asked, Clock::start())?;
-    Ok(finish(args, Finding::new(gathered, view, now), None))
+    let asked = query(args, asked, Clock::start(), leaving)?;
+    let mut finding = Finding::new(asked.gathered, view, asked.now);
+    finding.host_clocks = asked.host_clocks;
+    Ok(finish(args, finding, None))
+}
+
+/// What servers gave, and what this host's clocks did meanwhile.
+struct Answers {
+    gathered: Vec<Gathered>,
+    now: TimePair,
+    host_clocks: Option<HostClocks>,
+}
+
+/// Plays in virtual time.
+fn sim(args: &Args, scenario: Scenario, seed: u64, view: View, leaving: &mut Leaving) -> Finding {
+    let plan = Plan {
+        scenario: scenario.clone(),
+        config: args.config(),
+        seed,
+        start: SIM_START,
+        local_steps: args.host.host_step.clone(),
+        local_slews: args.host.host_slew.clone(),
+    };
+    let (gathered, now) = plan.play_with(|event, at| leaving.event("virtual time", at, event));
+    let mut finding = Finding::new(vec![gathered], view, now);
+    finding = finding.check(scenario, |at| plan.offset_at(at));
+    finding.host_clocks = plan.host_clocks(now.at);
+    finding
 }
 
 /// Virtual time begins at 2026-01-01, so that a run is the same on any day.
@@ -98,14 +124,20 @@ fn command(drawn: Option<u64>) -> String {
     [LAB.to_owned()].into_iter().chain(words).chain(seed).collect::<Vec<_>>().join(" ")
 }
 
-fn read(file: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
+fn read(run: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    // A run's folder holds them under this name.
+    let folder = wirelab::cli::run_dir::folder(run).join("samples.ndjson");
+    let (whole, file) = (folder.is_file(), if folder.is_file() { &folder } else { run });
     let what = format!("{} cannot be used as samples", file.display());
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
-    report::samples::read(&text).map_err(|error| {
+    let (gathered, last) = report::samples::read(&text).map_err(|error| {
         Failure::from_error(Exit::Usage, what, &error)
             .or_type("make such a file", format!("{LAB} --demo --samples samples.ndjson"))
-    })
+    })?;
+    // A run knows when it ended; a file of samples knows only its last reply.
+    let now = if whole { leave::read(run)?.now } else { last };
+    Ok((gathered, now))
 }
 
 /// Every address of a name.
@@ -163,14 +195,16 @@ fn query(
     args: &Args,
     asked: Vec<Asked>,
     clock: Clock,
-) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    leaving: &mut Leaving,
+) -> Result<Answers, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "cannot ask", &error);
     let (stopper, mut stopped) = stop::pair().map_err(failed)?;
     stopper.on_signals().map_err(failed)?;
     announce(args, &asked);
     let mut query = Query::new(asked, args.config(), clock).map_err(failed)?;
     let mut broken = None;
-    let observe = |gathered: &Gathered, event: &Event, _: &TimePair| {
+    let observe = |gathered: &Gathered, event: &Event, now: &TimePair| {
+        leaving.event(&gathered.name, now.at, event);
         if args.watch
             && let Err(failure) = watch(args, gathered, event)
         {
@@ -181,7 +215,8 @@ fn query(
     if let Some(failure) = broken {
         return Err(failure);
     }
-    Ok((query.into_gathered(), clocks(&clock)))
+    let (host_clocks, now) = (query.host_clocks(), clocks(&clock));
+    Ok(Answers { gathered: query.into_gathered(), now, host_clocks })
 }
 
 fn announce(args: &Args, asked: &[Asked]) {
@@ -215,7 +250,7 @@ fn watch(args: &Args, gathered: &Gathered, event: &Event) -> Result<(), Failure>
             refusal,
             refusal.section()
         )),
-        Event::Lost { request } if !args.json => {
+        Event::Lost { request, .. } if !args.json => {
             say(&format!("{} request {request}: no reply\n", gathered.name))
         }
         _ => Ok(()),
@@ -223,7 +258,12 @@ fn watch(args: &Args, gathered: &Gathered, event: &Event) -> Result<(), Failure>
 }
 
 /// Asks a server in a thread of this process.
-fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<(Vec<Gathered>, TimePair), Failure> {
+fn demo(
+    args: &Args,
+    scenario: Scenario,
+    seed: u64,
+    leaving: &mut Leaving,
+) -> Result<Answers, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
@@ -234,7 +274,8 @@ fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<(Vec<Gathered>, Ti
     let server = Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
     let serving = std::thread::spawn(move || server.run(&mut stopped));
     let name = "a server of known error".to_owned();
-    let found = query(args, vec![Asked { name, addresses: VecDeque::from([address]) }], clock);
+    let asked = vec![Asked { name, addresses: VecDeque::from([address]) }];
+    let found = query(args, asked, clock, leaving);
     stopper.stop();
     match serving.join() {
         Ok(ended) => drop(ended.map_err(failed)?),

@@ -4,11 +4,13 @@
 
 mod args;
 mod ask;
+mod leave;
 mod order;
 mod serve;
 
 use args::{Args, What};
 use clap::{CommandFactory, Parser};
+use leave::Leaving;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
@@ -41,37 +43,51 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     match &args.command {
         Some(What::Serve(flags)) => return serve::run(flags),
         Some(What::Order(flags)) => return order::run(flags, args.color),
+        Some(What::Show { run, json }) => {
+            let finding = leave::read(run)?;
+            say(&text(args, &finding, *json)?)?;
+            return Ok(exit_of(&finding));
+        }
         None => {}
     }
-    let found = ask::find(args)?;
+    let mut leaving = Leaving::open(args)?;
+    let found = ask::find(args, &mut leaving)?;
     if let Some(file) = &args.samples {
         save(file, &found.finding)?;
     }
-    let text = if args.json {
+    let events_only = args.events.as_deref() == Some(std::path::Path::new("-"));
+    if !events_only {
+        say(&text(args, &found.finding, args.json)?)?;
+    }
+    leaving.finish(&found.finding, args.json || events_only)?;
+    Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
+}
+
+/// The finding in words, or as one JSON document.
+fn text(args: &Args, finding: &Finding, json: bool) -> Result<String, Failure> {
+    Ok(if json {
         // While following along, every line is one document.
         let json = if args.watch {
-            serde_json::to_string(&found.finding)
+            serde_json::to_string(finding)
         } else {
-            serde_json::to_string_pretty(&found.finding)
+            serde_json::to_string_pretty(finding)
         };
         json.map_err(|error| {
             Failure::from_error(Exit::Bug, "the result cannot be written", &error)
         })? + "\n"
     } else {
         let style = args.color.for_stdout();
-        let mut text = report::clock::render(&found.finding, style, args.verbose > 0);
+        let mut text = report::clock::render(finding, style, args.verbose > 0);
         if args.explain {
             let none = "\nthere is no sample to explain\n".to_owned();
-            text.push_str(&report::clock::explain(&found.finding).unwrap_or(none));
+            text.push_str(&report::clock::explain(finding).unwrap_or(none));
         }
-        if let Some(seed) = found.finding.seed {
+        if let Some(seed) = finding.seed {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "\nseed {seed}: {}", found.finding.command);
+            let _ = writeln!(text, "\nseed {seed}: {}", finding.command);
         }
         text
-    };
-    say(&text)?;
-    Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
+    })
 }
 
 /// What a script learns.

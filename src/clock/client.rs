@@ -10,8 +10,9 @@ use super::refusal::{Class, Kiss, Refusal};
 use super::sample::{Arrival, Sample, TimePair};
 use super::timestamp::NtpTimestamp;
 use crate::measure::Instant;
-use serde::Serialize;
-use std::collections::VecDeque;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -74,6 +75,8 @@ pub enum Event {
     Refused {
         /// The request whose socket it came to.
         request: u32,
+        /// When it came.
+        at: Instant,
         /// Who sent it.
         from: SocketAddr,
         /// Why.
@@ -83,6 +86,8 @@ pub enum Event {
     Lost {
         /// The request.
         request: u32,
+        /// When it was sent.
+        sent: Instant,
     },
     /// The socket of a request is of no more use.
     Closed {
@@ -94,7 +99,7 @@ pub enum Event {
 }
 
 /// Why a client ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// All requests were sent, and answered or given up.
@@ -110,7 +115,7 @@ pub enum Ended {
 }
 
 /// What a client has counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests sent.
     pub sent: u32,
@@ -121,7 +126,7 @@ pub struct Counts {
     /// Times the server's host said that nobody listens.
     pub unreachable: u32,
     /// Datagrams not believed, by reason.
-    pub refused: std::collections::BTreeMap<&'static str, u64>,
+    pub refused: BTreeMap<Cow<'static, str>, u64>,
 }
 
 /// A request that waits for its reply, or for stragglers after it.
@@ -247,8 +252,8 @@ impl Client {
     }
 
     fn refuse(&mut self, now: Instant, request: u32, from: SocketAddr, refusal: Refusal) {
-        *self.counts.refused.entry(refusal.name()).or_default() += 1;
-        self.events.push_back(Event::Refused { request, from, refusal });
+        *self.counts.refused.entry(refusal.name().into()).or_default() += 1;
+        self.events.push_back(Event::Refused { request, at: now, from, refusal });
         match refusal {
             Refusal::Kiss(Kiss::Rate) => self.slow_down(now),
             // The request stays open: a reply to it that is good still counts.
@@ -342,7 +347,7 @@ impl Client {
         let request = open.exchange.request;
         if !open.answered {
             self.counts.lost += 1;
-            self.events.push_back(Event::Lost { request });
+            self.events.push_back(Event::Lost { request, sent: open.exchange.t1.at });
         }
         self.events.push_back(Event::Closed { request });
     }

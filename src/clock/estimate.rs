@@ -110,6 +110,8 @@ pub struct Estimate {
     pub spread_ns: Option<i64>,
     /// How much faster the server's clock runs, parts per trillion, where the estimator says.
     pub drift_ppt: Option<i64>,
+    /// How far the samples scatter the drift, parts per trillion, as `spread_ns` the offset.
+    pub drift_spread_ppt: Option<i64>,
     /// Samples that it rests on.
     pub samples: u32,
 }
@@ -136,6 +138,7 @@ pub fn estimate(estimator: Estimator, window: &Window, at: Instant) -> Option<Es
         offset_ns: frame.base.saturating_add(found.offset as i64),
         spread_ns: found.spread.map(|spread| spread.ceil() as i64),
         drift_ppt: found.slope.map(|slope| (slope * 1e12) as i64),
+        drift_spread_ppt: found.slope_spread.map(|spread| (spread * 1e12).ceil() as i64),
         samples: u32::try_from(found.used.unwrap_or(rows.len())).unwrap_or(u32::MAX),
     })
 }
@@ -167,6 +170,7 @@ struct Found {
     offset: f64,
     spread: Option<f64>,
     slope: Option<f64>,
+    slope_spread: Option<f64>,
     used: Option<usize>,
 }
 
@@ -249,7 +253,7 @@ fn cristian(frame: &Frame, rows: &[Row]) -> Option<Found> {
     let best = rows.iter().min_by_key(|row| round_trip(row))?;
     let half = round_trip(best) as f64 / 2.0;
     let back = frame.offset(best.low_ns.saturating_add(best.slack_ns));
-    Some(Found { offset: back + half, spread: Some(half), slope: None, used: Some(1) })
+    Some(Found { offset: back + half, spread: Some(half), used: Some(1), ..Found::default() })
 }
 
 /// chrony's weight: 1 / (1 + excess / deviation)^2 of the delay.
@@ -262,25 +266,52 @@ fn chrony_weight(rows: &[Row]) -> impl Fn(&Row) -> f64 + use<> {
     move |row| (1.0 + excess(row) / deviation).powi(-2)
 }
 
-/// Least squares of offset against time, read off at `at`.
-fn regression(frame: &Frame, rows: &[Row], weight: impl Fn(&Row) -> f64) -> Option<Found> {
-    if rows.len() < 3 {
-        return mean(frame, rows);
-    }
+/// A straight line through the means, by least squares.
+struct Fit {
+    /// The weighted means of time and offset.
+    x: f64,
+    y: f64,
+    slope: f64,
+    /// The sums of the weights, and of the weighted squares of time.
+    sum: f64,
+    sxx: f64,
+}
+
+fn fit(frame: &Frame, rows: &[Row], weight: impl Fn(&Row) -> f64) -> Option<Fit> {
     let all = || rows.iter().map(|r| (weight(r), frame.middle(r), frame.offset(r.offset_ns)));
     let sum = all().map(|(w, ..)| w).sum::<f64>();
     let (x, y) = all().fold((0.0, 0.0), |(x, y), (w, t, o)| (x + w * t / sum, y + w * o / sum));
     let sxx = all().map(|(w, t, _)| w * (t - x).powi(2)).sum::<f64>();
     let sxy = all().map(|(w, t, o)| w * (t - x) * (o - y)).sum::<f64>();
-    if sxx <= 0.0 {
+    (rows.len() >= 3 && sxx > 0.0).then(|| Fit { x, y, slope: sxy / sxx, sum, sxx })
+}
+
+/// How far each sample lies from the line that fits them, weighed as chrony weighs them.
+pub(super) fn residuals(window: &Window) -> Vec<f64> {
+    let rows = window.rows();
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Vec::new() };
+    let frame = Frame { base: first.offset_ns, at: last.came };
+    let Some(line) = fit(&frame, rows, chrony_weight(rows)) else { return Vec::new() };
+    let away = |row: &Row| {
+        frame.offset(row.offset_ns) - line.y - line.slope * (frame.middle(row) - line.x)
+    };
+    rows.iter().map(away).collect()
+}
+
+/// Least squares of offset against time, read off at `at`.
+fn regression(frame: &Frame, rows: &[Row], weight: impl Fn(&Row) -> f64) -> Option<Found> {
+    let Some(Fit { x, y, slope, sum, sxx }) = fit(frame, rows, &weight) else {
         return mean(frame, rows);
-    }
-    let slope = sxy / sxx;
-    let residual = all().map(|(w, t, o)| w * (o - y - slope * (t - x)).powi(2)).sum::<f64>();
-    let variance = residual / (rows.len() as f64 - 2.0);
+    };
+    let square = |row: &Row| {
+        let away = frame.offset(row.offset_ns) - y - slope * (frame.middle(row) - x);
+        weight(row) * away.powi(2)
+    };
+    let variance = rows.iter().map(square).sum::<f64>() / (rows.len() as f64 - 2.0);
     let spread = (variance * (1.0 / sum + x * x / sxx)).sqrt();
+    let slope_spread = Some((variance / sxx).sqrt());
     let offset = y - slope * x;
-    Some(Found { offset, spread: Some(spread), slope: Some(slope), used: None })
+    Some(Found { offset, spread: Some(spread), slope: Some(slope), slope_spread, used: None })
 }
 
 /// A line relative to a frame.
@@ -316,7 +347,10 @@ fn between_hulls(frame: &Frame, rows: &[Row]) -> Option<Found> {
     let reach = 1.0 + 2.0 * (pivot / begin.min(-1.0)).abs();
     let slack = rows.iter().map(|row| row.slack_ns).min().unwrap_or(0) as f64;
     let spread = f64::midpoint(upper.gap, lower.gap) * reach + slack;
-    Some(Found { offset, spread: Some(spread), slope: Some(slope), used: None })
+    // A slope is known to the gap over half of the span, by the side that queues touched less.
+    let slope_spread = (upper.gap.min(lower.gap) + slack) * 2.0 / -begin.min(-1.0);
+    let slope_spread = Some(slope_spread);
+    Some(Found { offset, spread: Some(spread), slope: Some(slope), slope_spread, used: None })
 }
 
 /// The edge of a hull over the pivot, with the gap to the points nearest to it.

@@ -3,29 +3,37 @@
 //! It exists so that words, JSON and exit code are of one mind.
 //! It must never hold an estimate without the bound beside it, nor mix the two.
 
+use super::allan::Stability;
 use super::bound::{Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::estimate::{Estimate, Estimator, estimate};
 use super::hull::{ConstantDrift, constant_drift, steady_end};
+use super::panel::HostClocks;
+use super::picture::Picture;
 use super::refusal::Refusal;
+use super::runs::straight_end;
 use super::sample::{Sample, TimePair};
 use super::select::{Agreement, agree};
 use super::truth::Scenario;
 use crate::measure::Instant;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// A datagram that was not believed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
     /// The request whose socket it came to.
     pub request: u32,
+    /// When it came.
+    #[serde(rename = "at_ns")]
+    pub at: Instant,
     /// Who sent it.
     pub from: SocketAddr,
     /// The name of the reason.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// The rule that it breaks.
-    pub section: &'static str,
+    pub section: Cow<'static, str>,
     /// The reason with its values.
     pub text: String,
 }
@@ -33,10 +41,20 @@ pub struct Note {
 impl Note {
     /// A note of a refusal.
     #[must_use]
-    pub fn new(request: u32, from: SocketAddr, refusal: &Refusal) -> Self {
-        let (reason, section) = (refusal.name(), refusal.section());
-        Self { request, from, reason, section, text: refusal.to_string() }
+    pub fn new(request: u32, at: Instant, from: SocketAddr, refusal: &Refusal) -> Self {
+        let (reason, section) = (refusal.name().into(), refusal.section().into());
+        Self { request, at, from, reason, section, text: refusal.to_string() }
     }
+}
+
+/// A request that nobody answered in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its number.
+    pub request: u32,
+    /// When it was sent.
+    #[serde(rename = "sent_ns")]
+    pub sent: Instant,
 }
 
 /// Samples kept per server: three days at one in 64 s, two megabytes; then the oldest go.
@@ -53,6 +71,8 @@ pub struct Gathered {
     pub samples: Vec<Sample>,
     /// What was not: the first [`NOTES_MAX`].
     pub notes: Vec<Note>,
+    /// What was not answered: the first [`NOTES_MAX`].
+    pub lost: Vec<Lost>,
     /// What was counted.
     pub counts: Counts,
     /// Why it ended.
@@ -64,7 +84,8 @@ impl Gathered {
     #[must_use]
     pub fn new(name: String, address: SocketAddr) -> Self {
         let (counts, ended) = (Counts::default(), Ended::Complete);
-        Self { name, address, samples: Vec::new(), notes: Vec::new(), counts, ended }
+        let (samples, notes, lost) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, address, samples, notes, lost, counts, ended }
     }
 
     /// Takes what the client told.
@@ -76,8 +97,11 @@ impl Gathered {
                 }
                 self.samples.push(sample);
             }
-            Event::Refused { request, from, refusal } if self.notes.len() < NOTES_MAX => {
-                self.notes.push(Note::new(request, from, &refusal));
+            Event::Refused { request, at, from, refusal } if self.notes.len() < NOTES_MAX => {
+                self.notes.push(Note::new(request, at, from, &refusal));
+            }
+            Event::Lost { request, sent } if self.lost.len() < NOTES_MAX => {
+                self.lost.push(Lost { request, sent });
             }
             Event::Ended(ended) => self.ended = ended,
             Event::Refused { .. } | Event::Lost { .. } | Event::Closed { .. } => {}
@@ -86,7 +110,7 @@ impl Gathered {
 }
 
 /// How to look at what came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// The estimator that was asked for.
     pub estimator: Option<Estimator>,
@@ -98,7 +122,7 @@ pub struct View {
 }
 
 /// What must be true by one server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// Where the offset must lie: by the samples since a contradiction, where there is one.
     pub interval: Interval,
@@ -115,7 +139,7 @@ pub struct Bound {
 }
 
 /// One server's part of a finding.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServerFinding {
     /// As the user named it.
     pub name: String,
@@ -131,9 +155,15 @@ pub struct ServerFinding {
     pub bound: Option<Bound>,
     /// Every estimator on the same samples.
     pub estimates: Vec<Estimate>,
+    /// How stable the offset is over different times.
+    pub stability: Stability,
+    /// What a report draws.
+    pub picture: Picture,
     /// What was not believed, and why.
     pub notes: Vec<Note>,
-    /// What was.
+    /// What was not answered.
+    pub lost: Vec<Lost>,
+    /// What was believed.
     pub samples: Vec<Sample>,
 }
 
@@ -145,11 +175,14 @@ impl ServerFinding {
         let window = consistent_end(&all, view.drift_limit);
         let bound = bound(&gathered.samples, &all, &window, view, now.at);
         let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
-        let steady = steady_end(&window, view.drift_limit);
+        let steady = straight_end(&steady_end(&window, view.drift_limit));
         let by = |which| estimate(which, &steady, now.at);
         let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        let likely = by(which).map(kept);
         Self {
-            estimate: by(which).map(kept),
+            picture: Picture::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
+            stability: Stability::of(window.rows()),
+            estimate: likely,
             // As each of them says, so that they can be compared.
             estimates: Estimator::ALL.into_iter().filter_map(by).collect(),
             bound,
@@ -158,6 +191,7 @@ impl ServerFinding {
             ended: gathered.ended,
             counts: gathered.counts,
             notes: gathered.notes,
+            lost: gathered.lost,
             samples: gathered.samples,
         }
     }
@@ -189,7 +223,7 @@ fn clipped(found: Estimate, interval: &Interval) -> Estimate {
 }
 
 /// What it all comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// There is an offset and a bound.
@@ -205,7 +239,7 @@ pub enum Verdict {
 }
 
 /// What all servers say together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Together {
     /// What is likely.
     pub estimate_ns: i64,
@@ -218,7 +252,7 @@ pub struct Together {
 }
 
 /// The estimate and the bound against a truth that is known.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
     /// What was played.
     pub scenario: Scenario,
@@ -235,12 +269,12 @@ pub struct Checked {
 }
 
 /// What a run found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Name and version of this format.
-    pub schema: &'static str,
+    pub schema: Cow<'static, str>,
     /// Version of the program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// What was typed.
     pub command: String,
     /// What a demonstration drew from.
@@ -257,6 +291,8 @@ pub struct Finding {
     pub agreement: Agreement,
     /// By how much this host's clock was set during the run.
     pub local_step_ns: i64,
+    /// What this host's clocks did against each other.
+    pub host_clocks: Option<HostClocks>,
     /// Each server.
     pub servers: Vec<ServerFinding>,
     /// Against the truth.
@@ -280,8 +316,8 @@ impl Finding {
         let agreement = agree(&intervals);
         let together = together(&heard, &agreement);
         Self {
-            schema: SCHEMA,
-            version: env!("CARGO_PKG_VERSION"),
+            schema: SCHEMA.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             command: String::new(),
             seed: None,
             now,
@@ -290,20 +326,20 @@ impl Finding {
             together,
             agreement,
             local_step_ns: earliest.map_or(0, |pair| pair.step_until(&now)),
+            host_clocks: None,
             servers,
             checked: None,
         }
     }
 
-    /// Holds it against a truth; the first server is the one whose truth is known.
+    /// Holds it against a truth: `offset_at` is that of the first server at each time.
     #[must_use]
-    pub fn check(mut self, scenario: Scenario) -> Self {
-        let truth = &scenario.truth;
-        let offset_ns = truth.offset_at(self.now.at);
+    pub fn check(mut self, scenario: Scenario, offset_at: impl Fn(Instant) -> i64) -> Self {
+        let offset_ns = offset_at(self.now.at);
         let samples = self.servers.first().map_or(&[][..], |server| &server.samples);
         let holds = |sample: &&Sample| {
-            sample.high_ns() >= truth.offset_at(sample.record.t1.at)
-                && sample.low_ns() <= truth.offset_at(sample.record.t4.at)
+            sample.high_ns() >= offset_at(sample.record.t1.at)
+                && sample.low_ns() <= offset_at(sample.record.t4.at)
         };
         self.checked = Some(Checked {
             offset_ns,

@@ -139,7 +139,7 @@ const REFERENCE_AGE_MAX_NS: i64 = 131_072_000_000_000;
 const PRECISION_MIN: i8 = -32;
 
 /// An exchange that was believed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     /// What was stamped and said.
     #[serde(flatten)]

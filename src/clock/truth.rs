@@ -18,6 +18,12 @@ pub struct Truth {
     pub drift_ppb: i64,
     /// Jumps of the server's clock.
     pub steps: Vec<Step>,
+    /// Times over which the server's clock is moved evenly, as a leap second is smeared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub smears: Vec<Smear>,
+    /// How its rate wanders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wander: Option<Wander>,
 }
 
 /// A jump of a clock.
@@ -30,6 +36,67 @@ pub struct Step {
     pub by_ns: i64,
 }
 
+/// A clock is moved by so much between two times, at an even rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Smear {
+    /// From when, since the start.
+    #[serde(rename = "from_ns")]
+    pub from: Instant,
+    /// Until when.
+    #[serde(rename = "until_ns")]
+    pub until: Instant,
+    /// By how much in all.
+    pub by_ns: i64,
+}
+
+impl Smear {
+    /// By how much the clock has been moved at a time, rounded towards zero.
+    #[must_use]
+    pub fn moved_at(&self, at: Instant) -> i64 {
+        let nanos = |at: Instant| i128::from(at.as_nanos());
+        let (from, until) = (nanos(self.from), nanos(self.until));
+        let length = (until - from).max(1);
+        let part = (nanos(at) - from).clamp(0, length);
+        i64::try_from(i128::from(self.by_ns) * part / length).unwrap_or(0)
+    }
+}
+
+/// A rate that walks: every second it changes by a normal draw (random-walk frequency noise).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wander {
+    /// The deviation of one change: parts per billion per root second. A crystal has below 1.
+    pub ppb_per_root_s: u32,
+    /// What the changes are drawn from.
+    pub seed: u64,
+}
+
+impl Wander {
+    /// What has come of it at a time, nanoseconds. It takes a step for every second of the run, so
+    /// it is for demonstrations and not for servers that run for days.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "a phase of milliseconds in units of nanoseconds"
+    )]
+    fn offset_at(self, at: Instant) -> i64 {
+        let (mut rate, mut phase) = (0.0, 0.0);
+        let whole = at.as_nanos() / 1_000_000_000;
+        for second in 0..whole {
+            phase += rate;
+            rate += f64::from(self.ppb_per_root_s) * normal(keyed(self.seed, second));
+        }
+        let part = (at.as_nanos() - whole * 1_000_000_000) as f64 / 1e9;
+        (phase + rate * part) as i64
+    }
+}
+
+/// A normal draw (Box and Muller 1958) from 64 random bits.
+#[expect(clippy::cast_precision_loss, reason = "a draw needs no exact conversion")]
+fn normal(draw: u64) -> f64 {
+    let part = |bits: u64| ((bits & 0xffff_ffff) + 1) as f64 / (1_u64 << 32) as f64;
+    (-2.0 * part(draw).ln()).sqrt() * (std::f64::consts::TAU * part(draw >> 32)).cos()
+}
+
 impl Truth {
     /// The offset at a time, rounded down; steps at that very time have happened.
     #[must_use]
@@ -37,7 +104,10 @@ impl Truth {
         let drift = i128::from(self.drift_ppb) * i128::from(at.as_nanos());
         let drift = i64::try_from(drift.div_euclid(1_000_000_000)).unwrap_or(i64::MAX);
         let stepped = self.steps.iter().filter(|step| step.at <= at).map(|step| step.by_ns);
-        stepped.fold(self.offset_ns.saturating_add(drift), i64::saturating_add)
+        let smeared = self.smears.iter().map(|smear| smear.moved_at(at));
+        let wandered = self.wander.map(|wander| wander.offset_at(at));
+        let moved = stepped.chain(smeared).chain(wandered);
+        moved.fold(self.offset_ns.saturating_add(drift), i64::saturating_add)
     }
 }
 

@@ -3,11 +3,16 @@
 //! It exists so that nobody takes the estimate for the bound, or the sign for its opposite.
 //! It must never show a figure that the finding does not hold, nor round an interval inwards.
 
+pub mod events;
+pub mod page;
+mod plots;
+
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
 use crate::clock::bound::DriftLimit;
 use crate::clock::client::Ended;
 use crate::clock::finding::{Checked, Finding, ServerFinding, Together, Verdict};
+use crate::clock::panel::HostClocks;
 use crate::clock::sample::{Sample, StampedBy};
 use crate::clock::select::Agreement;
 use crate::clock::timestamp::WallTime;
@@ -36,6 +41,12 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
     }
     out.push('\n');
     servers(&mut out, finding, style);
+    if let Some(clocks) = &finding.host_clocks {
+        let moved = clocks.slew_low_ppt != 0 || clocks.slew_high_ppt != 0;
+        if moved || !clocks.steps.is_empty() || !clocks.sleeps.is_empty() {
+            out.push_str(&format!("  {}\n", host_words(clocks)));
+        }
+    }
     for server in &finding.servers {
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
@@ -152,6 +163,31 @@ fn doubts(finding: &Finding) -> Vec<String> {
         lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
     }
     lines
+}
+
+/// What this host's clocks did, in words.
+fn host_words(clocks: &HostClocks) -> String {
+    let total = |jumps: &[crate::clock::panel::Jump]| jumps.iter().map(|jump| jump.by_ns).sum();
+    let set = match clocks.steps.len() {
+        0 => "Nobody set the clock of this host during the run".to_owned(),
+        1 => format!("The clock of this host was set by {}", signed(total(&clocks.steps))),
+        times => format!("The clock of this host was set {times} times"),
+    };
+    let (low, high) = (clocks.slew_low_ppt, clocks.slew_high_ppt);
+    let slew = match (low, high) {
+        (0, 0) => "the kernel did not slew it".to_owned(),
+        _ if low == high => format!("the kernel slews it by {}", ppm(low, Round::Nearest)),
+        _ => format!(
+            "the kernel slewed it, by {} to {}",
+            ppm(low, Round::Nearest),
+            ppm(high, Round::Nearest)
+        ),
+    };
+    let slept = match clocks.sleeps.len() {
+        0 => "the host did not sleep".to_owned(),
+        _ => format!("the host slept for {}", signed(total(&clocks.sleeps))),
+    };
+    format!("{set}; {slew}; {slept}.")
 }
 
 /// Why a server was asked less than was meant.

@@ -65,9 +65,14 @@ fn take(gathered: &mut Gathered, record: Record) {
         }
         Err(refusal) => {
             *lost += 1;
-            *refused.entry(refusal.name()).or_default() += 1;
+            *refused.entry(refusal.name().into()).or_default() += 1;
             if gathered.notes.len() < NOTES_MAX {
-                gathered.notes.push(Note::new(record.request, record.server, &refusal));
+                gathered.notes.push(Note::new(
+                    record.request,
+                    record.t4.at,
+                    record.server,
+                    &refusal,
+                ));
             }
         }
     }

@@ -6,10 +6,11 @@
 use crate::clock::client::{Client, ClientConfig, Event};
 use crate::clock::finding::Gathered;
 use crate::clock::packet::HEADER_LEN;
+use crate::clock::panel::{HostClocks, Panel, Reading};
 use crate::clock::sample::{Arrival, TimePair};
 use crate::clock::server::{ServerConfig, reply};
 use crate::clock::timestamp::WallTime;
-use crate::clock::truth::{Fate, Scenario, Step};
+use crate::clock::truth::{Fate, Scenario, Smear, Step};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 use std::cmp::Reverse;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub start: WallTime,
     /// Jumps of this host's clock.
     pub local_steps: Vec<Step>,
+    /// Times over which this host's kernel slews its clocks, the monotonic one as well.
+    pub local_slews: Vec<Smear>,
 }
 
 /// From the request's arrival at the server to the reply: a busy server's usual 50 us.
@@ -60,9 +63,36 @@ impl Plan {
         self.start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
     }
 
-    /// The server's clock at a time.
+    /// By how much the kernel has slewed this host's clocks.
+    fn slewed(&self, at: Instant) -> i64 {
+        self.local_slews.iter().map(|slew| slew.moved_at(at)).sum()
+    }
+
+    /// The server's clock at a time of this host's monotonic clock, which runs ahead by the slew.
     fn server(&self, at: Instant) -> WallTime {
-        self.undisturbed(at).plus(self.scenario.truth.offset_at(at))
+        self.undisturbed(at).plus(self.scenario.truth.offset_at(at) - self.slewed(at))
+    }
+
+    /// Every clock of this host at a time.
+    fn reading(&self, at: Instant) -> Reading {
+        let nanos = i128::from(at.as_nanos());
+        let raw = u64::try_from(nanos - i128::from(self.slewed(at))).unwrap_or(0);
+        let TimePair { wall, width_ns, .. } = self.clocks(at);
+        Reading { at, wall, raw_ns: raw, boot_ns: at.as_nanos(), width_ns }
+    }
+
+    /// What this host's clocks do against each other until a time.
+    #[must_use]
+    pub fn host_clocks(&self, until: Instant) -> Option<HostClocks> {
+        // As many readings as a picture shows, from a run of any length.
+        const READINGS: u64 = 256;
+        let mut panel = Panel::default();
+        let span = u128::from(until.as_nanos());
+        for part in 0..=READINGS {
+            let at = span * u128::from(part) / u128::from(READINGS);
+            panel.take(self.reading(Instant::from_nanos(u64::try_from(at).unwrap_or(u64::MAX))));
+        }
+        panel.clocks()
     }
 
     /// The true offset of this host's clock at a time.
@@ -74,6 +104,12 @@ impl Plan {
     /// Plays it; gives what came, and the clocks at the end.
     #[must_use]
     pub fn play(&self) -> (Gathered, TimePair) {
+        self.play_with(|_, _| {})
+    }
+
+    /// Plays it; `observe` is told of every event and its time.
+    #[must_use]
+    pub fn play_with(&self, mut observe: impl FnMut(&Event, Instant)) -> (Gathered, TimePair) {
         let mut now = Instant::ZERO;
         let mut client = Client::new(SERVER, self.config, now);
         let mut gathered = Gathered::new("virtual time".to_owned(), SERVER);
@@ -89,6 +125,7 @@ impl Plan {
                 coming.extend(self.answer(now, transmit.request, &transmit.bytes).map(Reverse));
             }
             while let Some(event) = client.poll_event() {
+                observe(&event, now);
                 if !matches!(event, Event::Closed { .. }) {
                     pause.push(event);
                 }
@@ -103,7 +140,10 @@ impl Plan {
             }
             client.handle_timeout(now);
         }
-        pause.extend(std::iter::from_fn(|| client.poll_event()));
+        while let Some(event) = client.poll_event() {
+            observe(&event, now);
+            pause.push(event);
+        }
         for event in pause {
             gathered.take(event);
         }

@@ -132,6 +132,41 @@ pub fn both_clocks() -> BothClocks {
     best
 }
 
+/// Every clock of the host at about the same time, each read after the one above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AllClocks {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub monotonic_ns: u64,
+    /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
+    pub wall_ns: u64,
+    /// `CLOCK_MONOTONIC_RAW`, nanoseconds.
+    pub raw_ns: u64,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub boot_ns: u64,
+    /// Monotonic time that passed over the reading.
+    pub width_ns: u64,
+}
+
+/// Reads every clock, again where something came between.
+#[must_use]
+pub fn all_clocks() -> AllClocks {
+    let mut best: Option<AllClocks> = None;
+    for _ in 0..BRACKET_TRIES {
+        let monotonic_ns = monotonic_ns();
+        let wall_ns = realtime_ns();
+        let (raw_ns, boot_ns) = (read(libc::CLOCK_MONOTONIC_RAW), read(libc::CLOCK_BOOTTIME));
+        let width_ns = self::monotonic_ns() - monotonic_ns;
+        let all = AllClocks { monotonic_ns, wall_ns, raw_ns, boot_ns, width_ns };
+        if best.is_none_or(|best| width_ns < best.width_ns) {
+            best = Some(all);
+        }
+        if width_ns <= BRACKET_MAX_NS {
+            break;
+        }
+    }
+    best.unwrap_or(AllClocks { monotonic_ns: 0, wall_ns: 0, raw_ns: 0, boot_ns: 0, width_ns: 0 })
+}
+
 /// The offset from wall to monotonic, and when it was taken.
 fn bracket() -> (u64, u64) {
     let both = both_clocks();

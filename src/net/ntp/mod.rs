@@ -7,9 +7,10 @@ pub mod query;
 pub mod serve;
 
 use super::clock::Clock;
+use crate::clock::panel::Reading;
 use crate::clock::sample::TimePair;
 use crate::clock::timestamp::WallTime;
-use crate::sys::clock::{BothClocks, both_clocks};
+use crate::sys::clock::{BothClocks, all_clocks, both_clocks};
 
 /// Longest UDP payload on IPv4: 65535 less the headers of IP and UDP.
 const DATAGRAM_MAX: usize = 65_507;
@@ -18,6 +19,19 @@ const DATAGRAM_MAX: usize = 65_507;
 #[must_use]
 pub fn clocks(clock: &Clock) -> TimePair {
     pair(clock, &both_clocks())
+}
+
+/// Every clock of this host, the monotonic one as the run counts it.
+#[must_use]
+pub fn reading(clock: &Clock) -> Reading {
+    let all = all_clocks();
+    Reading {
+        at: clock.at(all.monotonic_ns),
+        wall: wall(all.wall_ns),
+        raw_ns: all.raw_ns,
+        boot_ns: all.boot_ns,
+        width_ns: u32::try_from(all.width_ns).unwrap_or(u32::MAX),
+    }
 }
 
 fn pair(clock: &Clock, both: &BothClocks) -> TimePair {

@@ -3,10 +3,11 @@
 //! A port per request is what RFC 9109 asks for, and it makes a forged reply guess 16 bits more.
 //! It must never judge what comes, nor ask on its own account: the client cores do.
 
-use super::{DATAGRAM_MAX, clocks, pair, wall};
+use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
 use crate::clock::client::{Client, ClientConfig, Event};
 use crate::clock::finding::Gathered;
 use crate::clock::packet::HEADER_LEN;
+use crate::clock::panel::{HostClocks, Panel};
 use crate::clock::sample::{Arrival, TimePair};
 use crate::measure::Instant;
 use crate::net::alarm::Alarm;
@@ -94,6 +95,8 @@ pub struct Query {
     slots: BTreeMap<usize, Slot>,
     next_slot: usize,
     rehearsal: Rehearsal,
+    /// What this host's clocks do meanwhile.
+    panel: Panel,
     /// Where random bits come from that nobody may guess.
     entropy: File,
     buffer: Vec<u8>,
@@ -116,6 +119,7 @@ impl Query {
             slots: BTreeMap::new(),
             next_slot: FIRST,
             rehearsal: Rehearsal::new(),
+            panel: Panel::default(),
             entropy: File::open("/dev/urandom")?,
             buffer: vec![0; DATAGRAM_MAX],
         };
@@ -151,8 +155,12 @@ impl Query {
             if self.members.iter().all(|member| member.client.is_ended()) {
                 break;
             }
-            let deadline = self.members.iter().filter_map(|m| m.client.poll_timeout()).min();
             let now = self.clock.now();
+            if now >= self.panel.due() {
+                self.panel.take(reading(&self.clock));
+            }
+            let clients = self.members.iter().filter_map(|m| m.client.poll_timeout());
+            let deadline = clients.chain([self.panel.due()]).min();
             if deadline.is_none_or(|at| at > now) {
                 self.alarm.set(&self.clock, now, deadline)?;
                 match self.poll.poll(&mut events, None) {
@@ -175,6 +183,13 @@ impl Query {
             }
         }
         self.poll.registry().deregister(stopped.source())
+    }
+
+    /// What this host's clocks did while servers were asked.
+    #[must_use]
+    pub fn host_clocks(&mut self) -> Option<HostClocks> {
+        self.panel.take(reading(&self.clock));
+        self.panel.clocks()
     }
 
     /// What came.
