@@ -153,7 +153,8 @@ fn every_named_fault_is_met_and_named() {
     let authority = Authority::demo(Variant::Broken).unwrap();
     for fault in FAULTS {
         for seed in 0..20 {
-            let config = WalkConfig { check: true, ..config() };
+            let all = fault.name == "old-copy";
+            let config = WalkConfig { check: true, all, ..config() };
             let ended = walk_at(&authority, fault.ask, config, Ppm::ZERO, seed);
             let codes = ended.codes();
             let named = fault.code.is_none_or(|code| codes.iter().any(|found| found == code));

@@ -92,6 +92,27 @@ fn a_file_that_is_no_walk_is_named_by_its_line() {
 }
 
 #[test]
+fn every_server_of_every_level_has_its_share() {
+    let lab = Lab::new("dns-walk");
+    let args = "www.igbank.com --demo broken --sim --all --seed 7 --out run";
+    let out = lab.run(args);
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let has = |words: [&str; 2]| {
+        out.stdout.lines().any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    // Three servers as likely: the one that works, the one that refuses, the dead one.
+    for server in ["ns1.igbank.com.", "ns.hoster.net.", "ns2.igbank.com."] {
+        assert!(has(["33.3333 %", &format!("at igbank.com., {server}")]), "{}", out.stdout);
+    }
+    assert!(has(["100 %", "answer at cdn.net., ns.hoster.net."]), "{}", out.stdout);
+    // Six levels of 2 ms of virtual time each.
+    assert!(out.stdout.contains("cold best path  12.0 ms"), "{}", out.stdout);
+    let html = std::fs::read_to_string(lab.folder.join("run/report.html")).unwrap();
+    assert!(html.contains("cold best path  12.0 ms"));
+    assert_eq!(lab.run("show run").stdout, out.stdout);
+}
+
+#[test]
 fn the_sequence_shows_what_was_lost() {
     let lab = Lab::new("dns-walk");
     let out = lab.run("www.silent.com --demo broken --sim --seed 1 --sequence --no-report");

@@ -269,6 +269,7 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
         if !args.explain && !args.waterfall && !args.sequence {
             out += &report::tree(records, style);
         }
+        out += &report::survey(records, style);
     }
     say(&out)
 }
@@ -278,7 +279,7 @@ fn faults() -> String {
     for fault in FAULTS {
         let _ = writeln!(out, "{:18} {}", fault.name, fault.what);
         let code = fault.code.unwrap_or("the walk copes; nothing is wrong");
-        let _ = writeln!(out, "{:18} {LAB} {} --demo broken --check", "", fault.ask);
+        let _ = writeln!(out, "{:18} {LAB} {} --demo broken --all", "", fault.ask);
         let _ = writeln!(out, "{:18} finding: {code}", "");
     }
     out

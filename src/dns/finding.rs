@@ -87,6 +87,15 @@ pub enum Fault {
         /// The first such name.
         name: String,
     },
+    /// Servers of the zone hold different copies of it (Zonemaster: MULTIPLE_SOA_SERIALS).
+    SerialsDiffer {
+        /// The smallest serial seen.
+        least: u32,
+        /// The largest.
+        most: u32,
+    },
+    /// Several servers, all at one address: one failure takes the zone away.
+    SingleAddress,
     /// The zone above names one server only: one failure takes the zone away.
     SingleServer,
     /// Replies came that nobody asked for: somebody may be forging.
@@ -116,6 +125,8 @@ impl Fault {
             | Self::NsNotInParent { .. }
             | Self::OutOfBailiwick { .. }
             | Self::ServerSilent { .. }
+            | Self::SerialsDiffer { .. }
+            | Self::SingleAddress
             | Self::ServerNoTcp
             | Self::StrayReplies => Severity::Warning,
             Self::ServerNoEdns | Self::ServerChangesCase | Self::SingleServer => Severity::Notice,
@@ -157,6 +168,10 @@ impl Fault {
             Self::OutOfBailiwick { name } => {
                 format!("speaks of {name}, which is outside its zone; ignored")
             }
+            Self::SerialsDiffer { least, most } => {
+                format!("its servers hold different copies: serials from {least} to {most}")
+            }
+            Self::SingleAddress => "all of its servers are one address".to_owned(),
             Self::SingleServer => "one server alone serves the zone".to_owned(),
             Self::StrayReplies => "replies came that nobody asked for".to_owned(),
             Self::RootIntercepted => {
@@ -188,6 +203,10 @@ impl Fault {
             Self::ServerUnresolvable { .. } => "give the server's name an address, or take it out",
             Self::AliasLoop { .. } => "let one of the aliases point to a name with records",
             Self::OutOfBailiwick { .. } => "take foreign names out of the zone",
+            Self::SerialsDiffer { .. } => {
+                "look why the older server does not get the zone: transfers, NOTIFY, its log"
+            }
+            Self::SingleAddress => "move one of the servers elsewhere (RFC 2182 §5)",
             Self::SingleServer => "add a second server elsewhere (RFC 2182 §5)",
             Self::RootIntercepted => "ask from another network: this one keeps port 53 to itself",
             Self::StrayReplies => "look at the strays: addresses, numbers and questions",

@@ -14,6 +14,7 @@
 //! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
 //! | [`reading`] | what a reply says about a question: pure |
 //! | [`servers`] | how fast each server is, and what it cannot do |
+//! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
@@ -29,6 +30,7 @@ pub mod limits;
 pub mod question;
 pub mod reading;
 pub mod servers;
+pub mod survey;
 pub mod walk;
 
 pub use hickory_proto::rr::{Name, RecordType};

@@ -40,6 +40,8 @@ pub enum Manner {
     NoEdns,
     /// It adds an address for a name that is not its own.
     Lies,
+    /// It holds an older copy of its zones.
+    Stale,
     /// It sends something that is no message.
     Babbles,
 }
@@ -174,6 +176,14 @@ impl Authority {
             Manner::Resolver => {
                 reply.metadata.authoritative = false;
                 reply.metadata.recursion_available = true;
+            }
+            Manner::Stale => {
+                let sections = reply.answers.iter_mut().chain(&mut reply.authorities);
+                for record in sections {
+                    if let RData::SOA(soa) = &mut record.data {
+                        soa.serial = soa.serial.saturating_sub(1);
+                    }
+                }
             }
             Manner::Lies => {
                 let lie = RData::A(A(Ipv4Addr::new(203, 0, 113, 66)));

@@ -30,7 +30,7 @@ const fn fault(
 }
 
 /// Every fault of the broken hierarchy.
-pub const FAULTS: [NamedFault; 14] = [
+pub const FAULTS: [NamedFault; 16] = [
     fault(
         "dead",
         "www.igbank.com A",
@@ -100,6 +100,18 @@ pub const FAULTS: [NamedFault; 14] = [
         "the zone names a server that com. does not",
         Some("NS_NOT_IN_PARENT"),
     ),
+    fault(
+        "old-copy",
+        "www.stale.com A",
+        "one of two servers holds an older copy of the zone",
+        Some("SERIALS_DIFFER"),
+    ),
+    fault(
+        "one-address",
+        "www.single.com A",
+        "two servers by name, one by address",
+        Some("SINGLE_ADDRESS"),
+    ),
 ];
 
 const ROOT: &str = "
@@ -144,6 +156,14 @@ silent 172800 NS ns.silent.com.
 ns.silent.com. 172800 A 127.53.4.6
 extra 172800 NS ns.extra.com.
 ns.extra.com. 172800 A 127.53.4.7
+stale 172800 NS ns.stale.com.
+stale 172800 NS ns2.stale.com.
+ns.stale.com. 172800 A 127.53.4.8
+ns2.stale.com. 172800 A 127.53.4.10
+single 172800 NS ns.single.com.
+single 172800 NS ns2.single.com.
+ns.single.com. 172800 A 127.53.4.9
+ns2.single.com. 172800 A 127.53.4.9
 ";
 
 const NET: &str = "
@@ -209,6 +229,9 @@ ns 3600 A ADDRESS
 www 300 A 203.0.113.100
 ";
 
+/// Small zones with a second server, and the last byte of its address.
+const SECOND: [(&str, u8); 2] = [("stale.com.", 10), ("single.com.", 9)];
+
 /// Text records that together do not fit a datagram: 8 of 230 bytes.
 const BIG_RECORDS: usize = 8;
 const BIG_LENGTH: usize = 230;
@@ -271,6 +294,8 @@ fn add_broken(authority: &mut Authority) -> Result<(), ZoneError> {
         ("babble.com.", Manner::Babbles),
         ("silent.com.", Manner::Dead),
         ("extra.com.", Manner::Sound),
+        ("stale.com.", Manner::Sound),
+        ("single.com.", Manner::Sound),
     ];
     for (last, (origin, manner)) in (1_u8..).zip(manners) {
         let address = ip(4, last);
@@ -281,8 +306,12 @@ fn add_broken(authority: &mut Authority) -> Result<(), ZoneError> {
         if origin == "extra.com." {
             text += "@ 3600 NS ns2.extra.com.\n";
         }
+        if let Some((_, second)) = SECOND.iter().find(|(of, _)| *of == origin) {
+            text += &format!("@ 3600 NS ns2.{origin}\nns2 3600 A {}\n", ip(4, *second));
+        }
         authority.add_zone(Zone::parse(&name(origin), &text)?);
         authority.add_host(address, vec![name(origin)], manner);
     }
+    authority.add_host(ip(4, 10), vec![name("stale.com.")], Manner::Stale);
     Ok(())
 }

@@ -165,7 +165,7 @@ impl Walk {
         (candidates, unresolved)
     }
 
-    fn root_candidates(&self) -> Vec<Candidate> {
+    pub(super) fn root_candidates(&self) -> Vec<Candidate> {
         let wanted = |address: &IpAddr| self.wanted(*address);
         let roots = self.hints.roots.iter().filter(|(_, address)| wanted(address));
         let candidate = |(name, address): &(Name, IpAddr)| Candidate {

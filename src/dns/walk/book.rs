@@ -9,6 +9,7 @@ use crate::dns::event::{
 use crate::dns::finding::{Fault, Findings};
 use crate::dns::limits::Limits;
 use crate::measure::{Instant, nanos};
+use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
@@ -76,6 +77,18 @@ impl Book {
 
     pub(super) fn tell(&mut self, now: Instant, event: Event) {
         self.events.push_back(Record::new(now, event));
+    }
+
+    /// The name that the user asked for, and those that aliases led to.
+    pub(super) fn names(&self) -> Vec<Name> {
+        let targets = self.aliases.iter().filter(|alias| alias.kind == "CNAME");
+        let texts = std::iter::once(&self.question.name).chain(targets.map(|alias| &alias.data));
+        texts.filter_map(|text| Name::from_ascii(text).ok()).collect()
+    }
+
+    /// The type that the user asked for.
+    pub(super) fn kind(&self) -> RecordType {
+        self.question.kind.parse().unwrap_or(RecordType::A)
     }
 
     /// The number of a new step, from 1.

@@ -6,11 +6,13 @@
 use super::ask::Plan;
 use super::{Attempt, Candidate, Owner, Walk};
 use crate::dns::event::{AddressSource, Class, Purpose, Rank, Server, Transport};
+use crate::dns::finding::Fault;
 use crate::dns::question::{Question, name_text};
 use crate::dns::reading::{Reading, targets_of};
 use crate::measure::Instant;
-use hickory_proto::rr::{Name, RecordType};
-use std::collections::{BTreeSet, VecDeque};
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 
 /// Attempts at one server: at 10 % loss each way all of them fail once in 4,000.
 const TRIES: u32 = 5;
@@ -22,6 +24,7 @@ const LABELS_MIN: usize = 2;
 struct Probe {
     zone: Name,
     server: Candidate,
+    question: Question,
     parent: u32,
     step: u32,
     next_at: Instant,
@@ -43,6 +46,10 @@ pub(super) struct Check {
     unresolved: VecDeque<Unresolved>,
     walking_for: Option<Unresolved>,
     probes: Vec<Probe>,
+    /// Serials of each zone, and the step that saw the first.
+    serials: BTreeMap<Name, (u32, BTreeSet<u32>)>,
+    /// Addresses and names of each zone's servers.
+    places: BTreeMap<Name, (BTreeSet<IpAddr>, BTreeSet<Name>)>,
 }
 
 impl Check {
@@ -57,7 +64,7 @@ impl Walk {
         let mut check = Check::default();
         let mut known = Vec::new();
         for (zone, delegation) in &self.delegations {
-            if zone.iter().len() < LABELS_MIN {
+            if zone.iter().len() < LABELS_MIN && !self.config.all {
                 continue;
             }
             let names: BTreeSet<&Name> = delegation.above.union(&delegation.own).collect();
@@ -76,6 +83,9 @@ impl Walk {
                 known.push((zone.clone(), parent, found));
             }
         }
+        if self.config.all {
+            known.push((Name::root(), 0, self.root_candidates()));
+        }
         self.check = Some(check);
         for (zone, parent, found) in known {
             self.add_probes(now, &zone, parent, found);
@@ -89,10 +99,52 @@ impl Walk {
                 AddressSource::Hints => AddressSource::Earlier,
                 other => other,
             };
-            let step = self.book.next_step();
-            let Some(check) = self.check.as_mut() else { return };
-            let zone = zone.clone();
-            check.probes.push(Probe { zone, server, parent, step, next_at: now, over: false });
+            if let Some(check) = self.check.as_mut() {
+                let (addresses, names) = check.places.entry(zone.clone()).or_default();
+                addresses.insert(server.address.ip());
+                names.insert(server.name.clone());
+            }
+            for question in self.probe_questions(zone) {
+                let step = self.book.next_step();
+                let (zone, server) = (zone.clone(), server.clone());
+                let probe =
+                    Probe { zone, server, question, parent, step, next_at: now, over: false };
+                self.check.iter_mut().for_each(|check| check.probes.push(probe.clone()));
+            }
+        }
+    }
+
+    /// What a server of the zone is asked: its own servers, and with `all` what the user asked and
+    /// which copy of the zone it holds.
+    fn probe_questions(&self, zone: &Name) -> Vec<Question> {
+        let mut questions = vec![Question::new(zone.clone(), RecordType::NS)];
+        if self.config.all {
+            let ours = self.book.names().into_iter().filter(|name| zone.zone_of(name));
+            let kind = self.book.kind();
+            questions.extend(ours.map(|name| Question::new(name, kind)));
+            questions.push(Question::new(zone.clone(), RecordType::SOA));
+            let mut seen = BTreeSet::new();
+            questions.retain(|q| seen.insert((q.name.clone(), u16::from(q.kind))));
+        }
+        questions
+    }
+
+    /// Notes what the survey shows of each zone as a whole.
+    pub(super) fn compare_copies(&mut self) {
+        let Some(check) = self.check.as_ref() else { return };
+        for (zone, (step, serials)) in &check.serials {
+            if let (Some(least), Some(most)) = (serials.first(), serials.last())
+                && least != most
+            {
+                let fault = Fault::SerialsDiffer { least: *least, most: *most };
+                self.book.findings.note(fault, &name_text(zone), None, *step);
+            }
+        }
+        for (zone, (addresses, names)) in &check.places {
+            if addresses.len() == 1 && names.len() > 1 {
+                let step = self.delegations.get(zone).map_or(0, |delegation| delegation.step);
+                self.book.findings.note(Fault::SingleAddress, &name_text(zone), None, step);
+            }
         }
     }
 
@@ -135,14 +187,14 @@ impl Walk {
             return;
         }
         probe.server.tries += 1;
-        let question = Question::new(probe.zone.clone(), RecordType::NS);
+        let question = probe.question.clone();
         let state = self.servers.get(probe.server.address);
         let tcp = self.config.tcp || state.case_lost;
         let plan = Plan {
             owner: Owner::Probe(at),
             step: probe.step,
             number: probe.server.tries,
-            parent: Some(probe.parent),
+            parent: Some(probe.parent).filter(|parent| *parent > 0),
             purpose: Purpose::Check { zone: name_text(&probe.zone) },
             zone: probe.zone.clone(),
             sent: question.clone(),
@@ -190,7 +242,15 @@ impl Walk {
                 && kept.rank >= Rank::Authority
         });
         let names: Vec<Name> = own.flat_map(|kept| targets_of(&kept.records)).collect();
-        if reading.class == Class::Answer {
+        let told = reading.kept.iter().flat_map(|kept| &kept.records);
+        for record in told.filter(|record| record.name == attempt.zone) {
+            if let (RData::SOA(soa), Some(check)) = (&record.data, self.check.as_mut()) {
+                let step = attempt.record.step;
+                let zone = check.serials.entry(attempt.zone.clone());
+                zone.or_insert((step, BTreeSet::new())).1.insert(soa.serial);
+            }
+        }
+        if reading.class == Class::Answer && attempt.sent.kind == RecordType::NS {
             self.note_own_servers(&attempt.zone, names);
         }
         attempt.record.class = reading.class.clone();

@@ -59,6 +59,8 @@ pub struct WalkConfig {
     pub public_only: bool,
     /// Whether every server of the zones on the way is asked after the answer is known.
     pub check: bool,
+    /// Whether the check asks every server of every zone, the root's too, the question itself.
+    pub all: bool,
 }
 
 impl Default for WalkConfig {
@@ -73,6 +75,7 @@ impl Default for WalkConfig {
             tcp: false,
             public_only: true,
             check: false,
+            all: false,
         }
     }
 }
@@ -383,7 +386,7 @@ impl Walk {
         self.book.answered_at = Some(now);
         let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
         self.outcome = Some(outcome);
-        if self.config.check && !stopped {
+        if (self.config.check || self.config.all) && !stopped {
             self.begin_check(now);
         } else {
             self.close(now);
@@ -398,6 +401,7 @@ impl Walk {
         self.stack.clear();
         self.close_attempts(now, |_| true);
         self.compare_delegations();
+        self.compare_copies();
         let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);
         self.book.summarize(now, outcome, &self.config.limits);
         self.done = true;

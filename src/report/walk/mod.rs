@@ -8,6 +8,7 @@ mod graph;
 mod page;
 mod result;
 mod sequence;
+mod survey;
 mod tree;
 mod waterfall;
 mod words;
@@ -16,6 +17,7 @@ pub use explain::render as explain;
 pub use page::page;
 pub use result::{About, Reached, ReadError, WalkResult, read_events, result_schema};
 pub use sequence::render as sequence;
+pub use survey::render as survey;
 pub use tree::render as tree;
 pub use waterfall::render as waterfall;
 

@@ -94,6 +94,14 @@ fn body(out: &mut String, records: &[Record]) {
     );
     table(out, records);
     out.push_str("</section>\n");
+    let every = super::survey(records, super::super::text::Style { color: false, width: 100 });
+    if !every.is_empty() {
+        let _ = writeln!(
+            out,
+            "<section><h2>Every server of every level</h2>\n<pre>{}</pre></section>",
+            escape(every.trim())
+        );
+    }
     if let Some(svg) = waterfall(records) {
         let note = "One bar per query on one axis of time, from sending to reply. A dashed bar \
                     is patience that nothing rewarded: at its end the walk asks somebody else.";

@@ -8,8 +8,13 @@ use crate::measure::human::latency;
 
 /// A reply in a few words.
 pub(super) fn class(exchange: &Exchange) -> String {
-    let rcode = exchange.rcode.as_deref().unwrap_or("an error");
-    match &exchange.class {
+    class_words(&exchange.class, exchange.rcode.as_deref())
+}
+
+/// The same of a class alone, and the response code where it is known.
+pub(super) fn class_words(class: &Class, rcode: Option<&str>) -> String {
+    let rcode = rcode.unwrap_or("an error");
+    match class {
         Class::Answer => "answer".to_owned(),
         Class::Alias { to } => format!("alias of {to}"),
         Class::Referral { to, servers, with_address } => {
