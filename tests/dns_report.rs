@@ -20,7 +20,7 @@ fn broken(lab: &Lab) -> String {
 fn the_page_of_every_fault_is_whole_offline_and_safe() {
     let lab = Lab::new("dns-walk");
     for (at, fault) in FAULTS.iter().enumerate() {
-        let args = format!("{} --demo broken --sim --check --seed 3 --out run{at}", fault.ask);
+        let args = format!("{} --demo broken --sim --all --seed 3 --out run{at}", fault.ask);
         let out = lab.run(&args);
         assert!([0, 1, 3, 5].contains(&out.code), "{args}: {}", out.stderr);
         let html = std::fs::read_to_string(lab.folder.join(format!("run{at}/report.html")));
