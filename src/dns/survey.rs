@@ -4,7 +4,6 @@
 //! never count a server that was not asked.
 
 use super::event::{Class, Event, Exchange, Purpose, Record};
-use super::limits::Limits;
 use crate::measure::Ppm;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,7 +57,7 @@ pub fn levels(records: &[Record]) -> Vec<Level> {
             names.len() - 1
         });
         let labels = exchange.zone.split('.').filter(|label| !label.is_empty()).count();
-        let depth = u32::try_from(labels).unwrap_or(Limits::default().referrals);
+        let depth = u32::try_from(labels).unwrap_or(u32::MAX);
         let zone = exchange.zone.clone();
         let level = found.entry((order, question.clone(), depth));
         let level = level.or_insert(Level { zone, question, servers: Vec::new() });
