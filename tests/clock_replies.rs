@@ -27,7 +27,7 @@ fn server() -> SocketAddr {
 /// A client that has sent its first request, at 1 s.
 struct Bench {
     client: Client,
-    request: [u8; 48],
+    request: Vec<u8>,
     now: Instant,
 }
 

@@ -10,6 +10,8 @@ mod bank_vectors;
 mod clock;
 /// clock-offset as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
 mod clock_lab;
+/// Authenticated time: bad proofs, cookies, new keys; real chronyd as NTS server.
+mod clock_nts;
 /// Bad replies, each alone and each before a good one.
 mod clock_replies;
 /// The run folder and the page of clock-offset: replay, schemas, a real browser, moved clocks.

@@ -28,14 +28,15 @@ Examples:
   clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
   clock-offset show latest                     print the last run again; its folder has a report
+  clock-offset --demo --nts                    replies with proof of who made them (RFC 8915)
   clock-offset --from samples.ndjson           what was saved with --samples, looked at again
   clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
 
 ";
 
 /// How to name a server.
-const SERVERS: &str =
-    "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT; port 123 unless told otherwise";
+const SERVERS: &str = "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT, port 123 unless told otherwise; with nts:// \
+     before it, authenticated (RFC 8915), port 4460 for keys";
 
 /// What the codes of this lab mean.
 const EXIT_CODES: &str = "\
@@ -76,6 +77,14 @@ pub(crate) struct Args {
     /// Look at samples of an earlier run instead of asking: a file of them, or the run's folder
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "servers")]
     pub(crate) from: Option<PathBuf>,
+
+    /// Believe only replies that are proved to be the server's (NTS): as nts:// before each
+    #[arg(long, conflicts_with_all = ["sim", "from"])]
+    pub(crate) nts: bool,
+
+    /// Authorities (PEM) that nts:// servers' certificates must be from [default: the system's]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) nts_ca: Option<PathBuf>,
 
     /// Requests to each server [default: 8]
     #[arg(long, value_name = "N", value_parser = positive)]

@@ -4,7 +4,7 @@
 
 use crate::args::Args;
 use crate::leave::{self, Leaving};
-use crate::{LAB, say};
+use crate::{LAB, nts, say};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -69,7 +69,7 @@ pub(crate) fn find(args: &Args, leaving: &mut Leaving) -> Result<Found, Failure>
             .or_type("examples", format!("{LAB} --help")));
     }
     let asked: Vec<Asked> =
-        args.servers.iter().map(|name| resolve(name)).collect::<Result<_, _>>()?;
+        args.servers.iter().map(|name| named(args, name)).collect::<Result<_, _>>()?;
     manners(args, &asked)?;
     let asked = query(args, asked, Clock::start(), leaving)?;
     let mut finding = Finding::new(asked.gathered, view, asked.now);
@@ -140,12 +140,21 @@ fn read(run: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
     Ok((gathered, now))
 }
 
+/// A server by what the user called it.
+fn named(args: &Args, name: &str) -> Result<Asked, Failure> {
+    match name.strip_prefix(nts::SCHEME) {
+        Some(host) => nts::establish(args, name, host),
+        None if args.nts => nts::establish(args, &format!("{}{name}", nts::SCHEME), name),
+        None => resolve(name),
+    }
+}
+
 /// Every address of a name.
 fn resolve(name: &str) -> Result<Asked, Failure> {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
         let addresses = VecDeque::from([SocketAddr::new(ip, PORT)]);
-        return Ok(Asked { name: name.to_owned(), addresses });
+        return Ok(Asked { name: name.to_owned(), addresses, nts: None });
     }
     let found =
         if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
@@ -157,7 +166,7 @@ fn resolve(name: &str) -> Result<Asked, Failure> {
     if addresses.is_empty() {
         return Err(failed("the name has no address".to_owned()));
     }
-    Ok(Asked { name: name.to_owned(), addresses })
+    Ok(Asked { name: name.to_owned(), addresses, nts: None })
 }
 
 /// Servers of others are not to be hurried.
@@ -271,11 +280,18 @@ fn demo(
     // One clock for both, so that the truth is the same function of it.
     let clock = Clock::start();
     let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
-    let server = Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
-    let serving = std::thread::spawn(move || server.run(&mut stopped));
+    let mut server =
+        Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
     let name = "a server of known error".to_owned();
-    let asked = vec![Asked { name, addresses: VecDeque::from([address]) }];
-    let found = query(args, asked, clock, leaving);
+    let mut asked = Asked { name, addresses: VecDeque::from([address]), nts: None };
+    // Held until the end: it may be asked for new keys.
+    let mut _keys = None;
+    if args.nts {
+        let (proving, keys) = nts::demo(server, address.port(), &mut asked)?;
+        (server, _keys) = (proving, Some(keys));
+    }
+    let serving = std::thread::spawn(move || server.run(&mut stopped));
+    let found = query(args, vec![asked], clock, leaving);
     stopper.stop();
     match serving.join() {
         Ok(ended) => drop(ended.map_err(failed)?),

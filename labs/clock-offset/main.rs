@@ -5,6 +5,7 @@
 mod args;
 mod ask;
 mod leave;
+mod nts;
 mod order;
 mod serve;
 
@@ -81,6 +82,7 @@ fn text(args: &Args, finding: &Finding, json: bool) -> Result<String, Failure> {
         if args.explain {
             let none = "\nthere is no sample to explain\n".to_owned();
             text.push_str(&report::clock::explain(finding).unwrap_or(none));
+            text.push_str(&report::clock::refusals(finding));
         }
         if let Some(seed) = finding.seed {
             // Writing to a String cannot fail.

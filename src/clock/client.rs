@@ -5,7 +5,10 @@
 //! It must never ask more often than it was told, nor end a query for what failed identity.
 
 use super::exchange::Exchange;
-use super::packet::{HEADER_LEN, Header};
+use super::nts::NtsRefusal;
+use super::nts::session::{Proof, Session};
+use super::packet::Header;
+use super::random::Random;
 use super::refusal::{Class, Kiss, Refusal};
 use super::sample::{Arrival, Sample, TimePair};
 use super::timestamp::NtpTimestamp;
@@ -58,12 +61,12 @@ impl Default for ClientConfig {
 }
 
 /// What to send: on a socket of its own, the clocks read just before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// The number of the request.
     pub request: u32,
     /// Its bytes.
-    pub bytes: [u8; HEADER_LEN],
+    pub bytes: Vec<u8>,
 }
 
 /// What the client tells.
@@ -94,6 +97,8 @@ pub enum Event {
         /// The request.
         request: u32,
     },
+    /// Nothing is sent before [`Client::handle_keys`] brings new keys.
+    KeysNeeded,
     /// Nothing more will be sent or awaited.
     Ended(Ended),
 }
@@ -110,6 +115,8 @@ pub enum Ended {
     Denied,
     /// The server's host says that nobody listens there.
     Unreachable,
+    /// No new keys could be agreed on, and unauthenticated time was not wanted.
+    NoKeys,
     /// The user stopped it.
     Stopped,
 }
@@ -127,6 +134,22 @@ pub struct Counts {
     pub unreachable: u32,
     /// Datagrams not believed, by reason.
     pub refused: BTreeMap<Cow<'static, str>, u64>,
+    /// What authentication has cost, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nts: Option<NtsCounts>,
+}
+
+/// What a client has counted of authentication.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NtsCounts {
+    /// Times that keys were agreed on.
+    pub key_exchanges: u32,
+    /// Replies that were proved to be of the server, believed or not.
+    pub proved: u32,
+    /// Cookies that came with such replies; each is sent once.
+    pub cookies_received: u32,
+    /// Cookies that were not used.
+    pub cookies_left: u32,
 }
 
 /// A request that waits for its reply, or for stragglers after it.
@@ -136,6 +159,18 @@ struct Open {
     sent: bool,
     answered: bool,
     until: Instant,
+    /// What its reply must be proved by.
+    proof: Option<Proof>,
+}
+
+/// An association, and whether it still holds.
+#[derive(Debug)]
+struct Association {
+    session: Session,
+    /// Somebody said that the server cannot read our cookies, and nothing has shown otherwise.
+    doubted: bool,
+    /// New keys were asked for.
+    waiting: bool,
 }
 
 /// A client of one server.
@@ -151,6 +186,7 @@ pub struct Client {
     unreachable_in_a_row: u32,
     ending: Option<Ended>,
     ended: bool,
+    nts: Option<Association>,
     events: VecDeque<Event>,
 }
 
@@ -168,8 +204,37 @@ impl Client {
             unreachable_in_a_row: 0,
             ending: None,
             ended: false,
+            nts: None,
             events: VecDeque::new(),
         }
+    }
+
+    /// The same, where every reply must be proved to be of the server.
+    #[must_use]
+    pub fn authenticated(mut self, session: Session) -> Self {
+        self.take_session(session);
+        self
+    }
+
+    fn take_session(&mut self, session: Session) {
+        let counts = self.counts.nts.get_or_insert_default();
+        counts.key_exchanges += 1;
+        counts.cookies_left = u32::try_from(session.cookies()).unwrap_or(u32::MAX);
+        self.nts = Some(Association { session, doubted: false, waiting: false });
+    }
+
+    /// The keys that [`Event::KeysNeeded`] has asked for; `None` where there are none to be had.
+    pub fn handle_keys(&mut self, now: Instant, session: Option<Session>) {
+        match session {
+            Some(session) => {
+                self.take_session(session);
+                self.next = self.next.max(now);
+            }
+            None => {
+                self.ending.get_or_insert(Ended::NoKeys);
+            }
+        }
+        self.settle();
     }
 
     /// Whom it asks.
@@ -187,23 +252,53 @@ impl Client {
     /// The request that is due; `random` must be unpredictable, and fresh for each.
     ///
     /// Tell [`handle_sent`](Self::handle_sent) when it has gone out.
-    pub fn poll_transmit(&mut self, now: Instant, random: u64) -> Option<Transmit> {
-        if !self.wants_to_send() || now < self.next {
+    pub fn poll_transmit(&mut self, now: Instant, random: impl Into<Random>) -> Option<Transmit> {
+        if !self.wants_to_send() || now < self.next || self.lacks_keys() {
             return None;
         }
+        let random = random.into();
+        // Zero would mean that there is no transmit timestamp.
+        let nonce = NtpTimestamp::from_bits(random.transmit.max(1));
+        let header = Header::request(nonce).encode();
+        let (bytes, proof) = match &mut self.nts {
+            None => (header.to_vec(), None),
+            Some(nts) => {
+                let (bytes, proof) = nts.session.request(&header, &random.fresh)?;
+                (bytes, Some(proof))
+            }
+        };
+        self.count_cookies(0);
         self.counts.sent += 1;
         let request = self.counts.sent;
-        // Zero would mean that there is no transmit timestamp.
-        let nonce = NtpTimestamp::from_bits(random.max(1));
         let (server, local_port, t1) = (self.server, 0, TimePair::default());
         self.open.push_back(Open {
             exchange: Exchange { server, request, local_port, nonce, t1 },
             sent: false,
             answered: false,
             until: now + self.config.timeout,
+            proof,
         });
         self.next = now + self.interval();
-        Some(Transmit { request, bytes: Header::request(nonce).encode() })
+        Some(Transmit { request, bytes })
+    }
+
+    /// Whether nothing can be sent for want of keys, which are then asked for once.
+    ///
+    /// //= RFC 8915 §5.7: after a NAK new keys only where no valid reply came until the next poll.
+    fn lacks_keys(&mut self) -> bool {
+        let Some(nts) = &mut self.nts else { return false };
+        if !nts.waiting && (nts.doubted || nts.session.cookies() == 0) {
+            nts.waiting = true;
+            self.events.push_back(Event::KeysNeeded);
+        }
+        nts.waiting
+    }
+
+    fn count_cookies(&mut self, received: usize) {
+        if let (Some(nts), Some(counts)) = (&self.nts, &mut self.counts.nts) {
+            counts.cookies_received += u32::try_from(received).unwrap_or(u32::MAX);
+            counts.cookies_left = u32::try_from(nts.session.cookies()).unwrap_or(u32::MAX);
+        }
     }
 
     fn wants_to_send(&self) -> bool {
@@ -227,19 +322,8 @@ impl Client {
         bytes: &[u8],
         arrival: &Arrival,
     ) {
-        let judged = match self.find(request) {
-            Some(open) if open.sent => {
-                let judged = open.exchange.judge(from, bytes, arrival);
-                let stranger = judged.as_ref().is_err_and(|r| r.class() == Class::Identity);
-                if open.answered && !stranger {
-                    Err(Refusal::Duplicate)
-                } else {
-                    open.answered |= judged.is_ok();
-                    judged
-                }
-            }
-            _ => Err(Refusal::Late),
-        };
+        let (judged, cookies) = self.judge(request, from, bytes, arrival);
+        self.keep(cookies);
         match judged {
             Ok(sample) => {
                 self.counts.samples += 1;
@@ -251,6 +335,41 @@ impl Client {
         self.settle();
     }
 
+    /// What a datagram is, and the cookies in it where it was proved.
+    fn judge(
+        &mut self,
+        request: u32,
+        from: SocketAddr,
+        bytes: &[u8],
+        arrival: &Arrival,
+    ) -> (Result<Sample, Refusal>, Option<Vec<Vec<u8>>>) {
+        let Some(open) = self.find(request).filter(|open| open.sent) else {
+            return (Err(Refusal::Late), None);
+        };
+        let (judged, cookies) = match &open.proof {
+            None => (open.exchange.judge(from, bytes, arrival), None),
+            Some(proof) => open.exchange.judge_proved(from, bytes, arrival, proof),
+        };
+        let stranger = judged.as_ref().is_err_and(|r| r.class() == Class::Identity);
+        if open.answered && !stranger {
+            // Its cookies came with the first; the same twice would be used twice.
+            return (Err(Refusal::Duplicate), None);
+        }
+        open.answered |= judged.is_ok();
+        (judged, cookies)
+    }
+
+    /// Keeps the cookies of a reply that was proved.
+    fn keep(&mut self, cookies: Option<Vec<Vec<u8>>>) {
+        let Some((cookies, nts)) = cookies.zip(self.nts.as_mut()) else { return };
+        let received = cookies.len();
+        (nts.doubted, _) = (false, nts.session.take(cookies));
+        if let Some(counts) = &mut self.counts.nts {
+            counts.proved += 1;
+        }
+        self.count_cookies(received);
+    }
+
     fn refuse(&mut self, now: Instant, request: u32, from: SocketAddr, refusal: Refusal) {
         *self.counts.refused.entry(refusal.name().into()).or_default() += 1;
         self.events.push_back(Event::Refused { request, at: now, from, refusal });
@@ -259,6 +378,13 @@ impl Client {
             // The request stays open: a reply to it that is good still counts.
             Refusal::Kiss(Kiss::Deny | Kiss::Restricted) => {
                 self.ending.get_or_insert(Ended::Denied);
+            }
+            // The request stays open here too: it may be forged, and a good reply says so.
+            Refusal::Nts(NtsRefusal::Nak) => {
+                let answered = self.find(request).is_none_or(|open| open.answered);
+                if let Some(nts) = self.nts.as_mut().filter(|_| !answered) {
+                    nts.doubted = true;
+                }
             }
             _ => {}
         }
@@ -314,7 +440,8 @@ impl Client {
     /// [`poll_transmit`](Self::poll_transmit) at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let send = self.wants_to_send().then_some(self.next);
+        let waiting = self.nts.as_ref().is_some_and(|nts| nts.waiting);
+        let send = (self.wants_to_send() && !waiting).then_some(self.next);
         let until = self.open.iter().map(|open| open.until);
         if self.ended { None } else { send.into_iter().chain(until).min() }
     }

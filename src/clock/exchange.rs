@@ -4,6 +4,7 @@
 //! a query; then kiss-o'-death; then format; then plausibility.
 //! It must never wait, nor believe an address that the request was not sent to.
 
+use super::nts::session::Proof;
 use super::packet::{Header, Mode, Packet, VERSION};
 use super::refusal::{Kiss, Refusal};
 use super::sample::{Arrival, Claims, Record, Sample, TimePair};
@@ -37,13 +38,44 @@ impl Exchange {
         arrival: &Arrival,
     ) -> Result<Sample, Refusal> {
         let packet = self.identify(from, bytes)?;
+        self.believe(&packet, arrival, false)
+    }
+
+    /// The sample in a datagram, where a reply that is not proved to be of the server is none;
+    /// the cookies in it, which are of use even where the rest is refused.
+    ///
+    /// No cookies where it is not proved.
+    pub fn judge_proved(
+        &self,
+        from: SocketAddr,
+        bytes: &[u8],
+        arrival: &Arrival,
+        proof: &Proof,
+    ) -> (Result<Sample, Refusal>, Option<Vec<Vec<u8>>>) {
+        let packet = match self.identify(from, bytes) {
+            Ok(packet) => packet,
+            Err(refusal) => return (Err(refusal), None),
+        };
+        match proof.check(&packet, bytes) {
+            Ok(cookies) => (self.believe(&packet, arrival, true), Some(cookies)),
+            Err(refusal) => (Err(Refusal::Nts(refusal)), None),
+        }
+    }
+
+    /// What remains after identity.
+    fn believe(
+        &self,
+        packet: &Packet<'_>,
+        arrival: &Arrival,
+        authenticated: bool,
+    ) -> Result<Sample, Refusal> {
         let header = &packet.header;
         // Only a server's packet can be a kiss, and its timestamps mean nothing (RFC 5905 §7.4).
         if header.mode == Mode::Server && header.stratum == 0 {
             let kiss = Kiss::of(header.reference_id);
             return Err(kiss.map_or(Refusal::StratumZero, Refusal::Kiss));
         }
-        format(&packet)?;
+        format(packet)?;
         let (t4, t4_by) = arrival.t4(&self.t1);
         Sample::new(Record {
             server: self.server,
@@ -56,6 +88,7 @@ impl Exchange {
             t4_by,
             t4_user: arrival.user.wall,
             claims: claims(header),
+            authenticated,
         })
     }
 

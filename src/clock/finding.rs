@@ -104,7 +104,10 @@ impl Gathered {
                 self.lost.push(Lost { request, sent });
             }
             Event::Ended(ended) => self.ended = ended,
-            Event::Refused { .. } | Event::Lost { .. } | Event::Closed { .. } => {}
+            Event::Refused { .. }
+            | Event::Lost { .. }
+            | Event::Closed { .. }
+            | Event::KeysNeeded => {}
         }
     }
 }

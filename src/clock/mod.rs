@@ -7,11 +7,12 @@
 //!
 //! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
 //! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
-//! machine of one server, [`bound`] and [`hull`] hold what must be true, [`estimate`] what is
-//! likely, [`runs`] and [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what
-//! this host's own clocks did, [`select`] what several servers say together, [`truth`] and
-//! [`server`] a server whose error is known, and [`finding`] the value that a run ends with.
-//! [`order`] is the book's point: what such an error does to the order of events.
+//! machine of one server, [`nts`] proves who replied, [`random`] is what a request draws,
+//! [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`runs`] and
+//! [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what this host's own clocks
+//! did, [`select`] what several servers say together, [`truth`] and [`server`] a server whose
+//! error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
+//! what such an error does to the order of events.
 
 pub mod allan;
 pub mod bound;
@@ -20,10 +21,12 @@ pub mod estimate;
 pub mod exchange;
 pub mod finding;
 pub mod hull;
+pub mod nts;
 pub mod order;
 pub mod packet;
 pub mod panel;
 pub mod picture;
+pub mod random;
 pub mod refusal;
 pub mod runs;
 pub mod sample;

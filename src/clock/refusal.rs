@@ -3,6 +3,7 @@
 //! It exists so that nothing is dropped in silence, and that a person can check the reason.
 //! It must never let one class stand for another: what fails identity says nothing of the server.
 
+use super::nts::NtsRefusal;
 use super::packet::ReferenceId;
 use super::timestamp::WallTime;
 use crate::wire::DecodeError;
@@ -126,10 +127,13 @@ pub enum Refusal {
     /// The local stamps are in no order.
     #[error("T4 is before T1 by {0} ns on this host's own clocks")]
     LocalOrder(i64),
+    /// It is not proved to be of the server, and was to be.
+    #[error("{0}")]
+    Nts(NtsRefusal),
 }
 
 impl Refusal {
-    /// Every name, for tables of counters.
+    /// Every name but those of [`NtsRefusal`], for tables of counters.
     pub const NAMES: [&str; 25] = [
         "too_short",
         "address",
@@ -185,20 +189,25 @@ impl Refusal {
             Self::OutOfRange => 22,
             Self::Stepped(_) => 23,
             Self::LocalOrder(_) => 24,
+            Self::Nts(_) => Self::NAMES.len(),
         }
     }
 
     /// Its name in counters and JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        Self::NAMES[self.index()]
+        match self {
+            Self::Nts(refusal) => refusal.name(),
+            _ => Self::NAMES[self.index()],
+        }
     }
 
     /// The class, which decides what it means for the query.
     #[must_use]
     pub const fn class(&self) -> Class {
         match self.index() {
-            0..=6 => Class::Identity,
+            // Whoever forges it knows our random bits, and is a stranger still.
+            0..=6 | 25 => Class::Identity,
             7 => Class::Kiss,
             8..=11 => Class::Format,
             _ => Class::Plausibility,
@@ -226,6 +235,7 @@ impl Refusal {
             Self::Backwards(_) | Self::NegativeDelay { .. } => "RFC 4330 §5",
             Self::BeforeFloor(_) | Self::OutOfRange => "RFC 5905 §6",
             Self::Stepped(_) | Self::LocalOrder(_) => "RFC 5905 §8",
+            Self::Nts(refusal) => refusal.section(),
         }
     }
 }

@@ -124,6 +124,9 @@ pub struct Record {
     pub t4_user: WallTime,
     /// What the server says of itself.
     pub claims: Claims,
+    /// Whether the reply was proved to be of the server (RFC 8915).
+    #[serde(default)]
+    pub authenticated: bool,
 }
 
 /// Longest root distance of a server that is synchronized (RFC 5905 §7.3, MAXDISP).

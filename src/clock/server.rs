@@ -53,6 +53,9 @@ pub enum Ignored {
     /// A version that this server does not know how to answer.
     #[error("version {0}, expected 1 to 4")]
     Version(u8),
+    /// The system gave no random bits for the proof.
+    #[error("no random bits to prove the reply with")]
+    Entropy,
 }
 
 impl Ignored {
@@ -63,6 +66,7 @@ impl Ignored {
             Self::Format(_) => "format",
             Self::Mode(_) => "mode",
             Self::Version(_) => "version",
+            Self::Entropy => "entropy",
         }
     }
 }

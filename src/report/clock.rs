@@ -48,6 +48,7 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
         }
     }
     for server in &finding.servers {
+        authenticated(&mut out, server);
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
             estimators(&mut out, server, finding.checked.as_ref(), style);
@@ -197,6 +198,9 @@ const fn cut_short(ended: Ended) -> Option<&'static str> {
         Ended::RateLimited => Some("it asked to be asked less (RATE), and so it was"),
         Ended::Denied => Some("it does not want to be asked (DENY or RSTR), and so it is not"),
         Ended::Unreachable => Some("its host says that nobody listens there, or cannot be reached"),
+        Ended::NoKeys => {
+            Some("its keys are of no more use, and new ones could not be had: it was asked no more")
+        }
         Ended::Stopped => Some("the run was stopped"),
     }
 }
@@ -291,6 +295,20 @@ fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
     ));
 }
 
+/// What was proved, and at what cost.
+fn authenticated(out: &mut String, server: &ServerFinding) {
+    let Some(nts) = server.counts.nts else { return };
+    let keys = match nts.key_exchanges {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    out.push_str(&format!(
+        "  {}: replies are believed only with proof that the server made them (NTS, RFC 8915); \
+         {} had it; keys agreed {keys}; {} cookies came, each is sent once\n",
+        server.name, nts.proved, nts.cookies_received,
+    ));
+}
+
 fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked>, style: Style) {
     if server.estimates.is_empty() {
         return;
@@ -340,6 +358,24 @@ fn notes(out: &mut String, server: &ServerFinding, all: bool) {
             server.counts.refused.iter().map(|(name, n)| format!("{n} {name}")).collect();
         out.push_str(&format!("  and {rest} more; all by reason: {}\n", counts.join(", ")));
     }
+}
+
+/// Every reason for which something was not believed, with the rule and how often.
+#[must_use]
+pub fn refusals(finding: &Finding) -> String {
+    let mut out = String::new();
+    for server in &finding.servers {
+        for (name, count) in &server.counts.refused {
+            let note = server.notes.iter().find(|note| note.reason == *name);
+            let (section, text) =
+                note.map_or(("", ""), |note| (&*note.section, note.text.as_str()));
+            out.push_str(&format!("  {count} x {name} ({section}): {text}\n"));
+        }
+    }
+    if out.is_empty() {
+        return "\nnothing that came was refused\n".to_owned();
+    }
+    format!("\nrefused, each reason with the rule that it breaks and its first case:\n{out}")
 }
 
 /// The shortest exchange as a diagram, with the sums that follow from it.

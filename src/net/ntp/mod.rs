@@ -1,8 +1,10 @@
-//! NTP on real sockets: [`query`] asks servers, [`serve`] is one.
+//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] agree on keys.
 //!
 //! It exists so that the cores in `clock` get honest stamps: the kernel's where there are any.
 //! It must never judge a packet, and never set a clock.
 
+pub mod ke;
+pub mod nts;
 pub mod query;
 pub mod serve;
 

@@ -3,11 +3,14 @@
 //! A port per request is what RFC 9109 asks for, and it makes a forged reply guess 16 bits more.
 //! It must never judge what comes, nor ask on its own account: the client cores do.
 
+use super::nts::{Established, KeError, KeySource};
 use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
 use crate::clock::client::{Client, ClientConfig, Event};
-use crate::clock::finding::Gathered;
+use crate::clock::finding::{Gathered, Note};
+use crate::clock::nts::session::Session;
 use crate::clock::packet::HEADER_LEN;
 use crate::clock::panel::{HostClocks, Panel};
+use crate::clock::random::Random;
 use crate::clock::sample::{Arrival, TimePair};
 use crate::measure::Instant;
 use crate::net::alarm::Alarm;
@@ -16,25 +19,30 @@ use crate::net::stop::Stopped;
 use crate::sys::clock::both_clocks;
 use crate::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::{Arc, mpsc};
 
 /// A server as the user named it, with every address of that name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Asked {
     /// The name.
     pub name: String,
     /// Its addresses; the next is tried where one gives no sample.
     pub addresses: VecDeque<SocketAddr>,
+    /// What its replies must be proved by, and where new keys come from; the keys are for the
+    /// first address alone.
+    pub nts: Option<(Session, KeySource)>,
 }
 
 const STOP: Token = Token(0);
 const ALARM: Token = Token(1);
-const FIRST: usize = 2;
+const KEYS: Token = Token(2);
+const FIRST: usize = 3;
 /// Datagrams read from one socket before the others have their turn: a flood must not starve them.
 const TURN: usize = 64;
 
@@ -44,7 +52,12 @@ struct Member {
     gathered: Gathered,
     /// Addresses of the same name not tried yet.
     others: VecDeque<SocketAddr>,
+    /// Where new keys come from.
+    source: Option<KeySource>,
 }
+
+/// The keys that a member waits for.
+type Keys = (usize, Result<Established, KeError>);
 
 /// The socket of one request.
 struct Slot {
@@ -100,6 +113,9 @@ pub struct Query {
     /// Where random bits come from that nobody may guess.
     entropy: File,
     buffer: Vec<u8>,
+    /// Key establishment waits for the network, and so does it in a thread of its own.
+    agreed: (mpsc::Sender<Keys>, mpsc::Receiver<Keys>),
+    waker: Arc<Waker>,
 }
 
 impl Query {
@@ -110,6 +126,7 @@ impl Query {
     pub fn new(asked: Vec<Asked>, config: ClientConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let waker = Arc::new(Waker::new(poll.registry(), KEYS)?);
         let mut query = Self {
             poll,
             alarm,
@@ -122,9 +139,14 @@ impl Query {
             panel: Panel::default(),
             entropy: File::open("/dev/urandom")?,
             buffer: vec![0; DATAGRAM_MAX],
+            agreed: mpsc::channel(),
+            waker,
         };
-        for Asked { name, addresses } in asked {
-            query.add(name, addresses, clock.now());
+        for Asked { name, addresses, nts } in asked {
+            match nts {
+                None => query.add(name, addresses, clock.now()),
+                Some((session, source)) => query.add_proved(name, &addresses, session, source),
+            }
         }
         Ok(query)
     }
@@ -133,7 +155,59 @@ impl Query {
         if let Some(address) = others.pop_front() {
             let client = Client::new(address, self.config, now);
             let gathered = Gathered::new(name, address);
-            self.members.push(Member { client, gathered, others });
+            self.members.push(Member { client, gathered, others, source: None });
+        }
+    }
+
+    /// No other address is tried: nothing may be asked without proof.
+    fn add_proved(
+        &mut self,
+        name: String,
+        addresses: &VecDeque<SocketAddr>,
+        session: Session,
+        source: KeySource,
+    ) {
+        let Some(address) = addresses.front() else { return };
+        let client = Client::new(*address, self.config, self.clock.now()).authenticated(session);
+        let gathered = Gathered::new(name, *address);
+        let (others, source) = (VecDeque::new(), Some(source));
+        self.members.push(Member { client, gathered, others, source });
+    }
+
+    /// New keys, in a thread that tells when they are there.
+    fn want_keys(&self, index: usize) {
+        let Some(source) = self.members[index].source.clone() else { return };
+        let (tell, waker) = (self.agreed.0.clone(), Arc::clone(&self.waker));
+        std::thread::spawn(move || {
+            // Nobody listens any more where the query has ended.
+            let _ = tell.send((index, source.establish()));
+            let _ = waker.wake();
+        });
+    }
+
+    fn take_keys(&mut self) {
+        let now = self.clock.now();
+        while let Ok((index, result)) = self.agreed.1.try_recv() {
+            let Member { client, gathered, .. } = &mut self.members[index];
+            let session = match result {
+                Ok(established) if established.servers.contains(&client.server()) => {
+                    Some(established.session)
+                }
+                // Keys for another server: this one is not to be asked any more.
+                Ok(_) => None,
+                Err(error) => {
+                    gathered.notes.push(Note {
+                        request: client.counts().sent,
+                        from: client.server(),
+                        at: now,
+                        reason: "nts_keys".into(),
+                        section: error.section().into(),
+                        text: error.to_string(),
+                    });
+                    None
+                }
+            };
+            client.handle_keys(now, session);
         }
     }
 
@@ -172,6 +246,7 @@ impl Query {
                 self.receive_all(event.token());
             }
             events.clear();
+            self.take_keys();
             let now = self.clock.now();
             let stop = stopped.is_stopped();
             for member in &mut self.members {
@@ -201,13 +276,11 @@ impl Query {
     fn send_all(&mut self) -> io::Result<()> {
         let now = self.clock.now();
         for index in 0..self.members.len() {
-            let mut random = [0; 8];
+            let mut random = [0; Random::LEN];
             self.entropy.read_exact(&mut random)?;
             let member = &mut self.members[index];
-            let Some(transmit) = member.client.poll_transmit(now, u64::from_ne_bytes(random))
-            else {
-                continue;
-            };
+            let random = Random::from_bytes(&random);
+            let Some(transmit) = member.client.poll_transmit(now, random) else { continue };
             let server = member.client.server();
             // A request that cannot be sent ends as one that nobody listened to.
             match self.open(index, transmit.request, server) {
@@ -282,13 +355,16 @@ impl Query {
 
     /// Takes what the clients tell, and tells it on.
     fn tell(&mut self, observe: &mut impl FnMut(&Gathered, &Event, &TimePair)) {
-        let mut next = Vec::new();
+        let (mut next, mut keyless) = (Vec::new(), Vec::new());
         for (index, member) in self.members.iter_mut().enumerate() {
             while let Some(event) = member.client.poll_event() {
                 if let Event::Closed { request } = event {
                     let open = |slot: &Slot| slot.member == index && slot.request == request;
                     // Closing the socket takes it out of the event queue.
                     self.slots.retain(|_, slot| !open(slot));
+                }
+                if event == Event::KeysNeeded {
+                    keyless.push(index);
                 }
                 member.gathered.take(event.clone());
                 member.gathered.counts = member.client.counts().clone();
@@ -297,6 +373,9 @@ impl Query {
                     next.push((member.gathered.name.clone(), std::mem::take(&mut member.others)));
                 }
             }
+        }
+        for index in keyless {
+            self.want_keys(index);
         }
         let now = self.clock.now();
         for (name, others) in next {

@@ -5,8 +5,9 @@
 //! It must never answer with more bytes than it was asked with, nor set a clock.
 
 use super::{DATAGRAM_MAX, clocks, wall};
+use crate::clock::nts::server::{Authenticity, Master};
 use crate::clock::packet::HEADER_LEN;
-use crate::clock::server::{ServerConfig, reply};
+use crate::clock::server::{Ignored, ServerConfig, reply};
 use crate::clock::timestamp::WallTime;
 use crate::clock::truth::{Fate, Scenario};
 use crate::measure::Instant;
@@ -19,7 +20,8 @@ use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -65,8 +67,30 @@ const RESIDENCE: Duration = Duration::from_micros(50);
 struct Waiting {
     at: Instant,
     order: u64,
-    bytes: [u8; HEADER_LEN],
+    bytes: Reply,
     to: SocketAddr,
+}
+
+/// A reply: as long as a header, and so without memory of its own, or with its proof.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reply {
+    Plain([u8; HEADER_LEN]),
+    Proved(Vec<u8>),
+}
+
+impl Reply {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Proved(bytes) => bytes,
+        }
+    }
+}
+
+/// What makes replies that are proved.
+struct Prover {
+    master: Master,
+    entropy: File,
 }
 
 /// A server on one socket.
@@ -79,6 +103,7 @@ pub struct Server {
     waiting: BinaryHeap<Reverse<Waiting>>,
     counts: Counts,
     buffer: Vec<u8>,
+    prover: Option<Prover>,
 }
 
 impl Server {
@@ -96,7 +121,17 @@ impl Server {
         poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
         let (waiting, counts) = (BinaryHeap::new(), Counts::default());
         let buffer = vec![0; DATAGRAM_MAX];
-        Ok(Self { poll, alarm, clock, socket, serving, waiting, counts, buffer })
+        let prover = None;
+        Ok(Self { poll, alarm, clock, socket, serving, waiting, counts, buffer, prover })
+    }
+
+    /// The same, where requests with a cookie of this master are answered with proof (RFC 8915).
+    ///
+    /// # Errors
+    /// Where the kernel gives no random bits.
+    pub fn proving(mut self, master: Master) -> io::Result<Self> {
+        self.prover = Some(Prover { master, entropy: File::open("/dev/urandom")? });
+        Ok(self)
     }
 
     /// Serves until somebody says stop; gives what was counted.
@@ -160,8 +195,9 @@ impl Server {
             let now = clocks(&self.clock);
             reply(config, bytes, t2, shown(now.wall, now.at))
         };
+        let made = made.and_then(|header| finish(self.prover.as_mut(), bytes, header));
         let bytes = match made {
-            Ok(bytes) => bytes,
+            Ok(reply) => reply,
             Err(ignored) => {
                 *self.counts.ignored.entry(ignored.name()).or_default() += 1;
                 return;
@@ -169,7 +205,7 @@ impl Server {
         };
         self.counts.requests = request;
         match (out, back) {
-            (Some(_), Some(_)) if !plays => self.send(&bytes, from),
+            (Some(_), Some(_)) if !plays => self.send(bytes.bytes(), from),
             (Some(out), Some(back)) => {
                 if self.waiting.len() == WAITING_MAX {
                     self.counts.not_sent += 1;
@@ -183,10 +219,10 @@ impl Server {
     }
 
     fn send_due(&mut self, now: Instant) {
-        while let Some(Reverse(next)) = self.waiting.peek().filter(|Reverse(w)| w.at <= now) {
-            let (bytes, to) = (next.bytes, next.to);
-            self.waiting.pop();
-            self.send(&bytes, to);
+        while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
+            if let Some(Reverse(next)) = self.waiting.pop() {
+                self.send(next.bytes.bytes(), next.to);
+            }
         }
     }
 
@@ -196,4 +232,23 @@ impl Server {
             Err(_) => self.counts.not_sent += 1,
         }
     }
+}
+
+/// The reply with its proof, where one was asked for.
+fn finish(
+    prover: Option<&mut Prover>,
+    request: &[u8],
+    header: [u8; HEADER_LEN],
+) -> Result<Reply, Ignored> {
+    let Some(Prover { master, entropy }) = prover else { return Ok(Reply::Plain(header)) };
+    let asked = match master.judge(request)? {
+        Authenticity::Plain => return Ok(Reply::Plain(header)),
+        Authenticity::Refused(bytes) => return Ok(Reply::Proved(bytes)),
+        Authenticity::Proved(asked) => asked,
+    };
+    let mut drawn = true;
+    let mut random = |bytes: &mut [u8]| drawn &= entropy.read_exact(bytes).is_ok();
+    let bytes = master.prove(&asked, &header, &mut random);
+    // Cookies whose nonces can be guessed are none to give.
+    if drawn { Ok(Reply::Proved(bytes)) } else { Err(Ignored::Entropy) }
 }

@@ -73,7 +73,7 @@ pub fn line(name: &str, at: Instant, event: &Event) -> serde_json::Result<Option
         },
         Event::Lost { request, sent } => Line::Lost { request: *request, sent_ns: sent.as_nanos() },
         Event::Ended(why) => Line::Ended { why: *why },
-        Event::Closed { .. } => return Ok(None),
+        Event::Closed { .. } | Event::KeysNeeded => return Ok(None),
     };
     let whole = Whole { v: VERSION, t_ns: at.as_nanos(), name, line };
     serde_json::to_string(&whole).map(|text| Some(text + "\n"))
