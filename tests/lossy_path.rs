@@ -700,6 +700,31 @@ fn control_c_is_the_programs_and_the_audit_follows() {
 }
 
 #[test]
+fn programs_leave_the_router_its_own_processor() {
+    if !have("processors", &["nproc", "taskset"]) {
+        return;
+    }
+    let _alone = alone();
+    let all = std::thread::available_parallelism().unwrap().get();
+    let user = User::new(am_root());
+    let out = user.run(&["-q", "--no-report", "--own-cpu", "--", "nproc"]);
+    if forbidden(&out) {
+        return;
+    }
+    if all == 1 {
+        assert_eq!(out.code, 2, "{}", out.stderr);
+        assert!(out.stderr.contains("--own-cpu"), "{}", out.stderr);
+    } else {
+        assert_eq!((out.code, out.stdout.trim()), (0, (all - 1).to_string().as_str()));
+    }
+    let mut one = Command::new("taskset");
+    one.args(["-c", "0", "./lossy-path", "--own-cpu", "--no-report", "--", "true"]);
+    let out = Output::of(one.current_dir(&user.folder));
+    assert_eq!(out.code, 2, "{}", out.stderr);
+    assert!(out.stderr.contains("--own-cpu): programs may run on 1 alone"), "{}", out.stderr);
+}
+
+#[test]
 fn doctor_tries_every_step() {
     let _alone = alone();
     for user in User::all() {

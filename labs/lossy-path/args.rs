@@ -176,6 +176,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "HOW", help_heading = "Timing")]
     frames: Option<FrameMode>,
 
+    /// Give the router the last processor for itself; programs share the others
+    #[arg(long, help_heading = "Timing")]
+    own_cpu: bool,
+
     /// Exit with 3 where the path cannot be trusted, whatever the program says
     #[arg(long, help_heading = "Timing")]
     pub(crate) strict: bool,
@@ -301,6 +305,7 @@ impl Flags {
             ready: self.b_ready.or(file.ready).unwrap_or_default(),
             spin: self.spin.or(file.spin),
             frames: self.frames.or(file.frames).unwrap_or_default(),
+            own_cpu: self.own_cpu || file.own_cpu.unwrap_or_default(),
         })
     }
 

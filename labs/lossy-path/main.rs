@@ -296,6 +296,9 @@ fn failed(error: &RunError, server_said: &[String]) -> Refusal {
             failure.or_type("where it serves no port, or another one matters", another).into()
         }
         RunError::Interrupted(_) => Failure::new(Exit::Interrupted, text).into(),
+        RunError::OneProcessor(_) => Failure::new(Exit::Usage, text)
+            .or_type("without it", format!("{LAB} --loss 2% -- ping -c 5 b"))
+            .into(),
         RunError::TooMany(_) => Failure::new(Exit::Usage, text).into(),
         RunError::Topology(_) | RunError::Step { .. } => {
             Failure::from_error(Exit::Network, "the path could not be run", error)

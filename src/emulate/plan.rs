@@ -29,6 +29,8 @@ pub struct Plan {
     pub spin: Option<Duration>,
     /// In what units the hosts hand frames to the path.
     pub frames: FrameMode,
+    /// Whether the router has a processor of its own, which programs stay away from.
+    pub own_cpu: bool,
 }
 
 /// How it is known that the program on the other host is ready.
@@ -245,6 +247,8 @@ pub struct PlanFile {
     pub spin: Option<Duration>,
     /// In what units the hosts hand frames to the path.
     pub frames: Option<FrameMode>,
+    /// Whether the router has a processor of its own.
+    pub own_cpu: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -255,6 +259,7 @@ struct FileText {
     b_ready: Option<Spanned<String>>,
     spin: Option<Spanned<String>>,
     frames: Option<Spanned<String>>,
+    own_cpu: Option<bool>,
     both: FileWords,
     a_to_b: FileWords,
     b_to_a: FileWords,
@@ -346,6 +351,7 @@ impl PlanFile {
             ready: ready.transpose()?,
             spin: spin.transpose()?,
             frames: frames.transpose()?,
+            own_cpu: file.own_cpu,
         })
     }
 }
@@ -384,6 +390,8 @@ pub struct PlanWords {
     pub spin_ns: Option<u64>,
     /// In what units the hosts handed frames to the path: `mtu` or `segmented`.
     pub frames: String,
+    /// Whether the router had a processor of its own.
+    pub own_cpu: bool,
 }
 
 impl Plan {
@@ -400,6 +408,7 @@ impl Plan {
             ready: self.ready.to_string(),
             spin_ns: self.spin.map(crate::measure::nanos),
             frames: self.frames.name().to_owned(),
+            own_cpu: self.own_cpu,
         }
     }
 
@@ -421,6 +430,7 @@ impl Plan {
             ready: words.ready.parse().map_err(|why| Mistake { origin: origin(), why })?,
             spin: words.spin_ns.map(Duration::from_nanos),
             frames: words.frames.parse().map_err(|why| Mistake { origin: origin(), why })?,
+            own_cpu: words.own_cpu,
         })
     }
 
@@ -438,6 +448,9 @@ impl Plan {
         }
         if self.frames != FrameMode::default() {
             out += &format!("frames = {}\n", quoted(self.frames.name()));
+        }
+        if self.own_cpu {
+            out += "own-cpu = true\n";
         }
         let [there, back] = &self.links;
         let tables: &[(&str, &LinkPlan)] =

@@ -6,6 +6,7 @@
 use super::plan::{Plan, Ready};
 use crate::measure::Instant;
 use crate::net::clock::Clock;
+use crate::net::host;
 use crate::net::keeper::{Keeper, Program, Report, STOP_PATIENCE};
 use crate::net::listening;
 use crate::net::netns::Netns;
@@ -151,6 +152,9 @@ pub enum RunError {
         #[source]
         error: io::Error,
     },
+    /// There is no processor to give away.
+    #[error("the router gets no processor of its own (--own-cpu): programs may run on {0} alone")]
+    OneProcessor(usize),
     /// A program that cannot be started; see errno(3).
     #[error("{program}: {}", io::Error::from_raw_os_error(*errno))]
     NotStarted {
@@ -219,12 +223,27 @@ const fn ring_frames(frames: FrameMode) -> usize {
     }
 }
 
+/// Keeps the calling thread, and so the programs, off the last processor; gives its number.
+fn leave_a_processor() -> Result<usize, RunError> {
+    let cpus = host::allowed_cpus().map_err(step("count the processors"))?;
+    match cpus.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            host::pin_to_cpus(others).map_err(step("leave the router a processor"))?;
+            Ok(*last)
+        }
+        _ => Err(RunError::OneProcessor(cpus.len())),
+    }
+}
+
 /// Runs a job through a plan's path.
 ///
 /// # Errors
 /// Why it could not be run; nothing is left of it then.
 pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
     let mut config = RouterConfig::for_plans(&plan.links)?;
+    if plan.own_cpu {
+        config.cpu = Some(leave_a_processor()?);
+    }
     let topology = Topology::for_programs(plan.frames)?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };

@@ -52,19 +52,45 @@ pub fn cpu_ticks() -> Option<CpuTicks> {
 /// # Errors
 /// What `sched_setaffinity` says: `EINVAL` where there is no such processor.
 pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
+    pin_to_cpus(&[cpu])
+}
+
+/// Binds the calling thread, and what it starts from now on, to some processors.
+///
+/// # Errors
+/// What `sched_setaffinity` says: `EINVAL` where none of them is there for this process.
+pub fn pin_to_cpus(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    if cpu >= 8 * size_of_val(&set) {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    for cpu in cpus {
+        if *cpu >= 8 * size_of_val(&set) {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        // SAFETY: `cpu` is within the set, as checked above.
+        unsafe { libc::CPU_SET(*cpu, &mut set) };
     }
-    // SAFETY: `cpu` is within the set, as checked above.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
     // SAFETY: `set` is a valid set of the size passed; 0 is the calling thread.
     if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } == 0 {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The processors that the calling thread may run on, in ascending order.
+///
+/// # Errors
+/// What `sched_getaffinity` says: `EINVAL` where the machine has more than 1,024.
+pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+    // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
+    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` is live and of the size passed; 0 is the calling thread.
+    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let cpus = 0..8 * size_of_val(&set);
+    // SAFETY: every number is within the set.
+    Ok(cpus.filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
 }
 
 /// `struct sched_attr` in its first version (linux/sched/types.h).

@@ -56,7 +56,9 @@ struct Pins {
 }
 
 /// The router beside the receiver: the sender's processor has the most to do without it.
-const PINS: Pins = Pins { a: 0, b: 1, router: 1 };
+const BESIDE: Pins = Pins { a: 0, b: 1, router: 1 };
+/// The router alone, as `lossy-path --own-cpu` places it on two processors.
+const ALONE: Pins = Pins { a: 0, b: 0, router: 1 };
 
 /// Two hosts, and what must live as long as they talk.
 struct Net {
@@ -110,7 +112,7 @@ fn forwarded(offloads: bool) -> Net {
     Net { a, b, router: None, _forwarder: Some(r) }
 }
 
-fn emulated(frames: FrameMode, loss: u32) -> Net {
+fn emulated(frames: FrameMode, loss: u32, pins: Pins) -> Net {
     let config = LaneConfig { frames, ..LaneConfig::default() };
     let topology = Topology::build(&[config]).unwrap();
     // What lossy-path takes: a ring that holds a whole window of the sender.
@@ -118,7 +120,7 @@ fn emulated(frames: FrameMode, loss: u32) -> Net {
         FrameMode::MtuSized => 4_096,
         FrameMode::Segmented => 1_024,
     };
-    let cpu = Some(PINS.router);
+    let cpu = Some(pins.router);
     let config = RouterConfig { cpu, ring_frames, ..RouterConfig::default() };
     let router = Router::start(&topology, config, Clock::start()).unwrap();
     let (there, back) = (lossy(loss, Duration::ZERO), LinkPlan::default());
@@ -184,28 +186,33 @@ pub(crate) fn run() -> bool {
     }
     let before = Usage::now();
     println!("bulk TCP (cubic, no delay), {ROUNDS} rounds each, Mbit/s, median (min-max)\n");
+    let (mtu, whole) = (FrameMode::MtuSized, FrameMode::Segmented);
     let nets = [
-        ("kernel forwarding, offloads off", forwarded(false), "cubic"),
-        ("kernel forwarding, offloads on", forwarded(true), "cubic"),
-        ("emulated path, MTU-sized frames", emulated(FrameMode::MtuSized, 0), "cubic"),
-        ("emulated path, super-frames", emulated(FrameMode::Segmented, 0), "cubic"),
-        ("  the same, 1 % loss, bbr", emulated(FrameMode::Segmented, 10_000), "bbr"),
-        ("  MTU-sized frames, 1 % loss, bbr", emulated(FrameMode::MtuSized, 10_000), "bbr"),
+        ("kernel forwarding, offloads off", forwarded(false), "cubic", BESIDE),
+        ("kernel forwarding, offloads on", forwarded(true), "cubic", BESIDE),
+        ("emulated path, MTU-sized frames", emulated(mtu, 0, BESIDE), "cubic", BESIDE),
+        ("emulated path, super-frames", emulated(whole, 0, BESIDE), "cubic", BESIDE),
+        ("  the same, 1 % loss, bbr", emulated(whole, 10_000, BESIDE), "bbr", BESIDE),
+        ("  MTU-sized frames, 1 % loss, bbr", emulated(mtu, 10_000, BESIDE), "bbr", BESIDE),
+        ("hosts on one: forwarding, offloads off", forwarded(false), "cubic", ALONE),
+        ("  emulated path, MTU-sized frames", emulated(mtu, 0, ALONE), "cubic", ALONE),
     ];
     let times = Times { warm_up: WARM_UP, measured: MEASURED };
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         rounds.push(quietly(|| {
-            nets.each_ref().map(|(_, net, cc)| goodput(&net.a, &net.b, cc, times, Some(PINS)))
+            let one = |net: &Net, cc, pins| goodput(&net.a, &net.b, cc, times, Some(pins));
+            nets.each_ref().map(|(_, net, cc, pins)| one(net, cc, *pins))
         }));
     }
     let ratio = |of: usize, to: usize| spread(rounds.iter().map(|r| r[of] / r[to]).collect());
-    for (number, (name, net, _)) in nets.iter().enumerate() {
+    for (number, (name, net, ..)) in nets.iter().enumerate() {
         let shown = spread(rounds.iter().map(|round| round[number]).collect()).show();
         println!("{name:<40}{shown:>34}{}", unasked(net));
     }
     let targets = [
-        ("MTU-sized frames / forwarding, offloads off", ratio(2, 0), Some(0.5)),
+        ("MTU-sized frames / forwarding, router alone", ratio(7, 6), Some(0.5)),
+        ("  the same, router beside the receiver", ratio(2, 0), None),
         ("super-frames / forwarding, offloads off", ratio(3, 0), Some(2.0)),
         ("super-frames / forwarding, offloads on", ratio(3, 1), None),
         ("super-frames / MTU-sized frames", ratio(3, 2), None),
