@@ -8,6 +8,7 @@
 //! one that separates the tools: a dead server, one that refuses, a delegation that differs on
 //! both sides, and an alias into another zone.
 
+mod sign;
 mod zone;
 mod zones;
 
@@ -19,6 +20,7 @@ use hickory_proto::rr::rdata::{A, NS};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+pub use sign::{Denial, EXPIRATION, Flaw, INCEPTION, JUDGED, SignPlan, ds_records};
 pub use zone::{Zone, ZoneError};
 pub use zones::{FAULTS, NamedFault};
 
@@ -132,6 +134,7 @@ impl Authority {
             Some(edns) => {
                 let mut options = Edns::new();
                 options.set_max_payload(UDP_PAYLOAD);
+                options.set_dnssec_ok(edns.flags().dnssec_ok);
                 reply.set_edns(options);
                 usize::from(edns.max_payload().min(UDP_PAYLOAD))
             }
@@ -172,6 +175,9 @@ impl Authority {
             return;
         };
         zone.answer(&question.name, question.query_type, reply);
+        if sign::wanted(query) {
+            zone.prove(&question.name, question.query_type, reply);
+        }
         match host.manner {
             Manner::Resolver => {
                 reply.metadata.authoritative = false;
