@@ -6,10 +6,10 @@
 //! knows the name knows the key.
 
 use super::zone::{Zone, renamed};
+use crate::dns::dnssec::UnixSeconds;
 use crate::dns::dnssec::canon::{labels, name_bytes, signed_bytes};
 use crate::dns::dnssec::denial::base32hex_label;
 use crate::dns::dnssec::keys::Key;
-use crate::dns::dnssec::UnixSeconds;
 use hickory_proto::dnssec::crypto::Digest;
 use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, NSEC, NSEC3, RRSIG};
@@ -63,6 +63,8 @@ pub enum Flaw {
     Stripped,
     /// Its NSEC records leave names out that do not exist.
     Gap,
+    /// Its NSEC3 records want more rounds than anybody computes.
+    Rounds,
     /// The DS record above names an algorithm that nobody knows.
     UnknownAlgorithm,
     /// The DS record above has a digest that nobody knows.
@@ -180,9 +182,7 @@ pub fn ds_records(zone: &Name, flaw: Option<Flaw>) -> Vec<Record> {
         let bytes = other.as_ref().map(|other| digest(&other.key.dnskey, DigestType::SHA256));
         ds(tag, Algorithm::ED25519, DigestType::SHA256, bytes.unwrap_or_default())
     };
-    let sha1 = || {
-        ds(tag, Algorithm::ED25519, DigestType::SHA1, digest(right, DigestType::SHA1))
-    };
+    let sha1 = || ds(tag, Algorithm::ED25519, DigestType::SHA1, digest(right, DigestType::SHA1));
     let unknown = || ds(tag, Algorithm::Unknown(253), DigestType::SHA256, sha256());
     let all = match flaw {
         Some(Flaw::NoDs) => Vec::new(),
@@ -321,9 +321,8 @@ impl Zone {
                 continue;
             }
             let kinds = node.keys().map(|kind| RecordType::from(*kind));
-            let kept = kinds.filter(|kind| {
-                cut.is_none() || matches!(kind, RecordType::NS | RecordType::DS)
-            });
+            let kept = kinds
+                .filter(|kind| cut.is_none() || matches!(kind, RecordType::NS | RecordType::DS));
             owners.insert(name.clone(), kept.collect());
         }
         owners
@@ -405,14 +404,13 @@ impl Zone {
             }
         }
         let answers = self.with_signatures(signed, &reply.answers, &mut proofs);
-        let referral = |record: &&Record| {
-            record.record_type() == RecordType::NS && record.name != self.origin
-        };
+        let referral =
+            |record: &&Record| record.record_type() == RecordType::NS && record.name != self.origin;
         let cut = reply.authorities.iter().find(referral).map(|record| record.name.clone());
         if let Some(cut) = &cut {
             let ds = self.get(cut, RecordType::DS).cloned().unwrap_or_default();
             if ds.is_empty() {
-                proofs.insert(Proof::NoType(cut.clone()));
+                proofs.insert(Proof::Type(cut.clone()));
             }
             reply.authorities.extend(ds);
         }
@@ -420,8 +418,8 @@ impl Zone {
         let soa = |record: &Record| record.record_type() == RecordType::SOA;
         if cut.is_none() && reply.authorities.iter().any(soa) {
             proofs.insert(match reply.metadata.response_code {
-                ResponseCode::NXDomain => Proof::NoName(name),
-                _ => Proof::NoType(name),
+                ResponseCode::NXDomain => Proof::Name(name),
+                _ => Proof::Type(name),
             });
         }
         for proof in proofs {
@@ -462,11 +460,12 @@ impl Zone {
             }
             // What a wildcard made is signed as the wildcard.
             let encloser = self.closest_encloser(&record.name);
-            let made = encloser.prepend_label("*").map(|star| signed.over(&star, record.record_type()));
+            let made =
+                encloser.prepend_label("*").map(|star| signed.over(&star, record.record_type()));
             let made = made.unwrap_or_default();
             if !made.is_empty() {
                 let next_closer = record.name.trim_to(encloser.iter().len() + 1);
-                proofs.insert(Proof::NoCloser(next_closer));
+                proofs.insert(Proof::Closer(next_closer));
                 out.extend(renamed(&made, &record.name));
             }
         }
@@ -488,9 +487,9 @@ impl Zone {
         let mut out = Vec::new();
         let mut at = |record: Option<&Record>| out.extend(record.cloned());
         match proof {
-            Proof::NoCloser(name) if wildcards => at(signed.covering(name)),
-            Proof::NoCloser(_) => {}
-            Proof::NoType(name) if exists(name) => {
+            Proof::Closer(name) if wildcards => at(signed.covering(name)),
+            Proof::Closer(_) => {}
+            Proof::Type(name) if exists(name) => {
                 let exact = signed.matching(name);
                 at(exact.or_else(|| signed.covering(name)));
                 // With opt-out the cut itself may have none.
@@ -500,7 +499,7 @@ impl Zone {
                     at(signed.covering(&name.trim_to(encloser.iter().len() + 1)));
                 }
             }
-            Proof::NoType(name) | Proof::NoName(name) => {
+            Proof::Type(name) | Proof::Name(name) => {
                 let encloser = self.closest_encloser(name);
                 at(signed.covering(&name.trim_to(encloser.iter().len() + 1)));
                 if signed.nsec.is_empty() {
@@ -517,15 +516,15 @@ impl Zone {
     }
 }
 
-/// What must be proved beside a reply.
+/// What must be proved not to be there beside a reply.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
     /// Nothing stands between a wildcard and the name it answers for.
-    NoCloser(Name),
+    Closer(Name),
     /// The name has no such type.
-    NoType(Name),
+    Type(Name),
     /// The name is not there.
-    NoName(Name),
+    Name(Name),
 }
 
 fn hash(name: &Name, salt: &[u8], iterations: u16) -> Vec<u8> {
@@ -573,4 +572,3 @@ impl Signed {
 pub(super) fn wanted(query: &Message) -> bool {
     query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok)
 }
-

@@ -51,11 +51,8 @@ impl Anchors {
             if line.is_empty() {
                 continue;
             }
-            let error = |expected: String| AnchorError {
-                line: index + 1,
-                expected,
-                got: line.to_owned(),
-            };
+            let error =
+                |expected: String| AnchorError { line: index + 1, expected, got: line.to_owned() };
             let (zone, trusted) = Self::line(line).map_err(error)?;
             anchors.add(zone, trusted);
         }
@@ -156,7 +153,8 @@ mod tests {
     #[test]
     fn the_built_in_digests_are_those_of_the_two_root_keys() {
         let anchors = Anchors::root();
-        let (zone, trusted) = anchors.above(&Name::from_ascii("www.example.com.").unwrap()).unwrap();
+        let (zone, trusted) =
+            anchors.above(&Name::from_ascii("www.example.com.").unwrap()).unwrap();
         assert!(zone.is_root());
         assert_eq!(trusted.iter().map(Trusted::tag).collect::<Vec<_>>(), [20326, 38696]);
         let keys = TrustAnchors::default();
@@ -171,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_file_may_hold_digests_and_keys() {
-        let text = "; mine\n. 3600 IN DNSKEY 257 3 15 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\
+        let text = "; mine\n. 3600 IN DNSKEY 257 3 15 \
+            AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n\
             example. IN DS 7 15 2 00FF ; end\n";
         let anchors = Anchors::parse(text).unwrap();
         let at = |text: &str| anchors.above(&Name::from_ascii(text).unwrap()).unwrap().0.to_ascii();

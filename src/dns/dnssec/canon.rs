@@ -131,7 +131,10 @@ mod tests {
 
     #[test]
     fn labels_are_counted_without_the_star() {
-        assert_eq!((labels(&name("*.a.b.")), labels(&name("x.a.b.")), labels(&name("."))), (2, 3, 0));
+        assert_eq!(
+            (labels(&name("*.a.b.")), labels(&name("x.a.b.")), labels(&name("."))),
+            (2, 3, 0)
+        );
         assert_eq!(signed_owner(&name("X.y.A.b."), 2).unwrap(), b"\x01*\x01a\x01b\x00");
         assert_eq!(signed_owner(&name("*.A.b."), 2).unwrap(), b"\x01*\x01a\x01b\x00");
         assert_eq!(signed_owner(&name("a.b."), 3), None);

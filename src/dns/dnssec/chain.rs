@@ -123,7 +123,7 @@ impl Chain {
 
     /// Signatures computed so far.
     #[must_use]
-    pub const fn validations(&self) -> u32 {
+    pub const fn computed(&self) -> u32 {
         self.work.validations_all
     }
 
@@ -343,13 +343,7 @@ impl Chain {
         self.link_of((!failed).then_some(held.step), kind, question, zone)
     }
 
-    fn link_of(
-        &self,
-        step: Option<u32>,
-        link: LinkKind,
-        question: &Question,
-        zone: &Name,
-    ) -> Link {
+    fn link_of(&self, step: Option<u32>, link: LinkKind, question: &Question, zone: &Name) -> Link {
         Link {
             step,
             link,

@@ -330,7 +330,11 @@ impl<'a> Proofs<'a> {
         let Some(hash) = self.hash(name, work)? else { return Ok(None) };
         let covering = self.nsec3.iter().find(|(owner, nsec3)| {
             let next = nsec3.next_hashed_owner_name();
-            in_circle(owner.as_slice().cmp(&hash), hash.as_slice().cmp(next), owner.as_slice() < next)
+            in_circle(
+                owner.as_slice().cmp(&hash),
+                hash.as_slice().cmp(next),
+                owner.as_slice() < next,
+            )
         });
         Ok(covering.map(|(_, nsec3)| nsec3))
     }

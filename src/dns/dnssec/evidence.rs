@@ -142,7 +142,14 @@ impl Store {
     }
 
     /// Notes that the servers of `above` referred to those of `cut`, for so many seconds.
-    pub fn note_cut(&mut self, now: Instant, limits: &Limits, cut: &Name, above: &Name, ttl_s: u32) {
+    pub fn note_cut(
+        &mut self,
+        now: Instant,
+        limits: &Limits,
+        cut: &Name,
+        above: &Name,
+        ttl_s: u32,
+    ) {
         let most = usize::try_from(limits.cache_entries).unwrap_or(usize::MAX);
         if self.cuts.len() >= most {
             self.cuts.retain(|_, (_, expires)| *expires > now);
