@@ -24,6 +24,8 @@ mod dns;
 mod dns_report;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod dns_walk;
+/// The chain of trust: verdicts with their reasons, flaw by flaw, and beside delv's.
+mod dnssec;
 /// A plausible result, for the reports.
 mod fixture;
 /// Frames with right checksums, made and checked without the library.

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::style::ColorChoice;
-use wirelab::dns::demo::Variant;
+use wirelab::dns::demo::{JUDGED, Variant};
+use wirelab::dns::dnssec::UnixSeconds;
 use wirelab::dns::event::Qmin;
 use wirelab::dns::question::Question;
 use wirelab::dns::walk::WalkConfig;
@@ -37,10 +38,11 @@ Exit codes:
     2  wrong usage; nothing was sent
     3  inconclusive: servers replied and none helped, aliases in a circle, or a limit was reached
     5  no server of a zone could be reached
+    6  bogus: the answer should be signed, and what came does not hold
    70  a fault of wirelab: please report it
   130  interrupted; what happened until then is printed
 
-Not done by this version: DNSSEC validation, cookies, root priming, comparison with a resolver.
+Not done by this version: cookies, root priming, comparison with a resolver.
 ";
 
 /// See every step of a name's resolution, and why: from the root to the answer.
@@ -115,6 +117,18 @@ pub(crate) struct Args {
     /// Send names in small letters instead of random capitals
     #[arg(long)]
     pub(crate) no_random_case: bool,
+
+    /// Do not ask for signatures, nor judge them
+    #[arg(long)]
+    pub(crate) no_dnssec: bool,
+
+    /// Trust the DS or DNSKEY records of this file instead of the root's built-in keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) anchor: Option<PathBuf>,
+
+    /// Judge signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) at: Option<UnixSeconds>,
 
     /// After the answer, ask every server of the zones on the way what it says itself
     #[arg(long)]
@@ -254,6 +268,12 @@ impl Args {
         Ok(Question::new(parsed, record_type(kind)?))
     }
 
+    /// The time at which signatures are judged; virtual time has a fixed day.
+    fn judged_at(&self) -> UnixSeconds {
+        let now = || UnixSeconds(wirelab::net::clock::utc_seconds());
+        self.at.unwrap_or_else(|| if self.sim { JUDGED } else { now() })
+    }
+
     /// How to walk.
     pub(crate) fn config(&self, has_ipv6: bool) -> WalkConfig {
         let mut config = WalkConfig {
@@ -270,6 +290,7 @@ impl Args {
             public_only: self.demo.is_none() && self.hints.is_none(),
             check: self.check,
             all: self.all,
+            validate_at: (!self.no_dnssec).then(|| self.judged_at()),
             ..WalkConfig::default()
         };
         config.limits.queries =
@@ -284,6 +305,12 @@ const SURVEY_QUERIES: u32 = 468;
 
 /// Hierarchies by their names.
 const VARIANTS: [(&str, Variant); 2] = [("sound", Variant::Sound), ("broken", Variant::Broken)];
+
+/// A time of `--at`.
+fn time(text: &str) -> Result<UnixSeconds, String> {
+    let expected = "expected seconds since 1970, YYYY-MM-DD or YYYYMMDDHHMMSS, in UTC";
+    UnixSeconds::parse(text).ok_or_else(|| expected.to_owned())
+}
 
 /// A hierarchy by its name.
 pub(crate) fn variant(word: &str) -> Option<Variant> {

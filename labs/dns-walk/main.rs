@@ -17,7 +17,9 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::generate::Generate;
 use wirelab::cli::{run_dir, seed, stdout};
 use wirelab::dns::cache::Cache;
-use wirelab::dns::demo::{Authority, FAULTS, Variant};
+use wirelab::dns::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
+use wirelab::dns::dnssec::Status;
+use wirelab::dns::dnssec::anchor::Anchors;
 use wirelab::dns::event::{Outcome, Record};
 use wirelab::dns::hints::{Hints, PORT};
 use wirelab::dns::question::Question;
@@ -159,7 +161,7 @@ fn in_demo(
     };
     if args.sim {
         let delay = args.delay.unwrap_or(SIM_DELAY);
-        let hints = authority.hints(PORT);
+        let hints = trusting(args, authority.hints(PORT))?;
         return repeated(args, |cache, start| {
             let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, start);
             let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
@@ -174,8 +176,19 @@ fn in_demo(
         Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
             .or_type("without sockets", format!("{LAB} --demo --sim"))
     })?;
-    let hints = Hints { port: serving.port(), ..roots };
+    let hints = trusting(args, Hints { port: serving.port(), ..roots })?;
     on_sockets(args, config, &hints, question, seed)
+}
+
+/// The hints with the keys of `--anchor`, where that is given.
+fn trusting(args: &Args, hints: Hints) -> Result<Hints, Failure> {
+    let Some(file) = &args.anchor else { return Ok(hints) };
+    let what = format!("the anchor file {} cannot be used", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    let anchors =
+        Anchors::parse(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))?;
+    Ok(Hints { anchors, ..hints })
 }
 
 /// Walks from the root of the Internet, or from the hints of a file.
@@ -191,6 +204,7 @@ fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record
                 .map_err(|error| Failure::from_error(Exit::Usage, what, &error))?
         }
     };
+    let hints = trusting(args, hints)?;
     let special = args::special(&question.name).filter(|_| args.hints.is_none());
     if let Some(domain) = special.filter(|_| !args.special_names) {
         return Err(Failure::new(Exit::Usage, format!("{domain} is not of the public DNS"))
@@ -282,12 +296,21 @@ fn faults() -> String {
         let _ = writeln!(out, "{:18} {LAB} {} --demo broken --all", "", fault.ask);
         let _ = writeln!(out, "{:18} finding: {code}", "");
     }
+    for fault in SIGNATURE_FAULTS {
+        let _ = writeln!(out, "{:18} {}", fault.zone, fault.what);
+        let _ = writeln!(out, "{:18} {LAB} {} --demo broken", "", fault.ask);
+        let _ = writeln!(out, "{:18} security: {}, {}", "", fault.status, fault.why);
+    }
     out
 }
 
 /// The last walk says how it went.
 fn exit_of(walks: &[Vec<Record>]) -> Exit {
     let summary = walks.last().and_then(|records| report::summary(records));
+    let security = summary.and_then(|summary| summary.security.as_ref());
+    if security.is_some_and(|security| security.status == Status::Bogus) {
+        return Exit::Bogus;
+    }
     match summary.map(|summary| &summary.outcome) {
         Some(Outcome::Answer) => Exit::Holds,
         Some(Outcome::NoData | Outcome::NxDomain) => Exit::Fails,

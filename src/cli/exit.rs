@@ -20,6 +20,8 @@ pub enum Exit {
     Privilege = 4,
     /// The peer or the network failed.
     Network = 5,
+    /// What came is signed wrongly: it is not to be believed.
+    Bogus = 6,
     /// A fault of wirelab.
     Bug = 70,
     /// The user stopped it; what was measured is saved.
@@ -28,13 +30,14 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Holds,
         Self::Fails,
         Self::Usage,
         Self::Inconclusive,
         Self::Privilege,
         Self::Network,
+        Self::Bogus,
         Self::Bug,
         Self::Interrupted,
     ];
@@ -55,6 +58,7 @@ impl Exit {
             Self::Inconclusive => "inconclusive: too few samples, or the host was too busy",
             Self::Privilege => "a privilege or a kernel feature is missing",
             Self::Network => "the peer or the network failed",
+            Self::Bogus => "what came is signed wrongly, and not to be believed",
             Self::Bug => "a fault of wirelab: please report it",
             Self::Interrupted => "interrupted; what was measured is saved",
         }
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_table() {
-        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 4, 5, 70, 130]);
+        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 70, 130]);
         assert!(table().contains("\n  130  interrupted"));
     }
 }

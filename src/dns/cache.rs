@@ -3,6 +3,7 @@
 //! It exists so that a walk asks nothing twice, and can say where each thing it knows comes from.
 //! It must never give an address that came with a referral as an answer.
 
+use super::dnssec::evidence::Store;
 use super::event::{DropReason, Rank};
 use super::limits::Limits;
 use super::question::Question;
@@ -46,9 +47,21 @@ pub struct Absence {
 pub struct Cache {
     entries: BTreeMap<(Name, u16), Entry>,
     absences: BTreeMap<(Name, Option<u16>), Absence>,
+    /// What proves it.
+    store: Store,
 }
 
 impl Cache {
+    /// What proves what is known.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(super) const fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
     /// Entries of all sorts, expired ones included.
     #[must_use]
     pub fn len(&self) -> usize {

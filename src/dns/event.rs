@@ -4,6 +4,8 @@
 //! records. It must never hold a value that only this process understands: names and records are
 //! text, so that a record can be written, kept and told again.
 
+use super::dnssec::reason::Reason;
+use super::dnssec::{Status, UnixSeconds};
 use super::limits::{Limit, Limits};
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,9 @@ pub enum Event {
     /// A question was answered without asking anybody.
     #[serde(rename = "cache")]
     Cache(CacheUse),
+    /// A link of the chain of trust was judged.
+    #[serde(rename = "chain")]
+    Chain(Box<super::dnssec::chain::Link>),
     /// Something arrived that answers no open query.
     #[serde(rename = "stray")]
     Stray(Stray),
@@ -106,6 +111,11 @@ pub enum Purpose {
         /// The server's name.
         server: String,
         /// The zone that it serves.
+        zone: String,
+    },
+    /// The chain of trust needs it: the keys of a zone, or what the zone above says of them.
+    Chain {
+        /// The zone.
         zone: String,
     },
     /// The answer is known; this asks a server of a zone on the way what it says itself.
@@ -541,4 +551,28 @@ pub struct Summary {
     pub bytes_received: u64,
     /// What is wrong with the zones on the way.
     pub findings: Vec<super::finding::Finding>,
+    /// How far the answer is proved; absent where that was not asked for.
+    pub security: Option<Security>,
+}
+
+/// How far the answer is proved: the worst of all that it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// In one word.
+    pub status: Status,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub words: String,
+    /// The question whose answer decided it.
+    pub subject: String,
+    /// The extended error that a resolver would give (RFC 8914).
+    pub extended_error: Option<u16>,
+    /// The time at which signatures were judged.
+    pub at: UnixSeconds,
+    /// Links of the chain that were judged.
+    pub links: u32,
+    /// Signatures that were computed.
+    pub signatures_computed: u32,
 }

@@ -3,6 +3,7 @@
 //! It exists so that a walk needs no resolver of this machine, and can begin in a hierarchy of
 //! one's own. It must never invent an address.
 
+use super::dnssec::anchor::Anchors;
 use hickory_proto::rr::Name;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,8 @@ pub struct Hints {
     pub port: u16,
     /// Ports of single addresses.
     pub ports: BTreeMap<IpAddr, u16>,
+    /// The keys that are trusted to begin with.
+    pub anchors: Anchors,
 }
 
 /// Why a hints file cannot be used.
@@ -65,15 +68,15 @@ impl Default for Hints {
             [v4, v6].map(|text| text.parse().ok().map(|address| (name.clone(), address)))
         };
         let roots = ROOT.iter().flat_map(both).flatten().collect();
-        Self { roots, port: PORT, ports: BTreeMap::new() }
+        Self { roots, port: PORT, ports: BTreeMap::new(), anchors: Anchors::root() }
     }
 }
 
 impl Hints {
     /// Hints with these servers, all at `port`.
     #[must_use]
-    pub const fn new(roots: Vec<(Name, IpAddr)>, port: u16) -> Self {
-        Self { roots, port, ports: BTreeMap::new() }
+    pub fn new(roots: Vec<(Name, IpAddr)>, port: u16) -> Self {
+        Self { roots, port, ports: BTreeMap::new(), anchors: Anchors::default() }
     }
 
     /// Reads `named.root`, or a file like it.
@@ -107,6 +110,11 @@ impl Hints {
                 let address = address.parse().map_err(|_| error(expected))?;
                 self.ports.insert(address, port.parse().map_err(|_| error(expected))?);
             }
+            words if Anchors::is_anchor(words) => {
+                let expected = "a trust anchor such as . DS 20326 8 2 E06D...";
+                let line = Anchors::line(&words.join(" ")).map_err(|_| error(expected))?;
+                self.anchors.add(line.0, line.1);
+            }
             [.., kind, _] if kind.eq_ignore_ascii_case("NS") => {}
             [name, .., kind, address]
                 if kind.eq_ignore_ascii_case("A") || kind.eq_ignore_ascii_case("AAAA") =>
@@ -137,7 +145,7 @@ impl Hints {
             let kind = if address.is_ipv4() { "A" } else { "AAAA" };
             out += &format!("{} {kind} {address}\n", name.to_ascii());
         }
-        out
+        out + &self.anchors.text()
     }
 
     /// Where to ask the server with this address.

@@ -15,6 +15,7 @@
 //! | [`reading`] | what a reply says about a question: pure |
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
+//! | [`dnssec`] | whether an answer can be proved from a trust anchor down: pure |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
@@ -23,6 +24,7 @@
 
 pub mod cache;
 pub mod demo;
+pub mod dnssec;
 pub mod event;
 pub mod finding;
 pub mod hints;

@@ -100,16 +100,17 @@ pub fn random_case(name: &Name, seed: u64) -> Name {
     cased
 }
 
-/// A query as bytes; absent where the name cannot be encoded.
+/// A query as bytes, asking for signatures or not (RFC 3225); absent where the name cannot be
+/// encoded.
 #[must_use]
-pub fn encode(id: u16, question: &Question, edns: bool) -> Option<Vec<u8>> {
+pub fn encode(id: u16, question: &Question, edns: bool, proof: bool) -> Option<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     // A server that is asked for recursion might give what others told it.
     message.metadata.recursion_desired = false;
     message.add_query(Query::query(question.name.clone(), question.kind));
     if edns {
         let mut options = Edns::new();
-        options.set_max_payload(UDP_PAYLOAD).set_version(0);
+        options.set_max_payload(UDP_PAYLOAD).set_version(0).set_dnssec_ok(proof);
         message.set_edns(options);
     }
     message.to_vec().ok()
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn only_the_reply_to_the_query_is_looked_into() {
-        let query = encode(7, &question(), true).unwrap();
+        let query = encode(7, &question(), true, false).unwrap();
         let right = reply_to(&query);
         assert!(matches!(check(&query, &right, true), Ok(Reply::Message(_))));
         for (at, xor, why) in [
@@ -268,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_error_may_come_without_its_question() {
-        let query = encode(7, &question(), false).unwrap();
+        let query = encode(7, &question(), false, false).unwrap();
         let mut bare = reply_to(&query)[..12].to_vec();
         bare[5] = 0;
         assert_eq!(check(&query, &bare, true).err(), Some(StrayReason::WrongQuestion));

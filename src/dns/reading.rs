@@ -3,6 +3,8 @@
 //! It exists so that the judgement of a reply is one pure function. It must never believe a record
 //! that the zone asked has no say in (RFC 5452 §6, RFC 2181 §5.4.1).
 
+use super::dnssec::evidence::Sections;
+use super::dnssec::proves;
 use super::event::{Class, DropReason, Rank};
 use super::limits::Limits;
 use super::question::{Question, name_text};
@@ -38,6 +40,10 @@ pub struct Reading {
     pub cut: Option<Name>,
     /// For how many seconds an absence may be believed.
     pub absent_ttl_s: Option<u32>,
+    /// The name at the end of the aliases that it followed.
+    pub end: Name,
+    /// What proves it, where that is wanted.
+    pub sections: Sections,
 }
 
 /// What the reply is read against.
@@ -51,15 +57,18 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Whether addresses outside the public Internet are dropped.
     pub public_only: bool,
+    /// Whether signatures were asked for.
+    pub proof: bool,
 }
 
 /// Reads a reply.
 #[must_use]
 pub fn read(context: &Context<'_>, message: &Message) -> Reading {
     let mut reader = Reader::new(context);
-    let answers = reader.sift(&message.answers);
-    let authorities = reader.sift(&message.authorities);
-    let additionals = reader.sift(&message.additionals);
+    let mut answers = reader.sift(&message.answers);
+    let mut authorities = reader.sift(&message.authorities);
+    let mut additionals = reader.sift(&message.additionals);
+    reader.set_aside(&mut answers, &mut authorities, &mut additionals);
     let code = message.metadata.response_code;
     let class = match code {
         ResponseCode::NoError | ResponseCode::NXDomain => {
@@ -81,7 +90,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    const fn new(context: &'a Context<'a>) -> Self {
+    fn new(context: &'a Context<'a>) -> Self {
         let reading = Reading {
             class: Class::OtherCode,
             kept: Vec::new(),
@@ -90,6 +99,8 @@ impl<'a> Reader<'a> {
             target: None,
             cut: None,
             absent_ttl_s: None,
+            end: Name::new(),
+            sections: Sections { answers: Vec::new(), authorities: Vec::new() },
         };
         Self { context, looked_at: 0, reading }
     }
@@ -110,6 +121,27 @@ impl<'a> Reader<'a> {
             }
         }
         good
+    }
+
+    /// Puts aside what proves other records, where it was asked for.
+    fn set_aside(
+        &mut self,
+        answers: &mut Vec<Record>,
+        authorities: &mut Vec<Record>,
+        additionals: &mut Vec<Record>,
+    ) {
+        let asked = self.context.asked.kind;
+        let set_aside = |record: &Record| {
+            let kind = record.record_type();
+            kind != asked && asked != RecordType::ANY && proves(kind)
+        };
+        if self.context.proof {
+            self.reading.sections.authorities.clone_from(authorities);
+            self.reading.sections.answers = answers.clone();
+            take(answers, set_aside);
+            take(authorities, |record| set_aside(record) || record.record_type() == RecordType::DS);
+            take(additionals, set_aside);
+        }
     }
 
     /// Notes a record that is not believed; of a flood only the first ones are shown.
@@ -147,6 +179,7 @@ impl<'a> Reader<'a> {
             Ok(end) => end,
             Err(why) => return Class::Malformed { why },
         };
+        self.reading.end = end.clone();
         let asked = self.context.asked;
         let found: Vec<Record> = take(&mut answers, |record| {
             record.name == end

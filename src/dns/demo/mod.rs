@@ -8,22 +8,29 @@
 //! one that separates the tools: a dead server, one that refuses, a delegation that differs on
 //! both sides, and an alias into another zone.
 
+mod sign;
 mod zone;
 mod zones;
 
+use super::dnssec::keys::Trusted;
 use super::event::Transport;
 use super::hints::Hints;
 use super::question::UDP_PAYLOAD;
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, NS};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+pub use sign::{Denial, EXPIRATION, Flaw, INCEPTION, JUDGED, SignPlan, ds_records};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 pub use zone::{Zone, ZoneError};
-pub use zones::{FAULTS, NamedFault};
+pub use zones::{FAULTS, NamedFault, SIGNATURE_FAULTS, SignatureFault};
 
 /// Largest reply without EDNS (RFC 1035 §4.2.1).
 const PLAIN_PAYLOAD: usize = 512;
+
+/// Seconds that a delegation may be kept: two days, as the registries have it.
+const DELEGATION_TTL_S: u32 = 172_800;
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +111,44 @@ impl Authority {
     /// Where a walk of this hierarchy begins, with every server at `port`.
     #[must_use]
     pub fn hints(&self, port: u16) -> Hints {
-        Hints::new(self.roots.clone(), port)
+        let mut hints = Hints::new(self.roots.clone(), port);
+        let root = self.zones.get(&Name::root()).filter(|zone| zone.signed.is_some());
+        for ds in root.map(|_| ds_records(&Name::root(), None)).into_iter().flatten() {
+            if let RData::DNSSEC(DNSSECRData::DS(ds)) = ds.data {
+                hints.anchors.add(Name::root(), Trusted::Digest(ds));
+            }
+        }
+        hints
+    }
+
+    /// Delegates `zone` in the zone `above` to a server of its own, with its address.
+    pub fn delegate(&mut self, above: &Name, zone: &Name, address: IpAddr) {
+        let Some(parent) = self.zones.get_mut(above) else { return };
+        let Ok(mut server) = zone.prepend_label("ns") else { return };
+        server.set_fqdn(true);
+        let ns = RData::NS(NS(server.clone()));
+        parent.insert(Record::from_rdata(zone.clone(), DELEGATION_TTL_S, ns));
+        let data = match address {
+            IpAddr::V4(v4) => RData::A(A(v4)),
+            IpAddr::V6(v6) => RData::AAAA(hickory_proto::rr::rdata::AAAA(v6)),
+        };
+        parent.insert(Record::from_rdata(server, DELEGATION_TTL_S, data));
+    }
+
+    /// Signs zones, each as its plan says, and adds their DS records to the zones above.
+    pub fn sign(&mut self, plans: &[(Name, SignPlan)]) {
+        for (zone, plan) in plans {
+            let above = |other: &&mut Zone| other.origin().zone_of(zone) && other.origin() != zone;
+            let parents = self.zones.values_mut().filter(above);
+            if let Some(parent) = parents.max_by_key(|other| other.origin().iter().len()) {
+                ds_records(zone, plan.flaw).into_iter().for_each(|ds| parent.insert(ds));
+            }
+        }
+        for (name, plan) in plans {
+            if let Some(zone) = self.zones.remove(name) {
+                self.zones.insert(name.clone(), zone.signed(plan));
+            }
+        }
     }
 
     /// What the server at `to` says to a query; nothing where it stays silent.
@@ -132,6 +176,7 @@ impl Authority {
             Some(edns) => {
                 let mut options = Edns::new();
                 options.set_max_payload(UDP_PAYLOAD);
+                options.set_dnssec_ok(edns.flags().dnssec_ok);
                 reply.set_edns(options);
                 usize::from(edns.max_payload().min(UDP_PAYLOAD))
             }
@@ -172,6 +217,9 @@ impl Authority {
             return;
         };
         zone.answer(&question.name, question.query_type, reply);
+        if sign::wanted(query) {
+            zone.prove(&question.name, question.query_type, reply);
+        }
         match host.manner {
             Manner::Resolver => {
                 reply.metadata.authoritative = false;

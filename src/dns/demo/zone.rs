@@ -3,6 +3,7 @@
 //! It exists because referrals are what a walk lives on: glue, no authority, the cut nearest the
 //! root. It must never follow an alias out of the zone.
 
+use super::sign::Signed;
 use crate::dns::reading::dname_target;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{CNAME, NULL};
@@ -32,8 +33,10 @@ pub struct ZoneError {
 /// The records of one zone.
 #[derive(Clone, Debug)]
 pub struct Zone {
-    origin: Name,
-    nodes: BTreeMap<Name, BTreeMap<u16, Vec<Record>>>,
+    pub(super) origin: Name,
+    pub(super) nodes: BTreeMap<Name, BTreeMap<u16, Vec<Record>>>,
+    /// What signing adds, where the zone is signed.
+    pub(super) signed: Option<Box<Signed>>,
 }
 
 impl Zone {
@@ -43,7 +46,7 @@ impl Zone {
     /// # Errors
     /// Where a line is no record.
     pub fn parse(origin: &Name, text: &str) -> Result<Self, ZoneError> {
-        let mut zone = Self { origin: origin.clone(), nodes: BTreeMap::new() };
+        let mut zone = Self { origin: origin.clone(), nodes: BTreeMap::new(), signed: None };
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with(';') {
@@ -96,7 +99,7 @@ impl Zone {
         &self.origin
     }
 
-    fn get(&self, name: &Name, kind: RecordType) -> Option<&Vec<Record>> {
+    pub(super) fn get(&self, name: &Name, kind: RecordType) -> Option<&Vec<Record>> {
         self.nodes.get(name)?.get(&u16::from(kind))
     }
 
@@ -238,7 +241,7 @@ enum Found {
 }
 
 /// The records with another owner: what a wildcard makes of them.
-fn renamed(records: &[Record], owner: &Name) -> Vec<Record> {
+pub(super) fn renamed(records: &[Record], owner: &Name) -> Vec<Record> {
     let rename = |record: &Record| {
         let mut record = record.clone();
         record.name = owner.clone();

@@ -3,7 +3,7 @@
 //! It exists so that every fault has one zone that shows it, and one line that says what a walk
 //! must make of it. It must never use an address outside 127.53.0.0/16 for a server.
 
-use super::{Authority, Manner, Variant, Zone, ZoneError};
+use super::{Authority, Denial, Flaw, Manner, SignPlan, Variant, Zone, ZoneError};
 use crate::dns::Name;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -113,6 +113,139 @@ pub const FAULTS: [NamedFault; 16] = [
         Some("SINGLE_ADDRESS"),
     ),
 ];
+
+/// A zone of the broken hierarchy whose signatures have a flaw, and what a walk must say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureFault {
+    /// The label of its zone below com.
+    pub zone: &'static str,
+    /// What to ask to meet it.
+    pub ask: &'static str,
+    /// What is wrong.
+    pub what: &'static str,
+    /// The status of the answer.
+    pub status: &'static str,
+    /// The code of the reason.
+    pub why: &'static str,
+    flaw: Flaw,
+}
+
+const fn flawed(
+    zone: &'static str,
+    ask: &'static str,
+    what: &'static str,
+    (status, why): (&'static str, &'static str),
+    flaw: Flaw,
+) -> SignatureFault {
+    SignatureFault { zone, ask, what, status, why, flaw }
+}
+
+/// Every flaw of the signatures in the broken hierarchy.
+pub const SIGNATURE_FAULTS: [SignatureFault; 10] = [
+    flawed(
+        "bogus",
+        "www.bogus.com A",
+        "a bit of the signature was changed",
+        ("bogus", "signature_invalid"),
+        Flaw::BadSignature,
+    ),
+    flawed(
+        "expired",
+        "www.expired.com A",
+        "the signatures expired in January 2024",
+        ("bogus", "signature_expired"),
+        Flaw::Expired,
+    ),
+    flawed(
+        "early",
+        "www.early.com A",
+        "the signatures are valid from 2042 only",
+        ("bogus", "signature_not_yet_valid"),
+        Flaw::NotYetValid,
+    ),
+    flawed(
+        "wrongds",
+        "www.wrongds.com A",
+        "the DS record in com. is of another key",
+        ("bogus", "ds_matches_no_key"),
+        Flaw::WrongDs,
+    ),
+    flawed(
+        "nokeys",
+        "www.nokeys.com A",
+        "the server gives no DNSKEY record out",
+        ("bogus", "dnskey_missing"),
+        Flaw::NoKeys,
+    ),
+    flawed(
+        "stripped",
+        "www.stripped.com A",
+        "the server gives no signature out",
+        ("bogus", "signature_missing"),
+        Flaw::Stripped,
+    ),
+    flawed(
+        "gap",
+        "nowhere.gap.com A",
+        "the NSEC records do not cover the name",
+        ("bogus", "denial_insufficient"),
+        Flaw::Gap,
+    ),
+    flawed(
+        "rounds",
+        "nowhere.rounds.com A",
+        "the NSEC3 records want 500 additional rounds",
+        ("insecure", "nsec3_iterations"),
+        Flaw::Rounds,
+    ),
+    flawed(
+        "newalg",
+        "www.newalg.com A",
+        "the DS record names an algorithm that nobody knows",
+        ("insecure", "algorithm_unsupported"),
+        Flaw::UnknownAlgorithm,
+    ),
+    flawed(
+        "newdigest",
+        "www.newdigest.com A",
+        "the DS record has a digest that nobody knows",
+        ("insecure", "digest_unsupported"),
+        Flaw::UnknownDigest,
+    ),
+];
+
+/// The zones that are signed rightly: net. with NSEC3 and opt-out, as the registries do.
+fn sound_plans() -> Vec<(Name, SignPlan)> {
+    let nsec3 = Denial::Nsec3 { iterations: 0, salt: Vec::new(), opt_out: true };
+    vec![
+        (Name::root(), SignPlan::SOUND),
+        (name("com."), SignPlan::SOUND),
+        (name("net."), SignPlan { denial: nsec3, flaw: None }),
+        (name("igbank.com."), SignPlan::SOUND),
+    ]
+}
+
+/// The zones with one flaw of their signatures each, served sound otherwise.
+fn add_signature_faults(authority: &mut Authority) -> Result<Vec<(Name, SignPlan)>, ZoneError> {
+    let mut plans = Vec::new();
+    for (last, fault) in (1_u8..).zip(SIGNATURE_FAULTS) {
+        let origin = format!("{}.com.", fault.zone);
+        let address = ip(5, last);
+        let text = SMALL
+            .replace("SOA ns hostmaster", &format!("SOA ns.{origin} hostmaster.{origin}"))
+            .replace("NS ns", &format!("NS ns.{origin}"))
+            .replace("ADDRESS", &address.to_string());
+        authority.add_zone(Zone::parse(&name(&origin), &text)?);
+        authority.add_host(address, vec![name(&origin)], Manner::Sound);
+        authority.delegate(&name("com."), &name(&origin), address);
+        let denial = match fault.flaw {
+            Flaw::Rounds => Denial::Nsec3 { iterations: 500, salt: vec![0xab], opt_out: false },
+            _ => Denial::Nsec,
+        };
+        plans.push((name(&origin), SignPlan { denial, flaw: Some(fault.flaw) }));
+    }
+    Ok(plans)
+}
 
 const ROOT: &str = "
 @ 86400 SOA a.root. hostmaster.root. 1 1800 900 604800 86400
@@ -278,9 +411,12 @@ pub(super) fn build(variant: Variant) -> Result<Authority, ZoneError> {
     authority.add_host(ip(2, 1), vec![name("igbank.com.")], Manner::Sound);
     authority.add_host(ip(2, 2), vec![name("igbank.com.")], ns2);
     authority.add_host(ip(3, 1), vec![name("hoster.net."), name("cdn.net.")], Manner::Sound);
+    let mut plans = sound_plans();
     if broken {
         add_broken(&mut authority)?;
+        plans.extend(add_signature_faults(&mut authority)?);
     }
+    authority.sign(&plans);
     Ok(authority)
 }
 

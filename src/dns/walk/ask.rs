@@ -98,18 +98,24 @@ impl Walk {
     /// Whether the cache ended the task or took it further.
     fn answer_from_cache(&mut self, now: Instant) -> bool {
         let Some(task) = self.stack.last() else { return false };
+        if matches!(task.purpose, Purpose::Chain { .. }) {
+            // What the cache has came without its proof, or it would not be asked for.
+            return false;
+        }
         let question = task.question.clone();
         let cached = |kind| self.cache.get(now, &question.name, kind, Rank::Answer);
         if let Some(entry) = cached(question.kind) {
             let (step, expires) = (entry.step, entry.expires);
             let answers = entry.records.iter().map(record_text).collect();
             self.tell_cache(now, Class::Answer, step, expires);
+            self.claim(now, &question.name, question.kind, false);
             self.task_done(now, &Class::Answer, answers);
             return true;
         }
         if let Some(absence) = self.cache.absence(now, &question) {
             let class = if absence.whole_name { Class::NxDomain } else { Class::NoData };
             self.tell_cache(now, class.clone(), absence.step, absence.expires);
+            self.claim(now, &question.name, question.kind, true);
             self.task_done(now, &class, Vec::new());
             return true;
         }
@@ -123,6 +129,7 @@ impl Walk {
         });
         let Some((target, record, step, expires)) = alias else { return false };
         self.tell_cache(now, Class::Alias { to: name_text(&target) }, step, expires);
+        self.claim(now, &question.name, RecordType::CNAME, false);
         self.follow(now, target, vec![record]);
         true
     }
@@ -334,7 +341,9 @@ impl Walk {
         if self.config.random_case && plan.transport == Transport::Udp {
             sent.name = question::random_case(&sent.name, draw);
         }
-        let Some(query) = question::encode(u16::from_le_bytes([a, b]), &sent, plan.edns) else {
+        let Some(query) =
+            question::encode(u16::from_le_bytes([a, b]), &sent, plan.edns, self.wants_proof())
+        else {
             // Only a name that came from the network could fail to be encoded again.
             self.end(now, Outcome::Unanswered { zone: name_text(&plan.zone), any_reply: true });
             return None;

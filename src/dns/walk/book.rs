@@ -3,8 +3,8 @@
 //! It must never decide what to do next.
 
 use crate::dns::event::{
-    Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Stray,
-    Summary, Transport,
+    Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Security,
+    Stray, Summary, Transport,
 };
 use crate::dns::finding::{Fault, Findings};
 use crate::dns::limits::Limits;
@@ -91,6 +91,11 @@ impl Book {
         self.question.kind.parse().unwrap_or(RecordType::A)
     }
 
+    /// What the user asked.
+    pub(super) const fn question(&self) -> &Asked {
+        &self.question
+    }
+
     /// The number of a new step, from 1.
     pub(super) const fn next_step(&mut self) -> u32 {
         self.last_step += 1;
@@ -169,7 +174,13 @@ impl Book {
     }
 
     /// Writes the summary.
-    pub(super) fn summarize(&mut self, now: Instant, outcome: Outcome, limits: &Limits) {
+    pub(super) fn summarize(
+        &mut self,
+        now: Instant,
+        outcome: Outcome,
+        limits: &Limits,
+        security: Option<Security>,
+    ) {
         for ((zone, name, address), seen) in &self.seen {
             if seen.replies == 0 && seen.silent > 0 {
                 let server = Some((name.clone(), *address));
@@ -199,6 +210,7 @@ impl Book {
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
             findings: self.findings.list(),
+            security,
         };
         self.tell(now, Event::Summary(Box::new(summary)));
     }

@@ -18,10 +18,12 @@
 
 mod ask;
 mod book;
+mod chain;
 mod check;
 mod reply;
 
 use super::cache::Cache;
+use super::dnssec::UnixSeconds;
 use super::event::{
     AddressSource, CacheUse, Class, Event, Exchange, Outcome, Purpose, Qmin, Record, RecordText,
     Start, Transport, VERSION,
@@ -61,6 +63,8 @@ pub struct WalkConfig {
     pub check: bool,
     /// Whether the check asks every server of every zone, the root's too, the question itself.
     pub all: bool,
+    /// The time to judge signatures at; absent where they are not to be judged.
+    pub validate_at: Option<UnixSeconds>,
 }
 
 impl Default for WalkConfig {
@@ -76,6 +80,7 @@ impl Default for WalkConfig {
             public_only: true,
             check: false,
             all: false,
+            validate_at: None,
         }
     }
 }
@@ -210,6 +215,7 @@ pub struct Walk {
     /// Zones that the user's own question went through.
     delegations: BTreeMap<Name, Delegation>,
     check: Option<Check>,
+    judging: Option<chain::Judging>,
     /// How the user's question ended, once it has.
     outcome: Option<Outcome>,
     done: bool,
@@ -229,8 +235,10 @@ impl Walk {
         cache: Cache,
         now: Instant,
     ) -> Self {
+        let judging = Self::judging(config.validate_at, &hints.anchors);
         let mut walk = Self {
             config,
+            judging,
             hints,
             seed,
             servers: Servers::default(),
@@ -336,7 +344,7 @@ impl Walk {
                     true
                 }
                 Some(_) => self.next_attempt(now),
-                None => self.advance_check(now),
+                None => self.advance_chain(now) || self.advance_check(now),
             };
             if !goes_on {
                 return;
@@ -349,6 +357,10 @@ impl Walk {
         let Some(task) = self.stack.pop() else { return };
         if matches!(task.purpose, Purpose::Address { .. }) {
             self.address_found(now, &task);
+            return;
+        }
+        if matches!(task.purpose, Purpose::Chain { .. }) {
+            self.chain_task_over(now, &task, None);
             return;
         }
         self.book.answers = answers;
@@ -364,6 +376,10 @@ impl Walk {
     /// The task ends without an answer.
     fn task_failed(&mut self, now: Instant, outcome: Outcome) {
         let Some(task) = self.stack.pop() else { return };
+        if matches!(task.purpose, Purpose::Chain { .. }) {
+            self.chain_task_over(now, &task, Some(&outcome));
+            return;
+        }
         let Purpose::Address { server, zone } = &task.purpose else {
             self.book.aliases = task.aliases;
             self.end(now, outcome);
@@ -388,7 +404,7 @@ impl Walk {
         self.outcome = Some(outcome);
         if (self.config.check || self.config.all) && !stopped {
             self.begin_check(now);
-        } else {
+        } else if stopped || !self.wants_proof() {
             self.close(now);
         }
     }
@@ -403,7 +419,8 @@ impl Walk {
         self.compare_delegations();
         self.compare_copies();
         let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);
-        self.book.summarize(now, outcome, &self.config.limits);
+        let security = self.security();
+        self.book.summarize(now, outcome, &self.config.limits, security);
         self.done = true;
     }
 
@@ -425,6 +442,11 @@ impl Walk {
     /// Follows an alias of the top task; false where that ended the task.
     fn follow(&mut self, now: Instant, target: Name, by: Vec<RecordText>) -> bool {
         let limits = self.config.limits;
+        if matches!(self.stack.last().map(|task| &task.purpose), Some(Purpose::Chain { .. })) {
+            // What stands there is judged as it is.
+            self.task_done(now, &Class::NoData, Vec::new());
+            return false;
+        }
         let Some(task) = self.stack.last_mut() else { return false };
         task.aliases.extend(by);
         let zone = name_text(&task.question.name);

@@ -98,6 +98,7 @@ impl Walk {
             asked: &attempt.sent,
             limits: &self.config.limits,
             public_only: self.config.public_only,
+            proof: self.wants_proof(),
         };
         let reading = reading::read(&context, message);
         match attempt.owner {
@@ -196,6 +197,7 @@ impl Walk {
         };
         let users_own = at == 0 && self.outcome.is_none();
         self.learn(now, &mut attempt, &reading, users_own);
+        self.keep_evidence(now, &attempt, &reading);
         let minimised = attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
             || attempt.record.sent.kind != attempt.record.meant.kind;
         attempt.record.class = reading.class.clone();
@@ -209,9 +211,34 @@ impl Walk {
         self.act(now, reading, minimised, told);
     }
 
+    /// Notes what the user's question rests on now, for the judgement.
+    fn claim_all(&mut self, now: Instant, reading: &Reading, minimised: bool) {
+        let absent = matches!(reading.class, Class::NoData | Class::NxDomain);
+        let answers = matches!(reading.class, Class::Answer | Class::Alias { .. });
+        let doubtful = reading.class == Class::NxDomain && self.config.qmin == Qmin::Relaxed;
+        let goes_on = reading.class != Class::NxDomain || doubtful;
+        if !(absent || answers) || (minimised && goes_on) {
+            return;
+        }
+        let Some(kind) = self.stack.last().map(|task| task.question.kind) else { return };
+        for alias in &reading.aliases {
+            self.claim(now, &alias.name, alias.record_type(), false);
+        }
+        if absent {
+            self.claim(now, &reading.end, kind, true);
+        }
+        for kept in reading.kept.iter().filter(|kept| kept.rank == Rank::Answer) {
+            let first = &kept.records[0];
+            if reading.class == Class::Answer && !reading.aliases.contains(first) {
+                self.claim(now, &first.name, first.record_type(), false);
+            }
+        }
+    }
+
     /// Acts on a useful reply to the top task.
     fn act(&mut self, now: Instant, reading: Reading, minimised: bool, told: usize) {
         let limits = self.config.limits;
+        self.claim_all(now, &reading, minimised);
         let Some(task) = self.stack.last_mut() else { return };
         match reading.class {
             Class::Referral { .. } => {

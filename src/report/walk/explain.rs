@@ -42,6 +42,9 @@ fn why(exchange: &Exchange) -> String {
         Purpose::Address { server, zone: of } => {
             format!("{server} serves {of} and its address is not known, so {zone} is asked for it.")
         }
+        Purpose::Chain { zone } => {
+            format!("To prove the answer, {} of {zone} is needed.", meant.kind)
+        }
         Purpose::Check { zone } => {
             format!("The answer is known; what does this server of {zone} itself say?")
         }

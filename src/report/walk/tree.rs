@@ -51,7 +51,7 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let by = end.aliases.iter().map(|alias| alias.data.as_str()).collect::<Vec<_>>();
     let by = if by.is_empty() { String::new() } else { format!(", by way of {}", by.join(", ")) };
     let _ = writeln!(out, "{first}{by}");
-    let _ = writeln!(out, "security  not checked: this version does not verify signatures");
+    let _ = writeln!(out, "security  {}", super::words::security(end));
     let number = |severity| {
         let of = end.findings.iter().filter(|finding| finding.severity == severity);
         u32::try_from(of.count()).unwrap_or(u32::MAX)

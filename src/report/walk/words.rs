@@ -98,3 +98,13 @@ pub(super) fn answer(summary: &Summary) -> String {
 pub(super) fn count(number: u32, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
+
+/// The second line of the verdict: how far the answer is proved, and why.
+pub(super) fn security(summary: &Summary) -> String {
+    match &summary.security {
+        None => "not checked".to_owned(),
+        Some(security) => {
+            format!("{}: {}: {}", security.status, security.subject, security.words)
+        }
+    }
+}
