@@ -320,8 +320,11 @@ fn walk(world: &World, name: &str, kind: RecordType, seed: u64) -> (Told, Vec<Re
     (Told { rcode: rcode.to_owned(), answers }, records)
 }
 
+/// A reason, and whether it holds for what Unbound says and for the records of the walk.
+type Exception = (&'static str, fn(&Told, &[Record]) -> bool);
+
 /// Why a walk may differ from Unbound. Everything else is a mistake of ours.
-const EXCEPTIONS: [(&str, fn(&Told, &[Record]) -> bool); 3] = [
+const EXCEPTIONS: [Exception; 3] = [
     (
         "a DNAME leads below itself: the name grows with each step. Unbound stops somewhere and \
          gives the chain so far as an answer; the walk ends with too many aliases",

@@ -12,7 +12,7 @@ pub(crate) const SLOTS: usize = 8;
 
 /// Who stands at an address that a zone is delegated to.
 ///
-/// None refers upwards: Unbound drops NS records of zones above, and takes the reply that is left,
+/// None refers upwards, nor to the zone itself as a server of the zone above does: Unbound drops NS records of zones above, and takes the reply that is left,
 /// an empty one, for the proof that there is no data. No right answer can be compared with that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Host {
@@ -368,7 +368,7 @@ impl Maker {
     }
 
     fn faulty(&mut self, origin: &str, parent: usize, number: usize) -> Server {
-        let slot = self.draw.below(SLOTS);
+        let slot = self.slot_without(origin);
         let hosts = [
             Host::Dead,
             Host::Closed,
@@ -391,6 +391,18 @@ impl Maker {
             _ => {}
         }
         server
+    }
+
+    /// A real server that has no zone above `origin`; the first where there is none.
+    fn slot_without(&mut self, origin: &str) -> usize {
+        let first = self.draw.below(SLOTS);
+        let above = |zone: &&Zone| origin.ends_with(&format!(".{}", zone.origin));
+        let zones: Vec<&Zone> = self.zones.iter().filter(above).collect();
+        // The servers of the root have a zone above everything.
+        let free = |slot: &usize| {
+            *slot > 1 && !zones.iter().any(|zone| zone.hosts.contains(&Host::Sound(*slot)))
+        };
+        (0..SLOTS).map(|step| (first + step) % SLOTS).find(free).unwrap_or(first)
     }
 
     /// Two zones whose servers lie in each other, with or without sibling glue.
