@@ -5,7 +5,6 @@
 //! leave the machine. It must never assert how fast anything is.
 //!
 //! `WIRELAB_DNS_SEEDS=1000` draws that many hierarchies instead of a share; `=17..18` draws one.
-//! `WIRELAB_DNS_WALKS=1` compares walks with Unbound as well.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
 
@@ -371,11 +370,6 @@ fn summary_of(records: &[Record]) -> &Summary {
 }
 
 fn walks_as_unbound(world: &World) {
-    // Differences are left that are not yet explained: of walks and of Unbound's patience.
-    if std::env::var("WIRELAB_DNS_WALKS").is_err() {
-        println!("skipped: dns-right: walks against Unbound, run where WIRELAB_DNS_WALKS is set");
-        return;
-    }
     let mut asks = Vec::new();
     for hierarchy in &world.hierarchies {
         for (name, kind, why) in &hierarchy.questions {

@@ -12,8 +12,9 @@ pub(crate) const SLOTS: usize = 8;
 
 /// Who stands at an address that a zone is delegated to.
 ///
-/// None refers upwards, nor to the zone itself as a server of the zone above does: Unbound drops NS records of zones above, and takes the reply that is left,
-/// an empty one, for the proof that there is no data. No right answer can be compared with that.
+/// None refers upwards, nor to the zone itself as a server of the zone above does: Unbound drops
+/// such NS records and takes the empty reply that is left for the proof that there is no data. No
+/// right answer can be compared with that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Host {
     /// A real server that has loaded the zone.
