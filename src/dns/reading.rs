@@ -275,7 +275,8 @@ impl<'a> Reader<'a> {
         for set in by_name(servers) {
             // A server may speak for zones above the name and below the zone that was asked.
             let owner = set[0].name.clone();
-            if owner.zone_of(&self.context.asked.name) {
+            let useless = owner != *self.context.zone && lacks_glue(&owner, &set, &additionals);
+            if owner.zone_of(&self.context.asked.name) && !useless {
                 targets.extend(targets_of(&set));
                 self.keep_servers(set, Rank::Authority);
             } else {
@@ -437,6 +438,17 @@ fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
 pub fn dname_target(record: &Record) -> Option<Name> {
     let RData::Unknown { code: RecordType::DNAME, rdata } = &record.data else { return None };
     Name::read(&mut BinDecoder::new(&rdata.anything)).ok()
+}
+
+/// Whether servers inside their own zone came without any address: who learned of them in passing
+/// could not ask them, and would no longer ask the zone above, which can say where they are.
+fn lacks_glue(owner: &Name, servers: &[Record], additionals: &[Record]) -> bool {
+    let names = targets_of(servers);
+    let inside = names.iter().any(|name| owner.zone_of(name));
+    let known = |name: &Name| {
+        additionals.iter().any(|record| record.name == *name && record.record_type().is_ip_addr())
+    };
+    inside && !names.iter().any(known)
 }
 
 fn has(records: &[Record], kind: RecordType) -> bool {

@@ -23,6 +23,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 pub use sign::{Denial, EXPIRATION, Flaw, INCEPTION, JUDGED, SignPlan, ds_records};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ptr;
 pub use zone::{Zone, ZoneError};
 pub use zones::{FAULTS, NamedFault, SIGNATURE_FAULTS, SignatureFault};
 
@@ -31,6 +32,9 @@ const PLAIN_PAYLOAD: usize = 512;
 
 /// Seconds that a delegation may be kept: two days, as the registries have it.
 const DELEGATION_TTL_S: u32 = 172_800;
+
+/// Aliases that a server follows in its own zones; a name that grows ends there.
+const ALIASES_MAX: usize = 8;
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub enum Manner {
     Stale,
     /// It sends something that is no message.
     Babbles,
+    /// It knows of its zones and could not load them.
+    Fails,
 }
 
 /// A server: the zones it has loaded, and its manner.
@@ -101,6 +107,11 @@ impl Authority {
     /// Adds a server for these zones.
     pub fn add_host(&mut self, address: IpAddr, zones: Vec<Name>, manner: Manner) {
         self.hosts.insert(address, Host { zones, manner });
+    }
+
+    /// Forgets the servers whose address is not `wanted`.
+    pub fn keep_hosts(&mut self, wanted: impl Fn(IpAddr) -> bool) {
+        self.hosts.retain(|address, _| wanted(*address));
     }
 
     /// Addresses of all servers, the dead ones included.
@@ -194,6 +205,17 @@ impl Authority {
         Some(bytes)
     }
 
+    /// RFC 1034 §4.3.2, step 2: the server's nearest zone above a name.
+    ///
+    /// DS lies above the cut; who serves what is below alone says that it has none (RFC 4035
+    /// §3.1.4.1).
+    fn nearest(&self, host: &Host, name: &Name, kind: RecordType) -> Option<&Zone> {
+        let own = host.zones.iter().filter(|zone| zone.zone_of(name));
+        let above_cut = |zone: &Name| kind != RecordType::DS || zone != name || zone.is_root();
+        let nearest = own.max_by_key(|zone| (above_cut(zone), zone.iter().len()))?;
+        self.zones.get(nearest)
+    }
+
     fn answer(&self, host: &Host, query: &Message, reply: &mut Message) {
         let [question] = query.queries.as_slice() else {
             reply.metadata.response_code = ResponseCode::FormErr;
@@ -204,20 +226,27 @@ impl Authority {
             reply.add_authorities(data.map(|data| Record::from_rdata(Name::root(), 3600, data)));
             return;
         }
-        // RFC 1034 §4.3.2, step 2: the nearest zone above the name. DS lies above the cut.
-        let own = host.zones.iter().filter(|zone| {
-            zone.zone_of(&question.name)
-                && (question.query_type != RecordType::DS
-                    || **zone != question.name
-                    || zone.is_root())
-        });
-        let zone = own.max_by_key(|zone| zone.iter().len()).and_then(|z| self.zones.get(z));
+        let zone = self.nearest(host, &question.name, question.query_type);
         let Some(zone) = zone else {
             reply.metadata.response_code = ResponseCode::Refused;
             return;
         };
-        zone.answer(&question.name, question.query_type, reply);
-        if sign::wanted(query) {
+        if host.manner == Manner::Fails {
+            reply.metadata.response_code = ResponseCode::ServFail;
+            return;
+        }
+        let prove = sign::wanted(query) && zone.signed.is_some();
+        let mut target = zone.answer(&question.name, question.query_type, reply);
+        // RFC 1034 §4.3.2, step 3a: an alias begins anew, in whatever zone the server has; but a
+        // proof is one zone's.
+        for _ in 0..ALIASES_MAX {
+            let Some(name) = target.take() else { break };
+            let next = self.nearest(host, &name, question.query_type);
+            if let Some(next) = next.filter(|next| !prove || ptr::eq(*next, zone)) {
+                target = next.answer(&name, question.query_type, reply);
+            }
+        }
+        if prove {
             zone.prove(&question.name, question.query_type, reply);
         }
         match host.manner {

@@ -13,9 +13,6 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use thiserror::Error;
 
-/// Aliases that a server follows inside its zone; a circle ends there.
-const ALIASES_MAX: usize = 8;
-
 /// Why a line is not a record.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("zone {zone}, line {line}: expected OWNER TTL TYPE DATA, got {got:?}: {why}")]
@@ -103,35 +100,45 @@ impl Zone {
         self.nodes.get(name)?.get(&u16::from(kind))
     }
 
-    /// Writes what the zone says of a name and type into `reply`.
-    pub(super) fn answer(&self, name: &Name, kind: RecordType, reply: &mut Message) {
-        let mut name = name.clone();
+    /// Writes what the zone says of a name and type into `reply`, after what other zones of the
+    /// same server said; the name that an alias leads to.
+    pub(super) fn answer(
+        &self,
+        name: &Name,
+        kind: RecordType,
+        reply: &mut Message,
+    ) -> Option<Name> {
+        let after_alias = !reply.answers.is_empty();
         reply.metadata.authoritative = true;
-        for hop in 0..ALIASES_MAX {
-            if let Some(cut) = self.cut(&name, kind) {
-                // After an alias the answer so far is the zone's own.
-                reply.metadata.authoritative = hop > 0;
-                self.refer(&cut, reply);
-                return;
-            }
-            match self.find(&name, kind) {
-                Found::Records(records) => {
-                    reply.add_answers(renamed(&records, &name));
-                    self.say_own_servers(&name, kind, reply);
-                    return;
-                }
-                Found::Alias(record, target) => {
-                    reply.add_answers(record);
-                    if !self.origin.zone_of(&target) {
-                        self.say_own_servers(&name, kind, reply);
-                        return;
-                    }
-                    name = target;
-                }
-                Found::NoData => return self.deny(ResponseCode::NoError, reply),
-                Found::Nothing => return self.deny(ResponseCode::NXDomain, reply),
-            }
+        if let Some(cut) = self.cut(name, kind) {
+            // After an alias the answer so far is the server's own.
+            reply.metadata.authoritative = after_alias;
+            self.refer(&cut, reply);
+            return None;
         }
+        match self.find(name, kind) {
+            Found::Records(records) => {
+                reply.add_answers(renamed(&records, name));
+                self.say_own_servers(name, kind, reply);
+            }
+            Found::Alias(records, target) => {
+                let circle = records.iter().any(|record| {
+                    record.record_type() == RecordType::CNAME && reply.answers.contains(record)
+                });
+                if !circle {
+                    reply.add_answers(records);
+                    return Some(target);
+                }
+            }
+            Found::TooLong(dname) => {
+                // RFC 6672 §2.2: the name with its new end would not be a name.
+                reply.add_answer(dname);
+                reply.metadata.response_code = ResponseCode::YXDomain;
+            }
+            Found::NoData => self.deny(ResponseCode::NoError, reply),
+            Found::Nothing => self.deny(ResponseCode::NXDomain, reply),
+        }
+        None
     }
 
     /// The cut nearest the top of the zone on the way to `name`.
@@ -168,7 +175,7 @@ impl Zone {
         while self.origin.zone_of(&closest) {
             if let Some(target) = self.get(&closest, RecordType::DNAME).and_then(|set| set.first())
             {
-                return self.moved(name, target).unwrap_or(Found::NoData);
+                return self.moved(name, target).unwrap_or_else(|| Found::TooLong(target.clone()));
             }
             if let Ok(wildcard) = closest.prepend_label("*")
                 && self.nodes.contains_key(&wildcard)
@@ -185,7 +192,7 @@ impl Zone {
         let mut above = closest;
         while self.origin.zone_of(&above) && !above.is_root() {
             if let Some(target) = self.get(&above, RecordType::DNAME).and_then(|set| set.first()) {
-                return self.moved(name, target).unwrap_or(Found::NoData);
+                return self.moved(name, target).unwrap_or_else(|| Found::TooLong(target.clone()));
             }
             above = above.base_name();
         }
@@ -227,8 +234,14 @@ impl Zone {
 
     fn deny(&self, code: ResponseCode, reply: &mut Message) {
         reply.metadata.response_code = code;
-        let soa = self.get(&self.origin, RecordType::SOA);
-        reply.add_authorities(soa.into_iter().flatten().cloned());
+        for soa in self.get(&self.origin, RecordType::SOA).into_iter().flatten() {
+            let mut soa = soa.clone();
+            if let RData::SOA(data) = &soa.data {
+                // RFC 2308 §3: for how long the absence may be believed.
+                soa.ttl = soa.ttl.min(data.minimum);
+            }
+            reply.add_authority(soa);
+        }
     }
 }
 
@@ -236,6 +249,8 @@ impl Zone {
 enum Found {
     Records(Vec<Record>),
     Alias(Vec<Record>, Name),
+    /// A DNAME whose target does not fit.
+    TooLong(Record),
     NoData,
     Nothing,
 }

@@ -15,13 +15,26 @@ use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP};
 use crate::measure::draw::keyed;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RData, RecordType};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 /// Minimised questions of one name, at most (RFC 9156 §2.3: MAX_MINIMISE_COUNT).
 const MINIMISE_MAX: u32 = 10;
 /// The first of them add one label each (RFC 9156 §2.3: MINIMISE_ONE_LAB).
 const MINIMISE_ONE_LABEL: u32 = 4;
+
+impl Ask {
+    /// The next server to walk for, of at most `most`. A server that has no address of one family
+    /// is asked for the other, and is still one server.
+    fn next_unresolved(&mut self, most: u32) -> Option<(Name, RecordType)> {
+        let full = self.walked_for.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+        let may = |(name, _): &(Name, RecordType)| !full || self.walked_for.contains(name);
+        let at = self.unresolved.iter().position(may)?;
+        let (name, kind) = self.unresolved.remove(at)?;
+        self.walked_for.insert(name.clone());
+        Some((name, kind))
+    }
+}
 
 /// A query about to be made: whom, what, how.
 #[derive(Clone, Debug)]
@@ -74,7 +87,7 @@ impl Walk {
                 sent,
                 candidates,
                 unresolved,
-                walked_for: 0,
+                walked_for: BTreeSet::new(),
                 attempts: 0,
                 any_reply: false,
                 next_at: now,
@@ -282,11 +295,7 @@ impl Walk {
         };
         let best = usable.min_by_key(order).map(|(at, _)| at);
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
-        if !fresh
-            && ask.walked_for < self.config.limits.glueless
-            && let Some((name, kind)) = ask.unresolved.pop_front()
-        {
-            ask.walked_for += 1;
+        if !fresh && let Some((name, kind)) = ask.next_unresolved(self.config.limits.glueless) {
             let zone = name_text(&ask.zone);
             return self.walk_for(now, name, kind, zone, step);
         }

@@ -145,7 +145,8 @@ struct Ask {
     candidates: Vec<Candidate>,
     /// Servers without an address, and the type of address to walk for.
     unresolved: VecDeque<(Name, RecordType)>,
-    walked_for: u32,
+    /// Servers whose address was walked for.
+    walked_for: BTreeSet<Name>,
     attempts: u32,
     any_reply: bool,
     /// When somebody else is asked.
