@@ -16,6 +16,7 @@
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
+//! | [`fleet`] | many walks at once with one memory |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
 //! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and
@@ -25,6 +26,7 @@ pub mod cache;
 pub mod demo;
 pub mod event;
 pub mod finding;
+pub mod fleet;
 pub mod hints;
 pub mod limits;
 pub mod question;

@@ -20,6 +20,9 @@ mod ask;
 mod book;
 mod check;
 mod reply;
+mod shared;
+
+pub use shared::Knowledge;
 
 use super::cache::Cache;
 use super::event::{
@@ -37,6 +40,7 @@ use check::Check;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// How to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct WalkConfig {
     pub check: bool,
     /// Whether the check asks every server of every zone, the root's too, the question itself.
     pub all: bool,
+    /// Whether the summary is the only record: a walk among thousands need not tell its steps.
+    pub summary_only: bool,
 }
 
 impl Default for WalkConfig {
@@ -76,6 +82,7 @@ impl Default for WalkConfig {
             public_only: true,
             check: false,
             all: false,
+            summary_only: false,
         }
     }
 }
@@ -199,7 +206,7 @@ struct Delegation {
 #[derive(Debug)]
 pub struct Walk {
     config: WalkConfig,
-    hints: Hints,
+    hints: Arc<Hints>,
     seed: u64,
     cache: Cache,
     servers: Servers,
@@ -223,13 +230,26 @@ impl Walk {
     #[must_use]
     pub fn new(
         config: WalkConfig,
-        hints: Hints,
+        hints: impl Into<Arc<Hints>>,
         question: Question,
         seed: u64,
         cache: Cache,
         now: Instant,
     ) -> Self {
-        let mut walk = Self {
+        let mut walk = Self::idle(config, hints.into(), &question, seed, now);
+        walk.cache = cache;
+        walk.start(&question, now);
+        walk
+    }
+
+    fn idle(
+        config: WalkConfig,
+        hints: Arc<Hints>,
+        question: &Question,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
+        Self {
             config,
             hints,
             seed,
@@ -241,21 +261,23 @@ impl Walk {
             check: None,
             outcome: None,
             done: false,
-            book: Book::new(question.text(), now),
+            book: Book::new(question.text(), now, config.summary_only),
             transmits: VecDeque::new(),
             released: VecDeque::new(),
-            cache,
-        };
+            cache: Cache::default(),
+        }
+    }
+
+    fn start(&mut self, question: &Question, now: Instant) {
         let start = Start {
             question: question.text(),
-            seed,
-            qmin: config.qmin,
-            limits: config.limits,
-            cached: u32::try_from(walk.cache.len()).unwrap_or(u32::MAX),
+            seed: self.seed,
+            qmin: self.config.qmin,
+            limits: self.config.limits,
+            cached: u32::try_from(self.cache.len()).unwrap_or(u32::MAX),
         };
-        walk.book.tell(now, Event::Start(start));
-        walk.advance(now);
-        walk
+        self.book.tell(now, Event::Start(start));
+        self.advance(now);
     }
 
     /// A query to send, until there is none.
