@@ -145,6 +145,8 @@ struct Sent {
     to: SocketAddr,
     /// Hash of its question: two that are taken for equal cost a wait, no more.
     question: u64,
+    /// It takes a place at its server: it is not overdue.
+    counted: bool,
 }
 
 /// A walk in flight.
@@ -405,6 +407,7 @@ impl Fleet {
         let Transmit { attempt, to, transport, bytes } = transmit;
         let query = QueryId { walk: ticket, attempt };
         let question = self.question_of(&bytes);
+        self.uncount_overdue(ticket);
         let Some(running) = self.running.get_mut(&ticket) else { return };
         // A connection is what a datagram of the same query led to; it must not begin again.
         let may_wait = transport == Transport::Udp || self.config.walk.tcp;
@@ -439,7 +442,7 @@ impl Fleet {
             (lead.walk, lead.open, lead.since) = (ticket, 0, now);
         }
         lead.open += 1;
-        running.sent.push(Sent { attempt, to, question });
+        running.sent.push(Sent { attempt, to, question, counted: true });
         self.transmits.push_back(Send { query, to, transport, bytes });
     }
 
@@ -461,15 +464,10 @@ impl Fleet {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         running.parked.retain(|parked| *parked != attempt);
         let Some(at) = running.sent.iter().position(|sent| sent.attempt == attempt) else { return };
-        let Sent { to, question, .. } = running.sent.swap_remove(at);
+        let Sent { to, question, counted, .. } = running.sent.swap_remove(at);
         self.released.push_back(QueryId { walk: ticket, attempt });
-        if let Some(busy) = self.busy.get_mut(&to) {
-            busy.open -= 1;
-            if !busy.waiting.is_empty() {
-                self.wakes.push_back(Wake::NextAt(to));
-            } else if busy.open == 0 {
-                self.busy.remove(&to);
-            }
+        if counted {
+            self.leave(to);
         }
         let Some(lead) = self.leads.get_mut(&question).filter(|lead| lead.walk == ticket) else {
             return;
@@ -480,6 +478,30 @@ impl Fleet {
         {
             self.wakes.extend(lead.followers.into_iter().map(Wake::Follower));
         }
+    }
+
+    /// A place at a server is free.
+    fn leave(&mut self, server: SocketAddr) {
+        let Some(busy) = self.busy.get_mut(&server) else { return };
+        busy.open -= 1;
+        if !busy.waiting.is_empty() {
+            self.wakes.push_back(Wake::NextAt(server));
+        } else if busy.open == 0 {
+            self.busy.remove(&server);
+        }
+    }
+
+    /// What was lost burdens no server. Else walks that wait for places would hold them all.
+    fn uncount_overdue(&mut self, ticket: Ticket) {
+        let Some(running) = self.running.get_mut(&ticket) else { return };
+        let mut left = Vec::new();
+        for sent in running.sent.iter_mut().filter(|sent| sent.counted) {
+            if running.walk.is_overdue(sent.attempt) {
+                sent.counted = false;
+                left.push(sent.to);
+            }
+        }
+        left.into_iter().for_each(|server| self.leave(server));
     }
 
     /// Lets all go on who may: not by recursion, for one reply may free ten thousand.

@@ -16,6 +16,7 @@
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
+//! | [`names`] | a list of names, line by line |
 //! | [`fleet`] | many walks at once with one memory |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
@@ -29,6 +30,7 @@ pub mod finding;
 pub mod fleet;
 pub mod hints;
 pub mod limits;
+pub mod names;
 pub mod question;
 pub mod reading;
 pub mod servers;

@@ -96,6 +96,12 @@ impl Walk {
         self.attempts.contains_key(&id)
     }
 
+    /// Whether a query has waited longer than its server deserves; a late reply still counts.
+    #[must_use]
+    pub fn is_overdue(&self, id: AttemptId) -> bool {
+        self.attempts.get(&id).is_some_and(|attempt| attempt.overdue)
+    }
+
     /// The query of `id` was not sent: somebody else asks the same, or asks that server too much.
     /// It counts for nothing, and the walk looks again at what is known by now.
     pub fn withdraw(&mut self, now: Instant, id: AttemptId) {
