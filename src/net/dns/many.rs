@@ -147,6 +147,8 @@ struct List {
     waiting: VecDeque<Line>,
     /// There was nothing more when it was last looked at; the thread wakes the loop.
     empty: bool,
+    /// A waker that is dropped takes its last call with it.
+    _waker: Arc<Waker>,
 }
 
 impl List {
@@ -156,6 +158,7 @@ impl List {
         waker: Arc<Waker>,
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(CHUNKS_WAITING);
+        let kept = Arc::clone(&waker);
         // It ends with the list, or with the process: nothing can end a read of a terminal.
         std::thread::Builder::new().name("list".to_owned()).spawn(move || {
             let mut buffer = vec![0; CHUNK];
@@ -180,7 +183,7 @@ impl List {
                 let _ = waker.wake();
             }
         })?;
-        Ok(Self { receiver: Some(receiver), waiting: VecDeque::new(), empty: false })
+        Ok(Self { receiver: Some(receiver), waiting: VecDeque::new(), empty: false, _waker: kept })
     }
 
     const fn is_ready(&self) -> bool {
