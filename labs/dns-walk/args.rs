@@ -48,7 +48,8 @@ Not done by this version: cookies, root priming, comparison with a resolver.
 /// See every step of a name's resolution, and why: from the root to the answer.
 ///
 /// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
-/// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk serve-demo [broken]` keeps
+/// shown. NAME and TYPE are as in dig; TYPE is A unless given. NAME - walks for every line NAME
+/// [TYPE] of stdin, thousands at a time, one JSON result a line. `dns-walk serve-demo [broken]` keeps
 /// the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
@@ -182,6 +183,9 @@ pub(crate) struct Args {
     /// Write every record as NDJSON to FILE, or to stdout with -
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) events: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) many: crate::many::ManyArgs,
 
     /// Seed of every draw; random where absent, and always printed
     #[arg(long, value_name = "N")]
@@ -318,7 +322,7 @@ pub(crate) fn variant(word: &str) -> Option<Variant> {
 }
 
 /// Types by name, or by number as `TYPE65`.
-fn record_type(text: &str) -> Result<RecordType, String> {
+pub(crate) fn record_type(text: &str) -> Result<RecordType, String> {
     let upper = text.to_ascii_uppercase();
     if let Some(number) = upper.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok()) {
         return Ok(RecordType::from(number));

@@ -4,6 +4,7 @@
 
 mod args;
 mod leave;
+mod many;
 
 use args::Args;
 use clap::{CommandFactory, Parser};
@@ -72,12 +73,14 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     if let Some(file) = &args.replay {
         return again(args, file);
     }
-    let question = args.question().map_err(usage)?;
+    let list = args.words.first().is_some_and(|word| word == "-");
+    let question = if list { None } else { Some(args.question().map_err(usage)?) };
     let seed = seed::or_random(args.seed)
         .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
     if args.seed.is_none() {
         stdout::complain(&format!("{LAB}: seed {seed}\n"));
     }
+    let Some(question) = question else { return many::start(args, seed) };
     let place = Place::choose(args, utc_seconds())?;
     let walks = match args.variant() {
         Some(variant) => in_demo(args, variant, &question, seed)?,
@@ -143,6 +146,37 @@ fn serve_demo(args: &Args) -> Result<Exit, Failure> {
     Ok(Exit::Holds)
 }
 
+/// The hierarchy of the demonstration.
+fn authority(variant: Variant) -> Result<Authority, Failure> {
+    Authority::demo(variant)
+        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))
+}
+
+/// The path to its servers, and the same back.
+fn link(args: &Args, delay: Duration) -> LinkPlan {
+    let loss = args.loss.unwrap_or_default();
+    LinkPlan {
+        loss: if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) },
+        delay: Delay::Constant(delay),
+        ..LinkPlan::default()
+    }
+}
+
+/// Where a walk beyond the demonstration begins.
+fn hints(args: &Args) -> Result<Hints, Failure> {
+    let port = args.port.unwrap_or(PORT);
+    match &args.hints {
+        None => Ok(Hints { port, ..Hints::default() }),
+        Some(file) => {
+            let what = format!("the hints file {} cannot be used", file.display());
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+            Hints::parse(&text, port)
+                .map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+        }
+    }
+}
+
 /// Walks in the hierarchy of the demonstration.
 fn in_demo(
     args: &Args,
@@ -150,15 +184,8 @@ fn in_demo(
     question: &Question,
     seed: u64,
 ) -> Result<Vec<Vec<Record>>, Failure> {
-    let authority = Authority::demo(variant)
-        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))?;
+    let authority = authority(variant)?;
     let config = args.config(false);
-    let loss = args.loss.unwrap_or_default();
-    let link = |delay| LinkPlan {
-        loss: if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) },
-        delay: Delay::Constant(delay),
-        ..LinkPlan::default()
-    };
     if args.sim {
         let delay = args.delay.unwrap_or(SIM_DELAY);
         let hints = trusting(args, authority.hints(PORT))?;
@@ -167,11 +194,11 @@ fn in_demo(
             let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
                 authority.reply(to.ip(), transport, query)
             };
-            Ok(wirelab::sim::dns::run(walk, start, &mut reply, &link(delay), delay, seed))
+            Ok(wirelab::sim::dns::run(walk, start, &mut reply, &link(args, delay), delay, seed))
         });
     }
     let roots = authority.hints(0);
-    let plan = link(args.delay.unwrap_or_default());
+    let plan = link(args, args.delay.unwrap_or_default());
     let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
         Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
             .or_type("without sockets", format!("{LAB} --demo --sim"))
@@ -193,18 +220,7 @@ fn trusting(args: &Args, hints: Hints) -> Result<Hints, Failure> {
 
 /// Walks from the root of the Internet, or from the hints of a file.
 fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
-    let port = args.port.unwrap_or(PORT);
-    let hints = match &args.hints {
-        None => Hints { port, ..Hints::default() },
-        Some(file) => {
-            let what = format!("the hints file {} cannot be used", file.display());
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
-            Hints::parse(&text, port)
-                .map_err(|error| Failure::from_error(Exit::Usage, what, &error))?
-        }
-    };
-    let hints = trusting(args, hints)?;
+    let hints = trusting(args, hints(args)?)?;
     let special = args::special(&question.name).filter(|_| args.hints.is_none());
     if let Some(domain) = special.filter(|_| !args.special_names) {
         return Err(Failure::new(Exit::Usage, format!("{domain} is not of the public DNS"))

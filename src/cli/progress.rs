@@ -31,6 +31,19 @@ impl Progress {
         Self { bar }
     }
 
+    /// Counts what has no known end; shows nothing where stderr is not a terminal.
+    #[must_use]
+    pub fn count() -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template("{msg}") {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
     /// Steps done so far.
     pub fn at(&self, step: u64) {
         self.bar.set_position(step);

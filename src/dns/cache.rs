@@ -134,6 +134,31 @@ impl Cache {
         if self.len() >= most { Err(DropReason::OverLimit) } else { Ok(()) }
     }
 
+    /// Makes room where less than an eighth of `most` is free: what has expired goes, then answers,
+    /// then what expires first. Servers of zones stay longest: every name below needs them.
+    pub fn shed(&mut self, now: Instant, most: usize) {
+        let full = most - most / 8;
+        if self.len() < full {
+            return;
+        }
+        self.entries.retain(|_, entry| entry.expires > now);
+        self.absences.retain(|_, absence| absence.expires > now);
+        let half = most / 2;
+        if self.len() > half {
+            self.absences.clear();
+            self.entries.retain(|(_, kind), entry| {
+                *kind == u16::from(RecordType::NS) || entry.rank < Rank::Answer
+            });
+        }
+        if self.len() > half {
+            let mut ends: Vec<Instant> = self.entries.values().map(|entry| entry.expires).collect();
+            let at = ends.len() - half;
+            let (_, last, _) = ends.select_nth_unstable(at);
+            let last = *last;
+            self.entries.retain(|_, entry| entry.expires > last);
+        }
+    }
+
     /// The records of a name and type that are believed at least as far as `rank`.
     #[must_use]
     pub fn get(&self, now: Instant, name: &Name, kind: RecordType, rank: Rank) -> Option<&Entry> {

@@ -17,6 +17,8 @@
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`dnssec`] | whether an answer can be proved from a trust anchor down: pure |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
+//! | [`names`] | a list of names, line by line |
+//! | [`fleet`] | many walks at once with one memory |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
 //! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and
@@ -27,8 +29,10 @@ pub mod demo;
 pub mod dnssec;
 pub mod event;
 pub mod finding;
+pub mod fleet;
 pub mod hints;
 pub mod limits;
+pub mod names;
 pub mod question;
 pub mod reading;
 pub mod servers;

@@ -53,6 +53,13 @@ impl Servers {
         self.known.entry(address).or_default()
     }
 
+    /// Forgets everybody where more than so many are known: each is soon known again.
+    pub fn shed(&mut self, most: usize) {
+        if self.known.len() > most {
+            self.known.clear();
+        }
+    }
+
     /// A reply came after `rtt`.
     pub fn replied(&mut self, address: SocketAddr, rtt: Duration) {
         let sample = nanos(rtt);

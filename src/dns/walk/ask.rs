@@ -75,7 +75,7 @@ impl Walk {
                 // Asking the zone above again may bring addresses.
                 continue;
             }
-            let sent = self.minimise(&zone, &question);
+            let sent = self.minimise(now, &zone, &question);
             let step = self.book.next_step();
             let Some(task) = self.stack.last_mut() else { return };
             if sent != question {
@@ -248,8 +248,27 @@ impl Walk {
         self.stack.iter().any(waits).then_some(Fault::CyclicDependency { subject })
     }
 
-    /// What the servers of `zone` are told of the question (RFC 9156 §2.3).
-    fn minimise(&self, zone: &Name, question: &Question) -> Question {
+    /// What the servers of `zone` are told of the question (RFC 9156 §2.3), past what is known.
+    fn minimise(&mut self, now: Instant, zone: &Name, question: &Question) -> Question {
+        loop {
+            let sent = self.minimised(zone, question);
+            if sent == *question || !self.holds(now, &sent) {
+                return sent;
+            }
+            let Some(task) = self.stack.last_mut() else { return sent };
+            task.told = sent.name.iter().len();
+        }
+    }
+
+    /// Whether a reply to this minimised question is known, and that there is no cut at its name.
+    pub(super) fn holds(&self, now: Instant, sent: &Question) -> bool {
+        let known = |kind| self.cache.get(now, &sent.name, kind, Rank::Answer).is_some();
+        known(sent.kind)
+            || known(RecordType::CNAME)
+            || self.cache.absence(now, sent).is_some_and(|absence| !absence.whole_name)
+    }
+
+    fn minimised(&self, zone: &Name, question: &Question) -> Question {
         let Some(task) = self.stack.last() else { return question.clone() };
         let all = question.name.iter().len();
         let told = task.told.max(zone.iter().len());
@@ -342,7 +361,7 @@ impl Walk {
             }
             return None;
         }
-        let id = AttemptId(self.book.queries + 1);
+        let id = AttemptId(self.book.next_attempt());
         let draw = keyed(self.seed, u64::from(id.0) << 32 | u64::from(plan.step));
         let [a, b, ..] = draw.to_le_bytes();
         let mut sent = plan.sent.clone();

@@ -41,7 +41,11 @@ pub(super) struct Book {
     pub(super) cache_hits: u32,
     question: Asked,
     steps: BTreeSet<u32>,
-    last_step: u32,
+    pub(super) last_step: u32,
+    /// Numbers of attempts are never used again, even where a query was withdrawn.
+    last_attempt: u32,
+    /// Of all records the summary alone is wanted.
+    summary_only: bool,
     best_path_ns: u64,
     retries: u32,
     unanswered: u32,
@@ -52,7 +56,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(question: Asked, now: Instant) -> Self {
+    pub(super) fn new(question: Asked, now: Instant, summary_only: bool) -> Self {
         Self {
             events: VecDeque::new(),
             findings: Findings::default(),
@@ -65,6 +69,8 @@ impl Book {
             question,
             steps: BTreeSet::new(),
             last_step: 0,
+            last_attempt: 0,
+            summary_only,
             best_path_ns: 0,
             retries: 0,
             unanswered: 0,
@@ -76,7 +82,9 @@ impl Book {
     }
 
     pub(super) fn tell(&mut self, now: Instant, event: Event) {
-        self.events.push_back(Record::new(now, event));
+        if !self.summary_only || matches!(event, Event::Summary(_)) {
+            self.events.push_back(Record::new(now, event));
+        }
     }
 
     /// The name that the user asked for, and those that aliases led to.
@@ -102,6 +110,12 @@ impl Book {
         self.last_step
     }
 
+    /// The number of a new attempt, from 1.
+    pub(super) const fn next_attempt(&mut self) -> u32 {
+        self.last_attempt += 1;
+        self.last_attempt
+    }
+
     /// A query goes out.
     pub(super) fn sent(&mut self, exchange: &Exchange) {
         self.queries += 1;
@@ -109,6 +123,16 @@ impl Book {
         self.bytes_sent += u64::from(exchange.bytes_sent);
         if !matches!(exchange.purpose, Purpose::Check { .. }) {
             self.steps.insert(exchange.step);
+        }
+    }
+
+    /// A query that was to go out did not.
+    pub(super) fn withdrawn(&mut self, exchange: &Exchange) {
+        self.queries -= 1;
+        self.retries -= u32::from(exchange.attempt > 1);
+        self.bytes_sent -= u64::from(exchange.bytes_sent);
+        if exchange.attempt == 1 {
+            self.steps.remove(&exchange.step);
         }
     }
 

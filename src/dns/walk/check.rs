@@ -218,6 +218,14 @@ impl Walk {
         }
     }
 
+    /// The probe was not sent.
+    pub(super) fn probe_withdrawn(&mut self, at: usize, now: Instant) {
+        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+            probe.server.tries = probe.server.tries.saturating_sub(1);
+            probe.next_at = now;
+        }
+    }
+
     /// The server has said what it will.
     pub(super) fn probe_over(&mut self, now: Instant, at: usize) {
         if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {

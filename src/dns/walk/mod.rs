@@ -21,6 +21,9 @@ mod book;
 mod chain;
 mod check;
 mod reply;
+mod shared;
+
+pub use shared::Knowledge;
 
 use super::cache::Cache;
 use super::dnssec::UnixSeconds;
@@ -39,6 +42,7 @@ use check::Check;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// How to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub struct WalkConfig {
     pub all: bool,
     /// The time to judge signatures at; absent where they are not to be judged.
     pub validate_at: Option<UnixSeconds>,
+    /// Whether the summary is the only record: a walk among thousands need not tell its steps.
+    pub summary_only: bool,
 }
 
 impl Default for WalkConfig {
@@ -81,6 +87,7 @@ impl Default for WalkConfig {
             check: false,
             all: false,
             validate_at: None,
+            summary_only: false,
         }
     }
 }
@@ -205,7 +212,7 @@ struct Delegation {
 #[derive(Debug)]
 pub struct Walk {
     config: WalkConfig,
-    hints: Hints,
+    hints: Arc<Hints>,
     seed: u64,
     cache: Cache,
     servers: Servers,
@@ -230,14 +237,27 @@ impl Walk {
     #[must_use]
     pub fn new(
         config: WalkConfig,
-        hints: Hints,
+        hints: impl Into<Arc<Hints>>,
         question: Question,
         seed: u64,
         cache: Cache,
         now: Instant,
     ) -> Self {
+        let mut walk = Self::idle(config, hints.into(), &question, seed, now);
+        walk.cache = cache;
+        walk.start(&question, now);
+        walk
+    }
+
+    fn idle(
+        config: WalkConfig,
+        hints: Arc<Hints>,
+        question: &Question,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let judging = Self::judging(config.validate_at, &hints.anchors);
-        let mut walk = Self {
+        Self {
             config,
             judging,
             hints,
@@ -250,21 +270,23 @@ impl Walk {
             check: None,
             outcome: None,
             done: false,
-            book: Book::new(question.text(), now),
+            book: Book::new(question.text(), now, config.summary_only),
             transmits: VecDeque::new(),
             released: VecDeque::new(),
-            cache,
-        };
+            cache: Cache::default(),
+        }
+    }
+
+    fn start(&mut self, question: &Question, now: Instant) {
         let start = Start {
             question: question.text(),
-            seed,
-            qmin: config.qmin,
-            limits: config.limits,
-            cached: u32::try_from(walk.cache.len()).unwrap_or(u32::MAX),
+            seed: self.seed,
+            qmin: self.config.qmin,
+            limits: self.config.limits,
+            cached: u32::try_from(self.cache.len()).unwrap_or(u32::MAX),
         };
-        walk.book.tell(now, Event::Start(start));
-        walk.advance(now);
-        walk
+        self.book.tell(now, Event::Start(start));
+        self.advance(now);
     }
 
     /// A query to send, until there is none.

@@ -157,7 +157,7 @@ impl Walk {
     }
 
     /// The step that sent an attempt, if it goes on.
-    fn ask_mut(&mut self, owner: Owner) -> Option<&mut super::Ask> {
+    pub(super) fn ask_mut(&mut self, owner: Owner) -> Option<&mut super::Ask> {
         let Owner::Step(step) = owner else { return None };
         self.stack.iter_mut().filter_map(|task| task.ask.as_mut()).find(|ask| ask.step == step)
     }

@@ -3,8 +3,10 @@
 //! It exists so that the walk need not wait. It must never judge what arrives beyond whose socket
 //! it came to: that is the walk's.
 
+mod many;
 mod serve;
 
+pub use many::{Told, many};
 pub use serve::{Serving, serve};
 
 use super::alarm::Alarm;

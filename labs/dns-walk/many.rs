@@ -1,0 +1,253 @@
+//! `dns-walk -`: every name of a list, one result a line.
+//!
+//! It must never let a line go without a result or an error that names it.
+
+use crate::LAB;
+use crate::args::{self, Args};
+use clap::Args as ClapArgs;
+use serde::Serialize;
+use std::io::{self, BufWriter, Write};
+use std::time::Duration;
+use wirelab::cli::args::positive;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::progress::Progress;
+use wirelab::cli::stdout::{self, Pipe};
+use wirelab::dns::Name;
+use wirelab::dns::cache::Cache;
+use wirelab::dns::event::{Event, Record, VERSION};
+use wirelab::dns::fleet::{Fleet, FleetConfig, Tally};
+use wirelab::dns::hints::Hints;
+use wirelab::dns::names::{BadLine, Lines, ReadQuestion, Shard, Word};
+use wirelab::dns::question::Question;
+use wirelab::dns::walk::WalkConfig;
+use wirelab::measure::Instant;
+use wirelab::net::clock::Clock;
+use wirelab::net::{dns as net, stop};
+
+/// Bad lines that are shown; further ones are in the output and in the count.
+const SHOWN: u64 = 10;
+/// How often the progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Bytes gathered before they are written.
+const BUFFER: usize = 262_144;
+
+/// Flags of `dns-walk -`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ManyArgs {
+    /// With NAME -: walk for one part of the list only, as in 1/4; every name is in one part
+    #[arg(long, value_name = "I/N")]
+    pub(crate) shard: Option<Shard>,
+
+    /// With NAME -: walks at a time, at most [default: 2000]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) in_flight: Option<u32>,
+
+    /// With NAME -: queries at one server at a time, at most [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) per_server: Option<u32>,
+}
+
+/// A record of one line's question.
+#[derive(Serialize)]
+struct Told<'a> {
+    line: u64,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+/// A line that cannot be asked, in the place of its result.
+#[derive(Serialize)]
+struct Refused<'a> {
+    v: u32,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    bad: &'a BadLine,
+}
+
+/// Where records go.
+struct Output {
+    results: Pipe<BufWriter<io::Stdout>>,
+    /// Every record; none where the results are all that is wanted.
+    steps: Option<BufWriter<std::fs::File>>,
+    /// Every record goes where the results go.
+    all: bool,
+    done: u64,
+    bad: u64,
+    progress: Progress,
+    told_at: Instant,
+}
+
+/// Walks for every name of stdin: in the hierarchy of the demonstration, or beyond.
+pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
+    if args.sim || args.warm || args.json || args.explain || args.waterfall {
+        return Err(Failure::new(Exit::Usage, "nothing was asked")
+            .because("a list has one JSON result a line, on real sockets")
+            .or_type("the steps too", format!("{LAB} - --events -")));
+    }
+    let Some(variant) = args.variant() else {
+        let config = args.config(net::has_ipv6_route());
+        return run(args, config, crate::hints(args)?, seed);
+    };
+    let authority = crate::authority(variant)?;
+    let roots = authority.hints(0);
+    let plan = crate::link(args, args.delay.unwrap_or_default());
+    let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
+        let what = "the demonstration cannot be served on loopback";
+        Failure::from_error(Exit::Network, what, &error)
+    })?;
+    run(args, args.config(false), Hints { port: serving.port(), ..roots }, seed)
+}
+
+fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit, Failure> {
+    let fail = |error: io::Error| Failure::from_error(Exit::Bug, "the list was not done", &error);
+    let usual = FleetConfig::default();
+    let mut walk = config;
+    walk.summary_only = args.events.is_none();
+    // Each answer would need its own chain of proofs; a list tells what is answered.
+    walk.validate_at = None;
+    walk.limits.cache_entries = usual.walk.limits.cache_entries;
+    let config = FleetConfig {
+        walk,
+        in_flight: args.many.in_flight.unwrap_or(usual.in_flight),
+        per_server: args.many.per_server.unwrap_or(usual.per_server),
+    };
+    let (stopper, mut stopped) = stop::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let lines = Lines::new(reader(args)?, args.many.shard.unwrap_or(Shard::ALL));
+    let mut output = Output::open(args)?;
+    let clock = Clock::start();
+    let fleet = Fleet::new(config, hints, seed, Cache::default());
+    let fleet = net::many(fleet, clock, &mut stopped, io::stdin(), lines, |told| match told {
+        None => output.rest(clock.now()),
+        Some(told) => output.tell(&told),
+    })
+    .map_err(fail)?;
+    output.finish().map_err(fail)?;
+    let elapsed = clock.now().since(Instant::ZERO);
+    stdout::complain(&summary(&fleet.tally(), output.bad, elapsed.as_secs_f64()));
+    Ok(exit_of(&fleet.tally(), output.bad))
+}
+
+/// Makes questions of words, as the command line does of one.
+fn reader(args: &Args) -> Result<Box<ReadQuestion>, Failure> {
+    let usage = |why: String| Failure::new(Exit::Usage, "nothing was asked").because(why);
+    let word = args.words.get(1).map(String::as_str);
+    if word.is_some() && args.kind.is_some() {
+        return Err(usage("expected one TYPE, got -t too".to_owned()));
+    }
+    let default = args::record_type(word.or(args.kind.as_deref()).unwrap_or("A")).map_err(usage)?;
+    let public = args.variant().is_none() && args.hints.is_none() && !args.special_names;
+    Ok(Box::new(move |name, kind| {
+        let parsed = Name::from_str_relaxed(name).map_err(|error| {
+            (Word::Name, format!("expected a domain name, got {name:?}: {error}"))
+        })?;
+        let kind = kind.map_or(Ok(default), args::record_type);
+        let kind = kind.map_err(|why| (Word::Kind, why))?;
+        let question = Question::new(parsed, kind);
+        if let Some(domain) = args::special(&question.name).filter(|_| public) {
+            let why = format!("expected a name of the public DNS, got one of {domain} (RFC 6761)");
+            return Err((Word::Name, why));
+        }
+        Ok(question)
+    }))
+}
+
+impl Output {
+    fn open(args: &Args) -> Result<Self, Failure> {
+        let all = args.events.as_ref().is_some_and(|file| file.as_os_str() == "-");
+        let steps = match args.events.as_ref().filter(|_| !all) {
+            None => None,
+            Some(file) => Some(std::fs::File::create(file).map_err(|error| {
+                let what = format!("cannot write {}", file.display());
+                Failure::from_error(Exit::Usage, what, &error)
+            })?),
+        };
+        let results = Pipe::new(BufWriter::with_capacity(BUFFER, io::stdout()));
+        let (progress, told_at) = (Progress::count(), Instant::ZERO);
+        let steps = steps.map(BufWriter::new);
+        Ok(Self { results, steps, all, done: 0, bad: 0, progress, told_at })
+    }
+
+    fn tell(&mut self, told: &net::Told<'_>) -> io::Result<()> {
+        match told {
+            net::Told::Record(line, record) => {
+                let told = Told { line: *line, record };
+                let result = matches!(record.event, Event::Summary(_));
+                self.done += u64::from(result);
+                if let Some(steps) = &mut self.steps {
+                    serde_json::to_writer(&mut *steps, &told)?;
+                    steps.write_all(b"\n")?;
+                }
+                if !result && !self.all {
+                    return Ok(());
+                }
+                serde_json::to_writer(&mut self.results, &told)?;
+            }
+            net::Told::Bad(bad) => {
+                self.bad += 1;
+                if self.bad <= SHOWN {
+                    self.progress.line(&format!("{LAB}: {bad}"));
+                }
+                let refused = Refused { v: VERSION, kind: "error", bad };
+                serde_json::to_writer(&mut self.results, &refused)?;
+            }
+        }
+        self.results.write_all(b"\n")
+    }
+
+    /// Nothing more to tell for now: whoever reads gets what there is.
+    fn rest(&mut self, now: Instant) -> io::Result<()> {
+        if now.since(self.told_at) >= TELL_EVERY {
+            self.told_at = now;
+            let rate = self.done as f64 / now.since(Instant::ZERO).as_secs_f64();
+            self.progress.says(&format!("{} done, {rate:.0} a second", self.done));
+        }
+        self.results.flush()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if let Some(steps) = &mut self.steps {
+            steps.flush()?;
+        }
+        self.results.flush()
+    }
+}
+
+fn summary(tally: &Tally, bad: u64, seconds: f64) -> String {
+    let per_name = tally.queries as f64 / (tally.ended as f64).max(1.0);
+    let mut out = format!(
+        "{LAB}: {} names in {seconds:.2} s ({:.0} a second): {} answered, {} without such a \
+         record, {} inconclusive\n",
+        tally.ended,
+        tally.ended as f64 / seconds.max(1e-9),
+        tally.answers,
+        tally.absences,
+        tally.inconclusive(),
+    );
+    out += &format!(
+        "{LAB}: {} queries ({per_name:.2} a name), {} repeated, {} without a reply; {} not sent \
+         because another was in flight, {} held back to spare a server\n",
+        tally.queries, tally.retries, tally.unanswered, tally.coalesced, tally.held,
+    );
+    if bad > 0 {
+        out += &format!("{LAB}: {bad} lines could not be read\n");
+    }
+    out
+}
+
+/// What went wrong with any of them is worth knowing; each result says more.
+const fn exit_of(tally: &Tally, bad: u64) -> Exit {
+    if tally.interrupted > 0 {
+        Exit::Interrupted
+    } else if bad > 0 {
+        Exit::Usage
+    } else if tally.inconclusive() == 0 {
+        Exit::Holds
+    } else if tally.inconclusive() == tally.ended && tally.unreachable == tally.ended {
+        Exit::Network
+    } else {
+        Exit::Inconclusive
+    }
+}
