@@ -48,9 +48,9 @@ Not done by this version: cookies, root priming, comparison with a resolver.
 /// See every step of a name's resolution, and why: from the root to the answer.
 ///
 /// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
-/// shown. NAME and TYPE are as in dig; TYPE is A unless given. NAME - walks for every line NAME
-/// [TYPE] of stdin, thousands at a time, one JSON result a line. `dns-walk serve-demo [broken]`
-/// keeps the hierarchy of --demo running for other tools.
+/// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk -` walks for every
+/// line `NAME [TYPE]` of stdin, thousands at a time, one JSON result a line.
+/// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
 pub(crate) struct Args {
