@@ -105,7 +105,7 @@ impl Panel {
                 index += 1;
                 index % 2 == 1
             });
-            self.every *= 2;
+            self.every = self.every.saturating_mul(2);
         }
         self.readings.push(reading);
         self.next = reading.at + self.every;
@@ -189,6 +189,9 @@ mod tests {
         let mut panel = Panel::default();
         for index in 0..count {
             let at = Instant::from_nanos(index * 50_000_000);
+            if at < panel.due() {
+                continue;
+            }
             let [wall, slewed, slept] = of(index * 50);
             let nanos = i64::try_from(at.as_nanos()).unwrap();
             panel.take(Reading {
