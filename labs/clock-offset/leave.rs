@@ -10,6 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::lab;
 use wirelab::cli::run_dir::{self, RunDir};
 use wirelab::cli::stdout::Pipe;
 use wirelab::clock::client::Event;
@@ -143,12 +144,5 @@ fn run_dir(args: &Args) -> Result<Option<RunDir>, Failure> {
 /// # Errors
 /// Where there is none.
 pub(crate) fn read(run: &Path) -> Result<Finding, Failure> {
-    let file = run_dir::folder(run).join("result.json");
-    let what = format!("{} is not the result of a run", file.display());
-    let wrong = |error: &dyn std::error::Error| {
-        Failure::from_error(Exit::Usage, what.clone(), error)
-            .or_type("make a run first", format!("{LAB} --demo"))
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| wrong(&error))?;
-    serde_json::from_str(&text).map_err(|error| wrong(&error))
+    lab::read_result(LAB, run, &format!("{LAB} --demo"))
 }

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::stdout;
+use wirelab::cli::lab::{self, say};
 use wirelab::clock::finding::{Finding, Verdict};
 use wirelab::report;
 
@@ -26,20 +26,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let style = args.color.for_stderr();
     wirelab::cli::log::start(args.verbose);
-    match start(&args) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            stdout::complain(&failure.render(LAB, style));
-            failure.exit.into()
-        }
-    }
+    lab::end(LAB, style, start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
     if let Some(what) = args.generate {
-        let text = what.render(Args::command()).map_err(print_failed)?;
-        say(&String::from_utf8_lossy(&text))?;
-        return Ok(Exit::Holds);
+        return lab::generate(what, Args::command());
     }
     match &args.command {
         Some(What::Serve(flags)) => return serve::run(flags),
@@ -111,12 +103,4 @@ fn save(file: &std::path::Path, finding: &Finding) -> Result<(), Failure> {
         text += &report::samples::line(sample).map_err(|error| failed(&error))?;
     }
     std::fs::write(file, text).map_err(|error| failed(&error))
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(print_failed)
-}
-
-fn print_failed(error: std::io::Error) -> Failure {
-    Failure::from_error(Exit::Bug, "cannot print", &error)
 }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
 use wirelab::dns::demo::{JUDGED, Variant};
 use wirelab::dns::dnssec::UnixSeconds;
@@ -201,7 +202,7 @@ pub(crate) struct Args {
 
     /// Print completions:SHELL or man, and stop
     #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<String>,
+    pub(crate) generate: Option<Generate>,
 }
 
 /// `--qmin`.

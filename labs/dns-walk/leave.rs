@@ -8,6 +8,7 @@ use std::io;
 use std::path::Path;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::lab;
 use wirelab::cli::run_dir::{self, RunDir};
 use wirelab::cli::stdout;
 use wirelab::dns::event::Record;
@@ -68,7 +69,9 @@ impl Place {
         let Some(dir) = &self.dir else { return Ok(()) };
         let reached = reached(args);
         let started_utc = self.started_utc.clone();
-        let about = About { command: repeat_command(seed, reached), seed, reached, started_utc };
+        let needed = (reached != Reached::Replay).then_some(seed);
+        let command = lab::repeat_command(crate::LAB, needed);
+        let about = About { command, seed, reached, started_utc };
         let result = WalkResult::new(about, walks);
         write_all(dir, &result, walks).map_err(|error| {
             Failure::from_error(Exit::Usage, "the run could not be written down", &error)
@@ -122,22 +125,4 @@ const fn reached(args: &Args) -> Reached {
         (None, None, Some(_)) => Reached::Hints,
         (None, None, None) => Reached::Internet,
     }
-}
-
-/// The command that repeats this walk: the words that were typed, with the seed.
-fn repeat_command(seed: u64, reached: Reached) -> String {
-    let mut words = vec![crate::LAB.to_owned()];
-    let mut given = std::env::args().skip(1);
-    while let Some(word) = given.next() {
-        if word == "--seed" {
-            given.next();
-        } else if !word.starts_with("--seed=") {
-            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+".contains(c));
-            words.push(if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) });
-        }
-    }
-    if reached != Reached::Replay {
-        words.extend(["--seed".to_owned(), seed.to_string()]);
-    }
-    words.join(" ")
 }

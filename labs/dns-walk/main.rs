@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::generate::Generate;
+use wirelab::cli::lab::{self, say};
 use wirelab::cli::{run_dir, seed, stdout};
 use wirelab::dns::cache::Cache;
 use wirelab::dns::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
@@ -40,23 +40,12 @@ fn main() -> ExitCode {
     let mut args = Args::parse();
     wirelab::cli::log::start(args.verbose);
     let untangled = args.untangle().map_err(usage);
-    match untangled.and_then(|()| start(&args)) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            stdout::complain(&failure.render(LAB, args.color.for_stderr()));
-            failure.exit.into()
-        }
-    }
+    lab::end(LAB, args.color.for_stderr(), untangled.and_then(|()| start(&args)))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
-    if let Some(what) = &args.generate {
-        let what: Generate = what.parse().map_err(|why: String| {
-            Failure::new(Exit::Usage, "--generate makes one thing").because(why)
-        })?;
-        let text = what.render(Args::command()).map_err(print_failed)?;
-        say(&String::from_utf8_lossy(&text))?;
-        return Ok(Exit::Holds);
+    if let Some(what) = args.generate {
+        return lab::generate(what, Args::command());
     }
     if args.faults {
         say(&faults())?;
@@ -335,12 +324,4 @@ fn exit_of(walks: &[Vec<Record>]) -> Exit {
         Some(_) => Exit::Inconclusive,
         None => Exit::Bug,
     }
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(print_failed)
-}
-
-fn print_failed(error: std::io::Error) -> Failure {
-    Failure::from_error(Exit::Bug, "cannot print", &error)
 }

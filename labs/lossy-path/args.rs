@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wirelab::cli::args::duration;
+use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
 use wirelab::emulate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use wirelab::emulate::run::End;
@@ -66,7 +67,7 @@ pub(crate) struct Args {
 
     /// Print completions:SHELL or man, and stop
     #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<String>,
+    pub(crate) generate: Option<Generate>,
 
     /// The program to run, and its arguments
     #[arg(last = true, value_name = "PROGRAM")]

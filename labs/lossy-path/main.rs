@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::generate::Generate;
+use wirelab::cli::lab::{self, say};
 use wirelab::cli::{run_dir, seed, stdout};
 use wirelab::emulate::plan::{Mistake, Plan};
 use wirelab::emulate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
@@ -75,13 +75,8 @@ impl From<Mistake> for Refusal {
 }
 
 fn start(args: &Args) -> Result<u8, Refusal> {
-    if let Some(what) = &args.generate {
-        let what: Generate = what.parse().map_err(|why: String| {
-            Failure::new(Exit::Usage, "--generate makes one thing").because(why)
-        })?;
-        let text = what.render(Args::command()).map_err(print_failed)?;
-        say(&String::from_utf8_lossy(&text))?;
-        return Ok(0);
+    if let Some(what) = args.generate {
+        return Ok(lab::generate(what, Args::command())?.code());
     }
     match &args.what {
         None => {
@@ -359,13 +354,7 @@ fn presets() -> Result<u8, Refusal> {
 }
 
 fn read_result(run: &Path) -> Result<PathResult, Failure> {
-    let file = run_dir::folder(run).join("result.json");
-    let what = format!("{} is not the result of a run of {LAB}", file.display());
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::from_error(Exit::Usage, what.clone(), &error)
-            .or_type("make a run first", format!("{LAB} -- ping -c 1 b"))
-    })?;
-    serde_json::from_str(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+    lab::read_result(LAB, run, &format!("{LAB} -- ping -c 1 b"))
 }
 
 fn show(result: &PathResult, output: &Output) -> Result<u8, Refusal> {
@@ -406,12 +395,4 @@ fn explain(result: &PathResult, figure: Option<&str>) -> Result<u8, Refusal> {
     })?;
     say(&text)?;
     Ok(0)
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(print_failed)
-}
-
-fn print_failed(error: std::io::Error) -> Failure {
-    Failure::from_error(Exit::Bug, "cannot print", &error)
 }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
 use wirelab::compare::plan::{Arm, Plan, PlanError};
 use wirelab::measure::Ppm;
@@ -131,7 +132,7 @@ pub(crate) struct Args {
 
     /// Print completions:SHELL or man, and stop
     #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<String>,
+    pub(crate) generate: Option<Generate>,
 }
 
 /// What to do with a run that is there already.

@@ -13,10 +13,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::generate::Generate;
+use wirelab::cli::lab::{self, say};
 use wirelab::cli::progress::Progress;
+use wirelab::cli::seed;
 use wirelab::cli::signals::Stop;
-use wirelab::cli::{run_dir, seed, stdout};
 use wirelab::compare::kernel::Tick;
 use wirelab::compare::plan::Plan;
 use wirelab::compare::result::{Ended, Holds, Host, RunResult, TimingVerdict};
@@ -31,23 +31,12 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let style = args.color.for_stderr();
     wirelab::cli::log::start(args.verbose);
-    match start(&args) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            stdout::complain(&failure.render(LAB, style));
-            failure.exit.into()
-        }
-    }
+    lab::end(LAB, style, start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
-    if let Some(what) = &args.generate {
-        let what: Generate = what.parse().map_err(|why: String| {
-            Failure::new(Exit::Usage, "--generate makes one thing").because(why)
-        })?;
-        let text = what.render(Args::command()).map_err(print_failed)?;
-        say(&String::from_utf8_lossy(&text))?;
-        return Ok(Exit::Holds);
+    if let Some(what) = args.generate {
+        return lab::generate(what, Args::command());
     }
     match &args.command {
         Some(What::Show { run }) => show(args, run),
@@ -100,7 +89,7 @@ fn compare(args: &Args, plan: &Plan, seed: u64, sim: bool) -> Result<Exit, Failu
     let stop = Stop::install()
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for Ctrl-C", &error))?;
     let place = leave::Place::choose(args, utc_seconds())?;
-    let identity = Identity { seed, command: repeat_command(seed), host };
+    let identity = Identity { seed, command: lab::repeat_command(LAB, Some(seed)), host };
     let run = run(args, plan, identity, &stop, sim)?;
     let files = leave::files(args, &run, place)?;
     if args.json {
@@ -161,22 +150,6 @@ fn refuse(refused: &privilege::PrivilegeError) -> Failure {
     failure.or_type("without any privilege", format!("{LAB} --sim   (UDP arms, virtual time)"))
 }
 
-/// The command that repeats this run: the words that were typed, with the seed.
-fn repeat_command(seed: u64) -> String {
-    let mut words = vec![LAB.to_owned()];
-    let mut given = std::env::args().skip(1);
-    while let Some(word) = given.next() {
-        if word == "--seed" {
-            given.next();
-        } else if !word.starts_with("--seed=") {
-            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+".contains(c));
-            words.push(if plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) });
-        }
-    }
-    words.extend(["--seed".to_owned(), seed.to_string()]);
-    words.join(" ")
-}
-
 fn exit_of(result: &RunResult) -> Exit {
     if result.ended == Ended::Interrupted {
         return Exit::Interrupted;
@@ -194,12 +167,7 @@ fn exit_of(result: &RunResult) -> Exit {
 }
 
 fn read_result(run: &Path) -> Result<RunResult, Failure> {
-    let file = run_dir::folder(run).join("result.json");
-    let what = format!("{} is not the result of a run", file.display());
-    let text = std::fs::read_to_string(&file).map_err(|error| {
-        Failure::from_error(Exit::Usage, what.clone(), &error).or_type("make a run first", LAB)
-    })?;
-    serde_json::from_str(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+    lab::read_result(LAB, run, LAB)
 }
 
 fn show(args: &Args, run: &Path) -> Result<Exit, Failure> {
@@ -228,12 +196,4 @@ fn explain(run: &Path, figure: Option<&str>) -> Result<Exit, Failure> {
     })?;
     say(&text)?;
     Ok(Exit::Holds)
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(print_failed)
-}
-
-fn print_failed(error: std::io::Error) -> Failure {
-    Failure::from_error(Exit::Bug, "cannot print", &error)
 }

@@ -9,6 +9,7 @@ pub mod bank;
 pub mod error;
 pub mod exit;
 pub mod generate;
+pub mod lab;
 pub mod log;
 pub mod progress;
 pub mod relay;

@@ -3,13 +3,14 @@
 //! It must never call an outcome known that is not, nor ask again under another key.
 
 use super::args::{Ask, Call, ClientFlags, page_limit};
-use super::{ADDRESS, Carrier, Lab, resolve, say, words};
+use super::{ADDRESS, Carrier, Lab, resolve, words};
 use crate::bank::client::{CloseReason, Finished, Key, Outcome};
 use crate::bank::datagram::DatagramClientConfig;
 use crate::bank::message::{EntryView, Refusal, Reply, Request};
 use crate::bank::stream::StreamClientConfig;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::stdout::complain;
 use crate::cli::style::ColorChoice;
 use crate::cli::{seed, stdout};
 use crate::measure::human;
@@ -79,10 +80,12 @@ pub(super) fn run<X: ClientFlags>(
     }
     match &answer.finished.outcome {
         Outcome::Done(reply) => print(&done(&answer, reply))?,
-        Outcome::Refused(refusal) => say(&refused(*refusal).render(lab.name, color.for_stderr())),
+        Outcome::Refused(refusal) => {
+            complain(&refused(*refusal).render(lab.name, color.for_stderr()))
+        }
         Outcome::Unknown(key) => {
             let failure = unknown(lab, flags, &answer, *key);
-            say(&failure.render(lab.name, color.for_stderr()));
+            complain(&failure.render(lab.name, color.for_stderr()));
         }
     }
     Ok(exit)
@@ -110,7 +113,7 @@ fn ask<X: ClientFlags>(
     verbose: u8,
 ) -> Result<Answer, CallFailure> {
     let tap: Tap = if verbose > 0 {
-        Box::new(|way, bytes| say(&words::frames(way, bytes)))
+        Box::new(|way, bytes| complain(&words::frames(way, bytes)))
     } else {
         Box::new(|_, _| {})
     };

@@ -11,10 +11,9 @@ mod words;
 
 use super::error::Failure;
 use super::exit::Exit;
-use super::stdout;
+use super::{lab as shared, log};
 use args::{Cli, ClientFlags, ServeFlags, What};
 use clap::{CommandFactory, FromArgMatches};
-use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 
@@ -56,26 +55,16 @@ pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(cli.verbose);
+    log::start(cli.verbose);
     let ended = match (cli.generate, &cli.what) {
-        (Some(what), _) => what
-            .render(command)
-            .and_then(|text| stdout::print(&String::from_utf8_lossy(&text)))
-            .map(|()| Exit::Holds)
-            .map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error)),
+        (Some(what), _) => shared::generate(what, command),
         (None, Some(What::Serve(serve))) => serve::run(lab, serve),
         (None, Some(What::Call(call))) => call::run(lab, call, cli.verbose, cli.color),
         (None, Some(What::Load(load))) => load::run(lab, load),
         (None, None) => Err(Failure::new(Exit::Usage, "say what to do: serve, call or load")
             .or_type("examples", format!("{} --help", lab.name))),
     };
-    match ended {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            say(&failure.render(lab.name, cli.color.for_stderr()));
-            failure.exit.into()
-        }
-    }
+    shared::end(lab.name, cli.color.for_stderr(), ended)
 }
 
 /// What clap says: help on stdout, a mistake on stderr.
@@ -83,29 +72,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     // Where the terminal is gone there is nobody to tell.
     let _ = error.print();
     if error.use_stderr() { Exit::Usage.into() } else { Exit::Holds.into() }
-}
-
-/// A text for the person, beside the result.
-fn say(text: &str) {
-    // A lost message is no reason to stop.
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => tracing::Level::WARN,
-        1 => tracing::Level::INFO,
-        _ => tracing::Level::DEBUG,
-    };
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        // Colour is not built into the subscriber, and asking for it would panic.
-        .with_ansi(false)
-        .without_time()
-        .with_target(false);
-    // A second subscriber cannot be set, and need not be.
-    let _ = subscriber.try_init();
 }
 
 /// The address of `host:port`; the first one where a name has several.

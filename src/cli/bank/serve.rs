@@ -4,12 +4,13 @@
 
 use super::args::{Serve, ServeFlags};
 use super::words::counts;
-use super::{ADDRESS, Carrier, Lab, resolve, say};
+use super::{ADDRESS, Carrier, Lab, resolve};
 use crate::bank::audit::{AuditReport, audit};
 use crate::bank::message::Cents;
 use crate::bank::server::{Counters, Dedup, Server, ServerConfig};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::stdout::complain;
 use crate::cli::{seed, stdout};
 use crate::measure::human;
 use crate::net::clock::Clock;
@@ -115,7 +116,7 @@ fn announce<S: ServeFlags>(
     dedup: Dedup,
 ) -> Result<(), Failure> {
     if !bound.ip().is_loopback() {
-        say(&format!(
+        complain(&format!(
             "{}: {bound} can be reached from other hosts, and there is no authentication: whoever \
              reaches it can move the money\n",
             lab.name
