@@ -20,6 +20,8 @@ mod clock_report;
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.
 mod dns;
+/// The walk's checklist, line by line: special names, negative answers, cookies, options, root.
+mod dns_checklist;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
 mod dns_report;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.

@@ -15,6 +15,7 @@
 //! | [`reading`] | what a reply says about a question: pure |
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
+//! | [`special`] | names that are answered without asking anybody |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
@@ -30,6 +31,7 @@ pub mod limits;
 pub mod question;
 pub mod reading;
 pub mod servers;
+pub mod special;
 pub mod survey;
 pub mod walk;
 

@@ -55,7 +55,7 @@ pub(super) struct Plan {
 impl Walk {
     /// The top task has no step: the cache answers it, or a step begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.answer_from_cache(now) {
+        if self.answer_special(now) || self.answer_from_cache(now) {
             return;
         }
         let Some(task) = self.stack.last() else { return };
@@ -288,14 +288,26 @@ impl Walk {
         };
         let best = usable.min_by_key(order).map(|(at, _)| at);
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
+        let purse = &mut self.book.purse;
+        if !fresh && !ask.unresolved.is_empty() {
+            let wanted = u64::from(ask.walked_for) + 1;
+            purse.want(&self.config.limits, Limit::Glueless, wanted);
+        }
         if !fresh && let Some((name, kind)) = ask.next_unresolved(self.config.limits.glueless) {
             let zone = name_text(&ask.zone);
             return self.walk_for(now, name, kind, zone, step);
         }
-        let Some(at) = best else { return self.step_failed(now) };
+        let Some(at) = best else {
+            if !again {
+                purse.refuse(Limit::StepAttempts);
+            }
+            return self.step_failed(now);
+        };
         let candidate = &mut ask.candidates[at];
         candidate.tries += 1;
         ask.attempts += 1;
+        purse.spend(Limit::Attempts, u64::from(candidate.tries));
+        purse.spend(Limit::StepAttempts, u64::from(ask.attempts));
         let server = Server {
             name: name_text(&candidate.name),
             address: candidate.address,
@@ -328,6 +340,7 @@ impl Walk {
     pub(super) fn send(&mut self, now: Instant, plan: Plan) -> Option<Instant> {
         if self.book.queries >= self.config.limits.queries {
             let limit = Limit::Queries;
+            self.book.purse.refuse(limit);
             if self.outcome.is_some() {
                 self.close(now);
             } else {
@@ -401,8 +414,9 @@ impl Walk {
         if self.failed.contains(&(name.clone(), u16::from(kind))) {
             return true;
         }
-        let depth = self.stack.len();
-        if depth > usize::try_from(self.config.limits.depth).unwrap_or(usize::MAX) {
+        let depth = u64::try_from(self.stack.len()).unwrap_or(u64::MAX);
+        self.book.purse.want(&self.config.limits, Limit::Depth, depth);
+        if depth > u64::from(self.config.limits.depth) {
             self.task_failed(now, Outcome::Limit { limit: Limit::Depth });
             return true;
         }
