@@ -11,7 +11,7 @@ use crate::dns::finding::Fault;
 use crate::dns::limits::Limit;
 use crate::dns::question::{self, Question, name_text, record_text};
 use crate::dns::reading::{may_ask, targets_of};
-use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP};
+use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP, Servers};
 use crate::measure::draw::keyed;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -277,16 +277,7 @@ impl Walk {
         let limit = self.config.limits.attempts;
         let servers = &self.servers;
         let again = ask.attempts < self.config.limits.step_attempts;
-        let usable = ask
-            .candidates
-            .iter()
-            .enumerate()
-            .filter(|(_, candidate)| again && !candidate.useless && candidate.tries < limit);
-        let order = |(_, candidate): &(usize, &Candidate)| {
-            let draw = keyed(seed ^ u64::from(step), address_key(candidate.address));
-            (candidate.tries, servers.cost_ns(candidate.address), draw)
-        };
-        let best = usable.min_by_key(order).map(|(at, _)| at);
+        let best = if again { ask.best(limit, servers, seed) } else { None };
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
         let purse = &mut self.book.purse;
         if !fresh && !ask.unresolved.is_empty() {
@@ -528,6 +519,20 @@ impl Walk {
                 self.book.findings.note(fault, &text, None, delegation.step);
             }
         }
+    }
+}
+
+impl Ask {
+    /// The server to ask next: the least asked, then the fastest, then by draw.
+    fn best(&self, tries_max: u32, servers: &Servers, seed: u64) -> Option<usize> {
+        let usable = |(_, candidate): &(usize, &Candidate)| {
+            !candidate.useless && candidate.tries < tries_max
+        };
+        let order = |(_, candidate): &(usize, &Candidate)| {
+            let draw = keyed(seed ^ u64::from(self.step), address_key(candidate.address));
+            (candidate.tries, servers.cost_ns(candidate.address), draw)
+        };
+        self.candidates.iter().enumerate().filter(usable).min_by_key(order).map(|(at, _)| at)
     }
 }
 
