@@ -8,7 +8,7 @@ use crate::dns::event::{
     AddressSource, Asked, Class, Exchange, Outcome, Purpose, Qmin, Rank, Server, Transport,
 };
 use crate::dns::finding::Fault;
-use crate::dns::limits::Limit;
+use crate::dns::limits::{Limit, Limits, Purse};
 use crate::dns::question::{self, Question, name_text, record_text};
 use crate::dns::reading::{may_ask, targets_of};
 use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP, Servers};
@@ -24,14 +24,26 @@ const MINIMISE_MAX: u32 = 10;
 const MINIMISE_ONE_LABEL: u32 = 4;
 
 impl Ask {
-    /// The next server to walk for, of at most `most`. A server that has no address of one family
-    /// is asked for the other, and is still one server.
-    fn next_unresolved(&mut self, most: u32) -> Option<(Name, RecordType)> {
-        let full = self.walked_for.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+    /// The next server to walk for, of as many as the limits allow. A server that has no address of
+    /// one family is asked for the other, and is still one server.
+    fn next_unresolved(
+        &mut self,
+        limits: &Limits,
+        purse: &mut Purse,
+    ) -> Option<(Name, RecordType)> {
+        let most = usize::try_from(limits.glueless).unwrap_or(usize::MAX);
+        let full = self.walked_for.len() >= most;
         let may = |(name, _): &(Name, RecordType)| !full || self.walked_for.contains(name);
-        let at = self.unresolved.iter().position(may)?;
+        let Some(at) = self.unresolved.iter().position(may) else {
+            if !self.unresolved.is_empty() {
+                purse.refuse(Limit::Glueless);
+            }
+            return None;
+        };
         let (name, kind) = self.unresolved.remove(at)?;
         self.walked_for.insert(name.clone());
+        let walked_for = u64::try_from(self.walked_for.len()).unwrap_or(u64::MAX);
+        purse.spend(Limit::Glueless, walked_for);
         Some((name, kind))
     }
 }
@@ -280,11 +292,7 @@ impl Walk {
         let best = if again { ask.best(limit, servers, seed) } else { None };
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
         let purse = &mut self.book.purse;
-        if !fresh && !ask.unresolved.is_empty() {
-            let wanted = u64::from(ask.walked_for) + 1;
-            purse.want(&self.config.limits, Limit::Glueless, wanted);
-        }
-        if !fresh && let Some((name, kind)) = ask.next_unresolved(self.config.limits.glueless) {
+        if !fresh && let Some((name, kind)) = ask.next_unresolved(&self.config.limits, purse) {
             let zone = name_text(&ask.zone);
             return self.walk_for(now, name, kind, zone, step);
         }
