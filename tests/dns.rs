@@ -19,42 +19,42 @@ use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{Delay, LinkPlan, LossModel};
 use wirelab::sim::dns::{Responder, run};
 
-const PORT: u16 = 5300;
-const ONE_WAY: Duration = Duration::from_millis(1);
+pub(crate) const PORT: u16 = 5300;
+pub(crate) const ONE_WAY: Duration = Duration::from_millis(1);
 
-fn config() -> WalkConfig {
+pub(crate) fn config() -> WalkConfig {
     WalkConfig { public_only: false, ..WalkConfig::default() }
 }
 
-fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     let mut name = Name::from_ascii(text).unwrap();
     name.set_fqdn(true);
     name
 }
 
-fn question(text: &str) -> Question {
+pub(crate) fn question(text: &str) -> Question {
     let (asked, kind) = text.split_once(' ').unwrap_or((text, "A"));
     Question::new(name(asked), kind.parse().unwrap())
 }
 
-fn link(loss: Ppm) -> LinkPlan {
+pub(crate) fn link(loss: Ppm) -> LinkPlan {
     let loss = if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) };
     LinkPlan { delay: Delay::Constant(ONE_WAY), loss, ..LinkPlan::default() }
 }
 
 /// What a walk left.
-struct Ended {
-    records: Vec<Record>,
-    summary: Summary,
-    cache: Cache,
+pub(crate) struct Ended {
+    pub(crate) records: Vec<Record>,
+    pub(crate) summary: Summary,
+    pub(crate) cache: Cache,
 }
 
 impl Ended {
-    fn data(&self) -> Vec<&str> {
+    pub(crate) fn data(&self) -> Vec<&str> {
         self.summary.answers.iter().map(|record| record.data.as_str()).collect()
     }
 
-    fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
+    pub(crate) fn exchanges(&self) -> impl Iterator<Item = &Exchange> {
         self.records.iter().filter_map(|record| match &record.event {
             Event::Exchange(exchange) => Some(exchange.as_ref()),
             _ => None,
@@ -62,7 +62,7 @@ impl Ended {
     }
 
     /// The codes of the findings, as the JSON has them.
-    fn codes(&self) -> Vec<String> {
+    pub(crate) fn codes(&self) -> Vec<String> {
         let code = |finding: &_| {
             let json = serde_json::to_value(finding).unwrap();
             json["code"].as_str().unwrap().to_owned()
@@ -72,7 +72,7 @@ impl Ended {
 }
 
 /// Walks against any servers.
-fn walk_with(
+pub(crate) fn walk_with(
     hints: wirelab::dns::hints::Hints,
     responder: &mut Responder<'_>,
     asked: &str,
@@ -88,7 +88,13 @@ fn walk_with(
     Ended { records, summary: *summary, cache: walk.into_cache() }
 }
 
-fn walk_at(authority: &Authority, asked: &str, config: WalkConfig, loss: Ppm, seed: u64) -> Ended {
+pub(crate) fn walk_at(
+    authority: &Authority,
+    asked: &str,
+    config: WalkConfig,
+    loss: Ppm,
+    seed: u64,
+) -> Ended {
     let mut responder = |to: SocketAddr, transport: Transport, query: &[u8]| {
         authority.reply(to.ip(), transport, query)
     };

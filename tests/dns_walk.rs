@@ -87,7 +87,6 @@ fn mistakes_say_what_was_expected() {
         ("--replay bad", "line 1: expected one record of a walk"),
         ("show nowhere", "nowhere is no saved walk"),
         ("www.igbank.com --demo --loss 10", "did you mean 10%"),
-        ("printer.local", "local. is not of the public DNS"),
         ("www.igbank.com --generate poem", "completions:SHELL"),
     ] {
         let out = lab.run(args);
@@ -95,6 +94,40 @@ fn mistakes_say_what_was_expected() {
         assert!(out.stderr.contains(part), "{args}: expected {part:?} in\n{}", out.stderr);
         assert_eq!(out.stdout, "", "{args}");
     }
+}
+
+#[test]
+fn names_that_are_not_for_the_public_dns_are_kept_from_it() {
+    let lab = lab();
+    for (args, code, parts) in [
+        ("printer.local", 1, &["does not exist", "nobody was asked", "RFC 6762"][..]),
+        ("localhost AAAA", 0, &["localhost. AAAA is ::1", "RFC 6761"]),
+        ("-x 192.168.1.7", 1, &["7.1.168.192.in-addr.arpa. PTR", "private networks", "RFC 6303"]),
+        ("-x fd53::1", 1, &["d.f.ip6.arpa.", "RFC 6303"]),
+        ("facebookcorewwwi.onion --explain", 1, &["Nobody is asked", "RFC 7686"]),
+    ] {
+        let out = lab.run(&format!("{args} --seed 1"));
+        assert_eq!(out.code, code, "{args}:\n{}{}", out.stdout, out.stderr);
+        for part in parts {
+            assert!(out.stdout.contains(part), "{args}: expected {part:?} in\n{}", out.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_name_in_any_script_is_shown_both_ways() {
+    let lab = lab();
+    for (args, first) in [
+        ("Bücher.igbank.com", "bücher.igbank.com. (xn--bcher-kva.igbank.com.) A"),
+        ("xn--bcher-kva.igbank.com", "bücher.igbank.com. (xn--bcher-kva.igbank.com.) A"),
+        ("_tcp.igbank.com", "_tcp.igbank.com. A"),
+    ] {
+        let out = lab.run(&format!("{args} --demo --sim --seed 1"));
+        assert_eq!(out.code, 1, "{args}: {}", out.stderr);
+        assert!(out.stdout.starts_with(first), "{args}: {}", out.stdout);
+    }
+    let out = lab.run("a\u{202e}b.com --demo --sim --seed 1");
+    assert_eq!(out.code, 2, "a letter that turns the line around is no name: {}", out.stdout);
 }
 
 #[test]

@@ -20,11 +20,13 @@ mod clock_report;
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.
 mod dns;
+/// The walk's checklist, line by line: special names, negative answers, cookies, options, root.
+mod dns_checklist;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
 mod dns_many;
-/// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
 mod dns_report;
+/// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod dns_walk;
 /// The chain of trust: verdicts with their reasons, flaw by flaw, and beside delv's.
 mod dnssec;

@@ -148,7 +148,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) budget: Option<u32>,
 
-    /// Ask the root even for names that are not of the public DNS (RFC 6761)
+    /// Ask even for names that are not of the public DNS, such as .local (RFC 6761)
     #[arg(long)]
     pub(crate) special_names: bool,
 
@@ -281,6 +281,7 @@ impl Args {
 
     /// How to walk.
     pub(crate) fn config(&self, has_ipv6: bool) -> WalkConfig {
+        let own = self.demo.is_some() || self.hints.is_some();
         let mut config = WalkConfig {
             qmin: match self.qmin {
                 QminChoice::Off => Qmin::Off,
@@ -292,7 +293,9 @@ impl Args {
             random_case: !self.no_random_case,
             edns: !self.no_edns,
             tcp: self.tcp,
-            public_only: self.demo.is_none() && self.hints.is_none(),
+            // In a hierarchy of one's own every name may be.
+            special_names: !own && !self.special_names,
+            public_only: !own,
             check: self.check,
             all: self.all,
             validate_at: (!self.no_dnssec).then(|| self.judged_at()),
@@ -336,15 +339,4 @@ pub(crate) fn record_type(text: &str) -> Result<RecordType, String> {
         return Err(format!("expected the type of a record, got {text:?}"));
     }
     Ok(kind)
-}
-
-/// Last labels of names that are not of the public DNS: the root is not to be asked for them
-/// (RFC 6761, RFC 6762, RFC 7686, RFC 8375, RFC 9476).
-const SPECIAL: [&str; 7] =
-    ["local.", "localhost.", "onion.", "test.", "invalid.", "alt.", "home.arpa."];
-
-/// The special domain that a name lies in.
-pub(crate) fn special(name: &Name) -> Option<&'static str> {
-    let inside = |domain: &&&str| Name::from_ascii(domain).is_ok_and(|domain| domain.zone_of(name));
-    SPECIAL.iter().find(inside).copied()
 }

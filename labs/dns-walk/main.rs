@@ -210,12 +210,6 @@ fn trusting(args: &Args, hints: Hints) -> Result<Hints, Failure> {
 /// Walks from the root of the Internet, or from the hints of a file.
 fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
     let hints = trusting(args, hints(args)?)?;
-    let special = args::special(&question.name).filter(|_| args.hints.is_none());
-    if let Some(domain) = special.filter(|_| !args.special_names) {
-        return Err(Failure::new(Exit::Usage, format!("{domain} is not of the public DNS"))
-            .because("the root would only learn what you look for (RFC 6761)")
-            .or_type("to ask it all the same", "--special-names"));
-    }
     let config = args.config(net::has_ipv6_route());
     on_sockets(args, config, &hints, question, seed)
 }

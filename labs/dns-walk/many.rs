@@ -138,19 +138,13 @@ fn reader(args: &Args) -> Result<Box<ReadQuestion>, Failure> {
         return Err(usage("expected one TYPE, got -t too".to_owned()));
     }
     let default = args::record_type(word.or(args.kind.as_deref()).unwrap_or("A")).map_err(usage)?;
-    let public = args.variant().is_none() && args.hints.is_none() && !args.special_names;
     Ok(Box::new(move |name, kind| {
         let parsed = Name::from_str_relaxed(name).map_err(|error| {
             (Word::Name, format!("expected a domain name, got {name:?}: {error}"))
         })?;
         let kind = kind.map_or(Ok(default), args::record_type);
         let kind = kind.map_err(|why| (Word::Kind, why))?;
-        let question = Question::new(parsed, kind);
-        if let Some(domain) = args::special(&question.name).filter(|_| public) {
-            let why = format!("expected a name of the public DNS, got one of {domain} (RFC 6761)");
-            return Err((Word::Name, why));
-        }
-        Ok(question)
+        Ok(Question::new(parsed, kind))
     }))
 }
 

@@ -6,7 +6,7 @@
 
 use super::dnssec::reason::Reason;
 use super::dnssec::{Status, UnixSeconds};
-use super::limits::{Limit, Limits};
+use super::limits::{Limit, Limits, Spent};
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -43,6 +43,9 @@ pub enum Event {
     /// A link of the chain of trust was judged.
     #[serde(rename = "chain")]
     Chain(Box<super::dnssec::chain::Link>),
+    /// A name that is not for the public DNS was answered without asking anybody.
+    #[serde(rename = "local")]
+    Local(LocalAnswer),
     /// Something arrived that answers no open query.
     #[serde(rename = "stray")]
     Stray(Stray),
@@ -440,6 +443,25 @@ pub struct CacheUse {
     pub ttl_left_s: u32,
 }
 
+/// A question that no server is asked, because a document keeps its name from them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalAnswer {
+    /// The step that needed it.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The question.
+    pub meant: Asked,
+    /// What is said of it: an answer, no such record, no such name.
+    pub class: Class,
+    /// The domain that the name lies in.
+    pub domain: String,
+    /// The document that keeps it from the network.
+    pub document: String,
+    /// What the domain is for.
+    pub why: String,
+}
+
 /// Something that arrived and answers nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stray {
@@ -519,6 +541,8 @@ pub enum Outcome {
 pub struct Summary {
     /// What the user wanted to know.
     pub question: Asked,
+    /// Its name as people write it, where that is not ASCII (RFC 5890 §2.3.2.1).
+    pub unicode: Option<String>,
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -549,6 +573,8 @@ pub struct Summary {
     pub bytes_sent: u64,
     /// Bytes of all replies.
     pub bytes_received: u64,
+    /// What was spent of every limit.
+    pub spent: Vec<Spent>,
     /// What is wrong with the zones on the way.
     pub findings: Vec<super::finding::Finding>,
     /// How far the answer is proved; absent where that was not asked for.

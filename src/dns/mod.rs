@@ -16,6 +16,7 @@
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`dnssec`] | whether an answer can be proved from a trust anchor down: pure |
+//! | [`special`] | names that are answered without asking anybody |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`names`] | a list of names, line by line |
 //! | [`fleet`] | many walks at once with one memory |
@@ -36,6 +37,7 @@ pub mod names;
 pub mod question;
 pub mod reading;
 pub mod servers;
+pub mod special;
 pub mod survey;
 pub mod walk;
 

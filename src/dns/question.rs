@@ -46,6 +46,14 @@ pub fn name_text(name: &Name) -> String {
     name.to_lowercase().to_ascii()
 }
 
+/// The name as people write it, where that is not ASCII: `bücher.example.` of
+/// `xn--bcher-kva.example.`; absent too where a label breaks the rules of UTS 46.
+#[must_use]
+pub fn unicode(name: &str) -> Option<String> {
+    let shown = Name::from_ascii(name).ok()?.to_utf8();
+    (!shown.is_ascii()).then(|| printable(&shown))
+}
+
 /// A record as text that is safe to print.
 #[must_use]
 pub fn record_text(record: &Record) -> RecordText {
@@ -283,6 +291,16 @@ mod tests {
         let (one, two) = (random_case(&name, 1), random_case(&name, 2));
         assert_eq!(one, name);
         assert!(!one.eq_case(&two) && one.eq_case(&random_case(&name, 1)));
+    }
+
+    #[test]
+    fn a_name_is_shown_as_people_write_it_where_the_rules_allow() {
+        assert_eq!(unicode("xn--bcher-kva.example.").as_deref(), Some("bücher.example."));
+        assert_eq!(unicode("www.example."), None);
+        // No such code, a code for what is ASCII, a change of direction within a label.
+        for wrong in ["xn--a.example.", "xn--www-.example.", "xn--a-0hc2e.example."] {
+            assert_eq!(unicode(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

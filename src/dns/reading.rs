@@ -44,6 +44,10 @@ pub struct Reading {
     pub end: Name,
     /// What proves it, where that is wanted.
     pub sections: Sections,
+    /// Records that it holds.
+    pub records: u32,
+    /// The most servers that it names for one zone.
+    pub servers: u32,
 }
 
 /// What the reply is read against.
@@ -85,7 +89,6 @@ pub fn read(context: &Context<'_>, message: &Message) -> Reading {
 
 struct Reader<'a> {
     context: &'a Context<'a>,
-    looked_at: u32,
     reading: Reading,
 }
 
@@ -101,16 +104,18 @@ impl<'a> Reader<'a> {
             absent_ttl_s: None,
             end: Name::new(),
             sections: Sections { answers: Vec::new(), authorities: Vec::new() },
+            records: 0,
+            servers: 0,
         };
-        Self { context, looked_at: 0, reading }
+        Self { context, reading }
     }
 
     /// The records that the zone may speak of.
     fn sift(&mut self, records: &[Record]) -> Vec<Record> {
         let mut good = Vec::new();
         for record in records {
-            self.looked_at += 1;
-            if self.looked_at > self.context.limits.records {
+            self.reading.records += 1;
+            if self.reading.records > self.context.limits.records {
                 self.drop(record.clone(), DropReason::OverLimit);
             } else if record.dns_class != DNSClass::IN {
                 self.drop(record.clone(), DropReason::NotInternet);
@@ -362,6 +367,8 @@ impl<'a> Reader<'a> {
     /// Keeps the servers of a zone up to the limit; their names.
     fn keep_servers(&mut self, mut set: Vec<Record>, rank: Rank) -> Vec<Name> {
         let most = usize::try_from(self.context.limits.servers).unwrap_or(usize::MAX);
+        let named = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        self.reading.servers = self.reading.servers.max(named);
         for record in set.split_off(most.min(set.len())) {
             self.drop(record, DropReason::OverLimit);
         }

@@ -8,10 +8,10 @@ use crate::dns::event::{
     AddressSource, Asked, Class, Exchange, Outcome, Purpose, Qmin, Rank, Server, Transport,
 };
 use crate::dns::finding::Fault;
-use crate::dns::limits::Limit;
+use crate::dns::limits::{Limit, Limits, Purse};
 use crate::dns::question::{self, Question, name_text, record_text};
 use crate::dns::reading::{may_ask, targets_of};
-use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP};
+use crate::dns::servers::{PATIENCE_FIRST, PATIENCE_TCP, Servers};
 use crate::measure::draw::keyed;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -24,14 +24,26 @@ const MINIMISE_MAX: u32 = 10;
 const MINIMISE_ONE_LABEL: u32 = 4;
 
 impl Ask {
-    /// The next server to walk for, of at most `most`. A server that has no address of one family
-    /// is asked for the other, and is still one server.
-    fn next_unresolved(&mut self, most: u32) -> Option<(Name, RecordType)> {
-        let full = self.walked_for.len() >= usize::try_from(most).unwrap_or(usize::MAX);
+    /// The next server to walk for, of as many as the limits allow. A server that has no address of
+    /// one family is asked for the other, and is still one server.
+    fn next_unresolved(
+        &mut self,
+        limits: &Limits,
+        purse: &mut Purse,
+    ) -> Option<(Name, RecordType)> {
+        let most = usize::try_from(limits.glueless).unwrap_or(usize::MAX);
+        let full = self.walked_for.len() >= most;
         let may = |(name, _): &(Name, RecordType)| !full || self.walked_for.contains(name);
-        let at = self.unresolved.iter().position(may)?;
+        let Some(at) = self.unresolved.iter().position(may) else {
+            if !self.unresolved.is_empty() {
+                purse.refuse(Limit::Glueless);
+            }
+            return None;
+        };
         let (name, kind) = self.unresolved.remove(at)?;
         self.walked_for.insert(name.clone());
+        let walked_for = u64::try_from(self.walked_for.len()).unwrap_or(u64::MAX);
+        purse.spend(Limit::Glueless, walked_for);
         Some((name, kind))
     }
 }
@@ -55,7 +67,7 @@ pub(super) struct Plan {
 impl Walk {
     /// The top task has no step: the cache answers it, or a step begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.answer_from_cache(now) {
+        if self.answer_special(now) || self.answer_from_cache(now) {
             return;
         }
         let Some(task) = self.stack.last() else { return };
@@ -303,25 +315,24 @@ impl Walk {
         let limit = self.config.limits.attempts;
         let servers = &self.servers;
         let again = ask.attempts < self.config.limits.step_attempts;
-        let usable = ask
-            .candidates
-            .iter()
-            .enumerate()
-            .filter(|(_, candidate)| again && !candidate.useless && candidate.tries < limit);
-        let order = |(_, candidate): &(usize, &Candidate)| {
-            let draw = keyed(seed ^ u64::from(step), address_key(candidate.address));
-            (candidate.tries, servers.cost_ns(candidate.address), draw)
-        };
-        let best = usable.min_by_key(order).map(|(at, _)| at);
+        let best = if again { ask.best(limit, servers, seed) } else { None };
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
-        if !fresh && let Some((name, kind)) = ask.next_unresolved(self.config.limits.glueless) {
+        let purse = &mut self.book.purse;
+        if !fresh && let Some((name, kind)) = ask.next_unresolved(&self.config.limits, purse) {
             let zone = name_text(&ask.zone);
             return self.walk_for(now, name, kind, zone, step);
         }
-        let Some(at) = best else { return self.step_failed(now) };
+        let Some(at) = best else {
+            if !again {
+                purse.refuse(Limit::StepAttempts);
+            }
+            return self.step_failed(now);
+        };
         let candidate = &mut ask.candidates[at];
         candidate.tries += 1;
         ask.attempts += 1;
+        purse.spend(Limit::Attempts, u64::from(candidate.tries));
+        purse.spend(Limit::StepAttempts, u64::from(ask.attempts));
         let server = Server {
             name: name_text(&candidate.name),
             address: candidate.address,
@@ -354,6 +365,7 @@ impl Walk {
     pub(super) fn send(&mut self, now: Instant, plan: Plan) -> Option<Instant> {
         if self.book.queries >= self.config.limits.queries {
             let limit = Limit::Queries;
+            self.book.purse.refuse(limit);
             if self.outcome.is_some() {
                 self.close(now);
             } else {
@@ -429,8 +441,9 @@ impl Walk {
         if self.failed.contains(&(name.clone(), u16::from(kind))) {
             return true;
         }
-        let depth = self.stack.len();
-        if depth > usize::try_from(self.config.limits.depth).unwrap_or(usize::MAX) {
+        let depth = u64::try_from(self.stack.len()).unwrap_or(u64::MAX);
+        self.book.purse.want(&self.config.limits, Limit::Depth, depth);
+        if depth > u64::from(self.config.limits.depth) {
             self.task_failed(now, Outcome::Limit { limit: Limit::Depth });
             return true;
         }
@@ -542,6 +555,20 @@ impl Walk {
                 self.book.findings.note(fault, &text, None, delegation.step);
             }
         }
+    }
+}
+
+impl Ask {
+    /// The server to ask next: the least asked, then the fastest, then by draw.
+    fn best(&self, tries_max: u32, servers: &Servers, seed: u64) -> Option<usize> {
+        let usable = |(_, candidate): &(usize, &Candidate)| {
+            !candidate.useless && candidate.tries < tries_max
+        };
+        let order = |(_, candidate): &(usize, &Candidate)| {
+            let draw = keyed(seed ^ u64::from(self.step), address_key(candidate.address));
+            (candidate.tries, servers.cost_ns(candidate.address), draw)
+        };
+        self.candidates.iter().enumerate().filter(usable).min_by_key(order).map(|(at, _)| at)
     }
 }
 

@@ -7,7 +7,8 @@ use crate::dns::event::{
     Stray, Summary, Transport,
 };
 use crate::dns::finding::{Fault, Findings};
-use crate::dns::limits::Limits;
+use crate::dns::limits::{Limit, Limits, Purse};
+use crate::dns::question;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -39,6 +40,7 @@ pub(super) struct Book {
     pub(super) aliases: Vec<RecordText>,
     pub(super) queries: u32,
     pub(super) cache_hits: u32,
+    pub(super) purse: Purse,
     question: Asked,
     steps: BTreeSet<u32>,
     pub(super) last_step: u32,
@@ -66,6 +68,7 @@ impl Book {
             aliases: Vec::new(),
             queries: 0,
             cache_hits: 0,
+            purse: Purse::default(),
             question,
             steps: BTreeSet::new(),
             last_step: 0,
@@ -139,6 +142,7 @@ impl Book {
     /// Something arrived that answers nothing: described while `limits` allows, counted always.
     pub(super) fn stray(&mut self, now: Instant, limits: &Limits, stray: Stray) {
         self.strays += 1;
+        self.purse.want(limits, Limit::Strays, u64::from(self.strays));
         let step = stray.step.unwrap_or_default();
         self.findings.note(Fault::StrayReplies, ".", None, step);
         if self.strays <= limits.strays {
@@ -217,8 +221,11 @@ impl Book {
             }
         }
         self.note_interception();
+        self.purse.spend(Limit::Queries, u64::from(self.queries));
+        self.purse.want(limits, Limit::Time, nanos(now.since(self.started)));
         let summary = Summary {
             question: self.question.clone(),
+            unicode: question::unicode(&self.question.name),
             outcome,
             aliases: std::mem::take(&mut self.aliases),
             answers: std::mem::take(&mut self.answers),
@@ -233,6 +240,7 @@ impl Book {
             strays: self.strays,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
+            spent: self.purse.account(limits),
             findings: self.findings.list(),
             security,
         };

@@ -22,6 +22,7 @@ mod chain;
 mod check;
 mod reply;
 mod shared;
+mod special;
 
 pub use shared::Knowledge;
 
@@ -61,6 +62,8 @@ pub struct WalkConfig {
     pub edns: bool,
     /// Whether every query goes over TCP.
     pub tcp: bool,
+    /// Whether names that are not for the public DNS are answered without asking anybody.
+    pub special_names: bool,
     /// Whether only public addresses are asked.
     pub public_only: bool,
     /// Whether every server of the zones on the way is asked after the answer is known.
@@ -83,6 +86,7 @@ impl Default for WalkConfig {
             random_case: true,
             edns: true,
             tcp: false,
+            special_names: true,
             public_only: true,
             check: false,
             all: false,
@@ -337,6 +341,7 @@ impl Walk {
             return;
         }
         if now >= self.book.started + self.config.limits.time() {
+            self.book.purse.refuse(Limit::Time);
             self.end(now, Outcome::Limit { limit: Limit::Time });
             self.close(now);
             return;
@@ -443,6 +448,8 @@ impl Walk {
         self.compare_copies();
         let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);
         let security = self.security();
+        let known = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
+        self.book.purse.spend(Limit::CacheEntries, known);
         self.book.summarize(now, outcome, &self.config.limits, security);
         self.done = true;
     }
@@ -480,7 +487,9 @@ impl Walk {
             self.task_failed(now, Outcome::AliasLoop { at: name });
             return false;
         }
-        if task.seen.len() > usize::try_from(limits.aliases).unwrap_or(usize::MAX) {
+        let aliases = u64::try_from(task.seen.len()).unwrap_or(u64::MAX);
+        self.book.purse.want(&limits, Limit::Aliases, aliases);
+        if aliases > u64::from(limits.aliases) {
             self.task_failed(now, Outcome::Limit { limit: Limit::Aliases });
             return false;
         }

@@ -6,7 +6,7 @@
 use super::ask::Plan;
 use super::{Attempt, AttemptId, Owner, Walk};
 use crate::dns::event::{
-    Class, Dropped, Learned, Outcome, Qmin, Rank, Stray, StrayReason, Transport,
+    Class, DropReason, Dropped, Learned, Outcome, Qmin, Rank, Stray, StrayReason, Transport,
 };
 use crate::dns::limits::Limit;
 use crate::dns::question::{self, Reply, printable, record_text};
@@ -245,6 +245,7 @@ impl Walk {
                 task.ask = None;
                 task.referrals += 1;
                 task.referred_to = reading.cut;
+                self.book.purse.want(&limits, Limit::Referrals, u64::from(task.referrals));
                 if task.referrals > limits.referrals {
                     self.task_failed(now, Outcome::Limit { limit: Limit::Referrals });
                 }
@@ -298,6 +299,8 @@ impl Walk {
         note_dropped(attempt, reading);
         let limits = self.config.limits;
         let step = attempt.record.step;
+        self.book.purse.want(&limits, Limit::Records, u64::from(reading.records));
+        self.book.purse.want(&limits, Limit::Servers, u64::from(reading.servers));
         for kept in &reading.kept {
             let records = kept.records.clone();
             let (rank, owner) = (kept.rank, kept.records[0].name.clone());
@@ -314,10 +317,13 @@ impl Walk {
                     .record
                     .learned
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
-                Err(why) => attempt
-                    .record
-                    .dropped
-                    .extend(kept.records.iter().map(|r| Dropped { record: record_text(r), why })),
+                Err(why) => {
+                    if why == DropReason::OverLimit {
+                        self.book.purse.refuse(Limit::CacheEntries);
+                    }
+                    let dropped = |r| Dropped { record: record_text(r), why };
+                    attempt.record.dropped.extend(kept.records.iter().map(dropped));
+                }
             }
         }
         let asked = &attempt.sent;

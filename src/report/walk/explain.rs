@@ -3,9 +3,9 @@
 //! It exists for people who learn how a name is resolved. It must never say what was not seen.
 
 use super::super::text::{Ink, Style};
-use super::words::{answer, source};
+use super::words::{answer, source, spent};
 use super::{steps, summary, tree};
-use crate::dns::event::{Class, Exchange, Purpose, Record};
+use crate::dns::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
 
 /// The story of one walk.
@@ -13,6 +13,18 @@ use std::fmt::Write;
 pub fn render(records: &[Record], style: Style) -> String {
     let mut out = String::new();
     let Some(end) = summary(records) else { return out };
+    for record in records {
+        if let Event::Local(local) = &record.event {
+            let _ = writeln!(
+                out,
+                "  -  Nobody is asked for {}: {} is for {}. {}",
+                local.meant,
+                local.domain,
+                local.why,
+                style.ink(Ink::Dim, &format!("[{}]", local.document))
+            );
+        }
+    }
     for (step, attempts) in steps(records) {
         let _ = writeln!(out, "{step:>3}  {}", why(attempts[0]));
         for exchange in attempts {
@@ -24,6 +36,7 @@ pub fn render(records: &[Record], style: Style) -> String {
         }
     }
     let _ = writeln!(out, "  =  {}.", answer(end));
+    let _ = writeln!(out, "     Spent: {}.", spent(end).join("; "));
     for finding in &end.findings {
         let _ = writeln!(out, "  !  {}: {}.", tree::says(finding), finding.fault.remedy());
     }

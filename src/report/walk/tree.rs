@@ -4,7 +4,7 @@
 //! attempt away from its question.
 
 use super::super::text::{Ink, Style};
-use super::words::{answer, class, count, ink, took};
+use super::words::{answer, class, count, ink, spent, took};
 use super::{steps, summary};
 use crate::dns::event::{CacheUse, Event, Exchange, Outcome, Purpose, Record, Summary};
 use crate::dns::finding::{Finding, Severity};
@@ -24,6 +24,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     let steps = steps(records);
     let view = View { steps: &steps, widths: widths(&steps), style };
     out.push('\n');
+    locals(&mut out, records, style);
     caches(&mut out, records, style);
     let mut checks = Vec::new();
     for (step, attempts) in &steps {
@@ -41,6 +42,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     }
     strays(&mut out, records, end, style);
     findings(&mut out, end, style);
+    budget(&mut out, end, style);
     out
 }
 
@@ -80,6 +82,28 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
         latency(end.best_path_ns),
     );
     let _ = writeln!(out, "{}", style.ink(Ink::Dim, &cost));
+}
+
+/// What was answered without asking anybody, and the document that wants it so.
+fn locals(out: &mut String, records: &[Record], style: Style) {
+    for record in records {
+        let Event::Local(local) = &record.event else { continue };
+        let line = format!(
+            "   kept    {}: nobody was asked; {} is for {} [{}]",
+            local.meant, local.domain, local.why, local.document
+        );
+        let _ = writeln!(out, "{}", style.ink(Ink::Doubt, &line));
+    }
+}
+
+/// What was spent of the limits, the refused ones first.
+fn budget(out: &mut String, end: &Summary, style: Style) {
+    let lines = spent(end);
+    if lines.is_empty() {
+        return;
+    }
+    out.push('\n');
+    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &format!("spent    {}", lines.join("; "))));
 }
 
 /// What the cache gave, before what was asked.

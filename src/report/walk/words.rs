@@ -4,6 +4,7 @@
 
 use super::super::text::Ink;
 use crate::dns::event::{AddressSource, Class, Exchange, Outcome, Summary};
+use crate::dns::limits::Spent;
 use crate::measure::human::latency;
 
 /// A reply in a few words.
@@ -72,7 +73,7 @@ pub(super) fn took(exchange: &Exchange) -> String {
 
 /// The first line of the verdict: what the user wanted to know.
 pub(super) fn answer(summary: &Summary) -> String {
-    let asked = &summary.question;
+    let asked = question(summary);
     match &summary.outcome {
         Outcome::Answer => {
             let data: Vec<&str> = summary.answers.iter().map(|r| r.data.as_str()).collect();
@@ -92,6 +93,20 @@ pub(super) fn answer(summary: &Summary) -> String {
         Outcome::Limit { limit } => format!("{asked}: given up, {}", limit.words()),
         Outcome::Interrupted => format!("{asked}: interrupted"),
     }
+}
+
+/// The question; a name that is not ASCII both ways.
+fn question(summary: &Summary) -> String {
+    match &summary.unicode {
+        Some(name) => format!("{name} ({}) {}", summary.question.name, summary.question.kind),
+        None => summary.question.to_string(),
+    }
+}
+
+/// A line on each limit that was touched, or how many were not.
+pub(super) fn spent(summary: &Summary) -> Vec<String> {
+    let touched = summary.spent.iter().filter(|spent| spent.spent > 0 || spent.refused);
+    touched.map(Spent::words).collect()
 }
 
 /// `1 query`, `2 queries`.

@@ -1,0 +1,215 @@
+//! Names that are not for the root to answer: what is said of them without sending a packet.
+//!
+//! It exists because asking the root for `printer.local` or for the name of a private address tells
+//! strangers what somebody looks for, and cannot help. It must never keep a name from the network
+//! that a registered document does not keep from it.
+
+use super::event::RecordText;
+use super::question::Question;
+use hickory_proto::rr::{Name, RecordType};
+use std::net::Ipv4Addr;
+
+/// For how long the answers of `localhost` may be kept; Unbound says the same.
+const LOCAL_TTL_S: u32 = 10_800;
+
+/// A domain that is answered without asking anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Special {
+    /// The domain; it and everything below it.
+    pub domain: &'static str,
+    /// The document that says so.
+    pub document: &'static str,
+    /// What the domain is for.
+    pub why: &'static str,
+}
+
+const fn special(domain: &'static str, document: &'static str, why: &'static str) -> Special {
+    Special { domain, document, why }
+}
+
+const PRIVATE: &str = "addresses of private networks: only their owner can name them";
+const NOBODY: &str = "addresses that nobody has";
+const SAMPLES: &str = "addresses for examples";
+
+/// The registry "Special-Use Domain Names" as far as it asks resolvers to answer themselves, and
+/// the zones of RFC 6303 §4 for addresses. `example` and its like are not here: RFC 6761 §6.5 lets
+/// them be asked for.
+const SPECIAL: [Special; 35] = [
+    special("localhost.", "RFC 6761 §6.3", "this machine itself"),
+    special("invalid.", "RFC 6761 §6.4", "names that never exist"),
+    special("test.", "RFC 6761 §6.2", "names for tests inside one network"),
+    special("local.", "RFC 6762 §22.1", "names on the local link, found by multicast DNS"),
+    special("onion.", "RFC 7686 §2", "names of Tor, which only Tor can find"),
+    special("alt.", "RFC 9476 §3", "names of systems that are not DNS"),
+    special("home.arpa.", "RFC 8375 §4", "names inside one home network"),
+    special("service.arpa.", "RFC 9665 §9", "names of services on one link"),
+    special("resolver.arpa.", "RFC 9462 §6.4", "questions to the resolver itself"),
+    special("10.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("16.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("17.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("18.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("19.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("20.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("21.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("22.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("23.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("24.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("25.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("26.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("27.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("28.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("29.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("30.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("31.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("168.192.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    special("0.in-addr.arpa.", "RFC 6303 §4.2", NOBODY),
+    special("127.in-addr.arpa.", "RFC 6303 §4.2", "this machine itself"),
+    special("254.169.in-addr.arpa.", "RFC 6303 §4.2", "addresses of the local link"),
+    special("2.0.192.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    special("100.51.198.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    special("113.0.203.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    special("255.255.255.255.in-addr.arpa.", "RFC 6303 §4.2", NOBODY),
+    special("8.b.d.0.1.0.0.2.ip6.arpa.", "RFC 6303 §4.6", SAMPLES),
+];
+
+/// Domains under `ip6.arpa` by the first nibbles of the address, written as the address is.
+const V6: [(&str, Special); 7] = [
+    ("fd", special("d.f.ip6.arpa.", "RFC 6303 §4.4", PRIVATE)),
+    ("fe8", special("8.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
+    ("fe9", special("9.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
+    ("fea", special("a.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
+    ("feb", special("b.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
+    ("00000000000000000000000000000000", special("(the address ::)", "RFC 6303 §4.3", NOBODY)),
+    (
+        "00000000000000000000000000000001",
+        special("(the address ::1)", "RFC 6303 §4.3", "this machine itself"),
+    ),
+];
+
+/// The special domain that a name lies in.
+#[must_use]
+pub fn find(name: &Name) -> Option<Special> {
+    let labels: Vec<String> =
+        name.iter().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
+    let inside = |special: &&Special| {
+        let domain = special.domain.trim_end_matches('.').split('.').rev();
+        let mut own = labels.iter().rev();
+        domain.into_iter().all(|label| own.next().is_some_and(|own| own == label))
+    };
+    SPECIAL.iter().find(inside).copied().or_else(|| in_v6(&labels))
+}
+
+fn in_v6(labels: &[String]) -> Option<Special> {
+    let [nibbles @ .., ip6, arpa] = labels else { return None };
+    if ip6 != "ip6" || arpa != "arpa" {
+        return None;
+    }
+    let address: String = nibbles.iter().rev().map(String::as_str).collect();
+    V6.iter().find(|(start, _)| address.starts_with(start)).map(|(_, special)| *special)
+}
+
+/// What is said of a special name: the records, or none where there are none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// These records.
+    Records(Vec<RecordText>),
+    /// The name exists without such a record.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+}
+
+/// What is said of `question`, whose name lies in `special`.
+#[must_use]
+pub fn answer(special: &Special, question: &Question) -> Said {
+    let record = |data: String| {
+        let name = super::question::name_text(&question.name);
+        let kind = question.kind.to_string();
+        Said::Records(vec![RecordText { name, kind, ttl_s: LOCAL_TTL_S, data }])
+    };
+    match (special.domain, question.kind) {
+        ("localhost.", RecordType::A) => record(Ipv4Addr::LOCALHOST.to_string()),
+        ("localhost.", RecordType::AAAA) => record("::1".to_owned()),
+        // An address record alone: the name exists.
+        ("localhost.", _) => Said::NoData,
+        ("127.in-addr.arpa.", RecordType::PTR) if question.name.iter().len() == 6 => {
+            record("localhost.".to_owned())
+        }
+        ("(the address ::1)", RecordType::PTR) => record("localhost.".to_owned()),
+        (domain, _) if Name::from_ascii(domain).is_ok_and(|apex| apex == question.name) => {
+            Said::NoData
+        }
+        _ => Said::NxDomain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::IpAddr;
+
+    fn found(text: &str) -> Option<&'static str> {
+        find(&Name::from_ascii(text).unwrap()).map(|special| special.domain)
+    }
+
+    #[test]
+    fn names_are_found_by_whole_labels_and_in_any_capitals() {
+        assert_eq!(found("Printer.LOCAL."), Some("local."));
+        assert_eq!(found("local."), Some("local."));
+        assert_eq!(found("mylocal."), None);
+        assert_eq!(found("local.example."), None);
+        assert_eq!(found("a.home.arpa."), Some("home.arpa."));
+        for public in [".", "example.com.", "example.", "arpa.", "ipv4only.arpa.", "ip6.arpa."] {
+            assert_eq!(found(public), None, "{public}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_private_networks_are_not_the_roots_business() {
+        for (address, special) in [
+            ("10.1.2.3", true),
+            ("172.15.0.1", false),
+            ("172.16.0.1", true),
+            ("172.31.255.255", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("192.169.1.1", false),
+            ("127.0.0.1", true),
+            ("169.254.0.9", true),
+            ("192.0.2.1", true),
+            ("8.8.8.8", false),
+            ("::", true),
+            ("::1", true),
+            ("::2", false),
+            ("fd53::1", true),
+            ("fe80::1", true),
+            ("febf::1", true),
+            ("fec0::1", false),
+            ("2001:db8::1", true),
+            ("2001:500:2::c", false),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let name = Name::from(address);
+            assert_eq!(find(&name).is_some(), special, "{address}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_a_name_and_an_address_and_nothing_else() {
+        let said = |name: &str, kind| {
+            let question = Question::new(Name::from_ascii(name).unwrap(), kind);
+            answer(&find(&question.name).unwrap(), &question)
+        };
+        let data = |said| match said {
+            Said::Records(records) => records[0].data.clone(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(data(said("localhost.", RecordType::A)), "127.0.0.1");
+        assert_eq!(data(said("www.localhost.", RecordType::AAAA)), "::1");
+        assert_eq!(said("localhost.", RecordType::MX), Said::NoData);
+        assert_eq!(data(said("1.0.0.127.in-addr.arpa.", RecordType::PTR)), "localhost.");
+        assert_eq!(said("0.127.in-addr.arpa.", RecordType::PTR), Said::NxDomain);
+        assert_eq!(said("test.", RecordType::A), Said::NoData);
+        assert_eq!(said("www.test.", RecordType::A), Said::NxDomain);
+    }
+}
