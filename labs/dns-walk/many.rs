@@ -75,6 +75,8 @@ struct Output {
     all: bool,
     done: u64,
     bad: u64,
+    /// One line, before it is written: a writer is told of every comma of it.
+    text: Vec<u8>,
     progress: Progress,
     told_at: Instant,
 }
@@ -161,7 +163,8 @@ impl Output {
         let results = Pipe::new(BufWriter::with_capacity(BUFFER, io::stdout()));
         let (progress, told_at) = (Progress::count(), Instant::ZERO);
         let steps = steps.map(BufWriter::new);
-        Ok(Self { results, steps, all, done: 0, bad: 0, progress, told_at })
+        let text = Vec::new();
+        Ok(Self { results, steps, all, done: 0, bad: 0, text, progress, told_at })
     }
 
     fn tell(&mut self, told: &net::Told<'_>) -> io::Result<()> {
@@ -170,14 +173,16 @@ impl Output {
                 let told = Told { line: *line, record };
                 let result = matches!(record.event, Event::Summary(_));
                 self.done += u64::from(result);
+                if self.steps.is_none() && !result && !self.all {
+                    return Ok(());
+                }
+                line_of(&mut self.text, &told)?;
                 if let Some(steps) = &mut self.steps {
-                    serde_json::to_writer(&mut *steps, &told)?;
-                    steps.write_all(b"\n")?;
+                    steps.write_all(&self.text)?;
                 }
                 if !result && !self.all {
                     return Ok(());
                 }
-                serde_json::to_writer(&mut self.results, &told)?;
             }
             net::Told::Bad(bad) => {
                 self.bad += 1;
@@ -185,10 +190,10 @@ impl Output {
                     self.progress.line(&format!("{LAB}: {bad}"));
                 }
                 let refused = Refused { v: VERSION, kind: "error", bad };
-                serde_json::to_writer(&mut self.results, &refused)?;
+                line_of(&mut self.text, &refused)?;
             }
         }
-        self.results.write_all(b"\n")
+        self.results.write_all(&self.text)
     }
 
     /// Nothing more to tell for now: whoever reads gets what there is.
@@ -207,6 +212,14 @@ impl Output {
         }
         self.results.flush()
     }
+}
+
+/// One line of JSON in the place of what `text` held.
+fn line_of(text: &mut Vec<u8>, of: &impl Serialize) -> io::Result<()> {
+    text.clear();
+    serde_json::to_writer(&mut *text, of)?;
+    text.push(b'\n');
+    Ok(())
 }
 
 fn summary(tally: &Tally, bad: u64, seconds: f64) -> String {

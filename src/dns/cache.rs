@@ -6,10 +6,12 @@
 use super::dnssec::evidence::Store;
 use super::event::{DropReason, Rank};
 use super::limits::Limits;
-use super::question::Question;
+use super::question::{NAME_MAX, Question};
 use crate::measure::Instant;
 use hickory_proto::rr::{Name, Record, RecordType};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
 /// A record that may not be kept may yet be used by the walk that learned it (RFC 1035 §3.2.1: "the
@@ -42,16 +44,51 @@ pub struct Absence {
     pub expires: Instant,
 }
 
+/// What is known of one name.
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// By type.
+    sets: Vec<(u16, Entry)>,
+    /// By type; none where the whole name is not there.
+    absences: Vec<(Option<u16>, Absence)>,
+}
+
+impl Node {
+    fn set(&self, kind: RecordType) -> Option<&Entry> {
+        let kind = u16::from(kind);
+        self.sets.iter().find(|(known, _)| *known == kind).map(|(_, entry)| entry)
+    }
+
+    fn absence(&self, kind: Option<u16>) -> Option<Absence> {
+        self.absences.iter().find(|(known, _)| *known == kind).map(|(_, absence)| *absence)
+    }
+
+    const fn len(&self) -> usize {
+        self.sets.len() + self.absences.len()
+    }
+}
+
 /// Everything known.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    entries: BTreeMap<(Name, u16), Entry>,
-    absences: BTreeMap<(Name, Option<u16>), Absence>,
+    /// By [`Key`]: a name is looked up a dozen times in a walk, and names that are compared label
+    /// by label in a tree cost more than the rest of it.
+    nodes: HashMap<Box<[u8]>, Node, Seeded>,
+    /// Entries of all nodes.
+    count: usize,
     /// What proves it.
     store: Store,
 }
 
 impl Cache {
+    /// The same with the hash of that seed: who makes up names must not foresee which collide.
+    #[must_use]
+    pub fn keyed(self, seed: u64) -> Self {
+        let mut nodes = HashMap::with_hasher(Seeded(seed));
+        nodes.extend(self.nodes);
+        Self { nodes, ..self }
+    }
+
     /// What proves what is known.
     #[must_use]
     pub const fn store(&self) -> &Store {
@@ -64,13 +101,13 @@ impl Cache {
 
     /// Entries of all sorts, expired ones included.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len() + self.absences.len()
+    pub const fn len(&self) -> usize {
+        self.count
     }
 
     /// Whether nothing is known.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
@@ -87,23 +124,33 @@ impl Cache {
         step: u32,
     ) -> Result<(), DropReason> {
         let Some(first) = records.first() else { return Ok(()) };
-        let key = (first.name.clone(), u16::from(first.record_type()));
+        let (key, kind) = (Key::of(&first.name), first.record_type());
         let least = records.iter().map(|record| record.ttl).min().unwrap_or(0);
         let ttl_s = least.clamp(TTL_FLOOR_S, limits.ttl_s.max(TTL_FLOOR_S));
         let mut expires = now + Duration::from_secs(u64::from(ttl_s));
-        if let Some(known) = self.entries.get(&key).filter(|known| known.expires > now) {
+        let known = self.nodes.get(key.bytes()).and_then(|node| node.set(kind));
+        if let Some(known) = known.filter(|known| known.expires > now) {
             if known.rank > rank {
                 return Err(DropReason::Outranked);
             }
             // What a zone says of its own servers must not outlive the delegation (the ghost
             // domains of Jiang et al., NDSS 2012).
-            if first.record_type() == RecordType::NS && known.rank < rank {
+            if kind == RecordType::NS && known.rank < rank {
                 expires = expires.min(known.expires);
             }
         } else {
             self.make_room(now, limits)?;
         }
-        self.entries.insert(key, Entry { records, rank, step, learned: now, expires });
+        let entry = Entry { records, rank, step, learned: now, expires };
+        let kind = u16::from(kind);
+        let node = self.nodes.entry(key.bytes().into()).or_default();
+        match node.sets.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, known)) => *known = entry,
+            None => {
+                node.sets.push((kind, entry));
+                self.count += 1;
+            }
+        }
         Ok(())
     }
 
@@ -122,14 +169,21 @@ impl Cache {
         }
         let ttl = Duration::from_secs(u64::from(ttl_s.min(limits.negative_ttl_s)));
         let absence = Absence { whole_name: kind.is_none(), step, expires: now + ttl };
-        self.absences.insert((name.clone(), kind.map(u16::from)), absence);
+        let kind = kind.map(u16::from);
+        let node = self.nodes.entry(Key::of(name).bytes().into()).or_default();
+        match node.absences.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, known)) => *known = absence,
+            None => {
+                node.absences.push((kind, absence));
+                self.count += 1;
+            }
+        }
     }
 
     fn make_room(&mut self, now: Instant, limits: &Limits) -> Result<(), DropReason> {
         let most = usize::try_from(limits.cache_entries).unwrap_or(usize::MAX);
         if self.len() >= most {
-            self.entries.retain(|_, entry| entry.expires > now);
-            self.absences.retain(|_, absence| absence.expires > now);
+            self.forget_expired(now);
         }
         if self.len() >= most { Err(DropReason::OverLimit) } else { Ok(()) }
     }
@@ -141,28 +195,52 @@ impl Cache {
         if self.len() < full {
             return;
         }
-        self.entries.retain(|_, entry| entry.expires > now);
-        self.absences.retain(|_, absence| absence.expires > now);
+        self.forget_expired(now);
         let half = most / 2;
         if self.len() > half {
-            self.absences.clear();
-            self.entries.retain(|(_, kind), entry| {
-                *kind == u16::from(RecordType::NS) || entry.rank < Rank::Answer
-            });
+            self.retain(
+                |kind, entry| kind == u16::from(RecordType::NS) || entry.rank < Rank::Answer,
+                |_| false,
+            );
         }
         if self.len() > half {
-            let mut ends: Vec<Instant> = self.entries.values().map(|entry| entry.expires).collect();
+            let mut ends = Vec::with_capacity(self.len());
+            let end_of = |_, entry: &Entry| {
+                ends.push(entry.expires);
+                true
+            };
+            self.retain(end_of, |_| true);
             let at = ends.len() - half;
             let (_, last, _) = ends.select_nth_unstable(at);
             let last = *last;
-            self.entries.retain(|_, entry| entry.expires > last);
+            self.retain(|_, entry| entry.expires > last, |_| true);
         }
+    }
+
+    fn forget_expired(&mut self, now: Instant) {
+        self.retain(|_, entry| entry.expires > now, |absence| absence.expires > now);
+    }
+
+    /// Keeps of all that is known what these are true of.
+    fn retain(
+        &mut self,
+        mut set: impl FnMut(u16, &Entry) -> bool,
+        absence: impl Fn(&Absence) -> bool,
+    ) {
+        let mut count = 0;
+        self.nodes.retain(|_, node| {
+            node.sets.retain(|(kind, entry)| set(*kind, entry));
+            node.absences.retain(|(_, known)| absence(known));
+            count += node.len();
+            node.len() > 0
+        });
+        self.count = count;
     }
 
     /// The records of a name and type that are believed at least as far as `rank`.
     #[must_use]
     pub fn get(&self, now: Instant, name: &Name, kind: RecordType, rank: Rank) -> Option<&Entry> {
-        let entry = self.entries.get(&(name.clone(), u16::from(kind)))?;
+        let entry = self.nodes.get(Key::of(name).bytes())?.set(kind)?;
         (entry.expires > now && entry.rank >= rank).then_some(entry)
     }
 
@@ -170,24 +248,76 @@ impl Cache {
     /// nothing (RFC 8020).
     #[must_use]
     pub fn absence(&self, now: Instant, question: &Question) -> Option<Absence> {
-        let known = |name: &Name, kind| self.absences.get(&(name.clone(), kind)).copied();
-        let exact = known(&question.name, Some(u16::from(question.kind)));
-        let above = || ancestors(&question.name).find_map(|name| known(&name, None));
-        exact.or_else(above).filter(|absence| absence.expires > now)
+        let key = Key::of(&question.name);
+        let kind = Some(u16::from(question.kind));
+        let exact = self.nodes.get(key.bytes()).and_then(|node| node.absence(kind));
+        let mut above = key.upwards().filter_map(|bytes| self.nodes.get(bytes)?.absence(None));
+        exact.or_else(|| above.next()).filter(|absence| absence.expires > now)
     }
 
     /// The zones above `name` whose servers are known, the deepest first.
     #[must_use]
     pub fn cuts(&self, now: Instant, name: &Name) -> Vec<(Name, &Entry)> {
         let live = |entry: &&Entry| entry.expires > now && entry.rank >= Rank::Referral;
-        let mut cuts = Vec::new();
-        for zone in ancestors(name) {
-            let key = (zone, u16::from(RecordType::NS));
-            if let Some(entry) = self.entries.get(&key).filter(live) {
-                cuts.push((key.0, entry));
-            }
+        let labels = (0..=name.iter().len()).rev();
+        let zone = |(bytes, labels): (&[u8], usize)| {
+            let entry = self.nodes.get(bytes)?.set(RecordType::NS).filter(live)?;
+            Some((name.trim_to(labels), entry))
+        };
+        Key::of(name).upwards().zip(labels).filter_map(zone).collect()
+    }
+}
+
+/// A name as it goes over the wire, in small letters and without the root's empty label: those of
+/// the names above it are its ends.
+struct Key {
+    bytes: [u8; NAME_MAX],
+    length: usize,
+}
+
+impl Key {
+    fn of(name: &Name) -> Self {
+        let mut key = Self { bytes: [0; NAME_MAX], length: 0 };
+        for label in name.iter() {
+            let end = key.length + 1 + label.len();
+            // A name that is longer cannot be made.
+            let Some(place) = key.bytes.get_mut(key.length..end) else { break };
+            let (length, letters) = place.split_at_mut(1);
+            // A label has 63 bytes at most.
+            length[0] = u8::try_from(label.len()).unwrap_or(u8::MAX);
+            letters.copy_from_slice(label);
+            letters.make_ascii_lowercase();
+            key.length = end;
         }
-        cuts
+        key
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// The name and every name above it, the root last.
+    fn upwards(&self) -> impl Iterator<Item = &[u8]> {
+        let mut next = Some(self.bytes());
+        std::iter::from_fn(move || {
+            let bytes = next.take()?;
+            next = bytes.first().and_then(|length| bytes.get(1 + usize::from(*length)..));
+            Some(bytes)
+        })
+    }
+}
+
+/// A hash that the seed repeats and a stranger cannot foresee.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seeded(pub(super) u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
     }
 }
 

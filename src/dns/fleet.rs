@@ -12,10 +12,12 @@
 //! # Who waits
 //! A walk whose query equals one in flight is a *follower*: it waits for the walk that leads, at
 //! most [`LEAD_MAX`], takes its query back and looks at what is known by then. A walk that would
-//! give a server more than [`FleetConfig::per_server`] waits for its turn in the same way. The
-//! time of a walk runs on while it waits, so every walk ends.
+//! give a server more than [`FleetConfig::per_server`] queues for its turn: then its query goes out
+//! as it is, unless the answer is known by then or the server has fallen silent. Were it to choose
+//! a server anew each time, a lossy path would send all who wait from one queue to the other and
+//! back. The time of a walk runs on while it waits, so every walk ends.
 
-use super::cache::Cache;
+use super::cache::{Cache, Seeded};
 use super::event::{Event, Outcome, Record, Summary, Transport, VERSION};
 use super::hints::Hints;
 use super::question::Question;
@@ -23,7 +25,6 @@ use super::walk::{AttemptId, Knowledge, Transmit, Walk, WalkConfig};
 use crate::measure::draw::keyed;
 use crate::measure::{Instant, nanos};
 use std::cmp::Reverse;
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::SocketAddr;
@@ -124,20 +125,6 @@ impl Tally {
     }
 }
 
-/// A hash that the seed repeats and a stranger cannot foresee.
-#[derive(Clone, Copy, Debug)]
-struct Seeded(u64);
-
-impl BuildHasher for Seeded {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
-    }
-}
-
 /// A query that was sent.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -220,7 +207,7 @@ impl Fleet {
             config,
             hints: hints.into(),
             seed,
-            knowledge: Knowledge::new(cache),
+            knowledge: Knowledge::new(cache.keyed(seed)),
             running: BTreeMap::new(),
             in_flight: HashMap::with_hasher(hash),
             leads: HashMap::with_hasher(hash),
@@ -515,9 +502,9 @@ impl Fleet {
                         continue;
                     }
                     let Some(query) = busy.waiting.pop_front() else { continue };
-                    // It may choose another server; then the place is the next one's.
+                    // It may need it no more; then the place is the next one's.
                     self.wakes.push_front(Wake::NextAt(server));
-                    self.go_on(now, query);
+                    self.take_turn(now, query);
                 }
             }
         }
@@ -531,6 +518,20 @@ impl Fleet {
         };
         running.parked.swap_remove(at);
         running.walk.with(&mut self.knowledge, |walk| walk.withdraw(now, query.attempt));
+        self.attend(now, query.walk);
+    }
+
+    /// A query that waited for its server's turn goes out, if its walk still wants that.
+    fn take_turn(&mut self, now: Instant, query: QueryId) {
+        let Some(running) = self.running.get_mut(&query.walk) else { return };
+        let Some(at) = running.parked.iter().position(|parked| *parked == query.attempt) else {
+            return;
+        };
+        running.parked.swap_remove(at);
+        let resume = |walk: &mut Walk| walk.resume(now, query.attempt);
+        if let Some(transmit) = running.walk.with(&mut self.knowledge, resume) {
+            self.dispatch(now, query.walk, transmit);
+        }
         self.attend(now, query.walk);
     }
 
@@ -564,32 +565,34 @@ impl Fleet {
         self.in_flight.remove(&running.question);
         let Some((_, last)) = self.events.back() else { return };
         let Event::Summary(summary) = &last.event else { return };
+        count(&mut self.tally, summary);
+        if running.twins.is_empty() {
+            return;
+        }
         let summary = summary.clone();
-        self.count(&summary);
         for (tag, asked) in running.twins {
             let elapsed_ns = nanos(now.since(asked.max(running.begun)));
             let twin = without_costs(&summary, elapsed_ns);
             self.tally.twins += 1;
-            self.count(&twin);
+            count(&mut self.tally, &twin);
             let record = Record { v: VERSION, t_ns: now, event: Event::Summary(twin) };
             self.events.push_back((tag, record));
         }
     }
+}
 
-    fn count(&mut self, summary: &Summary) {
-        let tally = &mut self.tally;
-        tally.ended += 1;
-        match &summary.outcome {
-            Outcome::Answer => tally.answers += 1,
-            Outcome::NoData | Outcome::NxDomain => tally.absences += 1,
-            Outcome::Unanswered { any_reply: false, .. } => tally.unreachable += 1,
-            Outcome::Interrupted => tally.interrupted += 1,
-            _ => {}
-        }
-        tally.queries += u64::from(summary.queries);
-        tally.retries += u64::from(summary.retries);
-        tally.unanswered += u64::from(summary.unanswered);
+fn count(tally: &mut Tally, summary: &Summary) {
+    tally.ended += 1;
+    match &summary.outcome {
+        Outcome::Answer => tally.answers += 1,
+        Outcome::NoData | Outcome::NxDomain => tally.absences += 1,
+        Outcome::Unanswered { any_reply: false, .. } => tally.unreachable += 1,
+        Outcome::Interrupted => tally.interrupted += 1,
+        _ => {}
     }
+    tally.queries += u64::from(summary.queries);
+    tally.retries += u64::from(summary.retries);
+    tally.unanswered += u64::from(summary.unanswered);
 }
 
 /// The same result for one who cost nothing.

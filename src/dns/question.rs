@@ -13,6 +13,9 @@ use hickory_proto::rr::{Name, Record, RecordType};
 /// for headers (DNS flag day 2020; RFC 9715).
 pub const UDP_PAYLOAD: u16 = 1232;
 
+/// Bytes of a name (RFC 1035 §2.3.4).
+pub(super) const NAME_MAX: usize = 255;
+
 /// Bytes of a header (RFC 1035 §4.1.1).
 const HEADER: usize = 12;
 
@@ -91,19 +94,25 @@ pub fn printable(text: &str) -> String {
 /// A forger must guess them besides the number and the port (draft-vixie-dnsext-dns0x20).
 #[must_use]
 pub fn random_case(name: &Name, seed: u64) -> Name {
-    let mut place = 0_u64;
-    let label = |label: &[u8]| {
-        let flipped = label.iter().map(|byte| {
+    // 64 letters to a draw, the lowest bit first.
+    let (mut bits, mut place) = (0, 0_u64);
+    let mut cased = [0; NAME_MAX];
+    let mut rest = cased.as_mut_slice();
+    let mut labels = Vec::with_capacity(name.iter().len());
+    for label in name.iter() {
+        let Some((own, after)) = rest.split_at_mut_checked(label.len()) else { break };
+        rest = after;
+        for (to, byte) in own.iter_mut().zip(label) {
             place += 1;
-            // 64 letters to a draw.
-            let draw = keyed(seed, place / 64) >> (place % 64);
-            if draw & 1 == 1 { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() }
-        });
-        flipped.collect::<Vec<u8>>()
-    };
-    let labels: Vec<Vec<u8>> = name.iter().map(label).collect();
-    let mut cased =
-        Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap_or_else(|_| name.clone());
+            if place == 1 || place.is_multiple_of(64) {
+                bits = keyed(seed, place / 64);
+            }
+            let upper = bits >> (place % 64) & 1 == 1;
+            *to = if upper { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        }
+        labels.push(&*own);
+    }
+    let mut cased = Name::from_labels(labels).unwrap_or_else(|_| name.clone());
     cased.set_fqdn(true);
     cased
 }

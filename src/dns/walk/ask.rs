@@ -17,6 +17,7 @@ use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// Minimised questions of one name, at most (RFC 9156 §2.3: MAX_MINIMISE_COUNT).
 const MINIMISE_MAX: u32 = 10;
@@ -389,14 +390,7 @@ impl Walk {
             return None;
         };
         let to = plan.server.address;
-        let patience = match plan.transport {
-            // A probe need not save packets: loss is what it must see through.
-            Transport::Udp if matches!(plan.owner, Owner::Probe(_)) => {
-                self.servers.patience(to).min(PATIENCE_FIRST)
-            }
-            Transport::Udp => self.servers.patience(to),
-            Transport::Tcp => PATIENCE_TCP,
-        };
+        let patience = patience(&self.servers, plan.owner, plan.transport, to);
         let record = Exchange {
             step: plan.step,
             parent: plan.parent,
@@ -569,6 +563,23 @@ impl Ask {
             (candidate.tries, servers.cost_ns(candidate.address), draw)
         };
         self.candidates.iter().enumerate().filter(usable).min_by_key(order).map(|(at, _)| at)
+    }
+}
+
+/// How long to wait for a reply to a query.
+pub(super) fn patience(
+    servers: &Servers,
+    owner: Owner,
+    transport: Transport,
+    to: SocketAddr,
+) -> Duration {
+    match transport {
+        // A probe need not save packets: loss is what it must see through.
+        Transport::Udp if matches!(owner, Owner::Probe(_)) => {
+            servers.patience(to).min(PATIENCE_FIRST)
+        }
+        Transport::Udp => servers.patience(to),
+        Transport::Tcp => PATIENCE_TCP,
     }
 }
 

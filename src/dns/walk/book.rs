@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 /// Attempts without a reply after which a server that never replied counts as dead: a path with
 /// 10 % loss each way loses as many in a row once in 4,000.
-const SILENCE_PROVES: u32 = 5;
+pub(super) const SILENCE_PROVES: u32 = 5;
 
 /// What a server did in a walk.
 #[derive(Clone, Debug, Default)]

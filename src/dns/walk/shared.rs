@@ -3,13 +3,15 @@
 //! It exists so that a thousand walks learn as one. The knowledge is lent to a walk for as long as
 //! one call takes, so that there is nothing to lock. It must never be lent to two at once.
 
-use super::{AttemptId, Owner, Walk, WalkConfig};
+use super::ask::patience;
+use super::book::SILENCE_PROVES;
+use super::{AttemptId, Owner, Transmit, Walk, WalkConfig};
 use crate::dns::cache::Cache;
 use crate::dns::event::Rank;
 use crate::dns::hints::Hints;
 use crate::dns::question::Question;
 use crate::dns::servers::Servers;
-use crate::measure::Instant;
+use crate::measure::{Instant, nanos};
 use hickory_proto::rr::RecordType;
 use std::mem::swap;
 use std::sync::Arc;
@@ -102,6 +104,34 @@ impl Walk {
         self.attempts.get(&id).is_some_and(|attempt| attempt.overdue)
     }
 
+    /// The query of `id` waited for its server's turn, which has come: it goes out as it is. None
+    /// where others have learned the answer meanwhile, or the server has fallen silent: then it is
+    /// taken back, and the walk looks for another way.
+    pub fn resume(&mut self, now: Instant, id: AttemptId) -> Option<Transmit> {
+        let attempt = self.attempts.get(&id).filter(|_| !self.done)?;
+        let to = attempt.record.server.address;
+        let owner = attempt.owner;
+        let known = matches!(owner, Owner::Step(step) if self.is_known_by_now(now, step));
+        if known || self.servers.get(to).silent >= SILENCE_PROVES {
+            self.withdraw(now, id);
+            return None;
+        }
+        let attempt = self.attempts.get_mut(&id)?;
+        let transport = attempt.record.transport;
+        let patience = patience(&self.servers, owner, transport, to);
+        let due = now + patience;
+        (attempt.record.sent_ns, attempt.record.patience_ns) = (now, nanos(patience));
+        (attempt.due, attempt.overdue) = (due, false);
+        let bytes = attempt.query.clone();
+        if let Some(ask) = self.ask_mut(owner) {
+            ask.next_at = due;
+        }
+        if let Owner::Probe(at) = owner {
+            self.probe_waits(at, due);
+        }
+        Some(Transmit { attempt: id, to, transport, bytes })
+    }
+
     /// The query of `id` was not sent: somebody else asks the same, or asks that server too much.
     /// It counts for nothing, and the walk looks again at what is known by now.
     pub fn withdraw(&mut self, now: Instant, id: AttemptId) {
@@ -126,24 +156,28 @@ impl Walk {
 
     /// Where others have learned what the top task's step is to find out, it is over.
     fn look_again(&mut self, now: Instant, step: u32) {
-        let Some(task) = self.stack.last() else { return };
-        let Some(ask) = task.ask.as_ref().filter(|ask| ask.step == step) else { return };
+        if self.is_known_by_now(now, step) {
+            self.close_attempts(now, |attempt| attempt.owner == Owner::Step(step));
+            if let Some(task) = self.stack.last_mut() {
+                task.ask = None;
+            }
+        }
+    }
+
+    /// Whether others have learned what the top task's step is to find out.
+    fn is_known_by_now(&self, now: Instant, step: u32) -> bool {
+        let Some(task) = self.stack.last() else { return false };
+        let Some(ask) = task.ask.as_ref().filter(|ask| ask.step == step) else { return false };
         let question = &task.question;
         let answered = |kind| self.cache.get(now, &question.name, kind, Rank::Answer).is_some();
         let deeper = || {
             let cuts = self.cache.cuts(now, &question.name);
             cuts.first().is_some_and(|(zone, _)| zone.iter().len() > ask.zone.iter().len())
         };
-        let known = answered(question.kind)
+        answered(question.kind)
             || answered(RecordType::CNAME)
             || self.cache.absence(now, question).is_some()
             || (ask.sent != *question && self.holds(now, &ask.sent))
-            || deeper();
-        if known {
-            self.close_attempts(now, |attempt| attempt.owner == Owner::Step(step));
-            if let Some(task) = self.stack.last_mut() {
-                task.ask = None;
-            }
-        }
+            || deeper()
     }
 }
