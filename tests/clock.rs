@@ -76,6 +76,7 @@ fn plan(run: u64) -> Plan {
         burst_interval,
         interval: burst_interval,
         timeout: Duration::from_secs(2),
+        interleaved: run % 2 == 1,
         ..ClientConfig::default()
     };
     let local_steps = match draw.below(4) {
@@ -86,7 +87,15 @@ fn plan(run: u64) -> Plan {
         _ => Vec::new(),
     };
     let scenario = Scenario { truth, out, back, lie: None, leap: Leap::None };
-    Plan { scenario, config, seed: run, start, local_steps, local_slews: Vec::new() }
+    Plan {
+        scenario,
+        config,
+        seed: run,
+        start,
+        local_steps,
+        local_slews: Vec::new(),
+        local_sleeps: Vec::new(),
+    }
 }
 
 fn view() -> View {
@@ -232,6 +241,7 @@ fn errors(
                 start,
                 local_steps: Vec::new(),
                 local_slews: Vec::new(),
+                local_sleeps: Vec::new(),
             };
             let (gathered, now) = plan.play();
             let window = Window::new(&gathered.samples, &now);
@@ -343,6 +353,7 @@ fn an_estimate_rests_on_samples_of_one_rate() {
             start,
             local_steps: Vec::new(),
             local_slews: Vec::new(),
+            local_sleeps: Vec::new(),
         };
         let (gathered, now) = plan.play();
         let finding = Finding::new(vec![gathered], view(), now);

@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-fn lab() -> Lab {
+pub(crate) fn lab() -> Lab {
     Lab::new("clock-offset")
 }
 
-fn json(out: &Output) -> Value {
+pub(crate) fn json(out: &Output) -> Value {
     serde_json::from_str(&out.stdout)
         .unwrap_or_else(|e| panic!("{e}: {}{}", out.stdout, out.stderr))
 }
 
 /// `clock-offset serve` in a process of its own.
-struct Server {
+pub(crate) struct Server {
     lab: Lab,
     child: Child,
     out: BufReader<ChildStdout>,
@@ -30,7 +30,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(flags: &str) -> Self {
+    pub(crate) fn start(flags: &str) -> Self {
         let lab = lab();
         let mut serve = lab.command(&format!("serve --json --seed 1 {flags}"));
         let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -42,12 +42,12 @@ impl Server {
         Self { lab, child, out, address }
     }
 
-    fn ask(&self, flags: &str) -> Output {
+    pub(crate) fn ask(&self, flags: &str) -> Output {
         self.lab.run(&format!("{} --interval 20ms {flags}", self.address))
     }
 
     /// SIGTERM; what it counted.
-    fn stop(mut self) -> Value {
+    pub(crate) fn stop(mut self) -> Value {
         let kill = format!("kill -TERM {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let mut text = String::new();
@@ -298,7 +298,7 @@ fn watching_tells_every_reply_and_ends_when_told() {
 }
 
 /// chronyd as a server of its own: local stratum, a high port, nothing of the system.
-struct Chronyd {
+pub(crate) struct Chronyd {
     child: Child,
     folder: PathBuf,
     port: u16,
@@ -308,7 +308,7 @@ impl Chronyd {
     /// `None` where there is none, which is said; with `faked` its clock is that of libfaketime.
     ///
     /// The library is loaded without its command, which would stand between us and the process.
-    fn start(faked: Option<(&Path, &str)>) -> Option<Self> {
+    pub(crate) fn start(faked: Option<(&Path, &str)>) -> Option<Self> {
         let program =
             ["/usr/sbin/chronyd", "/usr/bin/chronyd"].into_iter().find(|p| Path::new(p).exists());
         let Some(program) = program else {
@@ -344,7 +344,7 @@ impl Chronyd {
     }
 
     /// Asked until it answers: it takes a moment to start.
-    fn ask(&mut self, lab: &Lab, host: &str, flags: &str) -> Value {
+    pub(crate) fn ask(&mut self, lab: &Lab, host: &str, flags: &str) -> Value {
         // Each attempt waits for an answer, or for two refusals.
         const ATTEMPTS: usize = 100;
         for _ in 0..ATTEMPTS {
@@ -374,7 +374,7 @@ impl Drop for Chronyd {
 }
 
 /// The interval, and that it is that of a usable finding.
-fn interval(found: &Value) -> (i64, i64) {
+pub(crate) fn interval(found: &Value) -> (i64, i64) {
     assert_eq!(found["verdict"], "usable", "{found:#}");
     let interval = &found["together"]["interval"];
     (interval["low_ns"].as_i64().unwrap(), interval["high_ns"].as_i64().unwrap())

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use wirelab::clock::client::{Client, ClientConfig, Ended, Event, NtsCounts};
+use wirelab::clock::client::{Client, ClientConfig, Ended, Event, FRUITLESS_KEYS_MAX, NtsCounts};
 use wirelab::clock::nts::aead::{Key, Keys};
 use wirelab::clock::nts::field::{AUTHENTICATOR, COOKIE, UNIQUE_ID, authenticate, push};
 use wirelab::clock::nts::record::Response;
@@ -31,7 +31,12 @@ fn server() -> SocketAddr {
 
 fn clocks(at: Instant) -> TimePair {
     let start = WallTime::from_nanos(1_795_000_000_000_000_000);
-    TimePair { wall: start.plus(i64::try_from(at.as_nanos()).unwrap()), at, width_ns: 60 }
+    TimePair {
+        wall: start.plus(i64::try_from(at.as_nanos()).unwrap()),
+        at,
+        width_ns: 60,
+        slept_ns: 0,
+    }
 }
 
 fn keys() -> Keys {
@@ -326,6 +331,56 @@ fn a_nak_brings_new_keys_only_where_no_good_reply_follows() {
     let mut bench = bench;
     bench.receive(&nak);
     assert_eq!(bench.told(), (vec!["nts_nak"], 0));
+}
+
+/// Asks until the client ends or has asked so often; every request gets a NAK, but the `good`-th.
+/// Gives how often keys were agreed on, and the end.
+fn under_naks(asked: u32, good: Option<u32>) -> (u32, Option<Ended>) {
+    let mut bench = Bench::new(100);
+    for number in 1..=asked {
+        if good == Some(number) {
+            let honest = bench.honest(u64::from(number));
+            bench.receive(&honest);
+        } else {
+            let nak = kiss(&bench, *b"NTSN");
+            bench.receive(&nak);
+        }
+        bench.now += Duration::from_secs(70);
+        bench.client.handle_timeout(bench.now);
+        if bench.ask() {
+            continue;
+        }
+        let mut ended = None;
+        while let Some(event) = bench.client.poll_event() {
+            match event {
+                Event::Ended(why) => ended = Some(why),
+                Event::KeysNeeded => {
+                    let request = wirelab::clock::nts::record::request();
+                    let seed = 1_000 + u64::from(number);
+                    let response = bench.master.establish(&request, &keys(), 123, &mut draw(seed));
+                    let cookies = Response::read(&response).unwrap().cookies;
+                    bench.client.handle_keys(bench.now, Some(Session::new(keys(), cookies)));
+                }
+                _ => {}
+            }
+        }
+        if ended.is_some() {
+            return (bench.nts().key_exchanges, ended);
+        }
+        assert!(bench.ask());
+    }
+    (bench.nts().key_exchanges, None)
+}
+
+#[test]
+fn a_server_that_refuses_its_own_cookies_for_ever_is_given_up() {
+    let given_up = (FRUITLESS_KEYS_MAX, Some(Ended::KeysOfNoUse));
+    assert_eq!(under_naks(50, None), given_up);
+    // One proved reply shows that keys are of use.
+    let (exchanges, ended) = under_naks(50, Some(3));
+    assert_eq!(ended, Some(Ended::KeysOfNoUse));
+    assert!(exchanges > FRUITLESS_KEYS_MAX, "{exchanges}");
+    assert_eq!(under_naks(2, None), (3, None));
 }
 
 #[test]

@@ -34,7 +34,12 @@ struct Bench {
 /// This host's clocks.
 fn clocks(at: Instant) -> TimePair {
     let start = WallTime::from_nanos(1_795_000_000 * SECOND);
-    TimePair { wall: start.plus(i64::try_from(at.as_nanos()).unwrap()), at, width_ns: 60 }
+    TimePair {
+        wall: start.plus(i64::try_from(at.as_nanos()).unwrap()),
+        at,
+        width_ns: 60,
+        slept_ns: 0,
+    }
 }
 
 impl Bench {

@@ -8,6 +8,8 @@ mod bank_labs;
 mod bank_vectors;
 /// The clock's bounds and estimators against a known truth, in virtual time.
 mod clock;
+/// Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
+mod clock_interleaved;
 /// clock-offset as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
 mod clock_lab;
 /// Authenticated time: bad proofs, cookies, new keys; real chronyd as NTS server.
@@ -16,6 +18,8 @@ mod clock_nts;
 mod clock_replies;
 /// The run folder and the page of clock-offset: replay, schemas, a real browser, moved clocks.
 mod clock_report;
+/// A host that sleeps while it asks: bounds that do not rest on what another clock counted.
+mod clock_sleep;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// The walk: faults, loss, hostile servers, the records it leaves.

@@ -13,7 +13,7 @@ use wirelab::clock::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
 use wirelab::clock::estimate::Estimator;
 use wirelab::clock::order::MESSAGES_MAX;
 use wirelab::clock::packet::Leap;
-use wirelab::clock::truth::{Lie, Scenario, Smear, Step, Truth, Wander, Way};
+use wirelab::clock::truth::{Lie, Scenario, Sleep, Smear, Step, Truth, Wander, Way};
 use wirelab::measure::{Instant, Ppm, human};
 
 /// A test runs every line of these.
@@ -85,6 +85,11 @@ pub(crate) struct Args {
     /// Authorities (PEM) that nts:// servers' certificates must be from [default: the system's]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) nts_ca: Option<PathBuf>,
+
+    /// Ask every reply when the one before it really left (RFC 9769): the two hosts' own time
+    /// between stamp and wire is then no part of the delay
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) interleaved: bool,
 
     /// Requests to each server [default: 8]
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -187,12 +192,22 @@ pub(crate) struct Happening {
     #[arg(allow_hyphen_values = true, requires = "sim")]
     pub(crate) host_slew: Vec<Smear>,
 
+    /// This host sleeps: 1h@5s is for an hour, 5 s after the start
+    #[arg(long, value_name = "TIME@TIME", value_parser = sleep, value_delimiter = ',')]
+    #[arg(requires = "sim")]
+    host_sleep: Vec<Sleep>,
+
     /// The server's rate walks: every second by a normal draw of this deviation, such as 0.01ppm
     #[arg(long, value_name = "PPM", value_parser = drift, requires = "sim")]
     wander: Option<i64>,
 }
 
 impl Happening {
+    /// Times at which this host sleeps.
+    pub(crate) fn sleeps(&self) -> Vec<Sleep> {
+        self.host_sleep.clone()
+    }
+
     /// The scenario with the wander of this seed.
     pub(crate) fn over(&self, mut scenario: Scenario, seed: u64) -> Scenario {
         let wander = |ppb: i64| Wander { ppb_per_root_s: u32::try_from(ppb).unwrap_or(0), seed };
@@ -354,6 +369,7 @@ impl Args {
             burst_interval: every,
             interval: slow,
             timeout: PATIENCE,
+            interleaved: self.interleaved,
         }
     }
 }
@@ -429,6 +445,12 @@ fn step(text: &str) -> Result<Step, String> {
     let (by, at) = text.split_once('@').ok_or("expected TIME@TIME, such as 80ms@5s")?;
     let at = Instant::ZERO + duration(at)?;
     Ok(Step { at, by_ns: signed(by)? })
+}
+
+fn sleep(text: &str) -> Result<Sleep, String> {
+    let (lasts, at) = text.split_once('@').ok_or("expected TIME@TIME, such as 1h@5s")?;
+    let for_ns = i64::try_from(duration(lasts)?.as_nanos()).map_err(|_| "too long")?;
+    Ok(Sleep { at: Instant::ZERO + duration(at)?, for_ns, error_ns: 0 })
 }
 
 fn smear(text: &str) -> Result<Smear, String> {

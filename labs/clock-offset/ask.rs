@@ -93,6 +93,7 @@ fn sim(args: &Args, scenario: Scenario, seed: u64, view: View, leaving: &mut Lea
         start: SIM_START,
         local_steps: args.host.host_step.clone(),
         local_slews: args.host.host_slew.clone(),
+        local_sleeps: args.host.sleeps(),
     };
     let (gathered, now) = plan.play_with(|event, at| leaving.event("virtual time", at, event));
     let mut finding = Finding::new(vec![gathered], view, now);

@@ -123,12 +123,14 @@ pub struct Window {
 }
 
 impl Window {
-    /// The samples as they bear on the clock at `now`: where it was set since, they are shifted.
+    /// The samples as they bear on the clock at `now`: where it was set since, they are shifted;
+    /// where the host has slept since, they bear on it no more.
     #[must_use]
     pub fn new(samples: &[Sample], now: &TimePair) -> Self {
         let apart = |a: Instant| a.as_nanos().abs_diff(now.at.as_nanos());
         let mut rows: Vec<Row> = samples
             .iter()
+            .filter(|s| s.record.t4.slept_until(now) == 0)
             .filter(|s| apart(s.record.t1.at).max(apart(s.record.t4.at)) <= SPAN_MAX_NS)
             .map(|sample| row(sample, now))
             .collect();

@@ -4,14 +4,14 @@
 //! driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
 //! It must never ask more often than it was told, nor end a query for what failed identity.
 
-use super::exchange::Exchange;
+use super::exchange::{Before, Believed, Exchange};
 use super::nts::NtsRefusal;
 use super::nts::session::{Proof, Session};
 use super::packet::Header;
 use super::random::Random;
 use super::refusal::{Class, Kiss, Refusal};
-use super::sample::{Arrival, Sample, TimePair};
-use super::timestamp::NtpTimestamp;
+use super::sample::{Arrival, Record, Sample, TimePair};
+use super::timestamp::{NtpTimestamp, WallTime};
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub interval: Duration,
     /// From a request to giving it up.
     pub timeout: Duration,
+    /// Whether to ask when the reply before left (RFC 9769).
+    pub interleaved: bool,
 }
 
 /// Requests of a burst: public servers put up with 4 to 8 (chrony.conf, iburst).
@@ -44,6 +46,11 @@ pub const INTERVAL: Duration = Duration::from_secs(64);
 const INTERVAL_MAX: Duration = Duration::from_secs(1 << 17);
 /// Requests in a row that nobody listens to before the server is given up.
 const UNREACHABLE_MAX: u32 = 2;
+/// Keys agreed on in a row that no proved reply came of: a server that refuses its own cookies
+/// would have us agree on keys for ever (RFC 8915 §5.7 asks for restraint).
+pub const FRUITLESS_KEYS_MAX: u32 = 4;
+/// Requests that name one exchange before it is forgotten: none of them was answered.
+const NAMED_MAX: u32 = 4;
 /// Refusals told in full per server; the rest are counted.
 pub const NOTES_MAX: usize = 256;
 
@@ -56,6 +63,7 @@ impl Default for ClientConfig {
             interval: INTERVAL,
             // One request of a burst is given up when the next goes out.
             timeout: BURST_INTERVAL,
+            interleaved: false,
         }
     }
 }
@@ -117,6 +125,8 @@ pub enum Ended {
     Unreachable,
     /// No new keys could be agreed on, and unauthenticated time was not wanted.
     NoKeys,
+    /// Keys were agreed on again and again, and no reply was proved by them.
+    KeysOfNoUse,
     /// The user stopped it.
     Stopped,
 }
@@ -128,6 +138,9 @@ pub struct Counts {
     pub sent: u32,
     /// Replies believed.
     pub samples: u32,
+    /// Of these, in interleaved mode (RFC 9769).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub interleaved: u32,
     /// Requests with no believed reply in time.
     pub lost: u32,
     /// Times the server's host said that nobody listens.
@@ -137,6 +150,11 @@ pub struct Counts {
     /// What authentication has cost, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nts: Option<NtsCounts>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_none(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What a client has counted of authentication.
@@ -171,6 +189,8 @@ struct Association {
     doubted: bool,
     /// New keys were asked for.
     waiting: bool,
+    /// Keys agreed on since the last proved reply, these included.
+    fruitless: u32,
 }
 
 /// A client of one server.
@@ -187,6 +207,8 @@ pub struct Client {
     ending: Option<Ended>,
     ended: bool,
     nts: Option<Association>,
+    /// The last exchange that was believed, and requests that have named it.
+    before: Option<(Record, u32)>,
     events: VecDeque<Event>,
 }
 
@@ -205,6 +227,7 @@ impl Client {
             ending: None,
             ended: false,
             nts: None,
+            before: None,
             events: VecDeque::new(),
         }
     }
@@ -220,7 +243,8 @@ impl Client {
         let counts = self.counts.nts.get_or_insert_default();
         counts.key_exchanges += 1;
         counts.cookies_left = u32::try_from(session.cookies()).unwrap_or(u32::MAX);
-        self.nts = Some(Association { session, doubted: false, waiting: false });
+        let fruitless = self.nts.as_ref().map_or(0, |nts| nts.fruitless) + 1;
+        self.nts = Some(Association { session, doubted: false, waiting: false, fruitless });
     }
 
     /// The keys that [`Event::KeysNeeded`] has asked for; `None` where there are none to be had.
@@ -259,7 +283,13 @@ impl Client {
         let random = random.into();
         // Zero would mean that there is no transmit timestamp.
         let nonce = NtpTimestamp::from_bits(random.transmit.max(1));
-        let header = Header::request(nonce).encode();
+        let before = self.name_before(nonce, random.receive);
+        let header = Header {
+            origin: before.map_or(NtpTimestamp::NONE, |before| before.record.t2),
+            receive: before.map_or(NtpTimestamp::NONE, |before| before.nonce),
+            ..Header::request(nonce)
+        };
+        let header = header.encode();
         let (bytes, proof) = match &mut self.nts {
             None => (header.to_vec(), None),
             Some(nts) => {
@@ -270,9 +300,9 @@ impl Client {
         self.count_cookies(0);
         self.counts.sent += 1;
         let request = self.counts.sent;
-        let (server, local_port, t1) = (self.server, 0, TimePair::default());
+        let (server, local_port, t1, left) = (self.server, 0, TimePair::default(), None);
         self.open.push_back(Open {
-            exchange: Exchange { server, request, local_port, nonce, t1 },
+            exchange: Exchange { server, request, local_port, nonce, t1, left, before },
             sent: false,
             answered: false,
             until: now + self.config.timeout,
@@ -282,6 +312,19 @@ impl Client {
         Some(Transmit { request, bytes })
     }
 
+    /// The exchange that the next request names, where interleaved mode is wanted.
+    ///
+    /// //= RFC 9769 §2: a client limits its requests in interleaved mode between replies, or a time
+    /// //= would be of long ago.
+    fn name_before(&mut self, transmit: NtpTimestamp, random: u64) -> Option<Before> {
+        let (record, named) = self.before.as_mut().filter(|_| self.config.interleaved)?;
+        *named += 1;
+        // Zero would mean that there is none, and equal ones that basic mode is wanted.
+        let nonce = NtpTimestamp::from_bits(random.max(1));
+        let usable = *named <= NAMED_MAX && nonce != transmit;
+        usable.then_some(Before { nonce, record: *record })
+    }
+
     /// Whether nothing can be sent for want of keys, which are then asked for once.
     ///
     /// //= RFC 8915 §5.7: after a NAK new keys only where no valid reply came until the next poll.
@@ -289,7 +332,13 @@ impl Client {
         let Some(nts) = &mut self.nts else { return false };
         if !nts.waiting && (nts.doubted || nts.session.cookies() == 0) {
             nts.waiting = true;
-            self.events.push_back(Event::KeysNeeded);
+            if nts.fruitless < FRUITLESS_KEYS_MAX {
+                self.events.push_back(Event::KeysNeeded);
+            } else {
+                self.ending.get_or_insert(Ended::KeysOfNoUse);
+                self.settle();
+                return true;
+            }
         }
         nts.waiting
     }
@@ -313,6 +362,17 @@ impl Client {
         }
     }
 
+    /// The kernel says when the request left.
+    pub fn handle_left(&mut self, request: u32, left: WallTime) {
+        let Some(open) = self.find(request).filter(|open| open.sent) else { return };
+        open.exchange.left = Some(left);
+        let exchange = open.exchange;
+        // Its reply may have been faster than this.
+        if let Some((record, _)) = self.before.as_mut().filter(|(r, _)| r.request == request) {
+            *record = exchange.as_left(*record);
+        }
+    }
+
     /// A datagram came to the socket of a request.
     pub fn handle_datagram(
         &mut self,
@@ -325,9 +385,11 @@ impl Client {
         let (judged, cookies) = self.judge(request, from, bytes, arrival);
         self.keep(cookies);
         match judged {
-            Ok(sample) => {
+            Ok(Believed { sample, record }) => {
                 self.counts.samples += 1;
+                self.counts.interleaved += u32::from(sample.record.interleaved);
                 self.unreachable_in_a_row = 0;
+                self.before = Some((record, 0));
                 self.events.push_back(Event::Sample(sample));
             }
             Err(refusal) => self.refuse(now, request, from, refusal),
@@ -342,7 +404,7 @@ impl Client {
         from: SocketAddr,
         bytes: &[u8],
         arrival: &Arrival,
-    ) -> (Result<Sample, Refusal>, Option<Vec<Vec<u8>>>) {
+    ) -> (Result<Believed, Refusal>, Option<Vec<Vec<u8>>>) {
         let Some(open) = self.find(request).filter(|open| open.sent) else {
             return (Err(Refusal::Late), None);
         };
@@ -363,7 +425,7 @@ impl Client {
     fn keep(&mut self, cookies: Option<Vec<Vec<u8>>>) {
         let Some((cookies, nts)) = cookies.zip(self.nts.as_mut()) else { return };
         let received = cookies.len();
-        (nts.doubted, _) = (false, nts.session.take(cookies));
+        (nts.doubted, nts.fruitless, _) = (false, 0, nts.session.take(cookies));
         if let Some(counts) = &mut self.counts.nts {
             counts.proved += 1;
         }

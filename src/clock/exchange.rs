@@ -7,8 +7,9 @@
 use super::nts::session::Proof;
 use super::packet::{Header, Mode, Packet, VERSION};
 use super::refusal::{Kiss, Refusal};
-use super::sample::{Arrival, Claims, Record, Sample, TimePair};
-use super::timestamp::NtpTimestamp;
+use super::sample::{Arrival, Claims, Record, Sample, StampedBy, TimePair, synchronized};
+use super::timestamp::{NtpTimestamp, WallTime};
+use crate::measure::Instant;
 use std::net::SocketAddr;
 
 /// A request that has been sent.
@@ -24,6 +25,28 @@ pub struct Exchange {
     pub nonce: NtpTimestamp,
     /// The clocks just before it was sent.
     pub t1: TimePair,
+    /// When it left by the kernel, where that is known.
+    pub left: Option<WallTime>,
+    /// What it asks of the exchange before it (RFC 9769).
+    pub before: Option<Before>,
+}
+
+/// The exchange before, whose reply's time of leaving is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Our receive timestamp in the request: random bits that only an interleaved reply repeats.
+    pub nonce: NtpTimestamp,
+    /// What is known of it: all but its T3.
+    pub record: Record,
+}
+
+/// A reply that was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Believed {
+    /// The sample: of this exchange, or of the one before in interleaved mode.
+    pub sample: Sample,
+    /// What is known of this exchange, for the next to ask about.
+    pub record: Record,
 }
 
 impl Exchange {
@@ -36,7 +59,7 @@ impl Exchange {
         from: SocketAddr,
         bytes: &[u8],
         arrival: &Arrival,
-    ) -> Result<Sample, Refusal> {
+    ) -> Result<Believed, Refusal> {
         let packet = self.identify(from, bytes)?;
         self.believe(&packet, arrival, false)
     }
@@ -51,7 +74,7 @@ impl Exchange {
         bytes: &[u8],
         arrival: &Arrival,
         proof: &Proof,
-    ) -> (Result<Sample, Refusal>, Option<Vec<Vec<u8>>>) {
+    ) -> (Result<Believed, Refusal>, Option<Vec<Vec<u8>>>) {
         let packet = match self.identify(from, bytes) {
             Ok(packet) => packet,
             Err(refusal) => return (Err(refusal), None),
@@ -68,7 +91,7 @@ impl Exchange {
         packet: &Packet<'_>,
         arrival: &Arrival,
         authenticated: bool,
-    ) -> Result<Sample, Refusal> {
+    ) -> Result<Believed, Refusal> {
         let header = &packet.header;
         // Only a server's packet can be a kiss, and its timestamps mean nothing (RFC 5905 §7.4).
         if header.mode == Mode::Server && header.stratum == 0 {
@@ -77,11 +100,12 @@ impl Exchange {
         }
         format(packet)?;
         let (t4, t4_by) = arrival.t4(&self.t1);
-        Sample::new(Record {
+        let record = Record {
             server: self.server,
             request: self.request,
             local_port: self.local_port,
             t1: self.t1,
+            t1_by: StampedBy::User,
             t2: header.receive,
             t3: header.transmit,
             t4,
@@ -89,7 +113,27 @@ impl Exchange {
             t4_user: arrival.user.wall,
             claims: claims(header),
             authenticated,
-        })
+            interleaved: false,
+        };
+        let sample = match self.before.filter(|before| header.origin == before.nonce) {
+            None => Sample::new(record)?,
+            Some(before) => interleaved(&before.record, &record)?,
+        };
+        Ok(Believed { sample, record: self.as_left(record) })
+    }
+
+    /// The record with T1 as the kernel has it, where that can be of the same clock.
+    #[must_use]
+    pub fn as_left(&self, record: Record) -> Record {
+        let fits = |left: &WallTime| *left >= self.t1.wall && *left <= record.t4.wall;
+        let Some(wall) = self.left.filter(fits) else { return record };
+        let after = wall.minus(self.t1.wall).unsigned_abs();
+        let at = Instant::from_nanos(self.t1.at.as_nanos().saturating_add(after));
+        // A step in between would put it after the reply.
+        if at > record.t4.at {
+            return record;
+        }
+        Record { t1: TimePair { wall, at, ..self.t1 }, t1_by: StampedBy::Kernel, ..record }
     }
 
     /// //= RFC 4330 §5 (1) to (3), RFC 5905 §8 tests 2 and 3
@@ -105,11 +149,24 @@ impl Exchange {
         if origin.is_none() {
             return Err(Refusal::NoOrigin);
         }
-        if origin != self.nonce {
+        let named = self.before.is_some_and(|before| origin == before.nonce);
+        if origin != self.nonce && !named {
             return Err(Refusal::Origin { sent: self.nonce.bits(), got: origin.bits() });
         }
         Ok(packet)
     }
+}
+
+/// The sample of the exchange before, whose T3 this reply brings.
+///
+/// //= RFC 9769 §2: T1, T2 and T4 of the exchange before, T3 of this reply.
+fn interleaved(before: &Record, now: &Record) -> Result<Sample, Refusal> {
+    // What the server says of itself now must be of use too, and the next request names this T2.
+    synchronized(&now.claims)?;
+    if now.t2.is_none() {
+        return Err(Refusal::NoReceive);
+    }
+    Sample::new(Record { t3: now.t3, interleaved: true, ..*before })
 }
 
 fn format(packet: &Packet<'_>) -> Result<(), Refusal> {

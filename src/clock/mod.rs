@@ -10,8 +10,8 @@
 //! machine of one server, [`nts`] proves who replied, [`random`] is what a request draws,
 //! [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`runs`] and
 //! [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what this host's own clocks
-//! did, [`select`] what several servers say together, [`truth`] and [`server`] a server whose
-//! error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
+//! did, [`select`] what several servers say together, [`truth`], [`server`] and [`interleaved`] a
+//! server whose error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
 //! what such an error does to the order of events.
 
 pub mod allan;
@@ -21,6 +21,7 @@ pub mod estimate;
 pub mod exchange;
 pub mod finding;
 pub mod hull;
+pub mod interleaved;
 pub mod nts;
 pub mod order;
 pub mod packet;

@@ -11,6 +11,8 @@ use std::fmt;
 const LAYER: &str = "NTP packet";
 /// Bytes of the header (RFC 5905 §7.3, Figure 8).
 pub const HEADER_LEN: usize = 48;
+/// Where the transmit timestamp begins, the last of the header.
+pub const TRANSMIT_AT: usize = HEADER_LEN - 8;
 /// The version spoken here.
 pub const VERSION: u8 = 4;
 /// Bytes of the shortest extension field (RFC 7822 §3).

@@ -2,7 +2,7 @@
 //!
 //! It exists because an offset moves for several reasons that a server cannot tell apart. A step
 //! moves the time of day against the monotonic clock; a slew moves both against the raw one; sleep
-//! moves only the boot clock; a smear of the server moves none of them.
+//! moves the time of day and the boot clock alike; a smear of the server moves none of them.
 //! It must never read a clock, nor keep more readings than a picture can show.
 
 use super::timestamp::WallTime;
@@ -59,7 +59,7 @@ pub struct Jump {
 pub struct HostClocks {
     /// Readings, evenly over the run.
     pub readings: Vec<Moved>,
-    /// Where the time of day was set: REALTIME moved against MONOTONIC.
+    /// Where the time of day was set: REALTIME moved against MONOTONIC, and not by sleep.
     pub steps: Vec<Jump>,
     /// Where the host slept: BOOTTIME moved against MONOTONIC.
     pub sleeps: Vec<Jump>,
@@ -118,7 +118,7 @@ impl Panel {
         let readings: Vec<Moved> = self.readings.iter().map(|now| moved(first, now)).collect();
         let (slew_low_ppt, slew_high_ppt) = slews(&readings);
         Some(HostClocks {
-            steps: jumps(&readings, |m| m.wall_ns),
+            steps: jumps(&readings, |m| m.wall_ns - m.slept_ns),
             sleeps: jumps(&readings, |m| m.slept_ns),
             slew_low_ppt,
             slew_high_ppt,
@@ -218,7 +218,9 @@ mod tests {
         assert_eq!((slew.steps.len(), slew.slew_low_ppt), (0, 0));
         assert!((190_000_000..=200_000_000).contains(&slew.slew_high_ppt), "{slew:?}");
         let sleep = play(200, |ms| if ms >= 3_000 { [7_000, 0, 7_000] } else { [0; 3] });
-        assert_eq!((sleep.steps.len(), sleep.sleeps.len()), (1, 1));
+        assert_eq!((sleep.steps.len(), sleep.sleeps.len()), (0, 1));
+        let both = play(200, |ms| if ms >= 3_000 { [90_000, 0, 7_000] } else { [0; 3] });
+        assert_eq!((both.steps[0].by_ns, both.sleeps.len()), (83_000, 1));
     }
 
     #[test]

@@ -124,6 +124,9 @@ pub enum Refusal {
     /// This host's clock was set between request and reply.
     #[error("this host's clock was set by {0} ns between request and reply")]
     Stepped(i64),
+    /// This host slept between request and reply.
+    #[error("this host slept for {0} ns between request and reply, uncounted by its clock")]
+    Slept(i64),
     /// The local stamps are in no order.
     #[error("T4 is before T1 by {0} ns on this host's own clocks")]
     LocalOrder(i64),
@@ -134,7 +137,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every name but those of [`NtsRefusal`], for tables of counters.
-    pub const NAMES: [&str; 25] = [
+    pub const NAMES: [&str; 26] = [
         "too_short",
         "address",
         "port",
@@ -160,6 +163,7 @@ impl Refusal {
         "out_of_range",
         "stepped",
         "local_order",
+        "slept",
     ];
 
     const fn index(&self) -> usize {
@@ -189,6 +193,7 @@ impl Refusal {
             Self::OutOfRange => 22,
             Self::Stepped(_) => 23,
             Self::LocalOrder(_) => 24,
+            Self::Slept(_) => 25,
             Self::Nts(_) => Self::NAMES.len(),
         }
     }
@@ -207,7 +212,7 @@ impl Refusal {
     pub const fn class(&self) -> Class {
         match self.index() {
             // Whoever forges it knows our random bits, and is a stranger still.
-            0..=6 | 25 => Class::Identity,
+            0..=6 | 26 => Class::Identity,
             7 => Class::Kiss,
             8..=11 => Class::Format,
             _ => Class::Plausibility,
@@ -234,7 +239,7 @@ impl Refusal {
             Self::Precision(_) => "RFC 5905 §7.3",
             Self::Backwards(_) | Self::NegativeDelay { .. } => "RFC 4330 §5",
             Self::BeforeFloor(_) | Self::OutOfRange => "RFC 5905 §6",
-            Self::Stepped(_) | Self::LocalOrder(_) => "RFC 5905 §8",
+            Self::Stepped(_) | Self::LocalOrder(_) | Self::Slept(_) => "RFC 5905 §8",
             Self::Nts(refusal) => refusal.section(),
         }
     }

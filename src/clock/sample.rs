@@ -23,12 +23,16 @@ pub struct TimePair {
     /// Monotonic, just before.
     #[serde(rename = "monotonic_ns")]
     pub at: Instant,
-    /// Monotonic time that passed over the reading, nanoseconds: how far the two may be apart.
+    /// Monotonic time that passed over the reading, nanoseconds: how far they may be apart.
     pub width_ns: u32,
+    /// How long the host has slept since it started: the time of day went on, the monotonic clock
+    /// did not. Late by at most the width.
+    #[serde(default)]
+    pub slept_ns: u64,
 }
 
 impl TimePair {
-    /// Time of day minus monotonic, which only a step changes; late by at most the width.
+    /// Time of day minus monotonic, which steps and sleep change; late by at most the width.
     #[must_use]
     pub fn wall_minus_monotonic(&self) -> i128 {
         i128::from(self.wall.as_nanos()) - i128::from(self.at.as_nanos())
@@ -38,19 +42,33 @@ impl TimePair {
     #[must_use]
     pub fn step_until(&self, later: &Self) -> i64 {
         let moved = later.wall_minus_monotonic() - self.wall_minus_monotonic();
+        self.beyond_doubt(later, moved - i128::from(self.slept_until(later)))
+    }
+
+    /// How long the host slept from `self` to `later`; zero below what the pairs can tell.
+    ///
+    /// What passed meanwhile was counted by another clock of the host, perhaps in whole seconds:
+    /// what was certain before is not certain after.
+    #[must_use]
+    pub fn slept_until(&self, later: &Self) -> i64 {
+        self.beyond_doubt(later, i128::from(later.slept_ns) - i128::from(self.slept_ns))
+    }
+
+    fn beyond_doubt(&self, later: &Self, moved: i128) -> i64 {
         let blur = i128::from(self.width_ns) + i128::from(later.width_ns) + 1;
         let moved = if moved.abs() <= blur { 0 } else { moved };
         i64::try_from(moved).unwrap_or(if moved < 0 { i64::MIN } else { i64::MAX })
     }
 }
 
-/// Who took T4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// Who took a stamp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StampedBy {
-    /// The kernel, when the datagram came in.
+    /// The kernel, when the datagram came in or left.
     Kernel,
-    /// This program, when it had read the datagram.
+    /// This program, when it had read the datagram, or was about to send it.
+    #[default]
     User,
 }
 
@@ -77,7 +95,7 @@ impl Arrival {
         if at < t1.at {
             return (self.user, StampedBy::User);
         }
-        (TimePair { wall: kernel, at, width_ns: self.user.width_ns }, StampedBy::Kernel)
+        (TimePair { wall: kernel, at, ..self.user }, StampedBy::Kernel)
     }
 }
 
@@ -111,6 +129,9 @@ pub struct Record {
     pub local_port: u16,
     /// Just before the request was sent.
     pub t1: TimePair,
+    /// Who took T1.
+    #[serde(default)]
+    pub t1_by: StampedBy,
     /// When the server received it, on the wire.
     pub t2: NtpTimestamp,
     /// When the server replied, on the wire.
@@ -127,6 +148,9 @@ pub struct Record {
     /// Whether the reply was proved to be of the server (RFC 8915).
     #[serde(default)]
     pub authenticated: bool,
+    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    #[serde(default)]
+    pub interleaved: bool,
 }
 
 /// Longest root distance of a server that is synchronized (RFC 5905 §7.3, MAXDISP).
@@ -171,6 +195,10 @@ impl Sample {
         }
         if record.t3.is_none() {
             return Err(Refusal::NoTransmit);
+        }
+        let slept = record.t1.slept_until(&record.t4);
+        if slept != 0 {
+            return Err(Refusal::Slept(slept));
         }
         let step = record.t1.step_until(&record.t4);
         if step != 0 {
@@ -274,7 +302,7 @@ fn slack(record: &Record) -> Result<i64, Refusal> {
 }
 
 /// How far the server may be from UTC by its own claim, where it claims to be synchronized.
-fn synchronized(claims: &Claims) -> Result<i64, Refusal> {
+pub(super) fn synchronized(claims: &Claims) -> Result<i64, Refusal> {
     if claims.leap == Leap::Unsynchronized {
         return Err(Refusal::Unsynchronized);
     }

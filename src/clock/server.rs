@@ -3,6 +3,7 @@
 //! It exists for the demonstration and for `serve`; its clock is whatever the caller says it is.
 //! It must never answer with more bytes than it was asked with, nor answer what is no request.
 
+use super::interleaved::{Memory, Reply};
 use super::packet::{HEADER_LEN, Header, Leap, Mode, Packet, ReferenceId, VERSION};
 use super::timestamp::{NtpTimestamp, ShortDuration, WallTime};
 use crate::wire::DecodeError;
@@ -53,6 +54,9 @@ pub enum Ignored {
     /// A version that this server does not know how to answer.
     #[error("version {0}, expected 1 to 4")]
     Version(u8),
+    /// Longer than any request that is answered here; what is beyond was cut off.
+    #[error("longer than a server here reads")]
+    TooLong,
     /// The system gave no random bits for the proof.
     #[error("no random bits to prove the reply with")]
     Entropy,
@@ -66,6 +70,7 @@ impl Ignored {
             Self::Format(_) => "format",
             Self::Mode(_) => "mode",
             Self::Version(_) => "version",
+            Self::TooLong => "too_long",
             Self::Entropy => "entropy",
         }
     }
@@ -73,8 +78,6 @@ impl Ignored {
 
 /// The answer to a request that came in at `receive` and leaves at `transmit`, by the server's own
 /// clock.
-///
-/// //= RFC 5905 §8, Figure 15: what of the request is in the reply: version, poll, transmit
 ///
 /// # Errors
 /// Why there is no answer.
@@ -84,6 +87,36 @@ pub fn reply(
     receive: WallTime,
     transmit: WallTime,
 ) -> Result<[u8; HEADER_LEN], Ignored> {
+    let asked = asked(request)?;
+    let basic = Reply {
+        origin: asked.transmit,
+        receive: NtpTimestamp::at(receive),
+        left: None,
+        remembered: false,
+    };
+    Ok(header(config, &asked, &basic, NtpTimestamp::at(transmit)).encode())
+}
+
+/// The same, where a client that asks for it is told when the reply before left (RFC 9769).
+///
+/// Tell the memory when this one left, where [`Reply::remembered`] says so.
+///
+/// # Errors
+/// Why there is no answer.
+pub fn reply_by(
+    memory: &mut Memory,
+    config: &ServerConfig,
+    request: &[u8],
+    receive: WallTime,
+    transmit: WallTime,
+) -> Result<([u8; HEADER_LEN], Reply), Ignored> {
+    let asked = asked(request)?;
+    let reply = memory.answer(&asked, NtpTimestamp::at(receive));
+    Ok((header(config, &asked, &reply, NtpTimestamp::at(transmit)).encode(), reply))
+}
+
+/// The header of a datagram that is a request.
+fn asked(request: &[u8]) -> Result<Header, Ignored> {
     let packet = Packet::open(request).map_err(Ignored::Format)?;
     packet.fields().map_err(Ignored::Format)?;
     let asked = packet.header;
@@ -93,7 +126,12 @@ pub fn reply(
     if !(1..=VERSION).contains(&asked.version) {
         return Err(Ignored::Version(asked.version));
     }
-    let header = Header {
+    Ok(asked)
+}
+
+/// //= RFC 5905 §8, Figure 15: what of the request is in the reply: version, poll, transmit
+fn header(config: &ServerConfig, asked: &Header, reply: &Reply, transmit: NtpTimestamp) -> Header {
+    Header {
         leap: config.leap,
         version: asked.version,
         mode: Mode::Server,
@@ -103,11 +141,11 @@ pub fn reply(
         root_delay: config.root_delay,
         root_dispersion: config.root_dispersion,
         reference_id: config.reference_id,
-        // Its own clock is its reference, and so is never out of date.
-        reference: NtpTimestamp::at(receive),
-        origin: asked.transmit,
-        receive: NtpTimestamp::at(receive),
-        transmit: NtpTimestamp::at(transmit),
-    };
-    Ok(header.encode())
+        // Its own clock is its reference, and so is never out of date: no later than any time that
+        // is said here.
+        reference: reply.left.unwrap_or(reply.receive),
+        origin: reply.origin,
+        receive: reply.receive,
+        transmit: reply.left.unwrap_or(transmit),
+    }
 }

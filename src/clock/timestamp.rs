@@ -8,7 +8,8 @@ use std::fmt;
 
 const NANOS: i128 = 1_000_000_000;
 /// Seconds from 1900-01-01, where era 0 begins, to 1970-01-01 (RFC 5905 Figure 4).
-const UNIX_EPOCH: i128 = 2_208_988_800;
+const UNIX_EPOCH_S: i64 = 2_208_988_800;
+const UNIX_EPOCH: i128 = UNIX_EPOCH_S as i128;
 /// Seconds of an era (RFC 5905 §6): 136 years.
 const ERA: i128 = 1 << 32;
 
@@ -78,11 +79,12 @@ impl NtpTimestamp {
     /// The last timestamp that is not after `time`; the era is lost.
     #[must_use]
     pub fn at(time: WallTime) -> Self {
-        let nanos = i128::from(time.as_nanos()) + UNIX_EPOCH * NANOS;
-        let units = (nanos * ERA).div_euclid(NANOS);
-        // Bits above 64 are the era, which the wire does not carry.
-        let bits = u64::try_from(units.rem_euclid(ERA * ERA)).unwrap_or(0);
-        Self(bits)
+        const SECOND: i64 = 1_000_000_000;
+        let (seconds, rest) = (time.0.div_euclid(SECOND), time.0.rem_euclid(SECOND));
+        // Bits above 32 of the seconds are the era, which the wire does not carry.
+        let seconds = (seconds + UNIX_EPOCH_S).cast_unsigned() << 32;
+        // The rest is below 2^30.
+        Self(seconds | ((rest.cast_unsigned() << 32) / SECOND.cast_unsigned()))
     }
 
     /// The time of day in the era that brings it nearest to `pivot`, both roundings of it.

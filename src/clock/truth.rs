@@ -36,6 +36,18 @@ pub struct Step {
     pub by_ns: i64,
 }
 
+/// This host sleeps: its monotonic clock stands still, the time of day goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sleep {
+    /// When, monotonic.
+    #[serde(rename = "at_ns")]
+    pub at: Instant,
+    /// For how long.
+    pub for_ns: i64,
+    /// By how much its clocks misjudge that: they are set again from one that may count seconds.
+    pub error_ns: i64,
+}
+
 /// A clock is moved by so much between two times, at an even rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Smear {
@@ -178,12 +190,16 @@ impl Scenario {
     #[must_use]
     pub fn fate(&self, seed: u64, number: u64) -> Fate {
         let draw = |cause: u64| keyed(keyed(seed, cause), number);
-        let hit = |cause: u64, chance: Ppm| below(draw(cause), chance);
+        // A server of plain replies draws nothing: it answers many a second.
+        let hit = |cause: u64, chance: Ppm| chance > Ppm::ZERO && below(draw(cause), chance);
+        let took = |way: &Way, cause: u64| {
+            let queues = !way.jitter.is_zero();
+            way.delay + if queues { queue(draw(cause), way.jitter) } else { Duration::ZERO }
+        };
         let lies = self.lie.filter(|lie| hit(5, lie.share));
         Fate {
-            out: (!hit(1, self.out.loss)).then(|| self.out.delay + queue(draw(2), self.out.jitter)),
-            back: (!hit(3, self.back.loss))
-                .then(|| self.back.delay + queue(draw(4), self.back.jitter)),
+            out: (!hit(1, self.out.loss)).then(|| took(&self.out, 2)),
+            back: (!hit(3, self.back.loss)).then(|| took(&self.back, 4)),
             lie_ns: lies.map_or(0, |lie| lie.by_ns),
         }
     }

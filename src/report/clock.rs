@@ -49,6 +49,7 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
     }
     for server in &finding.servers {
         authenticated(&mut out, server);
+        interleaved(&mut out, server);
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
             estimators(&mut out, server, finding.checked.as_ref(), style);
@@ -119,6 +120,16 @@ fn doubts(finding: &Finding) -> Vec<String> {
         _ => {}
     }
     for server in &finding.servers {
+        let before = |sample: &&Sample| sample.record.t4.slept_until(&finding.now) != 0;
+        let aside = server.samples.iter().filter(before).count();
+        if aside > 0 {
+            lines.push(format!(
+                "{}: {aside} of {} samples are from before this host slept and are set aside: \
+                 sleep is counted by another clock, perhaps in whole seconds",
+                server.name,
+                server.samples.len(),
+            ));
+        }
         let Some(bound) = &server.bound else { continue };
         if let Some(found) = bound.contradiction {
             lines.push(format!(
@@ -201,6 +212,10 @@ const fn cut_short(ended: Ended) -> Option<&'static str> {
         Ended::NoKeys => {
             Some("its keys are of no more use, and new ones could not be had: it was asked no more")
         }
+        Ended::KeysOfNoUse => Some(
+            "keys were agreed on 4 times in a row and it proved no reply by any: it was asked no \
+             more",
+        ),
         Ended::Stopped => Some("the run was stopped"),
     }
 }
@@ -292,6 +307,30 @@ fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
         ppm(line.drift_high_ppt, Round::Up),
         seconds(line.offset.low_ns, places, Round::Down),
         seconds(line.offset.high_ns, places, Round::Up),
+    ));
+}
+
+/// What interleaved mode has taken out of the delays.
+fn interleaved(out: &mut String, server: &ServerFinding) {
+    let count = server.counts.interleaved;
+    if count == 0 {
+        return;
+    }
+    let least = |told: bool| {
+        let mine = server.samples.iter().filter(|sample| sample.record.interleaved == told);
+        mine.map(Sample::delay_ns).min()
+    };
+    let gain = match (least(true), least(false)) {
+        (Some(with), Some(without)) => format!(
+            ": least delay {} with both times of leaving, {} without",
+            nanos(with),
+            nanos(without)
+        ),
+        _ => String::new(),
+    };
+    out.push_str(&format!(
+        "  {}: {count} of {} replies told when the one before had left (RFC 9769){gain}\n",
+        server.name, server.counts.samples
     ));
 }
 

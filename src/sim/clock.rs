@@ -5,12 +5,13 @@
 
 use crate::clock::client::{Client, ClientConfig, Event};
 use crate::clock::finding::Gathered;
+use crate::clock::interleaved::Memory;
 use crate::clock::packet::HEADER_LEN;
 use crate::clock::panel::{HostClocks, Panel, Reading};
 use crate::clock::sample::{Arrival, TimePair};
-use crate::clock::server::{ServerConfig, reply};
-use crate::clock::timestamp::WallTime;
-use crate::clock::truth::{Fate, Scenario, Smear, Step};
+use crate::clock::server::{ServerConfig, reply_by};
+use crate::clock::timestamp::{NtpTimestamp, WallTime};
+use crate::clock::truth::{Fate, Scenario, Sleep, Smear, Step};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 use std::cmp::Reverse;
@@ -33,6 +34,8 @@ pub struct Plan {
     pub local_steps: Vec<Step>,
     /// Times over which this host's kernel slews its clocks, the monotonic one as well.
     pub local_slews: Vec<Smear>,
+    /// Times at which this host sleeps; requests and replies on their way arrive when it wakes.
+    pub local_sleeps: Vec<Sleep>,
 }
 
 /// From the request's arrival at the server to the reply: a busy server's usual 50 us.
@@ -55,12 +58,19 @@ impl Plan {
     pub fn clocks(&self, at: Instant) -> TimePair {
         let steps = self.local_steps.iter().filter(|step| step.at <= at).map(|step| step.by_ns);
         let moved: i64 = steps.sum();
-        TimePair { wall: self.undisturbed(at).plus(moved), at, width_ns: 0 }
+        let slept = self.slept(at, |sleep| sleep.for_ns + sleep.error_ns);
+        let wall = self.undisturbed(at).plus(moved).plus(slept);
+        TimePair { wall, at, width_ns: 0, slept_ns: u64::try_from(slept).unwrap_or(0) }
     }
 
     /// This host's clock as if nobody had set it.
     fn undisturbed(&self, at: Instant) -> WallTime {
         self.start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// What has come of this host's sleep.
+    fn slept(&self, at: Instant, of: impl Fn(&Sleep) -> i64) -> i64 {
+        self.local_sleeps.iter().filter(|sleep| sleep.at <= at).map(of).sum()
     }
 
     /// By how much the kernel has slewed this host's clocks.
@@ -70,15 +80,16 @@ impl Plan {
 
     /// The server's clock at a time of this host's monotonic clock, which runs ahead by the slew.
     fn server(&self, at: Instant) -> WallTime {
-        self.undisturbed(at).plus(self.scenario.truth.offset_at(at) - self.slewed(at))
+        let slept = self.slept(at, |sleep| sleep.for_ns);
+        self.undisturbed(at).plus(self.scenario.truth.offset_at(at) - self.slewed(at) + slept)
     }
 
     /// Every clock of this host at a time.
     fn reading(&self, at: Instant) -> Reading {
         let nanos = i128::from(at.as_nanos());
         let raw = u64::try_from(nanos - i128::from(self.slewed(at))).unwrap_or(0);
-        let TimePair { wall, width_ns, .. } = self.clocks(at);
-        Reading { at, wall, raw_ns: raw, boot_ns: at.as_nanos(), width_ns }
+        let TimePair { wall, width_ns, slept_ns, .. } = self.clocks(at);
+        Reading { at, wall, raw_ns: raw, boot_ns: at.as_nanos() + slept_ns, width_ns }
     }
 
     /// What this host's clocks do against each other until a time.
@@ -114,7 +125,7 @@ impl Plan {
         let mut client = Client::new(SERVER, self.config, now);
         let mut gathered = Gathered::new("virtual time".to_owned(), SERVER);
         let mut coming: BinaryHeap<Reverse<Coming>> = BinaryHeap::new();
-        let mut pause = Vec::new();
+        let (mut pause, mut memory) = (Vec::new(), Memory::default());
         while !client.is_ended() {
             let random = keyed(self.seed ^ 0x6e74_7020, u64::from(client.counts().sent));
             if let Some(transmit) = client.poll_transmit(now, random) {
@@ -122,7 +133,8 @@ impl Plan {
                 // Ports go round in the dynamic range.
                 let port = 49_152 + u16::try_from(transmit.request % 16_384).unwrap_or(0);
                 client.handle_sent(transmit.request, port, t1);
-                coming.extend(self.answer(now, transmit.request, &transmit.bytes).map(Reverse));
+                let coming_back = self.answer(now, transmit.request, &transmit.bytes, &mut memory);
+                coming.extend(coming_back.map(Reverse));
             }
             while let Some(event) = client.poll_event() {
                 observe(&event, now);
@@ -152,13 +164,23 @@ impl Plan {
     }
 
     /// The reply to a request, and when it comes; none where either is lost.
-    fn answer(&self, now: Instant, request: u32, bytes: &[u8]) -> Option<Coming> {
+    fn answer(
+        &self,
+        now: Instant,
+        request: u32,
+        bytes: &[u8],
+        memory: &mut Memory,
+    ) -> Option<Coming> {
         let Fate { out, back, lie_ns } = self.scenario.fate(self.seed, u64::from(request));
         let received = now + out?;
         let replied = received + RESIDENCE;
         let config = ServerConfig { leap: self.scenario.leap, ..ServerConfig::default() };
         let shown = |at: Instant| self.server(at).plus(lie_ns);
-        let bytes = reply(&config, bytes, shown(received), shown(replied)).ok()?;
+        let (t2, t3) = (shown(received), shown(replied));
+        let (bytes, said) = reply_by(memory, &config, bytes, t2, t3).ok()?;
+        if said.remembered {
+            memory.handle_sent(said.receive, NtpTimestamp::at(t3));
+        }
         Some(Coming { at: replied + back?, request, bytes })
     }
 }

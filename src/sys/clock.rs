@@ -103,13 +103,16 @@ impl Default for WallBridge {
     }
 }
 
-/// Both clocks at about the same time: the wall clock was read less than `width_ns` later.
+/// Both clocks at about the same time, and the one that counts sleep as well: each was read less
+/// than `width_ns` after the monotonic one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BothClocks {
     /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
     pub wall_ns: u64,
     /// `CLOCK_MONOTONIC`, nanoseconds, read just before.
     pub monotonic_ns: u64,
+    /// `CLOCK_BOOTTIME`, nanoseconds, read just after.
+    pub boot_ns: u64,
     /// Monotonic time that passed over the reading.
     pub width_ns: u64,
 }
@@ -117,13 +120,14 @@ pub struct BothClocks {
 /// Reads both clocks, again where something came between.
 #[must_use]
 pub fn both_clocks() -> BothClocks {
-    let mut best = BothClocks { wall_ns: 0, monotonic_ns: 0, width_ns: u64::MAX };
+    let mut best = BothClocks { wall_ns: 0, monotonic_ns: 0, boot_ns: 0, width_ns: u64::MAX };
     for _ in 0..BRACKET_TRIES {
         let monotonic_ns = monotonic_ns();
         let wall_ns = realtime_ns();
+        let boot_ns = read(libc::CLOCK_BOOTTIME);
         let width_ns = self::monotonic_ns() - monotonic_ns;
         if width_ns < best.width_ns {
-            best = BothClocks { wall_ns, monotonic_ns, width_ns };
+            best = BothClocks { wall_ns, monotonic_ns, boot_ns, width_ns };
         }
         if width_ns <= BRACKET_MAX_NS {
             break;

@@ -4,6 +4,8 @@
 //! It must never know what the bytes mean, nor decide when to wait for what.
 
 pub mod clock;
+pub mod datagrams;
+pub mod departure;
 pub mod ethtool;
 pub mod host;
 pub mod keeper;

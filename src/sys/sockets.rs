@@ -102,7 +102,7 @@ pub fn receive_batch(
 }
 
 /// Runs a batch call again while signals interrupt it.
-fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize> {
+pub(super) fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize> {
     let wanted = u32::try_from(count).unwrap_or(0);
     loop {
         if let Ok(done) = usize::try_from(call(wanted)) {

@@ -79,7 +79,7 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
 }
 
 /// The timestamp among the control messages of a header that `recvmsg` has filled in.
-fn arrival(header: &libc::msghdr) -> Option<u64> {
+pub(super) fn arrival(header: &libc::msghdr) -> Option<u64> {
     // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {

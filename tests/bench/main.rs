@@ -5,6 +5,9 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
 mod bulk;
+mod clock_offset;
+mod clock_peers;
+mod clock_serve;
 mod codec;
 mod link;
 mod path;
@@ -17,12 +20,14 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. Those of the path
 /// come first: they may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 5] = [
+const BENCHES: [(&str, Bench); 7] = [
     ("path", path::run),
     ("router", router::run),
     ("bulk", bulk::run),
+    ("clock-offset", clock_offset::run),
     ("codec", codec::run),
     ("link", link::run),
+    ("clock-serve", clock_serve::run),
 ];
 
 fn main() -> ExitCode {

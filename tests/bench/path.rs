@@ -96,20 +96,26 @@ impl Usage {
 
     /// Percent of the processors that other programs and the hypervisor have had since.
     fn others(self) -> (f64, f64) {
+        self.others_but(Duration::ZERO)
+    }
+
+    /// The same, where some of it is that of programs that the benchmark has started.
+    pub(crate) fn others_but(self, started: Duration) -> (f64, f64) {
         let now = Self::now();
         let busy = (now.ticks.busy - self.ticks.busy) as f64;
         let steal = (now.ticks.steal - self.ticks.steal) as f64;
         let all = busy + steal + (now.ticks.idle - self.ticks.idle) as f64;
         // A tick is 10 ms.
-        let others = (busy - (now.own - self.own).as_secs_f64() * 100.0).max(0.0);
+        let own = now.own - self.own + started;
+        let others = (busy - own.as_secs_f64() * 100.0).max(0.0);
         (100.0 * others / all, 100.0 * steal / all)
     }
 }
 
 /// Percent of the processors that others may have during a round that is to count.
-const OTHERS_MAX: f64 = 5.0;
+pub(crate) const OTHERS_MAX: f64 = 5.0;
 /// Times that a disturbed round is taken before it counts all the same.
-const TRIES: usize = 3;
+pub(crate) const TRIES: usize = 3;
 
 /// Takes a round again while other programs disturb it: they fill the time in which threads wait.
 pub(crate) fn quietly<T>(round: impl Fn() -> T) -> T {
@@ -125,7 +131,12 @@ pub(crate) fn quietly<T>(round: impl Fn() -> T) -> T {
 }
 
 pub(crate) fn say_how_quiet_it_was(before: Usage) {
-    let (others, steal) = before.others();
+    say_how_quiet_it_was_but(before, Duration::ZERO);
+}
+
+/// The same, where some of it was used by programs that the benchmark has started.
+pub(crate) fn say_how_quiet_it_was_but(before: Usage, started: Duration) {
+    let (others, steal) = before.others_but(started);
     println!(
         "\nmeanwhile other programs had {others:.0} % of the processors, the hypervisor took \
          {steal:.0} %; above {OTHERS_MAX} % the figures are worth little"

@@ -1,9 +1,11 @@
-//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] agree on keys.
+//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] agree on keys,
+//! [`link`] makes a path of a scenario.
 //!
 //! It exists so that the cores in `clock` get honest stamps: the kernel's where there are any.
 //! It must never judge a packet, and never set a clock.
 
 pub mod ke;
+pub mod link;
 pub mod nts;
 pub mod query;
 pub mod serve;
@@ -41,6 +43,7 @@ fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
         wall: wall(both.wall_ns),
         at: clock.at(both.monotonic_ns),
         width_ns: u32::try_from(both.width_ns).unwrap_or(u32::MAX),
+        slept_ns: both.boot_ns.saturating_sub(both.monotonic_ns),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::net::alarm::Alarm;
 use crate::net::clock::Clock;
 use crate::net::stop::Stopped;
 use crate::sys::clock::both_clocks;
+use crate::sys::departure::{Told, read_departures, stamp_departures};
 use crate::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -285,11 +286,19 @@ impl Query {
             // A request that cannot be sent ends as one that nobody listened to.
             match self.open(index, transmit.request, server) {
                 Ok((slot, port)) => {
-                    self.rehearsal.play(&self.slots[&slot].socket, server);
+                    let Slot { socket, .. } = &self.slots[&slot];
+                    self.rehearsal.play(socket, server);
+                    if self.config.interleaved {
+                        // Without the kernel's stamp T1 stays the program's own.
+                        let _user_stamps = stamp_departures(socket);
+                    }
                     let t1 = clocks(&self.clock);
-                    let sent = self.slots[&slot].socket.send_to(&transmit.bytes, server);
+                    let sent = socket.send_to(&transmit.bytes, server);
                     let client = &mut self.members[index].client;
                     client.handle_sent(transmit.request, port, t1);
+                    if self.config.interleaved {
+                        take_departures(socket, client, transmit.request);
+                    }
                     if sent.is_err() {
                         client.handle_unreachable(transmit.request);
                     }
@@ -329,6 +338,10 @@ impl Query {
     fn receive_all(&mut self, token: Token) {
         let Some(slot) = self.slots.get(&token.0) else { return };
         let client = &mut self.members[slot.member].client;
+        // A device tells of a departure later than loopback does.
+        if self.config.interleaved {
+            take_departures(&slot.socket, client, slot.request);
+        }
         for _ in 0..TURN {
             match receive(&slot.socket, &mut self.buffer) {
                 Ok(got) => {
@@ -382,4 +395,12 @@ impl Query {
             self.add(name, others, now);
         }
     }
+}
+
+/// Tells the client what lies in the queue of errors: departures, and what ICMP says.
+fn take_departures(socket: &UdpSocket, client: &mut Client, request: u32) {
+    read_departures(socket, |told| match told {
+        Told::Left(at, _) => client.handle_left(request, wall(at)),
+        Told::Failed => client.handle_unreachable(request),
+    });
 }

@@ -4,20 +4,25 @@
 //! The server plays the path: T2 is later than the request came, and the reply leaves late.
 //! It must never answer with more bytes than it was asked with, nor set a clock.
 
-use super::{DATAGRAM_MAX, clocks, wall};
+use super::{clocks, wall};
+use crate::clock::interleaved::{Memory, Reply as Said, unmarked};
 use crate::clock::nts::server::{Authenticity, Master};
-use crate::clock::packet::HEADER_LEN;
-use crate::clock::server::{Ignored, ServerConfig, reply};
-use crate::clock::timestamp::WallTime;
+use crate::clock::packet::{HEADER_LEN, Packet, TRANSMIT_AT};
+use crate::clock::sample::TimePair;
+use crate::clock::server::{Ignored, ServerConfig, reply_by};
+use crate::clock::timestamp::{NtpTimestamp, WallTime};
 use crate::clock::truth::{Fate, Scenario};
 use crate::measure::Instant;
 use crate::net::alarm::Alarm;
 use crate::net::clock::Clock;
 use crate::net::stop::Stopped;
-use crate::sys::timestamp::{receive, stamp_arrivals};
+use crate::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
+use crate::sys::departure::{Told, read_departures, stamp_departures_on_request};
+use crate::sys::timestamp::stamp_arrivals;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
+use socket2::SockAddr;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
@@ -44,6 +49,8 @@ pub struct Counts {
     pub requests: u64,
     /// Replies sent.
     pub replies: u64,
+    /// Replies that told when the one before left (RFC 9769).
+    pub interleaved: u64,
     /// Requests and replies that the path lost, as told.
     pub lost: u64,
     /// Replies that the kernel would not take, or that had no room to wait.
@@ -57,8 +64,15 @@ const ALARM: Token = Token(1);
 const SOCKET: Token = Token(2);
 /// Replies that wait for their time: at 2 s of delay this is 8192 requests a second.
 const WAITING_MAX: usize = 16_384;
-/// Datagrams read before the replies that are due have their turn.
-const TURN: usize = 64;
+/// Datagrams taken in one call.
+const BATCH: usize = 32;
+/// Batches read before the replies that are due have their turn.
+const TURN: usize = 2;
+/// Replies sent in one call, and so with one T3: the last leaves some 10 us after it on loopback,
+/// where a send takes over a microsecond.
+const GROUP: usize = 8;
+/// Oldest stamp of departure that is believed; chrony allows as much (MAX_TS_DELAY).
+const DEPARTURE_MAX_NS: i64 = 1_000_000_000;
 /// From the arrival of a request at the server to its reply, where a path is played.
 const RESIDENCE: Duration = Duration::from_micros(50);
 
@@ -78,7 +92,23 @@ enum Reply {
     Proved(Vec<u8>),
 }
 
+/// A reply that is sent at once.
+struct Ready {
+    bytes: Reply,
+    to: SockAddr,
+    lie_ns: i64,
+    said: Said,
+}
+
 impl Reply {
+    /// Puts T3 into a reply that is not proved.
+    fn stamp(&mut self, t3: NtpTimestamp) {
+        if let Self::Plain(bytes) = self {
+            let t3 = unmarked(t3);
+            bytes[TRANSMIT_AT..].copy_from_slice(&t3.bits().to_be_bytes());
+        }
+    }
+
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Plain(bytes) => bytes,
@@ -102,8 +132,13 @@ pub struct Server {
     serving: Serving,
     waiting: BinaryHeap<Reverse<Waiting>>,
     counts: Counts,
-    buffer: Vec<u8>,
+    inbox: Inbox,
+    ready: Vec<Ready>,
     prover: Option<Prover>,
+    /// What clients in interleaved mode may ask for.
+    memory: Memory,
+    /// A reply was sent whose departure is to be told.
+    asked_to_stamp: bool,
 }
 
 impl Server {
@@ -117,12 +152,25 @@ impl Server {
         socket.set_nonblocking(true)?;
         // Without kernel stamps the program's own are taken.
         let _user_stamps = stamp_arrivals(&socket);
+        let _user_stamps = stamp_departures_on_request(&socket);
         let fd = socket.as_raw_fd();
         poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
         let (waiting, counts) = (BinaryHeap::new(), Counts::default());
-        let buffer = vec![0; DATAGRAM_MAX];
-        let prover = None;
-        Ok(Self { poll, alarm, clock, socket, serving, waiting, counts, buffer, prover })
+        let (inbox, ready) = (Inbox::new(BATCH), Vec::with_capacity(BATCH));
+        Ok(Self {
+            poll,
+            alarm,
+            clock,
+            socket,
+            serving,
+            waiting,
+            counts,
+            inbox,
+            ready,
+            prover: None,
+            memory: Memory::default(),
+            asked_to_stamp: false,
+        })
     }
 
     /// The same, where requests with a cookie of this master are answered with proof (RFC 8915).
@@ -141,8 +189,8 @@ impl Server {
     pub fn run(mut self, stopped: &mut Stopped) -> io::Result<Counts> {
         self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
         let mut events = Events::with_capacity(8);
-        let mut more = false;
-        while !stopped.is_stopped() {
+        let (mut more, mut stop) = (false, stopped.is_stopped());
+        while !stop {
             let now = self.clock.now();
             self.send_due(now);
             self.alarm.set(&self.clock, now, self.waiting.peek().map(|Reverse(w)| w.at))?;
@@ -151,9 +199,14 @@ impl Server {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             }
-            if more || events.iter().any(|event| event.token() == SOCKET) {
+            let told = |token: Token| events.iter().any(|event| event.token() == token);
+            if events.iter().any(|event| event.token() == SOCKET && event.is_error()) {
+                self.read_departures();
+            }
+            if more || told(SOCKET) {
                 more = self.receive_some();
             }
+            stop = told(STOP) && stopped.is_stopped();
         }
         Ok(self.counts)
     }
@@ -161,8 +214,14 @@ impl Server {
     /// Whether there may be more to read.
     fn receive_some(&mut self) -> bool {
         for _ in 0..TURN {
-            match receive(&self.socket, &mut self.buffer) {
-                Ok(got) => self.answer(got.length, got.from, got.kernel_ns.map(wall)),
+            match self.inbox.fill(&self.socket) {
+                Ok(came) => {
+                    self.answer_all(came);
+                    self.flush();
+                    if came < self.inbox.room() {
+                        return false;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
                 // What ICMP says of an earlier reply is nobody's concern.
                 Err(_) => {}
@@ -171,67 +230,146 @@ impl Server {
         true
     }
 
-    fn answer(&mut self, length: usize, from: SocketAddr, kernel: Option<WallTime>) {
+    fn answer_all(&mut self, came: usize) {
         let user = clocks(&self.clock);
-        let stamp = kernel.filter(|stamp| *stamp <= user.wall).unwrap_or(user.wall);
+        // Taken out, because answering takes the whole server.
+        let inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
+        for index in 0..came {
+            if let Some(datagram) = inbox.get(index) {
+                self.answer(&datagram, &user);
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    fn answer(&mut self, datagram: &Datagram<'_>, user: &TimePair) {
+        let kernel = datagram.kernel_ns.map(wall).filter(|stamp| *stamp <= user.wall);
+        let stamp = kernel.unwrap_or(user.wall);
         let before = user.wall.minus(stamp).unsigned_abs();
         let came = Instant::from_nanos(user.at.as_nanos().saturating_sub(before));
         let Serving { scenario, seed, config } = &self.serving;
         let request = self.counts.requests + 1;
         let Fate { out, back, lie_ns } = scenario.fate(*seed, request);
-        let shown =
-            |wall: WallTime, at: Instant| wall.plus(scenario.truth.offset_at(at)).plus(lie_ns);
-        let bytes = &self.buffer[..length];
         let way = out.unwrap_or_default();
         let plays = !way.is_zero() || back.is_some_and(|back| !back.is_zero());
         let late = |by: Duration| stamp.plus(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
-        let t2 = shown(late(way), came + way);
+        let t2 = shown(scenario, late(way), came + way, lie_ns);
         let stay = if plays { RESIDENCE } else { Duration::ZERO };
-        let made = if plays {
-            let leaves = way + stay;
-            reply(config, bytes, t2, shown(late(leaves), came + leaves))
+        let t3 = if plays {
+            shown(scenario, late(way + stay), came + way + stay, lie_ns)
         } else {
-            // As late as can be: right before it is sent.
-            let now = clocks(&self.clock);
-            reply(config, bytes, t2, shown(now.wall, now.at))
+            // What is proved cannot be stamped again when it is sent.
+            let now = if self.prover.is_some() { clocks(&self.clock) } else { *user };
+            shown(scenario, now.wall, now.at, lie_ns)
         };
-        let made = made.and_then(|header| finish(self.prover.as_mut(), bytes, header));
-        let bytes = match made {
-            Ok(reply) => reply,
+        let bytes = if datagram.whole { Ok(datagram.bytes) } else { Err(Ignored::TooLong) };
+        let made = bytes.and_then(|bytes| {
+            let (header, said) = reply_by(&mut self.memory, config, bytes, t2, t3)?;
+            Ok((finish(self.prover.as_mut(), bytes, header)?, said))
+        });
+        let (bytes, said) = match made {
+            Ok(made) => made,
             Err(ignored) => {
                 *self.counts.ignored.entry(ignored.name()).or_default() += 1;
                 return;
             }
         };
         self.counts.requests = request;
+        self.counts.interleaved += u64::from(said.left.is_some());
+        if said.remembered {
+            // The best that is known, until the kernel says when it left.
+            self.memory.handle_sent(said.receive, NtpTimestamp::at(t3));
+        }
         match (out, back) {
-            (Some(_), Some(_)) if !plays => self.send(bytes.bytes(), from),
+            (Some(_), Some(_)) if !plays => {
+                self.ready.push(Ready { bytes, to: datagram.from.clone(), lie_ns, said });
+            }
             (Some(out), Some(back)) => {
+                let Some(to) = datagram.from.as_socket() else { return };
                 if self.waiting.len() == WAITING_MAX {
                     self.counts.not_sent += 1;
                     return;
                 }
                 let at = came + out + stay + back;
-                self.waiting.push(Reverse(Waiting { at, order: request, bytes, to: from }));
+                self.waiting.push(Reverse(Waiting { at, order: request, bytes, to }));
             }
             _ => self.counts.lost += 1,
         }
     }
 
-    fn send_due(&mut self, now: Instant) {
-        while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
-            if let Some(Reverse(next)) = self.waiting.pop() {
-                self.send(next.bytes.bytes(), next.to);
+    /// Sends what is ready, stamped as late as can be: right before the call that sends it.
+    fn flush(&mut self) {
+        let mut sent = 0;
+        while sent < self.ready.len() {
+            let end = self.ready.len().min(sent + GROUP);
+            let group = &mut self.ready[sent..end];
+            let now = clocks(&self.clock);
+            for ready in group.iter_mut() {
+                let t3 = shown(&self.serving.scenario, now.wall, now.at, ready.lie_ns);
+                if ready.said.left.is_none() {
+                    ready.bytes.stamp(NtpTimestamp::at(t3));
+                }
+                if ready.said.remembered {
+                    self.memory.handle_sent(ready.said.receive, NtpTimestamp::at(t3));
+                    self.asked_to_stamp = true;
+                }
             }
+            let messages = group.iter().map(|ready| Outgoing {
+                bytes: ready.bytes.bytes(),
+                to: &ready.to,
+                stamped: ready.said.remembered,
+            });
+            let taken = send_each(&self.socket, messages).unwrap_or(0);
+            self.counts.replies += u64::try_from(taken).unwrap_or(0);
+            // The one that the kernel would not take is given up; those behind it are not.
+            self.counts.not_sent += u64::from(taken == 0);
+            sent += taken.max(1);
+        }
+        self.ready.clear();
+        if std::mem::take(&mut self.asked_to_stamp) {
+            self.read_departures();
         }
     }
 
-    fn send(&mut self, bytes: &[u8], to: SocketAddr) {
-        match self.socket.send_to(bytes, to) {
-            Ok(_) => self.counts.replies += 1,
-            Err(_) => self.counts.not_sent += 1,
+    /// Takes the kernel's word for when replies left: at once on loopback, later from a device.
+    fn read_departures(&mut self) {
+        let Self { socket, memory, serving, clock, .. } = self;
+        let now = clocks(clock);
+        read_departures(socket, |told| {
+            let Told::Left(at, bytes) = told else { return };
+            // A reply with proof has more behind its header, and keeps the time that it said.
+            let header = bytes.last_chunk::<HEADER_LEN>().and_then(|b| Packet::open(b).ok());
+            let Some(Packet { header, .. }) = header else { return };
+            let wall = wall(at);
+            let ago = now.wall.minus(wall);
+            // A stamp of another clock: ours was set meanwhile.
+            if !(0..DEPARTURE_MAX_NS).contains(&ago) {
+                return;
+            }
+            let at = Instant::from_nanos(now.at.as_nanos().saturating_sub(ago.unsigned_abs()));
+            // What lies lies by its own count, which the stamp does not tell.
+            if serving.scenario.lie.is_none() {
+                let left = shown(&serving.scenario, wall, at, 0);
+                memory.handle_sent(header.receive, NtpTimestamp::at(left));
+            }
+        });
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
+            if let Some(Reverse(next)) = self.waiting.pop() {
+                match self.socket.send_to(next.bytes.bytes(), next.to) {
+                    Ok(_) => self.counts.replies += 1,
+                    Err(_) => self.counts.not_sent += 1,
+                }
+            }
         }
     }
+}
+
+/// What the server's clock shows.
+fn shown(scenario: &Scenario, wall: WallTime, at: Instant, lie_ns: i64) -> WallTime {
+    wall.plus(scenario.truth.offset_at(at)).plus(lie_ns)
 }
 
 /// The reply with its proof, where one was asked for.

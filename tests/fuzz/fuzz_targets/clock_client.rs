@@ -1,4 +1,4 @@
-//! Any order of sends, replies, timers, steps and refusals to the client: it ends, and its bounds
+//! Any order of sends, replies, timers, steps, sleep and refusals to the client: it ends, and its bounds
 //! hold.
 //!
 //! The server is honest or not, as the bytes say; where everything was honest the truth must lie in
@@ -10,9 +10,10 @@ use std::time::Duration;
 use wirelab::clock::bound::DRIFT_MAX;
 use wirelab::clock::client::{Client, ClientConfig};
 use wirelab::clock::finding::{Finding, Gathered, View};
+use wirelab::clock::interleaved::Memory;
 use wirelab::clock::sample::{Arrival, TimePair};
-use wirelab::clock::server::{ServerConfig, reply};
-use wirelab::clock::timestamp::WallTime;
+use wirelab::clock::server::{ServerConfig, reply_by};
+use wirelab::clock::timestamp::{NtpTimestamp, WallTime};
 use wirelab::measure::Instant;
 
 /// The honest server is ahead by this.
@@ -21,19 +22,23 @@ const AHEAD: i64 = 123_456_789;
 struct World {
     now: Instant,
     stepped: i64,
+    slept: i64,
+    memory: Memory,
     client: Client,
     /// Requests on their way: number, when sent, bytes.
-    asked: Vec<(u32, Instant, Vec<u8>)>,
+    asked: Vec<(u32, (Instant, i64), Vec<u8>)>,
     gathered: Gathered,
     honest: bool,
 }
 
 fuzz_target!(|data: &[u8]| {
     let server = "127.0.0.1:123".parse().unwrap();
-    let config = ClientConfig { requests: Some(12), ..ClientConfig::default() };
+    let config = ClientConfig { requests: Some(12), interleaved: true, ..ClientConfig::default() };
     let mut world = World {
         now: Instant::from_nanos(1),
         stepped: 0,
+        slept: 0,
+        memory: Memory::default(),
         client: Client::new(server, config, Instant::from_nanos(1)),
         asked: Vec::new(),
         gathered: Gathered::new(String::new(), server),
@@ -51,18 +56,18 @@ impl World {
     fn clocks(&self) -> TimePair {
         let at = i64::try_from(self.now.as_nanos()).unwrap();
         let wall = WallTime::from_nanos(1_795_000_000_000_000_000).plus(at).plus(self.stepped);
-        TimePair { wall, at: self.now, width_ns: 0 }
+        TimePair { wall: wall.plus(self.slept), at: self.now, width_ns: 0, slept_ns: self.slept.unsigned_abs() }
     }
 
     /// What the server's clock shows at a time.
-    fn server(at: Instant) -> WallTime {
+    fn server(at: Instant, slept: i64) -> WallTime {
         let at = i64::try_from(at.as_nanos()).unwrap();
-        WallTime::from_nanos(1_795_000_000_000_000_000).plus(at).plus(AHEAD)
+        WallTime::from_nanos(1_795_000_000_000_000_000).plus(at).plus(AHEAD).plus(slept)
     }
 
     fn step<'a>(&mut self, step: u8, value: u8, tail: &'a [u8]) -> &'a [u8] {
         let server = self.client.server();
-        match step % 8 {
+        match step % 9 {
             0 | 1 => self.send(value),
             2 | 3 => self.answer(value),
             4 => {
@@ -92,6 +97,7 @@ impl World {
                 self.client.handle_timeout(self.now);
             }
             6 => self.stepped += i64::from(value.cast_signed()) * 1_000_000,
+            7 => self.slept += i64::from(value) * 1_000_000_000,
             _ => {
                 if let Some((request, ..)) = self.asked.last() {
                     self.client.handle_unreachable(*request);
@@ -107,7 +113,8 @@ impl World {
         }
         if let Some(sent) = self.client.poll_transmit(self.now, u64::from(value)) {
             self.client.handle_sent(sent.request, 50_000, self.clocks());
-            self.asked.push((sent.request, self.now, sent.bytes.to_vec()));
+            self.client.handle_left(sent.request, self.clocks().wall);
+            self.asked.push((sent.request, (self.now, self.slept), sent.bytes.to_vec()));
         }
     }
 
@@ -117,9 +124,13 @@ impl World {
             return;
         }
         let (request, sent, bytes) = self.asked[usize::from(value) % self.asked.len()].clone();
-        let received = if value & 64 == 0 { sent } else { self.now };
-        let times = (Self::server(received), Self::server(self.now));
-        let Ok(answer) = reply(&ServerConfig::default(), &bytes, times.0, times.1) else { return };
+        let (received, slept) = if value & 64 == 0 { sent } else { (self.now, self.slept) };
+        let (t2, t3) = (Self::server(received, slept), Self::server(self.now, self.slept));
+        let made = reply_by(&mut self.memory, &ServerConfig::default(), &bytes, t2, t3);
+        let Ok((answer, said)) = made else { return };
+        if said.remembered {
+            self.memory.handle_sent(said.receive, NtpTimestamp::at(t3));
+        }
         self.now += Duration::from_micros(u64::from(value));
         let arrival = Arrival { user: self.clocks(), kernel: None };
         let server = self.client.server();
@@ -145,7 +156,7 @@ impl World {
         assert_eq!(counts.sent, counts.samples + counts.lost);
         let view = View { estimator: None, drift_limit: DRIFT_MAX, within_ns: None };
         let now = self.clocks();
-        let truth = World::server(self.now).minus(now.wall);
+        let truth = World::server(self.now, self.slept).minus(now.wall);
         let finding = Finding::new(vec![self.gathered], view, now);
         let Some(together) = finding.together.filter(|_| self.honest) else { return };
         assert!(together.interval.contains(truth), "{truth} outside {together:?}");

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirelab::clock::exchange::Exchange;
+use wirelab::clock::exchange::{Believed, Exchange};
 use wirelab::clock::packet::{HEADER_LEN, Packet};
 use wirelab::clock::sample::{Arrival, TimePair};
 use wirelab::clock::server::{ServerConfig, reply};
@@ -44,12 +44,14 @@ fn judged(data: &[u8], time: WallTime) {
         wall: time.plus(ns.cast_signed()),
         at: Instant::from_nanos(ns),
         width_ns: 60,
+        slept_ns: 0,
     };
     let nonce = NtpTimestamp::from_bits(7);
-    let exchange = Exchange { server, request: 1, local_port: 9, nonce, t1: pair(0) };
+    let (t1, left, before) = (pair(0), None, None);
+    let exchange = Exchange { server, request: 1, local_port: 9, nonce, t1, left, before };
     let arrival = Arrival { user: pair(1_000_000), kernel: None };
     match exchange.judge(server, &bytes, &arrival) {
-        Ok(sample) => {
+        Ok(Believed { sample, .. }) => {
             assert!(sample.low_ns() <= sample.high_ns() + 101);
             assert!(sample.slack_ns > 0 && sample.root_distance_ns < 16_000_000_000);
         }

@@ -1,0 +1,237 @@
+//! Datagrams in batches, each with its sender and the kernel's time of its arrival.
+//!
+//! A server that makes one call per datagram spends most of its time on the way into the kernel.
+//! It must never allocate per datagram, nor pass a time on that the kernel did not give.
+#![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper in std")]
+
+use super::departure::REQUEST;
+use super::sockets::{BATCH_MAX, transfer};
+use super::timestamp::arrival;
+use socket2::{SockAddr, SockAddrStorage};
+use std::os::fd::{AsFd, AsRawFd};
+use std::{io, mem, ptr};
+
+/// Longest datagram that is taken whole: longer than any that Ethernet carries in one piece.
+pub const DATAGRAM_MAX: usize = 2_048;
+/// Bytes for control messages: a timestamp takes 32, and 64 in its longer form.
+const CONTROL_LEN: usize = 96;
+
+/// What came, save for its bytes.
+#[derive(Clone, Debug)]
+struct Came {
+    length: usize,
+    from: SockAddr,
+    kernel_ns: Option<u64>,
+    whole: bool,
+}
+
+/// One datagram of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub from: &'a SockAddr,
+    /// When it came in, `CLOCK_REALTIME` nanoseconds, where the kernel says.
+    pub kernel_ns: Option<u64>,
+    /// Whether all of it is here.
+    pub whole: bool,
+}
+
+/// Room for a batch of datagrams, used again and again.
+#[derive(Debug)]
+pub struct Inbox {
+    buffers: Vec<[u8; DATAGRAM_MAX]>,
+    names: Vec<SockAddrStorage>,
+    /// u64 for the alignment that control messages need.
+    controls: Vec<[u64; CONTROL_LEN / 8]>,
+    came: Vec<Came>,
+}
+
+impl Inbox {
+    /// Room for this many datagrams, [`BATCH_MAX`] at most.
+    #[must_use]
+    pub fn new(datagrams: usize) -> Self {
+        let count = datagrams.clamp(1, BATCH_MAX);
+        Self {
+            buffers: vec![[0; DATAGRAM_MAX]; count],
+            names: (0..count).map(|_| SockAddrStorage::zeroed()).collect(),
+            controls: vec![[0; CONTROL_LEN / 8]; count],
+            came: Vec::with_capacity(count),
+        }
+    }
+
+    /// No room and no memory, to stand in for one that is in use.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { buffers: Vec::new(), names: Vec::new(), controls: Vec::new(), came: Vec::new() }
+    }
+
+    /// How many fit.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        self.buffers.len()
+    }
+
+    /// Takes what is there, in place of what was taken before; gives how many came.
+    ///
+    /// Never waits: fewer than there is room for means that no more were there.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is none, else what the kernel says.
+    pub fn fill(&mut self, socket: &impl AsFd) -> io::Result<usize> {
+        self.came.clear();
+        let count = self.buffers.len();
+        let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
+        // SAFETY: mmsghdr is plain pointers and numbers, for which all zero is a valid value.
+        let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
+        let memory = self.buffers.iter_mut().zip(&mut self.names).zip(&mut self.controls);
+        for ((part, header), ((buffer, name), control)) in
+            parts.iter_mut().zip(&mut headers).zip(memory)
+        {
+            *part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+            header.msg_hdr.msg_iov = part;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_namelen = name.size_of();
+            header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+            header.msg_hdr.msg_control = control.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = CONTROL_LEN as _;
+        }
+        let (fd, flags) = (socket.as_fd().as_raw_fd(), libc::MSG_DONTWAIT);
+        let came = transfer(count, |count| {
+            // SAFETY: the first `count` headers point to parts on this stack frame, and these, the
+            // names and the controls to memory of self, which is borrowed mutably for the call.
+            unsafe { libc::recvmmsg(fd, headers.as_mut_ptr(), count, flags, ptr::null_mut()) }
+        })?;
+        for (header, name) in headers[..came].iter().zip(&self.names) {
+            // SAFETY: the kernel has written an address of the length it gave into the storage; a
+            // copy of plain bytes is as good as the first.
+            let from = unsafe { SockAddr::new(ptr::read(name), header.msg_hdr.msg_namelen) };
+            self.came.push(Came {
+                length: usize::try_from(header.msg_len).unwrap_or(0),
+                from,
+                kernel_ns: arrival(&header.msg_hdr),
+                whole: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,
+            });
+        }
+        Ok(came)
+    }
+
+    /// A datagram of the last batch.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Datagram<'_>> {
+        let Came { length, from, kernel_ns, whole } = self.came.get(index)?;
+        let bytes = &self.buffers[index][..(*length).min(DATAGRAM_MAX)];
+        Some(Datagram { bytes, from, kernel_ns: *kernel_ns, whole: *whole })
+    }
+}
+
+/// One datagram to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Who is to have it.
+    pub to: &'a SockAddr,
+    /// Whether its departure is to be told, on a socket that stamps on request.
+    pub stamped: bool,
+}
+
+/// A control message that asks for a stamp of departure (`SO_TIMESTAMPING`).
+#[repr(C)]
+struct Request {
+    header: libc::cmsghdr,
+    flags: u32,
+    padding: u32,
+}
+
+const fn request() -> Request {
+    // SAFETY: cmsghdr is plain numbers.
+    let mut header: libc::cmsghdr = unsafe { mem::zeroed() };
+    // The padding is not part of the message.
+    header.cmsg_len = (size_of::<Request>() - size_of::<u32>()) as _;
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SO_TIMESTAMPING;
+    Request { header, flags: REQUEST, padding: 0 }
+}
+
+/// Sends each to its own receiver in one call, [`BATCH_MAX`] at most; gives how many were taken.
+///
+/// # Errors
+/// What the kernel says of the first; errors of later ones end the batch early.
+pub fn send_each<'a>(
+    socket: &impl AsFd,
+    messages: impl Iterator<Item = Outgoing<'a>>,
+) -> io::Result<usize> {
+    let mut request = request();
+    let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
+    // SAFETY: mmsghdr is plain pointers and numbers, for which all zero means "no message".
+    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
+    let mut count = 0;
+    for ((part, header), message) in parts.iter_mut().zip(&mut headers).zip(messages) {
+        let Outgoing { bytes, to, stamped } = message;
+        *part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        header.msg_hdr.msg_iov = part;
+        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
+        header.msg_hdr.msg_namelen = to.len();
+        if stamped {
+            header.msg_hdr.msg_control = ptr::from_mut(&mut request).cast();
+            header.msg_hdr.msg_controllen = size_of::<Request>() as _;
+        }
+        count += 1;
+    }
+    let fd = socket.as_fd().as_raw_fd();
+    transfer(count, |count| {
+        // SAFETY: the first `count` headers point to parts and the request on this stack frame, and
+        // parts to slices and addresses that live for 'a; the kernel only reads them.
+        unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, 0) }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::departure::{Told, read_departures, stamp_departures_on_request};
+    use super::super::timestamp::stamp_arrivals;
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_batch_brings_senders_and_times_and_goes_back_to_each() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(server) = UdpSocket::bind(address) else { continue };
+            stamp_arrivals(&server).unwrap();
+            let mut inbox = Inbox::new(4);
+            assert_eq!(inbox.fill(&server).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let clients = [(); 3].map(|()| UdpSocket::bind(address).unwrap());
+            for (number, client) in (0_u8..).zip(&clients) {
+                client.connect(server.local_addr().unwrap()).unwrap();
+                client.send(&vec![number; 10 + usize::from(number)]).unwrap();
+            }
+            clients[0].send(&[9; DATAGRAM_MAX + 1]).unwrap();
+            clients[0].send(b"beyond the room").unwrap();
+            assert_eq!(inbox.fill(&server).unwrap(), 4);
+            for (number, client) in (0_u8..).zip(&clients) {
+                let got = inbox.get(number.into()).unwrap();
+                assert_eq!(got.bytes, vec![number; 10 + usize::from(number)]);
+                assert_eq!(got.from.as_socket(), client.local_addr().ok());
+                assert!(got.kernel_ns.is_some() && got.whole);
+            }
+            assert!(!inbox.get(3).unwrap().whole && inbox.get(4).is_none());
+            stamp_departures_on_request(&server).unwrap();
+            let back = |index| {
+                let Datagram { bytes, from: to, .. } = inbox.get(index).unwrap();
+                Outgoing { bytes, to, stamped: index == 1 }
+            };
+            assert_eq!(send_each(&server, (0..3).map(back)).unwrap(), 3);
+            let mut left = Vec::new();
+            read_departures(&server, |told| left.push(matches!(told, Told::Left(..))));
+            assert_eq!(left, [true]);
+            for (number, client) in (0_u8..).zip(&clients) {
+                let mut buffer = [0; 64];
+                assert_eq!(client.recv(&mut buffer).unwrap(), 10 + usize::from(number));
+                assert_eq!(buffer[0], number);
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The real programs that the clock's benchmarks stand beside, and what their processes cost.
+//!
+//! It must never leave one running, nor let one set a clock.
+
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A server in a process of its own; it ends with the value.
+pub(crate) struct Served {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    child: Child,
+    folder: Option<PathBuf>,
+}
+
+impl Served {
+    /// `clock-offset serve`.
+    pub(crate) fn ours(flags: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_clock-offset"))
+            .args(["serve", "--json", "--listen", "127.0.0.1:0"])
+            .args(flags.split_whitespace())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let port = told["address"].as_str().unwrap().rsplit(':').next().unwrap();
+        Self { name: "clock-offset serve", port: port.parse().unwrap(), child, folder: None }
+    }
+
+    /// chronyd with a local clock, which it never sets; `None` where there is none.
+    pub(crate) fn chronyd(address: &str, port: u16) -> Option<Self> {
+        let folder = scratch();
+        let shown = folder.display();
+        // It keeps no list of its clients, as its FAQ has it for servers that are asked much.
+        let config = format!(
+            "port {port}\nbindaddress {address}\nallow\nlocal stratum 5\nnoclientlog\n\
+             cmdport 0\nbindcmdaddress /\npidfile {shown}/pid\n"
+        );
+        std::fs::write(folder.join("conf"), config).unwrap();
+        let child = chronyd()?
+            .args(["-x", "-d", "-f"])
+            .arg(folder.join("conf"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Self { name: "chronyd", port, child, folder: Some(folder) })
+    }
+
+    /// Processor time that its threads have used.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanos = |task: std::io::Result<std::fs::DirEntry>| -> u64 {
+            let text = std::fs::read_to_string(task.unwrap().path().join("schedstat"));
+            // Time on the processor comes first, in nanoseconds.
+            text.unwrap_or_default().split_whitespace().next().map_or(0, |n| n.parse().unwrap())
+        };
+        Duration::from_nanos(tasks.map(nanos).sum())
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if let Some(folder) = &self.folder {
+            std::fs::remove_dir_all(folder).ok();
+        }
+    }
+}
+
+/// chronyd as this user, so that it drops no privilege; `None` where there is none.
+pub(crate) fn chronyd() -> Option<Command> {
+    let program = found(&["/usr/sbin/chronyd", "/usr/bin/chronyd"])?;
+    let user = Command::new("id").arg("-un").output().unwrap().stdout;
+    let user = String::from_utf8(user).unwrap();
+    let mut command = Command::new(program);
+    command.args(["-U", "-u", user.trim()]);
+    Some(command)
+}
+
+/// A folder of nobody else's.
+pub(crate) fn scratch() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("wirelab-bench-{}-{number}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// The first of these programs that is there.
+pub(crate) fn found(programs: &[&'static str]) -> Option<&'static str> {
+    programs.iter().copied().find(|program| Path::new(program).exists())
+}
+
+/// A port that nobody has.
+pub(crate) fn free_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}

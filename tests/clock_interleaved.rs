@@ -1,0 +1,237 @@
+//! Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
+//!
+//! It must never take a time of leaving for that of another exchange.
+
+use crate::clock_lab::{Chronyd, Server, interval, json, lab};
+use proptest::prelude::*;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use wirelab::clock::client::{Client, ClientConfig, Event};
+use wirelab::clock::interleaved::Memory;
+use wirelab::clock::packet::{Header, Packet};
+use wirelab::clock::sample::{Arrival, Sample, StampedBy, TimePair};
+use wirelab::clock::server::{ServerConfig, reply_by};
+use wirelab::clock::timestamp::{NtpTimestamp, WallTime};
+use wirelab::measure::Instant;
+
+/// The server's clock is ahead by this.
+const AHEAD: i64 = 3_000_000_000;
+/// Each way.
+const WAY: Duration = Duration::from_millis(10);
+/// From a stamp of the server's program to the reply's leaving.
+const LATE: i64 = 40_000;
+
+const fn server() -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 123)
+}
+
+fn clocks(at: Instant) -> TimePair {
+    let start = WallTime::from_nanos(1_795_000_000_000_000_000);
+    TimePair { wall: start.plus(i64::try_from(at.as_nanos()).unwrap()), at, ..TimePair::default() }
+}
+
+/// A client in interleaved mode and a server that remembers, both with times of leaving that are
+/// later than their programs' stamps.
+struct Pair {
+    client: Client,
+    memory: Memory,
+    now: Instant,
+    sent: u32,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let config = ClientConfig { requests: None, interleaved: true, ..ClientConfig::default() };
+        let now = Instant::from_nanos(1_000_000_000);
+        Self { client: Client::new(server(), config, now), memory: Memory::default(), now, sent: 0 }
+    }
+
+    /// The next request, stamped by program and kernel.
+    fn ask(&mut self) -> Vec<u8> {
+        while let Some(at) = self.client.poll_timeout() {
+            self.now = self.now.max(at);
+            self.client.handle_timeout(self.now);
+            let random = 1_000 + u64::from(self.sent);
+            if let Some(transmit) = self.client.poll_transmit(self.now, random) {
+                self.sent = transmit.request;
+                let t1 = clocks(self.now);
+                self.client.handle_sent(self.sent, 40_000, t1);
+                self.client.handle_left(self.sent, t1.wall.plus(LATE));
+                return transmit.bytes;
+            }
+        }
+        panic!("the client has ended");
+    }
+
+    /// What the server says; its reply leaves later than it says.
+    fn answer(&mut self, request: &[u8]) -> Header {
+        let t2 = clocks(self.now + WAY).wall.plus(LATE + AHEAD);
+        let t3 = t2.plus(20_000);
+        let config = ServerConfig::default();
+        let (bytes, said) = reply_by(&mut self.memory, &config, request, t2, t3).unwrap();
+        if said.remembered {
+            self.memory.handle_sent(said.receive, NtpTimestamp::at(t3.plus(LATE)));
+        }
+        Packet::open(&bytes).unwrap().header
+    }
+
+    fn bring(&mut self, header: &Header) -> Vec<Event> {
+        let after = WAY * 2 + Duration::from_nanos(2 * LATE as u64 + 20_000);
+        let user = clocks(self.now + after);
+        let arrival = Arrival { user, kernel: None };
+        self.client.handle_datagram(user.at, self.sent, server(), &header.encode(), &arrival);
+        std::iter::from_fn(|| self.client.poll_event()).collect()
+    }
+
+    fn exchange(&mut self) -> Sample {
+        let request = self.ask();
+        let header = self.answer(&request);
+        match &self.bring(&header)[..] {
+            [.., Event::Sample(sample)] => sample.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_third_reply_is_the_first_that_tells_and_takes_both_programs_out_of_the_delay() {
+    let mut pair = Pair::new();
+    let samples: Vec<Sample> = (0..5).map(|_| pair.exchange()).collect();
+    let told: Vec<_> =
+        samples.iter().map(|sample| (sample.record.request, sample.record.interleaved)).collect();
+    assert_eq!(told, [(1, false), (2, false), (2, true), (3, true), (4, true)]);
+    assert_eq!(pair.client.counts().interleaved, 3);
+    for sample in &samples {
+        let by = if sample.record.interleaved { StampedBy::Kernel } else { StampedBy::User };
+        assert_eq!(sample.record.t1_by, by);
+        assert!(sample.low_ns() <= AHEAD && AHEAD <= sample.high_ns(), "{sample:?}");
+        let programs = if sample.record.interleaved { 0 } else { 2 * LATE };
+        let delay = i64::try_from(2 * WAY.as_nanos()).unwrap() + programs;
+        assert!((sample.delay_ns() - delay).abs() <= 2, "{sample:?}");
+    }
+}
+
+/// Makes a bad reply of a good one.
+type Spoil = fn(Header) -> Header;
+
+#[test]
+fn what_is_wrong_in_an_interleaved_reply_has_a_name_and_ends_nothing() {
+    let past = |time: NtpTimestamp, seconds: u64| {
+        NtpTimestamp::from_bits(time.bits().wrapping_sub(seconds << 32))
+    };
+    let cases: [(&str, Spoil); 6] = [
+        ("origin", |good| Header { origin: NtpTimestamp::from_bits(77), ..good }),
+        ("no_origin", |good| Header { origin: NtpTimestamp::NONE, ..good }),
+        ("no_receive", |good| Header { receive: NtpTimestamp::NONE, ..good }),
+        ("no_transmit", |good| Header { transmit: NtpTimestamp::NONE, ..good }),
+        ("stratum", |good| Header { stratum: 16, ..good }),
+        // The time at which this very reply was made: of another exchange than the one named.
+        ("negative_delay", |good| Header { transmit: good.receive, ..good }),
+    ];
+    for (name, spoil) in cases {
+        let mut pair = Pair::new();
+        pair.exchange();
+        pair.exchange();
+        let request = pair.ask();
+        let good = pair.answer(&request);
+        let refused = pair.bring(&spoil(good));
+        let named = matches!(&refused[..], [.., Event::Refused { refusal, .. }]
+            if refusal.name() == name);
+        assert!(named, "{name}: {refused:?}");
+        assert!(matches!(&pair.bring(&good)[..], [Event::Sample(_)]), "{name}");
+    }
+    let mut pair = Pair::new();
+    pair.exchange();
+    pair.exchange();
+    let request = pair.ask();
+    let good = pair.answer(&request);
+    let early = Header { transmit: past(good.transmit, 1), ..good };
+    let refused = pair.bring(&early);
+    assert!(
+        matches!(&refused[..], [.., Event::Refused { refusal, .. }]
+            if refusal.name() == "backwards"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn an_exchange_is_named_a_few_times_and_then_basic_mode_begins_again() {
+    let mut pair = Pair::new();
+    pair.exchange();
+    let named: Vec<bool> =
+        (0..6).map(|_| !Packet::open(&pair.ask()).unwrap().header.origin.is_none()).collect();
+    assert_eq!(named, [true, true, true, true, false, false]);
+    assert!(!pair.exchange().record.interleaved);
+    pair.exchange();
+    assert!(pair.exchange().record.interleaved);
+}
+
+proptest! {
+    /// Replies are lost, late, doubled, forged, and the server forgets: what is believed is true.
+    #[test]
+    fn what_is_believed_is_true(steps in prop::collection::vec((0_u8..6, any::<u64>()), 1..60)) {
+        let mut pair = Pair::new();
+        let mut samples: Vec<Sample> = Vec::new();
+        for (step, bits) in steps {
+            let request = pair.ask();
+            let mut keep = |events: Vec<Event>| {
+                for event in events {
+                    if let Event::Sample(sample) = event {
+                        samples.push(sample);
+                    }
+                }
+            };
+            if step == 1 {
+                pair.memory = Memory::default();
+            }
+            let good = pair.answer(&request);
+            match step {
+                2 => {}
+                3 => {
+                    let origin = NtpTimestamp::from_bits(bits);
+                    keep(pair.bring(&Header { origin, ..good }));
+                }
+                4 => {
+                    keep(pair.bring(&good));
+                    keep(pair.bring(&good));
+                }
+                _ => keep(pair.bring(&good)),
+            }
+        }
+        for sample in &samples {
+            prop_assert!(sample.low_ns() <= AHEAD && AHEAD <= sample.high_ns(), "{:?}", sample);
+        }
+        let told: Vec<u32> =
+            samples.iter().filter(|s| s.record.interleaved).map(|s| s.record.request).collect();
+        prop_assert!(told.windows(2).all(|pair| pair[0] < pair[1]), "each once: {:?}", told);
+    }
+}
+
+#[test]
+fn our_own_server_tells_when_its_replies_left() {
+    let server = Server::start("--listen 127.0.0.1:0 --offset 2s");
+    let out = server.ask("--interleaved --requests 10");
+    assert_eq!(out.code, 0, "{}{}", out.stdout, out.stderr);
+    let told = "8 of 10 replies told when the one before had left";
+    assert!(out.stdout.contains(told), "{}", out.stdout);
+    let found = json(&server.ask("--interleaved --requests 10 --json"));
+    let (low, high) = interval(&found);
+    assert!(low <= 2_000_000_000 && 2_000_000_000 <= high, "{low} to {high}");
+    let samples = found["servers"][0]["samples"].as_array().unwrap();
+    let told: Vec<_> = samples.iter().filter(|s| s["interleaved"] == true).collect();
+    assert_eq!(told.len(), 8, "{found:#}");
+    assert!(told.iter().all(|sample| sample["t1_by"] == "kernel"), "{found:#}");
+    assert_eq!(server.stop()["counts"]["interleaved"], 16);
+}
+
+#[test]
+fn a_real_chronyd_tells_when_its_replies_left() {
+    let lab = lab();
+    let Some(mut chronyd) = Chronyd::start(None) else { return };
+    // It must be there before the ten are counted.
+    chronyd.ask(&lab, "127.0.0.1", "--requests 1");
+    let found = chronyd.ask(&lab, "127.0.0.1", "--interleaved --requests 10");
+    let (low, high) = interval(&found);
+    assert!(low <= 0 && 0 <= high, "{low} to {high}");
+    assert_eq!(found["servers"][0]["counts"]["interleaved"], 8, "{found:#}");
+}
