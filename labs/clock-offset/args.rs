@@ -22,6 +22,7 @@ Examples:
   clock-offset --demo                          a server in this process, wrong by 500 ms and known
   clock-offset --demo --explain                one exchange: four timestamps, two lines of sums
   clock-offset --demo --delay-out 30ms         an unequal path: the estimate is wrong, the bound not
+  clock-offset --demo --interleaved            replies tell when the one before really left
   clock-offset --sim --requests 64 --seed 7    the same in virtual time: bit-identical by seed
   clock-offset --sim --step 80ms@9s            a server that is set while it is asked
   clock-offset --sim --host-step 80ms@9s       this host is set instead: its own clocks show it
@@ -73,6 +74,11 @@ pub(crate) struct Args {
     /// The demonstration in virtual time: no socket, bit-identical by seed
     #[arg(long, conflicts_with_all = ["servers", "from", "watch"])]
     pub(crate) sim: bool,
+
+    /// The demonstration's packets cross the emulated path between two hosts of their own
+    /// (network namespaces), as with lossy-path
+    #[arg(long, requires = "demo", conflicts_with = "nts")]
+    pub(crate) kernel: bool,
 
     /// Look at samples of an earlier run instead of asking: a file of them, or the run's folder
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "servers")]
@@ -223,6 +229,10 @@ pub(crate) struct Order {
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
     pub(crate) messages: u32,
+
+    /// Send real packets through the emulated path, each stamped as it comes and goes
+    #[arg(long)]
+    pub(crate) kernel: bool,
 
     /// From one message to the next
     #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = interval)]

@@ -4,10 +4,10 @@
 
 use crate::args::Args;
 use crate::leave::{self, Leaving};
-use crate::{LAB, nts, say};
+use crate::{LAB, kernel, nts, say};
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
@@ -267,7 +267,7 @@ fn watch(args: &Args, gathered: &Gathered, event: &Event) -> Result<(), Failure>
     }
 }
 
-/// Asks a server in a thread of this process.
+/// Asks a server in a thread of this process, over the emulated path where that was asked for.
 fn demo(
     args: &Args,
     scenario: Scenario,
@@ -275,11 +275,19 @@ fn demo(
     leaving: &mut Leaving,
 ) -> Result<Answers, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed)?;
-    let address = socket.local_addr().map_err(failed)?;
-    let (stopper, mut stopped) = stop::pair().map_err(failed)?;
     // One clock for both, so that the truth is the same function of it.
     let clock = Clock::start();
+    let path = if args.kernel {
+        Some(kernel::Path::build(&scenario, seed, clock, "clock-offset --demo")?)
+    } else {
+        None
+    };
+    let (socket, scenario) = match &path {
+        Some(path) => (path.socket(kernel::End::B)?, kernel::pathless(&scenario)),
+        None => (UdpSocket::bind((kernel::HERE, 0)).map_err(failed)?, scenario),
+    };
+    let address = socket.local_addr().map_err(failed)?;
+    let (stopper, mut stopped) = stop::pair().map_err(failed)?;
     let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
     let mut server =
         Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
@@ -292,11 +300,21 @@ fn demo(
         (server, _keys) = (proving, Some(keys));
     }
     let serving = std::thread::spawn(move || server.run(&mut stopped));
-    let found = query(args, vec![asked], clock, leaving);
+    let found = match &path {
+        // Its sockets are those of host A.
+        Some(path) => path
+            .host(kernel::End::A)
+            .run(|| query(args, vec![asked], clock, leaving))
+            .map_err(failed)?,
+        None => query(args, vec![asked], clock, leaving),
+    };
     stopper.stop();
     match serving.join() {
         Ok(ended) => drop(ended.map_err(failed)?),
         Err(_) => return Err(Failure::new(Exit::Bug, "the demonstration's server panicked")),
+    }
+    if let Some(path) = path {
+        path.finish()?;
     }
     found
 }

@@ -24,7 +24,7 @@ use wirelab::report;
 /// Everything that is written while a run goes on.
 pub(crate) struct Leaving {
     dir: Option<RunDir>,
-    events: Vec<Box<dyn Write>>,
+    events: Vec<Box<dyn Write + Send>>,
     broken: Option<io::Error>,
 }
 
@@ -52,7 +52,7 @@ impl Leaving {
     pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
         let dir = run_dir(args)?;
         let inside = dir.as_ref().map(|dir| dir.path().join("events.ndjson"));
-        let mut events: Vec<Box<dyn Write>> = Vec::new();
+        let mut events: Vec<Box<dyn Write + Send>> = Vec::new();
         for path in inside.iter().chain(&args.events) {
             if path == Path::new("-") {
                 events.push(Box::new(Pipe::new(io::stdout())));

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod kernel;
 mod leave;
 mod nts;
 mod order;

@@ -1,15 +1,23 @@
 //! `clock-offset order`: how often wall clocks contradict cause and effect.
 //!
-//! It must never touch a clock: it plays in virtual time.
+//! It must never touch a clock: it plays in virtual time, or shows a clock that is off as told.
 
+use crate::LAB;
 use crate::args::Order;
+use crate::kernel::{End, Path};
 use crate::say;
+use std::io;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::seed;
 use wirelab::cli::style::ColorChoice;
+use wirelab::cli::{seed, stdout};
 use wirelab::clock::order::play;
-use wirelab::report;
+use wirelab::clock::truth::Scenario;
+use wirelab::measure::human;
+use wirelab::net::clock::Clock;
+use wirelab::net::ntp::order::Playing;
+use wirelab::net::stop;
+use wirelab::{clock, net, report};
 
 /// Plays the messages and says what came of them.
 ///
@@ -19,7 +27,11 @@ pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
     let seed = seed::or_random(flags.played.seed)
         .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
     let scenario = flags.played.order();
-    let order = play(&scenario, seed, flags.messages, flags.every, crate::ask::SIM_START);
+    let order = if flags.kernel {
+        on_path(flags, scenario, seed)?
+    } else {
+        play(&scenario, seed, flags.messages, flags.every, crate::ask::SIM_START)
+    };
     if flags.json {
         let text = serde_json::to_string_pretty(&order).map_err(|error| {
             Failure::from_error(Exit::Bug, "the result cannot be written", &error)
@@ -30,4 +42,25 @@ pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
         say(&format!("{text}\nseed {seed}\n"))?;
     }
     Ok(Exit::Holds)
+}
+
+/// The messages by packets, between two hosts with a path between them.
+fn on_path(flags: &Order, scenario: Scenario, seed: u64) -> Result<clock::order::Order, Failure> {
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the messages", &error);
+    let other = "clock-offset order";
+    let clock = Clock::start();
+    let path = Path::build(&scenario, seed, clock, other)?;
+    let sockets = [path.socket(End::A)?, path.socket(End::B)?];
+    let (stopper, mut stopped) = stop::pair().map_err(failed)?;
+    stopper.on_signals().map_err(failed)?;
+    let span = flags.every * flags.messages.saturating_sub(1);
+    stdout::complain(&format!(
+        "{LAB}: {} messages over the emulated path, about {}\n",
+        flags.messages,
+        human::duration(span)
+    ));
+    let playing = Playing { scenario, seed, messages: flags.messages, every: flags.every };
+    let order = net::ntp::order::play(&sockets, &playing, clock, &mut stopped).map_err(failed)?;
+    path.finish()?;
+    Ok(order)
 }

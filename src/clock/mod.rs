@@ -11,8 +11,8 @@
 //! [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`runs`] and
 //! [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what this host's own clocks
 //! did, [`select`] what several servers say together, [`truth`], [`server`] and [`interleaved`] a
-//! server whose error is known, and [`finding`] the value that a run ends with. [`order`] is the book's point:
-//! what such an error does to the order of events.
+//! server whose error is known, and [`finding`] the value that a run ends with. [`order`] is the
+//! book's point: what such an error does to the order of events.
 
 pub mod allan;
 pub mod bound;

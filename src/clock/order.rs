@@ -2,7 +2,8 @@
 //!
 //! A message is sent before it is received. Stamped by two clocks that differ by more than the way
 //! takes, it is not; a Lamport clock (Communications of the ACM 21, 1978), which counts events and
-//! carries the count along, cannot be wrong that way. Played in virtual time by a scenario's path.
+//! carries the count along, cannot be wrong that way. Played in virtual time by a scenario's path, or
+//! by packets.
 //! It must never read a clock, and never call two events ordered that are not cause and effect.
 
 use super::timestamp::WallTime;
@@ -66,6 +67,8 @@ pub struct Direction {
 pub struct Order {
     /// Name and version of this format.
     pub schema: &'static str,
+    /// What carried the messages.
+    pub carrier: Carrier,
     /// What was played.
     pub scenario: Scenario,
     /// What it was drawn from.
@@ -83,6 +86,83 @@ pub const SCHEMA: &str = "wirelab/clock-offset-order/1";
 /// Messages in all, at most: their list takes 48 bytes each.
 pub const MESSAGES_MAX: u32 = 1_000_000;
 
+/// What carried the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Carrier {
+    /// Nothing: time was virtual.
+    VirtualTime,
+    /// Packets through the emulated path, between two hosts of its own.
+    Path,
+}
+
+/// Both hosts' books: their Lamport clocks, and what arrived.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    lamport: [u64; 2],
+    arrived: Vec<Message>,
+}
+
+impl Books {
+    /// A host sends: the Lamport time that the message carries.
+    pub fn handle_sent(&mut self, from: Host) -> u64 {
+        let clock = &mut self.lamport[from as usize];
+        *clock += 1;
+        *clock
+    }
+
+    /// The other host has the message; `lamport` and `sent` are what it carries.
+    pub fn handle_received(
+        &mut self,
+        number: u32,
+        (sent, lamport_sent): (WallTime, u64),
+        received: WallTime,
+    ) {
+        let from = sender(number);
+        let to = if from == Host::A { Host::B } else { Host::A };
+        let clock = &mut self.lamport[to as usize];
+        // Lamport's rule IR2: beyond both what is here and what came.
+        *clock = (*clock).max(lamport_sent) + 1;
+        let lamport_received = *clock;
+        self.arrived.push(Message { number, from, sent, received, lamport_sent, lamport_received });
+    }
+
+    /// How many messages arrived.
+    #[must_use]
+    pub fn arrived(&self) -> usize {
+        self.arrived.len()
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub fn close(self, scenario: &Scenario, seed: u64, carrier: Carrier) -> Order {
+        let one = |from, way: &Way, ahead: i64| direction(&self.arrived, from, way, ahead);
+        let ahead = scenario.truth.offset_ns;
+        Order {
+            schema: SCHEMA,
+            carrier,
+            directions: [
+                one(Host::A, &scenario.out, ahead.saturating_neg()),
+                one(Host::B, &scenario.back, ahead),
+            ],
+            lamport_contradicted: self
+                .arrived
+                .iter()
+                .map(|message| u64::from(message.lamport_received <= message.lamport_sent))
+                .sum(),
+            scenario: scenario.clone(),
+            seed,
+            messages: self.arrived,
+        }
+    }
+}
+
+/// What a host's clock shows where A's, which is right, shows `right`.
+#[must_use]
+pub fn shown(scenario: &Scenario, host: Host, right: WallTime, at: Instant) -> WallTime {
+    if host == Host::A { right } else { right.plus(scenario.truth.offset_at(at)) }
+}
+
 /// Plays messages that both hosts send in turn, one every `every`.
 #[must_use]
 pub fn play(
@@ -94,7 +174,7 @@ pub fn play(
 ) -> Order {
     let wall = |host: Host, at: Instant| {
         let right = start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX));
-        if host == Host::A { right } else { right.plus(scenario.truth.offset_at(at)) }
+        shown(scenario, host, right, at)
     };
     // Sends and receipts in the order of true time; the number breaks ties.
     let mut events: Vec<(Instant, u32, bool)> = Vec::new();
@@ -106,45 +186,24 @@ pub fn play(
         events.extend(way.map(|way| (sent + way, number, true)));
     }
     events.sort_unstable_by_key(|(at, number, receipt)| (*at, *receipt, *number));
-    let mut lamport = [0_u64; 2];
+    let mut books = Books::default();
     let mut sends = vec![(WallTime::default(), 0); messages as usize + 1];
-    let mut arrived = Vec::new();
     for (at, number, receipt) in events {
         let from = sender(number);
         let place = number as usize;
-        if !receipt {
-            let clock = &mut lamport[from as usize];
-            *clock += 1;
-            sends[place] = (wall(from, at), *clock);
-            continue;
+        if receipt {
+            let to = if from == Host::A { Host::B } else { Host::A };
+            books.handle_received(number, sends[place], wall(to, at));
+        } else {
+            sends[place] = (wall(from, at), books.handle_sent(from));
         }
-        let (sent, lamport_sent) = sends[place];
-        let to = if from == Host::A { Host::B } else { Host::A };
-        let clock = &mut lamport[to as usize];
-        // Lamport's rule IR2: beyond both what is here and what came.
-        *clock = (*clock).max(lamport_sent) + 1;
-        let (received, lamport_received) = (wall(to, at), *clock);
-        arrived.push(Message { number, from, sent, received, lamport_sent, lamport_received });
     }
-    let one = |from, way: &Way, ahead: i64| direction(&arrived, from, way, ahead);
-    let ahead = scenario.truth.offset_ns;
-    Order {
-        schema: SCHEMA,
-        directions: [
-            one(Host::A, &scenario.out, ahead.saturating_neg()),
-            one(Host::B, &scenario.back, ahead),
-        ],
-        lamport_contradicted: arrived
-            .iter()
-            .map(|message| u64::from(message.lamport_received <= message.lamport_sent))
-            .sum(),
-        scenario: scenario.clone(),
-        seed,
-        messages: arrived,
-    }
+    books.close(scenario, seed, Carrier::VirtualTime)
 }
 
-const fn sender(number: u32) -> Host {
+/// Who sends a message: every other one is A's.
+#[must_use]
+pub const fn sender(number: u32) -> Host {
     if number % 2 == 1 { Host::A } else { Host::B }
 }
 

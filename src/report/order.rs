@@ -4,7 +4,7 @@
 
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
-use crate::clock::order::{Direction, Host, Order};
+use crate::clock::order::{Carrier, Direction, Host, Order};
 use crate::measure::human;
 use std::fmt::Write as _;
 
@@ -37,6 +37,12 @@ pub fn render(order: &Order, style: Style) -> String {
         human::latency(offset.unsigned_abs())
     );
     let mut out = style.ink(Ink::Strong, &headline) + "\n\n";
+    if order.carrier == Carrier::Path {
+        out.push_str(
+            "  real packets through the emulated path; receipts stamped by the kernel where it \
+             does\n",
+        );
+    }
     table(&mut out, order, style);
     out.push('\n');
     for found in &order.directions {

@@ -7,6 +7,7 @@
 pub mod ke;
 pub mod link;
 pub mod nts;
+pub mod order;
 pub mod query;
 pub mod serve;
 

@@ -1,5 +1,5 @@
-//! Any order of sends, replies, timers, steps, sleep and refusals to the client: it ends, and its bounds
-//! hold.
+//! Any order of sends, replies, timers, steps, sleep and refusals to the client: it ends, and its
+//! bounds hold.
 //!
 //! The server is honest or not, as the bytes say; where everything was honest the truth must lie in
 //! the interval. It must never hold more requests open than it has sent, nor wait for the past.
@@ -56,7 +56,8 @@ impl World {
     fn clocks(&self) -> TimePair {
         let at = i64::try_from(self.now.as_nanos()).unwrap();
         let wall = WallTime::from_nanos(1_795_000_000_000_000_000).plus(at).plus(self.stepped);
-        TimePair { wall: wall.plus(self.slept), at: self.now, width_ns: 0, slept_ns: self.slept.unsigned_abs() }
+        let slept_ns = self.slept.unsigned_abs();
+        TimePair { wall: wall.plus(self.slept), at: self.now, width_ns: 0, slept_ns }
     }
 
     /// What the server's clock shows at a time.
