@@ -2,8 +2,8 @@
 //!
 //! A message is sent before it is received. Stamped by two clocks that differ by more than the way
 //! takes, it is not; a Lamport clock (Communications of the ACM 21, 1978), which counts events and
-//! carries the count along, cannot be wrong that way. Played in virtual time by a scenario's path, or
-//! by packets.
+//! carries the count along, cannot be wrong that way. Played in virtual time by a scenario's path,
+//! or by packets.
 //! It must never read a clock, and never call two events ordered that are not cause and effect.
 
 use super::timestamp::WallTime;
