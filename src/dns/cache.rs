@@ -12,6 +12,7 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A record that may not be kept may yet be used by the walk that learned it (RFC 1035 §3.2.1: "the
@@ -34,7 +35,7 @@ pub struct Entry {
 }
 
 /// That something is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Absence {
     /// The name itself does not exist (else: it has no such record).
     pub whole_name: bool,
@@ -42,6 +43,8 @@ pub struct Absence {
     pub step: u32,
     /// It is believed until then.
     pub expires: Instant,
+    /// What said for how long (RFC 2308 §5); others are told the same.
+    pub soa: Option<Arc<Record>>,
 }
 
 /// What is known of one name.
@@ -60,7 +63,7 @@ impl Node {
     }
 
     fn absence(&self, kind: Option<u16>) -> Option<Absence> {
-        self.absences.iter().find(|(known, _)| *known == kind).map(|(_, absence)| *absence)
+        self.absences.iter().find(|(known, _)| *known == kind).map(|(_, absence)| absence.clone())
     }
 
     const fn len(&self) -> usize {
@@ -168,7 +171,7 @@ impl Cache {
             return;
         }
         let ttl = Duration::from_secs(u64::from(ttl_s.min(limits.negative_ttl_s)));
-        let absence = Absence { whole_name: kind.is_none(), step, expires: now + ttl };
+        let absence = Absence { whole_name: kind.is_none(), step, expires: now + ttl, soa: None };
         let kind = kind.map(u16::from);
         let node = self.nodes.entry(Key::of(name).bytes().into()).or_default();
         match node.absences.iter_mut().find(|(known, _)| *known == kind) {
@@ -177,6 +180,15 @@ impl Cache {
                 node.absences.push((kind, absence));
                 self.count += 1;
             }
+        }
+    }
+
+    /// Notes the SOA record that came with an absence just learned.
+    pub fn note_soa(&mut self, name: &Name, kind: Option<RecordType>, soa: Record) {
+        let Some(node) = self.nodes.get_mut(Key::of(name).bytes()) else { return };
+        let kind = kind.map(u16::from);
+        if let Some((_, absence)) = node.absences.iter_mut().find(|(known, _)| *known == kind) {
+            absence.soa = Some(Arc::new(soa));
         }
     }
 

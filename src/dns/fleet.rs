@@ -18,6 +18,7 @@
 //! back. The time of a walk runs on while it waits, so every walk ends.
 
 use super::cache::{Cache, Seeded};
+use super::dnssec::UnixSeconds;
 use super::event::{Event, Outcome, Record, Summary, Transport, VERSION};
 use super::hints::Hints;
 use super::question::Question;
@@ -238,6 +239,25 @@ impl Fleet {
     #[must_use]
     pub const fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// What is known by now.
+    #[must_use]
+    pub const fn cache(&self) -> &Cache {
+        self.knowledge.cache()
+    }
+
+    /// How each walks.
+    #[must_use]
+    pub const fn walk_config(&self) -> &WalkConfig {
+        &self.config.walk
+    }
+
+    /// Walks that begin from now on judge signatures at this time, where they judge at all.
+    pub fn judge_at(&mut self, at: UnixSeconds) {
+        if let Some(judged) = &mut self.config.walk.validate_at {
+            *judged = at;
+        }
     }
 
     /// What has been learned.

@@ -20,6 +20,7 @@
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`names`] | a list of names, line by line |
 //! | [`fleet`] | many walks at once with one memory |
+//! | [`resolver`] | a fleet that answers clients: what they may be told, and how much |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
 //! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and
@@ -36,6 +37,7 @@ pub mod limits;
 pub mod names;
 pub mod question;
 pub mod reading;
+pub mod resolver;
 pub mod servers;
 pub mod special;
 pub mod survey;

@@ -40,6 +40,8 @@ pub struct Reading {
     pub cut: Option<Name>,
     /// For how many seconds an absence may be believed.
     pub absent_ttl_s: Option<u32>,
+    /// The record that says so.
+    pub absent_soa: Option<Record>,
     /// The name at the end of the aliases that it followed.
     pub end: Name,
     /// What proves it, where that is wanted.
@@ -102,6 +104,7 @@ impl<'a> Reader<'a> {
             target: None,
             cut: None,
             absent_ttl_s: None,
+            absent_soa: None,
             end: Name::new(),
             sections: Sections { answers: Vec::new(), authorities: Vec::new() },
             records: 0,
@@ -312,6 +315,7 @@ impl<'a> Reader<'a> {
         if let Some(RData::SOA(data)) = soa.first().map(|record| &record.data) {
             // RFC 2308 §5: the lesser of both.
             self.reading.absent_ttl_s = Some(data.minimum.min(soa[0].ttl));
+            self.reading.absent_soa = soa.first().cloned();
         }
         self.own_servers(authorities, additionals);
         if message.metadata.response_code == ResponseCode::NXDomain {
@@ -431,7 +435,7 @@ pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
 }
 
 /// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
-fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
+pub(super) fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
     let target = dname_target(dname).ok_or("a DNAME record without a target")?;
     let kept = name.iter().len() - dname.name.iter().len();
     let labels = name.iter().take(kept).chain(target.iter());

@@ -125,8 +125,14 @@ impl Walk {
     fn answer_from_cache(&mut self, now: Instant) -> bool {
         let Some(task) = self.stack.last() else { return false };
         if matches!(task.purpose, Purpose::Chain { .. }) {
-            // What the cache has came without its proof, or it would not be asked for.
-            return false;
+            // What the cache has came without its proof, or it would not be asked for; but another
+            // walk may have fetched it while this one waited.
+            let question = task.question.clone();
+            let fetched = self.holds_proof(now, &question);
+            if fetched {
+                self.task_done(now, &Class::NoData, Vec::new());
+            }
+            return fetched;
         }
         let question = task.question.clone();
         let cached = |kind| self.cache.get(now, &question.name, kind, Rank::Answer);

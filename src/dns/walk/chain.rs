@@ -143,9 +143,7 @@ impl Walk {
     /// A question of the chain has ended; where it brought nothing that is kept, it failed.
     pub(super) fn chain_task_over(&mut self, now: Instant, task: &Task, outcome: Option<&Outcome>) {
         let question = &task.asked_first;
-        let kinds = [question.kind, RecordType::CNAME];
-        let store = self.cache.store();
-        if kinds.iter().any(|kind| store.get(now, &question.name, *kind).is_some()) {
+        if self.holds_proof(now, question) {
             return;
         }
         let because = match outcome {
@@ -160,6 +158,12 @@ impl Walk {
         let about = (&question.name, Some(question.kind));
         let failed = Evidence::Failed { because };
         self.cache.store_mut().keep(now, &limits, about, failed, 0);
+    }
+
+    /// Whether something is kept that answers a question of the chain, or an alias in its place.
+    pub(super) fn holds_proof(&self, now: Instant, question: &Question) -> bool {
+        let held = |kind| self.cache.store().get(now, &question.name, kind).is_some();
+        held(question.kind) || held(RecordType::CNAME)
     }
 
     /// What the judgement came to, for the summary.

@@ -337,6 +337,9 @@ impl Walk {
                 _ => Some(asked.kind),
             };
             self.cache.learn_absence(now, &limits, &asked.name, kind, ttl_s, step);
+            if let Some(soa) = &reading.absent_soa {
+                self.cache.note_soa(&asked.name, kind, soa.clone());
+            }
         }
     }
 }

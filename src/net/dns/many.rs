@@ -27,7 +27,7 @@ const ALARM: Token = Token(0);
 const STOP: Token = Token(1);
 const INPUT: Token = Token(2);
 /// Tokens of sockets begin here.
-const SOCKETS: usize = 3;
+pub(super) const SOCKETS: usize = 3;
 /// Events taken from the kernel at a time.
 const EVENTS: usize = 256;
 /// Queries from one socket: it spreads the cost of making one, about 10 us, and keeps the life of a
@@ -36,7 +36,7 @@ const USES_MAX: u32 = 64;
 /// Sockets kept open while nothing is in flight on them: the servers that are asked most.
 const IDLE_MAX: usize = 128;
 /// Datagrams taken at a time.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Bytes read from the list at a time.
 const CHUNK: usize = 65_536;
 /// Pieces of the list that wait to be asked.
@@ -75,7 +75,7 @@ struct Slot {
 }
 
 /// All sockets of a run.
-struct Sockets {
+pub(super) struct Sockets {
     registry: Registry,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
@@ -230,7 +230,7 @@ impl List {
 }
 
 impl Sockets {
-    const fn new(registry: Registry) -> Self {
+    pub(super) const fn new(registry: Registry) -> Self {
         Self {
             registry,
             slots: Vec::new(),
@@ -242,7 +242,7 @@ impl Sockets {
     }
 
     /// Sends what the fleet wants to send, and closes what it needs no more.
-    fn drain(&mut self, fleet: &mut Fleet, clock: Clock) {
+    pub(super) fn drain(&mut self, fleet: &mut Fleet, clock: Clock) {
         loop {
             while let Some(query) = fleet.poll_release() {
                 self.release(query);
@@ -394,7 +394,13 @@ impl Sockets {
     }
 
     /// A socket has something to say.
-    fn ready(&mut self, fleet: &mut Fleet, clock: Clock, index: usize, buffers: &mut [[u8; 2048]]) {
+    pub(super) fn ready(
+        &mut self,
+        fleet: &mut Fleet,
+        clock: Clock,
+        index: usize,
+        buffers: &mut [[u8; 2048]],
+    ) {
         let Some(Some(slot)) = self.slots.get_mut(index) else { return };
         let to = slot.to;
         match &mut slot.socket {

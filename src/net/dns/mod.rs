@@ -3,9 +3,11 @@
 //! It exists so that the walk need not wait. It must never judge what arrives beyond whose socket
 //! it came to: that is the walk's.
 
+mod front;
 mod many;
 mod serve;
 
+pub use front::{Front, FrontLimits};
 pub use many::{Told, many};
 pub use serve::{Serving, serve};
 
