@@ -30,6 +30,8 @@ mod dns_checklist;
 mod dns_many;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
 mod dns_report;
+/// dns-walk serve: real clients over UDP and TCP, its limits, its end.
+mod dns_serve;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod dns_walk;
 /// The chain of trust: verdicts with their reasons, flaw by flaw, and beside delv's.

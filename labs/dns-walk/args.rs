@@ -51,6 +51,7 @@ Not done by this version: cookies, root priming, comparison with a resolver.
 /// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
 /// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk -` walks for every
 /// line `NAME [TYPE]` of stdin, thousands at a time, one JSON result a line.
+/// `dns-walk serve` answers other tools by walking: see `dns-walk serve --help`.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
@@ -217,6 +218,16 @@ pub(crate) enum QminChoice {
     Strict,
 }
 
+impl From<QminChoice> for Qmin {
+    fn from(choice: QminChoice) -> Self {
+        match choice {
+            QminChoice::Off => Self::Off,
+            QminChoice::Relaxed => Self::Relaxed,
+            QminChoice::Strict => Self::Strict,
+        }
+    }
+}
+
 impl Args {
     /// `--demo` takes a value or none, so a NAME or TYPE after it may have been taken for it.
     ///
@@ -283,11 +294,7 @@ impl Args {
     pub(crate) fn config(&self, has_ipv6: bool) -> WalkConfig {
         let own = self.demo.is_some() || self.hints.is_some();
         let mut config = WalkConfig {
-            qmin: match self.qmin {
-                QminChoice::Off => Qmin::Off,
-                QminChoice::Relaxed => Qmin::Relaxed,
-                QminChoice::Strict => Qmin::Strict,
-            },
+            qmin: self.qmin.into(),
             v4: !self.v6,
             v6: self.v6 || (!self.v4 && has_ipv6),
             random_case: !self.no_random_case,
@@ -315,7 +322,7 @@ const SURVEY_QUERIES: u32 = 468;
 const VARIANTS: [(&str, Variant); 2] = [("sound", Variant::Sound), ("broken", Variant::Broken)];
 
 /// A time of `--at`.
-fn time(text: &str) -> Result<UnixSeconds, String> {
+pub(crate) fn time(text: &str) -> Result<UnixSeconds, String> {
     let expected = "expected seconds since 1970, YYYY-MM-DD or YYYYMMDDHHMMSS, in UTC";
     UnixSeconds::parse(text).ok_or_else(|| expected.to_owned())
 }

@@ -5,6 +5,7 @@
 mod args;
 mod leave;
 mod many;
+mod serve;
 
 use args::Args;
 use clap::{CommandFactory, Parser};
@@ -37,6 +38,9 @@ const LAB: &str = "dns-walk";
 const SIM_DELAY: Duration = Duration::from_millis(1);
 
 fn main() -> ExitCode {
+    if let Some(ended) = serve::start() {
+        return ended;
+    }
     let mut args = Args::parse();
     wirelab::cli::log::start(args.verbose);
     let untangled = args.untangle().map_err(usage);
@@ -142,8 +146,8 @@ fn authority(variant: Variant) -> Result<Authority, Failure> {
 }
 
 /// The path to its servers, and the same back.
-fn link(args: &Args, delay: Duration) -> LinkPlan {
-    let loss = args.loss.unwrap_or_default();
+fn link(loss: Option<Ppm>, delay: Duration) -> LinkPlan {
+    let loss = loss.unwrap_or_default();
     LinkPlan {
         loss: if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) },
         delay: Delay::Constant(delay),
@@ -153,8 +157,12 @@ fn link(args: &Args, delay: Duration) -> LinkPlan {
 
 /// Where a walk beyond the demonstration begins.
 fn hints(args: &Args) -> Result<Hints, Failure> {
-    let port = args.port.unwrap_or(PORT);
-    match &args.hints {
+    read_hints(args.hints.as_deref(), args.port.unwrap_or(PORT))
+}
+
+/// The hints of a file, or the built-in ones; the port of servers that they give none.
+fn read_hints(file: Option<&Path>, port: u16) -> Result<Hints, Failure> {
+    match file {
         None => Ok(Hints { port, ..Hints::default() }),
         Some(file) => {
             let what = format!("the hints file {} cannot be used", file.display());
@@ -177,28 +185,35 @@ fn in_demo(
     let config = args.config(false);
     if args.sim {
         let delay = args.delay.unwrap_or(SIM_DELAY);
-        let hints = trusting(args, authority.hints(PORT))?;
+        let hints = trusting(args.anchor.as_deref(), authority.hints(PORT))?;
         return repeated(args, |cache, start| {
             let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, start);
             let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
                 authority.reply(to.ip(), transport, query)
             };
-            Ok(wirelab::sim::dns::run(walk, start, &mut reply, &link(args, delay), delay, seed))
+            Ok(wirelab::sim::dns::run(
+                walk,
+                start,
+                &mut reply,
+                &link(args.loss, delay),
+                delay,
+                seed,
+            ))
         });
     }
     let roots = authority.hints(0);
-    let plan = link(args, args.delay.unwrap_or_default());
+    let plan = link(args.loss, args.delay.unwrap_or_default());
     let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
         Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
             .or_type("without sockets", format!("{LAB} --demo --sim"))
     })?;
-    let hints = trusting(args, Hints { port: serving.port(), ..roots })?;
+    let hints = trusting(args.anchor.as_deref(), Hints { port: serving.port(), ..roots })?;
     on_sockets(args, config, &hints, question, seed)
 }
 
 /// The hints with the keys of `--anchor`, where that is given.
-fn trusting(args: &Args, hints: Hints) -> Result<Hints, Failure> {
-    let Some(file) = &args.anchor else { return Ok(hints) };
+fn trusting(anchor: Option<&Path>, hints: Hints) -> Result<Hints, Failure> {
+    let Some(file) = anchor else { return Ok(hints) };
     let what = format!("the anchor file {} cannot be used", file.display());
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
@@ -209,7 +224,7 @@ fn trusting(args: &Args, hints: Hints) -> Result<Hints, Failure> {
 
 /// Walks from the root of the Internet, or from the hints of a file.
 fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
-    let hints = trusting(args, hints(args)?)?;
+    let hints = trusting(args.anchor.as_deref(), hints(args)?)?;
     let config = args.config(net::has_ipv6_route());
     on_sockets(args, config, &hints, question, seed)
 }

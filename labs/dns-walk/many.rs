@@ -50,10 +50,10 @@ pub(crate) struct ManyArgs {
 
 /// A record of one line's question.
 #[derive(Serialize)]
-struct Told<'a> {
-    line: u64,
+pub(crate) struct Told<'a> {
+    pub(crate) line: u64,
     #[serde(flatten)]
-    record: &'a Record,
+    pub(crate) record: &'a Record,
 }
 
 /// A line that cannot be asked, in the place of its result.
@@ -94,7 +94,7 @@ pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
     };
     let authority = crate::authority(variant)?;
     let roots = authority.hints(0);
-    let plan = crate::link(args, args.delay.unwrap_or_default());
+    let plan = crate::link(args.loss, args.delay.unwrap_or_default());
     let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
         let what = "the demonstration cannot be served on loopback";
         Failure::from_error(Exit::Network, what, &error)

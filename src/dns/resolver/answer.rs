@@ -10,12 +10,15 @@ use crate::dns::dnssec::evidence::{Evidence, Held};
 use crate::dns::dnssec::reason::Reason;
 use crate::dns::dnssec::{Status, rrsig};
 use crate::dns::event::{Outcome, Rank, RecordText, Summary};
+use crate::dns::fleet::Fleet;
 use crate::dns::question::{Question, printable};
 use crate::dns::reading::synthesize;
+use crate::dns::special;
 use crate::measure::Instant;
 use hickory_proto::op::ResponseCode;
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, PTR};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::net::IpAddr;
 
 /// The reply to a request, as bytes, and its code.
 #[must_use]
@@ -23,16 +26,24 @@ pub(super) fn reply(
     now: Instant,
     request: &Request,
     summary: &Summary,
-    cache: &Cache,
+    fleet: &Fleet,
 ) -> (ResponseCode, Vec<u8>) {
     let error = error_of(summary);
     let head = &request.head;
-    if refused(request, summary) {
+    // What nobody was asked nobody signed.
+    let special_names = fleet.walk_config().special_names;
+    let special = special_names && special::find(&request.question.name).is_some();
+    if refused(request, summary, special) {
         return (ResponseCode::ServFail, fail(request, error.as_ref()));
     }
     let secure = summary.security.as_ref().is_some_and(|s| s.status == Status::Secure);
-    let mut told =
-        Told { now, cache, proofs: head.dnssec_ok, answers: vec![], authorities: vec![] };
+    let mut told = Told {
+        now,
+        cache: fleet.cache(),
+        proofs: head.dnssec_ok,
+        answers: vec![],
+        authorities: vec![],
+    };
     let code = match summary.outcome {
         Outcome::Answer => ResponseCode::NoError,
         Outcome::NxDomain => ResponseCode::NXDomain,
@@ -55,19 +66,22 @@ pub(super) fn fail(request: &Request, error: Option<&Extended>) -> Vec<u8> {
 }
 
 /// Whether the walk brought nothing that this client may be given.
-fn refused(request: &Request, summary: &Summary) -> bool {
+fn refused(request: &Request, summary: &Summary, special: bool) -> bool {
     match summary.outcome {
         Outcome::Answer | Outcome::NoData | Outcome::NxDomain => {}
         _ => return true,
     }
     let Some(security) = &summary.security else { return false };
-    let doubtful = match security.status {
-        Status::Secure | Status::Insecure => false,
-        Status::Bogus => true,
-        // Where nothing is trusted nothing is judged (RFC 4035 §4.3); where the judgement could
-        // not be finished, what should be signed may be forged.
-        Status::Indeterminate => !matches!(security.reason, Reason::NoAnchor | Reason::NotSignable),
-    };
+    let doubtful = !special
+        && match security.status {
+            Status::Secure | Status::Insecure => false,
+            Status::Bogus => true,
+            // Where nothing is trusted nothing is judged (RFC 4035 §4.3); where the judgement could
+            // not be finished, what should be signed may be forged.
+            Status::Indeterminate => {
+                !matches!(security.reason, Reason::NoAnchor | Reason::NotSignable)
+            }
+        };
     doubtful && !request.checking_disabled
 }
 
@@ -121,10 +135,25 @@ impl Told<'_> {
             name = next;
         }
         if summary.outcome == Outcome::Answer {
-            return self.set(&name, question.kind).is_some();
+            return self.set(&name, question.kind).is_some() || self.special(&name, summary);
         }
         self.absence(&Question::new(name, question.kind));
         true
+    }
+
+    /// Adds what a document says of a name that nobody is asked for; whether that was it.
+    fn special(&mut self, name: &Name, summary: &Summary) -> bool {
+        let data = |text: &RecordText| match text.kind.as_str() {
+            "A" | "AAAA" => text.data.parse::<IpAddr>().ok().map(RData::from),
+            "PTR" => Name::from_ascii(&text.data).ok().map(|target| RData::PTR(PTR(target))),
+            _ => None,
+        };
+        let record = |text: &RecordText| {
+            data(text).map(|data| Record::from_rdata(name.clone(), text.ttl_s, data))
+        };
+        let known = special::find(name).is_some();
+        self.answers.extend(summary.answers.iter().filter(|_| known).filter_map(record));
+        known
     }
 
     /// Adds an alias; the name that it leads to.
@@ -147,19 +176,25 @@ impl Told<'_> {
     fn set(&mut self, name: &Name, kind: RecordType) -> Option<Record> {
         let entry = self.cache.get(self.now, name, kind, Rank::Answer)?;
         let left = seconds_left(self.now, entry.expires);
-        let records = entry.records.iter().map(|record| aged(record, left));
+        // In the client's capitals: those that are known may be the echo of ours.
+        let named = |record: &Record| {
+            let mut record = aged(record, left);
+            record.name = name.clone();
+            record
+        };
+        let records = entry.records.iter().map(named);
         let first = self.answers.len();
         self.answers.extend(records);
         let held = self.cache.store().get(self.now, name, kind).filter(|_| self.proofs);
         if let Some(Held { evidence: Evidence::Records { signatures, proof, .. }, .. }) = held {
-            self.answers.extend(signatures.iter().map(|record| aged(record, left)));
+            self.answers.extend(signatures.iter().map(named));
             // Where it was made of a wildcard: that the name itself is not there.
             let labels = usize::from(name.num_labels());
             let wild = |record: &Record| {
                 rrsig(record).is_some_and(|s| usize::from(s.input().num_labels) < labels)
             };
             if signatures.iter().any(wild) {
-                let kept = proof.iter().filter(|record| !about_soa(record));
+                let kept = proof.iter().filter(|record| denies(record));
                 self.authorities.extend(kept.map(|record| aged(record, left)));
             }
         }
@@ -197,8 +232,8 @@ fn seconds_left(now: Instant, expires: Instant) -> u32 {
     u32::try_from(whole).unwrap_or(u32::MAX)
 }
 
-/// Whether it is a SOA record or signs one.
-fn about_soa(record: &Record) -> bool {
-    record.record_type() == RecordType::SOA
-        || rrsig(record).is_some_and(|s| s.input().type_covered == RecordType::SOA)
+/// Whether it says that a name is not there, or signs that.
+fn denies(record: &Record) -> bool {
+    let kind = rrsig(record).map_or(record.record_type(), |s| s.input().type_covered);
+    matches!(kind, RecordType::NSEC | RecordType::NSEC3)
 }

@@ -58,7 +58,7 @@ pub struct Served {
     pub tcp: u64,
     /// Of all, answered with records, or with the fact that there are none.
     pub no_error: u64,
-    /// Of these, proved and said so.
+    /// Of all replies, those that say that they are proved (AD).
     pub authentic: u64,
     /// Answered: no such name.
     pub nx_domain: u64,
@@ -231,7 +231,7 @@ impl Resolver {
 
     fn conclude(&mut self, now: Instant, pending: &Pending, summary: &Summary) {
         let Pending { client, request } = pending;
-        let (code, bytes) = answer::reply(now, request, summary, self.fleet.cache());
+        let (code, bytes) = answer::reply(now, request, summary, &self.fleet);
         match code {
             ResponseCode::NoError => self.served.no_error += 1,
             ResponseCode::NXDomain => self.served.nx_domain += 1,
