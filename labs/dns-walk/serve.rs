@@ -294,15 +294,10 @@ fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
 fn summary(served: &Served, tally: &Tally) -> String {
     let Served { udp, tcp, no_error, nx_domain, serv_fail, refused, malformed, any, .. } = served;
     let mut out = format!(
-        "{LAB}: {} questions over UDP, {tcp} over TCP: {no_error} answered ({} proved), \
-         {nx_domain} without such a name, {serv_fail} failed ({} bogus, {} failed before, {} too \
-         many at once), {refused} refused, {malformed} malformed, {any} ANY; {} replies cut short\n",
-        udp,
-        served.authentic,
-        served.bogus,
-        served.failed_before,
-        served.over_limit,
-        served.truncated,
+        "{LAB}: {udp} questions over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
+         such a name, {serv_fail} failed ({} bogus, {} failed before, {} too many at once), \
+         {refused} refused, {malformed} malformed, {any} ANY; {} said to be proved, {} cut short\n",
+        served.bogus, served.failed_before, served.over_limit, served.authentic, served.truncated,
     );
     out += &format!(
         "{LAB}: {} walks, {} queries, {} repeated, {} without a reply; {} not sent because another \
