@@ -234,6 +234,6 @@ fn seconds_left(now: Instant, expires: Instant) -> u32 {
 
 /// Whether it says that a name is not there, or signs that.
 fn denies(record: &Record) -> bool {
-    let kind = rrsig(record).map_or(record.record_type(), |s| s.input().type_covered);
+    let kind = rrsig(record).map_or_else(|| record.record_type(), |s| s.input().type_covered);
     matches!(kind, RecordType::NSEC | RecordType::NSEC3)
 }

@@ -280,7 +280,7 @@ impl Desk {
                 connection.readable = true;
                 self.talk(at);
             }
-        } else if at % 2 == 0 {
+        } else if at.is_multiple_of(2) {
             self.datagrams(at / 2);
         } else {
             self.accept(at / 2);
