@@ -218,6 +218,25 @@ fn lines_come_in_pieces_of_any_size() {
     assert!(bad[1].starts_with("line 2, column 2: expected UTF-8"), "{bad:?}");
 }
 
+/// Whether every line is as the schema says, and the schema says enough to find what is not.
+fn assert_told_as_the_schema_says(out: &[Value]) {
+    let schema = wirelab::report::walk::list_schema().unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for line in out {
+        let wrong: Vec<String> =
+            schema.iter_errors(line).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{line}");
+        for (name, value) in [("line", Value::Null), ("surprise", 1.into())] {
+            let mut other = line.clone();
+            other[name] = value;
+            assert!(!schema.is_valid(&other), "must not pass: {other}");
+        }
+        let mut none = line.clone();
+        none.as_object_mut().unwrap().remove("line");
+        assert!(!schema.is_valid(&none), "must not pass: {none}");
+    }
+}
+
 /// Runs the lab with a list; its exit code, the lines of stdout, and stderr.
 fn list(lab: &Lab, args: &str, list: &str) -> (i32, Vec<Value>, String) {
     std::fs::write(lab.folder.join("list"), list).unwrap();
@@ -236,6 +255,7 @@ fn every_line_has_a_result_through_loss() {
     (0..200).for_each(|n| text += &format!("n{n}.igbank.com\n"));
     let (code, out, err) = list(&lab, "- --demo broken --loss 5% --seed 7", &text);
     assert_eq!(code, 2, "{err}");
+    assert_told_as_the_schema_says(&out);
     let mut seen: Vec<u64> = out.iter().map(|line| line["line"].as_u64().unwrap()).collect();
     seen.sort_unstable();
     assert_eq!(seen, (1..=203).collect::<Vec<_>>(), "{err}");
@@ -268,4 +288,5 @@ fn shards_of_a_list_are_the_list() {
     let steps = list(&lab, "- --demo --seed 1 --events -", "www.igbank.com\n").1;
     let kinds: Vec<_> = steps.iter().map(|line| line["type"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["start", "exchange", "exchange", "exchange", "summary"]);
+    assert_told_as_the_schema_says(&steps);
 }

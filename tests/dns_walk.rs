@@ -1,6 +1,6 @@
 //! dns-walk as a user types it: examples, mistakes, real packets on loopback, exit codes, output.
 
-use super::lab::Lab;
+use super::lab::{Lab, Output};
 use serde_json::Value;
 use std::io::Read;
 use std::process::Stdio;
@@ -27,7 +27,16 @@ fn help_leads_with_examples_that_run() {
         } else {
             args.to_owned()
         };
-        let out = lab.run(&args);
+        let (args, file) = match args.split_once('<') {
+            Some((args, file)) => (args.to_owned(), Some(lab.folder.join(file.trim()))),
+            None => (args, None),
+        };
+        let mut command = lab.command(&args);
+        if let Some(file) = file {
+            std::fs::write(&file, "www.igbank.com\nigbank.com MX\n").unwrap();
+            command.stdin(std::fs::File::open(file).unwrap());
+        }
+        let out = Output::of(&mut command);
         assert_eq!(out.code, if offline { 5 } else { 0 }, "{args}:\n{}{}", out.stdout, out.stderr);
         ran += 1;
     }
@@ -78,7 +87,15 @@ fn mistakes_say_what_was_expected() {
         ("www.igbank.com AXFR --demo", "expected the type of a record"),
         ("www.igbank.com A -t MX --demo", "expected one TYPE"),
         ("-x 192.0.2.1 www.igbank.com", "expected -x ADDRESS alone"),
-        ("www..igbank.com --demo", "expected a domain name"),
+        ("www..igbank.com --demo", "got \"www..igbank.com\": a label is empty"),
+        ("- --demo --all", "--all is for one walk"),
+        ("- --demo --check", "--check is for one walk"),
+        ("- --anchor bad", "--anchor is for one walk"),
+        ("- --at 2026-11-23", "--at is for one walk"),
+        ("- --demo --sequence", "--sequence is for one walk"),
+        ("- --replay bad", "--replay is for one walk"),
+        ("- --out run", "--out is for one walk"),
+        ("- -x 192.0.2.1", "-x is for one walk"),
         ("www.igbank.com --hints bad", "line 1: expected an address"),
         ("www.igbank.com --hints nowhere", "nowhere"),
         ("www.igbank.com --loss 10%", "--demo"),

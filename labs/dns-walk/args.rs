@@ -29,6 +29,7 @@ Examples:
   dns-walk --faults                                   what is wrong in --demo broken, by name
   dns-walk www.example.com AAAA                       the real thing, from the real root
   dns-walk -x 192.0.2.1 --qmin off                    a reverse name, whole to every server
+  dns-walk - --demo < names                           every line of a file: NAME, or NAME TYPE
 
 ";
 
@@ -42,6 +43,12 @@ Exit codes:
     6  bogus: the answer should be signed, and what came does not hold
    70  a fault of wirelab: please report it
   130  interrupted; what happened until then is printed
+Of a list (dns-walk -), the first of these that is so:
+  130  interrupted
+    2  a line could not be read; the others have their results
+    0  every name was found, or does not exist
+    5  no name was, and no server could be reached for any
+    3  some names are inconclusive; each result says why
 
 Not done by this version: cookies, root priming, comparison with a resolver.
 ";
@@ -275,8 +282,7 @@ impl Args {
             (None, []) => return Err("expected NAME [TYPE], got nothing".to_owned()),
             (None, words) => return Err(format!("expected NAME [TYPE], got {words:?}")),
         };
-        let parsed = Name::from_str_relaxed(name)
-            .map_err(|error| format!("expected a domain name, got {name:?}: {error}"))?;
+        let parsed = domain_name(name)?;
         if second.is_some() && self.kind.is_some() {
             return Err(format!("expected one TYPE, got {} and -t", second.unwrap_or_default()));
         }
@@ -330,6 +336,17 @@ pub(crate) fn time(text: &str) -> Result<UnixSeconds, String> {
 /// A hierarchy by its name.
 pub(crate) fn variant(word: &str) -> Option<Variant> {
     VARIANTS.iter().find(|(name, _)| *name == word).map(|(_, variant)| *variant)
+}
+
+/// A name, in whatever script.
+pub(crate) fn domain_name(text: &str) -> Result<Name, String> {
+    Name::from_str_relaxed(text).map_err(|error| {
+        let empty = text.starts_with('.') || text.contains("..");
+        let why = if empty { "a label is empty".to_owned() } else { error.to_string() };
+        // Some errors have a place for what came, and nothing in it.
+        let why = why.trim_end_matches([':', ' ']);
+        format!("expected a domain name, got {text:?}: {why}")
+    })
 }
 
 /// Types by name, or by number as `TYPE65`.

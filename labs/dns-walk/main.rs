@@ -63,10 +63,13 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     {
         return again(args, &run_dir::folder(Path::new(run)));
     }
+    let list = args.words.first().is_some_and(|word| word == "-");
+    if list {
+        many::refuse_others(args)?;
+    }
     if let Some(file) = &args.replay {
         return again(args, file);
     }
-    let list = args.words.first().is_some_and(|word| word == "-");
     let question = if list { None } else { Some(args.question().map_err(usage)?) };
     let seed = seed::or_random(args.seed)
         .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;

@@ -13,7 +13,6 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::progress::Progress;
 use wirelab::cli::stdout::{self, Pipe};
-use wirelab::dns::Name;
 use wirelab::dns::cache::Cache;
 use wirelab::dns::event::{Event, Record, VERSION};
 use wirelab::dns::fleet::{Fleet, FleetConfig, Tally};
@@ -81,13 +80,37 @@ struct Output {
     told_at: Instant,
 }
 
+/// Refuses flags that a list cannot honour, rather than pass over them.
+///
+/// # Errors
+/// Where there is one.
+pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
+    let of_one_walk = [
+        ("--sim", args.sim),
+        ("--warm", args.warm),
+        ("--json", args.json),
+        ("--explain", args.explain),
+        ("--waterfall", args.waterfall),
+        ("--sequence", args.sequence),
+        ("--replay", args.replay.is_some()),
+        ("--out", args.out.is_some()),
+        ("-x", args.reverse.is_some()),
+        // Each name would cost a multiple of its queries.
+        ("--check", args.check),
+        ("--all", args.all),
+        // A list judges no signatures: each answer would need its own chain of proofs.
+        ("--anchor", args.anchor.is_some()),
+        ("--at", args.at.is_some()),
+    ];
+    let Some((flag, _)) = of_one_walk.iter().find(|(_, given)| *given) else { return Ok(()) };
+    Err(Failure::new(Exit::Usage, "nothing was asked")
+        .because(format!("{flag} is for one walk; a list has one JSON result a line"))
+        .or_type("the list without it", format!("{LAB} - < names"))
+        .or_type("the steps too", format!("{LAB} - --events - < names")))
+}
+
 /// Walks for every name of stdin: in the hierarchy of the demonstration, or beyond.
 pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
-    if args.sim || args.warm || args.json || args.explain || args.waterfall {
-        return Err(Failure::new(Exit::Usage, "nothing was asked")
-            .because("a list has one JSON result a line, on real sockets")
-            .or_type("the steps too", format!("{LAB} - --events -")));
-    }
     let Some(variant) = args.variant() else {
         let config = args.config(net::has_ipv6_route());
         return run(args, config, crate::hints(args)?, seed);
@@ -141,9 +164,7 @@ fn reader(args: &Args) -> Result<Box<ReadQuestion>, Failure> {
     }
     let default = args::record_type(word.or(args.kind.as_deref()).unwrap_or("A")).map_err(usage)?;
     Ok(Box::new(move |name, kind| {
-        let parsed = Name::from_str_relaxed(name).map_err(|error| {
-            (Word::Name, format!("expected a domain name, got {name:?}: {error}"))
-        })?;
+        let parsed = args::domain_name(name).map_err(|why| (Word::Name, why))?;
         let kind = kind.map_or(Ok(default), args::record_type);
         let kind = kind.map_err(|why| (Word::Kind, why))?;
         Ok(Question::new(parsed, kind))

@@ -15,7 +15,7 @@ mod words;
 
 pub use explain::render as explain;
 pub use page::page;
-pub use result::{About, Reached, ReadError, WalkResult, read_events, result_schema};
+pub use result::{About, Reached, ReadError, WalkResult, list_schema, read_events, result_schema};
 pub use sequence::render as sequence;
 pub use survey::render as survey;
 pub use tree::render as tree;

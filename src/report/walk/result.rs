@@ -157,15 +157,25 @@ pub fn read_events(text: &str) -> Result<Vec<Vec<Record>>, ReadError> {
 
 /// The JSON schema of `result.json`, with that of the records inside it.
 ///
-/// The two are bundled as JSON Schema 2020-12 §9.3 says: the records' schema keeps its own `$id`.
-///
 /// # Errors
 /// Where a schema file is no JSON, which a test rules out.
 pub fn result_schema() -> Result<serde_json::Value, serde_json::Error> {
-    let mut result: serde_json::Value =
-        serde_json::from_str(include_str!("dns-walk.result.schema.json"))?;
+    with_records(include_str!("dns-walk.result.schema.json"))
+}
+
+/// The JSON schema of one line of what `dns-walk -` tells, with that of the records inside it.
+///
+/// # Errors
+/// Where a schema file is no JSON, which a test rules out.
+pub fn list_schema() -> Result<serde_json::Value, serde_json::Error> {
+    with_records(include_str!("dns-walk.list.schema.json"))
+}
+
+/// Bundles two schemas as JSON Schema 2020-12 §9.3 says: the records' keeps its own `$id`.
+fn with_records(schema: &str) -> Result<serde_json::Value, serde_json::Error> {
+    let mut schema: serde_json::Value = serde_json::from_str(schema)?;
     let mut events: serde_json::Value = serde_json::from_str(super::events_schema())?;
     events["$id"] = "dns-walk.events.schema.json".into();
-    result["$defs"] = serde_json::json!({ "events": events });
-    Ok(result)
+    schema["$defs"] = serde_json::json!({ "events": events });
+    Ok(schema)
 }
