@@ -3,7 +3,7 @@
 //! It exists so that a dead server costs a walk one short wait, not its time. It must never give a
 //! server up for good: a lost packet is no proof.
 
-use crate::measure::nanos;
+use crate::measure::{Instant, nanos};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub struct ServerState {
     rtt: Option<(u64, u64)>,
     /// Attempts without a reply since the last reply.
     pub silent: u32,
+    /// When the last reply came.
+    replied: Option<Instant>,
     /// It did not understand EDNS.
     pub no_edns: bool,
     /// It does not send names back as they were asked; only a connection proves its replies.
@@ -60,12 +62,21 @@ impl Servers {
         }
     }
 
+    /// A query sent then has waited long enough. Where the server has replied since, to whomever,
+    /// the query or its reply was lost, and nothing is held against the server.
+    pub fn overdue(&mut self, address: SocketAddr, sent: Instant) {
+        let server = self.known.entry(address).or_default();
+        if server.replied.is_none_or(|replied| replied <= sent) {
+            server.silent = server.silent.saturating_add(1);
+        }
+    }
+
     /// A reply came after `rtt`.
-    pub fn replied(&mut self, address: SocketAddr, rtt: Duration) {
+    pub fn replied(&mut self, now: Instant, address: SocketAddr, rtt: Duration) {
         let sample = nanos(rtt);
         self.slowest_ns = self.slowest_ns.max(sample);
         let server = self.known.entry(address).or_default();
-        server.silent = 0;
+        (server.silent, server.replied) = (0, Some(now));
         server.rtt = Some(match server.rtt {
             None => (sample, sample / 2),
             // RFC 6298 §2.3: beta is 1/4, alpha 1/8.
@@ -106,12 +117,30 @@ impl Servers {
 mod tests {
     use super::*;
 
+    fn at(milliseconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn who_has_replied_since_is_not_silent() {
+        let mut servers = Servers::default();
+        let a = "192.0.2.1:53".parse().unwrap();
+        servers.overdue(a, at(0));
+        assert_eq!(servers.get(a).silent, 1);
+        servers.replied(at(20), a, Duration::from_millis(5));
+        servers.overdue(a, at(10));
+        assert_eq!(servers.get(a).silent, 0, "it replied at 20 ms");
+        servers.overdue(a, at(21));
+        servers.overdue(a, at(22));
+        assert_eq!(servers.get(a).silent, 2);
+    }
+
     #[test]
     fn patience_is_short_with_the_unknown_and_backs_off_from_the_silent() {
         let mut servers = Servers::default();
         let [a, b] = ["192.0.2.1:53", "192.0.2.2:53"].map(|text| text.parse().unwrap());
         assert_eq!(servers.patience(a), PATIENCE_FIRST);
-        servers.replied(a, Duration::from_millis(60));
+        servers.replied(at(60), a, Duration::from_millis(60));
         assert_eq!(servers.patience(a), Duration::from_millis(180));
         assert_eq!(servers.patience(b), Duration::from_millis(240));
         assert!(servers.cost_ns(b) < servers.cost_ns(a));
@@ -122,7 +151,7 @@ mod tests {
         assert!(servers.cost_ns(b) > servers.cost_ns(a));
         servers.entry(b).silent = u32::MAX;
         assert_eq!(servers.patience(b), PATIENCE_MAX);
-        servers.replied(b, Duration::from_micros(30));
+        servers.replied(at(70), b, Duration::from_micros(30));
         assert_eq!(servers.patience(b), PATIENCE_MIN);
     }
 }

@@ -349,7 +349,7 @@ impl Walk {
         for attempt in self.attempts.values_mut() {
             if !attempt.overdue && attempt.due <= now {
                 attempt.overdue = true;
-                self.servers.entry(attempt.record.server.address).silent += 1;
+                self.servers.overdue(attempt.record.server.address, attempt.record.sent_ns);
             }
         }
         self.advance(now);

@@ -46,7 +46,7 @@ impl Walk {
         let Some(mut attempt) = self.attempts.remove(&via) else { return };
         self.released.push_back(via);
         let rtt = now.since(attempt.record.sent_ns);
-        self.servers.replied(from, rtt);
+        self.servers.replied(now, from, rtt);
         attempt.record.rtt_ns = Some(nanos(rtt));
         attempt.record.bytes_received = Some(length);
         match reply {
@@ -313,10 +313,11 @@ impl Walk {
                 }
             }
             match self.cache.learn(now, &limits, records, rank, step) {
-                Ok(()) => attempt
+                Ok(()) if told => attempt
                     .record
                     .learned
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
+                Ok(()) => {}
                 Err(why) => {
                     if why == DropReason::OverLimit {
                         self.book.purse.refuse(Limit::CacheEntries);
