@@ -4,11 +4,14 @@
 //! different runs: the machine is not the same machine a minute later.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
+mod authority;
 mod bulk;
 mod clock_offset;
 mod clock_peers;
 mod clock_serve;
 mod codec;
+mod dns_names;
+mod dns_walk;
 mod link;
 mod path;
 mod router;
@@ -18,13 +21,15 @@ use std::process::ExitCode;
 /// A benchmark prints its table and says whether its claim held.
 type Bench = fn() -> bool;
 
-/// Every benchmark by name; a new one is a line here and a file beside this one. Those of the path
-/// come first: they may have to enter a user namespace, which must come before any thread.
-const BENCHES: [(&str, Bench); 7] = [
+/// Every benchmark by name; a new one is a line here and a file beside this one. Those that need
+/// namespaces come first: they may have to enter a user namespace, before there is any thread.
+const BENCHES: [(&str, Bench); 9] = [
     ("path", path::run),
     ("router", router::run),
     ("bulk", bulk::run),
     ("clock-offset", clock_offset::run),
+    ("dns-walk", dns_walk::run_all),
+    ("dns-names", dns_names::run_all),
     ("codec", codec::run),
     ("link", link::run),
     ("clock-serve", clock_serve::run),
