@@ -67,11 +67,6 @@ impl Running {
     pub(crate) fn cpu(&self) -> Duration {
         cpu(self.0.id()).unwrap().0
     }
-
-    /// Memory it has in use.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        resident_bytes(self.0.id())
-    }
 }
 
 impl Drop for Running {

@@ -25,7 +25,6 @@ use wirelab::net::router::{Router, RouterConfig};
 use wirelab::net::topology::{LaneConfig, Topology};
 use wirelab::path::{Delay, LinkPlan};
 use wirelab::sys::netlink::Netlink;
-use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 use wirelab::sys::sockets::interface_index;
 
@@ -174,12 +173,12 @@ fn as_client(folder: &Path, router: &Router) -> bool {
     let listens: String = system_resolvers().iter().map(|at| serving_at(at)).collect();
     let config = unbound_config(&home, &listens);
     let _system = Running::start("unbound", &[Path::new("-d"), Path::new("-c"), &config]);
-    for level in 0..ZONES.len() {
+    for (level, zone) in ZONES.into_iter().enumerate() {
         for address in servers(level) {
-            await_answer(&address, ZONES[level], RecordType::SOA, false);
+            await_answer(&address, zone, RecordType::SOA, false);
         }
         for number in 0..2 {
-            let name = format!("ns{number}.{}", ZONES[level].trim_start_matches('.'));
+            let name = format!("ns{number}.{}", zone.trim_start_matches('.'));
             for kind in [RecordType::A, RecordType::AAAA] {
                 await_answer(&system_resolvers()[0], &name, kind, true);
             }

@@ -299,6 +299,8 @@ impl Walk {
         note_dropped(attempt, reading);
         let limits = self.config.limits;
         let step = attempt.record.step;
+        // Beside the record, only what was dropped is compared with it.
+        let told = !self.config.summary_only || !attempt.record.dropped.is_empty();
         self.book.purse.want(&limits, Limit::Records, u64::from(reading.records));
         self.book.purse.want(&limits, Limit::Servers, u64::from(reading.servers));
         for kept in &reading.kept {
