@@ -1,0 +1,363 @@
+//! Verdicts on signed zones, good and broken, equal those of BIND's delv.
+//!
+//! The zones are signed by dnssec-signzone and served by NSD; what no tool would sign is changed on
+//! the way. The real dns-walk walks from the root; delv asks a server that has every zone. It has a
+//! `main` of its own because a user namespace must be entered before any thread exists. It must
+//! never let a difference pass that is not explained by name.
+#![expect(clippy::print_stdout, reason = "it is its own test harness")]
+#![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
+
+/// What no tool signs.
+#[path = "dnssec_delv_lies.rs"]
+mod lies;
+/// Real servers, and addresses for them; of the zones made from seeds only the hosts are used.
+#[path = "dns_right_servers.rs"]
+#[expect(dead_code, reason = "the comparison of answers uses the rest")]
+mod servers;
+/// What is asked, and what should come of it.
+#[path = "dnssec_delv_cases.rs"]
+mod table;
+/// The zones.
+#[path = "dnssec_delv_zones.rs"]
+mod zones;
+
+#[path = "dns_right_hierarchy.rs"]
+#[expect(dead_code, reason = "the comparison of answers uses the rest")]
+mod hierarchy;
+
+use lies::{Keys, Secret, Told};
+use servers::{Folder, Running, program};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use table::{BROKEN, Broken, Denial, EXPLAINED, GOOD, SPECIAL, UNSIGNED};
+use wirelab::dns::Name;
+use wirelab::sys::netns::Netns;
+use wirelab::sys::privilege::acquire;
+use zones::{Ds, Sign, Zone};
+
+/// Questions that are asked at once: each is a process or two that mostly wait.
+const AT_ONCE: usize = 4;
+/// Seconds after which a program is ended: both give up far earlier by themselves.
+const PATIENCE_S: &str = "60";
+
+/// How far something is proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    Secure,
+    Insecure,
+    Indeterminate,
+    Bogus,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Secure => "secure",
+            Self::Insecure => "insecure",
+            Self::Indeterminate => "indeterminate",
+            Self::Bogus => "bogus",
+        })
+    }
+}
+
+/// A verdict, and why.
+#[derive(Clone, Debug)]
+struct Judged {
+    verdict: Verdict,
+    why: String,
+}
+
+/// A question, and what should come of it.
+#[derive(Clone, Debug)]
+struct Case {
+    name: String,
+    kind: &'static str,
+    want: Verdict,
+    lied: bool,
+}
+
+struct World {
+    folder: Folder,
+    cases: Vec<Case>,
+    anchor: PathBuf,
+    delvs_anchor: PathBuf,
+    hints: PathBuf,
+    _servers: Vec<Running>,
+}
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    if let Err(error) = acquire() {
+        println!("{error}\nskipped: dnssec-delv: this machine allows no network namespaces");
+        return ExitCode::SUCCESS;
+    }
+    if !servers::have(&["nsd", "delv", "dnssec-signzone", "dnssec-keygen", "setpriv", "timeout"]) {
+        println!("skipped: dnssec-delv: nsd, delv, dnssec-signzone or setpriv is not installed");
+        return ExitCode::SUCCESS;
+    }
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let world = World::begin();
+    let wanted = |case: &&Case| filter.as_ref().is_none_or(|filter| case.name.contains(filter));
+    let cases: Vec<&Case> = world.cases.iter().filter(wanted).collect();
+    let judged = world.ask_all(&cases);
+    if compare(&cases, &judged, filter.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says what was compared; whether every verdict is equal, or explained.
+fn compare(cases: &[&Case], judged: &[(Judged, Judged)], all: bool) -> bool {
+    let (mut faults, mut explained) = (0, 0);
+    let mut counts: BTreeMap<(bool, Verdict), usize> = BTreeMap::new();
+    for (case, (delv, ours)) in cases.iter().zip(judged) {
+        *counts.entry((case.lied, delv.verdict)).or_default() += 1;
+        let (name, kind) = (&case.name, case.kind);
+        let line = format!(
+            "{name} {kind}: delv {} ({}), dns-walk {} ({})",
+            delv.verdict, delv.why, ours.verdict, ours.why
+        );
+        let fits = |row: &&table::Explained| {
+            name.ends_with(row.zone) && row.kind.is_none_or(|kind| kind == case.kind)
+        };
+        let row = EXPLAINED.iter().find(fits);
+        let want = row.map_or((case.want, case.want), |row| (row.delv, row.ours));
+        if (delv.verdict, ours.verdict) != want {
+            println!("FAILED {line}; expected {} and {}", want.0, want.1);
+            faults += 1;
+        } else if let Some(row) = row {
+            println!("differs {line}: {}", row.because);
+            explained += 1;
+        } else if std::env::var_os("WIRELAB_VERBOSE").is_some() {
+            println!("ok     {line}");
+        }
+    }
+    for ((lied, verdict), count) in counts {
+        println!(
+            "{count:4} {verdict} by delv, of {}",
+            if lied { "broken zones" } else { "others" }
+        );
+    }
+    println!(
+        "{} verdicts compared with delv's, {} kinds of broken zones: {explained} explained, {} \
+         wrong",
+        cases.len(),
+        BROKEN.len(),
+        faults
+    );
+    if all && explained < EXPLAINED.len() {
+        println!("FAILED an explanation is there for what does not differ any more");
+        return false;
+    }
+    faults == 0
+}
+
+/// The name of a question of a zone: `@` is the zone itself.
+fn full(relative: &str, origin: &str) -> String {
+    if relative == "@" { origin.to_owned() } else { format!("{relative}.{origin}") }
+}
+
+impl World {
+    fn begin() -> Self {
+        // For good: all threads and programs of this process live there.
+        Netns::new().and_then(|netns| netns.enter()).unwrap();
+        servers::prepare_loopback();
+        let folder = Folder::new();
+        let at = folder.0.clone();
+        let mut cases = Vec::new();
+        let mut all: Vec<Zone> = Vec::new();
+        for tld in ["test.", "three.", "out."] {
+            tops(&at, tld, &mut all, &mut cases);
+        }
+        let broken = broken(&at, &mut all, &mut cases);
+        let root = root(&at, &all);
+        let (anchor, delvs_anchor) = zones::anchors(&at, &root);
+        let hints = at.join("hints");
+        fs::write(&hints, format!("ns. A {}\n", zones::ROOT)).unwrap();
+        all.push(root);
+        let mut running = Vec::new();
+        for host in [zones::ROOT, zones::TLD, zones::LEAF, zones::SUB] {
+            let own: Vec<&Zone> = all.iter().filter(|zone| zone.host == host).collect();
+            running.push(zones::serve(&at, host, &own));
+        }
+        running.push(zones::serve(&at, zones::ALL, &all.iter().collect::<Vec<_>>()));
+        let broken = Arc::new(broken);
+        lies::stand(zones::LYING_TLD, zones::TLD, &broken);
+        lies::stand(zones::LYING_LEAF, zones::LEAF, &broken);
+        lies::stand(zones::LYING_ALL, zones::ALL, &broken);
+        Self { folder, cases, anchor, delvs_anchor, hints, _servers: running }
+    }
+
+    /// Asks both, several questions at once, in order.
+    fn ask_all(&self, cases: &[&Case]) -> Vec<(Judged, Judged)> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::SeqCst);
+                let Some(case) = cases.get(at) else { return done };
+                done.push((at, (self.delv(case), self.walk(case))));
+            }
+        };
+        let mut all: Vec<(usize, (Judged, Judged))> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        all.sort_by_key(|(at, _)| *at);
+        all.into_iter().map(|(_, judged)| judged).collect()
+    }
+
+    fn delv(&self, case: &Case) -> Judged {
+        let server = if case.lied { zones::LYING_ALL } else { zones::ALL };
+        let mut command = program("timeout");
+        command.args([PATIENCE_S, "delv", "-4", "-p", "53", "+root=.", "-a"]);
+        command.arg(&self.delvs_anchor).arg(format!("@{server}")).args([&case.name, case.kind]);
+        command.current_dir(&self.folder.0).stdin(Stdio::null());
+        let out = command.output().unwrap();
+        let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+        let mut worst: Option<Judged> = None;
+        for line in text.lines() {
+            let failed = line.strip_prefix(";; resolution failed: ");
+            let verdict = match failed {
+                Some(why) if why.starts_with("ncache") => continue,
+                Some(_) => Verdict::Bogus,
+                None if line.starts_with("; ") && line.ends_with("fully validated") => {
+                    Verdict::Secure
+                }
+                None if line.starts_with("; ") && line.ends_with("unsigned answer") => {
+                    Verdict::Insecure
+                }
+                None => continue,
+            };
+            if worst.as_ref().is_none_or(|known| verdict > known.verdict) {
+                let why = failed.unwrap_or(line.trim_start_matches("; ")).to_owned();
+                worst = Some(Judged { verdict, why });
+            }
+        }
+        let none = || Judged { verdict: Verdict::Indeterminate, why: format!("says {text:?}") };
+        worst.unwrap_or_else(none)
+    }
+
+    fn walk(&self, case: &Case) -> Judged {
+        let mut command = program("timeout");
+        command.arg(PATIENCE_S).arg(env!("CARGO_BIN_EXE_dns-walk"));
+        command.args([
+            &case.name,
+            case.kind,
+            "--json",
+            "--no-report",
+            "--seed",
+            "1",
+            "--special-names",
+        ]);
+        command.arg("--hints").arg(&self.hints).arg("--anchor").arg(&self.anchor);
+        command.current_dir(&self.folder.0).stdin(Stdio::null());
+        let out = command.output().unwrap();
+        let document = serde_json::from_slice::<serde_json::Value>(&out.stdout);
+        let complaint = || {
+            let text = String::from_utf8_lossy(&out.stderr);
+            Judged { verdict: Verdict::Indeterminate, why: format!("complains {text:?}") }
+        };
+        let Ok(document) = document else { return complaint() };
+        let last = document["walks"][0].as_array().and_then(|walk| walk.last()).unwrap();
+        let security = &last["security"];
+        let verdict = match security["status"].as_str() {
+            Some("secure") => Verdict::Secure,
+            Some("insecure") => Verdict::Insecure,
+            Some("bogus") => Verdict::Bogus,
+            _ => Verdict::Indeterminate,
+        };
+        let why = format!("{}: {}", last["outcome"], security["words"]).replace('"', "");
+        Judged { verdict, why }
+    }
+}
+
+/// A top-level domain with its zones, all served honestly.
+fn tops(folder: &std::path::Path, tld: &str, all: &mut Vec<Zone>, cases: &mut Vec<Case>) {
+    let mut below: Vec<Zone> = Vec::new();
+    for good in GOOD.iter().filter(|good| good.tlds.contains(&tld)) {
+        let origin = format!("{}.{tld}", good.label);
+        let lines = zones::leaf(&origin, zones::LEAF);
+        let sign = Sign { algorithm: good.algorithm, words: good.denial.words(), ds: good.ds() };
+        below.push(zones::make(folder, &origin, zones::LEAF, &lines, sign));
+        let sub = format!("sub.{origin}");
+        all.push(zones::make(folder, &sub, zones::SUB, &zones::sub(&sub), UNSIGNED));
+        for (relative, kind, want) in good.questions(tld) {
+            cases.push(Case { name: full(relative, &origin), kind, want, lied: false });
+        }
+    }
+    for special in SPECIAL.iter().filter(|_| tld == "test.") {
+        let origin = format!("{}.{tld}", special.label);
+        let lines = zones::leaf(&origin, zones::LEAF);
+        below.push(zones::make(folder, &origin, zones::LEAF, &lines, special.sign));
+        for (relative, kind) in special.ask {
+            let (name, want) = (full(relative, &origin), special.want);
+            cases.push(Case { name, kind, want, lied: false });
+        }
+    }
+    let refer: Vec<(&Zone, &str)> = below.iter().map(|zone| (zone, zones::LEAF)).collect();
+    let lines = zones::delegating(tld, zones::TLD, &refer);
+    let (algorithm, words): (&str, &[&str]) = match tld {
+        "three." => ("ECDSAP384SHA384", Denial::Nsec3.words()),
+        "out." => ("ED25519", Denial::OptOut.words()),
+        _ => ("RSASHA256", Denial::Nsec.words()),
+    };
+    let sign = Sign { algorithm: Some(algorithm), words, ds: Ds::Right };
+    let zone = zones::make(folder, tld, zones::TLD, &lines, sign);
+    for (relative, kind, want) in table::of_tld(tld) {
+        cases.push(Case { name: full(relative, tld), kind, want, lied: false });
+    }
+    all.append(&mut below);
+    all.push(zone);
+}
+
+/// The zones about which is lied, and those that are signed wrongly.
+fn broken(
+    folder: &std::path::Path,
+    all: &mut Vec<Zone>,
+    cases: &mut Vec<Case>,
+) -> BTreeMap<Name, Told> {
+    let mut below: Vec<(Zone, &Broken)> = Vec::new();
+    for one in BROKEN {
+        let origin = format!("{}.broken.", one.label);
+        let lines = zones::leaf(&origin, zones::LYING_LEAF);
+        below.push((zones::make(folder, &origin, zones::LEAF, &lines, one.sign), one));
+        for (relative, kind) in one.ask {
+            cases.push(Case { name: full(relative, &origin), kind, want: one.want, lied: true });
+        }
+    }
+    let refer: Vec<(&Zone, &str)> =
+        below.iter().map(|(zone, _)| (zone, zones::LYING_LEAF)).collect();
+    let lines = zones::delegating("broken.", zones::LYING_TLD, &refer);
+    let sign = Sign { algorithm: Some("ECDSAP256SHA256"), words: &[], ds: Ds::Right };
+    let tld = zones::make(folder, "broken.", zones::TLD, &lines, sign);
+    let keys = |zone: &Zone| Keys {
+        zone: Name::from_ascii(&zone.origin).unwrap(),
+        ksk: Secret::read(folder, &zone.keys[0]),
+        zsk: Secret::read(folder, &zone.keys[1]),
+    };
+    let parent = Arc::new(keys(&tld));
+    let told = below.iter().filter_map(|(zone, one)| {
+        let (own, parent) = (one.lie.map(|liar| (keys(zone), liar))?, Arc::clone(&parent));
+        Some((own.0.zone.clone(), Told { own: own.0, parent, liar: own.1 }))
+    });
+    let told = told.collect();
+    all.extend(below.into_iter().map(|(zone, _)| zone));
+    all.push(tld);
+    told
+}
+
+fn root(folder: &std::path::Path, all: &[Zone]) -> Zone {
+    let tops = all.iter().filter(|zone| zone.origin.matches('.').count() == 1);
+    let address = |zone: &Zone| {
+        if zone.origin == "broken." { zones::LYING_TLD } else { zones::TLD }
+    };
+    let refer: Vec<(&Zone, &str)> = tops.map(|zone| (zone, address(zone))).collect();
+    let lines = zones::delegating(".", zones::ROOT, &refer);
+    let sign = Sign { algorithm: Some("RSASHA256"), words: &[], ds: Ds::Right };
+    zones::make(folder, ".", zones::ROOT, &lines, sign)
+}
