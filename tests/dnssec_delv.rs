@@ -25,6 +25,7 @@ mod zones;
 #[expect(dead_code, reason = "the comparison of answers uses the rest")]
 mod hierarchy;
 
+use hickory_proto::op::{Message, ResponseCode};
 use lies::{Keys, Secret, Told};
 use servers::{Folder, Running, program};
 use std::collections::BTreeMap;
@@ -34,7 +35,8 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use table::{BROKEN, Broken, Denial, EXPLAINED, GOOD, SPECIAL, UNSIGNED};
+use std::time::Duration;
+use table::{BROKEN, Broken, Denial, EXPLAINED, Explained, GOOD, SPECIAL, UNSIGNED};
 use wirelab::dns::Name;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
@@ -87,7 +89,16 @@ struct World {
     anchor: PathBuf,
     delvs_anchor: PathBuf,
     hints: PathBuf,
+    /// Whether Unbound is there to say what it thinks.
+    unbound: bool,
     _servers: Vec<Running>,
+}
+
+/// What the three say of one question.
+struct Opinions {
+    delv: Judged,
+    unbound: Option<Judged>,
+    ours: Judged,
 }
 
 fn main() -> ExitCode {
@@ -106,32 +117,46 @@ fn main() -> ExitCode {
     let world = World::begin();
     let wanted = |case: &&Case| filter.as_ref().is_none_or(|filter| case.name.contains(filter));
     let cases: Vec<&Case> = world.cases.iter().filter(wanted).collect();
-    let judged = world.ask_all(&cases);
-    if compare(&cases, &judged, filter.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let said = world.ask_all(&cases);
+    if compare(&cases, &said, filter.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Whether an explanation is about a case.
+fn is_about(row: &Explained, case: &Case) -> bool {
+    row.zones.iter().any(|zone| {
+        let named = |(relative, kind): &(&str, &str)| {
+            case.name == full(relative, zone) && *kind == case.kind
+        };
+        let below = case.name.strip_suffix(zone);
+        let within = below.is_some_and(|below| below.is_empty() || below.ends_with('.'));
+        if row.asked.is_empty() { within } else { row.asked.iter().any(named) }
+    })
 }
 
 /// Says what was compared; whether every verdict is equal, or explained.
-fn compare(cases: &[&Case], judged: &[(Judged, Judged)], all: bool) -> bool {
-    let (mut faults, mut explained) = (0, 0);
+fn compare(cases: &[&Case], said: &[Opinions], all: bool) -> bool {
+    let (mut wrong, mut unbounds) = (0, 0);
+    let mut used = vec![0; EXPLAINED.len()];
     let mut counts: BTreeMap<(bool, Verdict), usize> = BTreeMap::new();
-    for (case, (delv, ours)) in cases.iter().zip(judged) {
+    for (case, Opinions { delv, unbound, ours }) in cases.iter().zip(said) {
         *counts.entry((case.lied, delv.verdict)).or_default() += 1;
+        unbounds += usize::from(unbound.is_some());
         let (name, kind) = (&case.name, case.kind);
+        let third = unbound.as_ref().map_or("not asked".to_owned(), |it| it.verdict.to_string());
         let line = format!(
-            "{name} {kind}: delv {} ({}), dns-walk {} ({})",
+            "{name} {kind}: delv {} ({}), dns-walk {} ({}), unbound {third}",
             delv.verdict, delv.why, ours.verdict, ours.why
         );
-        let fits = |row: &&table::Explained| {
-            name.ends_with(row.zone) && row.kind.is_none_or(|kind| kind == case.kind)
-        };
-        let row = EXPLAINED.iter().find(fits);
-        let want = row.map_or((case.want, case.want), |row| (row.delv, row.ours));
-        if (delv.verdict, ours.verdict) != want {
-            println!("FAILED {line}; expected {} and {}", want.0, want.1);
-            faults += 1;
-        } else if let Some(row) = row {
-            println!("differs {line}: {}", row.because);
-            explained += 1;
+        let row = EXPLAINED.iter().position(|row| is_about(row, case));
+        let want = row.map_or([case.want; 3], |at| {
+            used[at] += 1;
+            let row = &EXPLAINED[at];
+            [row.delv, row.unbound, row.ours]
+        });
+        let third = unbound.as_ref().map_or(want[1], |judged| judged.verdict);
+        if [delv.verdict, third, ours.verdict] != want {
+            println!("FAILED {line}; expected {}, unbound {}, {}", want[0], want[1], want[2]);
+            wrong += 1;
         } else if std::env::var_os("WIRELAB_VERBOSE").is_some() {
             println!("ok     {line}");
         }
@@ -142,18 +167,22 @@ fn compare(cases: &[&Case], judged: &[(Judged, Judged)], all: bool) -> bool {
             if lied { "broken zones" } else { "others" }
         );
     }
-    println!(
-        "{} verdicts compared with delv's, {} kinds of broken zones: {explained} explained, {} \
-         wrong",
-        cases.len(),
-        BROKEN.len(),
-        faults
-    );
-    if all && explained < EXPLAINED.len() {
-        println!("FAILED an explanation is there for what does not differ any more");
-        return false;
+    for (row, count) in EXPLAINED.iter().zip(&used).filter(|(_, count)| **count > 0) {
+        let Explained { delv, unbound, ours, because, .. } = row;
+        println!("{count:4} differ: delv {delv}, unbound {unbound}, dns-walk {ours}: {because}");
     }
-    faults == 0
+    println!(
+        "{} verdicts compared with delv's, {unbounds} with unbound's, of {} kinds of broken zones: \
+         {} differ as explained, {wrong} wrong",
+        cases.len(),
+        BROKEN.iter().filter(|one| one.want == Verdict::Bogus).count(),
+        used.iter().sum::<usize>()
+    );
+    let idle = all && used.contains(&0);
+    if idle {
+        println!("FAILED an explanation is there for what nobody asks any more");
+    }
+    wrong == 0 && !idle
 }
 
 /// The name of a question of a zone: `@` is the zone itself.
@@ -186,29 +215,36 @@ impl World {
         }
         running.push(zones::serve(&at, zones::ALL, &all.iter().collect::<Vec<_>>()));
         let broken = Arc::new(broken);
+        let unbound = servers::have(&["unbound"]);
         lies::stand(zones::LYING_TLD, zones::TLD, &broken);
         lies::stand(zones::LYING_LEAF, zones::LEAF, &broken);
         lies::stand(zones::LYING_ALL, zones::ALL, &broken);
-        Self { folder, cases, anchor, delvs_anchor, hints, _servers: running }
+        if unbound {
+            running.push(zones::unbound(&at, &anchor));
+        } else {
+            println!("skipped: dnssec-delv: unbound is not installed, its opinion is missing");
+        }
+        Self { folder, cases, anchor, delvs_anchor, hints, unbound, _servers: running }
     }
 
-    /// Asks both, several questions at once, in order.
-    fn ask_all(&self, cases: &[&Case]) -> Vec<(Judged, Judged)> {
+    /// Asks all, several questions at once, in order.
+    fn ask_all(&self, cases: &[&Case]) -> Vec<Opinions> {
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
             loop {
                 let at = next.fetch_add(1, Ordering::SeqCst);
                 let Some(case) = cases.get(at) else { return done };
-                done.push((at, (self.delv(case), self.walk(case))));
+                let unbound = self.unbound.then(|| unbound(case));
+                done.push((at, Opinions { delv: self.delv(case), unbound, ours: self.walk(case) }));
             }
         };
-        let mut all: Vec<(usize, (Judged, Judged))> = std::thread::scope(|scope| {
+        let mut all: Vec<(usize, Opinions)> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         all.sort_by_key(|(at, _)| *at);
-        all.into_iter().map(|(_, judged)| judged).collect()
+        all.into_iter().map(|(_, said)| said).collect()
     }
 
     fn delv(&self, case: &Case) -> Judged {
@@ -274,6 +310,26 @@ impl World {
         let why = format!("{}: {}", last["outcome"], security["words"]).replace('"', "");
         Judged { verdict, why }
     }
+}
+
+/// A validating resolver's opinion, by flag and code (RFC 4035 §3.2.3, §5.5).
+fn unbound(case: &Case) -> Judged {
+    let kind = case.kind.parse().unwrap();
+    let mut query = servers::query(7, &case.name, kind, true);
+    // AD: the flag is understood (RFC 6840 §5.7).
+    query[3] |= 0x20;
+    let at = servers::endpoint(zones::UNBOUND);
+    let reply = servers::exchange(at, &query, Duration::from_secs(20));
+    let reply = reply.and_then(|bytes| Message::from_vec(&bytes).ok());
+    let Some(meta) = reply.map(|message| message.metadata) else {
+        return Judged { verdict: Verdict::Indeterminate, why: "no reply".to_owned() };
+    };
+    let verdict = match meta.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain if meta.authentic_data => Verdict::Secure,
+        ResponseCode::NoError | ResponseCode::NXDomain => Verdict::Insecure,
+        _ => Verdict::Bogus,
+    };
+    Judged { verdict, why: meta.response_code.to_string() }
 }
 
 /// A top-level domain with its zones, all served honestly.

@@ -193,6 +193,12 @@ pub(crate) const SPECIAL: &[Special] = &[
     rounds("rounds-51", &["-3", "ff", "-H", "51"], Insecure),
     rounds("rounds-150", &["-3", "-", "-H", "150"], Insecure),
     Special {
+        label: "rsa512",
+        sign: Sign { algorithm: Some("RSA512"), words: &["-P"], ds: Ds::Right },
+        ask: BOTH,
+        want: Insecure,
+    },
+    Special {
         label: "rounds-150-there",
         sign: Sign { words: &["-3", "-", "-H", "150"], ..PLAIN },
         ask: &[("www", "A"), ("@", "MX")],
@@ -317,6 +323,7 @@ pub(crate) const BROKEN: &[Broken] = &[
     lie("lists-alias", lies::nsec_lists_alias, TYPE, Bogus),
     lie("of-parent", lies::nsec_of_parent, &[("nowhere", "A"), ("@", "TXT")], Bogus),
     lie("of-cut", lies::nsec_of_cut, &[("x.www", "A"), ("www", "TXT")], Bogus),
+    lie("of-open-cut", lies::nsec_of_open_cut, &[("x.www", "A"), ("www", "TXT")], Bogus),
     lie("of-dname", lies::nsec_of_dname, &[("x.www", "A")], Bogus),
     lie("of-wildcard", lies::nsec_of_wildcard, NAME, Bogus),
     lie("expanded", lies::no_denial, EXPANDED, Bogus),
@@ -338,10 +345,12 @@ pub(crate) const BROKEN: &[Broken] = &[
 
 /// A difference, and why it is right.
 pub(crate) struct Explained {
-    /// What the name ends with.
-    pub(crate) zone: &'static str,
-    pub(crate) kind: Option<&'static str>,
+    /// The zones.
+    pub(crate) zones: &'static [&'static str],
+    /// Names and types; none: all.
+    pub(crate) asked: &'static [(&'static str, &'static str)],
     pub(crate) delv: Verdict,
+    pub(crate) unbound: Verdict,
     pub(crate) ours: Verdict,
     pub(crate) because: &'static str,
 }

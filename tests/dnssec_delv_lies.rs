@@ -49,10 +49,13 @@ impl Secret {
         let (flags, public) = (words[1].parse().unwrap(), base64(&words[4..].concat()));
         let private = fs::read_to_string(folder.join(format!("{key}.private"))).unwrap();
         let private = private.lines().find_map(|line| line.strip_prefix("PrivateKey: ")).unwrap();
+        // BIND leaves leading zeros out.
+        let private = base64(private);
+        let private = [vec![0; 32 - private.len()], private].concat();
         let point = [&[4], public.as_slice()].concat();
         let pair = EcdsaKeyPair::from_private_key_and_public_key(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
-            &base64(private),
+            &private,
             &point,
             &SystemRandom::new(),
         );
@@ -676,6 +679,14 @@ pub(crate) fn nsec_of_parent(lie: &mut Lie<'_>) {
 
 /// The proof is a record that hands the names below it over to another zone, by this zone's key.
 pub(crate) fn nsec_of_cut(lie: &mut Lie<'_>) {
+    lie.nsec_instead(false, |zone| {
+        let kinds = [RecordType::NS, RecordType::DS, RecordType::RRSIG, RecordType::NSEC];
+        (below(zone, "www"), NSEC::new(zone.clone(), kinds))
+    });
+}
+
+/// The same, and the zone below it is not signed.
+pub(crate) fn nsec_of_open_cut(lie: &mut Lie<'_>) {
     lie.nsec_instead(false, |zone| {
         let kinds = [RecordType::NS, RecordType::RRSIG, RecordType::NSEC];
         (below(zone, "www"), NSEC::new(zone.clone(), kinds))

@@ -80,8 +80,42 @@ pub(crate) fn run(folder: &Path, name: &str, words: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+/// A key that dnssec-keygen refuses to make: RSA with 512 bits, made by OpenSSL for this test.
+const RSA512: &str = "\
+Private-key-format: v1.3
+Algorithm: 8 (RSASHA256)
+Modulus: w3RAvUu8yuxxEPmNNqRffShb9p9mG9qF6piCyr163jdvg4G58EbWNuVoL8EwCX0MtctQOeJP4EkleccZ5UgqwQ==
+PublicExponent: AQAB
+PrivateExponent: UHtMNSY8pSpbHGxF05w3nafCxni4aPvAbOtD4AvJzjo5Pnqf6hrSgjvncqW4gmxyivXmlWvH/m5bQZqYU5tq4Q==
+Prime1: 4O1jr+1OgERc5zi6e0JxLokPzkuRAnsA9cS3erBeoVU=
+Prime2: 3nSJZwdAPKCuPmJYIF7z1tGjy73Wr8lcNKP8plaq070=
+Exponent1: JRHauRbiNi+OJClsSn4zyxiZu0Um/AKrsNWf659/qRU=
+Exponent2: BLU8rzSFFINmDKXyLYU07efz6nzzDTdavzZ1Q2P0K5U=
+Coefficient: x/J0oPqqX/pUfMvo6Jv6LSIEtr22Ff5goITwYYquJb4=
+Created: 20240101000000
+Publish: 20240101000000
+Activate: 20240101000000
+";
+const RSA512_PUBLIC: &str =
+    "AwEAAcN0QL1LvMrscRD5jTakX30oW/afZhvaheqYgsq9et43b4OBufBG1jblaC/BMAl9DLXLUDniT+BJJXnHGeVIKsE=";
+/// Its numbers: as a key for records, and as one for keys.
+const RSA512_TAGS: [(u16, u16); 2] = [(256, 51_853), (257, 51_854)];
+
+/// Writes that key for a zone.
+fn rsa512(folder: &Path, origin: &str, ksk: bool) -> String {
+    let (flags, tag) = RSA512_TAGS[usize::from(ksk)];
+    let name = format!("K{origin}+008+{tag}");
+    let line = format!("{origin} 3600 IN DNSKEY {flags} 3 8 {RSA512_PUBLIC}\n");
+    fs::write(folder.join(format!("{name}.key")), line).unwrap();
+    fs::write(folder.join(format!("{name}.private")), RSA512).unwrap();
+    name
+}
+
 /// A key of a zone: the name of its files.
 fn keygen(folder: &Path, origin: &str, algorithm: &str, more: &[&str]) -> String {
+    if algorithm == "RSA512" {
+        return rsa512(folder, origin, more.contains(&"KSK"));
+    }
     let mut words = vec!["-q", "-K", ".", "-a", algorithm];
     if algorithm.contains("RSA") {
         words.extend(["-b", "1024"]);
@@ -239,6 +273,34 @@ pub(crate) fn serve(folder: &Path, address: &str, zones: &[&Zone]) -> Running {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let running = Running::start(command);
     super::servers::await_server(endpoint(address));
+    running
+}
+
+/// Where a validating Unbound listens: a third opinion.
+pub(crate) const UNBOUND: &str = "127.9.3.1";
+
+/// Starts a validating Unbound.
+pub(crate) fn unbound(folder: &Path, anchor: &Path) -> Running {
+    let home = folder.join("unbound");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join("hints"), format!(". 3600 NS ns.\nns. 3600 A {ROOT}\n")).unwrap();
+    let (at, anchor) = (home.display(), anchor.display());
+    let config = format!(
+        "server:\n  interface: {UNBOUND}\n  port: 53\n  username: \"\"\n  chroot: \"\"\n  \
+         directory: \"{at}\"\n  pidfile: \"\"\n  use-syslog: no\n  logfile: \"{at}/log\"\n  \
+         do-daemonize: no\n  num-threads: 1\n  root-hints: \"{at}/hints\"\n  \
+         module-config: \"validator iterator\"\n  trust-anchor-file: \"{anchor}\"\n  \
+         local-zone: \"test.\" nodefault\n  do-not-query-localhost: no\n  \
+         access-control: 127.0.0.0/8 allow\n  aggressive-nsec: no\n  \
+         harden-below-nxdomain: no\n  qname-minimisation: no\n  edns-buffer-size: 1232\n\
+         remote-control:\n  control-enable: no\n"
+    );
+    fs::write(home.join("conf"), config).unwrap();
+    let mut command = program("unbound");
+    command.arg("-d").arg("-c").arg(home.join("conf"));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let running = Running::start(command);
+    super::servers::await_server(endpoint(UNBOUND));
     running
 }
 

@@ -36,6 +36,8 @@ mod dns_serve;
 mod dns_walk;
 /// The chain of trust: verdicts with their reasons, flaw by flaw, and beside delv's.
 mod dnssec;
+/// What hostile zones can make a validator compute, counted.
+mod dnssec_work;
 /// A plausible result, for the reports.
 mod fixture;
 /// Frames with right checksums, made and checked without the library.

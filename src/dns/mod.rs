@@ -10,6 +10,7 @@
 //! | [`event`] | what happened, one record per thing |
 //! | [`finding`] | what is wrong with the zones on the way |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
+//! | [`lenient`] | replies with records that must be ignored, and no more than these |
 //! | [`hints`] | where a walk begins: the root's servers, ports |
 //! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
 //! | [`reading`] | what a reply says about a question: pure |
@@ -33,6 +34,7 @@ pub mod event;
 pub mod finding;
 pub mod fleet;
 pub mod hints;
+pub mod lenient;
 pub mod limits;
 pub mod names;
 pub mod question;

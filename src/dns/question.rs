@@ -175,7 +175,7 @@ pub fn check(query: &[u8], reply: &[u8], exact_case: bool) -> Result<Reply, Stra
     if case_lost {
         return Ok(Reply::CaseLost);
     }
-    match Message::from_vec(reply) {
+    match super::lenient::decode(reply) {
         Ok(message) => Ok(Reply::Message(Box::new(message))),
         Err(error) => Ok(Reply::Malformed(printable(&error.to_string()))),
     }

@@ -92,8 +92,12 @@ impl<'a> Proofs<'a> {
         for ((owner, _), set) in sets {
             let checked = check(against, &set, records, work);
             proofs.signatures.extend(checked.signatures.iter().cloned());
-            if !checked.is_secure() || checked.wildcard.is_some() {
+            if !checked.is_secure() {
                 proofs.failed.get_or_insert(checked.reason);
+                continue;
+            }
+            // What a wildcard made proves nothing, however well it is signed: it is as if missing.
+            if checked.wildcard.is_some() {
                 continue;
             }
             for record in set {

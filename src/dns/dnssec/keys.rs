@@ -233,11 +233,11 @@ fn entry_points(
     zone: &Name,
     trusted: Vec<(Trusted, DsVerdict)>,
     keys: &[Key],
-    work: &Work,
+    work: &mut Work,
 ) -> (Vec<Key>, Vec<DsSeen>, bool) {
     let mut entries: Vec<Key> = Vec::new();
     let mut seen = Vec::new();
-    let (mut digests, mut over) = (0, false);
+    let mut over = false;
     for (one, mut verdict) in trusted {
         if verdict == DsVerdict::NotCompared {
             verdict = DsVerdict::MatchesNone;
@@ -245,11 +245,11 @@ fn entry_points(
                 key.tag == one.tag() && key.algorithm() == one.algorithm() && key.signs_zones()
             };
             for key in keys.iter().filter(fits) {
-                if digests >= work.limits.digests {
+                if work.digests >= work.limits.digests {
                     (verdict, over) = (DsVerdict::NotCompared, true);
                     break;
                 }
-                digests += 1;
+                work.digests += 1;
                 let same = match &one {
                     Trusted::Digest(ds) => matches!(ds.covers(zone, &key.dnskey), Ok(true)),
                     Trusted::Key(trusted) => trusted.dnskey == key.dnskey,
