@@ -142,7 +142,8 @@ fn compare(cases: &[&Case], said: &[Opinions], all: bool) -> bool {
         *counts.entry((case.lied, delv.verdict)).or_default() += 1;
         unbounds += usize::from(unbound.is_some());
         let (name, kind) = (&case.name, case.kind);
-        let third = unbound.as_ref().map_or("not asked".to_owned(), |it| it.verdict.to_string());
+        let third = unbound.as_ref().map(|judged| judged.verdict.to_string());
+        let third = third.as_deref().unwrap_or("not asked");
         let line = format!(
             "{name} {kind}: delv {} ({}), dns-walk {} ({}), unbound {third}",
             delv.verdict, delv.why, ours.verdict, ours.why
@@ -270,7 +271,7 @@ impl World {
                 None => continue,
             };
             if worst.as_ref().is_none_or(|known| verdict > known.verdict) {
-                let why = failed.unwrap_or(line.trim_start_matches("; ")).to_owned();
+                let why = failed.unwrap_or_else(|| line.trim_start_matches("; ")).to_owned();
                 worst = Some(Judged { verdict, why });
             }
         }

@@ -214,7 +214,7 @@ impl Lie<'_> {
                 .collect();
             section.retain(|record| {
                 let kind = rrsig(record)
-                    .map_or(record.record_type(), |signature| signature.input().type_covered);
+                    .map_or_else(|| record.record_type(), |one| one.input().type_covered);
                 !gone.contains(&(record.name.clone(), kind))
             });
         }

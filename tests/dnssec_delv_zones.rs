@@ -86,7 +86,8 @@ Private-key-format: v1.3
 Algorithm: 8 (RSASHA256)
 Modulus: w3RAvUu8yuxxEPmNNqRffShb9p9mG9qF6piCyr163jdvg4G58EbWNuVoL8EwCX0MtctQOeJP4EkleccZ5UgqwQ==
 PublicExponent: AQAB
-PrivateExponent: UHtMNSY8pSpbHGxF05w3nafCxni4aPvAbOtD4AvJzjo5Pnqf6hrSgjvncqW4gmxyivXmlWvH/m5bQZqYU5tq4Q==
+PrivateExponent: UHtMNSY8pSpbHGxF05w3nafCxni4aPvAbOtD4AvJzjo5\
+    Pnqf6hrSgjvncqW4gmxyivXmlWvH/m5bQZqYU5tq4Q==
 Prime1: 4O1jr+1OgERc5zi6e0JxLokPzkuRAnsA9cS3erBeoVU=
 Prime2: 3nSJZwdAPKCuPmJYIF7z1tGjy73Wr8lcNKP8plaq070=
 Exponent1: JRHauRbiNi+OJClsSn4zyxiZu0Um/AKrsNWf659/qRU=

@@ -434,11 +434,30 @@ fn weigh(
             } else {
                 proofs.no_type(name, claim.question.kind, work)
             };
-            match proved {
+            match proved.and_then(|kind| soa_holds(against, proof, work, seen).map(|()| kind)) {
                 Ok(ProofKind::Nsec3OptOut) => Reason::OptOut,
                 Ok(proof) => Reason::Denied { proof },
                 Err(reason) => reason,
             }
         }
     }
+}
+
+/// Whether the SOA record beside a proof of absence is signed too: it says for how long the absence
+/// may be believed (RFC 2308 §5), and is part of what was answered (RFC 4035 §3.2.3).
+fn soa_holds(
+    against: &Against<'_>,
+    proof: &[Record],
+    work: &mut Work,
+    seen: &mut Vec<SignatureSeen>,
+) -> Result<(), Reason> {
+    let is_soa = |one: &&Record| one.record_type() == RecordType::SOA && one.name == *against.zone;
+    let soa: Vec<Record> = proof.iter().filter(is_soa).cloned().collect();
+    if soa.is_empty() {
+        return Ok(());
+    }
+    let checked = check(against, &soa, proof, work);
+    let holds = checked.is_secure();
+    seen.extend(checked.signatures);
+    if holds { Ok(()) } else { Err(checked.reason) }
 }

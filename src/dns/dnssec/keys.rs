@@ -11,6 +11,11 @@ use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
 use hickory_proto::dnssec::{Algorithm, DigestType, PublicKey};
 use hickory_proto::rr::{Name, RData, Record};
 use serde::{Deserialize, Serialize};
+use std::ops::RangeInclusive;
+
+/// Sizes of RSA keys that `ring` checks. RFC 5702 §2.1 allows 512 to 4096 bits, and somebody who
+/// wants to can factor the shortest in a day.
+const RSA_BITS: RangeInclusive<u32> = 1_024..=8_192;
 
 /// A key and its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +38,27 @@ impl Key {
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.dnskey.public_key().algorithm()
+    }
+
+    /// Bits of its modulus, where it is an RSA key of a size that is not checked.
+    #[must_use]
+    pub fn unchecked_bits(&self) -> Option<u32> {
+        use Algorithm as A;
+        #[expect(deprecated, reason = "zones still have keys of these algorithms")]
+        let rsa = [A::RSASHA1, A::RSASHA1NSEC3SHA1, A::RSASHA256, A::RSASHA512];
+        if !rsa.contains(&self.algorithm()) {
+            return None;
+        }
+        // RFC 3110 §2: the length of the exponent in one byte, or in two behind a zero.
+        let modulus = match self.dnskey.public_key().public_bytes() {
+            [0, high, low, rest @ ..] => rest.get(usize::from(*high) << 8 | usize::from(*low)..),
+            [length, rest @ ..] => rest.get(usize::from(*length)..),
+            [] => None,
+        };
+        let modulus = modulus.unwrap_or_default();
+        let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros());
+        let bits = u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8) - zeros;
+        (!RSA_BITS.contains(&bits)).then_some(bits)
     }
 
     /// Whether it may sign a zone: the flag of zone keys is set, and it is not revoked
@@ -199,7 +225,7 @@ pub fn judge(
         .collect();
     tags.sort_unstable();
     tags.dedup();
-    let (entries, ds, over) = entry_points(zone, trusted, &keys, work);
+    let (mut entries, ds, over) = entry_points(zone, trusted, &keys, work);
     let mut checked = KeysChecked {
         reason: Reason::DsMatchesNoKey { zone: name_text(zone), tags: tags.clone() },
         keys: Vec::new(),
@@ -211,6 +237,12 @@ pub fn judge(
         if over {
             checked.reason = Reason::WorkLimit { limit: WorkLimit::Digests };
         }
+        return checked;
+    }
+    let unchecked = entries.iter().find_map(Key::unchecked_bits);
+    entries.retain(|key| key.unchecked_bits().is_none());
+    if let (Some(bits), true) = (unchecked, entries.is_empty()) {
+        checked.reason = Reason::KeySizeUnsupported { zone: name_text(zone), bits };
         return checked;
     }
     let against = Against { zone, keys: &entries, at };

@@ -71,6 +71,13 @@ pub enum Reason {
         /// Which ones.
         digests: Vec<u8>,
     },
+    /// The keys that are trusted from above have sizes only that are not supported.
+    KeySizeUnsupported {
+        /// The zone.
+        zone: String,
+        /// Bits of the first one's modulus.
+        bits: u32,
+    },
     /// The zone wants more rounds of a hash than anybody should compute (RFC 9276 §3.2).
     Nsec3Iterations {
         /// How many it wants.
@@ -93,6 +100,15 @@ pub enum Reason {
         tag: u16,
         /// Its algorithm.
         algorithm: u8,
+    },
+    /// The key that signed has a size that is not supported, while the zone has others.
+    SignatureNotChecked {
+        /// The zone that is said to have signed.
+        signer: String,
+        /// The number of the key.
+        tag: u16,
+        /// Bits of its modulus.
+        bits: u32,
     },
     /// The signature counts no more.
     SignatureExpired {
@@ -230,6 +246,7 @@ impl Reason {
             Self::NoDs { .. }
             | Self::AlgorithmUnsupported { .. }
             | Self::DigestUnsupported { .. }
+            | Self::KeySizeUnsupported { .. }
             | Self::Nsec3Iterations { .. }
             | Self::OptOut => Status::Insecure,
             Self::NoAnchor
@@ -237,6 +254,7 @@ impl Reason {
             | Self::WorkLimit { .. }
             | Self::NotFinished { .. }
             | Self::NotKept
+            | Self::SignatureNotChecked { .. }
             | Self::NotSignable => Status::Indeterminate,
             _ => Status::Bogus,
         }
@@ -246,7 +264,9 @@ impl Reason {
     #[must_use]
     pub const fn extended_error(&self) -> Option<u16> {
         Some(match self {
-            Self::AlgorithmUnsupported { .. } => 1,
+            Self::AlgorithmUnsupported { .. }
+            | Self::KeySizeUnsupported { .. }
+            | Self::SignatureNotChecked { .. } => 1,
             Self::DigestUnsupported { .. } => 2,
             Self::NoAnchor | Self::NotKept | Self::NotSignable | Self::NotFinished { .. } => 5,
             Self::SignatureInvalid { .. }
@@ -290,6 +310,10 @@ impl Reason {
                  cannot compute: as if unsigned",
                 list(digests, u8::to_string)
             ),
+            Self::KeySizeUnsupported { zone, bits } => format!(
+                "{zone} is trusted by an RSA key of {bits} bits alone, which this program does \
+                 not check: as if unsigned"
+            ),
             Self::Nsec3Iterations { iterations, most } => format!(
                 "its NSEC3 records want {iterations} additional rounds of the hash, more than \
                  {most}: as if unsigned"
@@ -307,6 +331,10 @@ impl Reason {
             Self::SignatureInvalid { signer, tag, algorithm } => format!(
                 "the signature by key {tag} of {signer} ({}) does not match the records",
                 algorithm_name(*algorithm)
+            ),
+            Self::SignatureNotChecked { signer, tag, bits } => format!(
+                "it is signed by key {tag} of {signer}, an RSA key of {bits} bits, which this \
+                 program does not check"
             ),
             Self::SignatureExpired { tag, until, at } => {
                 format!("the signature by key {tag} expired on {until}; judged at {at}")

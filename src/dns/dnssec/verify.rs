@@ -40,7 +40,7 @@ pub enum SignatureVerdict {
     Valid,
     /// Another one held before it was looked at.
     NotNeeded,
-    /// Its algorithm is not supported; it proves nothing and harms nothing.
+    /// Its algorithm, or its key's size, is not supported; it proves nothing and harms nothing.
     Unsupported,
     /// It names another zone as its signer.
     WrongSigner,
@@ -187,6 +187,10 @@ fn judge(
     if fitting.peek().is_none() {
         let reason = Reason::KeyMissing { zone, tag, algorithm };
         return (SignatureVerdict::NoKey, Some(reason));
+    }
+    if let Some(bits) = fitting.clone().map(Key::unchecked_bits).min().flatten() {
+        let reason = Reason::SignatureNotChecked { signer, tag, bits };
+        return (SignatureVerdict::Unsupported, Some(reason));
     }
     let over = |limit| (SignatureVerdict::OverLimit, Some(Reason::WorkLimit { limit }));
     let invalid = Reason::SignatureInvalid { signer: signer.clone(), tag, algorithm };
