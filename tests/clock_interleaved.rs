@@ -1,10 +1,14 @@
 //! Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
 //!
 //! It must never take a time of leaving for that of another exchange.
+#![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use crate::clock_lab::{Chronyd, Server, interval, json, lab};
+use crate::lab::new_folder;
 use proptest::prelude::*;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use wirelab::clock::client::{Client, ClientConfig, Event};
 use wirelab::clock::interleaved::Memory;
@@ -234,4 +238,30 @@ fn a_real_chronyd_tells_when_its_replies_left() {
     let (low, high) = interval(&found);
     assert!(low <= 0 && 0 <= high, "{low} to {high}");
     assert_eq!(found["servers"][0]["counts"]["interleaved"], 8, "{found:#}");
+}
+
+#[test]
+fn a_real_chronyd_is_told_when_our_replies_left() {
+    let program =
+        ["/usr/sbin/chronyd", "/usr/bin/chronyd"].into_iter().find(|p| Path::new(p).exists());
+    let Some(program) = program else {
+        println!("skipped: chronyd is not installed, nobody else asked us when our replies left");
+        return;
+    };
+    let server = Server::start("--listen 127.0.0.1:0");
+    let folder = new_folder("chronyd-asks");
+    let user = String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap();
+    let (pid, port) = (format!("pidfile {}/pid", folder.display()), server.port());
+    let source = format!("server 127.0.0.1 port {port} iburst minpoll -3 maxpoll -3 xleave");
+    // It sets no clock: -Q only asks.
+    let out = Command::new(program)
+        .args(["-Q", "-U", "-u", user.trim(), "-t", "60", "port 0", "cmdport 0"])
+        .args(["bindcmdaddress /", &pid, &source])
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&folder).ok();
+    let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && said.contains("wrong by"), "{said}");
+    let counts = server.stop()["counts"].take();
+    assert!(counts["interleaved"].as_u64() >= Some(1), "{counts}: {said}");
 }

@@ -10,6 +10,8 @@ mod bank_vectors;
 mod clock;
 /// Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
 mod clock_interleaved;
+/// The clock's demonstrations by real packets over the emulated path.
+mod clock_kernel;
 /// clock-offset as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
 mod clock_lab;
 /// Authenticated time: bad proofs, cookies, new keys; real chronyd as NTS server.

@@ -78,9 +78,10 @@ impl Path {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let record = self.router.take_record(0).map_err(failed)?;
         let [out, back] = record.directions.map(|way| {
-            let late = human::duration(way.lateness.p99());
+            let late = way.lateness.p99().as_nanos();
+            let late = human::latency(u64::try_from(late).unwrap_or(u64::MAX));
             format!(
-                "{} packets, {} lost, 99 % of them late by {late} at most",
+                "{} packets, {} lost, 99 % of the others late by {late} at most",
                 way.offered, way.lost
             )
         });
