@@ -28,6 +28,8 @@ mod compare;
 mod dns;
 /// The walk's checklist, line by line: special names, negative answers, cookies, options, root.
 mod dns_checklist;
+/// A walk beside resolvers that lie in every way, and the likely cause of each difference.
+mod dns_compare;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
 mod dns_many;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.

@@ -2,8 +2,9 @@
 //!
 //! It must never resolve anything itself.
 
+use crate::opinions::take_servers;
 use clap::{Parser, ValueEnum, ValueHint};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
@@ -50,7 +51,7 @@ Of a list (dns-walk -), the first of these that is so:
     5  no name was, and no server could be reached for any
     3  some names are inconclusive; each result says why
 
-Not done by this version: cookies, root priming, comparison with a resolver.
+Not done by this version: cookies, root priming.
 ";
 
 /// See every step of a name's resolution, and why: from the root to the answer.
@@ -58,14 +59,23 @@ Not done by this version: cookies, root priming, comparison with a resolver.
 /// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
 /// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk -` walks for every
 /// line `NAME [TYPE]` of stdin, thousands at a time, one JSON result a line.
+/// With @SERVER or --compare that server, or the system's resolver, is asked the same after the
+/// walk, and what differs is shown with its likely cause; the exit code is the walk's.
 /// `dns-walk serve` answers other tools by walking: see `dns-walk serve --help`.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
 pub(crate) struct Args {
-    /// The name, and the type where it is not A
-    #[arg(value_name = "NAME [TYPE]", num_args = 0..=2)]
+    /// The name, the type where it is not A, and servers to compare the walk with
+    #[arg(value_name = "NAME [TYPE] [@SERVER]", num_args = 0..=8)]
     pub(crate) words: Vec<String>,
+
+    /// What `@SERVER` means among the words.
+    #[arg(skip)]
+    pub(crate) servers: Vec<SocketAddr>,
+
+    #[command(flatten)]
+    pub(crate) opinion: crate::opinions::OpinionArgs,
 
     /// The type, as in dig
     #[arg(short = 't', long = "type", value_name = "TYPE")]
@@ -241,7 +251,13 @@ impl Args {
     /// # Errors
     /// Where the word can only have been meant as a variant, and there is none of that name.
     pub(crate) fn untangle(&mut self) -> Result<(), String> {
+        self.servers = take_servers(&mut self.words)?;
         let Some(word) = self.demo.clone() else { return Ok(()) };
+        if word.starts_with('@') {
+            self.demo = Some("sound".to_owned());
+            self.servers.extend(take_servers(&mut vec![word])?);
+            return Ok(());
+        }
         if variant(&word).is_some() {
             return Ok(());
         }

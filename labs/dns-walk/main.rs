@@ -5,6 +5,7 @@
 mod args;
 mod leave;
 mod many;
+mod opinions;
 mod serve;
 
 use args::Args;
@@ -77,12 +78,14 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         stdout::complain(&format!("{LAB}: seed {seed}\n"));
     }
     let Some(question) = question else { return many::start(args, seed) };
+    let others = opinions::prepare(args)?;
     let place = Place::choose(args, utc_seconds())?;
-    let walks = match args.variant() {
+    let mut walks = match args.variant() {
         Some(variant) => in_demo(args, variant, &question, seed)?,
         None => outside(args, &question, seed)?,
     };
     let exit = exit_of(&walks);
+    others.ask(&question, seed, &mut walks)?;
     place.leave(args, seed, &walks)?;
     tell(args, walks)?;
     Ok(exit)
@@ -301,6 +304,7 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
             out += &report::tree(records, style);
         }
         out += &report::survey(records, style);
+        out += &report::comparisons(records, style);
     }
     say(&out)
 }

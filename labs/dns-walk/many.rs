@@ -95,6 +95,8 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
         ("--replay", args.replay.is_some()),
         ("--out", args.out.is_some()),
         ("-x", args.reverse.is_some()),
+        ("--compare", args.opinion.compare),
+        ("@SERVER", !args.servers.is_empty()),
         // Each name would cost a multiple of its queries.
         ("--check", args.check),
         ("--all", args.all),

@@ -49,9 +49,12 @@ pub enum Event {
     /// Something arrived that answers no open query.
     #[serde(rename = "stray")]
     Stray(Stray),
-    /// The last record.
+    /// The last record of the walk itself.
     #[serde(rename = "summary")]
     Summary(Box<Summary>),
+    /// What a resolver said of the same question, after the walk.
+    #[serde(rename = "comparison")]
+    Comparison(Box<super::opinion::Comparison>),
 }
 
 /// A question: a name and a type, class IN.

@@ -22,6 +22,7 @@
 //! | [`names`] | a list of names, line by line |
 //! | [`fleet`] | many walks at once with one memory |
 //! | [`resolver`] | a fleet that answers clients: what they may be told, and how much |
+//! | [`opinion`] | what a resolver says of the same question, and why it may differ |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
 //! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and
@@ -37,6 +38,7 @@ pub mod hints;
 pub mod lenient;
 pub mod limits;
 pub mod names;
+pub mod opinion;
 pub mod question;
 pub mod reading;
 pub mod resolver;

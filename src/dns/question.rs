@@ -5,7 +5,7 @@
 
 use super::event::{Asked, EdnsSeen, ExtendedError, RecordText, StrayReason};
 use crate::measure::draw::keyed;
-use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name, Record, RecordType};
 
@@ -206,8 +206,14 @@ pub fn flags(message: &Message) -> Vec<String> {
 /// The response code by its registered name.
 #[must_use]
 pub fn rcode(message: &Message) -> String {
-    use hickory_proto::op::ResponseCode as R;
-    match message.metadata.response_code {
+    rcode_text(message.metadata.response_code)
+}
+
+/// A response code by its registered name.
+#[must_use]
+pub fn rcode_text(code: ResponseCode) -> String {
+    use ResponseCode as R;
+    match code {
         R::NoError => "NOERROR".to_owned(),
         R::FormErr => "FORMERR".to_owned(),
         R::ServFail => "SERVFAIL".to_owned(),

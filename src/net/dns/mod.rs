@@ -6,10 +6,12 @@
 mod front;
 mod many;
 mod serve;
+mod stub;
 
 pub use front::{Front, FrontLimits};
 pub use many::{Told, many};
 pub use serve::{Serving, serve};
+pub use stub::{System, ask_server};
 
 use super::alarm::Alarm;
 use super::clock::Clock;

@@ -3,6 +3,7 @@
 //! It must never show what the records of the walk do not hold, nor judge: the findings are the
 //! walk's own.
 
+mod compare;
 mod explain;
 mod graph;
 mod page;
@@ -13,6 +14,7 @@ mod tree;
 mod waterfall;
 mod words;
 
+pub use compare::render as comparisons;
 pub use explain::render as explain;
 pub use page::page;
 pub use result::{About, Reached, ReadError, WalkResult, list_schema, read_events, result_schema};

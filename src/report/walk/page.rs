@@ -102,6 +102,17 @@ fn body(out: &mut String, records: &[Record]) {
             escape(every.trim())
         );
     }
+    let others =
+        super::comparisons(records, super::super::text::Style { color: false, width: 100 });
+    if !others.is_empty() {
+        let _ = writeln!(
+            out,
+            "<section><h2>Beside resolvers</h2>\n<p class=\"note\">Only what differs. A cause is \
+             likely, never proved: the rule that found it stands with it.</p>\n<pre>{}</pre>\
+             </section>",
+            escape(others.trim())
+        );
+    }
     if let Some(svg) = waterfall(records) {
         let note = "One bar per query on one axis of time, from sending to reply. A dashed bar \
                     is patience that nothing rewarded: at its end the walk asks somebody else.";

@@ -54,6 +54,8 @@ pub struct WalkResult {
     pub started_utc: String,
     /// The summary of each walk, the cold one first.
     pub walks: Vec<Record>,
+    /// What resolvers said of the same question.
+    pub comparisons: Vec<Record>,
 }
 
 impl WalkResult {
@@ -62,6 +64,7 @@ impl WalkResult {
     pub fn new(about: About, walks: &[Vec<Record>]) -> Self {
         let is_end = |record: &&Record| matches!(record.event, Event::Summary(_));
         let ends = walks.iter().filter_map(|records| records.iter().rev().find(is_end).cloned());
+        let is_comparison = |record: &&Record| matches!(record.event, Event::Comparison(_));
         let About { command, seed, reached, started_utc } = about;
         Self {
             v: VERSION,
@@ -71,6 +74,7 @@ impl WalkResult {
             reached,
             started_utc,
             walks: ends.collect(),
+            comparisons: walks.iter().flatten().filter(is_comparison).cloned().collect(),
         }
     }
 }

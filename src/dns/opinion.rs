@@ -1,0 +1,442 @@
+//! What a resolver says of the question that a walk has answered, and the likely cause of each
+//! difference.
+//!
+//! It exists because "it works with the other resolver" is where many searches begin. It must never
+//! call a difference proved: from outside a cause can only be likely, and the rule that found it
+//! is told with it.
+
+use super::dnssec::Status;
+use super::event::{Asked, ExtendedError, Outcome, RecordText, Summary};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Answers that are kept no longer than this are taken for chosen per asker, by load or by place:
+/// names of content networks have 20 s to 300 s, others an hour and more.
+const CHOSEN_TTL_S: u32 = 300;
+
+/// Who was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "who", rename_all = "snake_case")]
+pub enum Who {
+    /// The stub resolver of this system, as its configuration says.
+    System {
+        /// The servers of that configuration.
+        servers: Vec<SocketAddr>,
+    },
+    /// A server that the user named.
+    Server {
+        /// Where it is.
+        address: SocketAddr,
+    },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System { servers } => {
+                let servers: Vec<String> = servers.iter().map(SocketAddr::to_string).collect();
+                write!(f, "the system's resolver ({})", servers.join(", "))
+            }
+            Self::Server { address } => write!(f, "@{address}"),
+        }
+    }
+}
+
+/// How its answer ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "said", rename_all = "snake_case")]
+pub enum Said {
+    /// The records asked for.
+    Answer,
+    /// The name exists and has no such record.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+    /// Another response code.
+    Error {
+        /// Its name.
+        rcode: String,
+    },
+    /// Nothing, or nothing that could be read.
+    Nothing {
+        /// In the words of the system.
+        why: String,
+    },
+}
+
+/// What a resolver said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opinion {
+    /// Who.
+    #[serde(flatten)]
+    pub who: Who,
+    /// How its answer ended.
+    #[serde(flatten)]
+    pub said: Said,
+    /// Aliases on the way.
+    pub aliases: Vec<RecordText>,
+    /// The records asked for.
+    pub answers: Vec<RecordText>,
+    /// The zone whose SOA record came with an absence.
+    pub absent_in: Option<String>,
+    /// It says that the answer is its own (AA).
+    pub authoritative: bool,
+    /// It says that the answer is proved (AD); unknown where that was not asked.
+    pub authentic: Option<bool>,
+    /// Extended errors (RFC 8914).
+    pub errors: Vec<ExtendedError>,
+    /// How long it took.
+    pub elapsed_ns: u64,
+}
+
+/// Why a resolver and a walk differ, most likely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It gives what it learned before the zone was changed, or keeps it too long.
+    Stale,
+    /// It withholds or replaces the answer on purpose.
+    Filtered,
+    /// Who asks from here gets another zone than the public one.
+    SplitHorizon,
+    /// The zone gives each asker a server near it, or another one each time.
+    Location,
+    /// One of the two judges signatures as the other does not.
+    Validation,
+    /// It does not answer this client at all.
+    Refused,
+    /// It failed, or nothing came.
+    Failed,
+}
+
+impl Cause {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Stale => "an older state, kept",
+            Self::Filtered => "filtered",
+            Self::SplitHorizon => "split horizon: another zone inside than outside",
+            Self::Location => "location: the zone answers by asker",
+            Self::Validation => "validation: signatures are judged differently",
+            Self::Refused => "it does not serve this client",
+            Self::Failed => "it failed",
+        }
+    }
+}
+
+/// What differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// How it ended: an answer, none, an error.
+    Outcome,
+    /// The records.
+    Answers,
+    /// The aliases on the way, where the records are the same.
+    Aliases,
+    /// How long the same records may be kept.
+    Ttl,
+    /// Whether they are said to be proved.
+    Proof,
+}
+
+impl Field {
+    /// In a word.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Outcome => "outcome",
+            Self::Answers => "answers",
+            Self::Aliases => "aliases",
+            Self::Ttl => "ttl",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// In what.
+    pub field: Field,
+    /// What the walk found.
+    pub walk: String,
+    /// What the resolver says.
+    pub resolver: String,
+    /// The likely cause.
+    pub cause: Cause,
+    /// The rule that makes it likely, in a sentence.
+    pub because: String,
+}
+
+/// A walk beside a resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// What both were asked.
+    pub question: Asked,
+    /// What the resolver said.
+    pub opinion: Opinion,
+    /// Where they differ; nothing where they agree.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares a walk with what a resolver said of the same question.
+#[must_use]
+pub fn compare(walk: &Summary, opinion: Opinion) -> Comparison {
+    let mut differences = Vec::new();
+    let same = same_outcome(&walk.outcome, &opinion.said);
+    let mut note = |field, walk: String, resolver: String, (cause, because): (Cause, String)| {
+        differences.push(Difference { field, walk, resolver, cause, because });
+    };
+    let (ours, theirs) = (data(&walk.answers), data(&opinion.answers));
+    if !same {
+        let cause = why_outcome(walk, &opinion);
+        note(Field::Outcome, outcome_words(walk), said_words(&opinion), cause);
+    } else if ours != theirs {
+        let cause = why_answers(walk, &opinion);
+        note(Field::Answers, list(&ours), list(&theirs), cause);
+    } else {
+        let (walked, told) = (data(&walk.aliases), data(&opinion.aliases));
+        // Who does not show DNAME shows the alias made of it.
+        let shown = |aliases: &BTreeSet<String>| !aliases.is_empty();
+        if walked != told && shown(&walked) && shown(&told) {
+            let because = "the same records under other names: a change of the aliases that one \
+                           of the two has not seen yet";
+            let cause = (Cause::Stale, because.to_owned());
+            note(Field::Aliases, list(&walked), list(&told), cause);
+        }
+        if let Some((ours, theirs)) = longer(walk, &opinion) {
+            let because = "the zone allows less: the resolver keeps what it learned for longer";
+            let cause = (Cause::Stale, because.to_owned());
+            note(Field::Ttl, format!("{ours} s"), format!("{theirs} s"), cause);
+        }
+    }
+    if same && let Some((ours, theirs, because)) = proof(walk, &opinion) {
+        note(Field::Proof, ours, theirs, (Cause::Validation, because));
+    }
+    Comparison { question: walk.question.clone(), opinion, differences }
+}
+
+const fn same_outcome(walk: &Outcome, said: &Said) -> bool {
+    match (walk, said) {
+        (Outcome::Answer, Said::Answer)
+        | (Outcome::NoData, Said::NoData)
+        | (Outcome::NxDomain, Said::NxDomain) => true,
+        // Neither has anything to give.
+        (
+            Outcome::Unanswered { .. } | Outcome::AliasLoop { .. } | Outcome::Limit { .. },
+            Said::Error { .. } | Said::Nothing { .. },
+        ) => true,
+        _ => false,
+    }
+}
+
+/// Codes of extended errors by what they say (RFC 8914 §4).
+const STALE: [u16; 2] = [3, 19];
+const VALIDATION: [u16; 11] = [1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27];
+const FILTERED: [u16; 5] = [4, 15, 16, 17, 18];
+
+/// What the resolver itself says of the cause.
+fn confessed(opinion: &Opinion) -> Option<(Cause, String)> {
+    opinion.errors.iter().find_map(|error| {
+        let cause = if STALE.contains(&error.code) {
+            Cause::Stale
+        } else if FILTERED.contains(&error.code) {
+            Cause::Filtered
+        } else if VALIDATION.contains(&error.code) {
+            Cause::Validation
+        } else {
+            return None;
+        };
+        let text = if error.text.is_empty() { "no further text" } else { &error.text };
+        Some((cause, format!("it says so itself: extended error {} ({text})", error.code)))
+    })
+}
+
+fn why_outcome(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+    let cause = |cause, because: &str| (cause, because.to_owned());
+    let bogus = status(walk) == Some(Status::Bogus);
+    if let Some(own) = confessed(opinion) {
+        return own;
+    }
+    match &opinion.said {
+        Said::Nothing { why } => (Cause::Failed, format!("nothing came: {why}")),
+        Said::Error { rcode } if rcode == "REFUSED" => {
+            cause(Cause::Refused, "REFUSED is policy: it serves other clients, or no such names")
+        }
+        Said::Error { rcode } if rcode == "SERVFAIL" && bogus => {
+            cause(Cause::Validation, "the walk finds the answer bogus too: it withholds it")
+        }
+        Said::Error { .. } => cause(Cause::Failed, "it met an error where the walk met none"),
+        Said::Answer => why_only_theirs(opinion),
+        Said::NoData | Said::NxDomain if walk.outcome == Outcome::Answer => {
+            why_only_ours(walk, opinion)
+        }
+        // Both say that there is nothing, each in its way.
+        Said::NoData | Said::NxDomain => {
+            cause(Cause::Stale, "names come and go: one of the two has an older state")
+        }
+    }
+}
+
+/// The resolver has records, the walk has none.
+fn why_only_theirs(opinion: &Opinion) -> (Cause, String) {
+    let cause = |cause, because: &str| (cause, because.to_owned());
+    if opinion.authoritative {
+        cause(Cause::SplitHorizon, "it answers with authority (AA): it has a zone of its own")
+    } else if addresses(&opinion.answers).any(|address| is_private(&address)) {
+        cause(Cause::SplitHorizon, "it gives a private address: the name exists inside only")
+    } else {
+        cause(Cause::Stale, "it gives what the zone's servers no longer have")
+    }
+}
+
+/// The walk has records, the resolver says that there are none.
+fn why_only_ours(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+    let cause = |cause, because: &str| (cause, because.to_owned());
+    if opinion.authoritative {
+        return cause(Cause::SplitHorizon, "it denies with authority (AA): it has its own zone");
+    }
+    let names = || {
+        let aliases = walk.aliases.iter().chain(&opinion.aliases);
+        std::iter::once(walk.question.name.as_str()).chain(aliases.map(|alias| alias.data.as_str()))
+    };
+    match &opinion.absent_in {
+        None => cause(Cause::Filtered, "a denial without the zone's SOA record is made up"),
+        Some(zone) if !names().any(|name| is_below(name, zone)) => (
+            Cause::Filtered,
+            format!("the denial comes with the SOA record of {zone}, which is no zone of the name"),
+        ),
+        Some(zone) => (
+            Cause::Stale,
+            format!("it denies in the name of {zone}: the name may be newer than what it keeps"),
+        ),
+    }
+}
+
+/// Both have records, others.
+fn why_answers(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+    let cause = |cause, because: &str| (cause, because.to_owned());
+    if let Some(own) = confessed(opinion) {
+        return own;
+    }
+    let walked: Vec<IpAddr> = addresses(&walk.answers).collect();
+    let nowhere = |address: &IpAddr| address.is_unspecified() || address.is_loopback();
+    if addresses(&opinion.answers).any(|address| nowhere(&address)) && !walked.iter().any(nowhere) {
+        return cause(
+            Cause::Filtered,
+            "it gives an address where nothing is: 0.0.0.0, :: or loopback",
+        );
+    }
+    if opinion.authoritative {
+        return cause(Cause::SplitHorizon, "it answers with authority (AA): it has its own zone");
+    }
+    if addresses(&opinion.answers).any(|address| is_private(&address))
+        && !walked.iter().any(is_private)
+    {
+        return cause(Cause::SplitHorizon, "it gives a private address, the zone a public one");
+    }
+    let ttl = |records: &[RecordText]| records.iter().map(|record| record.ttl_s).min();
+    let (ours, theirs) = (ttl(&walk.answers).unwrap_or(0), ttl(&opinion.answers).unwrap_or(0));
+    if !walked.is_empty() && ours <= CHOSEN_TTL_S {
+        return (
+            Cause::Location,
+            format!("addresses that are kept for {ours} s only are chosen per asker"),
+        );
+    }
+    if status(walk) == Some(Status::Secure) && opinion.authentic == Some(false) {
+        return cause(
+            Cause::Filtered,
+            "the walk's answer is proved by signatures, the resolver's is not: it was replaced",
+        );
+    }
+    (
+        Cause::Stale,
+        format!("the zone's records are kept for {ours} s, and it has {theirs} s left of others"),
+    )
+}
+
+/// Who says that the same is proved, where the other does not.
+fn proof(walk: &Summary, opinion: &Opinion) -> Option<(String, String, String)> {
+    let (status, authentic) = (status(walk)?, opinion.authentic?);
+    let (theirs, because) = match (status, authentic) {
+        (Status::Bogus, _) => {
+            if !matches!(opinion.said, Said::Answer | Said::NoData | Said::NxDomain) {
+                return None;
+            }
+            ("given away", "it does not judge signatures: it gives what is signed wrongly")
+        }
+        (Status::Secure, false) => {
+            ("not proved (AD=0)", "it does not judge signatures, or does not say so")
+        }
+        (Status::Insecure | Status::Indeterminate, true) => {
+            ("proved (AD=1)", "it trusts another key than the walk, or believes somebody else")
+        }
+        _ => return None,
+    };
+    Some((status.to_string(), theirs.to_owned(), because.to_owned()))
+}
+
+fn status(walk: &Summary) -> Option<Status> {
+    walk.security.as_ref().map(|security| security.status)
+}
+
+/// Where the resolver's time is longer than what the zone allows.
+fn longer(walk: &Summary, opinion: &Opinion) -> Option<(u32, u32)> {
+    let ours = walk.answers.iter().map(|record| record.ttl_s).min()?;
+    let theirs = opinion.answers.iter().map(|record| record.ttl_s).min()?;
+    (theirs > ours).then_some((ours, theirs))
+}
+
+fn data(records: &[RecordText]) -> BTreeSet<String> {
+    records.iter().map(|record| format!("{} {}", record.kind, record.data)).collect()
+}
+
+fn list(data: &BTreeSet<String>) -> String {
+    data.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn addresses(records: &[RecordText]) -> impl Iterator<Item = IpAddr> {
+    records.iter().filter_map(|record| record.data.parse().ok())
+}
+
+/// Whether an address is one of the inside (RFC 1918, RFC 4193, RFC 6598, RFC 3927).
+fn is_private(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private() || v4.is_link_local() || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Whether a name is in a zone; both are absolute and in small letters.
+fn is_below(name: &str, zone: &str) -> bool {
+    zone == "." || name == zone || name.strip_suffix(zone).is_some_and(|head| head.ends_with('.'))
+}
+
+fn outcome_words(walk: &Summary) -> String {
+    match &walk.outcome {
+        Outcome::Answer => list(&data(&walk.answers)),
+        Outcome::NoData => "no such record".to_owned(),
+        Outcome::NxDomain => "no such name".to_owned(),
+        Outcome::Unanswered { zone, .. } => format!("no answer from {zone}"),
+        Outcome::AliasLoop { .. } => "aliases in a circle".to_owned(),
+        Outcome::Limit { limit } => limit.words().to_owned(),
+        Outcome::Interrupted => "interrupted".to_owned(),
+    }
+}
+
+fn said_words(opinion: &Opinion) -> String {
+    match &opinion.said {
+        Said::Answer => list(&data(&opinion.answers)),
+        Said::NoData => "no such record".to_owned(),
+        Said::NxDomain => "no such name".to_owned(),
+        Said::Error { rcode } => rcode.clone(),
+        Said::Nothing { .. } => "nothing".to_owned(),
+    }
+}

@@ -1,0 +1,33 @@
+//! A walk beside resolvers: only what differs, each with its likely cause.
+//!
+//! It must never find a difference or a cause: the comparison in the records has both.
+
+use super::super::text::{Ink, Style};
+use crate::dns::event::{Event, Record};
+use crate::measure::human::latency;
+use std::fmt::Write;
+
+/// The comparisons of one walk; nothing where none was made.
+#[must_use]
+pub fn render(records: &[Record], style: Style) -> String {
+    let mut out = String::new();
+    for record in records {
+        let Event::Comparison(comparison) = &record.event else { continue };
+        let (opinion, differences) = (&comparison.opinion, &comparison.differences);
+        let verdict = match differences.len() {
+            0 => style.ink(Ink::Good, "the same"),
+            1 => style.ink(Ink::Doubt, "1 difference"),
+            many => style.ink(Ink::Doubt, &format!("{many} differences")),
+        };
+        let took = latency(opinion.elapsed_ns);
+        let _ = writeln!(out, "\ncompared with {}: {verdict} ({took})", opinion.who);
+        for difference in differences {
+            let field = difference.field.words();
+            let _ = writeln!(out, "  {field:9} walk      {}", difference.walk);
+            let _ = writeln!(out, "  {:9} resolver  {}", "", difference.resolver);
+            let cause = style.ink(Ink::Strong, difference.cause.words());
+            let _ = writeln!(out, "  {:9} likely    {cause}; {}", "", difference.because);
+        }
+    }
+    out
+}
