@@ -56,8 +56,8 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         say(&faults())?;
         return Ok(Exit::Holds);
     }
-    if args.words.first().is_some_and(|word| word == "serve-demo") {
-        return serve_demo(args);
+    if let Some(word) = args.words.iter().find(|word| *word == "serve" || *word == "serve-demo") {
+        return Err(usage(format!("expected {word} as the first word")));
     }
     if let [word, run] = args.words.as_slice()
         && word == "show"
@@ -115,34 +115,6 @@ fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
     }
     tell(args, walks)?;
     Ok(exit)
-}
-
-/// Leaves the hierarchy running for other tools: `dns-walk serve-demo [broken]`.
-fn serve_demo(args: &Args) -> Result<Exit, Failure> {
-    let fail = |error: std::io::Error| {
-        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
-            .or_type("at a port of your choice", format!("{LAB} serve-demo --port 5300"))
-    };
-    let word = args.words.get(1).map_or("sound", String::as_str);
-    let variant = args::variant(word).ok_or_else(|| {
-        Failure::new(Exit::Usage, "nothing was served")
-            .because(format!("expected serve-demo [sound|broken], got {word:?}"))
-    })?;
-    let authority = Authority::demo(variant)
-        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))?;
-    let roots = authority.hints(0);
-    let seed = args.seed.unwrap_or_default();
-    let (stopper, mut stopped) = stop::pair().map_err(fail)?;
-    stopper.on_signals().map_err(fail)?;
-    let serving = net::serve(authority, args.port, &LinkPlan::default(), seed).map_err(fail)?;
-    let port = serving.port();
-    say(&Hints { port, ..roots }.text())?;
-    stdout::complain(&format!(
-        "{LAB}: serving until Ctrl-C; the lines on stdout are hints for {LAB} --hints FILE\n\
-         {LAB}: for example: dig @127.53.2.1 -p {port} www.igbank.com\n"
-    ));
-    serving.until(&mut stopped).map_err(fail)?;
-    Ok(Exit::Holds)
 }
 
 /// The hierarchy of the demonstration.

@@ -6,7 +6,7 @@ use crate::args::{QminChoice, time, variant};
 use crate::{LAB, many};
 use clap::{Parser, ValueHint};
 use std::io::{self, BufWriter, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -148,6 +148,52 @@ struct ServeArgs {
     verbose: u8,
 }
 
+/// Leave the hierarchy of the demonstration running for other tools, until Ctrl-C.
+///
+/// Its servers listen on 127.53.0.0/16, each at an address of its own, and one at ::1 has all of
+/// its zones; all at one port, over UDP and TCP.
+#[derive(Debug, Parser)]
+#[command(name = "dns-walk serve-demo", before_help = DEMO_EXAMPLES)]
+struct DemoArgs {
+    /// sound, or broken with every fault that dns-walk --faults lists
+    #[arg(value_name = "VARIANT", default_value = "sound", value_parser = hierarchy)]
+    variant: Variant,
+
+    /// The port of every server [default: one that is free]
+    #[arg(short, long, value_name = "N")]
+    port: Option<u16>,
+
+    /// Packet loss each way between the servers and who asks them
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    loss: Option<Ppm>,
+
+    /// One-way delay between the servers and who asks them
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    delay: Option<Duration>,
+
+    /// Seed of the losses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  dns-walk serve-demo                          every server sound
+  dns-walk serve-demo broken --port 5300       every fault, at a port of your choice
+
+stdout has the hints: `dns-walk NAME --hints FILE` walks there, `dns-walk serve --hints FILE` makes a
+resolver of it that delv, drill and unbound-host can ask.
+
+";
+
 fn hierarchy(word: &str) -> Result<Variant, String> {
     variant(word).ok_or_else(|| format!("expected sound or broken, got {word:?}"))
 }
@@ -162,6 +208,11 @@ pub(crate) fn start() -> Option<ExitCode> {
         let args = ServeArgs::parse_from(words);
         wirelab::cli::log::start(args.verbose);
         return Some(lab::end(LAB, args.color.for_stderr(), serve(&args)));
+    }
+    if command == "serve-demo" {
+        let args = DemoArgs::parse_from(words);
+        wirelab::cli::log::start(args.verbose);
+        return Some(lab::end(LAB, args.color.for_stderr(), serve_demo(&args)));
     }
     None
 }
@@ -194,6 +245,43 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let resolver = run(args, front, Resolver::new(fleet, walks_max), fixed_time)?;
     drop(serving);
     stdout::complain(&summary(&resolver.served(), &resolver.fleet().tally()));
+    Ok(Exit::Holds)
+}
+
+/// The loopback address of IPv6; there is but one.
+const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+fn serve_demo(args: &DemoArgs) -> Result<Exit, Failure> {
+    let fail = |error: io::Error| {
+        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+            .or_type("at a port of your choice", format!("{LAB} serve-demo --port 5300"))
+    };
+    let mut authority = crate::authority(args.variant)?;
+    let roots = authority.hints(0);
+    let has_v6 = UdpSocket::bind((LOOPBACK_V6, 0)).is_ok();
+    if has_v6 {
+        authority.add_host_of_all(LOOPBACK_V6);
+    }
+    let plan = crate::link(args.loss, args.delay.unwrap_or_default());
+    let (stopper, mut stopped) = stop::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let serving = net::serve(authority, args.port, &plan, args.seed).map_err(fail)?;
+    let port = serving.port();
+    let six = if has_v6 {
+        format!("{LAB}:   dig @::1 -p {port} www.igbank.com       every zone, over IPv6\n")
+    } else {
+        format!("{LAB}:   (this machine has no ::1, so no server is there)\n")
+    };
+    stdout::complain(&format!(
+        "{LAB}: serving until Ctrl-C; the lines on stdout are hints for {LAB} --hints FILE\n\
+         {LAB}: other tools ask one server each, as a walk does:\n\
+         {LAB}:   dig @127.53.2.1 -p {port} +norec www.igbank.com\n\
+         {LAB}:   drill -p {port} @127.53.2.1 www.igbank.com\n{six}\
+         {LAB}: to ask as a resolver's client (dig, delv, drill, unbound-host):\n\
+         {LAB}:   {LAB} serve --hints FILE\n"
+    ));
+    say(&Hints { port, ..roots }.text())?;
+    serving.until(&mut stopped).map_err(fail)?;
     Ok(Exit::Holds)
 }
 

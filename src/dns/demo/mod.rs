@@ -109,6 +109,12 @@ impl Authority {
         self.hosts.insert(address, Host { zones, manner });
     }
 
+    /// Adds a sound server of every zone.
+    pub fn add_host_of_all(&mut self, address: IpAddr) {
+        let zones = self.zones.keys().cloned().collect();
+        self.add_host(address, zones, Manner::Sound);
+    }
+
     /// Forgets the servers whose address is not `wanted`.
     pub fn keep_hosts(&mut self, wanted: impl Fn(IpAddr) -> bool) {
         self.hosts.retain(|address, _| wanted(*address));
