@@ -87,8 +87,11 @@ fn servfail(reply: &mut Message) {
 
 type Lie = fn(&mut Message);
 
-/// What is asked, what the resolver says, and the field and cause of the difference.
-const LIES: [(&str, Lie, &[(&str, &str)]); 19] = [
+/// Fields and causes of differences.
+type Found = [(&'static str, &'static str)];
+
+/// What is asked, what the resolver says, and what is to be found.
+const LIES: [(&str, Lie, &Found); 19] = [
     (
         "www.igbank.com --demo",
         |reply| {
@@ -297,7 +300,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
         ("www.igbank.com --demo --sim --compare", "--compare"),
         ("www.igbank.com --demo --compare --resolv-conf none", "none"),
         ("www.igbank.com --demo --compare --resolv-conf empty", "empty"),
-        ("- --demo --compare --resolv-conf empty", "a list is not compared"),
+        ("- --demo --compare --resolv-conf empty", "--compare is for one walk"),
     ] {
         let out = lab.run(args);
         assert_eq!(out.code, 2, "{args}: {}", out.stderr);

@@ -357,6 +357,101 @@ fn a_load_of_dnsperf_loses_nothing() {
     assert!(end.contains("1000 questions over UDP, 1000 over TCP"), "{end}");
 }
 
+/// The line of the root's key in hints of the demonstration.
+fn root_key(hints: &str) -> &str {
+    hints.lines().find(|line| line.contains(" DS ")).expect("the demonstration is signed")
+}
+
+/// Starts `dns-walk serve-demo` with these words; its hints, and what it says to type.
+fn serve_demo(lab: &Lab, words: &str) -> (Child, String, String) {
+    let errors = std::fs::File::create(lab.folder.join("said")).unwrap();
+    let mut command = lab.command(&format!("serve-demo {words}"));
+    let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut hints = String::new();
+    while !hints.contains(" DS ") {
+        assert_ne!(out.read_line(&mut hints).unwrap(), 0, "{hints}");
+    }
+    let said = std::fs::read_to_string(lab.folder.join("said")).unwrap();
+    (child, hints, said)
+}
+
+#[test]
+fn validating_clients_prove_what_they_are_told() {
+    if !installed("delv") || !installed("unbound-host") {
+        return;
+    }
+    let lab = Lab::new("dns-walk");
+    let (mut demo, hints, _) = serve_demo(&lab, "sound");
+    std::fs::write(lab.folder.join("hints"), &hints).unwrap();
+    let file = lab.folder.join("hints").display().to_string();
+    let server = Server::start(&format!("--hints {file}"));
+    let (key, port) = (root_key(&hints), server.at.port().to_string());
+    let words: Vec<&str> = key.split_whitespace().skip_while(|word| *word != "DS").collect();
+    let [_, tag, algorithm, digest_type, digest] = words[..] else { panic!("{key}") };
+    let anchors =
+        format!("trust-anchors {{ . initial-ds {tag} {algorithm} {digest_type} \"{digest}\"; }};");
+    std::fs::write(lab.folder.join("anchors"), anchors).unwrap();
+    let configuration = format!(
+        "server:\n  trust-anchor: \"{key}\"\n  do-not-query-localhost: no\n  \
+         module-config: \"validator iterator\"\n\
+         forward-zone:\n  name: \".\"\n  forward-addr: 127.0.0.1@{port}\n"
+    );
+    std::fs::write(lab.folder.join("unbound.conf"), configuration).unwrap();
+    // An answer, a wildcard, no such record, no such name, an alias of a whole domain.
+    for name in [
+        "mail.igbank.com A",
+        "lisbon.branch.igbank.com A",
+        "igbank.com AAAA",
+        "nowhere.igbank.com A",
+        "www.old.igbank.com A",
+    ] {
+        let (asked, kind) = name.split_once(' ').unwrap();
+        let mut delv = Command::new("delv");
+        delv.args(["@127.0.0.1", "-p", &port, "+root=.", "-a"]).arg(lab.folder.join("anchors"));
+        let out = Output::of(delv.args([asked, kind]));
+        let said = out.stdout + &out.stderr;
+        assert!(said.contains("fully validated"), "delv {name}: {said}");
+        let mut unbound = Command::new("unbound-host");
+        unbound.arg("-C").arg(lab.folder.join("unbound.conf"));
+        let out = Output::of(unbound.args(["-v", "-t", kind, asked]));
+        assert!(out.stdout.contains("(secure)"), "unbound-host {name}: {}", out.stdout);
+        assert!(!out.stdout.contains("BOGUS"), "unbound-host {name}: {}", out.stdout);
+    }
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+}
+
+#[test]
+fn the_demo_says_what_to_type_and_that_works() {
+    let lab = Lab::new("dns-walk");
+    let help = lab.run("serve-demo --help");
+    assert_eq!(help.code, 0);
+    assert!(help.stdout.contains("broken"), "{}", help.stdout);
+    for variant in ["sound", "broken"] {
+        let (mut demo, hints, said) = serve_demo(&lab, variant);
+        assert!(hints.starts_with("$PORT "), "{hints}");
+        let commands = said.lines().filter_map(|line| line.strip_prefix("dns-walk:   "));
+        let mut ran = 0;
+        for command in commands {
+            let command = command.split("    ").next().unwrap();
+            let mut words = command.split_whitespace();
+            let program = words.next().unwrap();
+            if ["dig", "drill"].contains(&program) && installed(program) {
+                let out = Output::of(Command::new(program).args(words));
+                assert!(out.stdout.contains("NOERROR"), "{command}: {}{}", out.stdout, out.stderr);
+                assert!(out.stdout.contains(" aa"), "{command}: {}", out.stdout);
+                ran += 1;
+            }
+        }
+        assert!(ran >= 2 || !installed("dig"), "{said}");
+        demo.kill().unwrap();
+        demo.wait().unwrap();
+    }
+    assert_eq!(lab.run("serve-demo best").code, 2);
+    assert_eq!(lab.run("--demo serve-demo").code, 2);
+}
+
 fn send(stream: &mut TcpStream, message: &[u8]) {
     let length = u16::try_from(message.len()).unwrap().to_be_bytes();
     stream.write_all(&[&length, message].concat()).unwrap();

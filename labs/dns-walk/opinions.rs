@@ -99,7 +99,7 @@ impl Others {
         }
         let mut at = records.last().map(|record| record.t_ns).unwrap_or_default();
         let mut tell = |opinion: Opinion| {
-            at = at + std::time::Duration::from_nanos(opinion.elapsed_ns);
+            at += std::time::Duration::from_nanos(opinion.elapsed_ns);
             let event = Event::Comparison(Box::new(compare(&end, opinion)));
             records.push(Record { v: VERSION, t_ns: at, event });
         };
