@@ -189,8 +189,8 @@ Examples:
   dns-walk serve-demo                          every server sound
   dns-walk serve-demo broken --port 5300       every fault, at a port of your choice
 
-stdout has the hints: `dns-walk NAME --hints FILE` walks there, `dns-walk serve --hints FILE` makes a
-resolver of it that delv, drill and unbound-host can ask.
+stdout has the hints: `dns-walk NAME --hints FILE` walks there, `dns-walk serve --hints FILE` makes
+a resolver of it that delv, drill and unbound-host can ask.
 
 ";
 
