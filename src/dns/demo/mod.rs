@@ -104,6 +104,12 @@ impl Authority {
         self.zones.insert(zone.origin().clone(), zone);
     }
 
+    /// A zone.
+    #[must_use]
+    pub fn zone(&self, origin: &Name) -> Option<&Zone> {
+        self.zones.get(origin)
+    }
+
     /// Adds a server for these zones.
     pub fn add_host(&mut self, address: IpAddr, zones: Vec<Name>, manner: Manner) {
         self.hosts.insert(address, Host { zones, manner });

@@ -533,6 +533,12 @@ fn hash(name: &Name, salt: &[u8], iterations: u16) -> Vec<u8> {
 }
 
 impl Signed {
+    /// Signatures and records of absence.
+    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
+        let absence = self.nsec.values().chain(self.nsec3.values());
+        self.signatures.values().flatten().chain(absence)
+    }
+
     fn over(&self, name: &Name, kind: RecordType) -> Vec<Record> {
         self.signatures.get(&(name.clone(), u16::from(kind))).cloned().unwrap_or_default()
     }

@@ -96,6 +96,12 @@ impl Zone {
         &self.origin
     }
 
+    /// Every record, and what signing added, as a transfer of the zone would give them.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        let own = self.nodes.values().flat_map(BTreeMap::values).flatten();
+        own.chain(self.signed.iter().flat_map(|signed| signed.records()))
+    }
+
     pub(super) fn get(&self, name: &Name, kind: RecordType) -> Option<&Vec<Record>> {
         self.nodes.get(name)?.get(&u16::from(kind))
     }
@@ -156,10 +162,25 @@ impl Zone {
             reply.add_authority(server.clone());
             if let RData::NS(target) = &server.data {
                 for kind in [RecordType::A, RecordType::AAAA] {
-                    reply.add_additionals(self.get(&target.0, kind).into_iter().flatten().cloned());
+                    reply.add_additionals(self.address(&target.0, kind));
                 }
             }
         }
+    }
+
+    /// The addresses of a server's name, be they what a wildcard makes of it.
+    fn address(&self, name: &Name, kind: RecordType) -> Vec<Record> {
+        let exists = |name: &Name| self.nodes.keys().any(|node| name.zone_of(node));
+        let mut closest = name.clone();
+        while self.origin.zone_of(&closest) && !exists(&closest) {
+            closest = closest.base_name();
+        }
+        if closest == *name || !self.origin.zone_of(&closest) {
+            return self.get(name, kind).cloned().unwrap_or_default();
+        }
+        let wildcard = closest.prepend_label("*").ok();
+        let records = wildcard.and_then(|wildcard| self.get(&wildcard, kind));
+        records.map(|records| renamed(records, name)).unwrap_or_default()
     }
 
     fn find(&self, name: &Name, kind: RecordType) -> Found {
