@@ -99,6 +99,8 @@ pub struct Chain {
     work: Work,
     zones: BTreeMap<Name, Trust>,
     not_cuts: BTreeSet<Name>,
+    /// Zones that were referred to over the heads of others, perhaps: what lies between comes first.
+    doubted: BTreeSet<Name>,
     links: VecDeque<Link>,
 }
 
@@ -112,6 +114,7 @@ impl Chain {
             work: Work::new(limits),
             zones: BTreeMap::new(),
             not_cuts: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             links: VecDeque::new(),
         }
     }
@@ -200,7 +203,8 @@ impl Chain {
             let trust = trust.unwrap_or(Trust::Not(Reason::NoAnchor));
             let Trust::Keys(keys) = &trust else { return Ok(Place { zone, above, trust }) };
             let known = store.cut_towards(now, &zone, target);
-            let next = match known.filter(|cut| !self.not_cuts.contains(cut)) {
+            let usable = |cut: &Name| !self.not_cuts.contains(cut) && !self.doubted.contains(cut);
+            let next = match known.filter(usable) {
                 Some(cut) => cut,
                 None if told >= target.iter().len() => return Ok(Place { zone, above, trust }),
                 None => target.trim_to(told + 1),
@@ -211,16 +215,32 @@ impl Chain {
             }
             if !self.zones.contains_key(&next) {
                 let keys = keys.clone();
+                let links = self.links.len();
                 match self.step_down(now, &zone, &keys, &next, store)? {
-                    Some(trust) => drop(self.zones.insert(next.clone(), trust)),
-                    None => {
-                        self.not_cuts.insert(next);
-                        continue;
+                    Some(Trust::Not(reason))
+                        if reason.status() == Status::Bogus && self.leaves_out(&zone, &next) =>
+                    {
+                        // A server of several zones refers to the deepest of them at once.
+                        self.links.truncate(links);
+                        self.doubted.insert(next);
+                        told = zone.iter().len();
                     }
+                    Some(trust) => {
+                        self.zones.insert(next.clone(), trust);
+                        above = std::mem::replace(&mut zone, next);
+                    }
+                    None => drop(self.not_cuts.insert(next)),
                 }
+                continue;
             }
             above = std::mem::replace(&mut zone, next);
         }
+    }
+
+    /// Whether a zone may begin between these two that nobody has looked for.
+    fn leaves_out(&self, zone: &Name, below: &Name) -> bool {
+        let mut between = zone.iter().len() + 1..below.iter().len();
+        between.any(|labels| !self.not_cuts.contains(&below.trim_to(labels)))
     }
 
     /// The trust in the zone `next` by the zone above it; none where no zone begins there.
