@@ -32,6 +32,8 @@ mod dns_checklist;
 mod dns_compare;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
 mod dns_many;
+/// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
+mod dns_odd;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
 mod dns_report;
 /// dns-walk serve: real clients over UDP and TCP, its limits, its end.

@@ -157,6 +157,14 @@ impl Cache {
         Ok(())
     }
 
+    /// Forgets the records of a name and type.
+    pub(super) fn forget(&mut self, name: &Name, kind: RecordType) {
+        let Some(node) = self.nodes.get_mut(Key::of(name).bytes()) else { return };
+        let before = node.len();
+        node.sets.retain(|(known, _)| *known != u16::from(kind));
+        self.count -= before - node.len();
+    }
+
     /// Learns that something is not there; `kind` is absent where the whole name is.
     pub fn learn_absence(
         &mut self,

@@ -437,11 +437,16 @@ pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
 /// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
 pub(super) fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
     let target = dname_target(dname).ok_or("a DNAME record without a target")?;
-    let kept = name.iter().len() - dname.name.iter().len();
+    moved(name, &dname.name, &target).ok_or_else(|| "DNAME: no name comes of it".to_owned())
+}
+
+/// The name with `owner` at its end replaced by `target`; nothing where that is too long.
+pub(super) fn moved(name: &Name, owner: &Name, target: &Name) -> Option<Name> {
+    let kept = name.iter().len().checked_sub(owner.iter().len())?;
     let labels = name.iter().take(kept).chain(target.iter());
-    let mut made = Name::from_labels(labels).map_err(|error| format!("DNAME: {error}"))?;
+    let mut made = Name::from_labels(labels).ok()?;
     made.set_fqdn(true);
-    Ok(made)
+    Some(made)
 }
 
 /// The target of a DNAME, which `hickory-proto` hands over as bytes.

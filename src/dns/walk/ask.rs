@@ -81,6 +81,9 @@ impl Walk {
             let (candidates, unresolved) = self.servers_of(now, &zone);
             if candidates.is_empty() && unresolved.is_empty() {
                 if referred_to.as_ref() == Some(&zone) {
+                    if self.retreat(now, &zone) {
+                        return;
+                    }
                     let zone = name_text(&zone);
                     self.task_failed(now, Outcome::Unanswered { zone, any_reply: false });
                     return;
@@ -501,6 +504,9 @@ impl Walk {
         let minimised = ask.sent != task.question;
         if minimised && ask.any_reply && self.config.qmin == Qmin::Relaxed {
             task.told = task.question.name.iter().len();
+            return true;
+        }
+        if self.retreat(now, &ask.zone) {
             return true;
         }
         let zone = name_text(&ask.zone);

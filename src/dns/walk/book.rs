@@ -9,6 +9,7 @@ use crate::dns::event::{
 use crate::dns::finding::{Fault, Findings};
 use crate::dns::limits::{Limit, Limits, Purse};
 use crate::dns::question;
+use crate::dns::reading::moved;
 use crate::measure::{Instant, nanos};
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -92,9 +93,16 @@ impl Book {
 
     /// The name that the user asked for, and those that aliases led to.
     pub(super) fn names(&self) -> Vec<Name> {
-        let targets = self.aliases.iter().filter(|alias| alias.kind == "CNAME");
-        let texts = std::iter::once(&self.question.name).chain(targets.map(|alias| &alias.data));
-        texts.filter_map(|text| Name::from_ascii(text).ok()).collect()
+        let mut names: Vec<Name> = Name::from_ascii(&self.question.name).into_iter().collect();
+        for alias in &self.aliases {
+            let Ok(target) = Name::from_ascii(&alias.data) else { continue };
+            let next = match (alias.kind.as_str(), names.last(), Name::from_ascii(&alias.name)) {
+                ("DNAME", Some(name), Ok(owner)) => moved(name, &owner, &target),
+                _ => Some(target),
+            };
+            names.extend(next);
+        }
+        names
     }
 
     /// The type that the user asked for.

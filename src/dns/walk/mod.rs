@@ -21,6 +21,7 @@ mod book;
 mod chain;
 mod check;
 mod reply;
+mod retreat;
 mod shared;
 mod special;
 
@@ -177,6 +178,8 @@ struct Task {
     referrals: u32,
     /// The zone that the last referral led to.
     referred_to: Option<Name>,
+    /// Zones whose own list of servers was given up.
+    retreated: BTreeSet<Name>,
     /// Labels of the name that the servers of the zone have been told already.
     told: usize,
     /// Minimised questions so far.
@@ -195,6 +198,7 @@ impl Task {
             aliases: Vec::new(),
             referrals: 0,
             referred_to: None,
+            retreated: BTreeSet::new(),
             told: 0,
             minimised: 0,
             ask: None,

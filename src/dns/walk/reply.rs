@@ -113,6 +113,13 @@ impl Walk {
 
     /// The same server is asked again, over a connection or without options.
     fn retry(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
+        let most = self.config.limits.step_attempts;
+        if self.ask_mut(attempt.owner).is_some_and(|ask| ask.attempts >= most) {
+            // Servers that reply late, all at once, would have each of them asked again.
+            self.book.purse.refuse(Limit::StepAttempts);
+            self.useless(now, attempt, class);
+            return;
+        }
         let old = &attempt.record;
         let state = self.servers.get(old.server.address);
         let tcp =
@@ -144,6 +151,7 @@ impl Walk {
             ask.attempts += 1;
             ask.any_reply = true;
             plan.number = ask.attempts;
+            self.book.purse.spend(Limit::StepAttempts, u64::from(plan.number));
         } else if matches!(owner, Owner::Step(_)) {
             return;
         }

@@ -1,0 +1,139 @@
+//! Odd hierarchies and odd timing: replies that all come late, a zone whose own list of servers is
+//! worse than the one above, a server that has a zone and those below it.
+
+use super::dns::{PORT, config, name, question, walk_at};
+use hickory_proto::op::Message;
+use std::net::{IpAddr, Ipv4Addr};
+use wirelab::dns::cache::Cache;
+use wirelab::dns::demo::{Authority, JUDGED, Manner, SignPlan, Variant, Zone};
+use wirelab::dns::dnssec::Status;
+use wirelab::dns::event::Outcome;
+use wirelab::dns::hints::Hints;
+use wirelab::dns::limits::Limits;
+use wirelab::dns::survey::levels;
+use wirelab::dns::walk::{Walk, WalkConfig};
+use wirelab::measure::{Instant, Ppm};
+
+#[test]
+fn replies_that_come_late_and_all_at_once_do_not_double_the_attempts_of_a_step() {
+    let most = usize::try_from(Limits::default().step_attempts).unwrap();
+    let address = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let roots = (1..=13).map(|last| (name("a.root."), address(last))).collect();
+    let asked = question("com A");
+    let hints = Hints::new(roots, PORT);
+    let mut walk = Walk::new(config(), hints, asked, 1, Cache::default(), Instant::ZERO);
+    let (mut sent, mut now) = (Vec::new(), Instant::ZERO);
+    loop {
+        sent.extend(std::iter::from_fn(|| walk.poll_transmit()));
+        if sent.len() >= most {
+            break;
+        }
+        now = walk.poll_timeout().expect("nothing more was sent, and the walk has ended");
+        walk.handle_timeout(now);
+    }
+    assert_eq!(sent.len(), most);
+    for query in sent {
+        let mut reply = Message::from_vec(&query.bytes).unwrap();
+        reply.metadata.message_type = hickory_proto::op::MessageType::Response;
+        reply.metadata.truncation = true;
+        let bytes = reply.to_vec().unwrap();
+        walk.handle_reply(now, query.attempt, query.to, &bytes);
+        assert_eq!(walk.poll_transmit(), None, "{} was asked once more", query.to);
+    }
+    while let Some(next) = walk.poll_timeout() {
+        walk.handle_timeout(next);
+        assert_eq!(walk.poll_transmit(), None);
+    }
+    assert!(walk.is_done());
+}
+
+/// One server has `example.` and the zone below it; the lower zone's own list names a server that
+/// cannot be found, the list above does not.
+fn with_a_worse_list() -> Authority {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let soa = "@ 300 SOA ns.example. host.example. 1 1800 900 604800 300\n";
+    let root = "example. 3600 NS ns.example.\nns.example. 3600 A 192.0.2.2\n";
+    let above = "@ 300 NS ns.example.\nns 300 A 192.0.2.2\nlow 300 NS good.example.\n\
+                 good 300 A 192.0.2.3\n";
+    let low = "@ 300 NS gone.example.\nwww 300 A 203.0.113.7\nwww.a.b 300 A 203.0.113.8\n";
+    let mut authority = Authority::new(vec![(name("root."), ip(1))]);
+    for (origin, text) in [(".", root), ("example.", above), ("low.example.", low)] {
+        authority.add_zone(Zone::parse(&name(origin), &(soa.to_owned() + text)).unwrap());
+    }
+    let zones = |names: &[&str]| names.iter().map(|text| name(text)).collect();
+    authority.add_host(ip(1), zones(&["."]), Manner::Sound);
+    authority.add_host(ip(2), zones(&["example."]), Manner::Sound);
+    authority.add_host(ip(3), zones(&["low.example."]), Manner::Sound);
+    authority
+}
+
+#[test]
+fn where_a_zones_own_list_of_servers_fails_the_list_above_is_tried_once_more() {
+    let authority = with_a_worse_list();
+    // The first answer brings the zone's own list along, which leads nowhere.
+    let first = walk_at(&authority, "www.low.example A", config(), Ppm::ZERO, 7);
+    assert_eq!(first.data(), ["203.0.113.7"]);
+    let (hints, start) = (authority.hints(PORT), Instant::ZERO);
+    let asked = question("www.a.b.low.example A");
+    let walk = Walk::new(config(), hints, asked, 7, first.cache, start);
+    let mut responder = |to: std::net::SocketAddr, transport, query: &[u8]| {
+        authority.reply(to.ip(), transport, query)
+    };
+    let link = super::dns::link(Ppm::ZERO);
+    let (records, _) =
+        wirelab::sim::dns::run(walk, start, &mut responder, &link, super::dns::ONE_WAY, 7);
+    let Some(wirelab::dns::event::Event::Summary(summary)) = records.last().map(|r| &r.event)
+    else {
+        panic!("no summary");
+    };
+    assert_eq!(summary.outcome, Outcome::Answer);
+    assert_eq!(summary.answers[0].data, "203.0.113.8");
+    let json = serde_json::to_string(&summary.findings).unwrap();
+    assert!(json.contains("SERVER_UNRESOLVABLE") && json.contains("gone.example."), "{json}");
+}
+
+#[test]
+fn every_server_on_the_way_to_where_a_dname_leads_is_asked_too() {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    let config = WalkConfig { all: true, ..config() };
+    let ended = walk_at(&authority, "www.old.igbank.com A", config, Ppm::ZERO, 7);
+    assert_eq!(ended.summary.aliases[0].kind, "DNAME");
+    let levels = levels(&ended.records);
+    for asked in ["www.old.igbank.com. A", "www.igbank.com. A"] {
+        let zones = levels.iter().filter(|level| level.question == asked);
+        let zones: Vec<&str> = zones.map(|level| level.zone.as_str()).collect();
+        assert_eq!(zones, [".", "com.", "igbank.com."], "{asked}");
+    }
+}
+
+#[test]
+fn a_server_that_leaves_zones_out_does_not_break_the_chain_of_trust() {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let soa = "@ 300 SOA ns.example. host.example. 1 1800 900 604800 300\n";
+    let ns = "@ 300 NS ns.example.\n";
+    let root = "example. 3600 NS ns.example.\nns.example. 3600 A 192.0.2.1\n";
+    let example = "ns 300 A 192.0.2.1\nmid 300 NS ns.example.\n";
+    let mid = "low 300 NS ns2.example.\n";
+    let low = "@ 300 NS ns2.example.\nwww 300 A 203.0.113.7\n";
+    let mut authority = Authority::new(vec![(name("root."), ip(1))]);
+    let zones = [
+        (".", root.to_owned()),
+        ("example.", ns.to_owned() + example + "ns2 300 A 192.0.2.2\n"),
+        ("mid.example.", ns.to_owned() + mid),
+        ("low.mid.example.", low.to_owned()),
+    ];
+    for (origin, text) in &zones {
+        authority.add_zone(Zone::parse(&name(origin), &(soa.to_owned() + text)).unwrap());
+    }
+    let all: Vec<_> = zones.iter().map(|(origin, _)| name(origin)).collect();
+    // The root's server has all zones but the last, and refers to that one at once.
+    authority.add_host(ip(1), all[..3].to_vec(), Manner::Sound);
+    authority.add_host(ip(2), all[3..].to_vec(), Manner::Sound);
+    authority.sign(&all.into_iter().map(|zone| (zone, SignPlan::SOUND)).collect::<Vec<_>>());
+    let config = WalkConfig { validate_at: Some(JUDGED), ..config() };
+    for asked in ["www.low.mid.example A", "gone.low.mid.example A", "mid.example SOA"] {
+        let ended = walk_at(&authority, asked, config, Ppm::ZERO, 7);
+        let security = ended.summary.security.unwrap();
+        assert_eq!(security.status, Status::Secure, "{asked}: {}", security.words);
+    }
+}
