@@ -4,7 +4,8 @@
 //! must never leave a process behind.
 
 use super::hierarchy::{Hierarchy, Host, SLOTS};
-use std::collections::BTreeSet;
+use super::signing;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::io::{Read, Write as _};
@@ -12,7 +13,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use wirelab::dns::demo::{Authority, Manner, Zone};
+use wirelab::dns::demo::{Authority, JUDGED, Manner, SignPlan, Zone, ds_records};
+use wirelab::dns::dnssec::UnixSeconds;
 use wirelab::dns::hints::Hints;
 use wirelab::dns::{Name, RecordType};
 use wirelab::sys::netlink::Netlink;
@@ -48,19 +50,27 @@ pub(crate) fn hints() -> Hints {
     Hints::new(ROOTS.into_iter().flat_map(both).collect(), 53)
 }
 
-/// Every zone of a real server: its name, and its text where it is loaded.
-fn zones_of(hierarchies: &[Hierarchy], host: Host) -> Vec<(String, Option<String>)> {
+/// Every zone of a server: its name, and its lines.
+fn zones_of(hierarchies: &[Hierarchy], host: Host) -> Vec<(String, Vec<String>)> {
     let mut zones = Vec::new();
     if ROOTS.iter().any(|(_, root)| *root == host) {
-        zones.push((".".to_owned(), Some(root_zone(hierarchies).join("\n") + "\n")));
+        zones.push((".".to_owned(), root_zone(hierarchies)));
     }
     for zone in hierarchies.iter().flat_map(|hierarchy| &hierarchy.zones) {
         if zone.hosts.contains(&host) {
-            let text = zone.lines.join("\n") + "\n";
-            zones.push((zone.origin.clone(), (host != Host::Unloaded).then_some(text)));
+            zones.push((zone.origin.clone(), zone.lines.clone()));
         }
     }
     zones
+}
+
+/// How every zone is signed that is. Where any is, the root is.
+pub(crate) fn plans(hierarchies: &[Hierarchy]) -> BTreeMap<String, SignPlan> {
+    if !signing::wanted() {
+        return BTreeMap::new();
+    }
+    let root = [(".".to_owned(), SignPlan::SOUND)];
+    root.into_iter().chain(hierarchies.iter().flat_map(signing::plans)).collect()
 }
 
 /// The same hierarchies as an authority of ours.
@@ -75,6 +85,9 @@ pub(crate) fn authority(hierarchies: &[Hierarchy]) -> Authority {
     for zone in hierarchies.iter().flat_map(|hierarchy| &hierarchy.zones) {
         add(&zone.origin, &zone.lines);
     }
+    let signed: Vec<_> =
+        plans(hierarchies).into_iter().map(|(origin, plan)| (name(&origin), plan)).collect();
+    authority.sign(&signed);
     let mut hosts: Vec<(Host, Manner)> =
         (0..SLOTS).map(|slot| (Host::Sound(slot), Manner::Sound)).collect();
     hosts.extend([
@@ -154,7 +167,12 @@ pub(crate) fn have(names: &[&str]) -> bool {
 }
 
 /// Starts NSD for a host.
-pub(crate) fn nsd(folder: &Path, hierarchies: &[Hierarchy], host: Host) -> Running {
+pub(crate) fn nsd(
+    folder: &Path,
+    hierarchies: &[Hierarchy],
+    authority: &Authority,
+    host: Host,
+) -> Running {
     let [v4, v6] = host.addresses();
     let home = folder.join(format!("nsd-{v4}"));
     fs::create_dir_all(&home).unwrap();
@@ -166,9 +184,12 @@ pub(crate) fn nsd(folder: &Path, hierarchies: &[Hierarchy], host: Host) -> Runni
          server-count: 1\n  tcp-count: 200\n  rrl-ratelimit: 0\n  round-robin: no\n\
          remote-control:\n  control-enable: no\n"
     );
-    for (number, (origin, text)) in zones_of(hierarchies, host).into_iter().enumerate() {
+    let plans = plans(hierarchies);
+    for (number, (origin, lines)) in zones_of(hierarchies, host).into_iter().enumerate() {
         let _ = write!(config, "zone:\n  name: \"{origin}\"\n  zonefile: \"{number}.zone\"\n");
-        if let Some(text) = text {
+        if host != Host::Unloaded {
+            let zone = authority.zone(&Name::from_ascii(&origin).unwrap()).unwrap();
+            let text = signing::text(&lines, zone, plans.get(&origin));
             fs::write(home.join(format!("{number}.zone")), text).unwrap();
         }
     }
@@ -179,7 +200,9 @@ pub(crate) fn nsd(folder: &Path, hierarchies: &[Hierarchy], host: Host) -> Runni
     Running::start(command)
 }
 
-/// Starts Unbound without validation, with these roots.
+/// Starts Unbound with these roots, and with the root's key where zones are signed.
+///
+/// What it proves it does not use for other names: each question is answered by the servers.
 pub(crate) fn unbound(folder: &Path) -> Running {
     let home = folder.join("unbound");
     fs::create_dir_all(&home).unwrap();
@@ -189,24 +212,52 @@ pub(crate) fn unbound(folder: &Path) -> Running {
         let _ = write!(root, ". 518400 NS {name}\n{name} 518400 {kind} {address}\n");
     }
     fs::write(home.join("hints"), root).unwrap();
+    let anchors = ds_records(&Name::root(), None);
+    let anchors = anchors.iter().map(|ds| format!(". 3600 DS {}\n", ds.data));
+    fs::write(home.join("anchors"), anchors.collect::<String>()).unwrap();
     let at = home.display();
     let (address, port) = UNBOUND.split_once(':').unwrap();
+    let judged = stamp(JUDGED);
+    let modules = if signing::wanted() {
+        format!(
+            "module-config: \"validator iterator\"\n  trust-anchor-file: \"{at}/anchors\"\n  \
+             trust-anchor-signaling: no\n  val-override-date: \"{judged}\"\n  \
+             aggressive-nsec: no"
+        )
+    } else {
+        "module-config: \"iterator\"".to_owned()
+    };
     let config = format!(
         "server:\n  interface: {address}\n  port: {port}\n  username: \"\"\n  chroot: \"\"\n  \
          directory: \"{at}\"\n  pidfile: \"\"\n  use-syslog: no\n  logfile: \"{at}/log\"\n  \
          verbosity: 1\n  do-daemonize: no\n  num-threads: 1\n  root-hints: \"{at}/hints\"\n  \
-         module-config: \"iterator\"\n  do-not-query-localhost: no\n  \
+         {modules}\n  do-not-query-localhost: no\n  \
          access-control: 127.0.0.0/8 allow\n  num-queries-per-thread: 4096\n  \
          outgoing-range: 8192\n  jostle-timeout: 60000\n  extended-statistics: no\n  \
          edns-buffer-size: 1232\n  infra-cache-max-rtt: 1000\n  \
          msg-cache-size: 64m\n  rrset-cache-size: 128m\n\
-         remote-control:\n  control-enable: no\n"
+         remote-control:\n  control-enable: yes\n  control-interface: \"{at}/control\"\n"
     );
     fs::write(home.join("conf"), config).unwrap();
     let mut command = program("unbound");
     command.arg("-d").arg("-c").arg(home.join("conf"));
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Running::start(command)
+}
+
+/// A time as Unbound wants it: year, month, day and the rest without anything between.
+fn stamp(at: UnixSeconds) -> String {
+    at.to_string().chars().filter(char::is_ascii_digit).collect()
+}
+
+/// Lets Unbound forget every name and every server.
+pub(crate) fn make_cold(folder: &Path) {
+    for what in [["flush_zone", "."], ["flush_infra", "all"]] {
+        let mut command = program("unbound-control");
+        command.arg("-c").arg(folder.join("unbound/conf")).args(what);
+        let done = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(done.success(), "unbound-control {}: {done}", what[0]);
+    }
 }
 
 /// What nobody reads, for as long as this lives.
@@ -234,9 +285,23 @@ pub(crate) fn await_server(at: SocketAddr) {
 
 /// A query with EDNS, as bytes.
 pub(crate) fn query(id: u16, name: &str, kind: RecordType, recursion: bool) -> Vec<u8> {
+    query_checking(id, name, kind, recursion, false)
+}
+
+/// The same, with a say in whether who answers may give what he finds bogus (CD, RFC 4035 §3.2.2);
+/// it asks for his verdict (AD, RFC 6840 §5.7).
+pub(crate) fn query_checking(
+    id: u16,
+    name: &str,
+    kind: RecordType,
+    recursion: bool,
+    unchecked: bool,
+) -> Vec<u8> {
     use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = recursion;
+    message.metadata.authentic_data = recursion;
+    message.metadata.checking_disabled = unchecked;
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     let mut options = Edns::new();
     options.set_max_payload(1232).set_version(0);
