@@ -299,7 +299,7 @@ fn ask(server: &str, name: &str, kind: RecordType) -> Option<Told> {
     let at: SocketAddr = server.parse().unwrap();
     // As a stub resolver does: where nothing comes in time, it asks again.
     let ask = |unchecked| {
-        let query = servers::query_checking(1, name, kind, true, unchecked);
+        let query = servers::query_verdict(1, name, kind, unchecked);
         let reply = (0..ASKED).find_map(|_| servers::exchange(at, &query, PATIENCE))?;
         Some(Message::from_vec(&reply).unwrap())
     };

@@ -5,6 +5,7 @@
 
 use super::hierarchy::{Hierarchy, Host, SLOTS};
 use super::signing;
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
@@ -202,7 +203,8 @@ pub(crate) fn nsd(
 
 /// Starts Unbound with these roots, and with the root's key where zones are signed.
 ///
-/// What it proves it does not use for other names: each question is answered by the servers.
+/// What it proves it does not use for other names: each question is answered by the servers. Of DS
+/// records with several digests the best counts alone (RFC 4509 §3), which it leaves to its user.
 pub(crate) fn unbound(folder: &Path) -> Running {
     let home = folder.join("unbound");
     fs::create_dir_all(&home).unwrap();
@@ -222,7 +224,7 @@ pub(crate) fn unbound(folder: &Path) -> Running {
         format!(
             "module-config: \"validator iterator\"\n  trust-anchor-file: \"{at}/anchors\"\n  \
              trust-anchor-signaling: no\n  val-override-date: \"{judged}\"\n  \
-             aggressive-nsec: no"
+             aggressive-nsec: no\n  harden-algo-downgrade: yes"
         )
     } else {
         "module-config: \"iterator\"".to_owned()
@@ -285,27 +287,21 @@ pub(crate) fn await_server(at: SocketAddr) {
 
 /// A query with EDNS, as bytes.
 pub(crate) fn query(id: u16, name: &str, kind: RecordType, recursion: bool) -> Vec<u8> {
-    query_checking(id, name, kind, recursion, false)
-}
-
-/// The same, with a say in whether who answers may give what he finds bogus (CD, RFC 4035 §3.2.2);
-/// it asks for his verdict (AD, RFC 6840 §5.7).
-pub(crate) fn query_checking(
-    id: u16,
-    name: &str,
-    kind: RecordType,
-    recursion: bool,
-    unchecked: bool,
-) -> Vec<u8> {
-    use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = recursion;
-    message.metadata.authentic_data = recursion;
-    message.metadata.checking_disabled = unchecked;
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     let mut options = Edns::new();
     options.set_max_payload(1232).set_version(0);
     message.set_edns(options);
+    message.to_vec().unwrap()
+}
+
+/// A query for a resolver and its verdict (AD, RFC 6840 §5.7), as bytes; `unchecked` wants what it
+/// finds bogus too (CD, RFC 4035 §3.2.2).
+pub(crate) fn query_verdict(id: u16, name: &str, kind: RecordType, unchecked: bool) -> Vec<u8> {
+    let mut message = Message::from_vec(&query(id, name, kind, true)).unwrap();
+    message.metadata.authentic_data = true;
+    message.metadata.checking_disabled = unchecked;
     message.to_vec().unwrap()
 }
 

@@ -14,6 +14,9 @@ mod lies;
 #[path = "dns_right_servers.rs"]
 #[expect(dead_code, reason = "the comparison of answers uses the rest")]
 mod servers;
+/// How zones made from seeds are signed.
+#[path = "dns_right_signing.rs"]
+mod signing;
 /// What is asked, and what should come of it.
 #[path = "dnssec_delv_cases.rs"]
 mod table;
