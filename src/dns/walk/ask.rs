@@ -428,7 +428,7 @@ impl Walk {
         let due = now + patience;
         let (owner, zone, edns) = (plan.owner, plan.zone, plan.edns);
         let attempt = Attempt { owner, record, query, sent, zone, edns, due, overdue: false };
-        self.attempts.insert(id, attempt);
+        self.attempts.insert(id, Box::new(attempt));
         Some(due)
     }
 

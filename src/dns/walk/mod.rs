@@ -225,7 +225,8 @@ pub struct Walk {
     cache: Cache,
     servers: Servers,
     stack: Vec<Task>,
-    attempts: BTreeMap<AttemptId, Attempt>,
+    /// Boxed: a node of the tree has room for eleven, and most walks have one.
+    attempts: BTreeMap<AttemptId, Box<Attempt>>,
     /// Questions about servers' addresses that have failed (RFC 9520: failures are kept).
     failed: BTreeSet<(Name, u16)>,
     /// Zones that the user's own question went through.

@@ -43,7 +43,8 @@ impl Walk {
                 return;
             }
         };
-        let Some(mut attempt) = self.attempts.remove(&via) else { return };
+        let Some(attempt) = self.attempts.remove(&via) else { return };
+        let mut attempt = *attempt;
         self.released.push_back(via);
         let rtt = now.since(attempt.record.sent_ns);
         self.servers.replied(now, from, rtt);
@@ -68,7 +69,7 @@ impl Walk {
         let Some(attempt) = self.attempts.remove(&via) else { return };
         self.released.push_back(via);
         self.servers.entry(attempt.record.server.address).silent += 1;
-        self.useless(now, attempt, Class::Unreachable { why: printable(why) });
+        self.useless(now, *attempt, Class::Unreachable { why: printable(why) });
         self.advance(now);
     }
 
