@@ -160,10 +160,11 @@ impl Walk {
         self.cache.store_mut().keep(now, &limits, about, failed, 0);
     }
 
-    /// Whether something is kept that answers a question of the chain, or an alias in its place.
+    /// Whether what the chain looks for is kept: else it would ask for ever. In the place of DS
+    /// records an alias will do; where keys should be it is nothing.
     pub(super) fn holds_proof(&self, now: Instant, question: &Question) -> bool {
         let held = |kind| self.cache.store().get(now, &question.name, kind).is_some();
-        held(question.kind) || held(RecordType::CNAME)
+        held(question.kind) || (question.kind == RecordType::DS && held(RecordType::CNAME))
     }
 
     /// What the judgement came to, for the summary.
