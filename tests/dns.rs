@@ -10,7 +10,7 @@ use wirelab::dns::event::{
     Class, DropReason, Event, Exchange, Outcome, Purpose, Qmin, Record, StrayReason, Summary,
     Transport,
 };
-use wirelab::dns::limits::{Limit, Limits};
+use wirelab::dns::limits::Limits;
 use wirelab::dns::question::Question;
 use wirelab::dns::walk::{AttemptId, Walk, WalkConfig};
 use wirelab::dns::{Name, RecordType};
@@ -427,109 +427,6 @@ fn the_same_seed_is_the_same_walk_and_another_is_another() {
     };
     assert_eq!(at(5), at(5));
     assert_ne!(at(5), at(6));
-}
-
-/// Servers that make up whatever keeps a walk going.
-#[derive(Clone, Copy, Debug)]
-enum Hostile {
-    /// Every name is an alias of a new one.
-    EndlessAliases,
-    /// Every question is referred to many servers without address elsewhere (NXNS).
-    Glueless,
-    /// Every question is referred one label further down, whatever it is.
-    Deeper,
-    /// Each reply is cut short.
-    AlwaysTruncated,
-    /// Each reply refuses EDNS, with or without it.
-    AlwaysFormErr,
-    /// Every reply comes a hundred times with wrong numbers first.
-    Strays,
-}
-
-fn hostile_reply(how: Hostile, seed: u64, count: &mut u64, query: &[u8]) -> Option<Vec<u8>> {
-    use hickory_proto::op::{Message, ResponseCode};
-    use hickory_proto::rr::rdata::{CNAME, NS};
-    use hickory_proto::rr::{RData, Record as Rr};
-    let query = Message::from_vec(query).ok()?;
-    let asked = query.queries[0].name.clone();
-    *count += 1;
-    let fresh = |n: u64, tld: &str| name(&format!("x{:x}.{tld}.", keyed(seed, n)));
-    let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
-    reply.queries = query.queries.clone();
-    match how {
-        Hostile::EndlessAliases => {
-            reply.metadata.authoritative = true;
-            let data = RData::CNAME(CNAME(fresh(*count, "alias")));
-            reply.add_answer(Rr::from_rdata(asked, 60, data));
-        }
-        Hostile::Glueless => {
-            let zone = asked.trim_to(asked.iter().len().min(1));
-            for n in 0..300 {
-                let server = fresh(*count * 1_000 + n, &format!("t{}", *count * 1_000 + n));
-                reply.add_authority(Rr::from_rdata(zone.clone(), 0, RData::NS(NS(server))));
-            }
-        }
-        Hostile::Deeper => {
-            let server = name("ns.elsewhere.");
-            reply.add_authority(Rr::from_rdata(asked, 0, RData::NS(NS(server.clone()))));
-            let address = RData::A(hickory_proto::rr::rdata::A(Ipv4Addr::LOCALHOST));
-            reply.add_additional(Rr::from_rdata(server, 0, address));
-        }
-        Hostile::AlwaysTruncated => reply.metadata.truncation = true,
-        Hostile::AlwaysFormErr | Hostile::Strays => {
-            reply.metadata.response_code = ResponseCode::FormErr;
-        }
-    }
-    reply.to_vec().ok()
-}
-
-#[test]
-fn no_server_makes_a_walk_exceed_its_budget() {
-    let all = [
-        Hostile::EndlessAliases,
-        Hostile::Glueless,
-        Hostile::Deeper,
-        Hostile::AlwaysTruncated,
-        Hostile::AlwaysFormErr,
-        Hostile::Strays,
-    ];
-    for (how, seed) in all.into_iter().flat_map(|how| (0..10).map(move |seed| (how, seed))) {
-        let hints = Authority::demo(Variant::Sound).unwrap().hints(PORT);
-        let (mut count, mut sent) = (0, 0_u32);
-        let mut responder = |_: SocketAddr, _: Transport, query: &[u8]| {
-            sent += 1;
-            hostile_reply(how, seed, &mut count, query)
-        };
-        let asked = "a.b.c.d.e.f.igbank.com";
-        let config = WalkConfig { check: true, ..config() };
-        let ended = walk_with(hints, &mut responder, asked, config, Ppm::ZERO, seed);
-        let limits = Limits::default();
-        assert!(sent <= limits.queries, "{how:?}, seed {seed}: {sent} queries");
-        assert_ne!(ended.summary.outcome, Outcome::Answer, "{how:?}, seed {seed}");
-        if matches!(how, Hostile::EndlessAliases) {
-            let limit = Outcome::Limit { limit: Limit::Aliases };
-            assert_eq!(ended.summary.outcome, limit, "seed {seed}");
-        }
-    }
-}
-
-#[test]
-fn a_flood_of_strays_is_counted_and_not_kept() {
-    let hints = Authority::demo(Variant::Sound).unwrap().hints(PORT);
-    let asked = question("www.igbank.com");
-    let mut walk = Walk::new(config(), hints, asked, 1, Cache::default(), Instant::ZERO);
-    let sent = walk.poll_transmit().unwrap();
-    for _ in 0..100_000 {
-        walk.handle_reply(Instant::ZERO, sent.attempt, sent.to, &[0; 12]);
-    }
-    walk.cancel(Instant::ZERO);
-    let mut events = Vec::new();
-    while let Some(record) = walk.poll_event() {
-        events.push(record.event);
-    }
-    assert!(events.len() <= 23, "{} records", events.len());
-    let Some(Event::Summary(summary)) = events.last() else { panic!("no summary") };
-    assert_eq!((&summary.outcome, summary.strays), (&Outcome::Interrupted, 100_000));
 }
 
 /// A hierarchy made of a seed: chains of zones, glue or none, aliases, dead and refusing servers.

@@ -30,6 +30,8 @@ mod dns;
 mod dns_checklist;
 /// A walk beside resolvers that lie in every way, and the likely cause of each difference.
 mod dns_compare;
+/// Hostile servers: the budget, the time and the memory of a walk, whatever they say.
+mod dns_hostile;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
 mod dns_many;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.

@@ -37,6 +37,8 @@ const USES_MAX: u32 = 64;
 const IDLE_MAX: usize = 128;
 /// Datagrams taken at a time.
 pub(super) const BATCH: usize = 32;
+/// Batches of one socket before the others and the clock have their turn.
+const TURN: usize = 8;
 /// Bytes read from the list at a time.
 const CHUNK: usize = 65_536;
 /// Pieces of the list that wait to be asked.
@@ -402,23 +404,35 @@ impl Sockets {
         buffers: &mut [[u8; 2048]],
     ) {
         let Some(Some(slot)) = self.slots.get_mut(index) else { return };
-        let to = slot.to;
-        match &mut slot.socket {
+        let (to, token) = (slot.to, Token(SOCKETS + index));
+        // What is left over is told of once more: nobody holds the loop.
+        let again = match &mut slot.socket {
             Socket::Datagram { socket, open, .. } => {
-                let failed = datagrams(fleet, clock, to, socket, open, buffers);
-                if let Err(error) = failed {
-                    for (_, query) in open.clone() {
-                        fleet.handle_unreachable(clock.now(), query, &words(&error));
-                    }
+                match datagrams(fleet, clock, to, socket, open, buffers) {
+                    Ok(false) => Ok(()),
+                    Ok(true) => self.registry.reregister(socket, token, Interest::READABLE),
+                    Err(error) => Err(error),
                 }
             }
             Socket::Stream { query, stream, out, written, got } => {
-                let result = write(stream, out, written).and_then(|()| read(stream, got));
-                match result {
-                    Ok(None) => {}
-                    Ok(Some(message)) => fleet.handle_reply(clock.now(), *query, to, message),
-                    Err(error) => fleet.handle_unreachable(clock.now(), *query, &words(&error)),
+                match write(stream, out, written).and_then(|()| read(stream, got)) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(message)) => {
+                        fleet.handle_reply(clock.now(), *query, to, &message);
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        self.registry.reregister(stream, token, interest)
+                    }
+                    Err(error) => Err(error),
                 }
+            }
+        };
+        if let Err(error) = again {
+            let asked = match &slot.socket {
+                Socket::Datagram { open, .. } => open.iter().map(|(_, query)| *query).collect(),
+                Socket::Stream { query, .. } => vec![*query],
+            };
+            for query in asked {
+                fleet.handle_unreachable(clock.now(), query, &words(&error));
             }
         }
     }
@@ -436,7 +450,8 @@ fn datagram_socket(to: SocketAddr) -> io::Result<Socket> {
     Ok(Socket::Datagram { socket, used: 0, open: Vec::new(), out: Vec::new() })
 }
 
-/// Hands every datagram to the query of its number; others answer nothing.
+/// Hands every datagram of a turn to the query of its number; others answer nothing. Whether there
+/// may be more.
 ///
 /// A datagram beyond the buffer is cut: it is far more than was asked for.
 fn datagrams(
@@ -446,12 +461,12 @@ fn datagrams(
     socket: &UdpSocket,
     open: &[(u16, QueryId)],
     buffers: &mut [[u8; 2048]],
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut lengths = [0; BATCH];
-    loop {
+    for _ in 0..TURN {
         let came = match receive_batch(socket, buffers, &mut lengths) {
             Ok(came) => came,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         };
         for (buffer, length) in buffers.iter().zip(lengths).take(came) {
@@ -464,7 +479,8 @@ fn datagrams(
         }
         if came < buffers.len() {
             // The queue was empty; what comes later is a new event.
-            return Ok(());
+            return Ok(false);
         }
     }
+    Ok(true)
 }

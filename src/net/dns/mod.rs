@@ -32,6 +32,9 @@ const SOCKETS: usize = 2;
 const EVENTS: usize = 32;
 /// Largest datagram (RFC 768): nothing is cut that a server may send.
 const DATAGRAM: usize = 65_535;
+/// Datagrams of one socket before the others and the clock have their turn: a server that sends
+/// faster than they are read must not hold the walk past its time.
+const TURN: usize = 64;
 
 /// The socket of one attempt.
 enum Socket {
@@ -39,9 +42,26 @@ enum Socket {
     Stream { stream: TcpStream, out: Vec<u8>, written: usize, got: Vec<u8> },
 }
 
+impl Socket {
+    /// Has the event queue tell once more what is there already.
+    fn again(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Datagram(socket) => registry.reregister(socket, token, Interest::READABLE),
+            // It can be written to, so that this comes at once.
+            Self::Stream { stream, .. } => {
+                registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE)
+            }
+        }
+    }
+}
+
 struct Open {
     socket: Socket,
     to: SocketAddr,
+}
+
+fn token(attempt: AttemptId) -> Token {
+    Token(usize::try_from(attempt.0).unwrap_or_default() + SOCKETS)
 }
 
 /// Runs a walk to its end, or until it is told to stop; `observe` sees each record as it is made.
@@ -87,7 +107,7 @@ pub fn resolve(
         for token in events.iter().map(mio::event::Event::token) {
             let id = token.0.checked_sub(SOCKETS).and_then(|id| u32::try_from(id).ok());
             if let Some(id) = id.map(AttemptId) {
-                ready(&mut walk, clock, id, &mut open);
+                ready(&mut walk, clock, id, poll.registry(), &mut open)?;
             }
         }
     }
@@ -110,7 +130,7 @@ fn drain(walk: &mut Walk, clock: Clock, registry: &Registry, open: &mut BTreeMap
 
 /// Opens the socket of an attempt and sends, or begins to connect.
 fn begin(registry: &Registry, transmit: Transmit) -> io::Result<Socket> {
-    let token = Token(usize::try_from(transmit.attempt.0).unwrap_or_default() + SOCKETS);
+    let token = token(transmit.attempt);
     let to = transmit.to;
     match transmit.transport {
         Transport::Udp => {
@@ -144,39 +164,51 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// A socket has something to say.
-fn ready(walk: &mut Walk, clock: Clock, id: AttemptId, open: &mut BTreeMap<AttemptId, Open>) {
-    let Some(Open { socket, to }) = open.get_mut(&id) else { return };
-    let result = match socket {
+fn ready(
+    walk: &mut Walk,
+    clock: Clock,
+    id: AttemptId,
+    registry: &Registry,
+    open: &mut BTreeMap<AttemptId, Open>,
+) -> io::Result<()> {
+    let Some(Open { socket, to }) = open.get_mut(&id) else { return Ok(()) };
+    let more = match socket {
         Socket::Datagram(socket) => datagrams(walk, clock, id, *to, socket),
         Socket::Stream { stream, out, written, got } => {
             write(stream, out, written).and_then(|()| read(stream, got)).map(|whole| {
-                if let Some(message) = whole {
-                    walk.handle_reply(clock.now(), id, *to, message);
-                }
+                whole.is_some_and(|message| {
+                    walk.handle_reply(clock.now(), id, *to, &message);
+                    true
+                })
             })
         }
     };
-    if let Err(error) = result {
-        walk.handle_unreachable(clock.now(), id, &words(&error));
+    match more {
+        Ok(true) => socket.again(registry, token(id))?,
+        Ok(false) => {}
+        Err(error) => walk.handle_unreachable(clock.now(), id, &words(&error)),
     }
+    Ok(())
 }
 
+/// Hands over what came, as far as one turn goes; whether there may be more.
 fn datagrams(
     walk: &mut Walk,
     clock: Clock,
     id: AttemptId,
     to: SocketAddr,
     socket: &UdpSocket,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut buffer = vec![0; DATAGRAM];
-    loop {
+    for _ in 0..TURN {
         match socket.recv(&mut buffer) {
             Ok(length) => walk.handle_reply(clock.now(), id, to, &buffer[..length]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Ok(true)
 }
 
 fn write(stream: &mut TcpStream, out: &[u8], written: &mut usize) -> io::Result<()> {
@@ -200,12 +232,14 @@ fn write(stream: &mut TcpStream, out: &[u8], written: &mut usize) -> io::Result<
     Ok(())
 }
 
-/// The message, once all of it is there; a server that drips it meets the walk's patience.
-fn read<'a>(stream: &mut TcpStream, got: &'a mut Vec<u8>) -> io::Result<Option<&'a [u8]>> {
+/// A message, once all of it is there; a server that drips it meets the walk's patience.
+///
+/// What follows it stays: a reply to somebody else is no reason not to hear the right one.
+fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; 4096];
     loop {
-        if let Some(end) = whole(got) {
-            return Ok(got.get(2..end));
+        if let Some(message) = whole(got) {
+            return Ok(Some(message));
         }
         match stream.read(&mut buffer) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -221,11 +255,11 @@ fn read<'a>(stream: &mut TcpStream, got: &'a mut Vec<u8>) -> io::Result<Option<&
     }
 }
 
-/// Where the first message ends, if it is whole.
-fn whole(got: &[u8]) -> Option<usize> {
+/// Takes the first message, if it is whole.
+fn whole(got: &mut Vec<u8>) -> Option<Vec<u8>> {
     let (length, _) = got.split_first_chunk::<2>()?;
     let end = 2 + usize::from(u16::from_be_bytes(*length));
-    (got.len() >= end).then_some(end)
+    (got.len() >= end).then(|| got.drain(..end).skip(2).collect())
 }
 
 fn words(error: &io::Error) -> String {

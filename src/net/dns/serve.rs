@@ -309,8 +309,7 @@ fn talk(connection: &mut Connection, authority: &Authority) -> io::Result<()> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        while let Some(end) = whole(&connection.got) {
-            let query: Vec<u8> = connection.got.drain(..end).skip(2).collect();
+        while let Some(query) = whole(&mut connection.got) {
             if let Some(reply) = authority.reply(connection.host, Transport::Tcp, &query) {
                 connection.out.extend(framed(&reply));
             }
