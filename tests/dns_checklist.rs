@@ -3,13 +3,17 @@
 
 use super::dns::{Ended, PORT, config, name, question, walk_at, walk_with};
 use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::rdata::{CNAME, SOA};
 use hickory_proto::rr::{RData, Record as Rr};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 use wirelab::dns::RecordType;
+use wirelab::dns::cookie::{self, Cookie};
 use wirelab::dns::demo::{Authority, Variant};
-use wirelab::dns::event::{Class, Event, Outcome, Transport};
+use wirelab::dns::event::{Class, Event, Exchange, Outcome, StrayReason, Transport};
 use wirelab::dns::limits::{Limit, Limits, Spent};
 use wirelab::dns::walk::WalkConfig;
 use wirelab::measure::{Instant, Ppm};
@@ -134,4 +138,123 @@ fn a_refusal_of_one_server_is_no_refusal_of_its_zone() {
     let nobody = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
     assert_eq!(ended.summary.outcome, nobody);
     assert_eq!(question("x. A").kind, RecordType::A);
+}
+
+/// A walk through the sound hierarchy, whose replies `change` may alter; it sees which query it is.
+fn changed(change: impl Fn(u32, Transport, &Message, &mut Message)) -> Ended {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    let mut count = 0;
+    let mut responder = |to: SocketAddr, over: Transport, query: &[u8]| {
+        count += 1;
+        let reply = authority.reply(to.ip(), over, query)?;
+        let mut reply = Message::from_vec(&reply).unwrap();
+        change(count, over, &Message::from_vec(query).unwrap(), &mut reply);
+        reply.to_vec().ok()
+    };
+    let hints = authority.hints(PORT);
+    walk_with(hints, &mut responder, "www.igbank.com", config(), Ppm::ZERO, 3)
+}
+
+/// Replaces the cookie of a message, or takes it away.
+fn set_cookie(message: &mut Message, cookie: Option<Vec<u8>>) {
+    let edns = message.edns.as_mut().unwrap();
+    edns.options_mut().remove(EdnsCode::Cookie);
+    if let Some(bytes) = cookie {
+        edns.options_mut().insert(EdnsOption::Unknown(cookie::OPTION, bytes));
+    }
+}
+
+fn cookie_of(message: &Message) -> Option<Vec<u8>> {
+    Cookie::of(message).map(|cookie| cookie.unwrap().bytes())
+}
+
+#[test]
+fn a_server_gets_its_own_cookie_back() {
+    let seen = RefCell::new(BTreeMap::<Vec<u8>, Vec<u8>>::new());
+    let ended = changed(|_, _, query, reply| {
+        let (sent, given) = (cookie_of(query).unwrap(), cookie_of(reply).unwrap());
+        // A server is known by the client's part, which no other is told.
+        let known = seen.borrow_mut().insert(sent[..8].to_vec(), given);
+        assert_eq!(known.unwrap_or_else(|| sent[..8].to_vec()), sent);
+    });
+    assert_eq!(ended.data(), ["203.0.113.80"]);
+    let again = ended.summary.queries > u32::try_from(seen.borrow().len()).unwrap();
+    assert!(again, "no server was asked twice");
+    assert!(ended.exchanges().all(|exchange| exchange.edns.as_ref().unwrap().cookie));
+}
+
+#[test]
+fn a_reply_with_another_cookie_is_not_believed() {
+    let ended = changed(|count, _, _, reply| {
+        if count == 1 {
+            let mut other = cookie_of(reply).unwrap();
+            other[0] ^= 1;
+            set_cookie(reply, Some(other));
+        }
+    });
+    let stray = |record: &_| match record {
+        Event::Stray(stray) => Some(stray.why),
+        _ => None,
+    };
+    let strays: Vec<_> = ended.records.iter().filter_map(|r| stray(&r.event)).collect();
+    assert_eq!(strays, [StrayReason::WrongCookie]);
+    assert_eq!(ended.data(), ["203.0.113.80"]);
+}
+
+#[test]
+fn a_server_that_leaves_its_cookie_out_is_asked_over_tcp() {
+    let given = RefCell::new(BTreeSet::new());
+    let ended = changed(|_, over, query, reply| {
+        // The second datagram of each server has none.
+        if !given.borrow_mut().insert(cookie_of(query).unwrap()[..8].to_vec())
+            && over == Transport::Udp
+        {
+            set_cookie(reply, None);
+        }
+    });
+    let lost: Vec<_> = ended.exchanges().filter(|e| e.class == Class::CookieLost).collect();
+    assert!(!lost.is_empty());
+    for exchange in lost {
+        let again = |e: &&_| over_tcp_to(e, exchange.server.address);
+        assert!(ended.exchanges().any(|e| again(&e)), "{exchange:?}");
+    }
+    assert_eq!(ended.data(), ["203.0.113.80"]);
+}
+
+fn over_tcp_to(exchange: &Exchange, address: SocketAddr) -> bool {
+    exchange.transport == Transport::Tcp && exchange.server.address == address
+}
+
+#[test]
+fn a_server_that_wants_a_newer_cookie_gets_it_once_and_tcp_then() {
+    let ended = changed(|count, over, query, reply| {
+        // Another cookie every time, and never the right one.
+        let client = &cookie_of(query).unwrap()[..8];
+        let fresh = u64::from(count).to_be_bytes();
+        set_cookie(reply, Some([client, &fresh].concat()));
+        if over == Transport::Udp {
+            reply.metadata.response_code = ResponseCode::BADCOOKIE;
+        }
+    });
+    let first: Vec<_> = ended.exchanges().take(3).map(|e| (e.transport, e.class.clone())).collect();
+    assert_eq!(first[0], (Transport::Udp, Class::BadCookie));
+    assert_eq!(first[1], (Transport::Udp, Class::BadCookie));
+    assert_eq!(first[2].0, Transport::Tcp);
+    assert_eq!(ended.data(), ["203.0.113.80"]);
+}
+
+#[test]
+fn without_edns_or_by_wish_there_are_no_cookies() {
+    for config in
+        [WalkConfig { cookies: false, ..config() }, WalkConfig { edns: false, ..config() }]
+    {
+        let authority = Authority::demo(Variant::Sound).unwrap();
+        let mut responder = |to: SocketAddr, over: Transport, query: &[u8]| {
+            assert!(Cookie::of(&Message::from_vec(query).unwrap()).is_none());
+            authority.reply(to.ip(), over, query)
+        };
+        let hints = authority.hints(PORT);
+        let ended = walk_with(hints, &mut responder, "www.igbank.com", config, Ppm::ZERO, 3);
+        assert_eq!(ended.data(), ["203.0.113.80"]);
+    }
 }

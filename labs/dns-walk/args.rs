@@ -134,6 +134,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_edns: bool,
 
+    /// Send queries without cookies
+    #[arg(long)]
+    pub(crate) no_cookies: bool,
+
     /// Send names in small letters instead of random capitals
     #[arg(long)]
     pub(crate) no_random_case: bool,
@@ -321,6 +325,7 @@ impl Args {
             v6: self.v6 || (!self.v4 && has_ipv6),
             random_case: !self.no_random_case,
             edns: !self.no_edns,
+            cookies: !self.no_cookies,
             tcp: self.tcp,
             // In a hierarchy of one's own every name may be.
             special_names: !own && !self.special_names,

@@ -243,6 +243,10 @@ pub enum Class {
     },
     /// The name came back with other capitals, so it may be forged; asked again over TCP.
     CaseLost,
+    /// It came without the cookie that this server gives, so it may be forged; asked again over TCP.
+    CookieLost,
+    /// The server wants its newest cookie; asked again with it.
+    BadCookie,
     /// Nothing came within the patience of this attempt, nor later before the step ended.
     NoReply,
     /// Another server answered first; this one was still within its time.
@@ -373,6 +377,8 @@ pub struct EdnsSeen {
     pub dnssec_ok: bool,
     /// Extended errors (RFC 8914).
     pub errors: Vec<ExtendedError>,
+    /// Whether it brought a server's cookie (RFC 7873).
+    pub cookie: bool,
 }
 
 /// An extended error (RFC 8914).
@@ -492,6 +498,8 @@ pub enum StrayReason {
     WrongId,
     /// Another question than the query's.
     WrongQuestion,
+    /// Another cookie than the query's (RFC 7873 §5.3).
+    WrongCookie,
 }
 
 impl StrayReason {
@@ -504,6 +512,7 @@ impl StrayReason {
             Self::NotAReply => "not a reply",
             Self::WrongId => "with another number than the query's",
             Self::WrongQuestion => "to another question",
+            Self::WrongCookie => "with another cookie than the query's",
         }
     }
 }

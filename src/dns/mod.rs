@@ -29,6 +29,7 @@
 //! zone files are not what this project is for; the walk is, so it is written here.
 
 pub mod cache;
+pub mod cookie;
 pub mod demo;
 pub mod dnssec;
 pub mod event;

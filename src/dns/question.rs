@@ -3,6 +3,7 @@
 //! It exists so that the checks of RFC 5452 §9.1 stand in one place. It must never look into a
 //! reply whose number and question are not those of the query.
 
+use super::cookie::{self, Cookie};
 use super::event::{Asked, EdnsSeen, ExtendedError, RecordText, StrayReason};
 use crate::measure::draw::keyed;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -117,10 +118,16 @@ pub fn random_case(name: &Name, seed: u64) -> Name {
     cased
 }
 
-/// A query as bytes, asking for signatures or not (RFC 3225); absent where the name cannot be
-/// encoded.
+/// A query as bytes, asking for signatures or not (RFC 3225), with a cookie or without; absent
+/// where the name cannot be encoded.
 #[must_use]
-pub fn encode(id: u16, question: &Question, edns: bool, proof: bool) -> Option<Vec<u8>> {
+pub fn encode(
+    id: u16,
+    question: &Question,
+    edns: bool,
+    proof: bool,
+    cookie: Option<&Cookie>,
+) -> Option<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
     // A server that is asked for recursion might give what others told it.
     message.metadata.recursion_desired = false;
@@ -128,6 +135,9 @@ pub fn encode(id: u16, question: &Question, edns: bool, proof: bool) -> Option<V
     if edns {
         let mut options = Edns::new();
         options.set_max_payload(UDP_PAYLOAD).set_version(0).set_dnssec_ok(proof);
+        if let Some(cookie) = cookie {
+            options.options_mut().insert(EdnsOption::Unknown(cookie::OPTION, cookie.bytes()));
+        }
         message.set_edns(options);
     }
     message.to_vec().ok()
@@ -248,6 +258,7 @@ pub fn edns(message: &Message) -> Option<EdnsSeen> {
         version: edns.version(),
         dnssec_ok: edns.flags().dnssec_ok,
         errors: edns.options().as_ref().iter().filter_map(error).collect(),
+        cookie: Cookie::of(message).is_some_and(|read| read.is_ok_and(|c| c.has_server_part())),
     })
 }
 
@@ -267,7 +278,7 @@ mod tests {
 
     #[test]
     fn only_the_reply_to_the_query_is_looked_into() {
-        let query = encode(7, &question(), true, false).unwrap();
+        let query = encode(7, &question(), true, false, None).unwrap();
         let right = reply_to(&query);
         assert!(matches!(check(&query, &right, true), Ok(Reply::Message(_))));
         for (at, xor, why) in [
@@ -292,7 +303,7 @@ mod tests {
 
     #[test]
     fn an_error_may_come_without_its_question() {
-        let query = encode(7, &question(), false, false).unwrap();
+        let query = encode(7, &question(), false, false, None).unwrap();
         let mut bare = reply_to(&query)[..12].to_vec();
         bare[5] = 0;
         assert_eq!(check(&query, &bare, true).err(), Some(StrayReason::WrongQuestion));

@@ -3,6 +3,7 @@
 //! It exists so that a dead server costs a walk one short wait, not its time. It must never give a
 //! server up for good: a lost packet is no proof.
 
+use super::cookie::Cookie;
 use crate::measure::{Instant, nanos};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,6 +35,8 @@ pub struct ServerState {
     pub no_edns: bool,
     /// It does not send names back as they were asked; only a connection proves its replies.
     pub case_lost: bool,
+    /// The cookie that it gave.
+    pub cookie: Option<Cookie>,
 }
 
 /// All servers that a walk has asked.

@@ -12,12 +12,14 @@ mod sign;
 mod zone;
 mod zones;
 
+use super::cookie::{self, Cookie};
 use super::dnssec::keys::Trusted;
 use super::event::Transport;
 use super::hints::Hints;
 use super::question::UDP_PAYLOAD;
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::rdata::{A, NS};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 pub use sign::{Denial, EXPIRATION, Flaw, INCEPTION, JUDGED, SignPlan, ds_records};
@@ -29,6 +31,8 @@ pub use zones::{FAULTS, NamedFault, SIGNATURE_FAULTS, SignatureFault};
 
 /// Largest reply without EDNS (RFC 1035 §4.2.1).
 const PLAIN_PAYLOAD: usize = 512;
+/// What its cookies are made of: they keep nobody out, for everybody is on this machine.
+const COOKIE_SECRET: u64 = 7873;
 
 /// Seconds that a delegation may be kept: two days, as the registries have it.
 const DELEGATION_TTL_S: u32 = 172_800;
@@ -200,6 +204,10 @@ impl Authority {
                 let mut options = Edns::new();
                 options.set_max_payload(UDP_PAYLOAD);
                 options.set_dnssec_ok(edns.flags().dnssec_ok);
+                if let Some(Ok(cookie)) = Cookie::of(&query) {
+                    let cookie = cookie.answered(COOKIE_SECRET).bytes();
+                    options.options_mut().insert(EdnsOption::Unknown(cookie::OPTION, cookie));
+                }
                 reply.set_edns(options);
                 usize::from(edns.max_payload().min(UDP_PAYLOAD))
             }

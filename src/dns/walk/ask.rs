@@ -4,6 +4,7 @@
 //! server. It must never ask beyond the budget.
 
 use super::{Ask, Attempt, AttemptId, Candidate, Owner, Task, Transmit, Walk};
+use crate::dns::cookie::Cookie;
 use crate::dns::event::{
     AddressSource, Asked, Class, Exchange, Outcome, Purpose, Qmin, Rank, Server, Transport,
 };
@@ -391,14 +392,15 @@ impl Walk {
         if self.config.random_case && plan.transport == Transport::Udp {
             sent.name = question::random_case(&sent.name, draw);
         }
-        let Some(query) =
-            question::encode(u16::from_le_bytes([a, b]), &sent, plan.edns, self.wants_proof())
-        else {
+        let to = plan.server.address;
+        let given = || self.servers.get(to).cookie.unwrap_or_else(|| Cookie::first(self.seed, to));
+        let cookie = (self.config.cookies && plan.edns).then(given);
+        let (number, proof) = (u16::from_le_bytes([a, b]), self.wants_proof());
+        let Some(query) = question::encode(number, &sent, plan.edns, proof, cookie.as_ref()) else {
             // Only a name that came from the network could fail to be encoded again.
             self.end(now, Outcome::Unanswered { zone: name_text(&plan.zone), any_reply: true });
             return None;
         };
-        let to = plan.server.address;
         let patience = patience(&self.servers, plan.owner, plan.transport, to);
         let record = Exchange {
             step: plan.step,
@@ -427,7 +429,8 @@ impl Walk {
         self.transmits.push_back(Transmit { attempt: id, to, transport: plan.transport, bytes });
         let due = now + patience;
         let (owner, zone, edns) = (plan.owner, plan.zone, plan.edns);
-        let attempt = Attempt { owner, record, query, sent, zone, edns, due, overdue: false };
+        let attempt =
+            Attempt { owner, record, query, sent, zone, edns, cookie, due, overdue: false };
         self.attempts.insert(id, Box::new(attempt));
         Some(due)
     }

@@ -176,7 +176,14 @@ impl Book {
             seen.silent += u32::from(exchange.class != Class::Overtaken);
         }
         let waited = exchange.class.is_useful()
-            || matches!(exchange.class, Class::Truncated | Class::NoEdns | Class::CaseLost);
+            || matches!(
+                exchange.class,
+                Class::Truncated
+                    | Class::NoEdns
+                    | Class::CaseLost
+                    | Class::CookieLost
+                    | Class::BadCookie
+            );
         if waited && self.answered_at.is_none() {
             self.best_path_ns += exchange.rtt_ns.unwrap_or_default();
         }

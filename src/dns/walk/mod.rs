@@ -28,6 +28,7 @@ mod special;
 pub use shared::Knowledge;
 
 use super::cache::Cache;
+use super::cookie::Cookie;
 use super::dnssec::UnixSeconds;
 use super::event::{
     AddressSource, CacheUse, Class, Event, Exchange, Outcome, Purpose, Qmin, Record, RecordText,
@@ -61,6 +62,8 @@ pub struct WalkConfig {
     pub random_case: bool,
     /// Whether queries carry EDNS.
     pub edns: bool,
+    /// Whether queries carry cookies (RFC 7873); never without EDNS.
+    pub cookies: bool,
     /// Whether every query goes over TCP.
     pub tcp: bool,
     /// Whether names that are not for the public DNS are answered without asking anybody.
@@ -86,6 +89,7 @@ impl Default for WalkConfig {
             v6: true,
             random_case: true,
             edns: true,
+            cookies: true,
             tcp: false,
             special_names: true,
             public_only: true,
@@ -133,6 +137,7 @@ struct Attempt {
     sent: Question,
     zone: Name,
     edns: bool,
+    cookie: Option<Cookie>,
     due: Instant,
     overdue: bool,
 }

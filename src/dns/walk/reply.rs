@@ -5,6 +5,7 @@
 
 use super::ask::Plan;
 use super::{Attempt, AttemptId, Owner, Walk};
+use crate::dns::cookie::Cookie;
 use crate::dns::event::{
     Class, DropReason, Dropped, Learned, Outcome, Qmin, Rank, Stray, StrayReason, Transport,
 };
@@ -15,6 +16,20 @@ use crate::measure::{Instant, nanos};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::net::SocketAddr;
+
+impl Attempt {
+    /// The reply, unless it brings back a cookie that was not sent.
+    fn with_its_cookie(&self, reply: Reply) -> Result<Reply, StrayReason> {
+        if let (Some(sent), Reply::Message(message)) = (&self.cookie, &reply) {
+            match Cookie::of(message) {
+                Some(Ok(came)) if sent.is_echoed_by(&came) => {}
+                None => {}
+                Some(_) => return Err(StrayReason::WrongCookie),
+            }
+        }
+        Ok(reply)
+    }
+}
 
 impl Walk {
     /// Bytes came to the socket of `via`: a datagram, or a whole message of a connection.
@@ -31,6 +46,7 @@ impl Walk {
                 // Only capitals that were drawn prove something.
                 let udp = attempt.record.transport == Transport::Udp;
                 question::check(&attempt.query, bytes, udp && self.config.random_case)
+                    .and_then(|reply| attempt.with_its_cookie(reply))
             }
         };
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -77,6 +93,10 @@ impl Walk {
         attempt.record.rcode = Some(question::rcode(message));
         attempt.record.flags = question::flags(message);
         attempt.record.edns = question::edns(message);
+        if let Some(class) = self.take_cookie(&attempt, message) {
+            self.retry(now, attempt, class);
+            return;
+        }
         let meta = &message.metadata;
         let udp = attempt.record.transport == Transport::Udp;
         if meta.truncation && udp {
@@ -112,6 +132,29 @@ impl Walk {
         }
     }
 
+    /// Keeps the cookie that a server gave; what a reply is worth without one, where it gives one.
+    ///
+    /// Over TCP a reply needs no cookie to be believed (RFC 7873 §5.3).
+    fn take_cookie(&mut self, attempt: &Attempt, message: &Message) -> Option<Class> {
+        attempt.cookie?;
+        let udp = attempt.record.transport == Transport::Udp;
+        let state = self.servers.entry(attempt.record.server.address);
+        let given = Cookie::of(message).and_then(Result::ok).filter(Cookie::has_server_part);
+        let wants = message.metadata.response_code == ResponseCode::BADCOOKIE;
+        match given {
+            Some(cookie) => {
+                state.cookie = Some(cookie);
+                (udp && wants).then_some(Class::BadCookie)
+            }
+            None if udp && state.cookie.is_some() => Some(Class::CookieLost),
+            // It gives none any more.
+            None => {
+                state.cookie = None;
+                None
+            }
+        }
+    }
+
     /// The same server is asked again, over a connection or without options.
     fn retry(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
         let most = self.config.limits.step_attempts;
@@ -123,8 +166,11 @@ impl Walk {
         }
         let old = &attempt.record;
         let state = self.servers.get(old.server.address);
-        let tcp =
-            matches!(class, Class::Truncated | Class::CaseLost) || old.transport == Transport::Tcp;
+        // A server that wants another cookie each time is asked where none is needed.
+        let had_one = attempt.cookie.is_some_and(|cookie| cookie.has_server_part());
+        let tcp = matches!(class, Class::Truncated | Class::CaseLost | Class::CookieLost)
+            || (class == Class::BadCookie && had_one)
+            || old.transport == Transport::Tcp;
         let mut plan = Plan {
             owner: attempt.owner,
             step: old.step,

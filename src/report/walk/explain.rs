@@ -124,6 +124,16 @@ fn sentence(exchange: &Exchange) -> (String, &'static str) {
             format!("{server} changed the capitals of the name, so it is asked over TCP."),
             "RFC 5452 §9.1",
         ),
+        Class::CookieLost => (
+            format!("{server} gives cookies, but not with this reply, so it is asked over TCP."),
+            "RFC 7873 §5.3",
+        ),
+        Class::BadCookie => (
+            format!(
+                "{server} answers only with its newest cookie; it gave it, and is asked again."
+            ),
+            "RFC 7873 §5.2.3",
+        ),
         Class::NoReply => {
             (format!("{server} did not reply in time; another is asked."), "RFC 1035 §4.2.1")
         }

@@ -38,6 +38,8 @@ pub(super) fn class_words(class: &Class, rcode: Option<&str>) -> String {
         Class::UpwardReferral { to } => format!("upward referral to {to}"),
         Class::Malformed { why } => format!("malformed: {why}"),
         Class::CaseLost => "capitals changed: again over TCP".to_owned(),
+        Class::CookieLost => "without its cookie: again over TCP".to_owned(),
+        Class::BadCookie => "wants its newest cookie: again with it".to_owned(),
         Class::NoReply => "no reply".to_owned(),
         Class::Overtaken => "another server was faster".to_owned(),
         Class::Unreachable { why } => why.clone(),
@@ -48,9 +50,13 @@ pub(super) fn class_words(class: &Class, rcode: Option<&str>) -> String {
 pub(super) const fn ink(class: &Class) -> Ink {
     match class {
         Class::Answer | Class::Alias { .. } | Class::Referral { .. } => Ink::Good,
-        Class::NoData | Class::NxDomain | Class::Truncated | Class::NoEdns | Class::CaseLost => {
-            Ink::Doubt
-        }
+        Class::NoData
+        | Class::NxDomain
+        | Class::Truncated
+        | Class::NoEdns
+        | Class::CaseLost
+        | Class::CookieLost
+        | Class::BadCookie => Ink::Doubt,
         Class::Overtaken => Ink::Dim,
         _ => Ink::Bad,
     }
