@@ -418,8 +418,8 @@ impl Connection {
         }
         let mut buffer = [0; 4_096];
         loop {
-            if let Some(end) = whole(&self.got) {
-                return Some(Ok(self.got.drain(..end).skip(2).collect()));
+            if let Some(message) = whole(&mut self.got) {
+                return Some(Ok(message));
             }
             if !self.readable {
                 return None;
