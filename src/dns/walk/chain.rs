@@ -24,6 +24,8 @@ pub(super) struct Judging {
     begun: bool,
     links: u32,
     verdict: Option<(Reason, String)>,
+    /// What was wanted last, and the queries sent by then.
+    wanted: Option<(Question, u32)>,
 }
 
 impl Judging {
@@ -45,7 +47,7 @@ impl Walk {
         let at = at?;
         let chain = Chain::new(anchors.clone(), at, WorkLimits::default());
         let (claims, verdict) = (VecDeque::new(), None);
-        Some(Judging { chain, at, claims, begun: false, links: 0, verdict })
+        Some(Judging { chain, at, claims, begun: false, links: 0, verdict, wanted: None })
     }
 
     /// Whether queries ask for signatures.
@@ -130,7 +132,16 @@ impl Walk {
                 judging.claims.pop_front();
                 judging.add(reason, claim.question.text().to_string());
             }
+            // It was there, and is of no use: it would be wanted for ever.
+            Next::Need(question)
+                if judging.wanted.as_ref() == Some(&(question.clone(), self.book.queries)) =>
+            {
+                judging.claims.pop_front();
+                let because = format!("{} brought nothing to go on with", question.text());
+                judging.add(Reason::NotFinished { because }, claim.question.text().to_string());
+            }
             Next::Need(question) => {
+                judging.wanted = Some((question.clone(), self.book.queries));
                 let zone = name_text(&question.name);
                 let purpose = Purpose::Chain { zone };
                 let parent = Some(claim.step).filter(|step| *step > 0);

@@ -203,8 +203,8 @@ fn over_tcp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
     stream.write_all(&framed(query))?;
     let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
     loop {
-        if let Some(end) = whole(&got) {
-            let reply = question::check(query, &got[2..end], false);
+        if let Some(message) = whole(&mut got) {
+            let reply = question::check(query, &message, false);
             return match reply {
                 Ok(Reply::Message(message)) => Ok(*message),
                 Ok(Reply::Malformed(why)) => Err(io::Error::other(why)),
