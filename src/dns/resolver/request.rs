@@ -204,7 +204,8 @@ mod tests {
         later.set_edns(Edns::new().set_version(1).clone());
         let (reply, why) = refused(&later);
         assert_eq!(why, Refusal::EdnsVersion);
-        assert_eq!(reply.metadata.response_code, ResponseCode::BADVERS);
+        // The library knows two names of this code, and reads the other one.
+        assert_eq!(u16::from(reply.metadata.response_code), u16::from(ResponseCode::BADVERS));
         assert_eq!(refused(&query(RecordType::AXFR)).1, Refusal::NotServed);
         assert_eq!(refused(&query(RecordType::OPT)).1, Refusal::Malformed);
         let mut chaos = query(RecordType::TXT);
