@@ -446,7 +446,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         delv: Bogus,
         unbound: Secure,
         ours: Bogus,
-        because: "SHA-1 should be ignored beside SHA-256 (RFC 4509 §3); Unbound takes any that fits",
+        because: "SHA-1 should be ignored beside SHA-256 (RFC 4509 §3); Unbound takes any that fit",
     },
     Explained {
         zones: &["strip-soa.broken."],

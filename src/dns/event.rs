@@ -243,7 +243,7 @@ pub enum Class {
     },
     /// The name came back with other capitals, so it may be forged; asked again over TCP.
     CaseLost,
-    /// It came without the cookie that this server gives, so it may be forged; asked again over TCP.
+    /// It lacks the cookie that this server gives, so it may be forged; asked again over TCP.
     CookieLost,
     /// The server wants its newest cookie; asked again with it.
     BadCookie,

@@ -38,7 +38,8 @@ pub fn decode(reply: &[u8]) -> Result<Message, DecodeError> {
 fn masked(reply: &[u8]) -> Option<Vec<u8>> {
     let count = |at: usize| Some(u16::from_be_bytes([*reply.get(at)?, *reply.get(at + 1)?]));
     let questions = count(4)?;
-    let records = [6, 8, 10].into_iter().map(count).sum::<Option<u16>>()?;
+    let sections = [6, 8, 10].map(|at| count(at).map(u32::from));
+    let records = sections.into_iter().sum::<Option<u32>>()?;
     let mut at = HEADER;
     for _ in 0..questions {
         at = name_end(reply, at)? + 4;

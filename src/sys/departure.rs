@@ -71,26 +71,41 @@ pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
     }
 }
 
-/// The software stamp among the control messages that `recvmsg` has filled in.
+/// The software stamp among the control messages that `recvmsg` has filled in; none where they are
+/// of ICMP, which brings the stamp of its own arrival where anybody on this host wants stamps.
 fn stamp(header: &libc::msghdr) -> Option<u64> {
+    let (mut at, mut left) = (None, false);
     // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give whole headers inside the buffer, or null.
         let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-        if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPING {
-            // SAFETY: this kind carries three times, the first that of software; they need not be
-            // aligned.
-            let time: libc::timespec =
-                unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
-            let seconds = u64::try_from(time.tv_sec).ok()?;
-            let nanos = u64::try_from(time.tv_nsec).ok()?;
-            return seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|at| *at > 0);
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                // SAFETY: this kind carries three times, the first that of software; they need not
+                // be aligned.
+                let time: libc::timespec =
+                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
+                at = nanoseconds(time);
+            }
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                // SAFETY: this kind carries this structure; it need not be aligned.
+                let error: libc::sock_extended_err =
+                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
+                left = error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING;
+            }
+            _ => {}
         }
         // SAFETY: as above.
         message = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    None
+    at.filter(|_| left)
+}
+
+fn nanoseconds(time: libc::timespec) -> Option<u64> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u64::try_from(time.tv_nsec).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|at| *at > 0)
 }
 
 #[cfg(test)]

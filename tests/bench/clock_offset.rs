@@ -189,8 +189,8 @@ fn ntpdig() -> Option<f64> {
     Some(offset.trim().parse::<f64>().ok()? * 1e9)
 }
 
-/// chronyd's estimate when it has taken eight samples; it may have asked for more. Its `-Q` sends no
-/// more than three. Not selected, the source does not move the clock that the estimate is of.
+/// chronyd's estimate when it has taken eight samples; it may have asked for more. Its `-Q` sends
+/// no more than three. Not selected, the source does not move the clock that the estimate is of.
 fn after_eight() -> Option<f64> {
     let folder = scratch();
     let shown = folder.display();

@@ -99,7 +99,7 @@ pub struct Chain {
     work: Work,
     zones: BTreeMap<Name, Trust>,
     not_cuts: BTreeSet<Name>,
-    /// Zones that were referred to over the heads of others, perhaps: what lies between comes first.
+    /// Zones perhaps referred to over the heads of others: what lies between comes first.
     doubted: BTreeSet<Name>,
     links: VecDeque<Link>,
 }

@@ -64,6 +64,9 @@ fn why(exchange: &Exchange) -> String {
     }
 }
 
+const COOKIE_LOST: &str = "gives cookies, but not with this reply, so it is asked over TCP";
+const BAD_COOKIE: &str = "answers only with its newest cookie; it gave it, and is asked again";
+
 /// What became of an attempt, and where that is written.
 fn sentence(exchange: &Exchange) -> (String, &'static str) {
     let server = format!(
@@ -124,16 +127,8 @@ fn sentence(exchange: &Exchange) -> (String, &'static str) {
             format!("{server} changed the capitals of the name, so it is asked over TCP."),
             "RFC 5452 §9.1",
         ),
-        Class::CookieLost => (
-            format!("{server} gives cookies, but not with this reply, so it is asked over TCP."),
-            "RFC 7873 §5.3",
-        ),
-        Class::BadCookie => (
-            format!(
-                "{server} answers only with its newest cookie; it gave it, and is asked again."
-            ),
-            "RFC 7873 §5.2.3",
-        ),
+        Class::CookieLost => (format!("{server} {COOKIE_LOST}."), "RFC 7873 §5.3"),
+        Class::BadCookie => (format!("{server} {BAD_COOKIE}."), "RFC 7873 §5.2.3"),
         Class::NoReply => {
             (format!("{server} did not reply in time; another is asked."), "RFC 1035 §4.2.1")
         }
