@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use wirelab::dns::cache::Cache;
-use wirelab::dns::demo::{Authority, JUDGED, Manner, SIGNATURE_FAULTS, Variant};
+use wirelab::dns::demo::{Authority, EXPIRATION, JUDGED, Manner, SIGNATURE_FAULTS, Variant};
 use wirelab::dns::dnssec::{Status, UnixSeconds};
 use wirelab::dns::event::{Event, Record, Security, Summary, Transport};
 use wirelab::dns::question::Question;
@@ -135,4 +135,38 @@ fn the_time_is_given_and_judged_by() {
         });
         assert_eq!(link.unwrap().subject.to_string(), ". DNSKEY", "the first link breaks");
     }
+}
+
+#[test]
+fn what_will_break_is_found_before_it_does() {
+    let signing = [
+        "DS_MATCHES_NO_KEY",
+        "DIGEST_DEPRECATED",
+        "ALGORITHM_DEPRECATED",
+        "SIGNATURE_EXPIRES_SOON",
+        "NSEC3_ITERATIONS",
+    ];
+    let found = |ended: &Ended| -> Vec<String> {
+        let codes = ended.summary.findings.iter().map(|finding| {
+            let json = serde_json::to_value(finding).unwrap();
+            json["code"].as_str().unwrap().to_owned()
+        });
+        codes.filter(|code| signing.contains(&code.as_str())).collect()
+    };
+    let broken = Authority::demo(Variant::Broken).unwrap();
+    for (asked, code) in
+        [("www.wrongds.com. A", "DS_MATCHES_NO_KEY"), ("nowhere.rounds.com. A", "NSEC3_ITERATIONS")]
+    {
+        let ended = walk(&broken, asked, config(JUDGED), Cache::default());
+        assert_eq!(found(&ended), [code], "{asked}");
+    }
+    let sound = Authority::demo(Variant::Sound).unwrap();
+    let asked = "www.igbank.com. A";
+    let ended = walk(&sound, asked, config(JUDGED), Cache::default());
+    assert!(found(&ended).is_empty());
+    let last_hour = UnixSeconds(EXPIRATION.0 - 3_600);
+    let ended = walk(&sound, asked, config(last_hour), Cache::default());
+    assert_eq!(ended.security().status, Status::Secure, "it holds still");
+    assert!(found(&ended).iter().all(|code| code == "SIGNATURE_EXPIRES_SOON"));
+    assert!(found(&ended).len() >= 3, "the root's, com's and igbank.com's");
 }

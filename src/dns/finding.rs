@@ -3,6 +3,8 @@
 //! It exists so that a person learns which zone to mend, and how. It must never blame a server for
 //! what the path may have done: a finding says what was seen, by whom, at which step.
 
+use super::dnssec::UnixSeconds;
+use super::dnssec::reason::algorithm_name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -103,6 +105,34 @@ pub enum Fault {
     /// Several servers of the root answered as a resolver would, which none of them is: something
     /// on the way answers for them.
     RootIntercepted,
+    /// The zone above has a DS record of a key that the zone has not (Zonemaster:
+    /// DS02_NO_DNSKEY_FOR_DS).
+    DsMatchesNoKey {
+        /// The key's number.
+        tag: u16,
+    },
+    /// A DS record has a digest that must not be used any more (RFC 8624 §3.3).
+    DigestDeprecated {
+        /// Its number.
+        digest: u8,
+    },
+    /// A key is of an algorithm that should not be used any more (RFC 8624 §3.1, RFC 9905).
+    AlgorithmDeprecated {
+        /// Its number.
+        algorithm: u8,
+    },
+    /// A signature ends within a day.
+    SignatureExpiresSoon {
+        /// The key's number.
+        tag: u16,
+        /// It counts until then.
+        until: UnixSeconds,
+    },
+    /// The zone's NSEC3 records want additional rounds of the hash (RFC 9276 §3.1).
+    Nsec3Iterations {
+        /// How many.
+        iterations: u16,
+    },
 }
 
 impl Fault {
@@ -128,6 +158,11 @@ impl Fault {
             | Self::SerialsDiffer { .. }
             | Self::SingleAddress
             | Self::ServerNoTcp
+            | Self::DsMatchesNoKey { .. }
+            | Self::DigestDeprecated { .. }
+            | Self::AlgorithmDeprecated { .. }
+            | Self::SignatureExpiresSoon { .. }
+            | Self::Nsec3Iterations { .. }
             | Self::StrayReplies => Severity::Warning,
             Self::ServerNoEdns | Self::ServerChangesCase | Self::SingleServer => Severity::Notice,
         }
@@ -178,6 +213,28 @@ impl Fault {
                 "its servers answer as a resolver would: something on the way answers for them"
                     .to_owned()
             }
+            _ => self.words_of_signing(),
+        }
+    }
+
+    fn words_of_signing(&self) -> String {
+        match self {
+            Self::DsMatchesNoKey { tag } => {
+                format!("the zone above has a DS record of key {tag}, which the zone has not")
+            }
+            Self::DigestDeprecated { digest } => {
+                format!("the zone above has a DS record with a digest of type {digest}, too weak")
+            }
+            Self::AlgorithmDeprecated { algorithm } => {
+                format!("has a key of {}, too weak", algorithm_name(*algorithm))
+            }
+            Self::SignatureExpiresSoon { tag, until } => {
+                format!("a signature by key {tag} expires on {until}, within a day")
+            }
+            Self::Nsec3Iterations { iterations } => {
+                format!("its NSEC3 records want {iterations} additional rounds of the hash")
+            }
+            _ => String::new(),
         }
     }
 
@@ -209,6 +266,13 @@ impl Fault {
             Self::SingleAddress => "move one of the servers elsewhere (RFC 2182 §5)",
             Self::SingleServer => "add a second server elsewhere (RFC 2182 §5)",
             Self::RootIntercepted => "ask from another network: this one keeps port 53 to itself",
+            Self::DsMatchesNoKey { .. } => "take the DS record out of the zone above",
+            Self::DigestDeprecated { .. } => "put a DS record with SHA-256 there (RFC 8624 §3.3)",
+            Self::AlgorithmDeprecated { .. } => {
+                "roll over to ECDSA or Ed25519 (RFC 8624 §3.1, RFC 6781 §4.1.4)"
+            }
+            Self::SignatureExpiresSoon { .. } => "look why the zone is not signed anew in time",
+            Self::Nsec3Iterations { .. } => "sign with no additional rounds (RFC 9276 §3.1)",
             Self::StrayReplies => "look at the strays: addresses, numbers and questions",
         }
     }

@@ -38,6 +38,17 @@ pub enum Evidence {
     },
 }
 
+impl Evidence {
+    /// The records that prove an absence, or that a wildcard may stand in.
+    #[must_use]
+    pub fn proof(&self) -> &[Record] {
+        match self {
+            Self::Records { proof, .. } | Self::Absence { proof, .. } => proof,
+            Self::Failed { .. } => &[],
+        }
+    }
+}
+
 /// Evidence, and where it comes from.
 #[derive(Clone, Debug)]
 pub struct Held {

@@ -6,6 +6,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`advice`] | what will break, or should have been mended, though it may hold |
 //! | [`anchor`] | what is trusted to begin with |
 //! | [`canon`] | the one form of names, data and sets that signatures are made over |
 //! | [`verify`] | one set of records against the keys of a zone |
@@ -18,6 +19,7 @@
 //! The primitives (digests, public-key signatures) are `hickory-proto`'s; what they mean is decided
 //! here.
 
+pub mod advice;
 pub mod anchor;
 pub mod canon;
 pub mod chain;

@@ -4,6 +4,7 @@
 //! never change the answer, nor send beyond what the walk may.
 
 use super::{Attempt, Task, Walk};
+use crate::dns::dnssec::advice;
 use crate::dns::dnssec::chain::{Chain, Claim, Next};
 use crate::dns::dnssec::evidence::Evidence;
 use crate::dns::dnssec::reason::Reason;
@@ -125,11 +126,17 @@ impl Walk {
         let next = judging.chain.judge(now, &claim, self.cache.store());
         while let Some(link) = judging.chain.poll_link() {
             judging.links += 1;
+            for fault in advice::of_link(&link, judging.at) {
+                self.book.findings.note(fault, &link.zone, None, link.step.unwrap_or(0));
+            }
             self.book.tell(now, Event::Chain(Box::new(link)));
         }
         match next {
             Next::Verdict(reason) => {
                 judging.claims.pop_front();
+                for (zone, fault) in advice::of_proof(claim.evidence.proof()) {
+                    self.book.findings.note(fault, &name_text(&zone), None, claim.step);
+                }
                 judging.add(reason, claim.question.text().to_string());
             }
             // It was there, and is of no use: it would be wanted for ever.
