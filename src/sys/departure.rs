@@ -139,7 +139,7 @@ mod tests {
         // On a busy host the report takes its time; this wait ends with it.
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let told = socket.recv_from(&mut [0]).unwrap_err();
-        assert_eq!(told.kind(), std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
         let mut failed = 0;
         read_departures(&socket, |told| failed += u32::from(told == Told::Failed));
         assert_eq!(failed, 1);

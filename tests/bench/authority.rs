@@ -199,7 +199,7 @@ pub(crate) fn await_answer(server: &str, name: &str, kind: RecordType, recursion
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let question = Question::new(Name::from_ascii(name).unwrap(), kind);
-    let mut query = encode(1, &question, true, false).unwrap();
+    let mut query = encode(1, &question, true, false, None).unwrap();
     query[2] |= u8::from(recursion);
     let mut buffer = vec![0; 4_096];
     while clock.now().since(Instant::ZERO) < PATIENCE {
