@@ -1,5 +1,5 @@
-//! The walk in virtual time: right answers through every fault and through loss, the budget before
-//! hostile servers, and the records it leaves.
+//! The walk in virtual time: right answers through every fault and through loss, forgers, and the
+//! records it leaves.
 
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

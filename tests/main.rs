@@ -24,7 +24,7 @@ mod clock_report;
 mod clock_sleep;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
-/// The walk: faults, loss, hostile servers, the records it leaves.
+/// The walk: faults, loss, forgers, the records it leaves.
 mod dns;
 /// The walk's checklist, line by line: special names, negative answers, cookies, options, root.
 mod dns_checklist;
@@ -42,7 +42,7 @@ mod dns_report;
 mod dns_serve;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod dns_walk;
-/// The chain of trust: verdicts with their reasons, flaw by flaw, and beside delv's.
+/// The chain of trust: verdicts with their reasons, flaw by flaw.
 mod dnssec;
 /// What hostile zones can make a validator compute, counted.
 mod dnssec_work;

@@ -133,6 +133,20 @@ fn link(loss: Option<Ppm>, delay: Duration) -> LinkPlan {
     }
 }
 
+/// Its servers on loopback, for as long as the first value lives, and where a walk begins there.
+fn served(
+    authority: Authority,
+    link: &LinkPlan,
+    seed: u64,
+) -> Result<(net::Serving, Hints), Failure> {
+    let roots = authority.hints(0);
+    let serving = net::serve(authority, None, link, seed).map_err(|error| {
+        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+    })?;
+    let port = serving.port();
+    Ok((serving, Hints { port, ..roots }))
+}
+
 /// Where a walk beyond the demonstration begins.
 fn hints(args: &Args) -> Result<Hints, Failure> {
     read_hints(args.hints.as_deref(), args.port.unwrap_or(PORT))
@@ -179,13 +193,10 @@ fn in_demo(
             ))
         });
     }
-    let roots = authority.hints(0);
-    let plan = link(args.loss, args.delay.unwrap_or_default());
-    let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
-        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
-            .or_type("without sockets", format!("{LAB} --demo --sim"))
-    })?;
-    let hints = trusting(args.anchor.as_deref(), Hints { port: serving.port(), ..roots })?;
+    let link = link(args.loss, args.delay.unwrap_or_default());
+    let (_serving, roots) = served(authority, &link, seed)
+        .map_err(|failure| failure.or_type("without sockets", format!("{LAB} --demo --sim")))?;
+    let hints = trusting(args.anchor.as_deref(), roots)?;
     on_sockets(args, config, &hints, question, seed)
 }
 

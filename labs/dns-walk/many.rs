@@ -118,13 +118,9 @@ pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
         return run(args, config, crate::hints(args)?, seed);
     };
     let authority = crate::authority(variant)?;
-    let roots = authority.hints(0);
-    let plan = crate::link(args.loss, args.delay.unwrap_or_default());
-    let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
-        let what = "the demonstration cannot be served on loopback";
-        Failure::from_error(Exit::Network, what, &error)
-    })?;
-    run(args, args.config(false), Hints { port: serving.port(), ..roots }, seed)
+    let link = crate::link(args.loss, args.delay.unwrap_or_default());
+    let (_serving, roots) = crate::served(authority, &link, seed)?;
+    run(args, args.config(false), roots, seed)
 }
 
 fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit, Failure> {

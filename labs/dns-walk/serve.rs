@@ -56,7 +56,8 @@ Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 5 the address cannot be listened
 /// One process, one loop, one memory for all questions, on UDP and TCP. On loopback unless told
 /// otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "dns-walk serve", before_help = EXAMPLES, after_help = AFTER)]
+#[command(name = "dns-walk serve", bin_name = "dns-walk serve")]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
 struct ServeArgs {
     /// Where to listen over UDP and TCP; may be given more than once; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5335")]
@@ -153,7 +154,8 @@ struct ServeArgs {
 /// Its servers listen on 127.53.0.0/16, each at an address of its own, and one at ::1 has all of
 /// its zones; all at one port, over UDP and TCP.
 #[derive(Debug, Parser)]
-#[command(name = "dns-walk serve-demo", before_help = DEMO_EXAMPLES)]
+#[command(name = "dns-walk serve-demo", bin_name = "dns-walk serve-demo")]
+#[command(before_help = DEMO_EXAMPLES)]
 struct DemoArgs {
     /// sound, or broken with every fault that dns-walk --faults lists
     #[arg(value_name = "VARIANT", default_value = "sound", value_parser = hierarchy)]
@@ -291,15 +293,9 @@ fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Fa
         let port = args.port.unwrap_or(PORT);
         return Ok((None, crate::read_hints(args.hints.as_deref(), port)?));
     };
-    let authority = crate::authority(variant)?;
-    let roots = authority.hints(0);
-    let plan = crate::link(args.loss, args.delay.unwrap_or_default());
-    let serving = net::serve(authority, None, &plan, seed).map_err(|error| {
-        let what = "the demonstration cannot be served on loopback";
-        Failure::from_error(Exit::Network, what, &error)
-    })?;
-    let port = serving.port();
-    Ok((Some(serving), Hints { port, ..roots }))
+    let link = crate::link(args.loss, args.delay.unwrap_or_default());
+    let (serving, roots) = crate::served(crate::authority(variant)?, &link, seed)?;
+    Ok((Some(serving), roots))
 }
 
 fn fleet_config(args: &ServeArgs) -> FleetConfig {

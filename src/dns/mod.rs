@@ -10,6 +10,7 @@
 //! | [`event`] | what happened, one record per thing |
 //! | [`finding`] | what is wrong with the zones on the way |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
+//! | [`cookie`] | a word that only the server that was asked has seen |
 //! | [`lenient`] | replies with records that must be ignored, and no more than these |
 //! | [`hints`] | where a walk begins: the root's servers, ports |
 //! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
