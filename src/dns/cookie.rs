@@ -2,6 +2,9 @@
 //!
 //! It exists because number, port and capitals can be guessed by somebody who sends enough. It must
 //! never believe a reply for its cookie alone, nor send one server's cookie to another.
+//!
+//! A walk repeats by its seed, and so do its cookies, numbers and capitals: whoever finds the seed,
+//! as a server that is asked can by trying, foretells them. Ports are the kernel's.
 
 use crate::measure::draw::keyed;
 use hickory_proto::op::Message;
@@ -91,7 +94,7 @@ impl Cookie {
         self.client == reply.client
     }
 
-    /// The cookie with a server's part that only `secret` can make.
+    /// The cookie with a server's part made of `secret`: for the demonstration, for it is no MAC.
     #[must_use]
     pub fn answered(&self, secret: u64) -> Self {
         let made = keyed(secret, u64::from_be_bytes(self.client)).to_be_bytes();
