@@ -210,7 +210,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) many: crate::many::ManyArgs,
 
-    /// Seed of every draw; random where absent, and always printed
+    /// Seed of every draw; random where absent, and always printed. Beyond the demo, numbers,
+    /// capitals and cookies of queries are the system's: nobody may foretell them
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
 

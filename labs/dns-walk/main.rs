@@ -26,6 +26,7 @@ use wirelab::dns::dnssec::anchor::Anchors;
 use wirelab::dns::event::{Outcome, Record};
 use wirelab::dns::hints::{Hints, PORT};
 use wirelab::dns::question::Question;
+use wirelab::dns::secret::Secret;
 use wirelab::dns::walk::{Walk, WalkConfig};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::net::clock::{Clock, utc_seconds};
@@ -85,7 +86,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         None => outside(args, &question, seed)?,
     };
     let exit = exit_of(&walks);
-    others.ask(&question, seed, &mut walks)?;
+    others.ask(&question, &mut walks)?;
     place.leave(args, seed, &walks)?;
     tell(args, walks)?;
     Ok(exit)
@@ -214,8 +215,20 @@ fn trusting(anchor: Option<&Path>, hints: Hints) -> Result<Hints, Failure> {
 /// Walks from the root of the Internet, or from the hints of a file.
 fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
     let hints = trusting(args.anchor.as_deref(), hints(args)?)?;
-    let config = args.config(net::has_ipv6_route());
+    let config = beyond(args)?;
     on_sockets(args, config, &hints, question, seed)
+}
+
+/// How to walk where others than this process answer.
+fn beyond(args: &Args) -> Result<WalkConfig, Failure> {
+    Ok(WalkConfig { secret: Some(secret()?), ..args.config(net::has_ipv6_route()) })
+}
+
+/// What no server that is asked may foretell.
+fn secret() -> Result<Secret, Failure> {
+    let drawn = seed::secret()
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random numbers", &error))?;
+    Ok(Secret::new(drawn))
 }
 
 fn on_sockets(

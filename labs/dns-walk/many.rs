@@ -114,8 +114,7 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
 /// Walks for every name of stdin: in the hierarchy of the demonstration, or beyond.
 pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
     let Some(variant) = args.variant() else {
-        let config = args.config(net::has_ipv6_route());
-        return run(args, config, crate::hints(args)?, seed);
+        return run(args, crate::beyond(args)?, crate::hints(args)?, seed);
     };
     let authority = crate::authority(variant)?;
     let link = crate::link(args.loss, args.delay.unwrap_or_default());

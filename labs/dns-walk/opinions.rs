@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::seed;
 use wirelab::dns::event::{Event, Outcome, Record, VERSION};
 use wirelab::dns::hints::PORT;
 use wirelab::dns::opinion::{Opinion, compare};
@@ -86,12 +87,7 @@ impl Others {
     ///
     /// # Errors
     /// Where the process cannot wait for the system's resolver.
-    pub(crate) fn ask(
-        self,
-        question: &Question,
-        seed: u64,
-        walks: &mut [Vec<Record>],
-    ) -> Result<(), Failure> {
+    pub(crate) fn ask(self, question: &Question, walks: &mut [Vec<Record>]) -> Result<(), Failure> {
         let Some(records) = walks.last_mut() else { return Ok(()) };
         let Some(end) = summary(records).cloned() else { return Ok(()) };
         if end.outcome == Outcome::Interrupted {
@@ -110,9 +106,10 @@ impl Others {
             tell(opinion);
         }
         // A forger must guess the number and the port, which the kernel draws (RFC 5452).
-        let [low, high, ..] = seed.to_le_bytes();
         for server in self.servers {
-            tell(ask_server(server, question, u16::from_le_bytes([low, high])));
+            let number = seed::secret()
+                .map_err(|error| Failure::from_error(Exit::Bug, "no random numbers", &error))?;
+            tell(ask_server(server, question, u16::from_le_bytes(number)));
         }
         Ok(())
     }

@@ -240,7 +240,7 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     })?;
     let (serving, hints) = beginning(args, seed)?;
     let hints = crate::trusting(args.anchor.as_deref(), hints)?;
-    let config = fleet_config(args);
+    let config = fleet_config(args)?;
     let (walks_max, fixed_time) = (config.in_flight, args.at.is_some());
     let fleet = Fleet::new(config, hints, seed, Cache::default());
     announce(args, seed, &front)?;
@@ -298,7 +298,7 @@ fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Fa
     Ok((Some(serving), roots))
 }
 
-fn fleet_config(args: &ServeArgs) -> FleetConfig {
+fn fleet_config(args: &ServeArgs) -> Result<FleetConfig, Failure> {
     let usual = FleetConfig::default();
     let offline = args.demo.is_some() || args.hints.is_some();
     let mut walk = WalkConfig {
@@ -314,11 +314,12 @@ fn fleet_config(args: &ServeArgs) -> FleetConfig {
     let now = || UnixSeconds(utc_seconds());
     walk.validate_at = (!args.no_dnssec).then(|| args.at.unwrap_or_else(now));
     walk.limits.queries = args.budget.unwrap_or(walk.limits.queries);
-    FleetConfig {
+    walk.secret = if args.demo.is_none() { Some(crate::secret()?) } else { None };
+    Ok(FleetConfig {
         walk,
         in_flight: args.in_flight.unwrap_or(usual.in_flight),
         per_server: args.per_server.unwrap_or(usual.per_server),
-    }
+    })
 }
 
 /// Says where it listens: on stdout, so that a script can wait for it.

@@ -3,9 +3,10 @@
 //! It exists because number, port and capitals can be guessed by somebody who sends enough. It must
 //! never believe a reply for its cookie alone, nor send one server's cookie to another.
 //!
-//! A walk repeats by its seed, and so do its cookies, numbers and capitals: whoever finds the seed,
-//! as a server that is asked can by trying, foretells them. Ports are the kernel's.
+//! A walk of a hierarchy of one's own repeats by its seed, and so do its cookies; beyond that they
+//! come of a secret.
 
+use super::secret::Secret;
 use crate::measure::draw::keyed;
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
@@ -38,7 +39,14 @@ impl Cookie {
     /// The cookie of a walk for a server that has given none: another one for every server, so that
     /// servers cannot compare (RFC 9018 §3).
     #[must_use]
-    pub fn first(seed: u64, server: SocketAddr) -> Self {
+    pub fn first(seed: u64, secret: Option<&Secret>, server: SocketAddr) -> Self {
+        let draw =
+            secret.map_or_else(|| Self::seeded(seed, server), |secret| secret.for_cookie(server));
+        let client = draw.to_be_bytes();
+        Self { client, server: [0; SERVER_LEN_MAX], server_len: 0 }
+    }
+
+    fn seeded(seed: u64, server: SocketAddr) -> u64 {
         let bits = match server.ip() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => {
@@ -48,9 +56,7 @@ impl Cookie {
                 keyed(u64::try_from(high).unwrap_or(0), u64::try_from(low).unwrap_or(0))
             }
         };
-        let draw = keyed(keyed(seed, SALT), bits ^ u64::from(server.port()) << 48);
-        let client = draw.to_be_bytes();
-        Self { client, server: [0; SERVER_LEN_MAX], server_len: 0 }
+        keyed(keyed(seed, SALT), bits ^ u64::from(server.port()) << 48)
     }
 
     /// The option's bytes.
@@ -122,12 +128,14 @@ mod tests {
     #[test]
     fn every_server_is_told_another() {
         let servers = ["192.0.2.1:53", "192.0.2.2:53", "192.0.2.1:54", "[2001:db8::1]:53"];
-        let made: std::collections::BTreeSet<Vec<u8>> =
-            servers.iter().map(|at| Cookie::first(1, at.parse().unwrap()).bytes()).collect();
-        assert_eq!(made.len(), servers.len());
-        assert_ne!(
-            Cookie::first(1, servers[0].parse().unwrap()),
-            Cookie::first(2, servers[0].parse().unwrap())
-        );
+        let secret = Secret::new([1; 32]);
+        for secret in [None, Some(&secret)] {
+            let first = |seed, at: &str| Cookie::first(seed, secret, at.parse().unwrap());
+            let made: std::collections::BTreeSet<Vec<u8>> =
+                servers.iter().map(|at| first(1, at).bytes()).collect();
+            assert_eq!(made.len(), servers.len());
+            // Where there is a secret, the seed counts for nothing.
+            assert_eq!(first(1, servers[0]) == first(2, servers[0]), secret.is_some());
+        }
     }
 }

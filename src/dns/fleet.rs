@@ -203,12 +203,14 @@ impl Fleet {
     /// A fleet with nothing in flight; `cache` is what earlier walks learned.
     #[must_use]
     pub fn new(config: FleetConfig, hints: impl Into<Arc<Hints>>, seed: u64, cache: Cache) -> Self {
-        let hash = Seeded(seed);
+        // Who can foretell a table's order can fill one place of it.
+        let order = config.walk.secret.map_or(seed, |secret| secret.for_tables());
+        let hash = Seeded(order);
         Self {
             config,
             hints: hints.into(),
             seed,
-            knowledge: Knowledge::new(cache.keyed(seed)),
+            knowledge: Knowledge::new(cache.keyed(order)),
             running: BTreeMap::new(),
             in_flight: HashMap::with_hasher(hash),
             leads: HashMap::with_hasher(hash),

@@ -10,6 +10,7 @@
 //! | [`event`] | what happened, one record per thing |
 //! | [`finding`] | what is wrong with the zones on the way |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
+//! | [`secret`] | what nobody may foretell of a walk's queries |
 //! | [`cookie`] | a word that only the server that was asked has seen |
 //! | [`lenient`] | replies with records that must be ignored, and no more than these |
 //! | [`hints`] | where a walk begins: the root's servers, ports |
@@ -44,6 +45,7 @@ pub mod opinion;
 pub mod question;
 pub mod reading;
 pub mod resolver;
+pub mod secret;
 pub mod servers;
 pub mod special;
 pub mod survey;

@@ -38,6 +38,7 @@ use super::finding::Fault;
 use super::hints::Hints;
 use super::limits::{Limit, Limits};
 use super::question::{Question, name_text};
+use super::secret::Secret;
 use super::servers::Servers;
 use crate::measure::Instant;
 use book::Book;
@@ -78,6 +79,9 @@ pub struct WalkConfig {
     pub validate_at: Option<UnixSeconds>,
     /// Whether the summary is the only record: a walk among thousands need not tell its steps.
     pub summary_only: bool,
+    /// What numbers, capitals and cookies are drawn from; where there is none, from the seed, so
+    /// that a walk of a hierarchy of one's own repeats to the bit.
+    pub secret: Option<Secret>,
 }
 
 impl Default for WalkConfig {
@@ -97,6 +101,7 @@ impl Default for WalkConfig {
             all: false,
             validate_at: None,
             summary_only: false,
+            secret: None,
         }
     }
 }
