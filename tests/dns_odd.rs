@@ -1,15 +1,18 @@
 //! Odd hierarchies and odd timing: replies that all come late, a zone whose own list of servers is
-//! worse than the one above, a server that has a zone and those below it.
+//! worse than the one above, a server that has a zone and those below it, one that knows no EDNS.
 
 use super::dns::{PORT, config, name, question, walk_at};
 use hickory_proto::op::Message;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use wirelab::dns::cache::Cache;
+use wirelab::dns::cookie::Cookie;
 use wirelab::dns::demo::{Authority, JUDGED, Manner, SignPlan, Variant, Zone};
 use wirelab::dns::dnssec::Status;
 use wirelab::dns::event::Outcome;
 use wirelab::dns::hints::Hints;
 use wirelab::dns::limits::Limits;
+use wirelab::dns::secret::{SECRET_LEN, Secret};
 use wirelab::dns::survey::levels;
 use wirelab::dns::walk::{Walk, WalkConfig};
 use wirelab::measure::{Instant, Ppm};
@@ -136,4 +139,61 @@ fn a_server_that_leaves_zones_out_does_not_break_the_chain_of_trust() {
         let security = ended.summary.security.unwrap();
         assert_eq!(security.status, Status::Secure, "{asked}: {}", security.words);
     }
+}
+
+#[test]
+fn where_signatures_are_wanted_a_server_without_edns_is_asked_after_the_others() {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let soa = "@ 300 SOA ns.example. host.example. 1 1800 900 604800 300\n";
+    let servers = "ns1.example. 3600 A 192.0.2.2\nns2.example. 3600 A 192.0.2.3\n";
+    let delegation = "example. 3600 NS ns1.example.\nexample. 3600 NS ns2.example.\n";
+    let zones = [
+        (".", delegation.to_owned() + servers),
+        ("example.", delegation.to_owned() + servers + "www 300 A 203.0.113.7\n"),
+    ];
+    let walks = |second| {
+        let mut authority = Authority::new(vec![(name("root."), ip(1))]);
+        for (origin, text) in &zones {
+            authority.add_zone(Zone::parse(&name(origin), &(soa.to_owned() + text)).unwrap());
+        }
+        let all: Vec<_> = zones.iter().map(|(origin, _)| name(origin)).collect();
+        authority.add_host(ip(1), all[..1].to_vec(), Manner::Sound);
+        authority.add_host(ip(2), all[1..].to_vec(), Manner::NoEdns);
+        authority.add_host(ip(3), all[1..].to_vec(), second);
+        authority.sign(&all.into_iter().map(|zone| (zone, SignPlan::SOUND)).collect::<Vec<_>>());
+        let config = WalkConfig { validate_at: Some(JUDGED), ..config() };
+        (0..32).map(move |seed| walk_at(&authority, "www.example A", config, Ppm::ZERO, seed))
+    };
+    let mut met = 0;
+    for (seed, ended) in walks(Manner::Sound).enumerate() {
+        let security = ended.summary.security.as_ref().unwrap();
+        assert_eq!(security.status, Status::Secure, "seed {seed}: {}", security.words);
+        met += u32::from(ended.codes().contains(&"SERVER_NO_EDNS".to_owned()));
+    }
+    assert!(met > 0, "no walk asked the server without EDNS first");
+    // With nobody else it is asked again without; what it then sends has no proof.
+    for (seed, ended) in walks(Manner::NoEdns).enumerate() {
+        assert_eq!(ended.data(), ["203.0.113.7"], "seed {seed}");
+        assert_eq!(ended.summary.security.unwrap().status, Status::Bogus, "seed {seed}");
+    }
+}
+
+#[test]
+fn who_knows_the_seed_foretells_nothing_where_there_is_a_secret() {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    let sent = |seed, secret| {
+        let config = WalkConfig { secret: Some(Secret::new([secret; SECRET_LEN])), ..config() };
+        let question = question("www.igbank.com A");
+        let hints = authority.hints(PORT);
+        let mut walk = Walk::new(config, hints, question, seed, Cache::default(), Instant::ZERO);
+        let bytes = walk.poll_transmit().unwrap().bytes;
+        let query = Message::from_vec(&bytes).unwrap();
+        (query.metadata.id, Cookie::of(&query).unwrap().unwrap().bytes())
+    };
+    assert_eq!(sent(7, 1), sent(7, 1), "the same draws where both are the same");
+    let numbers: BTreeSet<u16> = (0..64).map(|secret| sent(7, secret).0).collect();
+    let cookies: BTreeSet<Vec<u8>> = (0..64).map(|secret| sent(7, secret).1).collect();
+    // A pair of 64 numbers below 65,536 may be alike.
+    assert!(numbers.len() >= 60, "{numbers:?}");
+    assert_eq!(cookies.len(), 64);
 }

@@ -314,7 +314,7 @@ impl Walk {
 
     /// The top task's step asks a server, walks for an address, waits, or fails. False: wait.
     pub(super) fn next_attempt(&mut self, now: Instant) -> bool {
-        let seed = self.seed;
+        let (seed, proof) = (self.seed, self.wants_proof());
         let Some(task) = self.stack.last_mut() else { return false };
         let (parent, purpose) = (task.parent, task.purpose.clone());
         let meant = task.question.clone();
@@ -326,7 +326,8 @@ impl Walk {
         let limit = self.config.limits.attempts;
         let servers = &self.servers;
         let again = ask.attempts < self.config.limits.step_attempts;
-        let best = if again { ask.best(limit, servers, seed) } else { None };
+        let order = Order { tries_max: limit, seed, proof };
+        let best = if again { ask.best(order, servers) } else { None };
         let fresh = best.is_some_and(|at| ask.candidates[at].tries == 0);
         let purse = &mut self.book.purse;
         if !fresh && let Some((name, kind)) = ask.next_unresolved(&self.config.limits, purse) {
@@ -385,7 +386,7 @@ impl Walk {
             return None;
         }
         let id = AttemptId(self.book.next_attempt());
-        let draw = keyed(self.seed, u64::from(id.0) << 32 | u64::from(plan.step));
+        let draw = self.query_draw(id, plan.step);
         let [a, b, ..] = draw.to_le_bytes();
         let mut sent = plan.sent.clone();
         // A connection needs no further proof.
@@ -393,7 +394,8 @@ impl Walk {
             sent.name = question::random_case(&sent.name, draw);
         }
         let to = plan.server.address;
-        let given = || self.servers.get(to).cookie.unwrap_or_else(|| Cookie::first(self.seed, to));
+        let first = || Cookie::first(self.seed, self.config.secret.as_ref(), to);
+        let given = || self.servers.get(to).cookie.unwrap_or_else(first);
         let cookie = (self.config.cookies && plan.edns).then(given);
         let (number, proof) = (u16::from_le_bytes([a, b]), self.wants_proof());
         let Some(query) = question::encode(number, &sent, plan.edns, proof, cookie.as_ref()) else {
@@ -433,6 +435,14 @@ impl Walk {
             Attempt { owner, record, query, sent, zone, edns, cookie, due, overdue: false };
         self.attempts.insert(id, Box::new(attempt));
         Some(due)
+    }
+
+    /// What the number and the capitals of a query are made of.
+    fn query_draw(&self, id: AttemptId, step: u32) -> u64 {
+        self.config.secret.map_or_else(
+            || keyed(self.seed, u64::from(id.0) << 32 | u64::from(step)),
+            |secret| secret.for_query(self.seed, id.0, step),
+        )
     }
 
     /// Begins a sub-walk for a server's address. True: go on with it.
@@ -567,15 +577,28 @@ impl Walk {
     }
 }
 
+/// What decides between servers, besides what is known of them.
+#[derive(Clone, Copy, Debug)]
+struct Order {
+    /// Attempts at one server, at most.
+    tries_max: u32,
+    seed: u64,
+    /// Whether signatures are wanted: no server sends them without EDNS (RFC 3225 §3).
+    proof: bool,
+}
+
 impl Ask {
-    /// The server to ask next: the least asked, then the fastest, then by draw.
-    fn best(&self, tries_max: u32, servers: &Servers, seed: u64) -> Option<usize> {
+    /// The server to ask next: the least asked, then the fastest, then by draw. Where signatures
+    /// are wanted, one that knows no EDNS counts as asked once more than it was.
+    fn best(&self, by: Order, servers: &Servers) -> Option<usize> {
         let usable = |(_, candidate): &(usize, &Candidate)| {
-            !candidate.useless && candidate.tries < tries_max
+            !candidate.useless && candidate.tries < by.tries_max
         };
         let order = |(_, candidate): &(usize, &Candidate)| {
-            let draw = keyed(seed ^ u64::from(self.step), address_key(candidate.address));
-            (candidate.tries, servers.cost_ns(candidate.address), draw)
+            let draw = keyed(by.seed ^ u64::from(self.step), address_key(candidate.address));
+            let unsigned = by.proof && servers.get(candidate.address).no_edns;
+            let tries = candidate.tries + u32::from(unsigned);
+            (tries, servers.cost_ns(candidate.address), draw)
         };
         self.candidates.iter().enumerate().filter(usable).min_by_key(order).map(|(at, _)| at)
     }

@@ -111,7 +111,7 @@ impl Walk {
         };
         if attempt.edns && no_edns {
             self.servers.entry(attempt.record.server.address).no_edns = true;
-            self.retry(now, attempt, Class::NoEdns);
+            self.without_edns(now, attempt);
             return;
         }
         let context = Context {
@@ -130,6 +130,19 @@ impl Walk {
                 self.useless(now, attempt, reading.class);
             }
         }
+    }
+
+    /// The server knows no EDNS. It is asked again without; where signatures are wanted, only after
+    /// those that may have them, for what it sends without proof would pass for forged.
+    fn without_edns(&mut self, now: Instant, mut attempt: Attempt) {
+        let proof = self.wants_proof();
+        let Some(ask) = self.ask_mut(attempt.owner).filter(|_| proof) else {
+            self.retry(now, attempt, Class::NoEdns);
+            return;
+        };
+        (ask.any_reply, ask.next_at) = (true, now);
+        attempt.record.class = Class::NoEdns;
+        self.book.ended(now, attempt.record);
     }
 
     /// Keeps the cookie that a server gave; what a reply is worth without one, where it gives one.
