@@ -140,6 +140,7 @@ fn the_json_matches_its_schema() {
         "--sim --seed 4 --lie 500ms:30%",
         "--sim --seed 5 --loss 100%",
         "--demo --seed 6 --leap unsynchronized --requests 2",
+        "--demo --seed 7 --interleaved --interval 5ms",
     ] {
         let value = json(&lab.run(&format!("{args} --json")));
         let faults: Vec<String> =
@@ -237,6 +238,7 @@ fn mistakes_say_what_was_expected() {
         ("--sim --host-sleep 1h", 2, "1h@5s"),
         ("--from nowhere.ndjson", 2, "nowhere.ndjson"),
         ("no.such.host.invalid", 5, "no server that can be asked"),
+        ("127.0.0.1:99999", 2, "invalid port value"),
         ("serve --listen here", 2, "no address to listen on"),
         ("--generate poem", 2, "completions:SHELL"),
     ] {
@@ -303,6 +305,40 @@ fn watching_tells_every_reply_and_ends_when_told() {
     out.read_to_string(&mut rest).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
     assert!(rest.contains(" slow: best estimate +"), "{rest}");
+}
+
+#[test]
+fn watching_ends_where_nobody_reads_any_more() {
+    let server = Server::start("--listen 127.0.0.1:0");
+    let args = format!("{} --interval 5ms --watch --no-report", server.address);
+    let mut command = server.lab.command(&args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    for _ in 0..3 {
+        line.clear();
+        out.read_line(&mut line).unwrap();
+    }
+    assert!(line.contains("request 3: ") && line.contains("; so far "), "{line}");
+    drop(out);
+    // It would go on for ever.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_mistake_leaves_no_files() {
+    let lab = lab();
+    std::fs::write(lab.folder.join("empty.ndjson"), "").unwrap();
+    for args in ["", "no.such.host.invalid", "192.0.2.1 --interval 1s", "--from empty.ndjson"] {
+        let out = lab.run(&format!("{args} --events events.ndjson --samples samples.ndjson"));
+        assert!([2, 5].contains(&out.code), "{args}: {}", out.stderr);
+        let left = std::fs::read_dir(&lab.folder).unwrap().count();
+        assert_eq!(left, 1, "{args}: {:?}", std::fs::read_dir(&lab.folder).unwrap());
+    }
+    // And what cannot be kept is said before anybody is asked.
+    let out = lab.run("--demo --samples nowhere/samples.ndjson");
+    assert!(out.code == 2 && out.stderr.contains("samples cannot go to"), "{}", out.stderr);
+    assert!(!out.stderr.contains("asking"), "{}", out.stderr);
 }
 
 /// chronyd as a server of its own: local stratum, a high port, nothing of the system.

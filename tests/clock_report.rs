@@ -149,6 +149,54 @@ fn the_page_is_whole_offline_and_drawn_from_the_result() {
 }
 
 #[test]
+fn the_page_shows_both_stamps_and_both_modes_side_by_side() {
+    let lab = lab();
+    let stamps = "Stamps of program and kernel, side by side";
+    let page = |flags: &str| {
+        let out = lab.run(&format!("--demo --seed 2 --interval 5ms {flags}"));
+        assert_eq!(out.code, 0, "{flags}: {}{}", out.stdout, out.stderr);
+        let html = read(&lab, "wirelab-runs/latest/report.html");
+        let result = read(&lab, "wirelab-runs/latest/result.json");
+        let result: Value = serde_json::from_str(&result).unwrap();
+        (html.split("<script").next().unwrap().to_owned(), result["servers"][0].clone(), out.stdout)
+    };
+    let (html, server, text) = page("--interleaved --requests 12");
+    let samples = server["samples"].as_array().unwrap();
+    let told = samples.iter().filter(|sample| sample["interleaved"] == true).count();
+    assert_eq!((samples.len(), told), (12, 10), "{server:#}");
+    let count = |what: &str| server["stamps"][what]["count"].as_u64();
+    assert_eq!(count("interleaved_delay"), Some(10), "{server:#}");
+    assert_eq!(count("basic_delay"), Some(2), "{server:#}");
+    // What the table says is computed here again, from the samples.
+    let mut between: Vec<i64> = samples
+        .iter()
+        .filter_map(|s| Some(s["t1"]["wall_ns"].as_i64()? - s["t1_user_ns"].as_i64()?))
+        .collect();
+    between.sort_unstable();
+    let sending = &server["stamps"]["sending"];
+    assert_eq!(between.first(), sending["least_ns"].as_i64().as_ref(), "{sending}");
+    assert_eq!(between.last(), sending["most_ns"].as_i64().as_ref(), "{sending}");
+    assert_eq!(between.len(), 10, "{samples:#?}");
+    assert!(between[0] >= 0 && count("reading") == Some(11), "{server:#}");
+    for part in [stamps, "T1: program", "T4: kernel", "delay in basic mode", "delay with both"] {
+        assert!(html.contains(part), "no {part:?} in the page");
+    }
+    // In the wedge and among the offsets each, as a shape of its own.
+    assert_eq!(html.matches(", interleaved: ").count(), 2 * told);
+    assert!(html.contains("Diamonds: exchanges with both times of leaving"));
+    for part in ["T1 by the kernel is", "after this program's", "T4 by the kernel is"] {
+        assert!(text.contains(part), "no {part:?} in {text}");
+    }
+    let (html, server, text) = page("--requests 3");
+    assert!(html.contains(stamps) && !html.contains("interleaved: "));
+    assert_eq!(server["stamps"]["sending"], Value::Null);
+    assert!(!text.contains("T4 by the kernel is"), "only -v says it: {text}");
+    // Virtual time has no kernel.
+    lab.run("--sim --seed 2 --out sim");
+    assert!(!read(&lab, "sim/report.html").contains(stamps));
+}
+
+#[test]
 fn a_real_browser_shows_the_page_without_script_or_complaint() {
     let Ok(found) = Command::new("chromium").arg("--version").output() else {
         println!("skipped: the page of clock-offset, because chromium is not installed");

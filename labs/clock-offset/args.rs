@@ -45,6 +45,7 @@ Exit codes:
     0  there is an offset, and an interval it must lie in
     2  wrong usage; nothing was asked
     3  servers or samples contradict each other, or the interval is wider than --within
+    4  --kernel: this machine allows no namespace; it says which rule forbids it
     5  no reply that could be believed
    70  a fault of wirelab: please report it
   130  interrupted; what came before is printed
@@ -142,17 +143,9 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) no_report: bool,
 
-    /// What else happens in a demonstration.
-    #[command(flatten)]
-    pub(crate) host: Happening,
-
     /// Print one JSON document instead of words, times in whole nanoseconds
     #[arg(long)]
     pub(crate) json: bool,
-
-    /// The server of the demonstration.
-    #[command(flatten)]
-    pub(crate) played: Played,
 
     /// When to colour the text
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
@@ -165,6 +158,15 @@ pub(crate) struct Args {
     /// Print completions:SHELL or man, and stop
     #[arg(long, value_name = "WHAT")]
     pub(crate) generate: Option<Generate>,
+
+    // What has a heading of its own stands last: it would take in what follows.
+    /// The server of the demonstration.
+    #[command(flatten)]
+    pub(crate) played: Played,
+
+    /// What else happens in a demonstration.
+    #[command(flatten)]
+    pub(crate) host: Happening,
 }
 
 /// What else there is to do.
@@ -291,7 +293,7 @@ pub(crate) struct Played {
     #[arg(long, value_name = "TIME", value_parser = way_time)]
     jitter_back: Option<Duration>,
 
-    /// Chance that a packet is lost, each way [default: 0]
+    /// Chance that a packet is lost, each way
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0")]
     loss: Ppm,
 

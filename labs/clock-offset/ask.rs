@@ -4,14 +4,15 @@
 
 use crate::args::Args;
 use crate::leave::{self, Leaving};
-use crate::{LAB, kernel, nts, say};
+use crate::{LAB, kernel, nts};
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::stdout::Pipe;
 use wirelab::cli::{seed, stdout};
 use wirelab::clock::client::{BURST_INTERVAL, Ended, Event};
 use wirelab::clock::finding::{Finding, Gathered, View};
@@ -29,9 +30,10 @@ use wirelab::net::stop;
 use wirelab::report;
 use wirelab::sim::clock::Plan;
 
-/// What a run found, and whether it was cut short.
+/// What a run found, where it is left, and whether it was cut short.
 pub(crate) struct Found {
     pub(crate) finding: Finding,
+    pub(crate) leaving: Leaving,
     pub(crate) interrupted: bool,
 }
 
@@ -40,28 +42,32 @@ const PORT: u16 = 123;
 
 /// Gathers samples from where the user said, and looks at them.
 ///
+/// Files are opened when nothing but the network can fail any more: a mistake leaves none.
+///
 /// # Errors
-/// Where there is nothing to ask or to read.
-pub(crate) fn find(args: &Args, leaving: &mut Leaving) -> Result<Found, Failure> {
-    let within = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
-    let view = View { estimator: args.estimator, drift_limit: args.max_drift, within_ns: within };
+/// Where there is nothing to ask or to read, or no file for what came.
+pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
+    let view = view(args);
     if let Some(file) = &args.from {
         let (gathered, now) = read(file)?;
-        return Ok(finish(args, Finding::new(gathered, view, now), None));
+        let leaving = Leaving::open(args)?;
+        return Ok(finish(args, Finding::new(gathered, view, now), leaving, None));
     }
     if args.sim || args.demo {
         let seed = seed::or_random(args.played.seed)
             .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
         let scenario = args.host.over(args.played.demo(), seed);
         if args.sim {
-            return Ok(finish(args, sim(args, scenario, seed, view, leaving), Some(seed)));
+            let mut leaving = Leaving::open(args)?;
+            let finding = sim(args, scenario, seed, view, &mut leaving);
+            return Ok(finish(args, finding, leaving, Some(seed)));
         }
-        let asked = demo(args, scenario.clone(), seed, leaving)?;
+        let asked = demo(args, scenario.clone(), seed)?;
         let truth = scenario.truth.clone();
         let finding = Finding::new(asked.gathered, view, asked.now);
         let mut finding = finding.check(scenario, |at| truth.offset_at(at));
         finding.host_clocks = asked.host_clocks;
-        return Ok(finish(args, finding, Some(seed)));
+        return Ok(finish(args, finding, asked.leaving, Some(seed)));
     }
     if args.servers.is_empty() {
         return Err(Failure::new(Exit::Usage, "name a server to ask; none is asked by default")
@@ -71,10 +77,16 @@ pub(crate) fn find(args: &Args, leaving: &mut Leaving) -> Result<Found, Failure>
     let asked: Vec<Asked> =
         args.servers.iter().map(|name| named(args, name)).collect::<Result<_, _>>()?;
     manners(args, &asked)?;
-    let asked = query(args, asked, Clock::start(), leaving)?;
+    let asked = query(args, asked, Clock::start())?;
     let mut finding = Finding::new(asked.gathered, view, asked.now);
     finding.host_clocks = asked.host_clocks;
-    Ok(finish(args, finding, None))
+    Ok(finish(args, finding, asked.leaving, None))
+}
+
+/// How to look at what comes.
+fn view(args: &Args) -> View {
+    let within_ns = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    View { estimator: args.estimator, drift_limit: args.max_drift, within_ns }
 }
 
 /// What servers gave, and what this host's clocks did meanwhile.
@@ -82,6 +94,7 @@ struct Answers {
     gathered: Vec<Gathered>,
     now: TimePair,
     host_clocks: Option<HostClocks>,
+    leaving: Leaving,
 }
 
 /// Plays in virtual time.
@@ -105,12 +118,12 @@ fn sim(args: &Args, scenario: Scenario, seed: u64, view: View, leaving: &mut Lea
 /// Virtual time begins at 2026-01-01, so that a run is the same on any day.
 pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);
 
-fn finish(args: &Args, mut finding: Finding, seed: Option<u64>) -> Found {
+fn finish(args: &Args, mut finding: Finding, leaving: Leaving, seed: Option<u64>) -> Found {
     finding.seed = seed;
     finding.command = command(seed.filter(|_| args.played.seed.is_none()));
     let stopped = finding.servers.iter().any(|server| server.ended == Ended::Stopped);
     // Who follows along ends it with Ctrl-C; that is no interruption.
-    Found { finding, interrupted: stopped && !args.watch }
+    Found { finding, leaving, interrupted: stopped && !args.watch }
 }
 
 /// The words that were typed, with the seed where it was drawn.
@@ -159,13 +172,18 @@ fn resolve(name: &str) -> Result<Asked, Failure> {
     }
     let found =
         if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
-    let failed = |why: String| {
-        Failure::new(Exit::Network, format!("{name:?} is no server that can be asked: {why}"))
+    let failed = |exit, why: String| {
+        Failure::new(exit, format!("{name:?} is no server that can be asked: {why}"))
             .or_type("a server is NAME, ADDRESS or NAME:PORT", format!("{LAB} 127.0.0.1:11123"))
     };
-    let addresses: VecDeque<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    let found = found.map_err(|error| match error.kind() {
+        // What is no port was never looked up.
+        io::ErrorKind::InvalidInput => failed(Exit::Usage, error.to_string()),
+        _ => failed(Exit::Network, error.to_string()),
+    })?;
+    let addresses: VecDeque<_> = found.collect();
     if addresses.is_empty() {
-        return Err(failed("the name has no address".to_owned()));
+        return Err(failed(Exit::Network, "the name has no address".to_owned()));
     }
     Ok(Asked { name: name.to_owned(), addresses, nts: None })
 }
@@ -201,24 +219,24 @@ fn too_many(args: &Args) -> bool {
     args.config().requests.is_none_or(|requests| requests > wirelab::clock::client::BURST)
 }
 
-fn query(
-    args: &Args,
-    asked: Vec<Asked>,
-    clock: Clock,
-    leaving: &mut Leaving,
-) -> Result<Answers, Failure> {
+fn query(args: &Args, asked: Vec<Asked>, clock: Clock) -> Result<Answers, Failure> {
+    let mut leaving = Leaving::open(args)?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "cannot ask", &error);
     let (stopper, mut stopped) = stop::pair().map_err(failed)?;
     stopper.on_signals().map_err(failed)?;
     announce(args, &asked);
     let mut query = Query::new(asked, args.config(), clock).map_err(failed)?;
     let mut broken = None;
+    let mut to = Pipe::new(io::stdout());
     let observe = |gathered: &Gathered, event: &Event, now: &TimePair| {
         leaving.event(&gathered.name, now.at, event);
-        if args.watch
-            && let Err(failure) = watch(args, gathered, event)
-        {
-            broken.get_or_insert(failure);
+        let Some(text) = watched(args, gathered, event, now) else { return };
+        if let Err(error) = text.and_then(|text| to.write_all(text.as_bytes())) {
+            broken.get_or_insert_with(|| Failure::from_error(Exit::Bug, "cannot print", &error));
+        }
+        // Nobody reads any more: nobody is asked any more.
+        if to.is_closed() || broken.is_some() {
+            stopper.stop();
         }
     };
     query.run(&mut stopped, observe).map_err(failed)?;
@@ -226,7 +244,7 @@ fn query(
         return Err(failure);
     }
     let (host_clocks, now) = (query.host_clocks(), clocks(&clock));
-    Ok(Answers { gathered: query.into_gathered(), now, host_clocks })
+    Ok(Answers { gathered: query.into_gathered(), now, host_clocks, leaving })
 }
 
 fn announce(args: &Args, asked: &[Asked]) {
@@ -245,35 +263,37 @@ fn announce(args: &Args, asked: &[Asked]) {
     stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));
 }
 
-fn watch(args: &Args, gathered: &Gathered, event: &Event) -> Result<(), Failure> {
+/// What is said of an event at once, where somebody follows along.
+fn watched(
+    args: &Args,
+    gathered: &Gathered,
+    event: &Event,
+    now: &TimePair,
+) -> Option<io::Result<String>> {
+    if !args.watch || leave::events_only(args) {
+        return None;
+    }
+    let name = &gathered.name;
     match event {
         Event::Sample(sample) if args.json => {
-            let line = report::samples::line(sample).map_err(|error| {
-                Failure::from_error(Exit::Bug, "the sample cannot be written", &error)
-            })?;
-            say(&line)
+            Some(report::samples::line(sample).map_err(io::Error::from))
         }
-        Event::Sample(sample) => say(&report::clock::watched(&gathered.name, sample)),
-        Event::Refused { request, refusal, .. } if !args.json => say(&format!(
-            "{} request {request}: not believed, {} ({})\n",
-            gathered.name,
-            refusal,
+        Event::Sample(sample) => {
+            Some(Ok(report::clock::watched(gathered, sample, &view(args), now)))
+        }
+        Event::Refused { request, refusal, .. } if !args.json => Some(Ok(format!(
+            "{name} request {request}: not believed, {refusal} ({})\n",
             refusal.section()
-        )),
+        ))),
         Event::Lost { request, .. } if !args.json => {
-            say(&format!("{} request {request}: no reply\n", gathered.name))
+            Some(Ok(format!("{name} request {request}: no reply\n")))
         }
-        _ => Ok(()),
+        _ => None,
     }
 }
 
 /// Asks a server in a thread of this process, over the emulated path where that was asked for.
-fn demo(
-    args: &Args,
-    scenario: Scenario,
-    seed: u64,
-    leaving: &mut Leaving,
-) -> Result<Answers, Failure> {
+fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
     // One clock for both, so that the truth is the same function of it.
     let clock = Clock::start();
@@ -302,11 +322,10 @@ fn demo(
     let serving = std::thread::spawn(move || server.run(&mut stopped));
     let found = match &path {
         // Its sockets are those of host A.
-        Some(path) => path
-            .host(kernel::End::A)
-            .run(|| query(args, vec![asked], clock, leaving))
-            .map_err(failed)?,
-        None => query(args, vec![asked], clock, leaving),
+        Some(path) => {
+            path.host(kernel::End::A).run(|| query(args, vec![asked], clock)).map_err(failed)?
+        }
+        None => query(args, vec![asked], clock),
     };
     stopper.stop();
     match serving.join() {

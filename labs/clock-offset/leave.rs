@@ -6,7 +6,7 @@ use crate::args::Args;
 use crate::{LAB, say};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, LineWriter, Write};
 use std::path::Path;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
@@ -24,6 +24,8 @@ use wirelab::report;
 /// Everything that is written while a run goes on.
 pub(crate) struct Leaving {
     dir: Option<RunDir>,
+    /// Where `--samples` wants them.
+    samples: Option<File>,
     events: Vec<Box<dyn Write + Send>>,
     broken: Option<io::Error>,
 }
@@ -50,21 +52,21 @@ impl Leaving {
     /// # Errors
     /// Which file or folder cannot be made.
     pub(crate) fn open(args: &Args) -> Result<Self, Failure> {
-        let dir = run_dir(args)?;
-        let inside = dir.as_ref().map(|dir| dir.path().join("events.ndjson"));
+        // By the line, so that others can follow the file.
+        let by_line = |file: File| -> Box<dyn Write + Send> { Box::new(LineWriter::new(file)) };
         let mut events: Vec<Box<dyn Write + Send>> = Vec::new();
-        for path in inside.iter().chain(&args.events) {
-            if path == Path::new("-") {
-                events.push(Box::new(Pipe::new(io::stdout())));
-                continue;
-            }
-            let file = File::create(path).map_err(|error| {
-                let what = format!("the events cannot go to {}", path.display());
-                Failure::from_error(Exit::Usage, what, &error)
-            })?;
-            events.push(Box::new(BufWriter::new(file)));
+        match &args.events {
+            None => {}
+            Some(_) if events_only(args) => events.push(Box::new(Pipe::new(io::stdout()))),
+            Some(path) => events.push(by_line(create(path, "events")?)),
         }
-        Ok(Self { dir, events, broken: None })
+        let samples = args.samples.as_deref().map(|path| create(path, "samples")).transpose()?;
+        // Last, so that a file that cannot be made leaves no folder behind.
+        let dir = run_dir(args)?;
+        if let Some(dir) = &dir {
+            events.push(by_line(create(&dir.path().join("events.ndjson"), "events")?));
+        }
+        Ok(Self { dir, samples, events, broken: None })
     }
 
     /// Writes an event down; what fails is told at the end.
@@ -91,18 +93,36 @@ impl Leaving {
         if let Some(error) = self.broken.take() {
             return Err(failed(error));
         }
+        let samples = lines(finding).map_err(failed)?;
+        if let Some(file) = &mut self.samples {
+            file.write_all(samples.as_bytes()).map_err(failed)?;
+        }
         let Some(dir) = &self.dir else { return Ok(()) };
-        write(dir, finding).map_err(failed)?;
+        write(dir, finding, &samples).map_err(failed)?;
         let files = FILES.join("  ");
         if quiet { Ok(()) } else { say(&format!("\n{}/  {files}\n", dir.path().display())) }
     }
 }
 
-fn write(dir: &RunDir, finding: &Finding) -> io::Result<()> {
-    let mut samples = String::new();
-    for sample in finding.servers.iter().flat_map(|server| &server.samples) {
-        samples += &report::samples::line(sample)?;
-    }
+/// Whether stdout is for the events alone.
+pub(crate) fn events_only(args: &Args) -> bool {
+    args.events.as_deref() == Some(Path::new("-"))
+}
+
+fn create(path: &Path, what: &str) -> Result<File, Failure> {
+    File::create(path).map_err(|error| {
+        let what = format!("the {what} cannot go to {}", path.display());
+        Failure::from_error(Exit::Usage, what, &error)
+    })
+}
+
+/// Every sample as a line.
+fn lines(finding: &Finding) -> io::Result<String> {
+    let samples = finding.servers.iter().flat_map(|server| &server.samples);
+    samples.map(|sample| Ok(report::samples::line(sample)?)).collect()
+}
+
+fn write(dir: &RunDir, finding: &Finding, samples: &str) -> io::Result<()> {
     dir.write("samples.ndjson", samples.as_bytes())?;
     dir.write("result.json", &serde_json::to_vec_pretty(finding)?)?;
     dir.write("report.html", report::clock::page::render(finding).as_bytes())?;

@@ -12,7 +12,6 @@ mod serve;
 
 use args::{Args, What};
 use clap::{CommandFactory, Parser};
-use leave::Leaving;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use wirelab::cli::error::Failure;
@@ -44,16 +43,11 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         }
         None => {}
     }
-    let mut leaving = Leaving::open(args)?;
-    let found = ask::find(args, &mut leaving)?;
-    if let Some(file) = &args.samples {
-        save(file, &found.finding)?;
-    }
-    let events_only = args.events.as_deref() == Some(std::path::Path::new("-"));
-    if !events_only {
+    let found = ask::find(args)?;
+    if !leave::events_only(args) {
         say(&text(args, &found.finding, args.json)?)?;
     }
-    leaving.finish(&found.finding, args.json || events_only)?;
+    found.leaving.finish(&found.finding, args.json || leave::events_only(args))?;
     Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
 }
 
@@ -92,16 +86,4 @@ const fn exit_of(finding: &Finding) -> Exit {
         Verdict::TooWide | Verdict::Contradiction | Verdict::Disagreement => Exit::Inconclusive,
         Verdict::NoReply => Exit::Network,
     }
-}
-
-fn save(file: &std::path::Path, finding: &Finding) -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| {
-        let what = format!("the samples cannot be saved in {}", file.display());
-        Failure::from_error(Exit::Usage, what, error)
-    };
-    let mut text = String::new();
-    for sample in finding.servers.iter().flat_map(|server| &server.samples) {
-        text += &report::samples::line(sample).map_err(|error| failed(&error))?;
-    }
-    std::fs::write(file, text).map_err(|error| failed(&error))
 }

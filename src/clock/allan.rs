@@ -127,7 +127,17 @@ mod tests {
             let offset_ns = offset(index);
             let request = u32::try_from(index + 1).unwrap();
             let (high_ns, low_ns) = (offset_ns + 5, offset_ns - 5);
-            Row { request, sent, came: sent, high_ns, low_ns, offset_ns, delay_ns: 10, slack_ns: 0 }
+            Row {
+                request,
+                sent,
+                came: sent,
+                high_ns,
+                low_ns,
+                offset_ns,
+                delay_ns: 10,
+                slack_ns: 0,
+                interleaved: false,
+            }
         };
         (0..count).filter(|index| keep(*index)).map(row).collect()
     }

@@ -21,6 +21,10 @@ pub struct DriftLimit(u32);
 /// adjtimex(2)) is beyond it.
 pub const DRIFT_MAX: DriftLimit = DriftLimit(100_000);
 
+/// How fast a server's clock is taken to leave the truth that it last knew: 15 ppm (RFC 5905 §7.3,
+/// PHI).
+pub const PHI: DriftLimit = DriftLimit(15_000);
+
 const BILLION: i128 = 1_000_000_000;
 
 impl DriftLimit {
@@ -109,6 +113,8 @@ pub struct Row {
     pub delay_ns: i64,
     /// What the clocks' resolution has widened `low_ns` and `high_ns` by.
     pub slack_ns: i64,
+    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    pub interleaved: bool,
 }
 
 /// Oldest sample that is used, and so the largest difference of times here: 2^60 ns, 36 years.
@@ -183,6 +189,7 @@ fn row(sample: &Sample, now: &TimePair) -> Row {
         offset_ns: sample.offset_ns().saturating_sub(step),
         delay_ns: sample.delay_ns(),
         slack_ns: sample.slack_ns.saturating_add(blur),
+        interleaved: sample.record.interleaved,
     }
 }
 

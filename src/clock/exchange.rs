@@ -106,6 +106,7 @@ impl Exchange {
             local_port: self.local_port,
             t1: self.t1,
             t1_by: StampedBy::User,
+            t1_user: None,
             t2: header.receive,
             t3: header.transmit,
             t4,
@@ -133,7 +134,8 @@ impl Exchange {
         if at > record.t4.at {
             return record;
         }
-        Record { t1: TimePair { wall, at, ..self.t1 }, t1_by: StampedBy::Kernel, ..record }
+        let (t1, t1_by) = (TimePair { wall, at, ..self.t1 }, StampedBy::Kernel);
+        Record { t1, t1_by, t1_user: Some(self.t1.wall), ..record }
     }
 
     /// //= RFC 4330 §5 (1) to (3), RFC 5905 §8 tests 2 and 3

@@ -4,7 +4,9 @@
 //! It must never hold an estimate without the bound beside it, nor mix the two.
 
 use super::allan::Stability;
-use super::bound::{Contradiction, DriftLimit, Interval, Window, bounded_drift, consistent_end};
+use super::bound::{
+    Contradiction, DriftLimit, Interval, PHI, Window, bounded_drift, consistent_end,
+};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::estimate::{Estimate, Estimator, estimate};
 use super::hull::{ConstantDrift, constant_drift, steady_end};
@@ -14,6 +16,7 @@ use super::refusal::Refusal;
 use super::runs::straight_end;
 use super::sample::{Sample, TimePair};
 use super::select::{Agreement, agree};
+use super::stamps::Stamps;
 use super::truth::Scenario;
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
@@ -133,7 +136,7 @@ pub struct Bound {
     pub samples: u32,
     /// The same, if the drift is constant; `None` where it cannot be.
     pub constant_drift: Option<ConstantDrift>,
-    /// How far the server says it may be from UTC.
+    /// How far the server may be from UTC: by its last word, and 15 ppm since (RFC 5905, PHI).
     pub root_distance_ns: i64,
     /// Where the offset to UTC must lie, if the server's claim is true.
     pub utc: Interval,
@@ -162,6 +165,9 @@ pub struct ServerFinding {
     pub stability: Stability,
     /// What a report draws.
     pub picture: Picture,
+    /// The program's stamps and the kernel's, side by side.
+    #[serde(default)]
+    pub stamps: Stamps,
     /// What was not believed, and why.
     pub notes: Vec<Note>,
     /// What was not answered.
@@ -185,6 +191,7 @@ impl ServerFinding {
         Self {
             picture: Picture::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
             stability: Stability::of(window.rows()),
+            stamps: Stamps::of(&gathered.samples),
             estimate: likely,
             // As each of them says, so that they can be compared.
             estimates: Estimator::ALL.into_iter().filter_map(by).collect(),
@@ -208,7 +215,12 @@ fn bound(
     at: Instant,
 ) -> Option<Bound> {
     let interval = bounded_drift(window, view.drift_limit, at).ok().flatten()?;
-    let root_distance_ns = samples.last().map_or(0, |sample| sample.root_distance_ns);
+    //= RFC 5905 §11.2.3: the root distance grows by PHI from the packet on.
+    let aged = |sample: &Sample| {
+        let age = at.as_nanos().saturating_sub(sample.record.t4.at.as_nanos());
+        sample.root_distance_ns.saturating_add(PHI.over(age))
+    };
+    let root_distance_ns = samples.last().map_or(0, aged);
     Some(Bound {
         interval,
         samples: u32::try_from(window.rows().len()).unwrap_or(u32::MAX),
@@ -223,6 +235,39 @@ fn bound(
 fn clipped(found: Estimate, interval: &Interval) -> Estimate {
     let offset_ns = found.offset_ns.clamp(interval.low_ns, interval.high_ns);
     Estimate { offset_ns, ..found }
+}
+
+/// What one server's samples come to while it is still asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Live {
+    /// What is likely.
+    pub estimate: Estimate,
+    /// What must be true.
+    pub interval: Interval,
+    /// Two of the samples cannot both be true: this is of those since.
+    pub contradiction: bool,
+}
+
+/// Samples that are looked at while a server is still asked: at one a millisecond there is time
+/// for no more.
+const LIVE_MAX: usize = 256;
+
+impl Live {
+    /// Of the last samples, as they bear on the clock at `now`; `None` where none does.
+    #[must_use]
+    pub fn of(samples: &[Sample], view: &View, now: &TimePair) -> Option<Self> {
+        let last = &samples[samples.len().saturating_sub(LIVE_MAX)..];
+        let all = Window::new(last, now);
+        let window = consistent_end(&all, view.drift_limit);
+        let interval = bounded_drift(&window, view.drift_limit, now.at).ok().flatten()?;
+        let steady = straight_end(&steady_end(&window, view.drift_limit));
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        Some(Self {
+            estimate: clipped(estimate(which, &steady, now.at)?, &interval),
+            interval,
+            contradiction: window.rows().len() < all.rows().len(),
+        })
+    }
 }
 
 /// What it all comes to.

@@ -32,6 +32,9 @@ pub struct Point {
     pub delay_ns: i64,
     /// Whether the estimate rests on it.
     pub used: bool,
+    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    #[serde(default)]
+    pub interleaved: bool,
 }
 
 /// A corner of a hull.
@@ -102,6 +105,7 @@ impl Picture {
                     level_ns: row.offset_ns.saturating_add(i64::try_from(since).unwrap_or(0)),
                     delay_ns: row.delay_ns,
                     used: row.sent >= first,
+                    interleaved: row.interleaved,
                 }
             })
             .collect();

@@ -132,6 +132,9 @@ pub struct Record {
     /// Who took T1.
     #[serde(default)]
     pub t1_by: StampedBy,
+    /// When this program was about to send it, where the kernel took T1: earlier than that.
+    #[serde(rename = "t1_user_ns", default, skip_serializing_if = "Option::is_none")]
+    pub t1_user: Option<WallTime>,
     /// When the server received it, on the wire.
     pub t2: NtpTimestamp,
     /// When the server replied, on the wire.

@@ -4,18 +4,23 @@
 //! It must never show a figure that the finding does not hold, nor round an interval inwards.
 
 pub mod events;
+mod explain;
 pub mod page;
 mod plots;
+mod stamps;
+
+pub use explain::{explain, refusals};
 
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
-use crate::clock::bound::DriftLimit;
+use crate::clock::bound::{DriftLimit, Interval};
 use crate::clock::client::Ended;
-use crate::clock::finding::{Checked, Finding, ServerFinding, Together, Verdict};
+use crate::clock::finding::{
+    Checked, Finding, Gathered, Live, ServerFinding, Together, Verdict, View,
+};
 use crate::clock::panel::HostClocks;
-use crate::clock::sample::{Sample, StampedBy};
+use crate::clock::sample::{Sample, StampedBy, TimePair};
 use crate::clock::select::Agreement;
-use crate::clock::timestamp::WallTime;
 use crate::measure::human;
 
 /// The JSON schema of a finding.
@@ -49,7 +54,7 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
     }
     for server in &finding.servers {
         authenticated(&mut out, server);
-        interleaved(&mut out, server);
+        stamps::lines(&mut out, server, all);
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
             estimators(&mut out, server, finding.checked.as_ref(), style);
@@ -139,7 +144,7 @@ fn doubts(finding: &Finding) -> Vec<String> {
                 found.earlier,
                 found.later,
                 signed(found.jump_ns),
-                ppm(i64::from(finding.view.drift_limit.ppb()) * 1000, Round::Up),
+                limit(finding.view.drift_limit),
                 bound.samples,
             ));
         } else if bound.constant_drift.is_none() {
@@ -310,30 +315,6 @@ fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
     ));
 }
 
-/// What interleaved mode has taken out of the delays.
-fn interleaved(out: &mut String, server: &ServerFinding) {
-    let count = server.counts.interleaved;
-    if count == 0 {
-        return;
-    }
-    let least = |told: bool| {
-        let mine = server.samples.iter().filter(|sample| sample.record.interleaved == told);
-        mine.map(Sample::delay_ns).min()
-    };
-    let gain = match (least(true), least(false)) {
-        (Some(with), Some(without)) => format!(
-            ": least delay {} with both times of leaving, {} without",
-            nanos(with),
-            nanos(without)
-        ),
-        _ => String::new(),
-    };
-    out.push_str(&format!(
-        "  {}: {count} of {} replies told when the one before had left (RFC 9769){gain}\n",
-        server.name, server.counts.samples
-    ));
-}
-
 /// What was proved, and at what cost.
 fn authenticated(out: &mut String, server: &ServerFinding) {
     let Some(nts) = server.counts.nts else { return };
@@ -399,85 +380,36 @@ fn notes(out: &mut String, server: &ServerFinding, all: bool) {
     }
 }
 
-/// Every reason for which something was not believed, with the rule and how often.
+/// One reply as a line, for following along: what it says by itself, and what all do so far.
 #[must_use]
-pub fn refusals(finding: &Finding) -> String {
-    let mut out = String::new();
-    for server in &finding.servers {
-        for (name, count) in &server.counts.refused {
-            let note = server.notes.iter().find(|note| note.reason == *name);
-            let (section, text) =
-                note.map_or(("", ""), |note| (&*note.section, note.text.as_str()));
-            out.push_str(&format!("  {count} x {name} ({section}): {text}\n"));
-        }
-    }
-    if out.is_empty() {
-        return "\nnothing that came was refused\n".to_owned();
-    }
-    format!("\nrefused, each reason with the rule that it breaks and its first case:\n{out}")
-}
-
-/// The shortest exchange as a diagram, with the sums that follow from it.
-#[must_use]
-pub fn explain(finding: &Finding) -> Option<String> {
-    let server = finding.servers.iter().find(|server| !server.samples.is_empty())?;
-    let sample = server.samples.iter().min_by_key(|sample| sample.delay_ns())?;
-    let record = &sample.record;
-    let (t1, t4) = (record.t1.wall, record.t4.wall);
-    let (t2, t3) = (t1.plus(sample.forward_ns), t4.plus(sample.backward_ns));
-    let s = |ns: i64| seconds(ns, 9, Round::Nearest);
-    let stamp = |time: WallTime| seconds(time.as_nanos(), 9, Round::Nearest)[1..].to_owned();
-    let read = match record.t4_by {
-        StampedBy::Kernel => format!(
-            "T4 was taken by the kernel; this program read the reply {} later",
-            nanos(record.t4_user.minus(t4))
-        ),
-        StampedBy::User => "T4 was taken by this program: the kernel gave no stamp".to_owned(),
-    };
-    let ahead = if sample.offset_ns() >= 0 { "ahead of" } else { "behind" };
-    Some(format!(
-        "\nrequest {request} to {name}, the shortest exchange of {count} (seconds since 1970)\n\n  \
-         this host's clock                               the server's clock\n\n  \
-         T1 {t1:<22} |------------------>|  T2 {t2}   T2 - T1 = {forward} s\n  \
-         {blank:<25} |                   |\n  \
-         T4 {t4:<22} |<------------------|  T3 {t3}   T3 - T4 = {backward} s\n\n  \
-         offset = ((T2 - T1) + (T3 - T4)) / 2 = ({forward} {backward}) / 2 = {offset} s\n  \
-         delay  = (T4 - T1) - (T3 - T2) = {round} - {stay} = {delay} s\n\n  \
-         No packet comes before it was sent: the request took T2 - T1 - offset >= 0, the reply\n  \
-         T4 - T3 + offset >= 0. So the offset is at most {forward} s and at least {backward} s\n  \
-         (± {slack} for the clocks' own resolution): delay / 2 on each side of the middle.\n  \
-         The server is {ahead} this host by {size} if both ways took equally long.\n  \
-         {read}.\n",
-        request = record.request,
-        name = server.name,
-        count = server.samples.len(),
-        t1 = stamp(t1),
-        t2 = stamp(t2),
-        t3 = stamp(t3),
-        t4 = stamp(t4),
-        blank = "",
-        forward = s(sample.forward_ns),
-        backward = s(sample.backward_ns),
-        offset = s(sample.offset_ns()),
-        round = s(t4.minus(t1)),
-        stay = s(t3.minus(t2)),
-        delay = s(sample.delay_ns()),
-        slack = nanos(sample.slack_ns),
-        size = human::latency(sample.offset_ns().unsigned_abs()),
-    ))
-}
-
-/// One reply as a line, for following along.
-#[must_use]
-pub fn watched(name: &str, sample: &Sample) -> String {
-    let places = digits(sample.delay_ns());
+pub fn watched(gathered: &Gathered, sample: &Sample, view: &View, now: &TimePair) -> String {
+    // The two bounds are of different times, and the clocks may drift between.
+    let elapsed = sample.record.t4.wall.minus(sample.record.t1.wall).unsigned_abs();
+    let drift = view.drift_limit.over(elapsed);
+    let (low, high) =
+        (sample.low_ns().saturating_sub(drift), sample.high_ns().saturating_add(drift));
+    let so_far = Live::of(&gathered.samples, view, now).map_or_else(String::new, |live| {
+        let doubt =
+            if live.contradiction { " since a clock was set or the server lied" } else { "" };
+        format!("; so far{doubt} {}", between(live.estimate.offset_ns, live.interval))
+    });
     format!(
-        "{name} request {}: {} s, in [{}, {}] s, delay {}\n",
+        "{} request {}: {}, delay {}{so_far}\n",
+        gathered.name,
         sample.record.request,
-        seconds(sample.offset_ns(), 9.min(places + 1), Round::Nearest),
-        seconds(sample.low_ns(), places, Round::Down),
-        seconds(sample.high_ns(), places, Round::Up),
+        between(sample.offset_ns(), Interval { low_ns: low, high_ns: high }),
         nanos(sample.delay_ns()),
+    )
+}
+
+/// An estimate and the interval beside it.
+fn between(offset_ns: i64, interval: Interval) -> String {
+    let places = digits(interval.width_ns());
+    format!(
+        "{} s, in [{}, {}] s",
+        seconds(offset_ns, 9.min(places + 1), Round::Nearest),
+        seconds(interval.low_ns, places, Round::Down),
+        seconds(interval.high_ns, places, Round::Up),
     )
 }
 
@@ -517,6 +449,12 @@ fn nanos(ns: i64) -> String {
 
 fn signed(ns: i64) -> String {
     format!("{}{}", if ns < 0 { '-' } else { '+' }, nanos(ns))
+}
+
+/// How fast two clocks may drift apart: a size, without a sign.
+fn limit(limit: DriftLimit) -> String {
+    let text = seconds(i64::from(limit.ppb()) * 1_000_000, 3, Round::Up);
+    format!("{} ppm", text.trim_start_matches('+').trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// Parts per trillion as ppm with a sign, rounded as told.

@@ -2,6 +2,7 @@
 //!
 //! It must never call a Lamport clock a clock of the day: it counts, and nothing else.
 
+use super::figures::{percent, share};
 use super::table::{Cell, Column, render as columns};
 use super::text::{Ink, Style};
 use crate::clock::order::{Carrier, Direction, Host, Order};
@@ -68,12 +69,13 @@ fn direction(out: &mut String, order: &Order, found: &Direction) {
     };
     let _ = writeln!(
         out,
-        "  from {} to {to}: {} of {} contradict, {} expected: that the way ({} and a queue of \
-         {} on average) takes less than the sender's clock is ahead",
+        "  from {} to {to}: {} of {} contradict, {}; {} is the chance that the way ({} and a queue \
+         of {} on average) takes less than the sender's clock is ahead",
         name(found.from),
         found.contradicted.hits,
         found.contradicted.trials,
-        found.expected,
+        share(&found.contradicted),
+        percent(found.expected.fraction()),
         human::duration(way.delay),
         human::duration(way.jitter),
     );

@@ -36,6 +36,7 @@ pub fn render(finding: &Finding) -> String {
     }
     for server in &finding.servers {
         estimators(&mut out, server, finding.checked.as_ref());
+        super::stamps::section(&mut out, server);
         stability(&mut out, server);
         refused(&mut out, server);
     }
@@ -109,7 +110,7 @@ fn three(out: &mut String, finding: &Finding) {
          <div><b>{}</b><span>must hold the offset to UTC, if what the servers claim of themselves \
          is true</span></div></div>",
         ends(&together.interval),
-        ppm(i64::from(finding.view.drift_limit.ppb()) * 1000, Round::Up),
+        super::limit(finding.view.drift_limit),
         ends(&together.utc),
     );
 }
@@ -157,8 +158,13 @@ fn drawings(out: &mut String, finding: &Finding, server: &ServerFinding) {
     let _ = write!(
         out,
         "<section><h2>{}</h2>\n<p class=\"note\">Observer: this host. Filled: the estimate rests \
-         on it. Violet: the best estimate with its drift.</p>\n<div class=\"panels\">\n",
-        escape(&server.name)
+         on it. Violet: the best estimate with its drift.{}</p>\n<div class=\"panels\">\n",
+        escape(&server.name),
+        if server.counts.interleaved > 0 {
+            " Diamonds: exchanges with both times of leaving (interleaved mode); circles: basic mode."
+        } else {
+            ""
+        },
     );
     let seen = "T2 − T1 above, T3 − T4 below; the truth passes between";
     figure(out, "The two clouds", seen, &plots::clouds(finding, server));

@@ -8,7 +8,7 @@ use crate::clock::allan::Stability;
 use crate::clock::bound::Interval;
 use crate::clock::finding::{Finding, ServerFinding};
 use crate::clock::panel::{HostClocks, Moved};
-use crate::clock::picture::{Corner, Picture};
+use crate::clock::picture::{Corner, Picture, Point};
 use crate::measure::Instant;
 use crate::report::svg::{Axis, Frame, Scale, Svg};
 
@@ -96,6 +96,15 @@ fn span(finding: &Finding, picture: &Picture) -> (f64, f64) {
     (first, (finding.now.at.as_nanos() as f64).max(first + 1.0))
 }
 
+/// A diamond for interleaved mode, a circle for basic mode.
+const fn shape(point: &Point) -> usize {
+    if point.interleaved { 5 } else { 0 }
+}
+
+const fn mode(point: &Point) -> &'static str {
+    if point.interleaved { ", interleaved" } else { "" }
+}
+
 /// Offset against delay, drift removed: the wedge of queues.
 pub(super) fn wedge(server: &ServerFinding) -> String {
     let picture = &server.picture;
@@ -132,12 +141,13 @@ pub(super) fn wedge(server: &ServerFinding) -> String {
     for point in &picture.points {
         let place = (x.at(point.delay_ns as f64 / across.ns), y.at(away(point.level_ns) / up.ns));
         let title = format!(
-            "request {}: delay {}, offset {} s",
+            "request {}{}: delay {}, offset {} s",
             point.request,
+            mode(point),
             nanos(point.delay_ns),
             seconds(point.offset_ns, 9, Round::Nearest)
         );
-        svg.marker(if point.used { "dot" } else { "unused" }, 0, place, &title);
+        svg.marker(if point.used { "dot" } else { "unused" }, shape(point), place, &title);
     }
     svg.close();
     svg.finish()
@@ -212,14 +222,15 @@ pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> String {
         let (high, low) = (plot.at(point.sent, point.high_ns), plot.at(point.sent, point.low_ns));
         plot.svg.line("bar", high, low);
         let title = format!(
-            "request {}: {} s, in [{}, {}] s",
+            "request {}{}: {} s, in [{}, {}] s",
             point.request,
+            mode(point),
             seconds(point.offset_ns, 9, Round::Nearest),
             seconds(point.low_ns, 9, Round::Down),
             seconds(point.high_ns, 9, Round::Up)
         );
         let place = plot.at(point.sent, point.offset_ns);
-        plot.svg.marker(if point.used { "dot" } else { "unused" }, 0, place, &title);
+        plot.svg.marker(if point.used { "dot" } else { "unused" }, shape(point), place, &title);
     }
     plot.svg.close();
     line(&mut plot, server, span);
