@@ -6,7 +6,7 @@
 use crate::clock_lab::{Chronyd, Server, interval, json, lab};
 use crate::lab::new_folder;
 use proptest::prelude::*;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -226,6 +226,42 @@ fn our_own_server_tells_when_its_replies_left() {
     assert_eq!(told.len(), 8, "{found:#}");
     assert!(told.iter().all(|sample| sample["t1_by"] == "kernel"), "{found:#}");
     assert_eq!(server.stop()["counts"]["interleaved"], 16);
+}
+
+#[test]
+fn replies_that_are_sent_in_one_call_each_tell_their_own_departure() {
+    let server = Server::start("--listen 127.0.0.1:0");
+    let clients: [UdpSocket; 8] = std::array::from_fn(|_| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(("127.0.0.1", server.port())).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket
+    });
+    let mut named = [NtpTimestamp::NONE; 8];
+    let mut told = Vec::new();
+    for round in 1..=3_u64 {
+        // Stopped, it finds them all at once.
+        server.signal("STOP");
+        for (number, (socket, origin)) in (1_u64..).zip(clients.iter().zip(named)) {
+            let nonce = |kind| NtpTimestamp::from_bits((round << 32) + (number << 8) + kind);
+            let receive = if origin.is_none() { NtpTimestamp::NONE } else { nonce(2) };
+            let request = Header { origin, receive, ..Header::request(nonce(4)) };
+            socket.send(&request.encode()).unwrap();
+        }
+        server.signal("CONT");
+        for (socket, named) in clients.iter().zip(&mut named) {
+            let mut bytes = [0; 48];
+            assert_eq!(socket.recv(&mut bytes).unwrap(), 48);
+            let header = Packet::open(&bytes).unwrap().header;
+            *named = header.receive;
+            // The third round asks when the replies of the second left.
+            told.extend((round == 3).then_some(header.transmit.bits()));
+        }
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 8, "some left at one time: {told:?}");
+    assert_eq!(server.stop()["counts"]["interleaved"], 8);
 }
 
 #[test]

@@ -50,10 +50,14 @@ impl Server {
         self.lab.run(&format!("{} --interval 20ms {flags}", self.address))
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
     /// SIGTERM; what it counted.
     pub(crate) fn stop(mut self) -> Value {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        self.signal("TERM");
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{text}");

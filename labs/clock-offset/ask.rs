@@ -128,12 +128,17 @@ fn finish(args: &Args, mut finding: Finding, leaving: Leaving, seed: Option<u64>
 
 /// The words that were typed, with the seed where it was drawn.
 fn command(drawn: Option<u64>) -> String {
+    typed(|_| true, drawn)
+}
+
+/// Those of the words that were typed which are to be typed again.
+pub(crate) fn typed(keep: impl Fn(&String) -> bool, drawn: Option<u64>) -> String {
     let plain =
         |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+@[]".contains(c));
     let quote = |word: String| {
         if plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
     };
-    let words = std::env::args().skip(1).map(quote);
+    let words = std::env::args().skip(1).filter(keep).map(quote);
     let seed = drawn.map(|seed| format!("--seed {seed}"));
     [LAB.to_owned()].into_iter().chain(words).chain(seed).collect::<Vec<_>>().join(" ")
 }
@@ -297,11 +302,7 @@ fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> 
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
     // One clock for both, so that the truth is the same function of it.
     let clock = Clock::start();
-    let path = if args.kernel {
-        Some(kernel::Path::build(&scenario, seed, clock, "clock-offset --demo")?)
-    } else {
-        None
-    };
+    let path = if args.kernel { Some(kernel::Path::build(&scenario, seed, clock)?) } else { None };
     let (socket, scenario) = match &path {
         Some(path) => (path.socket(kernel::End::B)?, kernel::pathless(&scenario)),
         None => (UdpSocket::bind((kernel::HERE, 0)).map_err(failed)?, scenario),
@@ -332,8 +333,9 @@ fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> 
         Ok(ended) => drop(ended.map_err(failed)?),
         Err(_) => return Err(Failure::new(Exit::Bug, "the demonstration's server panicked")),
     }
+    let answers = found?;
     if let Some(path) = path {
         path.finish()?;
     }
-    found
+    Ok(answers)
 }

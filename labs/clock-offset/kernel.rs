@@ -32,19 +32,14 @@ pub(crate) enum End {
 }
 
 impl Path {
-    /// Builds the path of a scenario; `other` is the command that does without.
+    /// Builds the path of a scenario.
     ///
     /// It must come before any thread: a user namespace cannot be entered after one.
     ///
     /// # Errors
     /// What is not allowed here, and which rule forbids it.
-    pub(crate) fn build(
-        scenario: &Scenario,
-        seed: u64,
-        clock: Clock,
-        other: &str,
-    ) -> Result<Self, Failure> {
-        acquire().map_err(|refused| refuse(&refused, other))?;
+    pub(crate) fn build(scenario: &Scenario, seed: u64, clock: Clock) -> Result<Self, Failure> {
+        acquire().map_err(|refused| refuse(&refused))?;
         let lane = LaneConfig { name: "a-b".to_owned(), ..LaneConfig::default() };
         let topology = Topology::build(&[lane])
             .map_err(|error| Failure::from_error(Exit::Network, "the path", &error))?;
@@ -98,7 +93,8 @@ pub(crate) fn pathless(scenario: &Scenario) -> Scenario {
 /// Where the demonstration's server listens without a path.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-fn refuse(refused: &PrivilegeError, other: &str) -> Failure {
+fn refuse(refused: &PrivilegeError) -> Failure {
+    let other = crate::ask::typed(|word| word != "--kernel", None);
     let text = refused.to_string();
     let what = text.lines().next().unwrap_or_default().to_owned();
     let mut failure = Failure::new(Exit::Privilege, what)

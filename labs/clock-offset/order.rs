@@ -47,9 +47,8 @@ pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
 /// The messages by packets, between two hosts with a path between them.
 fn on_path(flags: &Order, scenario: Scenario, seed: u64) -> Result<clock::order::Order, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the messages", &error);
-    let other = "clock-offset order";
     let clock = Clock::start();
-    let path = Path::build(&scenario, seed, clock, other)?;
+    let path = Path::build(&scenario, seed, clock)?;
     let sockets = [path.socket(End::A)?, path.socket(End::B)?];
     let (stopper, mut stopped) = stop::pair().map_err(failed)?;
     stopper.on_signals().map_err(failed)?;

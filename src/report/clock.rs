@@ -18,6 +18,7 @@ use crate::clock::client::Ended;
 use crate::clock::finding::{
     Checked, Finding, Gathered, Live, ServerFinding, Together, Verdict, View,
 };
+use crate::clock::hull::ConstantDrift;
 use crate::clock::panel::HostClocks;
 use crate::clock::sample::{Sample, StampedBy, TimePair};
 use crate::clock::select::Agreement;
@@ -57,7 +58,13 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
         stamps::lines(&mut out, server, all);
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
+            if finding.servers.len() > 1 {
+                out.push_str(&format!("\n{}:", server.name));
+            }
             estimators(&mut out, server, finding.checked.as_ref(), style);
+        }
+        if all {
+            stability(&mut out, server);
         }
         notes(&mut out, server, all);
     }
@@ -294,13 +301,16 @@ fn row(server: &ServerFinding) -> [String; 10] {
     ]
 }
 
-fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
-    let Some(line) = server.bound.and_then(|bound| bound.constant_drift) else { return };
-    // Few samples tell nothing of the drift: both ends are those of the limit.
+/// Between what the drift lies if it is constant; few samples tell nothing of it: both ends are
+/// those of the limit.
+fn told_drift(server: &ServerFinding, limit: DriftLimit) -> Option<ConstantDrift> {
     let limit = i64::from(limit.ppb()) * 1000;
-    if line.drift_low_ppt <= -limit && line.drift_high_ppt >= limit {
-        return;
-    }
+    let line = server.bound?.constant_drift?;
+    (line.drift_low_ppt > -limit || line.drift_high_ppt < limit).then_some(line)
+}
+
+fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
+    let Some(line) = told_drift(server, limit) else { return };
     let likely = server.estimate.and_then(|estimate| estimate.drift_ppt);
     let likely =
         likely.map_or_else(String::new, |ppt| format!("likely {}, ", ppm(ppt, Round::Nearest)));
@@ -357,6 +367,25 @@ fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked
     }
     out.push('\n');
     out.push_str(&columns(table, style, &mut Vec::new()));
+}
+
+/// Over which time the rate changes least, or why nothing can be said of it.
+fn stability(out: &mut String, server: &ServerFinding) {
+    let found = &server.stability;
+    let best = found.deviations.iter().find(|one| found.best_tau_ns == Some(one.tau_ns));
+    let text = match (best, &found.absent) {
+        (Some(one), _) => {
+            let ppt = i64::try_from(one.deviation_ppt).unwrap_or(i64::MAX);
+            format!(
+                "Allan deviation: least over {}, {}; a longer window is not worth averaging over",
+                human::latency(one.tau_ns),
+                ppm(ppt, Round::Up).trim_start_matches('+')
+            )
+        }
+        (None, Some(why)) => format!("no Allan deviation: {why}"),
+        (None, None) => return,
+    };
+    out.push_str(&format!("\n  {}: {text}\n", server.name));
 }
 
 fn notes(out: &mut String, server: &ServerFinding, all: bool) {

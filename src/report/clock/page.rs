@@ -35,9 +35,10 @@ pub fn render(finding: &Finding) -> String {
         host(&mut out, clocks);
     }
     for server in &finding.servers {
-        estimators(&mut out, server, finding.checked.as_ref());
-        super::stamps::section(&mut out, server);
-        stability(&mut out, server);
+        let of = whose(finding, server);
+        estimators(&mut out, server, finding.checked.as_ref(), &of);
+        super::stamps::section(&mut out, server, &of);
+        stability(&mut out, server, &of);
         refused(&mut out, server);
     }
     if let Some(text) = explain(finding) {
@@ -173,8 +174,7 @@ fn drawings(out: &mut String, finding: &Finding, server: &ServerFinding) {
     let seen = "each with the interval that it proves; red ticks: lost or refused";
     figure(out, "Every exchange", seen, &plots::offsets(finding, server));
     out.push_str("</div>\n");
-    let line = server.bound.and_then(|bound| bound.constant_drift);
-    if let Some(line) = line {
+    if let Some(line) = super::told_drift(server, finding.view.drift_limit) {
         let spread = server.estimate.and_then(|estimate| estimate.drift_spread_ppt);
         let likely = server.estimate.and_then(|estimate| estimate.drift_ppt).map(|ppt| {
             let spread = spread.map_or_else(String::new, |ppt| {
@@ -223,14 +223,19 @@ fn host(out: &mut String, clocks: &HostClocks) {
     out.push_str("</div></section>\n");
 }
 
-fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked>) {
+/// What a heading says of a server where there are several.
+fn whose(finding: &Finding, server: &ServerFinding) -> String {
+    if finding.servers.len() > 1 { format!(": {}", escape(&server.name)) } else { String::new() }
+}
+
+fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked>, of: &str) {
     if server.estimates.is_empty() {
         return;
     }
     let truth = if checked.is_some() { "<th>minus truth</th>" } else { "" };
     let _ = write!(
         out,
-        "<section><h2>Every estimator on the same samples</h2>\n<div class=\"scroll\"><table>\
+        "<section><h2>Every estimator on the same samples{of}</h2>\n<div class=\"scroll\"><table>\
          <thead><tr><th>estimator</th><th>offset, s</th><th>±</th><th>drift</th><th>±</th>\
          <th>samples</th>{truth}</tr></thead><tbody>\n"
     );
@@ -256,11 +261,11 @@ fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked
     out.push_str("</tbody></table></div></section>\n");
 }
 
-fn stability(out: &mut String, server: &ServerFinding) {
+fn stability(out: &mut String, server: &ServerFinding, of: &str) {
     if server.picture.points.is_empty() {
         return;
     }
-    out.push_str("<section><h2>How stable it is</h2>\n");
+    let _ = writeln!(out, "<section><h2>How stable it is{of}</h2>");
     if let Some(why) = &server.stability.absent {
         let _ = writeln!(out, "<p class=\"note\">No Allan deviation: {}.</p>", escape(why));
     } else {

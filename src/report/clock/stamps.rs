@@ -50,13 +50,14 @@ fn between(found: &Spread) -> String {
 }
 
 /// The same on the page, as a table.
-pub(super) fn section(out: &mut String, server: &ServerFinding) {
+pub(super) fn section(out: &mut String, server: &ServerFinding, of: &str) {
     let Stamps { sending, reading, basic_delay, interleaved_delay } = &server.stamps;
     if sending.is_none() && reading.is_none() {
         return;
     }
-    out.push_str(
-        "<section><h2>Stamps of program and kernel, side by side</h2>\n<div class=\"scroll\">\
+    let _ = write!(
+        out,
+        "<section><h2>Stamps of program and kernel, side by side{of}</h2>\n<div class=\"scroll\">\
          <table><thead><tr><th>between</th><th>exchanges</th><th>least</th><th>median</th>\
          <th>most</th></tr></thead><tbody>\n",
     );
