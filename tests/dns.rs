@@ -569,7 +569,7 @@ fn every_record_is_as_the_schema_says() {
     let schema = jsonschema::validator_for(&schema).unwrap();
     let authority = Authority::demo(Variant::Broken).unwrap();
     for asked in FAULTS.map(|fault| fault.ask) {
-        let config = WalkConfig { check: true, ..config() };
+        let config = WalkConfig { check: true, messages: true, ..config() };
         let ended = walk_at(&authority, asked, config, Ppm::new(50_000).unwrap(), 3);
         for record in &ended.records {
             let value = serde_json::to_value(record).unwrap();

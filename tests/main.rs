@@ -34,6 +34,8 @@ mod dns_compare;
 mod dns_hostile;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
 mod dns_many;
+/// Messages as JSON (RFC 8427): beside kdig, read back, broken ones, and where they are kept.
+mod dns_messages;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
 mod dns_odd;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("path", &["measure"]),
     ("bank", &["wire", "measure"]),
     ("clock", &["wire", "measure"]),
-    ("dns", &["measure"]),
+    ("dns", &["wire", "measure"]),
     ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
     ("net", &["sys", "bank", "clock", "dns", "store", "path", "wire", "measure"]),

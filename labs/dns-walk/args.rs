@@ -13,7 +13,7 @@ use wirelab::cli::style::ColorChoice;
 use wirelab::dns::demo::{JUDGED, Variant};
 use wirelab::dns::dnssec::UnixSeconds;
 use wirelab::dns::event::Qmin;
-use wirelab::dns::question::Question;
+use wirelab::dns::question::{Question, kind_of};
 use wirelab::dns::walk::WalkConfig;
 use wirelab::dns::{Name, RecordType};
 use wirelab::measure::Ppm;
@@ -207,6 +207,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) events: Option<PathBuf>,
 
+    /// Leave the messages themselves (RFC 8427) out of the records
+    #[arg(long)]
+    pub(crate) no_messages: bool,
+
     #[command(flatten)]
     pub(crate) many: crate::many::ManyArgs,
 
@@ -333,6 +337,7 @@ impl Args {
             public_only: !own,
             check: self.check,
             all: self.all,
+            messages: !self.no_messages,
             validate_at: (!self.no_dnssec).then(|| self.judged_at()),
             ..WalkConfig::default()
         };

@@ -109,7 +109,10 @@ fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
             .or_type("to tell it again", format!("{LAB} show DIR"))
     };
     let text = std::fs::read_to_string(&file).map_err(|error| fail(&error))?;
-    let walks = report::read_events(&text).map_err(|error| fail(&error))?;
+    let mut walks = report::read_events(&text).map_err(|error| fail(&error))?;
+    if args.no_messages {
+        report::without_messages(&mut walks);
+    }
     let exit = exit_of(&walks);
     if args.out.is_some() {
         Place::choose(args, utc_seconds())?.leave(args, 0, &walks)?;

@@ -45,6 +45,10 @@ pub(crate) struct ManyArgs {
     /// With NAME -: queries at one server at a time, at most [default: 100]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) per_server: Option<u32>,
+
+    /// With NAME - and --events: the messages themselves (RFC 8427) too
+    #[arg(long, requires = "events", conflicts_with = "no_messages")]
+    pub(crate) messages: bool,
 }
 
 /// A record of one line's question.
@@ -129,6 +133,7 @@ fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit,
     walk.summary_only = args.events.is_none();
     // Each answer would need its own chain of proofs; a list tells what is answered.
     walk.validate_at = None;
+    walk.messages = args.many.messages;
     walk.limits.cache_entries = usual.walk.limits.cache_entries;
     let config = FleetConfig {
         walk,

@@ -136,6 +136,10 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     events: Option<PathBuf>,
 
+    /// With --events: the messages themselves (RFC 8427) too
+    #[arg(long, requires = "events")]
+    messages: bool,
+
     /// Seed of every draw; random where absent, and always printed
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -309,6 +313,7 @@ fn fleet_config(args: &ServeArgs) -> Result<FleetConfig, Failure> {
         special_names: !offline,
         public_only: !offline,
         summary_only: args.events.is_none(),
+        messages: args.messages,
         ..usual.walk
     };
     let now = || UnixSeconds(utc_seconds());

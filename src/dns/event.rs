@@ -7,6 +7,7 @@
 use super::dnssec::reason::Reason;
 use super::dnssec::{Status, UnixSeconds};
 use super::limits::{Limit, Limits, Spent};
+use super::message::{Messages, Octets};
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -433,6 +434,9 @@ pub struct Exchange {
     pub learned: Vec<Learned>,
     /// What was not, and why.
     pub dropped: Vec<Dropped>,
+    /// The messages themselves, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Box<Messages>>,
 }
 
 /// A question that the cache answered.
@@ -482,6 +486,9 @@ pub struct Stray {
     pub bytes: u32,
     /// Why it answers nothing.
     pub why: StrayReason,
+    /// What it was, where messages are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Box<Octets>>,
 }
 
 /// Why something that arrived answers nothing (RFC 5452 §9.1).

@@ -48,6 +48,10 @@ pub struct Limits {
     pub negative_ttl_s: u32,
     /// The whole walk in nanoseconds: 20 s. A stub resolver gives up after 10 s to 30 s.
     pub time_ns: u64,
+    /// Bytes of messages that are kept for the records: 1 MiB. 100 queries and their replies of
+    /// 1,232 bytes are 130 kB; only replies over TCP can fill it. A message over it is left out.
+    #[serde(default)]
+    pub message_bytes: u32,
 }
 
 impl Default for Limits {
@@ -67,6 +71,7 @@ impl Default for Limits {
             ttl_s: 7 * 86_400,
             negative_ttl_s: 3 * 3_600,
             time_ns: 20_000_000_000,
+            message_bytes: 1 << 20,
         }
     }
 }
@@ -107,11 +112,13 @@ pub enum Limit {
     Strays,
     /// [`Limits::cache_entries`].
     CacheEntries,
+    /// [`Limits::message_bytes`].
+    MessageBytes,
 }
 
 impl Limit {
     /// Each of them, those that end a walk first.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Queries,
         Self::Time,
         Self::Aliases,
@@ -124,6 +131,7 @@ impl Limit {
         Self::Records,
         Self::Strays,
         Self::CacheEntries,
+        Self::MessageBytes,
     ];
 
     /// What was reached, in words.
@@ -142,6 +150,7 @@ impl Limit {
             Self::Records => "a reply holds too many records",
             Self::Strays => "too many strays to describe",
             Self::CacheEntries => "the cache is full",
+            Self::MessageBytes => "there are too many messages to keep",
         }
     }
 
@@ -161,6 +170,7 @@ impl Limit {
             Self::Records => "records in one reply",
             Self::Strays => "strays",
             Self::CacheEntries => "entries in the cache",
+            Self::MessageBytes => "bytes of messages kept",
         }
     }
 }
@@ -182,6 +192,7 @@ impl Limits {
             Limit::Records => self.records,
             Limit::Strays => self.strays,
             Limit::CacheEntries => self.cache_entries,
+            Limit::MessageBytes => self.message_bytes,
         };
         // A widening that `u64::from` cannot do in a constant function.
         number as u64

@@ -12,6 +12,7 @@
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
 //! | [`secret`] | what nobody may foretell of a walk's queries |
 //! | [`cookie`] | a word that only the server that was asked has seen |
+//! | [`message`] | messages as they were on the wire, and as JSON (RFC 8427) |
 //! | [`lenient`] | replies with records that must be ignored, and no more than these |
 //! | [`hints`] | where a walk begins: the root's servers, ports |
 //! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
@@ -40,6 +41,7 @@ pub mod fleet;
 pub mod hints;
 pub mod lenient;
 pub mod limits;
+pub mod message;
 pub mod names;
 pub mod opinion;
 pub mod question;

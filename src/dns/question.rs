@@ -5,10 +5,11 @@
 
 use super::cookie::{self, Cookie};
 use super::event::{Asked, EdnsSeen, ExtendedError, RecordText, StrayReason};
+use super::message;
 use crate::measure::draw::keyed;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{Name, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// Largest reply that is asked for in a datagram: it fits the smallest packet of IPv6 with room
 /// for headers (DNS flag day 2020; RFC 9715).
@@ -40,7 +41,7 @@ impl Question {
     /// As text.
     #[must_use]
     pub fn text(&self) -> Asked {
-        Asked { name: name_text(&self.name), kind: self.kind.to_string() }
+        Asked { name: name_text(&self.name), kind: kind_text(self.kind) }
     }
 }
 
@@ -58,19 +59,41 @@ pub fn unicode(name: &str) -> Option<String> {
     (!shown.is_ascii()).then(|| printable(&shown))
 }
 
+/// A type by its name, or as `TYPE65280` (RFC 3597 §5).
+#[must_use]
+pub fn kind_text(kind: RecordType) -> String {
+    match kind {
+        RecordType::Unknown(number) => message::kind_text(number),
+        known => known.to_string(),
+    }
+}
+
+/// The type that a text names, in whatever capitals.
+#[must_use]
+pub fn kind_of(text: &str) -> Option<RecordType> {
+    let upper = text.to_ascii_uppercase();
+    upper.parse().ok().or_else(|| message::kind_named(&upper).map(RecordType::from))
+}
+
 /// A record as text that is safe to print.
 #[must_use]
 pub fn record_text(record: &Record) -> RecordText {
     use RecordType as T;
     let target = super::reading::dname_target(record);
-    let mut data = target.map_or_else(|| record.data.to_string(), |name| name_text(&name));
+    let mut data = match (&record.data, target) {
+        (_, Some(target)) => name_text(&target),
+        (RData::Unknown { code, rdata }, _) => {
+            message::plain_text(u16::from(*code), &rdata.anything)
+        }
+        (data, None) => data.to_string(),
+    };
     // Only names and numbers: their capitals may be the echo of ours.
     if matches!(record.record_type(), T::NS | T::CNAME | T::PTR | T::MX | T::SRV | T::SOA) {
         data.make_ascii_lowercase();
     }
     RecordText {
         name: name_text(&record.name),
-        kind: record.record_type().to_string(),
+        kind: kind_text(record.record_type()),
         ttl_s: record.ttl,
         data: printable(&data),
     }

@@ -76,6 +76,14 @@ impl UnixSeconds {
     }
 }
 
+impl UnixSeconds {
+    /// `YYYYMMDDHHMMSS`, as signatures are written (RFC 4034 §3.2).
+    #[must_use]
+    pub fn stamp(self) -> String {
+        self.to_string().chars().filter(char::is_ascii_digit).collect()
+    }
+}
+
 /// Days since 1970-01-01 of a date of the Gregorian calendar.
 const fn days(year: u64, month: u64, day: u64) -> u64 {
     // The year begins in March, so that the leap day is its last.

@@ -404,12 +404,12 @@ impl Walk {
             return None;
         };
         let patience = patience(&self.servers, plan.owner, plan.transport, to);
-        let record = Exchange {
+        let mut record = Exchange {
             step: plan.step,
             parent: plan.parent,
             purpose: plan.purpose,
             zone: name_text(&plan.zone),
-            sent: Asked { name: sent.name.to_ascii(), kind: sent.kind.to_string() },
+            sent: Asked { name: sent.name.to_ascii(), kind: question::kind_text(sent.kind) },
             meant: plan.meant.text(),
             server: plan.server,
             transport: plan.transport,
@@ -425,7 +425,9 @@ impl Walk {
             class: Class::NoReply,
             learned: Vec::new(),
             dropped: Vec::new(),
+            messages: None,
         };
+        record.messages = self.book.keep_query(&self.config.limits, &query);
         self.book.sent(&record);
         let bytes = query.clone();
         self.transmits.push_back(Transmit { attempt: id, to, transport: plan.transport, bytes });

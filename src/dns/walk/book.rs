@@ -2,12 +2,14 @@
 //!
 //! It must never decide what to do next.
 
+use super::WalkConfig;
 use crate::dns::event::{
     Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Security,
     Stray, Summary, Transport,
 };
 use crate::dns::finding::{Fault, Findings};
 use crate::dns::limits::{Limit, Limits, Purse};
+use crate::dns::message::{Messages, Octets};
 use crate::dns::question;
 use crate::dns::reading::moved;
 use crate::measure::{Instant, nanos};
@@ -49,6 +51,8 @@ pub(super) struct Book {
     last_attempt: u32,
     /// Of all records the summary alone is wanted.
     summary_only: bool,
+    /// Bytes of messages that are kept; absent where none are wanted.
+    kept: Option<u64>,
     best_path_ns: u64,
     retries: u32,
     unanswered: u32,
@@ -59,7 +63,7 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(question: Asked, now: Instant, summary_only: bool) -> Self {
+    pub(super) fn new(question: Asked, now: Instant, config: &WalkConfig) -> Self {
         Self {
             events: VecDeque::new(),
             findings: Findings::default(),
@@ -74,7 +78,8 @@ impl Book {
             steps: BTreeSet::new(),
             last_step: 0,
             last_attempt: 0,
-            summary_only,
+            summary_only: config.summary_only,
+            kept: (config.messages && !config.summary_only).then_some(0),
             best_path_ns: 0,
             retries: 0,
             unanswered: 0,
@@ -107,7 +112,7 @@ impl Book {
 
     /// The type that the user asked for.
     pub(super) fn kind(&self) -> RecordType {
-        self.question.kind.parse().unwrap_or(RecordType::A)
+        question::kind_of(&self.question.kind).unwrap_or(RecordType::A)
     }
 
     /// What the user asked.
@@ -137,8 +142,34 @@ impl Book {
         }
     }
 
+    /// The bytes of a message, where they are wanted and there is room.
+    fn keep(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Octets> {
+        let wanted = self.kept? + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.purse.want(limits, Limit::MessageBytes, wanted);
+        if wanted > limits.allowed(Limit::MessageBytes) {
+            return None;
+        }
+        self.kept = Some(wanted);
+        Some(Octets::new(bytes.to_vec()))
+    }
+
+    /// Keeps a query, for its record.
+    pub(super) fn keep_query(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Box<Messages>> {
+        self.keep(limits, bytes).map(|query| Box::new(Messages { query, reply: None }))
+    }
+
+    /// Keeps the reply beside its query.
+    pub(super) fn keep_reply(&mut self, limits: &Limits, exchange: &mut Exchange, bytes: &[u8]) {
+        if let Some(messages) = &mut exchange.messages {
+            messages.reply = self.keep(limits, bytes);
+        }
+    }
+
     /// A query that was to go out did not.
     pub(super) fn withdrawn(&mut self, exchange: &Exchange) {
+        if let (Some(kept), Some(messages)) = (&mut self.kept, &exchange.messages) {
+            *kept -= u64::try_from(messages.query.bytes().len()).unwrap_or_default();
+        }
         self.queries -= 1;
         self.retries -= u32::from(exchange.attempt > 1);
         self.bytes_sent -= u64::from(exchange.bytes_sent);
@@ -148,12 +179,13 @@ impl Book {
     }
 
     /// Something arrived that answers nothing: described while `limits` allows, counted always.
-    pub(super) fn stray(&mut self, now: Instant, limits: &Limits, stray: Stray) {
+    pub(super) fn stray(&mut self, now: Instant, limits: &Limits, mut stray: Stray, bytes: &[u8]) {
         self.strays += 1;
         self.purse.want(limits, Limit::Strays, u64::from(self.strays));
         let step = stray.step.unwrap_or_default();
         self.findings.note(Fault::StrayReplies, ".", None, step);
         if self.strays <= limits.strays {
+            stray.message = self.keep(limits, bytes).map(Box::new);
             self.tell(now, Event::Stray(stray));
         }
     }

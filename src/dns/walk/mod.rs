@@ -82,6 +82,8 @@ pub struct WalkConfig {
     /// What numbers, capitals and cookies are drawn from; where there is none, from the seed, so
     /// that a walk of a hierarchy of one's own repeats to the bit.
     pub secret: Option<Secret>,
+    /// Whether records hold the messages themselves.
+    pub messages: bool,
 }
 
 impl Default for WalkConfig {
@@ -102,6 +104,7 @@ impl Default for WalkConfig {
             validate_at: None,
             summary_only: false,
             secret: None,
+            messages: false,
         }
     }
 }
@@ -289,7 +292,7 @@ impl Walk {
             check: None,
             outcome: None,
             done: false,
-            book: Book::new(question.text(), now, config.summary_only),
+            book: Book::new(question.text(), now, &config),
             transmits: VecDeque::new(),
             released: VecDeque::new(),
             cache: Cache::default(),

@@ -54,8 +54,8 @@ impl Walk {
             Ok(reply) => reply,
             Err(why) => {
                 let step = self.attempts.get(&via).map(|attempt| attempt.record.step);
-                let stray = Stray { from, step, bytes: length, why };
-                self.book.stray(now, &self.config.limits, stray);
+                let stray = Stray { from, step, bytes: length, why, message: None };
+                self.book.stray(now, &self.config.limits, stray, bytes);
                 return;
             }
         };
@@ -66,6 +66,7 @@ impl Walk {
         self.servers.replied(now, from, rtt);
         attempt.record.rtt_ns = Some(nanos(rtt));
         attempt.record.bytes_received = Some(length);
+        self.book.keep_reply(&self.config.limits, &mut attempt.record, bytes);
         match reply {
             Reply::Message(message) => self.handle_message(now, attempt, &message),
             Reply::CaseLost => {
@@ -197,7 +198,7 @@ impl Walk {
             },
             meant: question::Question {
                 name: Name::from_ascii(&old.meant.name).unwrap_or_default(),
-                kind: old.meant.kind.parse().unwrap_or(attempt.sent.kind),
+                kind: question::kind_of(&old.meant.kind).unwrap_or(attempt.sent.kind),
             },
             server: old.server.clone(),
             transport: if tcp { Transport::Tcp } else { Transport::Udp },

@@ -53,6 +53,17 @@ pub fn summary(records: &[Record]) -> Option<&Summary> {
     })
 }
 
+/// Takes the messages themselves out of the records; what was read of them stays.
+pub fn without_messages(walks: &mut [Vec<Record>]) {
+    for record in walks.iter_mut().flatten() {
+        match &mut record.event {
+            Event::Exchange(exchange) => exchange.messages = None,
+            Event::Stray(stray) => stray.message = None,
+            _ => {}
+        }
+    }
+}
+
 /// The exchanges of each step, attempts in order.
 fn steps(records: &[Record]) -> BTreeMap<u32, Vec<&Exchange>> {
     let mut steps: BTreeMap<u32, Vec<&Exchange>> = BTreeMap::new();

@@ -45,6 +45,9 @@ pub fn page(result: &WalkResult, walks: &[Vec<Record>]) -> String {
         body(&mut out, records);
     }
     reading(&mut out, result);
+    // The messages themselves would make it several times as long; `events.ndjson` has them.
+    let mut walks = walks.to_vec();
+    super::without_messages(&mut walks);
     let data = serde_json::json!({ "result": result, "walks": walks }).to_string();
     // Neither `</script` nor `<!--` can occur without `<`.
     let data = data.replace('<', "\\u003c");
