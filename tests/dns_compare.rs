@@ -4,8 +4,9 @@
 use super::lab::{Lab, Output};
 use hickory_proto::op::{Edns, Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::opt::EdnsOption;
-use hickory_proto::rr::rdata::{A, MX, NS, SOA};
-use hickory_proto::rr::{Name, RData, Record};
+use hickory_proto::rr::rdata::{A, CNAME, MX, NS, NULL, SOA};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::serialize::binary::BinEncodable;
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -91,13 +92,28 @@ type Lie = fn(&mut Message);
 type Found = [(&'static str, &'static str)];
 
 /// What is asked, what the resolver says, and what is to be found.
-const LIES: [(&str, Lie, &Found); 19] = [
+const LIES: [(&str, Lie, &Found); 20] = [
     (
         "www.igbank.com --demo",
         |reply| {
             reply.metadata.authentic_data = true;
             address(reply, 120, [203, 0, 113, 80]);
         },
+        &[],
+    ),
+    (
+        "www.old.igbank.com --demo --no-dnssec",
+        |reply| {
+            let target = name("igbank.com.").to_bytes().unwrap();
+            let code = RecordType::DNAME;
+            let data = RData::Unknown { code, rdata: NULL::with(target) };
+            reply.add_answer(Record::from_rdata(name("old.igbank.com."), 60, data));
+            let data = RData::CNAME(CNAME(name("www.igbank.com.")));
+            reply.add_answer(Record::from_rdata(name("www.old.igbank.com."), 60, data));
+            let data = RData::A(A(Ipv4Addr::new(203, 0, 113, 80)));
+            reply.add_answer(Record::from_rdata(name("www.igbank.com."), 60, data));
+        },
+        // No lie: the second alias is made of the first.
         &[],
     ),
     (

@@ -199,7 +199,7 @@ pub fn compare(walk: &Summary, opinion: Opinion) -> Comparison {
         let cause = why_answers(walk, &opinion);
         note(Field::Answers, list(&ours), list(&theirs), cause);
     } else {
-        let (walked, told) = (data(&walk.aliases), data(&opinion.aliases));
+        let (walked, told) = (chain(&walk.aliases), chain(&opinion.aliases));
         // Who does not show DNAME shows the alias made of it.
         let shown = |aliases: &BTreeSet<String>| !aliases.is_empty();
         if walked != told && shown(&walked) && shown(&told) {
@@ -218,6 +218,21 @@ pub fn compare(walk: &Summary, opinion: Opinion) -> Comparison {
         note(Field::Proof, ours, theirs, (Cause::Validation, because));
     }
     Comparison { question: walk.question.clone(), opinion, differences }
+}
+
+/// The aliases without those that were made of a DNAME beside them (RFC 6672 §3.1): a resolver
+/// shows them, and they say nothing more.
+fn chain(aliases: &[RecordText]) -> BTreeSet<String> {
+    let made_by = |alias: &RecordText, dname: &RecordText| {
+        let above = alias.name.strip_suffix(&dname.name).filter(|above| above.ends_with('.'));
+        above.is_some_and(|above| format!("{above}{}", dname.data) == alias.data)
+    };
+    let made = |alias: &RecordText| {
+        let dnames = aliases.iter().filter(|dname| dname.kind == "DNAME");
+        alias.kind == "CNAME" && dnames.into_iter().any(|dname| made_by(alias, dname))
+    };
+    let kept: Vec<RecordText> = aliases.iter().filter(|alias| !made(alias)).cloned().collect();
+    data(&kept)
 }
 
 const fn same_outcome(walk: &Outcome, said: &Said) -> bool {

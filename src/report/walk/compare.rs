@@ -4,8 +4,24 @@
 
 use super::super::text::{Ink, Style};
 use crate::dns::event::{Event, Record};
+use crate::dns::opinion::{Opinion, Who};
 use crate::measure::human::latency;
 use std::fmt::Write;
+
+/// The stub resolver's library sends a datagram again after this, however fast its server was
+/// before (`DEFAULT_RETRY_FLOOR` of hickory-proto 0.26).
+const ASKS_AGAIN_NS: u64 = 333_000_000;
+
+/// What a long time of the system's resolver holds: a third of a second on a path of a millisecond
+/// is one datagram that nobody answered.
+fn asked_again(opinion: &Opinion) -> &'static str {
+    let system = matches!(opinion.who, Who::System { .. });
+    if system && opinion.elapsed_ns >= ASKS_AGAIN_NS {
+        "; it asks again after each 333 ms"
+    } else {
+        ""
+    }
+}
 
 /// The comparisons of one walk; nothing where none was made.
 #[must_use]
@@ -19,7 +35,7 @@ pub fn render(records: &[Record], style: Style) -> String {
             1 => style.ink(Ink::Doubt, "1 difference"),
             many => style.ink(Ink::Doubt, &format!("{many} differences")),
         };
-        let took = latency(opinion.elapsed_ns);
+        let took = latency(opinion.elapsed_ns) + asked_again(opinion);
         let _ = writeln!(out, "\ncompared with {}: {verdict} ({took})", opinion.who);
         for difference in differences {
             let field = difference.field.words();
