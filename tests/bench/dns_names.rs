@@ -30,7 +30,7 @@ use wirelab::sys::privilege::acquire;
 const ROUNDS: usize = 5;
 /// Questions that dnsperf has open at once, and that Unbound may have. It is fastest so: with more,
 /// the sockets of either drop some, and a question that is lost costs dnsperf its patience.
-const OPEN: u32 = 100;
+pub(crate) const OPEN: u32 = 100;
 /// The least that ours may do of what Unbound does.
 const RATIO_MIN: f64 = 1.0;
 /// Walks in flight while memory is measured, as against one.
@@ -39,18 +39,18 @@ const IN_FLIGHT: [u64; 2] = [1_000, 10_000];
 /// list of a million names fills.
 const WALK_BYTES_MAX: f64 = 10_240.0;
 
-const UNBOUND: &str = "127.9.3.1";
+pub(crate) const UNBOUND: &str = "127.9.3.1";
 const SILENT: &str = "127.9.4.1";
 
 /// Names under com: zones, and names in each.
-struct Load {
-    name: &'static str,
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
     letter: char,
     zones: usize,
     hosts: usize,
 }
 
-const LOADS: [Load; 2] = [
+pub(crate) const LOADS: [Load; 2] = [
     Load { name: "every name in a zone of its own", letter: 'a', zones: 20_000, hosts: 1 },
     Load { name: "100 names in each zone", letter: 'b', zones: 400, hosts: 100 },
 ];
@@ -62,7 +62,7 @@ impl Load {
 
     /// Neighbours in the list are of different zones, as in a list that somebody has sorted by
     /// chance.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let zones = self.zone_names();
         let host = |host: usize| zones.iter().map(move |zone| format!("h{host}.{zone}"));
         (0..self.hosts).flat_map(host).collect()
@@ -86,7 +86,18 @@ fn delegation(zone: &str, level: usize) -> String {
 
 const SOA: &str = "@ 3600 SOA ns0 hostmaster 1 1800 900 604800 3600\n";
 
-/// Starts the root, com, and the zones below it.
+/// Starts the root, com, and the zones below it, and leaves their hints in the folder.
+pub(crate) fn start_hierarchy(folder: &Path) -> [Running; 3] {
+    let authority = start_authority(folder);
+    write_hints(folder, &[("ns0.", servers(0)[0].clone()), ("ns1.", servers(0)[1].clone())]);
+    for (server, name) in [(0, "com."), (1, "a0.com."), (2, "h0.a0.com."), (2, "h0.b0.com.")] {
+        for address in servers(server) {
+            await_answer(&address, name, RecordType::A, false);
+        }
+    }
+    authority
+}
+
 fn start_authority(folder: &Path) -> [Running; 3] {
     let root = Zones {
         file: "root",
@@ -130,13 +141,7 @@ fn in_namespace() -> bool {
     Netlink::open().unwrap().set_up("lo").unwrap();
     fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").unwrap();
     let folder = Folder::new("dns-names");
-    let _authority = start_authority(&folder.0);
-    write_hints(&folder.0, &[("ns0.", servers(0)[0].clone()), ("ns1.", servers(0)[1].clone())]);
-    for (server, name) in [(0, "com."), (1, "a0.com."), (2, "h0.a0.com."), (2, "h0.b0.com.")] {
-        for address in servers(server) {
-            await_answer(&address, name, RecordType::A, false);
-        }
-    }
+    let _authority = start_hierarchy(&folder.0);
     println!(
         "many names, {ROUNDS} rounds, median (min-max): dns-walk - against Unbound (one thread) \
          asked by dnsperf with {OPEN} open;\nNSD is the authority of both, com is known, every \
@@ -154,17 +159,17 @@ fn in_namespace() -> bool {
 }
 
 /// What one round of one resolver gave.
-struct Round {
+pub(crate) struct Round {
     /// Names that were answered.
-    names: f64,
-    wall_s: f64,
-    cpu_s: f64,
+    pub(crate) names: f64,
+    pub(crate) wall_s: f64,
+    pub(crate) cpu_s: f64,
     /// Messages decoded, where that is known.
     messages: f64,
 }
 
 impl Round {
-    fn per_cpu_s(&self) -> f64 {
+    pub(crate) fn per_cpu_s(&self) -> f64 {
         self.names / self.cpu_s
     }
 }
@@ -202,7 +207,7 @@ fn compare(folder: &Path, load: &Load) -> (bool, f64) {
     (met, of(0, |round| round.messages / round.cpu_s).middle)
 }
 
-fn shown(Spread { low, middle, high }: &Spread) -> String {
+pub(crate) fn shown(Spread { low, middle, high }: &Spread) -> String {
     format!("{middle:.2} ({low:.2}-{high:.2})")
 }
 
@@ -231,17 +236,34 @@ fn ours(folder: &Path, list: &Path) -> Round {
     }
 }
 
-/// Unbound from its first question on; it has been asked for the servers of com.
-fn unbound(folder: &Path, queries: &Path) -> Round {
+/// Unbound, which has been asked for the servers of com.
+pub(crate) fn start_unbound(folder: &Path) -> Running {
     let limits = "  num-queries-per-thread: 4096\n  outgoing-range: 8192\n  \
                   msg-cache-size: 256m\n  rrset-cache-size: 256m\n";
     let config = unbound_config(folder, &(serving_at(UNBOUND) + limits));
     let server = Running::start("unbound", &[Path::new("-d"), Path::new("-c"), &config]);
     await_answer(UNBOUND, "com.", RecordType::NS, true);
+    server
+}
+
+/// Unbound from its first question on.
+fn unbound(folder: &Path, queries: &Path) -> Round {
+    let server = start_unbound(folder);
+    asked(folder, &server, UNBOUND, queries, 1)
+}
+
+/// A server under dnsperf, which asks every query of the file so many times.
+pub(crate) fn asked(
+    folder: &Path,
+    server: &Running,
+    address: &str,
+    queries: &Path,
+    times: u32,
+) -> Round {
     let before = server.cpu();
     let mut dnsperf = Command::new("dnsperf");
-    dnsperf.args(["-s", UNBOUND, "-n", "1", "-c", "1", "-q", &OPEN.to_string(), "-d"]);
-    let Cost { stdout, stderr, ok, .. } = run(folder, dnsperf.arg(queries), true);
+    dnsperf.args(["-s", address, "-n", &times.to_string(), "-c", "1", "-q", &OPEN.to_string()]);
+    let Cost { stdout, stderr, ok, .. } = run(folder, dnsperf.arg("-d").arg(queries), true);
     assert!(ok, "dnsperf: {stderr}");
     let cpu_s = (server.cpu() - before).as_secs_f64();
     let figure = |label: &str| -> f64 {

@@ -11,6 +11,7 @@ mod clock_peers;
 mod clock_serve;
 mod codec;
 mod dns_names;
+mod dns_serve;
 mod dns_walk;
 mod link;
 mod path;
@@ -23,13 +24,14 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name; a new one is a line here and a file beside this one. Those that need
 /// namespaces come first: they may have to enter a user namespace, before there is any thread.
-const BENCHES: [(&str, Bench); 9] = [
+const BENCHES: [(&str, Bench); 10] = [
     ("path", path::run),
     ("router", router::run),
     ("bulk", bulk::run),
     ("clock-offset", clock_offset::run),
     ("dns-walk", dns_walk::run_all),
     ("dns-names", dns_names::run_all),
+    ("dns-serve", dns_serve::run_all),
     ("codec", codec::run),
     ("link", link::run),
     ("clock-serve", clock_serve::run),

@@ -1,0 +1,110 @@
+//! `dns-walk serve` against Unbound under dnsperf, on the same hierarchy served by NSD: names that
+//! nobody has asked for yet, and the same names once they are known.
+//!
+//! Rounds are interleaved; each starts both afresh. What is compared is answers per second of the
+//! server's own processor time: dnsperf and the authority take their share of a small machine. It
+//! must never count what they cost.
+
+use super::authority::{Folder, Running, await_answer, missing};
+use super::dns_names::{
+    LOADS, Load, OPEN, Round, UNBOUND, asked, shown, start_hierarchy, start_unbound,
+};
+use super::path::{said, spread};
+use std::fs;
+use std::path::Path;
+use wirelab::dns::RecordType;
+use wirelab::sys::netlink::Netlink;
+use wirelab::sys::netns::Netns;
+use wirelab::sys::privilege::acquire;
+
+const ROUNDS: usize = 5;
+/// The least that ours may do of what Unbound does.
+const RATIO_MIN: f64 = 1.0;
+/// How often each name is asked once it is known: enough for some seconds of work.
+const TIMES: u32 = 5;
+
+const OURS: &str = "127.9.5.1";
+
+/// Runs the bench; whether every target was met.
+pub(crate) fn run_all() -> bool {
+    if let Err(error) = acquire() {
+        println!("dns-serve: skipped\n{error}");
+        return true;
+    }
+    let absent = missing(&["nsd", "unbound", "dnsperf", "setpriv"]);
+    if !absent.is_empty() {
+        println!("dns-serve: skipped: {} not installed", absent.join(", "));
+        return true;
+    }
+    // What is started lives as long as the thread that starts it.
+    Netns::new().unwrap().run(in_namespace).unwrap()
+}
+
+fn in_namespace() -> bool {
+    Netlink::open().unwrap().set_up("lo").unwrap();
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").unwrap();
+    let folder = Folder::new("dns-serve");
+    let _authority = start_hierarchy(&folder.0);
+    println!(
+        "a server for other tools, {ROUNDS} rounds, median (min-max): dns-walk serve against \
+         Unbound (one thread), both asked by dnsperf\nwith {OPEN} open; NSD is the authority of \
+         both, com is known, signatures are not judged; processor time is the server's own\n"
+    );
+    let mut held = true;
+    for load in &LOADS {
+        held &= compare(&folder.0, load);
+    }
+    held
+}
+
+/// Each name once, and then again: what came of it.
+fn pair(folder: &Path, server: &Running, address: &str, queries: &Path) -> [Round; 2] {
+    [1, TIMES].map(|times| asked(folder, server, address, queries, times))
+}
+
+fn ours(folder: &Path) -> Running {
+    let listen = format!("{OURS}:53");
+    let hints = folder.join("hints");
+    let words = ["serve", "-4", "--no-dnssec", "--seed", "1", "--listen", &listen, "--hints"];
+    let arguments: Vec<&Path> = words.iter().map(Path::new).chain([hints.as_path()]).collect();
+    let server = Running::start(env!("CARGO_BIN_EXE_dns-walk"), &arguments);
+    await_answer(OURS, "com.", RecordType::NS, true);
+    server
+}
+
+fn compare(folder: &Path, load: &Load) -> bool {
+    let names = load.names();
+    let queries = folder.join("queries");
+    fs::write(&queries, names.iter().map(|n| format!("{n} A\n")).collect::<String>()).unwrap();
+    let rounds: Vec<[[Round; 2]; 2]> = (0..ROUNDS)
+        .map(|_| {
+            let own = pair(folder, &ours(folder), OURS, &queries);
+            [own, pair(folder, &start_unbound(folder), UNBOUND, &queries)]
+        })
+        .collect();
+    println!("{} ({} names)", load.name, names.len());
+    let mut met = true;
+    for (phase, what, times) in [(0, "asked once", 1), (1, "known", TIMES)] {
+        println!("{what:<16}{:>32}{:>32}", "answers per cpu second", "answers per second");
+        for (which, name) in [(0, "dns-walk serve"), (1, "unbound")] {
+            let of = |figure: fn(&Round) -> f64| {
+                spread(rounds.iter().map(|round| figure(&round[which][phase])).collect()).show()
+            };
+            let wall = of(|round| round.names / round.wall_s);
+            println!("{name:<16}{:>32}{wall:>32}", of(Round::per_cpu_s));
+        }
+        let ratio =
+            |round: &[[Round; 2]; 2]| round[0][phase].per_cpu_s() / round[1][phase].per_cpu_s();
+        let ratio = spread(rounds.iter().map(ratio).collect());
+        let asked = names.len() as f64 * f64::from(times);
+        let lost = rounds.iter().any(|round| round[0][phase].names < asked);
+        let held = ratio.middle >= RATIO_MIN && !lost;
+        met &= held;
+        println!(
+            "answers per cpu second, dns-walk / unbound: {} target >= {RATIO_MIN:.2}: {}\n",
+            shown(&ratio),
+            said(held)
+        );
+    }
+    met
+}
