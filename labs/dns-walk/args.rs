@@ -51,7 +51,7 @@ Of a list (dns-walk -), the first of these that is so:
     5  no name was, and no server could be reached for any
     3  some names are inconclusive; each result says why
 
-Not done by this version: cookies, root priming.
+Not done by this version: root priming.
 ";
 
 /// See every step of a name's resolution, and why: from the root to the answer.
@@ -370,19 +370,15 @@ pub(crate) fn domain_name(text: &str) -> Result<Name, String> {
     Name::from_str_relaxed(text).map_err(|error| {
         let empty = text.starts_with('.') || text.contains("..");
         let why = if empty { "a label is empty".to_owned() } else { error.to_string() };
-        // Some errors have a place for what came, and nothing in it.
-        let why = why.trim_end_matches([':', ' ']);
+        // Some errors have a place for what came, and nothing in it; nothing was decoded here.
+        let why = why.trim_end_matches([':', ' ']).trim_start_matches("decoding error: ");
         format!("expected a domain name, got {text:?}: {why}")
     })
 }
 
 /// Types by name, or by number as `TYPE65`.
 pub(crate) fn record_type(text: &str) -> Result<RecordType, String> {
-    let upper = text.to_ascii_uppercase();
-    if let Some(number) = upper.strip_prefix("TYPE").and_then(|number| number.parse::<u16>().ok()) {
-        return Ok(RecordType::from(number));
-    }
-    let kind = upper.parse().map_err(|_| {
+    let kind = kind_of(text).ok_or_else(|| {
         format!("expected a record type such as A, AAAA, MX, TXT or TYPE65, got {text:?}")
     })?;
     // These are not questions to a zone's servers (RFC 1035 §3.2.3, RFC 6891 §6.1).

@@ -65,6 +65,12 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     {
         return again(args, &run_dir::folder(Path::new(run)));
     }
+    if args.words == ["show"] {
+        return Err(Failure::new(Exit::Usage, "nothing was asked")
+            .because("expected show RUN, got no run".to_owned())
+            .or_type("the last run again", format!("{LAB} show latest"))
+            .or_type("the name show itself", format!("{LAB} show.")));
+    }
     let list = args.words.first().is_some_and(|word| word == "-");
     if list {
         many::refuse_others(args)?;

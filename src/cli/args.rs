@@ -30,7 +30,7 @@ pub fn share(text: &str) -> Result<Ppm, String> {
 pub fn positive(text: &str) -> Result<u32, String> {
     match text.parse() {
         Ok(number @ 1..) => Ok(number),
-        _ => Err(format!("expected a whole number above 0, got {text:?}")),
+        _ => Err(format!("expected a whole number from 1 up to {}, got {text:?}", u32::MAX)),
     }
 }
 
