@@ -22,8 +22,9 @@ use wirelab::sim::dns::{Responder, run};
 pub(crate) const PORT: u16 = 5300;
 pub(crate) const ONE_WAY: Duration = Duration::from_millis(1);
 
+/// The walk's own questions alone; priming has tests of its own.
 pub(crate) fn config() -> WalkConfig {
-    WalkConfig { public_only: false, ..WalkConfig::default() }
+    WalkConfig { public_only: false, prime: false, ..WalkConfig::default() }
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -160,7 +161,7 @@ fn every_named_fault_is_met_and_named() {
     for fault in FAULTS {
         for seed in 0..20 {
             let all = fault.name == "old-copy";
-            let config = WalkConfig { check: true, all, ..config() };
+            let config = WalkConfig { check: true, all, prime: true, ..config() };
             let ended = walk_at(&authority, fault.ask, config, Ppm::ZERO, seed);
             let codes = ended.codes();
             let named = fault.code.is_none_or(|code| codes.iter().any(|found| found == code));
@@ -496,7 +497,8 @@ fn made_hierarchies_are_resolved_as_their_zones_say() {
         let (authority, asked) = made_hierarchy(seed);
         for (n, asked) in asked.iter().enumerate() {
             let walk_seed = seed * 100 + n as u64;
-            let ended = walk_at(&authority, asked, config(), Ppm::ZERO, walk_seed);
+            let config = WalkConfig { prime: true, ..config() };
+            let ended = walk_at(&authority, asked, config, Ppm::ZERO, walk_seed);
             let outcome = &ended.summary.outcome;
             let expected = match asked.split(['.', ' ']).next().unwrap() {
                 "none" => Outcome::NxDomain,
@@ -531,7 +533,7 @@ proptest! {
             reply[2 + usize::from(at) % (length - 2)] ^= with;
             Some(reply)
         };
-        let config = WalkConfig { check: true, ..config() };
+        let config = WalkConfig { check: true, prime: true, ..config() };
         let hints = authority.hints(PORT);
         let ended = walk_with(hints, &mut responder, "www.igbank.com", config, Ppm::ZERO, seed);
         let limits = Limits::default();
@@ -543,7 +545,7 @@ proptest! {
 #[test]
 fn the_records_of_the_demo_walk_are_those_of_the_file() {
     let authority = Authority::demo(Variant::Broken).unwrap();
-    let config = WalkConfig { check: true, ..config() };
+    let config = WalkConfig { check: true, prime: true, ..config() };
     let ended = walk_at(&authority, "www.igbank.com A", config, Ppm::ZERO, 7);
     let line = |record| serde_json::to_string(record).unwrap() + "\n";
     let now: String = ended.records.iter().map(line).collect();
@@ -569,7 +571,7 @@ fn every_record_is_as_the_schema_says() {
     let schema = jsonschema::validator_for(&schema).unwrap();
     let authority = Authority::demo(Variant::Broken).unwrap();
     for asked in FAULTS.map(|fault| fault.ask) {
-        let config = WalkConfig { check: true, messages: true, ..config() };
+        let config = WalkConfig { check: true, messages: true, prime: true, ..config() };
         let ended = walk_at(&authority, asked, config, Ppm::new(50_000).unwrap(), 3);
         for record in &ended.records {
             let value = serde_json::to_value(record).unwrap();

@@ -336,6 +336,7 @@ fn mode(seed: u64) -> WalkConfig {
         tcp: on(2) && on(3),
         edns: !(on(4) && on(5)),
         random_case: on(6),
+        prime: on(8),
         qmin: [Qmin::Strict, Qmin::Relaxed, Qmin::Off]
             [usize::try_from(keyed(seed, 78) % 3).unwrap()],
         validate_at: on(7).then_some(JUDGED),

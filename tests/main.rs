@@ -30,6 +30,8 @@ mod dns;
 mod dns_checklist;
 /// A walk beside resolvers that lie in every way, and the likely cause of each difference.
 mod dns_compare;
+/// Both sides of a cut: glue and times to live that differ between a zone and the one above.
+mod dns_cuts;
 /// Hostile servers: the budget, the time and the memory of a walk, whatever they say.
 mod dns_hostile;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
@@ -38,6 +40,8 @@ mod dns_many;
 mod dns_messages;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
 mod dns_odd;
+/// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
+mod dns_prime;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
 mod dns_report;
 /// dns-walk serve: real clients over UDP and TCP, its limits, its end.

@@ -50,8 +50,6 @@ Of a list (dns-walk -), the first of these that is so:
     0  every name was found, or does not exist
     5  no name was, and no server could be reached for any
     3  some names are inconclusive; each result says why
-
-Not done by this version: root priming.
 ";
 
 /// See every step of a name's resolution, and why: from the root to the answer.
@@ -129,6 +127,10 @@ pub(crate) struct Args {
     /// Ask everything over TCP
     #[arg(long)]
     pub(crate) tcp: bool,
+
+    /// Do not ask the root for its own list of servers beside the first question (RFC 9609)
+    #[arg(long)]
+    pub(crate) no_prime: bool,
 
     /// Send queries without EDNS
     #[arg(long)]
@@ -332,6 +334,7 @@ impl Args {
             edns: !self.no_edns,
             cookies: !self.no_cookies,
             tcp: self.tcp,
+            prime: !self.no_prime,
             // In a hierarchy of one's own every name may be.
             special_names: !own && !self.special_names,
             public_only: !own,

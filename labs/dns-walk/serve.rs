@@ -100,6 +100,10 @@ struct ServeArgs {
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     qmin: QminChoice,
 
+    /// Do not ask the root for its own list of servers (RFC 9609)
+    #[arg(long)]
+    no_prime: bool,
+
     /// Do not judge signatures: nothing is bogus, nothing has AD
     #[arg(long)]
     no_dnssec: bool,
@@ -309,6 +313,7 @@ fn fleet_config(args: &ServeArgs) -> Result<FleetConfig, Failure> {
         qmin: args.qmin.into(),
         v4: !args.v6,
         v6: args.v6 || (!args.v4 && args.demo.is_none() && net::has_ipv6_route()),
+        prime: !args.no_prime,
         // In a hierarchy of one's own every name may be.
         special_names: !offline,
         public_only: !offline,

@@ -130,6 +130,8 @@ pub enum Purpose {
         /// The zone.
         zone: String,
     },
+    /// The walk began with hints; this asks the root which servers it has (RFC 9609).
+    Prime,
 }
 
 /// Where a server's address came from.

@@ -7,7 +7,7 @@ use super::dnssec::UnixSeconds;
 use super::dnssec::reason::algorithm_name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +63,42 @@ pub enum Fault {
     NsNotInParent {
         /// The server's name.
         subject: String,
+    },
+    /// The zone above has other addresses for a server than the zone itself (Zonemaster:
+    /// IN_BAILIWICK_ADDR_MISMATCH).
+    GlueDiffers {
+        /// The server's name.
+        subject: String,
+        /// Its addresses of one family, as they came with the referral.
+        above: Vec<IpAddr>,
+        /// The same as the zone itself has them.
+        own: Vec<IpAddr>,
+    },
+    /// The zone above gives its NS records another time to live than the zone itself.
+    TtlDiffers {
+        /// Seconds that the zone above gives them.
+        above_s: u32,
+        /// Seconds that the zone itself gives them.
+        own_s: u32,
+    },
+    /// The hints name a server of the root that the root does not (RFC 9609 §1).
+    HintsServerUnknown {
+        /// The server's name.
+        subject: String,
+    },
+    /// The root names a server that the hints do not.
+    HintsServerMissing {
+        /// The server's name.
+        subject: String,
+    },
+    /// The hints have other addresses for a server of the root than the root.
+    HintsAddressesDiffer {
+        /// The server's name.
+        subject: String,
+        /// Its addresses of one family in the hints.
+        hints: Vec<IpAddr>,
+        /// The same as the root gave them.
+        root: Vec<IpAddr>,
     },
     /// No address came for a server whose name lies in the zone itself (RFC 9471).
     GlueMissing {
@@ -163,8 +199,15 @@ impl Fault {
             | Self::AlgorithmDeprecated { .. }
             | Self::SignatureExpiresSoon { .. }
             | Self::Nsec3Iterations { .. }
+            | Self::GlueDiffers { .. }
+            | Self::HintsServerUnknown { .. }
+            | Self::HintsAddressesDiffer { .. }
             | Self::StrayReplies => Severity::Warning,
-            Self::ServerNoEdns | Self::ServerChangesCase | Self::SingleServer => Severity::Notice,
+            Self::ServerNoEdns
+            | Self::ServerChangesCase
+            | Self::TtlDiffers { .. }
+            | Self::HintsServerMissing { .. }
+            | Self::SingleServer => Severity::Notice,
         }
     }
 
@@ -213,6 +256,31 @@ impl Fault {
                 "its servers answer as a resolver would: something on the way answers for them"
                     .to_owned()
             }
+            _ => self.words_of_two_sides(),
+        }
+    }
+
+    /// What two sides say differently of the same servers.
+    fn words_of_two_sides(&self) -> String {
+        match self {
+            Self::GlueDiffers { subject, above, own } => {
+                let (above, own) = (listed(above), listed(own));
+                format!("for {subject} the zone above has {above}, the zone itself {own}")
+            }
+            Self::TtlDiffers { above_s, own_s } => format!(
+                "its NS records may be kept for {above_s} s by the zone above, for {own_s} s by \
+                 the zone itself; what the zone itself says counts (RFC 2181 §5.4.1)"
+            ),
+            Self::HintsServerUnknown { subject } => {
+                format!("the hints name {subject}, the root itself does not")
+            }
+            Self::HintsServerMissing { subject } => {
+                format!("the root names {subject}, the hints do not")
+            }
+            Self::HintsAddressesDiffer { subject, hints, root } => {
+                let (hints, root) = (listed(hints), listed(root));
+                format!("for {subject} the hints have {hints}, the root itself {root}")
+            }
             _ => self.words_of_signing(),
         }
     }
@@ -255,6 +323,17 @@ impl Fault {
             Self::NsNotInChild { .. } | Self::NsNotInParent { .. } => {
                 "make the NS records of both zones the same"
             }
+            Self::GlueDiffers { .. } => {
+                "give the zone above the addresses that the zone has (RFC 1034 §4.2.2)"
+            }
+            Self::TtlDiffers { .. } => {
+                "make both the same, so that a change of servers takes the time you expect"
+            }
+            Self::HintsServerUnknown { .. }
+            | Self::HintsServerMissing { .. }
+            | Self::HintsAddressesDiffer { .. } => {
+                "take new hints: https://www.internic.net/domain/named.root, with --hints"
+            }
             Self::GlueMissing { .. } => "add the server's address to the zone above (RFC 9471)",
             Self::CyclicDependency { .. } => "give one of the zones a server with an address",
             Self::ServerUnresolvable { .. } => "give the server's name an address, or take it out",
@@ -276,6 +355,12 @@ impl Fault {
             Self::StrayReplies => "look at the strays: addresses, numbers and questions",
         }
     }
+}
+
+/// Addresses in a sentence.
+fn listed(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(", ") }
 }
 
 /// A fault, where it was found, and the step that saw it first.

@@ -420,6 +420,15 @@ impl Fleet {
         let Some(running) = self.running.get_mut(&ticket) else { return };
         // A connection is what a datagram of the same query led to; it must not begin again.
         let may_wait = transport == Transport::Udp || self.config.walk.tcp;
+        if may_wait && running.walk.is_prime(attempt) {
+            let waits = |lead: &Lead| lead.walk != ticket && now < lead.since + LEAD_MAX;
+            let full = |busy: &Busy| busy.open >= self.config.per_server;
+            if self.leads.get(&question).is_some_and(waits) || self.busy.get(&to).is_some_and(full)
+            {
+                running.walk.with(&mut self.knowledge, |walk| walk.forgo_prime(attempt));
+                return;
+            }
+        }
         if may_wait {
             if let Some(lead) = self.leads.get_mut(&question)
                 && lead.walk != ticket

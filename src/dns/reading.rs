@@ -210,10 +210,13 @@ impl<'a> Reader<'a> {
             } else {
                 Class::Answer
             };
+            // The zone's list of its own servers comes with their addresses.
+            let own = asked.kind == RecordType::NS && end == *self.context.zone;
+            let servers = if own { targets_of(&found) } else { Vec::new() };
             for set in by_kind(found) {
                 self.keep(set, Rank::Answer);
             }
-            self.own_servers(authorities, additionals);
+            self.own_servers(servers, authorities, additionals);
             return class;
         }
         if meta.response_code == ResponseCode::NXDomain || has(&authorities, RecordType::SOA) {
@@ -276,10 +279,14 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    /// What a zone says of its own servers beside an answer.
-    fn own_servers(&mut self, mut authorities: Vec<Record>, additionals: Vec<Record>) {
+    /// What a zone says of its own servers beside an answer that names `targets`.
+    fn own_servers(
+        &mut self,
+        mut targets: Vec<Name>,
+        mut authorities: Vec<Record>,
+        additionals: Vec<Record>,
+    ) {
         let servers = take(&mut authorities, |record| record.record_type() == RecordType::NS);
-        let mut targets = Vec::new();
         for set in by_name(servers) {
             // A server may speak for zones above the name and below the zone that was asked.
             let owner = set[0].name.clone();
@@ -317,7 +324,7 @@ impl<'a> Reader<'a> {
             self.reading.absent_ttl_s = Some(data.minimum.min(soa[0].ttl));
             self.reading.absent_soa = soa.first().cloned();
         }
-        self.own_servers(authorities, additionals);
+        self.own_servers(Vec::new(), authorities, additionals);
         if message.metadata.response_code == ResponseCode::NXDomain {
             Class::NxDomain
         } else {

@@ -50,7 +50,14 @@ pub struct Share {
 pub fn levels(records: &[Record]) -> Vec<Level> {
     let mut found: BTreeMap<(usize, String, u32), Level> = BTreeMap::new();
     let mut names: Vec<String> = Vec::new();
+    let asked = records.iter().find_map(|record| match &record.event {
+        Event::Start(start) => Some(&start.question),
+        _ => None,
+    });
     for exchange in records.iter().filter_map(probe) {
+        if is_own_address(exchange) && Some(&exchange.meant) != asked {
+            continue;
+        }
         let question = exchange.meant.to_string();
         let order = names.iter().position(|name| *name == question).unwrap_or_else(|| {
             names.push(question.clone());
@@ -90,6 +97,12 @@ fn probe(record: &Record) -> Option<&Exchange> {
     let Purpose::Check { zone } = &exchange.purpose else { return None };
     let own = matches!(exchange.meant.kind.as_str(), "NS" | "SOA") && exchange.meant.name == *zone;
     (!own).then_some(exchange)
+}
+
+/// A server asked for its own address, to be compared with its glue.
+fn is_own_address(exchange: &Exchange) -> bool {
+    let Exchange { meant, server, .. } = exchange;
+    matches!(meant.kind.as_str(), "A" | "AAAA") && meant.name == server.name
 }
 
 /// What is met, how often, at the levels of one name; every server of a level is as likely.

@@ -160,10 +160,15 @@ impl Zone {
     fn refer(&self, cut: &Name, reply: &mut Message) {
         for server in self.get(cut, RecordType::NS).into_iter().flatten() {
             reply.add_authority(server.clone());
-            if let RData::NS(target) = &server.data {
-                for kind in [RecordType::A, RecordType::AAAA] {
-                    reply.add_additionals(self.address(&target.0, kind));
-                }
+            self.add_addresses(server, reply);
+        }
+    }
+
+    /// The addresses of the server that an NS record names, as far as the zone has them.
+    fn add_addresses(&self, server: &Record, reply: &mut Message) {
+        if let RData::NS(target) = &server.data {
+            for kind in [RecordType::A, RecordType::AAAA] {
+                reply.add_additionals(self.address(&target.0, kind));
             }
         }
     }
@@ -244,13 +249,17 @@ impl Zone {
         Some(Found::Alias(vec![dname.clone(), made], target))
     }
 
-    /// The zone's own servers beside an answer, as many servers add them.
+    /// The zone's own servers beside an answer, as many servers add them; beside the list of them
+    /// their addresses (RFC 1035 §3.3.11, RFC 9609 §4.2).
     fn say_own_servers(&self, name: &Name, kind: RecordType, reply: &mut Message) {
+        let servers = self.get(&self.origin, RecordType::NS).into_iter().flatten();
         if kind == RecordType::NS && *name == self.origin {
+            for server in servers {
+                self.add_addresses(server, reply);
+            }
             return;
         }
-        let servers = self.get(&self.origin, RecordType::NS);
-        reply.add_authorities(servers.into_iter().flatten().cloned());
+        reply.add_authorities(servers.cloned());
     }
 
     fn deny(&self, code: ResponseCode, reply: &mut Message) {

@@ -30,7 +30,7 @@ const fn fault(
 }
 
 /// Every fault of the broken hierarchy.
-pub const FAULTS: [NamedFault; 16] = [
+pub const FAULTS: [NamedFault; 19] = [
     fault(
         "dead",
         "www.igbank.com A",
@@ -111,6 +111,24 @@ pub const FAULTS: [NamedFault; 16] = [
         "www.single.com A",
         "two servers by name, one by address",
         Some("SINGLE_ADDRESS"),
+    ),
+    fault(
+        "old-glue",
+        "www.moved.com A",
+        "com. has the former address of the zone's server",
+        Some("GLUE_DIFFERS"),
+    ),
+    fault(
+        "other-ttl",
+        "www.brief.com A",
+        "the zone and com. give its NS records other times to live",
+        Some("TTL_DIFFERS"),
+    ),
+    fault(
+        "old-hints",
+        "www.igbank.com A",
+        "the hints have the former address of b.root",
+        Some("HINTS_ADDRESSES_DIFFER"),
     ),
 ];
 
@@ -297,6 +315,10 @@ single 172800 NS ns.single.com.
 single 172800 NS ns2.single.com.
 ns.single.com. 172800 A 127.53.4.9
 ns2.single.com. 172800 A 127.53.4.9
+moved 172800 NS ns.moved.com.
+ns.moved.com. 172800 A 127.53.4.13
+brief 172800 NS ns.brief.com.
+ns.brief.com. 172800 A 127.53.4.12
 ";
 
 const NET: &str = "
@@ -316,8 +338,8 @@ cycle 172800 NS ns.cycle.com.
 
 const IGBANK: &str = "
 @ 3600 SOA ns1.igbank.com. hostmaster.igbank.com. 7 7200 900 1209600 300
-@ 3600 NS ns1.igbank.com.
-@ 3600 NS ns2.igbank.com.
+@ 172800 NS ns1.igbank.com.
+@ 172800 NS ns2.igbank.com.
 @ 300 A 203.0.113.80
 @ 300 MX 10 mail.igbank.com.
 ns1 3600 A 127.53.2.1
@@ -344,20 +366,20 @@ loop3 300 CNAME loop.igbank.com.
 
 const HOSTER: &str = "
 @ 3600 SOA ns.hoster.net. hostmaster.hoster.net. 3 7200 900 1209600 300
-@ 3600 NS ns.hoster.net.
+@ 172800 NS ns.hoster.net.
 ns 3600 A 127.53.3.1
 ";
 
 const CDN: &str = "
 @ 3600 SOA ns.hoster.net. hostmaster.hoster.net. 5 7200 900 1209600 60
-@ 3600 NS ns.hoster.net.
+@ 172800 NS ns.hoster.net.
 edge 60 A 203.0.113.99
 ";
 
 /// A small zone with one server of its own.
 const SMALL: &str = "
 @ 3600 SOA ns hostmaster 1 7200 900 1209600 60
-@ 3600 NS ns
+@ 172800 NS ns
 ns 3600 A ADDRESS
 www 300 A 203.0.113.100
 ";
@@ -380,9 +402,13 @@ fn ip(third: u8, fourth: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 53, third, fourth))
 }
 
+/// Where the hints of the broken hierarchy have the second server of the root.
+const FORMER_B_ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 53, 0, 3));
+
 pub(super) fn build(variant: Variant) -> Result<Authority, ZoneError> {
     let broken = variant == Variant::Broken;
-    let roots = vec![(name("a.root."), ip(0, 1)), (name("b.root."), ip(0, 2))];
+    let b_root = if broken { FORMER_B_ROOT } else { ip(0, 2) };
+    let roots = vec![(name("a.root."), ip(0, 1)), (name("b.root."), b_root)];
     let mut authority = Authority::new(roots);
     let mut add = |origin: &str, text: &str| {
         Zone::parse(&name(origin), text).map(|zone| authority.add_zone(zone))
@@ -432,22 +458,32 @@ fn add_broken(authority: &mut Authority) -> Result<(), ZoneError> {
         ("extra.com.", Manner::Sound),
         ("stale.com.", Manner::Sound),
         ("single.com.", Manner::Sound),
+        ("moved.com.", Manner::Sound),
+        ("brief.com.", Manner::Sound),
     ];
-    for (last, (origin, manner)) in (1_u8..).zip(manners) {
+    let lasts = (1..10).chain(11_u8..);
+    for (last, (origin, manner)) in lasts.zip(manners) {
         let address = ip(4, last);
         let mut text = SMALL
             .replace("SOA ns hostmaster", &format!("SOA ns.{origin} hostmaster.{origin}"))
             .replace("NS ns", &format!("NS ns.{origin}"))
             .replace("ADDRESS", &address.to_string());
         if origin == "extra.com." {
-            text += "@ 3600 NS ns2.extra.com.\n";
+            text += "@ 172800 NS ns2.extra.com.\n";
         }
         if let Some((_, second)) = SECOND.iter().find(|(of, _)| *of == origin) {
-            text += &format!("@ 3600 NS ns2.{origin}\nns2 3600 A {}\n", ip(4, *second));
+            text += &format!("@ 172800 NS ns2.{origin}\nns2 3600 A {}\n", ip(4, *second));
+        }
+        if origin == "brief.com." {
+            text = text.replace("172800", "300");
         }
         authority.add_zone(Zone::parse(&name(origin), &text)?);
         authority.add_host(address, vec![name(origin)], manner);
     }
+    // The server of moved.com. has not left its former address, which com. gives out, either.
+    authority.add_host(ip(4, 13), vec![name("moved.com.")], Manner::Sound);
+    // Nor has b.root left that of the hints.
+    authority.add_host(FORMER_B_ROOT, vec![Name::root()], Manner::Sound);
     authority.add_host(ip(4, 10), vec![name("stale.com.")], Manner::Stale);
     Ok(())
 }

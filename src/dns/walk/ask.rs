@@ -92,6 +92,9 @@ impl Walk {
                 // Asking the zone above again may bring addresses.
                 continue;
             }
+            if zone.is_root() {
+                self.begin_prime(now, &question);
+            }
             let sent = self.minimise(now, &zone, &question);
             let step = self.book.next_step();
             let Some(task) = self.stack.last_mut() else { return };
@@ -171,7 +174,7 @@ impl Walk {
     }
 
     /// Servers of a zone with an address, and those for whose address one must walk.
-    fn servers_of(
+    pub(super) fn servers_of(
         &mut self,
         now: Instant,
         zone: &Name,
@@ -183,7 +186,10 @@ impl Walk {
         let mut candidates = Vec::new();
         let mut unresolved = VecDeque::new();
         for name in names {
-            let known = self.addresses(now, &name);
+            let mut known = self.addresses(now, &name);
+            if zone.is_root() {
+                self.add_hinted(&name, &mut known);
+            }
             if known.is_empty() && !self.has_address(now, &name) {
                 if let Some(fault) = self.hopeless(zone, &name) {
                     // Glue that has merely expired is no fault.
@@ -541,58 +547,22 @@ impl Walk {
             self.book.ended(now, attempt.record);
         }
     }
-
-    /// Notes who serves a zone that the user's own question goes through.
-    pub(super) fn note_delegation(&mut self, zone: &Name, servers: Vec<Name>, step: u32) {
-        let delegation = self.delegations.entry(zone.clone()).or_default();
-        delegation.above.extend(servers);
-        delegation.step = step;
-    }
-
-    /// The zone of `delegations` that an NS record set of this owner speaks for.
-    pub(super) fn note_own_servers(&mut self, zone: &Name, servers: Vec<Name>) {
-        if let Some(delegation) = self.delegations.get_mut(zone) {
-            delegation.own.extend(servers);
-            delegation.own_known = true;
-        }
-    }
-
-    /// Compares what both sides of each cut say.
-    pub(super) fn compare_delegations(&mut self) {
-        for (zone, delegation) in &self.delegations {
-            let text = name_text(zone);
-            if delegation.above.len() == 1 {
-                self.book.findings.note(Fault::SingleServer, &text, None, delegation.step);
-            }
-            if !delegation.own_known {
-                continue;
-            }
-            for name in delegation.above.difference(&delegation.own) {
-                let fault = Fault::NsNotInChild { subject: name_text(name) };
-                self.book.findings.note(fault, &text, None, delegation.step);
-            }
-            for name in delegation.own.difference(&delegation.above) {
-                let fault = Fault::NsNotInParent { subject: name_text(name) };
-                self.book.findings.note(fault, &text, None, delegation.step);
-            }
-        }
-    }
 }
 
 /// What decides between servers, besides what is known of them.
 #[derive(Clone, Copy, Debug)]
-struct Order {
+pub(super) struct Order {
     /// Attempts at one server, at most.
-    tries_max: u32,
-    seed: u64,
+    pub(super) tries_max: u32,
+    pub(super) seed: u64,
     /// Whether signatures are wanted: no server sends them without EDNS (RFC 3225 §3).
-    proof: bool,
+    pub(super) proof: bool,
 }
 
 impl Ask {
     /// The server to ask next: the least asked, then the fastest, then by draw. Where signatures
     /// are wanted, one that knows no EDNS counts as asked once more than it was.
-    fn best(&self, by: Order, servers: &Servers) -> Option<usize> {
+    pub(super) fn best(&self, by: Order, servers: &Servers) -> Option<usize> {
         let usable = |(_, candidate): &(usize, &Candidate)| {
             !candidate.useless && candidate.tries < by.tries_max
         };

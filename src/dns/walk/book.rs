@@ -137,7 +137,7 @@ impl Book {
         self.queries += 1;
         self.retries += u32::from(exchange.attempt > 1);
         self.bytes_sent += u64::from(exchange.bytes_sent);
-        if !matches!(exchange.purpose, Purpose::Check { .. }) {
+        if !matches!(exchange.purpose, Purpose::Check { .. } | Purpose::Prime) {
             self.steps.insert(exchange.step);
         }
     }
@@ -216,6 +216,8 @@ impl Book {
                     | Class::CookieLost
                     | Class::BadCookie
             );
+        // Nobody waits for the root's own list.
+        let waited = waited && exchange.purpose != Purpose::Prime;
         if waited && self.answered_at.is_none() {
             self.best_path_ns += exchange.rtt_ns.unwrap_or_default();
         }

@@ -4,6 +4,7 @@
 //! them. It must never change the answer, nor delay it.
 
 use super::ask::Plan;
+use super::prime::addresses_of;
 use super::{Attempt, Candidate, Owner, Walk};
 use crate::dns::event::{AddressSource, Class, Purpose, Rank, Server, Transport};
 use crate::dns::finding::Fault;
@@ -84,7 +85,7 @@ impl Walk {
             }
         }
         if self.config.all {
-            known.push((Name::root(), 0, self.root_candidates()));
+            known.push((Name::root(), 0, self.servers_of(now, &Name::root()).0));
         }
         self.check = Some(check);
         for (zone, parent, found) in known {
@@ -171,7 +172,8 @@ impl Walk {
             }
         }
         let over = self.check.as_ref().is_none_or(|c| c.probes.iter().all(|probe| probe.over));
-        if over {
+        // Who checks wants to know of the hints too.
+        if over && self.prime.is_none() {
             self.close(now);
         }
         false
@@ -243,6 +245,8 @@ impl Walk {
     ) {
         // What it says of the zone's servers is compared, not learned: the walk is over.
         super::reply::note_dropped(&mut attempt, reading);
+        self.compare_sides(now, &attempt, reading);
+        self.compare_own_address(now, at, &attempt, reading);
         let own = reading.kept.iter().filter(|kept| {
             let first = &kept.records[0];
             first.record_type() == RecordType::NS
@@ -264,6 +268,42 @@ impl Walk {
         attempt.record.class = reading.class.clone();
         self.book.ended(now, attempt.record);
         self.probe_over(now, at);
+    }
+
+    /// A server whose address came from the zone above is asked for it too, where it did not say
+    /// it beside the list of servers. That it has none is an answer.
+    fn compare_own_address(
+        &mut self,
+        now: Instant,
+        at: usize,
+        attempt: &Attempt,
+        reading: &Reading,
+    ) {
+        let (name, kind) = (&attempt.sent.name, attempt.sent.kind);
+        if reading.class == Class::NoData && kind.is_ip_addr() {
+            let name = name.to_lowercase();
+            self.compare_glue(now, &name, kind, Vec::new(), attempt.record.step);
+        }
+        if reading.class != Class::Answer || kind != RecordType::NS {
+            return;
+        }
+        let known = |kind| {
+            let probe = self.check.as_ref()?.probes.get(at)?;
+            let server = &probe.server.name;
+            let silent = addresses_of(&reading.kept, server, kind).is_none();
+            let glue = silent && self.glue_from_above(now, server, kind).is_some();
+            glue.then(|| (probe.clone(), Question::new(server.clone(), kind)))
+        };
+        let wanted = [RecordType::A, RecordType::AAAA].map(known);
+        for (probe, question) in wanted.into_iter().flatten() {
+            let step = self.book.next_step();
+            let Some(check) = self.check.as_mut() else { return };
+            if !check.probes.iter().any(|probe| probe.question == question) {
+                let mut server = probe.server.clone();
+                server.tries = 0;
+                check.probes.push(Probe { server, question, step, next_at: now, ..probe });
+            }
+        }
     }
 
     /// The address of a server was found for the check.

@@ -20,6 +20,8 @@ mod ask;
 mod book;
 mod chain;
 mod check;
+mod cuts;
+mod prime;
 mod reply;
 mod retreat;
 mod shared;
@@ -43,6 +45,7 @@ use super::servers::Servers;
 use crate::measure::Instant;
 use book::Book;
 use check::Check;
+use cuts::Delegation;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -67,6 +70,8 @@ pub struct WalkConfig {
     pub cookies: bool,
     /// Whether every query goes over TCP.
     pub tcp: bool,
+    /// Whether the root is asked for its own list of servers beside the first question (RFC 9609).
+    pub prime: bool,
     /// Whether names that are not for the public DNS are answered without asking anybody.
     pub special_names: bool,
     /// Whether only public addresses are asked.
@@ -97,6 +102,7 @@ impl Default for WalkConfig {
             edns: true,
             cookies: true,
             tcp: false,
+            prime: true,
             special_names: true,
             public_only: true,
             check: false,
@@ -219,16 +225,6 @@ impl Task {
     }
 }
 
-/// The servers of a zone, as both sides name them.
-#[derive(Clone, Debug, Default)]
-struct Delegation {
-    above: BTreeSet<Name>,
-    /// What the zone itself said, and at which step; each server may differ.
-    own: BTreeSet<Name>,
-    own_known: bool,
-    step: u32,
-}
-
 /// A walk, from the question to its summary.
 #[derive(Debug)]
 pub struct Walk {
@@ -244,6 +240,10 @@ pub struct Walk {
     failed: BTreeSet<(Name, u16)>,
     /// Zones that the user's own question went through.
     delegations: BTreeMap<Name, Delegation>,
+    /// The question for the root's own servers, while it is open.
+    prime: Option<Ask>,
+    /// When that was last begun; walks that share what they know share this.
+    primed_at: Option<Instant>,
     check: Option<Check>,
     judging: Option<chain::Judging>,
     /// How the user's question ended, once it has.
@@ -289,6 +289,8 @@ impl Walk {
             attempts: BTreeMap::new(),
             failed: BTreeSet::new(),
             delegations: BTreeMap::new(),
+            prime: None,
+            primed_at: None,
             check: None,
             outcome: None,
             done: false,
@@ -337,6 +339,8 @@ impl Walk {
             (Some(check), None) => check.next_at(),
             (None, None) => None,
         };
+        let prime = self.prime.as_ref().map(|ask| ask.next_at);
+        let next = next.into_iter().chain(prime).min();
         let end = self.book.started + self.config.limits.time();
         Some(next.map_or(end, |next| next.min(end)))
     }
@@ -392,7 +396,8 @@ impl Walk {
                 Some(_) => self.next_attempt(now),
                 None => self.advance_chain(now) || self.advance_check(now),
             };
-            if !goes_on {
+            // The user's question goes out first.
+            if !goes_on && !self.prime_on(now) {
                 return;
             }
         }
@@ -444,7 +449,8 @@ impl Walk {
             return;
         }
         self.stack.clear();
-        self.close_attempts(now, |_| true);
+        let prime = self.prime.as_ref().map(|ask| Owner::Step(ask.step));
+        self.close_attempts(now, |attempt| Some(attempt.owner) != prime);
         self.book.answered_at = Some(now);
         let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
         self.outcome = Some(outcome);
@@ -462,6 +468,10 @@ impl Walk {
         }
         self.stack.clear();
         self.close_attempts(now, |_| true);
+        if self.prime.take().is_some() {
+            // Others have not primed, and may.
+            self.primed_at = None;
+        }
         self.compare_delegations();
         self.compare_copies();
         let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);

@@ -228,11 +228,12 @@ impl Walk {
     /// The step that sent an attempt, if it goes on.
     pub(super) fn ask_mut(&mut self, owner: Owner) -> Option<&mut super::Ask> {
         let Owner::Step(step) = owner else { return None };
-        self.stack.iter_mut().filter_map(|task| task.ask.as_mut()).find(|ask| ask.step == step)
+        let tasks = self.stack.iter_mut().filter_map(|task| task.ask.as_mut());
+        tasks.chain(&mut self.prime).find(|ask| ask.step == step)
     }
 
     /// The server cannot help: the step goes on with the next one, at once.
-    fn useless(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
+    pub(super) fn useless(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
         let replied = class.is_reply();
         attempt.record.class = class;
         let Attempt { owner, record, .. } = attempt;
@@ -258,6 +259,10 @@ impl Walk {
     /// The reply takes its task further; whatever was begun above the task is not needed now.
     fn useful(&mut self, now: Instant, mut attempt: Attempt, reading: Reading) {
         let step = attempt.record.step;
+        if self.prime.as_ref().is_some_and(|ask| ask.step == step) {
+            self.primed(now, attempt, &reading);
+            return;
+        }
         let owns = |task: &super::Task| task.ask.as_ref().is_some_and(|ask| ask.step == step);
         let Some(at) = self.stack.iter().position(owns) else {
             attempt.record.class = Class::Overtaken;
@@ -366,6 +371,7 @@ impl Walk {
         users_own: bool,
     ) {
         note_dropped(attempt, reading);
+        self.compare_sides(now, attempt, reading);
         let limits = self.config.limits;
         let step = attempt.record.step;
         // Beside the record, only what was dropped is compared with it.

@@ -15,7 +15,9 @@ impl Walk {
     /// before: the task has failed.
     pub(super) fn retreat(&mut self, now: Instant, zone: &Name) -> bool {
         let own = self.cache.get(now, zone, RecordType::NS, Rank::Authority).is_some();
-        let Some(task) = self.stack.last_mut().filter(|_| own && !zone.is_root()) else {
+        // Above the root there are the hints.
+        let others = own && (!zone.is_root() || self.hints_have_others(now));
+        let Some(task) = self.stack.last_mut().filter(|_| others) else {
             return false;
         };
         if !task.retreated.insert(zone.clone()) {

@@ -28,6 +28,8 @@ pub struct Knowledge {
     /// Steps of all walks have numbers of their own, so that the step where something was learned
     /// is that of one walk alone.
     last_step: u32,
+    /// When one of them last asked the root for its servers.
+    primed_at: Option<Instant>,
 }
 
 impl Knowledge {
@@ -59,6 +61,7 @@ impl Knowledge {
         swap(&mut self.cache, &mut walk.cache);
         swap(&mut self.servers, &mut walk.servers);
         swap(&mut self.last_step, &mut walk.book.last_step);
+        swap(&mut self.primed_at, &mut walk.primed_at);
     }
 }
 

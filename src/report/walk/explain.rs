@@ -3,7 +3,7 @@
 //! It exists for people who learn how a name is resolved. It must never say what was not seen.
 
 use super::super::text::{Ink, Style};
-use super::words::{answer, source, spent};
+use super::words::{answer, count, source, spent};
 use super::{steps, summary, tree};
 use crate::dns::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
@@ -61,11 +61,33 @@ fn why(exchange: &Exchange) -> String {
         Purpose::Check { zone } => {
             format!("The answer is known; what does this server of {zone} itself say?")
         }
+        Purpose::Prime => "Hints grow old, so the root is asked which servers it has, beside the \
+                           first question."
+            .to_owned(),
     }
 }
 
+const PRIMING: &str = "RFC 9609 §3";
 const COOKIE_LOST: &str = "gives cookies, but not with this reply, so it is asked over TCP";
 const BAD_COOKIE: &str = "answers only with its newest cookie; it gave it, and is asked again";
+
+/// What the root said of its own servers, or that it was too late.
+fn primed(exchange: &Exchange, server: &str) -> Option<String> {
+    let of = |wanted: fn(&str) -> bool| {
+        let kinds = exchange.learned.iter().map(|learned| learned.record.kind.as_str());
+        u32::try_from(kinds.filter(|kind| wanted(kind)).count()).unwrap_or(u32::MAX)
+    };
+    match &exchange.class {
+        _ if exchange.purpose != Purpose::Prime => None,
+        Class::Answer => {
+            let servers = count(of(|kind| kind == "NS"), "server", "servers");
+            let addresses = count(of(|kind| kind != "NS"), "address", "addresses");
+            Some(format!("{server} names {servers} of the root, and {addresses} of them."))
+        }
+        Class::Overtaken => Some(format!("The walk was over before {server} replied.")),
+        _ => None,
+    }
+}
 
 /// What became of an attempt, and where that is written.
 fn sentence(exchange: &Exchange) -> (String, &'static str) {
@@ -77,6 +99,9 @@ fn sentence(exchange: &Exchange) -> (String, &'static str) {
     );
     let asked = format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind);
     let zone = &exchange.zone;
+    if let Some(sentence) = primed(exchange, &server) {
+        return (sentence, PRIMING);
+    }
     match &exchange.class {
         Class::Answer => (format!("{server} has the answer to {asked}."), "RFC 1034 §4.3.2"),
         Class::Alias { to } => {

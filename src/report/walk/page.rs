@@ -236,6 +236,9 @@ fn row(out: &mut String, exchange: &Exchange, first: bool, depth: usize) {
         Purpose::Alias { of } if first => {
             format!("<br><small>{} is an alias</small>", escape(of))
         }
+        Purpose::Prime if first => {
+            "<br><small>which servers has the root itself?</small>".to_owned()
+        }
         _ => String::new(),
     };
     let bytes = exchange.bytes_received.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());

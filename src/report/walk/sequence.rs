@@ -91,6 +91,9 @@ fn both_ways(exchange: &Exchange, zone: usize) -> [Message; 2] {
     if let Purpose::Address { server, .. } = &exchange.purpose {
         let _ = write!(text, " (for the address of {server})");
     }
+    if exchange.purpose == Purpose::Prime {
+        text += " (priming)";
+    }
     let query = Message { t_ns: sent, zone, kind: Kind::Query, text, ink: Ink::Plain };
     let answered = exchange.rtt_ns.is_some() && exchange.class != Class::Overtaken;
     let after = exchange.rtt_ns.unwrap_or(exchange.patience_ns);

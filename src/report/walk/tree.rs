@@ -163,6 +163,10 @@ impl View<'_> {
     fn step(&self, out: &mut String, step: u32, depth: usize) {
         let Some(attempts) = self.steps.get(&step) else { return };
         let indent = "   | ".repeat(depth);
+        if attempts[0].purpose == Purpose::Prime {
+            let line = "     beside the walk: which servers has the root itself? (priming)";
+            let _ = writeln!(out, "{}", self.style.ink(Ink::Dim, line));
+        }
         if let Purpose::Alias { of } = &attempts[0].purpose
             && self.begins(step, attempts[0])
         {

@@ -3,12 +3,15 @@
 //! It must never call a server lame: RFC 9499 finds the word ambiguous, and it does not help.
 
 use super::super::text::Ink;
-use crate::dns::event::{AddressSource, Class, Exchange, Outcome, Summary};
+use crate::dns::event::{AddressSource, Class, Exchange, Outcome, Purpose, Summary};
 use crate::dns::limits::Spent;
 use crate::measure::human::latency;
 
 /// A reply in a few words.
 pub(super) fn class(exchange: &Exchange) -> String {
+    if exchange.purpose == Purpose::Prime && exchange.class == Class::Overtaken {
+        return "the walk did not wait for it".to_owned();
+    }
     class_words(&exchange.class, exchange.rcode.as_deref())
 }
 
