@@ -2,7 +2,7 @@
 
 use super::dns::{Ended, PORT, config, name, walk_with};
 use hickory_proto::op::Message;
-use hickory_proto::rr::RData;
+use hickory_proto::rr::{RData, Record};
 use std::net::{IpAddr, SocketAddr};
 use wirelab::dns::demo::{Authority, Variant};
 use wirelab::dns::event::{Exchange, Transport};
@@ -46,7 +46,8 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 fn glue_that_is_not_what_the_zone_says_is_found_with_both_sides() {
     let ended = walk("www.moved.com", false, |_| {});
     assert_eq!(differs(&ended), [(addresses(&["127.53.4.13"]), addresses(&["127.53.4.11"]))]);
-    let found = ended.summary.findings.iter().find(|f| matches!(f.fault, Fault::GlueDiffers { .. }));
+    let found =
+        ended.summary.findings.iter().find(|f| matches!(f.fault, Fault::GlueDiffers { .. }));
     let found = found.unwrap();
     assert_eq!((found.severity, found.zone.as_str()), (Severity::Warning, "moved.com."));
     assert_eq!(
@@ -81,15 +82,16 @@ fn a_server_that_keeps_its_address_to_itself_is_asked_for_it() {
     assert_eq!(differs(&ended), [(addresses(&["127.53.4.13"]), Vec::new())]);
 }
 
+/// The same with an address of IPv6.
+fn twin(record: &Record) -> Record {
+    let address = RData::AAAA("fd53::1".parse().unwrap());
+    Record::from_rdata(record.name.clone(), record.ttl, address)
+}
+
 #[test]
 fn glue_of_a_family_that_the_referral_leaves_out_is_no_difference() {
     let ended = walk("www.stale.com", true, |reply| {
-        let six: Vec<_> = reply.additionals.iter().map(|record| {
-            let mut six = record.clone();
-            six.data = RData::AAAA("fd53::1".parse().unwrap());
-            six
-        });
-        let six: Vec<_> = six.collect();
+        let six: Vec<Record> = reply.additionals.iter().map(twin).collect();
         reply.additionals.extend(six);
     });
     assert_eq!(differs(&ended), []);
@@ -99,9 +101,8 @@ fn glue_of_a_family_that_the_referral_leaves_out_is_no_difference() {
 fn times_to_live_that_differ_are_a_notice_that_says_which_counts() {
     for check in [false, true] {
         let authority = Authority::demo(Variant::Broken).unwrap();
-        let mut responder = |to: SocketAddr, over: Transport, query: &[u8]| {
-            authority.reply(to.ip(), over, query)
-        };
+        let mut responder =
+            |to: SocketAddr, over: Transport, query: &[u8]| authority.reply(to.ip(), over, query);
         let config = WalkConfig { check, ..config() };
         let hints = authority.hints(PORT);
         let ended = walk_with(hints, &mut responder, "www.brief.com", config, Ppm::ZERO, 7);
@@ -122,9 +123,8 @@ fn times_to_live_that_differ_are_a_notice_that_says_which_counts() {
 fn the_sound_hierarchy_says_the_same_on_both_sides() {
     let authority = Authority::demo(Variant::Sound).unwrap();
     for asked in ["www.igbank.com", "shop.igbank.com", "igbank.com NS", "ns1.igbank.com", ". NS"] {
-        let mut responder = |to: SocketAddr, over: Transport, query: &[u8]| {
-            authority.reply(to.ip(), over, query)
-        };
+        let mut responder =
+            |to: SocketAddr, over: Transport, query: &[u8]| authority.reply(to.ip(), over, query);
         let config = WalkConfig { all: true, prime: true, ..config() };
         let hints = authority.hints(PORT);
         let ended = walk_with(hints, &mut responder, asked, config, Ppm::ZERO, 7);

@@ -32,6 +32,8 @@ mod dns_checklist;
 mod dns_compare;
 /// Both sides of a cut: glue and times to live that differ between a zone and the one above.
 mod dns_cuts;
+/// Both families of addresses: the demonstration over IPv6, what is left out and why.
+mod dns_families;
 /// Hostile servers: the budget, the time and the memory of a walk, whatever they say.
 mod dns_hostile;
 /// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.

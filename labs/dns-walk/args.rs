@@ -12,7 +12,7 @@ use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
 use wirelab::dns::demo::{JUDGED, Variant};
 use wirelab::dns::dnssec::UnixSeconds;
-use wirelab::dns::event::Qmin;
+use wirelab::dns::event::{Qmin, SkipReason};
 use wirelab::dns::question::{Question, kind_of};
 use wirelab::dns::walk::WalkConfig;
 use wirelab::dns::{Name, RecordType};
@@ -88,6 +88,10 @@ pub(crate) struct Args {
     #[arg(conflicts_with = "hints")]
     pub(crate) demo: Option<String>,
 
+    /// Give the servers of --demo addresses of IPv6 (fd53::/16) beside those of IPv4
+    #[arg(long, requires = "demo")]
+    pub(crate) dual: bool,
+
     /// Virtual time: no sockets, bit-identical by seed
     #[arg(long, requires = "demo")]
     pub(crate) sim: bool,
@@ -116,8 +120,8 @@ pub(crate) struct Args {
     #[arg(short = '4', conflicts_with = "v6")]
     pub(crate) v4: bool,
 
-    /// Ask over IPv6 only
-    #[arg(short = '6', conflicts_with = "demo")]
+    /// Ask over IPv6 only; with --demo its servers have addresses of IPv6 (--dual)
+    #[arg(short = '6')]
     pub(crate) v6: bool,
 
     /// How much of the name servers are told
@@ -317,6 +321,11 @@ impl Args {
         Ok(Question::new(parsed, record_type(kind)?))
     }
 
+    /// Whether the servers of the demonstration have addresses of both families.
+    pub(crate) const fn is_dual(&self) -> bool {
+        self.dual || self.v6
+    }
+
     /// The time at which signatures are judged; virtual time has a fixed day.
     fn judged_at(&self) -> UnixSeconds {
         let now = || UnixSeconds(wirelab::net::clock::utc_seconds());
@@ -324,12 +333,16 @@ impl Args {
     }
 
     /// How to walk.
-    pub(crate) fn config(&self, has_ipv6: bool) -> WalkConfig {
+    ///
+    /// `reachable`: whether this host has a way to servers over IPv4, and over IPv6.
+    pub(crate) fn config(&self, reachable: [bool; 2]) -> WalkConfig {
+        let (v4, v6, left_out) = families((self.v4, self.v6), reachable);
         let own = self.demo.is_some() || self.hints.is_some();
         let mut config = WalkConfig {
             qmin: self.qmin.into(),
-            v4: !self.v6,
-            v6: self.v6 || (!self.v4 && has_ipv6),
+            v4,
+            v6,
+            left_out,
             random_case: !self.no_random_case,
             edns: !self.no_edns,
             cookies: !self.no_cookies,
@@ -347,6 +360,19 @@ impl Args {
         config.limits.queries =
             self.budget.unwrap_or(if self.all { SURVEY_QUERIES } else { config.limits.queries });
         config
+    }
+}
+
+/// Which families servers are asked over: the one that is wanted (`-4`, `-6`), or each that this
+/// host can reach. Where it can reach none, IPv4 will show why.
+pub(crate) const fn families(
+    (only_v4, only_v6): (bool, bool),
+    [reach_v4, reach_v6]: [bool; 2],
+) -> (bool, bool, SkipReason) {
+    match (only_v4, only_v6) {
+        (true, _) => (true, false, SkipReason::NotWanted),
+        (_, true) => (false, true, SkipReason::NotWanted),
+        _ => (reach_v4 || !reach_v6, reach_v6, SkipReason::NoRoute),
     }
 }
 

@@ -30,6 +30,7 @@ use wirelab::dns::secret::Secret;
 use wirelab::dns::walk::{Walk, WalkConfig};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::net::clock::{Clock, utc_seconds};
+use wirelab::net::dns::DUAL_ROUTE;
 use wirelab::net::{dns as net, stop};
 use wirelab::path::{Delay, LinkPlan, LossModel};
 use wirelab::report::walk::{self as report, Document};
@@ -127,10 +128,10 @@ fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// The hierarchy of the demonstration.
-fn authority(variant: Variant) -> Result<Authority, Failure> {
-    Authority::demo(variant)
-        .map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))
+/// The hierarchy of the demonstration, over IPv4 or over both families.
+fn authority(variant: Variant, dual: bool) -> Result<Authority, Failure> {
+    let made = if dual { Authority::demo_dual(variant) } else { Authority::demo(variant) };
+    made.map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))
 }
 
 /// The path to its servers, and the same back.
@@ -150,8 +151,11 @@ fn served(
     seed: u64,
 ) -> Result<(net::Serving, Hints), Failure> {
     let roots = authority.hints(0);
+    let dual = roots.roots.iter().any(|(_, address)| address.is_ipv6());
     let serving = net::serve(authority, None, link, seed).map_err(|error| {
-        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+        let what = "the demonstration cannot be served on loopback";
+        let failure = Failure::from_error(Exit::Network, what, &error);
+        if dual { failure.or_type("to have its addresses", DUAL_ROUTE) } else { failure }
     })?;
     let port = serving.port();
     Ok((serving, Hints { port, ..roots }))
@@ -183,8 +187,8 @@ fn in_demo(
     question: &Question,
     seed: u64,
 ) -> Result<Vec<Vec<Record>>, Failure> {
-    let authority = authority(variant)?;
-    let config = args.config(false);
+    let authority = authority(variant, args.is_dual())?;
+    let config = args.config([true, args.is_dual()]);
     if args.sim {
         let delay = args.delay.unwrap_or(SIM_DELAY);
         let hints = trusting(args.anchor.as_deref(), authority.hints(PORT))?;
@@ -224,13 +228,13 @@ fn trusting(anchor: Option<&Path>, hints: Hints) -> Result<Hints, Failure> {
 /// Walks from the root of the Internet, or from the hints of a file.
 fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
     let hints = trusting(args.anchor.as_deref(), hints(args)?)?;
-    let config = beyond(args)?;
+    let config = beyond(args, &hints)?;
     on_sockets(args, config, &hints, question, seed)
 }
 
 /// How to walk where others than this process answer.
-fn beyond(args: &Args) -> Result<WalkConfig, Failure> {
-    Ok(WalkConfig { secret: Some(secret()?), ..args.config(net::has_ipv6_route()) })
+fn beyond(args: &Args, hints: &Hints) -> Result<WalkConfig, Failure> {
+    Ok(WalkConfig { secret: Some(secret()?), ..args.config(net::families(hints)) })
 }
 
 /// What no server that is asked may foretell.

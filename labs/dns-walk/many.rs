@@ -118,12 +118,13 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
 /// Walks for every name of stdin: in the hierarchy of the demonstration, or beyond.
 pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
     let Some(variant) = args.variant() else {
-        return run(args, crate::beyond(args)?, crate::hints(args)?, seed);
+        let hints = crate::hints(args)?;
+        return run(args, crate::beyond(args, &hints)?, hints, seed);
     };
-    let authority = crate::authority(variant)?;
+    let authority = crate::authority(variant, args.is_dual())?;
     let link = crate::link(args.loss, args.delay.unwrap_or_default());
     let (_serving, roots) = crate::served(authority, &link, seed)?;
-    run(args, args.config(false), roots, seed)
+    run(args, args.config([true, args.is_dual()]), roots, seed)
 }
 
 fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit, Failure> {

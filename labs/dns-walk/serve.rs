@@ -2,7 +2,7 @@
 //!
 //! It must never listen beyond loopback unless told to.
 
-use crate::args::{QminChoice, time, variant};
+use crate::args::{QminChoice, families, time, variant};
 use crate::{LAB, many};
 use clap::{Parser, ValueHint};
 use std::io::{self, BufWriter, Write};
@@ -169,6 +169,10 @@ struct DemoArgs {
     #[arg(value_name = "VARIANT", default_value = "sound", value_parser = hierarchy)]
     variant: Variant,
 
+    /// Give its servers addresses of IPv6 (fd53::/16) beside those of IPv4
+    #[arg(long)]
+    dual: bool,
+
     /// The port of every server [default: one that is free]
     #[arg(short, long, value_name = "N")]
     port: Option<u16>,
@@ -248,7 +252,7 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     })?;
     let (serving, hints) = beginning(args, seed)?;
     let hints = crate::trusting(args.anchor.as_deref(), hints)?;
-    let config = fleet_config(args)?;
+    let config = fleet_config(args, &hints)?;
     let (walks_max, fixed_time) = (config.in_flight, args.at.is_some());
     let fleet = Fleet::new(config, hints, seed, Cache::default());
     announce(args, seed, &front)?;
@@ -266,7 +270,7 @@ fn serve_demo(args: &DemoArgs) -> Result<Exit, Failure> {
         Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
             .or_type("at a port of your choice", format!("{LAB} serve-demo --port 5300"))
     };
-    let mut authority = crate::authority(args.variant)?;
+    let mut authority = crate::authority(args.variant, args.dual)?;
     let roots = authority.hints(0);
     let has_v6 = UdpSocket::bind((LOOPBACK_V6, 0)).is_ok();
     if has_v6 {
@@ -302,17 +306,20 @@ fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Fa
         return Ok((None, crate::read_hints(args.hints.as_deref(), port)?));
     };
     let link = crate::link(args.loss, args.delay.unwrap_or_default());
-    let (serving, roots) = crate::served(crate::authority(variant)?, &link, seed)?;
+    let (serving, roots) = crate::served(crate::authority(variant, args.v6)?, &link, seed)?;
     Ok((Some(serving), roots))
 }
 
-fn fleet_config(args: &ServeArgs) -> Result<FleetConfig, Failure> {
+fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<FleetConfig, Failure> {
     let usual = FleetConfig::default();
+    let reachable = if args.demo.is_some() { [true, false] } else { net::families(hints) };
+    let (v4, v6, left_out) = families((args.v4, args.v6), reachable);
     let offline = args.demo.is_some() || args.hints.is_some();
     let mut walk = WalkConfig {
         qmin: args.qmin.into(),
-        v4: !args.v6,
-        v6: args.v6 || (!args.v4 && args.demo.is_none() && net::has_ipv6_route()),
+        v4,
+        v6,
+        left_out,
         prime: !args.no_prime,
         // In a hierarchy of one's own every name may be.
         special_names: !offline,

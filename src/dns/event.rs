@@ -600,6 +600,54 @@ pub struct Summary {
     pub findings: Vec<super::finding::Finding>,
     /// How far the answer is proved; absent where that was not asked for.
     pub security: Option<Security>,
+    /// Addresses of servers that were left out for their family; a walk of an earlier version did
+    /// not count them.
+    #[serde(default)]
+    pub skipped: Option<Skipped>,
+}
+
+/// Addresses of servers that were left out for their family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The family.
+    pub family: Family,
+    /// How many, each once.
+    pub addresses: u32,
+    /// Why.
+    pub why: SkipReason,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Of four bytes (RFC 791).
+    IPv4,
+    /// Of sixteen bytes (RFC 8200).
+    IPv6,
+}
+
+/// Why a family of addresses is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// The user wants the other one.
+    #[default]
+    NotWanted,
+    /// This host has no way to such addresses.
+    NoRoute,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = if self.addresses == 1 { "address" } else { "addresses" };
+        let why = match (self.why, self.family) {
+            (SkipReason::NoRoute, _) => "no route",
+            (SkipReason::NotWanted, Family::IPv4) => "IPv6 only, as told",
+            (SkipReason::NotWanted, Family::IPv6) => "IPv4 only, as told",
+        };
+        write!(f, "{} {addresses} of {:?}: {why}", self.addresses, self.family)
+    }
 }
 
 /// How far the answer is proved: the worst of all that it rests on.

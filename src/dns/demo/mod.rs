@@ -24,7 +24,7 @@ use hickory_proto::rr::rdata::{A, NS};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 pub use sign::{Denial, EXPIRATION, Flaw, INCEPTION, JUDGED, SignPlan, ds_records};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ptr;
 pub use zone::{Zone, ZoneError};
 pub use zones::{FAULTS, NamedFault, SIGNATURE_FAULTS, SignatureFault};
@@ -39,6 +39,23 @@ const DELEGATION_TTL_S: u32 = 172_800;
 
 /// Aliases that a server follows in its own zones; a name that grows ends there.
 const ALIASES_MAX: usize = 8;
+
+/// Where the servers of the demonstration stand.
+const FOUR: [u8; 2] = [127, 53];
+/// The same over IPv6, out of the addresses that everybody may use for himself (RFC 4193).
+const SIX: u16 = 0xfd53;
+
+/// The address of IPv6 beside one of IPv4.
+fn six(v4: Ipv4Addr) -> Ipv6Addr {
+    let [_, _, third, fourth] = v4.octets().map(u16::from);
+    Ipv6Addr::new(SIX, 0, 0, 0, 0, 0, third, fourth)
+}
+
+/// Whether an address is one of the demonstration's own over IPv6.
+#[must_use]
+pub fn is_demo_v6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.segments()[0] == SIX)
+}
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +111,30 @@ impl Authority {
     /// # Errors
     /// Where a line of its zones is wrong, which a test rules out.
     pub fn demo(variant: Variant) -> Result<Self, ZoneError> {
-        zones::build(variant)
+        zones::build(variant, false)
+    }
+
+    /// The same, with an address of IPv6 beside each of IPv4: fd53::2:1 beside 127.53.2.1.
+    ///
+    /// # Errors
+    /// Where a line of its zones is wrong, which a test rules out.
+    pub fn demo_dual(variant: Variant) -> Result<Self, ZoneError> {
+        zones::build(variant, true)
+    }
+
+    /// Gives every server an address of IPv6 too, and every record of its address a twin.
+    fn add_six(&mut self) {
+        let twin = |address: IpAddr| match address {
+            IpAddr::V4(v4) => six(v4),
+            IpAddr::V6(v6) => v6,
+        };
+        let hosts = self.hosts.clone();
+        self.hosts.extend(hosts.into_iter().map(|(at, host)| (IpAddr::V6(twin(at)), host)));
+        let roots = self.roots.clone();
+        self.roots.extend(roots.into_iter().map(|(name, at)| (name, IpAddr::V6(twin(at)))));
+        for zone in self.zones.values_mut() {
+            zone.add_six();
+        }
     }
 
     /// Servers without any: add them.

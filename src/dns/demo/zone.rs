@@ -4,9 +4,10 @@
 //! root. It must never follow an alias out of the zone.
 
 use super::sign::Signed;
+use super::{FOUR, six};
 use crate::dns::reading::dname_target;
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::{CNAME, NULL};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NULL};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::BinEncodable;
 use std::collections::BTreeMap;
@@ -88,6 +89,19 @@ impl Zone {
     pub fn insert(&mut self, record: Record) {
         let node = self.nodes.entry(record.name.clone()).or_default();
         node.entry(u16::from(record.record_type())).or_default().push(record);
+    }
+
+    /// Beside every address of a server of the demonstration its twin of IPv6.
+    pub(super) fn add_six(&mut self) {
+        let twin = |record: &Record| match record.data {
+            RData::A(A(v4)) if v4.octets()[..2] == FOUR => {
+                let data = RData::AAAA(AAAA(six(v4)));
+                Some(Record::from_rdata(record.name.clone(), record.ttl, data))
+            }
+            _ => None,
+        };
+        let twins: Vec<Record> = self.records().filter_map(twin).collect();
+        twins.into_iter().for_each(|record| self.insert(record));
     }
 
     /// The name of the zone.

@@ -405,7 +405,7 @@ fn ip(third: u8, fourth: u8) -> IpAddr {
 /// Where the hints of the broken hierarchy have the second server of the root.
 const FORMER_B_ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 53, 0, 3));
 
-pub(super) fn build(variant: Variant) -> Result<Authority, ZoneError> {
+pub(super) fn build(variant: Variant, dual: bool) -> Result<Authority, ZoneError> {
     let broken = variant == Variant::Broken;
     let b_root = if broken { FORMER_B_ROOT } else { ip(0, 2) };
     let roots = vec![(name("a.root."), ip(0, 1)), (name("b.root."), b_root)];
@@ -441,6 +441,9 @@ pub(super) fn build(variant: Variant) -> Result<Authority, ZoneError> {
     if broken {
         add_broken(&mut authority)?;
         plans.extend(add_signature_faults(&mut authority)?);
+    }
+    if dual {
+        authority.add_six();
     }
     authority.sign(&plans);
     Ok(authority)

@@ -80,6 +80,7 @@ impl Walk {
         let from = if below { question.name.base_name() } else { question.name.clone() };
         for zone in self.known_zones(now, &from) {
             let (candidates, unresolved) = self.servers_of(now, &zone);
+            self.note_skipped(now, &zone);
             if candidates.is_empty() && unresolved.is_empty() {
                 if referred_to.as_ref() == Some(&zone) {
                     if self.retreat(now, &zone) {

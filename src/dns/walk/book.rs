@@ -5,7 +5,7 @@
 use super::WalkConfig;
 use crate::dns::event::{
     Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Security,
-    Stray, Summary, Transport,
+    Skipped, Stray, Summary, Transport,
 };
 use crate::dns::finding::{Fault, Findings};
 use crate::dns::limits::{Limit, Limits, Purse};
@@ -30,6 +30,13 @@ struct Seen {
     /// It answered without authority and offered recursion.
     as_resolver: bool,
     useful: bool,
+}
+
+/// How a walk ends, beside what the book knows.
+pub(super) struct Ends {
+    pub(super) outcome: Outcome,
+    pub(super) security: Option<Security>,
+    pub(super) skipped: Option<Skipped>,
 }
 
 /// The book of a walk.
@@ -251,13 +258,8 @@ impl Book {
     }
 
     /// Writes the summary.
-    pub(super) fn summarize(
-        &mut self,
-        now: Instant,
-        outcome: Outcome,
-        limits: &Limits,
-        security: Option<Security>,
-    ) {
+    pub(super) fn summarize(&mut self, now: Instant, ends: Ends, limits: &Limits) {
+        let Ends { outcome, security, skipped } = ends;
         for ((zone, name, address), seen) in &self.seen {
             if seen.replies == 0 && seen.silent > 0 {
                 let server = Some((name.clone(), *address));
@@ -292,6 +294,7 @@ impl Book {
             spent: self.purse.account(limits),
             findings: self.findings.list(),
             security,
+            skipped,
         };
         self.tell(now, Event::Summary(Box::new(summary)));
     }

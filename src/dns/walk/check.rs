@@ -49,8 +49,8 @@ pub(super) struct Check {
     probes: Vec<Probe>,
     /// Serials of each zone, and the step that saw the first.
     serials: BTreeMap<Name, (u32, BTreeSet<u32>)>,
-    /// Addresses and names of each zone's servers.
-    places: BTreeMap<Name, (BTreeSet<IpAddr>, BTreeSet<Name>)>,
+    /// Addresses of each zone's servers, and the names at each.
+    places: BTreeMap<Name, BTreeMap<IpAddr, BTreeSet<Name>>>,
 }
 
 impl Check {
@@ -101,8 +101,8 @@ impl Walk {
                 other => other,
             };
             if let Some(check) = self.check.as_mut() {
-                let (addresses, names) = check.places.entry(zone.clone()).or_default();
-                addresses.insert(server.address.ip());
+                let places = check.places.entry(zone.clone()).or_default();
+                let names = places.entry(server.address.ip()).or_default();
                 names.insert(server.name.clone());
             }
             for question in self.probe_questions(zone) {
@@ -141,8 +141,13 @@ impl Walk {
                 self.book.findings.note(fault, &name_text(zone), None, *step);
             }
         }
-        for (zone, (addresses, names)) in &check.places {
-            if addresses.len() == 1 && names.len() > 1 {
+        for (zone, places) in &check.places {
+            let names: BTreeSet<&Name> = places.values().flatten().collect();
+            // One machine may have an address of each family.
+            let of = |v4| places.keys().filter(|address| address.is_ipv4() == v4).count();
+            let one_each = of(true) <= 1 && of(false) <= 1;
+            let shared = places.values().any(|at| at.len() == names.len());
+            if one_each && shared && names.len() > 1 {
                 let step = self.delegations.get(zone).map_or(0, |delegation| delegation.step);
                 self.book.findings.note(Fault::SingleAddress, &name_text(zone), None, step);
             }
@@ -281,8 +286,8 @@ impl Walk {
     ) {
         let (name, kind) = (&attempt.sent.name, attempt.sent.kind);
         if reading.class == Class::NoData && kind.is_ip_addr() {
-            let name = name.to_lowercase();
-            self.compare_glue(now, &name, kind, Vec::new(), attempt.record.step);
+            let step = attempt.record.step;
+            self.compare_glue(now, &attempt.zone, (name, kind), Vec::new(), step);
         }
         if reading.class != Class::Answer || kind != RecordType::NS {
             return;
@@ -291,8 +296,8 @@ impl Walk {
             let probe = self.check.as_ref()?.probes.get(at)?;
             let server = &probe.server.name;
             let silent = addresses_of(&reading.kept, server, kind).is_none();
-            let glue = silent && self.glue_from_above(now, server, kind).is_some();
-            glue.then(|| (probe.clone(), Question::new(server.clone(), kind)))
+            let glue = self.glue_from_above(now, &attempt.zone, (server, kind)).is_some();
+            (silent && glue).then(|| (probe.clone(), Question::new(server.clone(), kind)))
         };
         let wanted = [RecordType::A, RecordType::AAAA].map(known);
         for (probe, question) in wanted.into_iter().flatten() {

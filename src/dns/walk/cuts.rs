@@ -77,14 +77,15 @@ impl Walk {
                 for name in targets_of(&set.records) {
                     for kind in [RecordType::A, RecordType::AAAA] {
                         if let Some(own) = addresses_of(&reading.kept, &name, kind) {
-                            self.compare_glue(now, &name, kind, own, step);
+                            self.compare_glue(now, owner, (&name, kind), own, step);
                         }
                     }
                 }
-            } else if kind.is_ip_addr() && set.rank == Rank::Answer {
-                if let Some(own) = addresses_of(&reading.kept, owner, kind) {
-                    self.compare_glue(now, owner, kind, own, step);
-                }
+            } else if kind.is_ip_addr()
+                && set.rank == Rank::Answer
+                && let Some(own) = addresses_of(&reading.kept, owner, kind)
+            {
+                self.compare_glue(now, &attempt.zone, (owner, kind), own, step);
             }
         }
     }
@@ -111,32 +112,30 @@ impl Walk {
     pub(super) fn compare_glue(
         &mut self,
         now: Instant,
-        server: &Name,
-        kind: RecordType,
+        zone: &Name,
+        of: (&Name, RecordType),
         own: Vec<IpAddr>,
         step: u32,
     ) {
-        let Some((zone, glue)) = self.glue_from_above(now, server, kind) else { return };
+        let Some(glue) = self.glue_from_above(now, zone, of) else { return };
         let mut above: Vec<IpAddr> =
             glue.records.iter().filter_map(|record| record.data.ip_addr()).collect();
         above.sort_unstable();
         if above != own {
-            let fault = Fault::GlueDiffers { subject: name_text(server), above, own };
-            let zone = name_text(zone);
-            self.book.findings.note(fault, &zone, None, step);
+            let fault = Fault::GlueDiffers { subject: name_text(of.0), above, own };
+            self.book.findings.note(fault, &name_text(zone), None, step);
         }
     }
 
-    /// The addresses that came with the referral to the zone that a server serves and lies in.
+    /// The addresses of a server inside its zone that came with the referral to the zone.
     pub(super) fn glue_from_above(
         &self,
         now: Instant,
-        server: &Name,
-        kind: RecordType,
-    ) -> Option<(&Name, &Entry)> {
+        zone: &Name,
+        (server, kind): (&Name, RecordType),
+    ) -> Option<&Entry> {
         let entry = self.cache.get(now, server, kind, Rank::Glue)?;
-        let mut cuts = self.delegations.iter();
-        let (zone, _) = cuts.find(|(zone, cut)| cut.step == entry.step && zone.zone_of(server))?;
-        (entry.rank == Rank::Glue).then_some((zone, entry))
+        let cut = self.delegations.get(zone).filter(|_| zone.zone_of(server))?;
+        (entry.rank == Rank::Glue && entry.step == cut.step).then_some(entry)
     }
 }

@@ -15,6 +15,8 @@
 //! server that some task below needs. The top task puts its question to the servers of the deepest
 //! zone that is known: that is a *step*; each query of it is an *attempt*. A reply that helps ends
 //! the step, for whichever task it comes; one that does not sends the step to the next server.
+//! Beside the first question to the root goes one for the root's own list of servers, which nothing
+//! waits for.
 
 mod ask;
 mod book;
@@ -25,6 +27,7 @@ mod prime;
 mod reply;
 mod retreat;
 mod shared;
+mod skipped;
 mod special;
 
 pub use shared::Knowledge;
@@ -34,7 +37,7 @@ use super::cookie::Cookie;
 use super::dnssec::UnixSeconds;
 use super::event::{
     AddressSource, CacheUse, Class, Event, Exchange, Outcome, Purpose, Qmin, Record, RecordText,
-    Start, Transport, VERSION,
+    SkipReason, Start, Transport, VERSION,
 };
 use super::finding::Fault;
 use super::hints::Hints;
@@ -43,12 +46,12 @@ use super::question::{Question, name_text};
 use super::secret::Secret;
 use super::servers::Servers;
 use crate::measure::Instant;
-use book::Book;
+use book::{Book, Ends};
 use check::Check;
 use cuts::Delegation;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// How to walk.
@@ -62,6 +65,8 @@ pub struct WalkConfig {
     pub v4: bool,
     /// Whether servers are asked over IPv6.
     pub v6: bool,
+    /// Why a family is left out, where one is.
+    pub left_out: SkipReason,
     /// Whether queries have random capitals.
     pub random_case: bool,
     /// Whether queries carry EDNS.
@@ -98,6 +103,7 @@ impl Default for WalkConfig {
             qmin: Qmin::default(),
             v4: true,
             v6: true,
+            left_out: SkipReason::default(),
             random_case: true,
             edns: true,
             cookies: true,
@@ -240,8 +246,10 @@ pub struct Walk {
     failed: BTreeSet<(Name, u16)>,
     /// Zones that the user's own question went through.
     delegations: BTreeMap<Name, Delegation>,
-    /// The question for the root's own servers, while it is open.
-    prime: Option<Ask>,
+    /// Addresses that were left out for their family.
+    skipped: Vec<IpAddr>,
+    /// The question for the root's own servers, while it is open; boxed, for most walks have none.
+    prime: Option<Box<Ask>>,
     /// When that was last begun; walks that share what they know share this.
     primed_at: Option<Instant>,
     check: Option<Check>,
@@ -289,6 +297,7 @@ impl Walk {
             attempts: BTreeMap::new(),
             failed: BTreeSet::new(),
             delegations: BTreeMap::new(),
+            skipped: Vec::new(),
             prime: None,
             primed_at: None,
             check: None,
@@ -478,7 +487,8 @@ impl Walk {
         let security = self.security();
         let known = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
         self.book.purse.spend(Limit::CacheEntries, known);
-        self.book.summarize(now, outcome, &self.config.limits, security);
+        let ends = Ends { outcome, security, skipped: self.count_skipped() };
+        self.book.summarize(now, ends, &self.config.limits);
         self.done = true;
     }
 

@@ -32,7 +32,7 @@ impl Walk {
             return;
         }
         self.primed_at = Some(now);
-        self.prime = Some(Ask {
+        let ask = Ask {
             step: self.book.next_step(),
             zone: Name::root(),
             sent,
@@ -42,7 +42,8 @@ impl Walk {
             attempts: 0,
             any_reply: false,
             next_at: now,
-        });
+        };
+        self.prime = Some(Box::new(ask));
     }
 
     fn knows_root(&self, now: Instant) -> bool {

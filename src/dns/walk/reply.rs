@@ -229,7 +229,7 @@ impl Walk {
     pub(super) fn ask_mut(&mut self, owner: Owner) -> Option<&mut super::Ask> {
         let Owner::Step(step) = owner else { return None };
         let tasks = self.stack.iter_mut().filter_map(|task| task.ask.as_mut());
-        tasks.chain(&mut self.prime).find(|ask| ask.step == step)
+        tasks.chain(self.prime.as_deref_mut()).find(|ask| ask.step == step)
     }
 
     /// The server cannot help: the step goes on with the next one, at once.

@@ -10,19 +10,20 @@ mod stub;
 
 pub use front::{Front, FrontLimits};
 pub use many::{Told, many};
-pub use serve::{Serving, serve};
+pub use serve::{DUAL_ROUTE, Serving, serve};
 pub use stub::{System, ask_server};
 
 use super::alarm::Alarm;
 use super::clock::Clock;
 use super::stop::Stopped;
 use crate::dns::event::{Record, Transport};
+use crate::dns::hints::{Hints, PORT};
 use crate::dns::walk::{AttemptId, Transmit, Walk};
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token};
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const ALARM: Token = Token(0);
 const STOP: Token = Token(1);
@@ -271,14 +272,29 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-/// Whether this host has a way to the Internet over IPv6: it need not send anything to know.
+/// Whether this host has a way to an address: it need not send anything to know, for connecting a
+/// datagram socket only looks the route up.
 #[must_use]
-pub fn has_ipv6_route() -> bool {
-    /// A root server; connecting a datagram socket only looks the route up.
-    const SOMEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30);
-    let try_route = || {
-        let socket = std::net::UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0))?;
-        socket.connect((SOMEWHERE, 53))
+pub fn has_route(to: IpAddr) -> bool {
+    let any = |v4| {
+        if v4 { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) }
     };
-    try_route().is_ok()
+    let socket = std::net::UdpSocket::bind((any(to.is_ipv4()), 0));
+    socket.and_then(|socket| socket.connect((to, PORT))).is_ok()
+}
+
+/// Whether this host has a way to servers over IPv4, and over IPv6: to any of the hints' servers of
+/// that family, or to the Internet where they have none of it.
+#[must_use]
+pub fn families(hints: &Hints) -> [bool; 2] {
+    /// A server of the root, by both of its addresses.
+    const SOMEWHERE: [IpAddr; 2] = [
+        IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
+        IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),
+    ];
+    SOMEWHERE.map(|somewhere| {
+        let of_family = |ip: &IpAddr| ip.is_ipv4() == somewhere.is_ipv4();
+        let mut own = hints.roots.iter().map(|(_, ip)| *ip).filter(of_family).peekable();
+        if own.peek().is_some() { own.any(has_route) } else { has_route(somewhere) }
+    })
 }

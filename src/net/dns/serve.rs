@@ -7,12 +7,13 @@ use super::super::alarm::Alarm;
 use super::super::clock::Clock;
 use super::super::stop::{self, Stopped, Stopper};
 use super::{framed, whole};
-use crate::dns::demo::Authority;
+use crate::dns::demo::{Authority, is_demo_v6};
 use crate::dns::event::Transport;
 use crate::measure::Instant;
 use crate::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -27,6 +28,10 @@ const SOCKETS: usize = 2;
 const CONNECTIONS_MAX: usize = 64;
 /// Datagrams on the emulated path at once; more are lost, as in a queue that is full.
 const WAITING_MAX: usize = 10_000;
+/// Connections that wait to be accepted; more are refused.
+const BACKLOG: i32 = 128;
+/// What gives this host the addresses of the demonstration over IPv6; it needs root, once.
+pub const DUAL_ROUTE: &str = "ip -6 route add local fd53::/16 dev lo";
 /// Attempts at a port that is free on every address.
 const PORT_TRIES: usize = 32;
 /// Headers before a datagram on a path: Ethernet, IPv4, UDP.
@@ -90,7 +95,8 @@ pub fn serve(
     seed: u64,
 ) -> io::Result<Serving> {
     let addresses: Vec<IpAddr> = authority.addresses().collect();
-    if let Some(beyond) = addresses.iter().find(|address| !address.is_loopback()) {
+    let inside = |address: &&IpAddr| address.is_loopback() || is_demo_v6(**address);
+    if let Some(beyond) = addresses.iter().find(|address| !inside(address)) {
         let why = format!("expected loopback addresses, got {beyond}");
         return Err(io::Error::new(ErrorKind::InvalidInput, why));
     }
@@ -119,6 +125,9 @@ fn bind_all(addresses: &[IpAddr], port: Option<u16>) -> io::Result<(u16, Vec<Pai
         };
         let bind = |address: &IpAddr| -> io::Result<Pair> {
             let at = SocketAddr::new(*address, wanted);
+            if !address.is_loopback() {
+                return on_loopback(at).map(|(udp, tcp)| (*address, udp, tcp));
+            }
             Ok((*address, UdpSocket::bind(at)?, TcpListener::bind(at)?))
         };
         match addresses.iter().map(bind).collect() {
@@ -128,6 +137,30 @@ fn bind_all(addresses: &[IpAddr], port: Option<u16>) -> io::Result<(u16, Vec<Pai
         }
     }
     Err(last)
+}
+
+/// Binds at an address that somebody beyond this host might reach, and hears loopback alone.
+///
+/// # Errors
+/// Where there is no way to that address over loopback, or it is taken.
+fn on_loopback(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let probe = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+    probe.bind_device(Some(b"lo"))?;
+    probe.connect(&at.into())?;
+    let bind = |kind, protocol| -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
+        socket.bind_device(Some(b"lo"))?;
+        // A host that has a whole prefix has none of its addresses by name.
+        socket.set_freebind_v6(true)?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(kind == Type::STREAM)?;
+        socket.bind(&at.into())?;
+        Ok(socket)
+    };
+    let udp = bind(Type::DGRAM, Protocol::UDP)?;
+    let tcp = bind(Type::STREAM, Protocol::TCP)?;
+    tcp.listen(BACKLOG)?;
+    Ok((UdpSocket::from_std(udp.into()), TcpListener::from_std(tcp.into())))
 }
 
 /// A datagram on the emulated path.

@@ -28,7 +28,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     for (step, attempts) in steps(records) {
         let _ = writeln!(out, "{step:>3}  {}", why(attempts[0]));
         for exchange in attempts {
-            let (sentence, rfc) = sentence(exchange);
+            let (sentence, rfc) = primed(exchange).unwrap_or_else(|| sentence(exchange));
             let rfc = style.ink(Ink::Dim, &format!("[{rfc}]"));
             // A name ends in a dot, and so does a sentence.
             let sentence = sentence.replace("..", ".");
@@ -36,6 +36,9 @@ pub fn render(records: &[Record], style: Style) -> String {
         }
     }
     let _ = writeln!(out, "  =  {}.", answer(end));
+    if let Some(skipped) = &end.skipped {
+        let _ = writeln!(out, "     Skipped: {skipped}.");
+    }
     let _ = writeln!(out, "     Spent: {}.", spent(end).join("; "));
     for finding in &end.findings {
         let _ = writeln!(out, "  !  {}: {}.", tree::says(finding), finding.fault.remedy());
@@ -67,12 +70,19 @@ fn why(exchange: &Exchange) -> String {
     }
 }
 
-const PRIMING: &str = "RFC 9609 §3";
 const COOKIE_LOST: &str = "gives cookies, but not with this reply, so it is asked over TCP";
 const BAD_COOKIE: &str = "answers only with its newest cookie; it gave it, and is asked again";
 
+/// Who was asked, where, and how the address is known.
+fn asked_server(exchange: &Exchange) -> String {
+    let server = &exchange.server;
+    format!("{} ({}, {})", server.name, server.address, source(&server.source))
+}
+
 /// What the root said of its own servers, or that it was too late.
-fn primed(exchange: &Exchange, server: &str) -> Option<String> {
+fn primed(exchange: &Exchange) -> Option<(String, &'static str)> {
+    const PRIMING: &str = "RFC 9609 §3";
+    let server = asked_server(exchange);
     let of = |wanted: fn(&str) -> bool| {
         let kinds = exchange.learned.iter().map(|learned| learned.record.kind.as_str());
         u32::try_from(kinds.filter(|kind| wanted(kind)).count()).unwrap_or(u32::MAX)
@@ -82,26 +92,18 @@ fn primed(exchange: &Exchange, server: &str) -> Option<String> {
         Class::Answer => {
             let servers = count(of(|kind| kind == "NS"), "server", "servers");
             let addresses = count(of(|kind| kind != "NS"), "address", "addresses");
-            Some(format!("{server} names {servers} of the root, and {addresses} of them."))
+            Some((format!("{server} names {servers} of the root, and {addresses}."), PRIMING))
         }
-        Class::Overtaken => Some(format!("The walk was over before {server} replied.")),
+        Class::Overtaken => Some((format!("The walk did not wait for {server}."), PRIMING)),
         _ => None,
     }
 }
 
 /// What became of an attempt, and where that is written.
 fn sentence(exchange: &Exchange) -> (String, &'static str) {
-    let server = format!(
-        "{} ({}, {})",
-        exchange.server.name,
-        exchange.server.address,
-        source(&exchange.server.source)
-    );
+    let server = asked_server(exchange);
     let asked = format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind);
     let zone = &exchange.zone;
-    if let Some(sentence) = primed(exchange, &server) {
-        return (sentence, PRIMING);
-    }
     match &exchange.class {
         Class::Answer => (format!("{server} has the answer to {asked}."), "RFC 1034 §4.3.2"),
         Class::Alias { to } => {

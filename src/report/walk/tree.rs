@@ -70,6 +70,9 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
         .collect();
     let problems = if told.is_empty() { "none met".to_owned() } else { told.join(", ") };
     let _ = writeln!(out, "problems  {problems}");
+    if let Some(skipped) = &end.skipped {
+        let _ = writeln!(out, "skipped   {skipped}");
+    }
     let cost = format!(
         "{} of {} allowed, {}, {} without reply, {} from cache; {} in all, {} of it for the \
          replies that led to the answer",
