@@ -3,13 +3,13 @@
 
 use super::dns::{PORT, config, name, question, walk_at};
 use hickory_proto::op::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use wirelab::dns::cache::Cache;
 use wirelab::dns::cookie::Cookie;
 use wirelab::dns::demo::{Authority, JUDGED, Manner, SignPlan, Variant, Zone};
 use wirelab::dns::dnssec::Status;
-use wirelab::dns::event::Outcome;
+use wirelab::dns::event::{Exchange, Outcome, Purpose};
 use wirelab::dns::hints::Hints;
 use wirelab::dns::limits::Limits;
 use wirelab::dns::secret::{SECRET_LEN, Secret};
@@ -196,4 +196,64 @@ fn who_knows_the_seed_foretells_nothing_where_there_is_a_secret() {
     // A pair of 64 numbers below 65,536 may be alike.
     assert!(numbers.len() >= 60, "{numbers:?}");
     assert_eq!(cookies.len(), 64);
+}
+
+/// Zones below `example.`, each named by the other's server and without an address above.
+fn circle(servers: u8, below: &[(&str, &[u8])]) -> Authority {
+    let ip = |last| IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+    let soa = "@ 300 SOA ns.example. host.example. 1 1800 900 604800 300\n";
+    let numbers = 2..2 + servers;
+    let above: String = numbers
+        .clone()
+        .map(|last| {
+            format!("example. 3600 NS ns{last}.example.\nns{last}.example. 3600 A 192.0.2.{last}\n")
+        })
+        .collect();
+    let cuts = "left.example. 300 NS ns.right.example.\nright.example. 300 NS ns.left.example.\n";
+    let mut authority = Authority::new(vec![(name("root."), ip(1))]);
+    let mut add = |origin: &str, text: &str| {
+        authority.add_zone(Zone::parse(&name(origin), &(soa.to_owned() + text)).unwrap());
+    };
+    add(".", &above);
+    add("example.", &(above.clone() + cuts));
+    let left = "@ 300 NS ns.right.example.\nwww 300 A 203.0.113.7\nns 300 A 192.0.2.3\n";
+    add("left.example.", left);
+    add("right.example.", "@ 300 NS ns.left.example.\nns 300 A 192.0.2.2\n");
+    authority.add_host(ip(1), vec![name(".")], Manner::Sound);
+    for last in numbers {
+        let own = below.iter().filter(|(_, hosts)| hosts.contains(&last));
+        let zones = own.map(|(zone, _)| name(zone)).chain([name("example.")]).collect();
+        authority.add_host(ip(last), zones, Manner::Sound);
+    }
+    authority
+}
+
+#[test]
+fn where_a_referral_leads_to_nobody_another_server_of_the_zone_above_is_asked() {
+    let authority = circle(2, &[("left.example.", &[2]), ("right.example.", &[3])]);
+    let mut passed_over = 0;
+    for seed in 0..64 {
+        let ended = walk_at(&authority, "www.left.example A", config(), Ppm::ZERO, seed);
+        assert_eq!(ended.data(), ["203.0.113.7"], "seed {seed}");
+        let referred = |exchange: &&Exchange| exchange.zone == "example.";
+        passed_over += usize::from(ended.exchanges().filter(referred).count() > 2);
+    }
+    assert!(passed_over > 0, "no walk met the server that knows of no address first");
+}
+
+#[test]
+fn a_name_that_leads_to_nobody_costs_no_query_to_each_server_above() {
+    let authority = circle(9, &[]);
+    for seed in 0..16 {
+        let ended = walk_at(&authority, "www.left.example A", config(), Ppm::ZERO, seed);
+        let zone = "left.example.".to_owned();
+        assert_eq!(ended.summary.outcome, Outcome::Unanswered { zone, any_reply: false });
+        // Three questions come to it: the user's, and one for each of two addresses.
+        let mut asked: BTreeMap<&Purpose, BTreeSet<&str>> = BTreeMap::new();
+        for exchange in ended.exchanges().filter(|exchange| exchange.zone == "example.") {
+            asked.entry(&exchange.purpose).or_default().insert(&exchange.server.name);
+        }
+        assert!(asked.values().all(|servers| servers.len() <= 4), "seed {seed}: {asked:?}");
+        assert!(asked.values().any(|servers| servers.len() == 4), "seed {seed}: {asked:?}");
+    }
 }

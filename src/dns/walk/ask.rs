@@ -79,11 +79,11 @@ impl Walk {
         let below = question.kind == RecordType::DS && !question.name.is_root();
         let from = if below { question.name.base_name() } else { question.name.clone() };
         for zone in self.known_zones(now, &from) {
-            let (candidates, unresolved) = self.servers_of(now, &zone);
+            let (mut candidates, unresolved) = self.servers_of(now, &zone);
             self.note_skipped(now, &zone);
             if candidates.is_empty() && unresolved.is_empty() {
                 if referred_to.as_ref() == Some(&zone) {
-                    if self.retreat(now, &zone) {
+                    if self.retreat(now, &zone) || self.pass_over(&zone) {
                         return;
                     }
                     let zone = name_text(&zone);
@@ -101,6 +101,9 @@ impl Walk {
             let Some(task) = self.stack.last_mut() else { return };
             if sent != question {
                 task.minimised += 1;
+            }
+            for candidate in &mut candidates {
+                candidate.useless = task.passed_over.contains(&candidate.name);
             }
             task.ask = Some(Ask {
                 step,
@@ -528,10 +531,13 @@ impl Walk {
             task.told = task.question.name.iter().len();
             return true;
         }
-        if self.retreat(now, &ask.zone) {
+        if self.retreat(now, &ask.zone) || (ask.candidates.is_empty() && self.pass_over(&ask.zone))
+        {
             return true;
         }
-        let zone = name_text(&ask.zone);
+        // Where everybody was passed over, it is the zone below that nobody leads to.
+        let stranded = self.stack.last_mut().and_then(|task| task.stranded.take());
+        let zone = name_text(&stranded.filter(|_| ask.attempts == 0).unwrap_or(ask.zone));
         self.task_failed(now, Outcome::Unanswered { zone, any_reply: ask.any_reply });
         true
     }

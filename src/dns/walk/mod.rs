@@ -203,8 +203,14 @@ struct Task {
     referrals: u32,
     /// The zone that the last referral led to.
     referred_to: Option<Name>,
+    /// Who referred there.
+    referred_by: Option<Name>,
     /// Zones whose own list of servers was given up.
     retreated: BTreeSet<Name>,
+    /// Servers that referred to nobody who has an address.
+    passed_over: BTreeSet<Name>,
+    /// The zone that they referred to.
+    stranded: Option<Name>,
     /// Labels of the name that the servers of the zone have been told already.
     told: usize,
     /// Minimised questions so far.
@@ -223,7 +229,10 @@ impl Task {
             aliases: Vec::new(),
             referrals: 0,
             referred_to: None,
+            referred_by: None,
             retreated: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
+            stranded: None,
             told: 0,
             minimised: 0,
             ask: None,
@@ -538,6 +547,7 @@ impl Walk {
         task.seen.push(target.clone());
         task.question.name = target;
         (task.told, task.minimised, task.referred_to) = (0, 0, None);
+        (task.referred_by, task.stranded) = (None, None);
         true
     }
 }

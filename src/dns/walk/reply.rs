@@ -275,6 +275,7 @@ impl Walk {
         let minimised = attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
             || attempt.record.sent.kind != attempt.record.meant.kind;
         attempt.record.class = reading.class.clone();
+        let from = attempt.record.server.address;
         self.book.ended(now, attempt.record);
         while self.stack.len() > at + 1 {
             let above = self.stack.pop().and_then(|task| task.ask).map(|ask| ask.step);
@@ -282,6 +283,11 @@ impl Walk {
         }
         self.close_attempts(now, |open| open.owner == Owner::Step(step));
         let told = attempt.sent.name.iter().len();
+        if let Some(task) = self.stack.last_mut().filter(|_| reading.cut.is_some()) {
+            let asked = task.ask.iter().flat_map(|ask| &ask.candidates);
+            let mut by = asked.filter(|candidate| candidate.address == from);
+            task.referred_by = by.next().map(|candidate| candidate.name.clone());
+        }
         self.act(now, reading, minimised, told);
     }
 
