@@ -157,6 +157,18 @@ impl Cache {
         Ok(())
     }
 
+    /// Whether these records of one name and type are known already, whatever their TTLs.
+    #[must_use]
+    pub fn has_all_of(&self, now: Instant, records: &[Record]) -> bool {
+        let known = records
+            .first()
+            .and_then(|first| self.get(now, &first.name, first.record_type(), Rank::Glue));
+        known.is_some_and(|known| {
+            let is_known = |record: &Record| known.records.iter().any(|k| k.data == record.data);
+            known.records.len() == records.len() && records.iter().all(is_known)
+        })
+    }
+
     /// Forgets the records of a name and type.
     pub(super) fn forget(&mut self, name: &Name, kind: RecordType) {
         let Some(node) = self.nodes.get_mut(Key::of(name).bytes()) else { return };
@@ -379,6 +391,8 @@ mod tests {
         let outranked = cache.learn(at(2), &limits, address("ns.example.", 60, 3), Rank::Glue, 3);
         assert_eq!(outranked, Err(DropReason::Outranked));
         assert_eq!(cache.get(at(2), &ns, RecordType::A, Rank::Glue).unwrap().step, 2);
+        let says_the_same = |last| cache.has_all_of(at(2), &address("ns.example.", 60, last));
+        assert!(says_the_same(2) && !says_the_same(3), "the second answer is what is known");
         // The answer has expired: glue is welcome again.
         cache.learn(at(11), &limits, address("ns.example.", 60, 3), Rank::Glue, 4).unwrap();
         assert_eq!(cache.get(at(70), &ns, RecordType::A, Rank::Glue).unwrap().step, 4);

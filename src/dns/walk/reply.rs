@@ -401,6 +401,8 @@ impl Walk {
                     .learned
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
                 Ok(()) => {}
+                // What says nothing new is no worse for its rank.
+                Err(DropReason::Outranked) if self.cache.has_all_of(now, &kept.records) => {}
                 Err(why) => {
                     if why == DropReason::OverLimit {
                         self.book.purse.refuse(Limit::CacheEntries);
