@@ -499,9 +499,17 @@ fn walks_as_unbound(world: &World) {
             None => open.push(Open { asked: *asked, theirs, ours, records, reached: false }),
         }
     }
-    let (revoked, mut open): (Vec<_>, Vec<_>) =
+    let (revoked, open): (Vec<_>, Vec<_>) =
         open.into_iter().partition(|open| key_was_revoked(world, open));
+    // It tries a dead server for minutes.
+    let failed = |open: &Open<'_>| open.theirs.is_none() && open.ours.rcode == "SERVFAIL";
+    let (silent, mut open): (Vec<_>, Vec<_>) = open.into_iter().partition(failed);
     ask_again_cold(world, &mut open);
+    println!(
+        "       {} excepted: Unbound has no answer after {} s, and the walk found nobody who has",
+        silent.len(),
+        PATIENCE.as_secs() * u64::from(ASKED)
+    );
     println!(
         "       {} excepted: a zone's key is revoked; Unbound looks at that in trust anchors only",
         revoked.len()
