@@ -1,8 +1,8 @@
 //! A seed where the user gave none, and what no seed may give.
 //!
 //! Everything that an experiment draws comes from the seed. Only what must not be guessed does not:
-//! `net::ntp` asks the system for the random bits of its requests, and a walk beyond a hierarchy of
-//! one's own has a secret. A seed must never be used without being printed and stored, a secret
+//! `net::ntp` asks the system for the random bits of its requests, and a walk beyond the
+//! demonstration has a secret. A seed must never be used without being printed and stored, a secret
 //! never be printed or stored.
 
 use std::fs::File;

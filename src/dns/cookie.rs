@@ -3,8 +3,8 @@
 //! It exists because number, port and capitals can be guessed by somebody who sends enough. It must
 //! never believe a reply for its cookie alone, nor send one server's cookie to another.
 //!
-//! A walk of a hierarchy of one's own repeats by its seed, and so do its cookies; beyond that they
-//! come of a secret.
+//! A walk of the demonstration repeats by its seed, and so do its cookies; beyond that they come of
+//! a secret.
 
 use super::secret::Secret;
 use crate::measure::draw::keyed;

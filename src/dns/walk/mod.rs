@@ -90,7 +90,7 @@ pub struct WalkConfig {
     /// Whether the summary is the only record: a walk among thousands need not tell its steps.
     pub summary_only: bool,
     /// What numbers, capitals and cookies are drawn from; where there is none, from the seed, so
-    /// that a walk of a hierarchy of one's own repeats to the bit.
+    /// that a walk of the demonstration repeats to the bit.
     pub secret: Option<Secret>,
     /// Whether records hold the messages themselves.
     pub messages: bool,
