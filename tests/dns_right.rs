@@ -41,7 +41,7 @@ use wirelab::dns::{Name, RecordType};
 use wirelab::measure::Instant;
 use wirelab::net;
 use wirelab::path::{Delay, LinkPlan};
-use wirelab::report::text::Style;
+use wirelab::report::style::Style;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 

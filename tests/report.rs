@@ -15,7 +15,8 @@ use wirelab::path::Direction;
 use wirelab::report::events::{self, Event, LaneId, Outcome};
 use wirelab::report::html::{FrameSeen, SlowRequest, render as page};
 use wirelab::report::pcapng;
-use wirelab::report::text::{Style, render};
+use wirelab::report::style::Style;
+use wirelab::report::text::render;
 
 fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)

@@ -3,7 +3,7 @@
 //! It must never end in a number alone, nor without a way on.
 
 use super::exit::Exit;
-use crate::report::text::Style;
+use crate::report::style::Style;
 use std::fmt;
 
 /// Why a lab cannot go on.

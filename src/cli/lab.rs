@@ -7,7 +7,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::generate::Generate;
 use super::{run_dir, stdout};
-use crate::report::text::Style;
+use crate::report::style::Style;
 use clap::Command;
 use serde::de::DeserializeOwned;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //!
 //! It must never colour what a program will read.
 
-use crate::report::text::Style;
+use crate::report::style::Style;
 use clap::ValueEnum;
 use std::env;
 use std::io::IsTerminal;

@@ -38,3 +38,6 @@ pub use preset::Preset;
 pub use record::{LostFrame, Record, fold_fate};
 pub use recording::Recording;
 pub use text::{PlanError, ReadFile};
+
+/// Headers in front of a datagram on the path: Ethernet 14, IPv4 20 (RFC 791), UDP 8 (RFC 768).
+pub const DATAGRAM_HEADERS: u32 = 42;

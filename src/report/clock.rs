@@ -11,8 +11,8 @@ mod stamps;
 
 pub use explain::{explain, refusals};
 
+use super::style::{Ink, Style};
 use super::table::{Cell, Column, render as columns};
-use super::text::{Ink, Style};
 use crate::clock::bound::{DriftLimit, Interval};
 use crate::clock::client::Ended;
 use crate::clock::finding::{

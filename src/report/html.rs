@@ -4,7 +4,8 @@
 //! JavaScript: there is none. It must never refer to anything outside itself, nor show a figure
 //! that the JSON inside it does not hold: figures in tables carry theirs in `<data value>`.
 
-use super::figures::{NONE, answered_only, arms, arms_at, count, depths, is_fastest, mark, ms};
+use super::figures::{NONE, count, ms};
+use super::lanes::{answered_only, arms, arms_at, depths, is_fastest, mark};
 use super::plots::{self, P99, PACKETS, USEFUL};
 use super::svg::{Svg, escape};
 use super::tables;

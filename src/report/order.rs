@@ -3,8 +3,8 @@
 //! It must never call a Lamport clock a clock of the day: it counts, and nothing else.
 
 use super::figures::{percent, share};
+use super::style::{Ink, Style};
 use super::table::{Cell, Column, render as columns};
-use super::text::{Ink, Style};
 use crate::clock::order::{Carrier, Direction, Host, Order};
 use crate::measure::human;
 use std::fmt::Write as _;

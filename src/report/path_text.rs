@@ -3,8 +3,8 @@
 //! It must never show a figure that the result does not hold, nor soften its verdict.
 
 use super::figures::count;
+use super::style::{Ink, Style};
 use super::table::{Cell, Column, render as columns};
-use super::text::{Ink, Style};
 use crate::emulate::doctor::{Diagnosis, State};
 use crate::emulate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
 use crate::measure::Ppm;

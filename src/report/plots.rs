@@ -3,8 +3,9 @@
 //!
 //! It must never draw a point that is not a figure of the result, nor cut an axis silently.
 
-use super::figures::{answered_only, arms, interval, ms, ms_or_none, percent};
+use super::figures::{interval, ms, ms_or_none, percent};
 use super::html::SlowRequest;
+use super::lanes::{answered_only, arms};
 use super::svg::{Axis, Frame, Scale, Svg, spread};
 use crate::compare::plan::Arm;
 use crate::compare::result::{Lane, RunResult, Stage};

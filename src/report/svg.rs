@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 
 /// Text with the characters that mean something to HTML replaced.
-pub(super) fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -29,7 +29,7 @@ fn xy(value: f64) -> String {
 
 /// From figures to pixels.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub struct Scale {
     log: bool,
     low: f64,
     high: f64,
@@ -39,27 +39,27 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Even steps of the figure are even steps on paper.
-    pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
+    pub fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         Self { log: false, low, high, from, to }
     }
 
     /// Even factors of the figure are even steps on paper.
-    pub(super) fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
+    pub fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
         let low = if low > 0.0 && low.is_finite() { low } else { 1.0 };
         let high = if high > low && high.is_finite() { high } else { low * 10.0 };
         Self { log: true, low, high, from, to }
     }
 
     /// Where a figure lies; figures outside lie on the edge.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub fn at(&self, value: f64) -> f64 {
         let place = |v: f64| if self.log { v.max(f64::MIN_POSITIVE).ln() } else { v };
         let part = (place(value) - place(self.low)) / (place(self.high) - place(self.low));
         self.from + (self.to - self.from) * part.clamp(0.0, 1.0)
     }
 
     /// Round figures on the axis: 1, 2, 5 times powers of ten, never more than about eight.
-    pub(super) fn ticks(&self) -> Vec<f64> {
+    pub fn ticks(&self) -> Vec<f64> {
         if self.log { self.log_ticks() } else { self.linear_ticks() }
     }
 
@@ -91,16 +91,20 @@ impl Scale {
 
 /// The box of a plot inside its drawing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+pub struct Frame {
+    /// Left edge, user units.
+    pub left: f64,
+    /// Right edge.
+    pub right: f64,
+    /// Top edge.
+    pub top: f64,
+    /// Bottom edge.
+    pub bottom: f64,
 }
 
 /// One drawing.
 #[derive(Debug)]
-pub(super) struct Svg {
+pub struct Svg {
     body: String,
     width: f64,
     height: f64,
@@ -109,12 +113,12 @@ pub(super) struct Svg {
 
 impl Svg {
     /// `label` is what a screen reader says.
-    pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
+    pub fn new(width: f64, height: f64, label: &str) -> Self {
         Self { body: String::new(), width, height, label: escape(label) }
     }
 
     /// A straight line.
-    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+    pub fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let _ = write!(
             self.body,
             r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
@@ -126,7 +130,7 @@ impl Svg {
     }
 
     /// A line through points.
-    pub(super) fn path(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         if points.len() < 2 {
             return;
         }
@@ -138,7 +142,7 @@ impl Svg {
     }
 
     /// A box from its upper left corner, `size` wide and high.
-    pub(super) fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
+    pub fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
         let _ = write!(
             self.body,
             r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}" rx="3"/>"#,
@@ -150,7 +154,7 @@ impl Svg {
     }
 
     /// Text; `anchor` is `start`, `middle` or `end`.
-    pub(super) fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
+    pub fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
         let _ = write!(
             self.body,
             r#"<text class="{class}" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
@@ -161,7 +165,7 @@ impl Svg {
     }
 
     /// A marker of one of six shapes, with what it says under the pointer.
-    pub(super) fn marker(&mut self, class: &str, shape: usize, at: (f64, f64), title: &str) {
+    pub fn marker(&mut self, class: &str, shape: usize, at: (f64, f64), title: &str) {
         let (x, y) = at;
         let _ = write!(self.body, r#"<g class="m {class}"><title>{}</title>"#, escape(title));
         let points: &[(f64, f64)] = match shape % 6 {
@@ -182,7 +186,7 @@ impl Svg {
     }
 
     /// An interval from `low` to `high` at `x`; an end that is not known is left open.
-    pub(super) fn whisker(&mut self, class: &str, x: f64, low: Option<f64>, high: Option<f64>) {
+    pub fn whisker(&mut self, class: &str, x: f64, low: Option<f64>, high: Option<f64>) {
         let (Some(a), Some(b)) = (low.or(high), high.or(low)) else { return };
         self.line(class, (x, a), (x, b));
         for end in [low, high].into_iter().flatten() {
@@ -191,17 +195,17 @@ impl Svg {
     }
 
     /// Opens a group, to be closed with [`Self::close`].
-    pub(super) fn open(&mut self, class: &str) {
+    pub fn open(&mut self, class: &str) {
         let _ = write!(self.body, r#"<g class="{class}">"#);
     }
 
     /// Closes a group.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.body.push_str("</g>");
     }
 
     /// Grid, ticks and titles of both axes.
-    pub(super) fn axes(&mut self, frame: Frame, x: &Axis, y: &Axis) {
+    pub fn axes(&mut self, frame: Frame, x: &Axis, y: &Axis) {
         for (value, text) in &y.ticks {
             let at = y.scale.at(*value);
             self.line("grid", (frame.left, at), (frame.right, at));
@@ -226,7 +230,7 @@ impl Svg {
     }
 
     /// The whole element.
-    pub(super) fn finish(self) -> String {
+    pub fn finish(self) -> String {
         format!(
             r#"<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>"#,
             xy(self.width),
@@ -239,16 +243,19 @@ impl Svg {
 
 /// One axis: its scale, its ticks with their texts, its title.
 #[derive(Clone, Debug)]
-pub(super) struct Axis {
-    pub(super) scale: Scale,
-    pub(super) ticks: Vec<(f64, String)>,
-    pub(super) title: String,
+pub struct Axis {
+    /// From values to positions.
+    pub scale: Scale,
+    /// Marked values, each with its label.
+    pub ticks: Vec<(f64, String)>,
+    /// What the axis shows, with its unit.
+    pub title: String,
 }
 
 /// Moves labels apart: each keeps `gap` from the next, and all stay between `top` and `bottom`.
 ///
 /// The order of the wanted places is kept; the answers are in the order of the input.
-pub(super) fn spread(wanted: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
+pub fn spread(wanted: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut places = wanted.to_vec();

@@ -2,28 +2,32 @@
 //!
 //! It must never cut a figure: a column is shown whole or not at all, and says so.
 
-use super::text::{Ink, Style};
+use super::style::{Ink, Style};
 
 /// One cell: its text and its ink.
 #[derive(Clone, Debug)]
-pub(super) struct Cell {
+pub struct Cell {
     text: String,
     ink: Ink,
 }
 
 impl Cell {
-    pub(super) fn new(text: impl Into<String>) -> Self {
+    /// Plain text.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), ink: Ink::Plain }
     }
 
-    pub(super) fn inked(text: impl Into<String>, ink: Ink) -> Self {
+    /// Coloured text.
+    #[must_use]
+    pub fn inked(text: impl Into<String>, ink: Ink) -> Self {
         Self { text: text.into(), ink }
     }
 }
 
 /// One column.
 #[derive(Debug)]
-pub(super) struct Column {
+pub struct Column {
     header: String,
     /// What to call it where it is not shown; empty for what nobody will miss.
     called: &'static str,
@@ -36,7 +40,9 @@ pub(super) struct Column {
 }
 
 impl Column {
-    pub(super) fn left(header: impl Into<String>) -> Self {
+    /// An empty column, aligned to the left.
+    #[must_use]
+    pub fn left(header: impl Into<String>) -> Self {
         Self {
             header: header.into(),
             called: "",
@@ -47,7 +53,9 @@ impl Column {
         }
     }
 
-    pub(super) fn right(header: impl Into<String>) -> Self {
+    /// An empty column, aligned to the right.
+    #[must_use]
+    pub fn right(header: impl Into<String>) -> Self {
         Self {
             header: header.into(),
             called: "",
@@ -58,17 +66,22 @@ impl Column {
         }
     }
 
-    pub(super) const fn gap(mut self, gap: usize) -> Self {
+    /// Spaces before the column.
+    #[must_use]
+    pub const fn gap(mut self, gap: usize) -> Self {
         self.gap = gap;
         self
     }
 
-    pub(super) const fn gives_way(mut self, order: u8, called: &'static str) -> Self {
+    /// Where the table is too wide, columns are dropped in this order and named below.
+    #[must_use]
+    pub const fn gives_way(mut self, order: u8, called: &'static str) -> Self {
         (self.give_way, self.called) = (order, called);
         self
     }
 
-    pub(super) fn push(&mut self, cell: Cell) {
+    /// Adds a row's cell.
+    pub fn push(&mut self, cell: Cell) {
         self.cells.push(cell);
     }
 
@@ -79,17 +92,13 @@ impl Column {
 }
 
 /// Columns on a terminal: every character here is one wide.
-pub(super) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.chars().count()
 }
 
 /// Renders the columns, each line indented by the first column's gap; those that did not fit are
 /// named in `hidden`.
-pub(super) fn render(
-    mut columns: Vec<Column>,
-    style: Style,
-    hidden: &mut Vec<&'static str>,
-) -> String {
+pub fn render(mut columns: Vec<Column>, style: Style, hidden: &mut Vec<&'static str>) -> String {
     loop {
         let total: usize = columns.iter().map(|c| c.gap + c.width()).sum();
         let next = (0..columns.len())

@@ -2,11 +2,9 @@
 //!
 //! It must never show a figure without its raw value beside it, in `<data value>`.
 
-use super::figures::{
-    NONE, answered_only, count, interval, is_fastest, ms, ms_or_none, number, percent_number,
-    resent,
-};
+use super::figures::{NONE, count, interval, ms, ms_or_none, number, percent_number};
 use super::html::key;
+use super::lanes::{answered_only, is_fastest, resent};
 use crate::compare::result::{Lane, LinkAudit, RunResult, Stage};
 use crate::measure::interval::Share;
 use crate::measure::quantile::Quantile;

@@ -4,53 +4,13 @@
 //! It must never show a figure that the result does not hold, nor decide who won: the verdicts are
 //! the result's own.
 
-use super::figures::{
-    NONE, answered_only, arms_at, count, depths, interval, is_fastest, mark, ms, ms_or_none,
-    number, percent, resent, share,
-};
+use super::figures::{NONE, count, interval, ms, ms_or_none, number, percent, share};
+use super::lanes::{answered_only, arms_at, depths, is_fastest, mark, resent};
+use super::style::{Ink, Style};
 use super::table::{Cell, Column, render as columns, width};
 use crate::compare::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
 use crate::measure::human;
 use crate::measure::quantile::Quantile;
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Style {
-    /// Whether to use ANSI colours.
-    pub color: bool,
-    /// Columns of the terminal; below 80 lines may be longer than this.
-    pub width: usize,
-}
-
-/// What a piece of text is, for its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ink {
-    Plain,
-    Strong,
-    Dim,
-    Good,
-    Bad,
-    Doubt,
-}
-
-impl Style {
-    /// The text in its ink, or as it is without colour.
-    pub(super) fn ink(self, ink: Ink, text: &str) -> String {
-        let code = match ink {
-            Ink::Plain => return text.to_owned(),
-            Ink::Strong => "1",
-            Ink::Dim => "2",
-            Ink::Good => "1;32",
-            Ink::Bad => "1;31",
-            Ink::Doubt => "33",
-        };
-        if self.color && !text.is_empty() {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
-    }
-}
 
 /// The whole report.
 #[must_use]

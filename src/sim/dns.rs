@@ -3,10 +3,10 @@
 //! It exists because a run here is bit-identical by seed, and a thousand of them take a second. It
 //! must never read a clock; time jumps from one event to the next.
 
-use super::DATAGRAM_HEADERS;
 use crate::dns::event::{Event, Record, Transport};
 use crate::dns::walk::{AttemptId, Transmit, Walk};
 use crate::measure::Instant;
+use crate::path::DATAGRAM_HEADERS;
 use crate::path::{Bytes as FrameBytes, Direction, Frame, Link, LinkPlan, Verdict};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

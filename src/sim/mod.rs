@@ -11,15 +11,12 @@ use crate::bank::server::Server;
 use crate::bank::storage::Storage;
 use crate::measure::Instant;
 use crate::path::{
-    Bytes as FrameBytes, Direction, Edit, Fate, Frame, Link, LinkPlan, Record, Release,
-    ReleaseVerdict, Verdict, apply_to_payload,
+    Bytes as FrameBytes, DATAGRAM_HEADERS, Direction, Edit, Fate, Frame, Link, LinkPlan, Record,
+    Release, ReleaseVerdict, Verdict, apply_to_payload,
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-
-/// Headers in front of a datagram on the path: Ethernet 14, IPv4 20 (RFC 791), UDP 8 (RFC 768).
-pub const DATAGRAM_HEADERS: u32 = 42;
 
 /// A datagram on its way, ordered by time of arrival, then by time of sending.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

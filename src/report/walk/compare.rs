@@ -2,7 +2,7 @@
 //!
 //! It must never find a difference or a cause: the comparison in the records has both.
 
-use super::super::text::{Ink, Style};
+use super::super::style::{Ink, Style};
 use crate::dns::event::{Event, Record};
 use crate::dns::opinion::{Opinion, Who};
 use crate::measure::human::latency;

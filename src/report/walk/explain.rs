@@ -2,7 +2,7 @@
 //!
 //! It exists for people who learn how a name is resolved. It must never say what was not seen.
 
-use super::super::text::{Ink, Style};
+use super::super::style::{Ink, Style};
 use super::words::{answer, count, source, spent};
 use super::{steps, summary, tree};
 use crate::dns::event::{Class, Event, Exchange, Purpose, Record};

@@ -3,8 +3,8 @@
 //! It exists to show at one glance which zone hands on to which, and which of its servers work. It
 //! must never draw a zone that the walk did not hear of.
 
+use super::super::style::Ink;
 use super::super::svg::Svg;
-use super::super::text::Ink;
 use super::sequence::tone;
 use super::words::{class, ink, took};
 use crate::dns::event::{Class, Event, Exchange, Purpose, Rank, Record};

@@ -68,7 +68,7 @@ fn head(out: &mut String, result: &WalkResult, end: Option<&Summary>) {
             let _ = writeln!(out, "<p>By way of {}</p>", escape(&by.join(", ")));
         }
         let mut verdict = String::new();
-        tree::verdict(&mut verdict, end, super::super::text::Style { color: false, width: 100 });
+        tree::verdict(&mut verdict, end, super::super::style::Style { color: false, width: 100 });
         out.push_str("<dl class=\"verdict\">\n");
         for line in verdict.lines().skip(1) {
             let (label, text) = line.split_once("  ").unwrap_or(("cost", line));
@@ -97,7 +97,7 @@ fn body(out: &mut String, records: &[Record]) {
     );
     table(out, records);
     out.push_str("</section>\n");
-    let every = super::survey(records, super::super::text::Style { color: false, width: 100 });
+    let every = super::survey(records, super::super::style::Style { color: false, width: 100 });
     if !every.is_empty() {
         let _ = writeln!(
             out,
@@ -106,7 +106,7 @@ fn body(out: &mut String, records: &[Record]) {
         );
     }
     let others =
-        super::comparisons(records, super::super::text::Style { color: false, width: 100 });
+        super::comparisons(records, super::super::style::Style { color: false, width: 100 });
     if !others.is_empty() {
         let _ = writeln!(
             out,

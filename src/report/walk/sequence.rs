@@ -3,8 +3,8 @@
 //! It exists because order is what a tree hides. It must never draw a reply that did not come, nor
 //! say on which half of its way a packet was lost: nobody at either end can know.
 
+use super::super::style::{Ink, Style};
 use super::super::svg::Svg;
-use super::super::text::{Ink, Style};
 use super::words::{class, ink, took};
 use crate::dns::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;

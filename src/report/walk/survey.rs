@@ -2,7 +2,7 @@
 //!
 //! It must never weigh servers: each is as likely as the next, which is said.
 
-use super::super::text::{Ink, Style};
+use super::super::style::{Ink, Style};
 use super::words::{class_words, ink};
 use crate::dns::event::Record;
 use crate::dns::survey::{Asked, Level, best_path_ns, levels, shares};

@@ -3,7 +3,7 @@
 //! It exists so that a person sees at once what was asked of whom, and why. It must never show an
 //! attempt away from its question.
 
-use super::super::text::{Ink, Style};
+use super::super::style::{Ink, Style};
 use super::words::{answer, class, count, ink, spent, took};
 use super::{steps, summary};
 use crate::dns::event::{CacheUse, Event, Exchange, Outcome, Purpose, Record, Summary};

@@ -2,7 +2,7 @@
 //!
 //! It exists to show where the time went. It must never draw a bar for time that nobody waited.
 
-use super::super::text::Style;
+use super::super::style::Style;
 use super::words::{ink, took};
 use super::{steps, summary};
 use crate::dns::event::Record;

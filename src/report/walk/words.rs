@@ -2,7 +2,7 @@
 //!
 //! It must never call a server lame: RFC 9499 finds the word ambiguous, and it does not help.
 
-use super::super::text::Ink;
+use super::super::style::Ink;
 use crate::dns::event::{AddressSource, Class, Exchange, Outcome, Purpose, Summary};
 use crate::dns::limits::Spent;
 use crate::measure::human::latency;

@@ -1,0 +1,47 @@
+//! How text is printed: the width of the terminal, and colours by meaning.
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Style {
+    /// Whether to use ANSI colours.
+    pub color: bool,
+    /// Columns of the terminal; below 80 lines may be longer than this.
+    pub width: usize,
+}
+
+/// What a piece of text is, for its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ink {
+    /// As it is.
+    Plain,
+    /// What is read first.
+    Strong,
+    /// What is read last.
+    Dim,
+    /// A promise kept.
+    Good,
+    /// A promise broken.
+    Bad,
+    /// What cannot be told.
+    Doubt,
+}
+
+impl Style {
+    /// The text in its ink, or as it is without colour.
+    #[must_use]
+    pub fn ink(self, ink: Ink, text: &str) -> String {
+        let code = match ink {
+            Ink::Plain => return text.to_owned(),
+            Ink::Strong => "1",
+            Ink::Dim => "2",
+            Ink::Good => "1;32",
+            Ink::Bad => "1;31",
+            Ink::Doubt => "33",
+        };
+        if self.color && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
