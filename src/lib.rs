@@ -28,15 +28,10 @@
 
 pub mod bank;
 pub mod cli;
-pub mod clock;
-pub mod compare;
-pub mod dns;
-pub mod emulate;
+pub mod emulator;
 pub mod measure;
-pub mod net;
 pub mod path;
 pub mod report;
-pub mod sim;
-pub mod store;
+pub mod runtime;
 pub mod sys;
 pub mod wire;

@@ -21,13 +21,13 @@ use wirelab::bank::frame::{
 use wirelab::bank::message::{AccountId, Amount, Cents, Operation, Refusal, Reply, Request};
 use wirelab::bank::server::{Dedup, Server, ServerConfig};
 use wirelab::bank::storage::Storage;
+use wirelab::bank::store::memory::MemoryStore;
 use wirelab::bank::stream::{
     FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession,
     SessionLimits, StreamClient, StreamClientConfig,
 };
 use wirelab::measure::Instant;
 use wirelab::measure::draw::keyed;
-use wirelab::store::memory::MemoryStore;
 
 const MS: Duration = Duration::from_millis(1);
 const ACCOUNTS: u64 = 4;

@@ -3,7 +3,6 @@
 //! It must never sleep to wait for something: it reads the line or polls the state that says so.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
-use crate::lab::{Lab, Output};
 use bytes::BytesMut;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,6 +14,7 @@ use wirelab::bank::codec::{
 };
 use wirelab::bank::frame::{Header, Kind, MAX_FRAME, checksum};
 use wirelab::bank::message::{AccountId, Refusal, Request};
+use wirelab_tests::lab::{Lab, Output};
 
 const LABS: [&str; 2] = ["bank-tcp", "bank-udp"];
 /// A read that takes longer has hung: the machine may be busy, but not for that long.

@@ -19,17 +19,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 use super_frame::{Recipe, recipes};
+use wirelab::emulator::events::{Event, Missed, Streaming};
+use wirelab::emulator::gso::{Checksums, Layout, OFFLOAD_HEADER};
+use wirelab::emulator::record::RecordConfig;
+use wirelab::emulator::router::{LaneRecord, Router, RouterConfig};
+use wirelab::emulator::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::measure::{Instant, Ppm};
-use wirelab::net::clock::Clock;
-use wirelab::net::record::RecordConfig;
-use wirelab::net::router::{LaneRecord, Router, RouterConfig};
-use wirelab::net::segments::{Checksums, Layout, OFFLOAD_HEADER};
-use wirelab::net::stream::{Event, Missed, Streaming};
-use wirelab::net::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::path::{
     Bottleneck, Bytes, Corruption, Delay, Direction, FateKey, Frame, Link, LinkPlan, LossModel,
     Queue, QueueLimit, Rate, Verdict, fold_fate,
 };
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::ethtool::{Offload, switch_off};
 use wirelab::sys::netlink::{Netlink, VethEnd};
 use wirelab::sys::netns::Netns;

@@ -1,6 +1,6 @@
 //! The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
 //!
-//! It must never take the model's word for a checksum: [`frames`](super::frames) has its own.
+//! It must never take the model's word for a checksum: [`frames`](crate::frames) has its own.
 
 #![expect(clippy::cast_possible_truncation, reason = "a frame is shorter than 64 KiB")]
 

@@ -11,18 +11,18 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wirelab::emulator::events::{Chunk, Event, Missed, Note, Streaming};
+use wirelab::emulator::record::{LaneRecord, RecordConfig};
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{FrameMode, LaneConfig, Topology};
 use wirelab::measure::draw::keyed;
 use wirelab::measure::{Instant, Ppm};
-use wirelab::net::clock::Clock;
-use wirelab::net::record::{LaneRecord, RecordConfig};
-use wirelab::net::router::{Router, RouterConfig};
-use wirelab::net::stream::{Chunk, Event, Missed, Note, Streaming};
-use wirelab::net::topology::{FrameMode, LaneConfig, Topology};
 use wirelab::path::{
     Bottleneck, Bytes, Change, Corruption, Counts, Delay, Direction, Discipline, DropReason, Edit,
     Fate, FateKey, Frame, FromFile, Link, LinkPlan, LossModel, MtuLimit, Queue, QueueLimit, Rate,
     Recording, ReleaseVerdict, Reorder, Setting, Verdict, apply, fold_fate,
 };
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
 
 // ---- running and observing ----------------------------------------------------------------------

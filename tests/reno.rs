@@ -10,12 +10,12 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
+use wirelab::emulator::router::{LaneRecord, Router, RouterConfig};
+use wirelab::emulator::topology::{FrameMode, Lane, LaneConfig, Topology};
 use wirelab::measure::goodput::BulkTcp;
 use wirelab::measure::{Instant, Ppm};
-use wirelab::net::clock::Clock;
-use wirelab::net::router::{LaneRecord, Router, RouterConfig};
-use wirelab::net::topology::{FrameMode, Lane, LaneConfig, Topology};
 use wirelab::path::{Delay, Direction, LinkPlan, LossModel};
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::sockets::set_tcp_congestion;
 
 /// A segment's payload at an MTU of 1,500 with time stamps; the kernel's floor for the timer comes

@@ -6,7 +6,7 @@
 use crate::super_frame::{OFFLOAD_KIND, Offloaded, Recipe, recipes};
 use proptest::prelude::*;
 use std::ops::Range;
-use wirelab::net::segments::{Checksums, Invalid, Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
+use wirelab::emulator::gso::{Checksums, Invalid, Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 
 /// A run of a super-frame as a frame of its own.
 fn cut(layout: &Layout, frame: &[u8], run: Range<u16>, checksums: Checksums) -> Offloaded {

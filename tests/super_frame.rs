@@ -4,7 +4,7 @@
 //! It exists to check the cutter, so it must never call it.
 
 use proptest::prelude::*;
-use wirelab::net::segments::{OFFLOAD_HEADER, SEGMENTS_MAX};
+use wirelab::emulator::gso::{OFFLOAD_HEADER, SEGMENTS_MAX};
 
 /// Where in an offload header the flags and the kind of super-frame stand.
 const OFFLOAD_FLAGS: usize = 0;

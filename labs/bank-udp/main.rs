@@ -4,8 +4,8 @@
 //! It must never hold more than its name and its examples: `cli::bank` is what it does.
 
 use std::process::ExitCode;
-use wirelab::cli::bank::args::{UdpClient, UdpServe};
-use wirelab::cli::bank::{Carrier, Lab, main as run};
+use wirelab::bank::cli::args::{UdpClient, UdpServe};
+use wirelab::bank::cli::{Carrier, Lab, main as run};
 
 /// A test runs every line of these.
 const EXAMPLES: &str = "\

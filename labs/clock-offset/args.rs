@@ -2,18 +2,18 @@
 //!
 //! It must never know more of a scenario than how to say it: `clock::truth` plays it.
 
+use crate::bound::DriftLimit;
+use crate::causality::MESSAGES_MAX;
+use crate::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
+use crate::estimate::Estimator;
+use crate::packet::Leap;
+use crate::scenario::{Lie, Scenario, Sleep, Smear, Step, Truth, Wander, Way};
 use clap::{Args as Flags, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
-use wirelab::clock::bound::DriftLimit;
-use wirelab::clock::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
-use wirelab::clock::estimate::Estimator;
-use wirelab::clock::order::MESSAGES_MAX;
-use wirelab::clock::packet::Leap;
-use wirelab::clock::truth::{Lie, Scenario, Sleep, Smear, Step, Truth, Wander, Way};
 use wirelab::measure::{Instant, Ppm, human};
 
 /// A test runs every line of these.
@@ -58,7 +58,7 @@ Exit codes:
 /// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
 /// says so, and asks nobody who was not named.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = EXIT_CODES)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = EXIT_CODES)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]

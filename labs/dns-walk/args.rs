@@ -2,7 +2,13 @@
 //!
 //! It must never resolve anything itself.
 
-use crate::opinions::take_servers;
+use crate::commands::compare::take_servers;
+use crate::demo::{JUDGED, Variant};
+use crate::dnssec::UnixSeconds;
+use crate::event::{Qmin, SkipReason};
+use crate::question::{Question, kind_of};
+use crate::walk::WalkConfig;
+use crate::{Name, RecordType};
 use clap::{Parser, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -10,12 +16,6 @@ use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
-use wirelab::dns::demo::{JUDGED, Variant};
-use wirelab::dns::dnssec::UnixSeconds;
-use wirelab::dns::event::{Qmin, SkipReason};
-use wirelab::dns::question::{Question, kind_of};
-use wirelab::dns::walk::WalkConfig;
-use wirelab::dns::{Name, RecordType};
 use wirelab::measure::Ppm;
 
 /// A test runs every line of these that needs no Internet.
@@ -62,7 +62,7 @@ Of a list (dns-walk -), the first of these that is so:
 /// `dns-walk serve` answers other tools by walking: see `dns-walk serve --help`.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = CODES)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = CODES)]
 pub(crate) struct Args {
     /// The name, the type where it is not A, and servers to compare the walk with
     #[arg(value_name = "NAME [TYPE] [@SERVER]", num_args = 0..=8)]
@@ -73,7 +73,7 @@ pub(crate) struct Args {
     pub(crate) servers: Vec<SocketAddr>,
 
     #[command(flatten)]
-    pub(crate) opinion: crate::opinions::OpinionArgs,
+    pub(crate) opinion: crate::commands::compare::OpinionArgs,
 
     /// The type, as in dig
     #[arg(short = 't', long = "type", value_name = "TYPE")]
@@ -218,7 +218,7 @@ pub(crate) struct Args {
     pub(crate) no_messages: bool,
 
     #[command(flatten)]
-    pub(crate) many: crate::many::ManyArgs,
+    pub(crate) many: crate::commands::many::ManyArgs,
 
     /// Seed of every draw; random where absent, and always printed. Beyond the demo, numbers,
     /// capitals and cookies of queries are the system's: nobody may foretell them
@@ -328,7 +328,7 @@ impl Args {
 
     /// The time at which signatures are judged; virtual time has a fixed day.
     fn judged_at(&self) -> UnixSeconds {
-        let now = || UnixSeconds(wirelab::net::clock::utc_seconds());
+        let now = || UnixSeconds(wirelab::runtime::clock::utc_seconds());
         self.at.unwrap_or_else(|| if self.sim { JUDGED } else { now() })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! It must never know more of a plan than how to say it: `emulate::plan` reads the words.
 
+use crate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
+use crate::run::End;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,9 +11,7 @@ use std::time::Duration;
 use wirelab::cli::args::duration;
 use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
-use wirelab::emulate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
-use wirelab::emulate::run::End;
-use wirelab::net::topology::FrameMode;
+use wirelab::emulator::topology::FrameMode;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -46,7 +46,7 @@ no such program, 130 interrupted before it started.";
 /// Builds two hosts and a path between them inside this process, runs a program on host a (and
 /// another one on host b, with --b), and says at the end what the path really did to every frame.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(
     override_usage = "lossy-path [OPTIONS] -- PROGRAM [ARGUMENT]...\n       lossy-path COMMAND"

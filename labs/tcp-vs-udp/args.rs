@@ -2,13 +2,13 @@
 //!
 //! It must never know more of a plan than how to say it: `compare::plan` decides what can be run.
 
+use crate::plan::{Arm, Plan, PlanError};
 use clap::{Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
-use wirelab::compare::plan::{Arm, Plan, PlanError};
 use wirelab::measure::Ppm;
 
 const EXAMPLES: &str = "\
@@ -27,7 +27,7 @@ Examples:
 /// sends bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was
 /// faster, by how much, and why.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES)]
 #[command(after_help = wirelab::cli::exit::table())]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {

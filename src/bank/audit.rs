@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::bank::message::Cents;
     use crate::bank::storage::Transaction;
-    use crate::store::memory::MemoryStore;
+    use crate::bank::store::memory::MemoryStore;
 
     fn deposit(number: u64, seq: u64, cents: i64, balance: i64) -> Entry {
         let first = Line {

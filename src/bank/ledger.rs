@@ -198,7 +198,7 @@ fn address(
 mod tests {
     use super::*;
     use crate::bank::storage::Transaction;
-    use crate::store::memory::MemoryStore;
+    use crate::bank::store::memory::MemoryStore;
 
     const ROOM: usize = 1_200;
     const A: AccountId = AccountId(1);

@@ -268,7 +268,7 @@ pub enum Reply {
         /// The `from_entry` of the next page, where there is one.
         next: Option<u64>,
     },
-    /// An address, at most [`ADDRESS_MAX`](super::frame::ADDRESS_MAX) bytes of UTF-8.
+    /// An address, at most [`ADDRESS_MAX`](crate::bank::frame::ADDRESS_MAX) bytes of UTF-8.
     Address {
         /// Lines separated by `\n`.
         text: String,

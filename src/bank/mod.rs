@@ -14,14 +14,16 @@
 //! | [`stream`] | the client and the server's session on a stream |
 //! | [`server`] | the server core: leases, duplicate check, dispatch, datagrams |
 //! | [`ledger`] | what a request means for the accounts |
-//! | [`storage`] | what a store must do; the stores are in [`store`](crate::store) |
+//! | [`storage`] | what a store must do; the stores are in [`store`](crate::bank::store) |
 //! | [`audit`] | proof that cents are conserved and nothing was applied twice |
 //! | [`rtt`] | round-trip estimate and timer, RFC 6298 |
 
 pub mod audit;
+pub mod cli;
 pub mod client;
 pub mod codec;
 pub mod datagram;
+pub mod driver;
 pub mod frame;
 pub mod ledger;
 pub mod load;
@@ -29,5 +31,7 @@ pub mod message;
 pub mod rtt;
 pub mod server;
 mod session;
+pub mod sim;
 pub mod storage;
+pub mod store;
 pub mod stream;

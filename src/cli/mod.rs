@@ -5,14 +5,13 @@
 //! is what `bank-tcp` and `bank-udp` share, and holds words and flags, no rules.
 
 pub mod args;
-pub mod bank;
 pub mod error;
 pub mod exit;
+pub mod forward_signals;
 pub mod generate;
 pub mod lab;
 pub mod log;
 pub mod progress;
-pub mod relay;
 pub mod run_dir;
 pub mod seed;
 pub mod signals;

@@ -43,7 +43,8 @@ impl Instant {
 }
 
 /// Whole nanoseconds of a duration, at most `u64::MAX`.
-pub(crate) fn nanos(duration: Duration) -> u64 {
+#[must_use]
+pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -40,7 +40,7 @@ pub enum Verdict {
     Dropped(DropReason),
 }
 
-/// Changes to a frame's bytes, made by [`apply`](super::apply).
+/// Changes to a frame's bytes, made by [`apply`](crate::path::apply).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// Flip bits, chosen by this draw.

@@ -8,16 +8,16 @@
 //! Memory: the queue's limit (at most 2^20 copies of 56 bytes, plus as many releases that nobody
 //! has polled yet), 1 MiB for keys by content, and the plan.
 
+use super::bandwidth::Rules;
 use super::content::ContentKeys;
-use super::draw::{Effect, Streams};
+use super::delay::{prepare, sample};
 use super::fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
 use super::loss::{Key, Loss};
 use super::packet::{ETHERNET, ecn};
 use super::plan::{Delay, Direction, FateKey, LinkPlan, Reorder, Setting};
 use super::queue::{Bottleneck, Gone, How, Waiting};
 use super::recording::{Recording, Replay};
-use super::sample::{prepare, sample};
-use super::serve::Rules;
+use super::rng::{Effect, Streams};
 use super::timetable::Timetable;
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
@@ -357,9 +357,9 @@ fn ecn_bits(bytes: Bytes<'_>) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::LossModel;
     use super::*;
     use crate::measure::Ppm;
+    use crate::path::LossModel;
 
     fn link(loss: u32, duplicate: u32, seed: u64, direction: Direction) -> Link {
         let plan = LinkPlan {

@@ -2,7 +2,7 @@
 //!
 //! It must never lose a frame by anything but its own draws, and never shift another effect's.
 
-use super::draw::{Effect, Streams, happens};
+use super::rng::{Effect, Streams, happens};
 use super::{DropReason, LossModel};
 use crate::measure::Ppm;
 use crate::measure::draw::keyed;
@@ -258,8 +258,8 @@ pub(super) fn expected(model: &LossModel) -> Option<Ppm> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Direction;
     use super::*;
+    use crate::path::Direction;
 
     fn ppm(parts: u32) -> Ppm {
         Ppm::new(parts).unwrap()

@@ -4,32 +4,32 @@
 //! a frame and a time in, a [`Fate`] out, with the draw that decided it.
 //! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
 
-mod answer;
+mod bandwidth;
 mod check;
 mod content;
 mod counts;
-pub mod draw;
-mod edit;
+mod delay;
 mod fate;
 mod files;
+mod icmp;
 mod link;
 mod loss;
+mod mutation;
 mod packet;
 mod plan;
 pub mod preset;
 mod queue;
 mod record;
 mod recording;
-mod sample;
-mod serve;
+pub mod rng;
 mod text;
 mod timetable;
 
-pub use answer::icmp_too_big;
 pub use counts::Counts;
-pub use edit::{apply, apply_to_payload};
 pub use fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+pub use icmp::icmp_too_big;
 pub use link::{Bytes, Frame, Link};
+pub use mutation::{apply, apply_to_payload};
 pub use plan::{
     Bottleneck, Change, Corruption, Delay, Direction, Discipline, FateKey, FromFile, LinkPlan,
     LossModel, MtuLimit, Queue, QueueLimit, Rate, Reorder, Setting,

@@ -5,8 +5,8 @@
 //! It must never hold more than its limit, nor drop a copy without giving its release.
 
 use super::DropReason;
+use super::bandwidth::{Rules, Sender};
 use super::plan::{Discipline, Queue, QueueLimit};
-use super::serve::{Rules, Sender};
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
 

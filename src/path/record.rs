@@ -74,8 +74,8 @@ pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Edit;
     use super::*;
+    use crate::path::Edit;
 
     #[test]
     fn a_digest_tells_verdicts_and_orders_apart() {

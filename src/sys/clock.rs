@@ -125,7 +125,7 @@ pub fn both_clocks() -> BothClocks {
         let monotonic_ns = monotonic_ns();
         let wall_ns = realtime_ns();
         let boot_ns = read(libc::CLOCK_BOOTTIME);
-        let width_ns = self::monotonic_ns() - monotonic_ns;
+        let width_ns = crate::sys::clock::monotonic_ns() - monotonic_ns;
         if width_ns < best.width_ns {
             best = BothClocks { wall_ns, monotonic_ns, boot_ns, width_ns };
         }
@@ -159,7 +159,7 @@ pub fn all_clocks() -> AllClocks {
         let monotonic_ns = monotonic_ns();
         let wall_ns = realtime_ns();
         let (raw_ns, boot_ns) = (read(libc::CLOCK_MONOTONIC_RAW), read(libc::CLOCK_BOOTTIME));
-        let width_ns = self::monotonic_ns() - monotonic_ns;
+        let width_ns = crate::sys::clock::monotonic_ns() - monotonic_ns;
         let all = AllClocks { monotonic_ns, wall_ns, raw_ns, boot_ns, width_ns };
         if best.is_none_or(|best| width_ns < best.width_ns) {
             best = Some(all);

@@ -4,9 +4,9 @@
 //! It must never allocate per datagram, nor pass a time on that the kernel did not give.
 #![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper in std")]
 
-use super::departure::REQUEST;
 use super::sockets::{BATCH_MAX, transfer};
 use super::timestamp::arrival;
+use super::tx_timestamp::REQUEST;
 use socket2::{SockAddr, SockAddrStorage};
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, mem, ptr};
@@ -191,9 +191,9 @@ pub fn send_each<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::departure::{Told, read_departures, stamp_departures_on_request};
-    use super::super::timestamp::stamp_arrivals;
     use super::*;
+    use crate::sys::timestamp::stamp_arrivals;
+    use crate::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
     use std::net::UdpSocket;
 
     #[test]

@@ -5,17 +5,17 @@
 
 pub mod clock;
 pub mod datagrams;
-pub mod departure;
 pub mod ethtool;
 pub mod host;
-pub mod keeper;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;
 pub mod packet;
+pub mod pidns_init;
 pub mod poll;
 pub mod privilege;
 pub mod sockets;
 pub mod terminal;
 pub mod timer;
 pub mod timestamp;
+pub mod tx_timestamp;

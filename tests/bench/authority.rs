@@ -5,6 +5,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
 
+use dns_walk::question::{Question, encode};
+use dns_walk::{Name, RecordType};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::net::{SocketAddr, UdpSocket};
@@ -12,10 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
-use wirelab::dns::question::{Question, encode};
-use wirelab::dns::{Name, RecordType};
 use wirelab::measure::Instant;
-use wirelab::net::clock::Clock;
+use wirelab::runtime::clock::Clock;
 
 /// Of `/proc/PID/stat` (proc(5)).
 const TICKS_PER_S: f64 = 100.0;
@@ -56,9 +57,9 @@ pub(crate) struct Running(Child);
 
 impl Running {
     /// Starts a program that ends when the calling thread does.
-    pub(crate) fn start(name: &str, arguments: &[&Path]) -> Self {
+    pub(crate) fn start(name: impl AsRef<OsStr>, arguments: &[&Path]) -> Self {
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--", name]).args(arguments).env("PATH", path());
+        command.args(["--pdeathsig", "TERM", "--"]).arg(name).args(arguments).env("PATH", path());
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Self(command.spawn().unwrap())
     }

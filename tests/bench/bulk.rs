@@ -13,12 +13,12 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{scope, sleep};
 use std::time::Duration;
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::measure::Ppm;
 use wirelab::measure::goodput::BulkTcp;
-use wirelab::net::clock::Clock;
-use wirelab::net::router::{Router, RouterConfig};
-use wirelab::net::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::path::{Delay, LinkPlan, LossModel};
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::ethtool::{Offload, switch_off};
 use wirelab::sys::host::pin_to_cpu;
 use wirelab::sys::netlink::{Netlink, VethEnd};
@@ -264,7 +264,7 @@ fn reno() -> bool {
     }
     let times = Times { warm_up: RENO_WARM_UP, measured: RENO_MEASURED };
     let figures: Vec<f64> = scope(|scope| {
-        let run = |lane: &wirelab::net::topology::Lane| {
+        let run = |lane: &wirelab::emulator::topology::Lane| {
             let (a, b) = (lane.a.clone(), lane.b.clone());
             scope.spawn(move || goodput(&a, &b, "reno", times, None))
         };

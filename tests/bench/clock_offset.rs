@@ -8,27 +8,27 @@
 
 use super::clock_peers::{Served, chronyd, found, free_port, scratch};
 use super::path::{Usage, said, say_how_quiet_it_was, spread};
+use clock_offset::bound::{DRIFT_MAX, Window};
+use clock_offset::client::ClientConfig;
+use clock_offset::driver::clocks;
+use clock_offset::driver::link::link;
+use clock_offset::driver::query::{Asked, Query};
+use clock_offset::driver::serve::{Server, Serving};
+use clock_offset::estimate::{Estimator, estimate};
+use clock_offset::finding::{Finding, View};
+use clock_offset::sample::{Sample, TimePair};
+use clock_offset::scenario::{Scenario, Truth, Way};
+use clock_offset::server::ServerConfig;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::Duration;
-use wirelab::clock::bound::{DRIFT_MAX, Window};
-use wirelab::clock::client::ClientConfig;
-use wirelab::clock::estimate::{Estimator, estimate};
-use wirelab::clock::finding::{Finding, View};
-use wirelab::clock::sample::{Sample, TimePair};
-use wirelab::clock::server::ServerConfig;
-use wirelab::clock::truth::{Scenario, Truth, Way};
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{Lane, LaneConfig, Topology};
 use wirelab::measure::Instant;
-use wirelab::net::clock::Clock;
-use wirelab::net::ntp::clocks;
-use wirelab::net::ntp::link::link;
-use wirelab::net::ntp::query::{Asked, Query};
-use wirelab::net::ntp::serve::{Server, Serving};
-use wirelab::net::router::{Router, RouterConfig};
-use wirelab::net::stop;
-use wirelab::net::topology::{Lane, LaneConfig, Topology};
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 
@@ -139,7 +139,7 @@ fn round(turn: usize) -> Round {
     let (mut ours, mut peers) = ((0.0, false), [None; 3]);
     for place in 0..4 {
         match (turn + place) % 4 {
-            0 => ours = self::ours(),
+            0 => ours = crate::clock_offset::ours(),
             1 => peers[0] = ntpdig(),
             2 => peers[1] = after_eight(),
             _ => peers[2] = query_only(),
@@ -162,7 +162,7 @@ fn config(requests: u32, every: Duration) -> ClientConfig {
 
 /// What the lab would find, from this thread's namespace.
 fn ask(server: SocketAddr, config: ClientConfig, clock: Clock) -> (Finding, TimePair) {
-    let (_stopper, mut stopped) = stop::pair().unwrap();
+    let (_stopper, mut stopped) = shutdown::pair().unwrap();
     let name = server.to_string();
     let asked = Asked { name, addresses: VecDeque::from([server]), nts: None };
     let mut query = Query::new(vec![asked], config, clock).unwrap();
@@ -342,7 +342,7 @@ fn drifting(a: &Netns, b: &Netns) -> [f64; 3] {
     let clock = Clock::start();
     let serving = Serving { scenario, seed: 0, config: ServerConfig::default() };
     let serving = Server::new(socket, serving, clock).unwrap();
-    let (stopper, mut stopped) = stop::pair().unwrap();
+    let (stopper, mut stopped) = shutdown::pair().unwrap();
     scope(|scope| {
         scope.spawn(move || serving.run(&mut stopped));
         let config = config(DRIFT_SAMPLES, DRIFT_EVERY);

@@ -20,7 +20,7 @@ pub(crate) struct Served {
 impl Served {
     /// `clock-offset serve`.
     pub(crate) fn ours(flags: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_clock-offset"))
+        let mut child = Command::new(wirelab_tests::lab::binary("clock-offset"))
             .args(["serve", "--json", "--listen", "127.0.0.1:0"])
             .args(flags.split_whitespace())
             .stdout(Stdio::piped())

@@ -5,12 +5,12 @@
 
 use super::clock_peers::{Served, free_port};
 use super::path::{OTHERS_MAX, Spread, TRIES, Usage, said, say_how_quiet_it_was_but, spread};
+use clock_offset::packet::{HEADER_LEN, Header};
+use clock_offset::timestamp::NtpTimestamp;
 use std::net::UdpSocket;
 use std::thread::scope;
 use std::time::Duration;
-use wirelab::clock::packet::{HEADER_LEN, Header};
-use wirelab::clock::timestamp::NtpTimestamp;
-use wirelab::net::clock::Clock;
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::host::pin_to_cpu;
 use wirelab::sys::sockets::{receive_batch, send_batch};
 

@@ -11,6 +11,7 @@ use super::authority::{
     unbound_config, write_hints,
 };
 use super::path::{Spread, said, spread};
+use dns_walk::RecordType;
 use hickory_proto::op::Message;
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -20,9 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
-use wirelab::dns::RecordType;
 use wirelab::measure::Instant;
-use wirelab::net::clock::Clock;
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::netlink::Netlink;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
@@ -212,7 +212,7 @@ pub(crate) fn shown(Spread { low, middle, high }: &Spread) -> String {
 }
 
 fn walk_list(folder: &Path, list: &Path, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dns-walk"));
+    let mut command = Command::new(wirelab_tests::lab::binary("dns-walk"));
     command.args(["-", "-4", "--no-dnssec", "--seed", "1", "--hints"]).arg(folder.join("hints"));
     command.args(more).stdin(Stdio::from(File::open(list).unwrap()));
     command

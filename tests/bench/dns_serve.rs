@@ -10,9 +10,9 @@ use super::dns_names::{
     LOADS, Load, OPEN, Round, UNBOUND, asked, shown, start_hierarchy, start_unbound,
 };
 use super::path::{said, spread};
+use dns_walk::RecordType;
 use std::fs;
 use std::path::Path;
-use wirelab::dns::RecordType;
 use wirelab::sys::netlink::Netlink;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
@@ -67,7 +67,7 @@ fn ours(folder: &Path) -> Running {
     let hints = folder.join("hints");
     let words = ["serve", "-4", "--no-dnssec", "--seed", "1", "--listen", &listen, "--hints"];
     let arguments: Vec<&Path> = words.iter().map(Path::new).chain([hints.as_path()]).collect();
-    let server = Running::start(env!("CARGO_BIN_EXE_dns-walk"), &arguments);
+    let server = Running::start(wirelab_tests::lab::binary("dns-walk"), &arguments);
     await_answer(OURS, "com.", RecordType::NS, true);
     server
 }

@@ -13,17 +13,17 @@ use super::authority::{
     write_hints,
 };
 use super::path::{Spread, said, spread};
+use dns_walk::RecordType;
 use std::fmt::Write;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use wirelab::dns::RecordType;
-use wirelab::net::clock::Clock;
-use wirelab::net::router::{Router, RouterConfig};
-use wirelab::net::topology::{LaneConfig, Topology};
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{LaneConfig, Topology};
 use wirelab::path::{Delay, LinkPlan};
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::netlink::Netlink;
 use wirelab::sys::privilege::acquire;
 use wirelab::sys::sockets::interface_index;
@@ -141,22 +141,22 @@ fn prepare_client() {
 /// A program and what it is called with.
 struct Tool {
     name: &'static str,
-    program: &'static str,
+    program: String,
     arguments: Vec<String>,
 }
 
 fn tools(folder: &Path) -> Vec<Tool> {
     let hints = folder.join("hints").display().to_string();
     let config = unbound_config(folder, "").display().to_string();
-    let tool = |name, program, arguments: &[&str]| Tool {
+    let tool = |name, program: &str, arguments: &[&str]| Tool {
         name,
-        program,
+        program: program.to_owned(),
         arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
     };
-    let walk = env!("CARGO_BIN_EXE_dns-walk");
+    let walk = wirelab_tests::lab::binary("dns-walk").display().to_string();
     let ours = ["-4", "--no-dnssec", "--no-report", "--seed", "1", "--hints", &hints, NAME];
     vec![
-        tool("dns-walk", walk, &ours),
+        tool("dns-walk", &walk, &ours),
         tool("dig +trace", "dig", &["-4", "+trace", NAME]),
         tool("drill -T", "drill", &["-4", "-T", "-r", &hints, NAME, "A"]),
         tool("unbound-host", "unbound-host", &["-4", "-C", &config, "-t", "A", NAME]),
@@ -187,7 +187,8 @@ fn as_client(folder: &Path, router: &Router) -> bool {
     await_answer(&system_resolvers()[0], NAME, RecordType::A, true);
     await_answer(&system_resolvers()[0], ".", RecordType::NS, true);
     let tools = tools(folder);
-    let absent = missing(&tools.iter().skip(1).map(|tool| tool.program).collect::<Vec<_>>());
+    let programs: Vec<&str> = tools.iter().skip(1).map(|tool| tool.program.as_str()).collect();
+    let absent: Vec<String> = missing(&programs).into_iter().map(str::to_owned).collect();
     if !absent.is_empty() {
         println!("dns-walk: left out, not installed: {}", absent.join(", "));
     }
@@ -215,7 +216,7 @@ fn at_rtt(folder: &Path, router: &Router, rtt: Duration, tools: &[Tool]) -> bool
     for _ in 0..ROUNDS {
         for (tool, taken) in tools.iter().zip(&mut taken) {
             router.set_links(0, &plan, &plan, 1, 0).unwrap();
-            let mut command = Command::new(tool.program);
+            let mut command = Command::new(&tool.program);
             command.args(&tool.arguments).current_dir(folder);
             let Cost { wall, stdout, .. } = run(folder, &mut command, true);
             let sent = router.take_record(0).unwrap().directions[0].offered;

@@ -8,11 +8,11 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
-use wirelab::net::clock::Clock;
 use wirelab::path::{
     Bottleneck, Bytes, Corruption, Delay, Direction, Discipline, FateKey, Frame, Link, LinkPlan,
     LossModel, Queue, QueueLimit, Rate, Reorder, apply,
 };
+use wirelab::runtime::clock::Clock;
 
 const FRAMES: u32 = 1_000_000;
 const ROUNDS: usize = 7;

@@ -8,11 +8,11 @@
 use std::net::{SocketAddrV4, UdpSocket};
 use std::thread::{scope, sleep};
 use std::time::Duration;
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{LaneConfig, Topology};
 use wirelab::measure::Instant;
-use wirelab::net::clock::Clock;
-use wirelab::net::router::{Router, RouterConfig};
-use wirelab::net::topology::{LaneConfig, Topology};
 use wirelab::path::{Delay, LinkPlan};
+use wirelab::runtime::clock::Clock;
 use wirelab::sys::clock::set_timer_slack;
 use wirelab::sys::host::pin_to_cpu;
 use wirelab::sys::privilege::acquire;

@@ -7,13 +7,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use wirelab::clock::bound::DRIFT_MAX;
-use wirelab::clock::client::{Client, ClientConfig};
-use wirelab::clock::finding::{Finding, Gathered, View};
-use wirelab::clock::interleaved::Memory;
-use wirelab::clock::sample::{Arrival, TimePair};
-use wirelab::clock::server::{ServerConfig, reply_by};
-use wirelab::clock::timestamp::{NtpTimestamp, WallTime};
+use clock_offset::bound::DRIFT_MAX;
+use clock_offset::client::{Client, ClientConfig};
+use clock_offset::finding::{Finding, Gathered, View};
+use clock_offset::interleaved::Memory;
+use clock_offset::sample::{Arrival, TimePair};
+use clock_offset::server::{ServerConfig, reply_by};
+use clock_offset::timestamp::{NtpTimestamp, WallTime};
 use wirelab::measure::Instant;
 
 /// The honest server is ahead by this.

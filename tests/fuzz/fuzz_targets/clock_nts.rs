@@ -5,14 +5,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirelab::clock::nts::NtsRefusal;
-use wirelab::clock::nts::aead::{Key, Keys};
-use wirelab::clock::nts::field::{UNIQUE_ID, authenticate, push, read_encrypted};
-use wirelab::clock::nts::record::{Response, fits, is_whole, read_request};
-use wirelab::clock::nts::server::{Authenticity, Master};
-use wirelab::clock::nts::session::{Fresh, Session};
-use wirelab::clock::packet::{HEADER_LEN, Header, Packet};
-use wirelab::clock::timestamp::NtpTimestamp;
+use clock_offset::nts::NtsRefusal;
+use clock_offset::nts::aead::{Key, Keys};
+use clock_offset::nts::field::{UNIQUE_ID, authenticate, push, read_encrypted};
+use clock_offset::nts::record::{Response, fits, is_whole, read_request};
+use clock_offset::nts::server::{Authenticity, Master};
+use clock_offset::nts::session::{Fresh, Session};
+use clock_offset::packet::{HEADER_LEN, Header, Packet};
+use clock_offset::timestamp::NtpTimestamp;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(response) = Response::read(data) {

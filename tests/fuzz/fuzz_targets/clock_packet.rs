@@ -5,11 +5,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirelab::clock::exchange::{Believed, Exchange};
-use wirelab::clock::packet::{HEADER_LEN, Packet};
-use wirelab::clock::sample::{Arrival, TimePair};
-use wirelab::clock::server::{ServerConfig, reply};
-use wirelab::clock::timestamp::{NtpTimestamp, WallTime};
+use clock_offset::exchange::{Believed, Exchange};
+use clock_offset::packet::{HEADER_LEN, Packet};
+use clock_offset::sample::{Arrival, TimePair};
+use clock_offset::server::{ServerConfig, reply};
+use clock_offset::timestamp::{NtpTimestamp, WallTime};
 use wirelab::measure::Instant;
 use wirelab::wire::hex;
 

@@ -12,7 +12,7 @@ use wirelab::bank::frame::{MAX_DATAGRAM, checksum};
 use wirelab::bank::message::{AccountId, Amount, Cents, Request};
 use wirelab::bank::server::{Server, ServerConfig};
 use wirelab::measure::Instant;
-use wirelab::store::memory::MemoryStore;
+use wirelab::bank::store::memory::MemoryStore;
 
 fuzz_target!(|data: &[u8]| {
     let mut now = Instant::ZERO;

@@ -6,12 +6,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use wirelab::dns::cache::Cache;
-use wirelab::dns::demo::{Authority, JUDGED, Variant};
-use wirelab::dns::event::Transport;
-use wirelab::dns::fleet::{Fleet, FleetConfig};
-use wirelab::dns::resolver::{Client, Resolver};
-use wirelab::dns::walk::WalkConfig;
+use dns_walk::cache::Cache;
+use dns_walk::demo::{Authority, JUDGED, Variant};
+use dns_walk::event::Transport;
+use dns_walk::batch::{Fleet, FleetConfig};
+use dns_walk::resolver::{Client, Resolver};
+use dns_walk::walk::WalkConfig;
 use wirelab::measure::Instant;
 
 /// Largest reply over UDP: what the server offers, whatever the client says.

@@ -5,11 +5,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
-use wirelab::dns::cache::Cache;
-use wirelab::dns::demo::{Authority, Variant};
-use wirelab::dns::question::Question;
-use wirelab::dns::walk::{Transmit, Walk, WalkConfig};
-use wirelab::dns::{Name, RecordType};
+use dns_walk::cache::Cache;
+use dns_walk::demo::{Authority, Variant};
+use dns_walk::question::Question;
+use dns_walk::walk::{Transmit, Walk, WalkConfig};
+use dns_walk::{Name, RecordType};
 use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {

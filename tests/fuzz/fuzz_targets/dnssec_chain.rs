@@ -11,18 +11,18 @@ use hickory_proto::rr::{RData, Record, SerialNumber};
 use libfuzzer_sys::fuzz_target;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::BTreeMap;
-use wirelab::dns::dnssec::anchor::Anchors;
-use wirelab::dns::dnssec::canon::{labels, name_bytes, signed_bytes};
-use wirelab::dns::dnssec::chain::{Chain, Claim, Next};
-use wirelab::dns::dnssec::denial::Proofs;
-use wirelab::dns::dnssec::evidence::{Evidence, Store};
-use wirelab::dns::dnssec::keys::{self, Key, Trusted};
-use wirelab::dns::dnssec::verify::{Against, check};
-use wirelab::dns::dnssec::{UnixSeconds, Work, WorkLimits, rrsig};
-use wirelab::dns::lenient;
-use wirelab::dns::limits::Limits;
-use wirelab::dns::question::Question;
-use wirelab::dns::{Name, RecordType};
+use dns_walk::dnssec::anchor::Anchors;
+use dns_walk::dnssec::canon::{labels, name_bytes, signed_bytes};
+use dns_walk::dnssec::chain::{Chain, Claim, Next};
+use dns_walk::dnssec::denial::Proofs;
+use dns_walk::dnssec::evidence::{Evidence, Store};
+use dns_walk::dnssec::keys::{self, Key, Trusted};
+use dns_walk::dnssec::verify::{Against, check};
+use dns_walk::dnssec::{UnixSeconds, Work, WorkLimits, rrsig};
+use dns_walk::tolerant;
+use dns_walk::limits::Limits;
+use dns_walk::question::Question;
+use dns_walk::{Name, RecordType};
 use wirelab::measure::Instant;
 
 /// The time of the judgement.
@@ -61,7 +61,7 @@ fn record(owner: &Name, kind: RecordType, data: &[u8]) -> Option<Record> {
     reply.extend([0, 1, 0, 0, 1, 0]);
     reply.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
     reply.extend(data);
-    lenient::decode(&reply).ok()?.answers.pop()
+    tolerant::decode(&reply).ok()?.answers.pop()
 }
 
 /// A signature that holds, by the key of `zone`.

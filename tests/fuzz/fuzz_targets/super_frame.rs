@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wirelab::net::segments::{Checksums, Layout, OFFLOAD_HEADER};
+use wirelab::emulator::gso::{Checksums, Layout, OFFLOAD_HEADER};
 
 fuzz_target!(|data: &[u8]| {
     let Some((offload, frame)) = data.split_first_chunk::<OFFLOAD_HEADER>() else { return };

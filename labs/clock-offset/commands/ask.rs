@@ -1,0 +1,342 @@
+//! Where the samples come from: servers, the demonstration, virtual time, a file.
+//!
+//! It must never ask a server that was not named, nor faster than its manners allow.
+
+use crate::args::Args;
+use crate::client::{BURST_INTERVAL, Ended, Event};
+use crate::commands::artifacts;
+use crate::commands::artifacts::Leaving;
+use crate::commands::{LAB, kernel, nts};
+use crate::driver::clocks;
+use crate::driver::query::{Asked, Query};
+use crate::driver::serve::{Server, Serving};
+use crate::finding::{Finding, Gathered, View};
+use crate::host_clocks::HostClocks;
+use crate::report;
+use crate::sample::TimePair;
+use crate::scenario::Scenario;
+use crate::server::ServerConfig;
+use crate::sim::Plan;
+use crate::timestamp::WallTime;
+use std::collections::VecDeque;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::stdout::Pipe;
+use wirelab::cli::{seed, stdout};
+use wirelab::measure::human;
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown;
+
+/// What a run found, where it is left, and whether it was cut short.
+pub(crate) struct Found {
+    pub(crate) finding: Finding,
+    pub(crate) leaving: Leaving,
+    pub(crate) interrupted: bool,
+}
+
+/// NTP's port (RFC 5905 §7.2).
+const PORT: u16 = 123;
+
+/// Gathers samples from where the user said, and looks at them.
+///
+/// Files are opened when nothing but the network can fail any more: a mistake leaves none.
+///
+/// # Errors
+/// Where there is nothing to ask or to read, or no file for what came.
+pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
+    let view = view(args);
+    if let Some(file) = &args.from {
+        let (gathered, now) = read(file)?;
+        let leaving = Leaving::open(args)?;
+        return Ok(finish(args, Finding::new(gathered, view, now), leaving, None));
+    }
+    if args.sim || args.demo {
+        let seed = seed::or_random(args.played.seed)
+            .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+        let scenario = args.host.over(args.played.demo(), seed);
+        if args.sim {
+            let mut leaving = Leaving::open(args)?;
+            let finding = sim(args, scenario, seed, view, &mut leaving);
+            return Ok(finish(args, finding, leaving, Some(seed)));
+        }
+        let asked = demo(args, scenario.clone(), seed)?;
+        let truth = scenario.truth.clone();
+        let finding = Finding::new(asked.gathered, view, asked.now);
+        let mut finding = finding.check(scenario, |at| truth.offset_at(at));
+        finding.host_clocks = asked.host_clocks;
+        return Ok(finish(args, finding, asked.leaving, Some(seed)));
+    }
+    if args.servers.is_empty() {
+        return Err(Failure::new(Exit::Usage, "name a server to ask; none is asked by default")
+            .or_type("a server of known error", format!("{LAB} --demo"))
+            .or_type("examples", format!("{LAB} --help")));
+    }
+    let asked: Vec<Asked> =
+        args.servers.iter().map(|name| named(args, name)).collect::<Result<_, _>>()?;
+    manners(args, &asked)?;
+    let asked = query(args, asked, Clock::start())?;
+    let mut finding = Finding::new(asked.gathered, view, asked.now);
+    finding.host_clocks = asked.host_clocks;
+    Ok(finish(args, finding, asked.leaving, None))
+}
+
+/// How to look at what comes.
+fn view(args: &Args) -> View {
+    let within_ns = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    View { estimator: args.estimator, drift_limit: args.max_drift, within_ns }
+}
+
+/// What servers gave, and what this host's clocks did meanwhile.
+struct Answers {
+    gathered: Vec<Gathered>,
+    now: TimePair,
+    host_clocks: Option<HostClocks>,
+    leaving: Leaving,
+}
+
+/// Plays in virtual time.
+fn sim(args: &Args, scenario: Scenario, seed: u64, view: View, leaving: &mut Leaving) -> Finding {
+    let plan = Plan {
+        scenario: scenario.clone(),
+        config: args.config(),
+        seed,
+        start: SIM_START,
+        local_steps: args.host.host_step.clone(),
+        local_slews: args.host.host_slew.clone(),
+        local_sleeps: args.host.sleeps(),
+    };
+    let (gathered, now) = plan.play_with(|event, at| leaving.event("virtual time", at, event));
+    let mut finding = Finding::new(vec![gathered], view, now);
+    finding = finding.check(scenario, |at| plan.offset_at(at));
+    finding.host_clocks = plan.host_clocks(now.at);
+    finding
+}
+
+/// Virtual time begins at 2026-01-01, so that a run is the same on any day.
+pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);
+
+fn finish(args: &Args, mut finding: Finding, leaving: Leaving, seed: Option<u64>) -> Found {
+    finding.seed = seed;
+    finding.command = command(seed.filter(|_| args.played.seed.is_none()));
+    let stopped = finding.servers.iter().any(|server| server.ended == Ended::Stopped);
+    // Who follows along ends it with Ctrl-C; that is no interruption.
+    Found { finding, leaving, interrupted: stopped && !args.watch }
+}
+
+/// The words that were typed, with the seed where it was drawn.
+fn command(drawn: Option<u64>) -> String {
+    typed(|_| true, drawn)
+}
+
+/// Those of the words that were typed which are to be typed again.
+pub(crate) fn typed(keep: impl Fn(&String) -> bool, drawn: Option<u64>) -> String {
+    let plain =
+        |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+@[]".contains(c));
+    let quote = |word: String| {
+        if plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    };
+    let words = std::env::args().skip(1).filter(keep).map(quote);
+    let seed = drawn.map(|seed| format!("--seed {seed}"));
+    [LAB.to_owned()].into_iter().chain(words).chain(seed).collect::<Vec<_>>().join(" ")
+}
+
+fn read(run: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
+    // A run's folder holds them under this name.
+    let folder = wirelab::cli::run_dir::folder(run).join("samples.ndjson");
+    let (whole, file) = (folder.is_file(), if folder.is_file() { &folder } else { run });
+    let what = format!("{} cannot be used as samples", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    let (gathered, last) = report::samples::read(&text).map_err(|error| {
+        Failure::from_error(Exit::Usage, what, &error)
+            .or_type("make such a file", format!("{LAB} --demo --samples samples.ndjson"))
+    })?;
+    // A run knows when it ended; a file of samples knows only its last reply.
+    let now = if whole { artifacts::read(run)?.now } else { last };
+    Ok((gathered, now))
+}
+
+/// A server by what the user called it.
+fn named(args: &Args, name: &str) -> Result<Asked, Failure> {
+    match name.strip_prefix(nts::SCHEME) {
+        Some(host) => nts::establish(args, name, host),
+        None if args.nts => nts::establish(args, &format!("{}{name}", nts::SCHEME), name),
+        None => resolve(name),
+    }
+}
+
+/// Every address of a name.
+fn resolve(name: &str) -> Result<Asked, Failure> {
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        let addresses = VecDeque::from([SocketAddr::new(ip, PORT)]);
+        return Ok(Asked { name: name.to_owned(), addresses, nts: None });
+    }
+    let found =
+        if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
+    let failed = |exit, why: String| {
+        Failure::new(exit, format!("{name:?} is no server that can be asked: {why}"))
+            .or_type("a server is NAME, ADDRESS or NAME:PORT", format!("{LAB} 127.0.0.1:11123"))
+    };
+    let found = found.map_err(|error| match error.kind() {
+        // What is no port was never looked up.
+        io::ErrorKind::InvalidInput => failed(Exit::Usage, error.to_string()),
+        _ => failed(Exit::Network, error.to_string()),
+    })?;
+    let addresses: VecDeque<_> = found.collect();
+    if addresses.is_empty() {
+        return Err(failed(Exit::Network, "the name has no address".to_owned()));
+    }
+    Ok(Asked { name: name.to_owned(), addresses, nts: None })
+}
+
+/// Servers of others are not to be hurried.
+fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
+    let every = args.interval.unwrap_or(BURST_INTERVAL);
+    let other = asked.iter().find(|one| one.addresses.iter().any(|a| !a.ip().is_loopback()));
+    match other {
+        Some(one) if every < BURST_INTERVAL => Err(Failure::new(
+            Exit::Usage,
+            format!("{} must not be asked every {}", one.name, human::duration(every)),
+        )
+        .because("servers of others put up with a request every 2 s for a short while, no more")
+        .or_type("as often as is right", format!("{LAB} {}", one.name))),
+        // An interval that was chosen holds for every request, so a long run takes a long one.
+        Some(one) if args.interval.is_some_and(|every| every < HURRY) && too_many(args) => {
+            Err(Failure::new(
+                Exit::Usage,
+                format!("{} must not be asked more than 8 times so soon", one.name),
+            )
+            .because("more than a short burst is asked at 64 s or slower")
+            .or_type("at the right pace", format!("{LAB} {} --requests 20", one.name)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shortest interval of a long run.
+const HURRY: Duration = crate::client::INTERVAL;
+
+fn too_many(args: &Args) -> bool {
+    args.config().requests.is_none_or(|requests| requests > crate::client::BURST)
+}
+
+fn query(args: &Args, asked: Vec<Asked>, clock: Clock) -> Result<Answers, Failure> {
+    let mut leaving = Leaving::open(args)?;
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "cannot ask", &error);
+    let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
+    stopper.on_signals().map_err(failed)?;
+    announce(args, &asked);
+    let mut query = Query::new(asked, args.config(), clock).map_err(failed)?;
+    let mut broken = None;
+    let mut to = Pipe::new(io::stdout());
+    let observe = |gathered: &Gathered, event: &Event, now: &TimePair| {
+        leaving.event(&gathered.name, now.at, event);
+        let Some(text) = watched(args, gathered, event, now) else { return };
+        if let Err(error) = text.and_then(|text| to.write_all(text.as_bytes())) {
+            broken.get_or_insert_with(|| Failure::from_error(Exit::Bug, "cannot print", &error));
+        }
+        // Nobody reads any more: nobody is asked any more.
+        if to.is_closed() || broken.is_some() {
+            stopper.stop();
+        }
+    };
+    query.run(&mut stopped, observe).map_err(failed)?;
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
+    let (host_clocks, now) = (query.host_clocks(), clocks(&clock));
+    Ok(Answers { gathered: query.into_gathered(), now, host_clocks, leaving })
+}
+
+fn announce(args: &Args, asked: &[Asked]) {
+    let config = args.config();
+    let names: Vec<&str> = asked.iter().map(|one| one.name.as_str()).collect();
+    let how_long = config.requests.map_or_else(
+        || "until Ctrl-C".to_owned(),
+        |requests| {
+            let slow = requests.saturating_sub(config.burst);
+            let total = config.burst_interval * requests.min(config.burst).saturating_sub(1)
+                + config.interval * slow;
+            let tenths = total.as_millis() / 100;
+            format!("{requests} requests each, about {}.{} s", tenths / 10, tenths % 10)
+        },
+    );
+    stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));
+}
+
+/// What is said of an event at once, where somebody follows along.
+fn watched(
+    args: &Args,
+    gathered: &Gathered,
+    event: &Event,
+    now: &TimePair,
+) -> Option<io::Result<String>> {
+    if !args.watch || artifacts::events_only(args) {
+        return None;
+    }
+    let name = &gathered.name;
+    match event {
+        Event::Sample(sample) if args.json => {
+            Some(report::samples::line(sample).map_err(io::Error::from))
+        }
+        Event::Sample(sample) => {
+            Some(Ok(report::text::watched(gathered, sample, &view(args), now)))
+        }
+        Event::Refused { request, refusal, .. } if !args.json => Some(Ok(format!(
+            "{name} request {request}: not believed, {refusal} ({})\n",
+            refusal.section()
+        ))),
+        Event::Lost { request, .. } if !args.json => {
+            Some(Ok(format!("{name} request {request}: no reply\n")))
+        }
+        _ => None,
+    }
+}
+
+/// Asks a server in a thread of this process, over the emulated path where that was asked for.
+fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> {
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
+    // One clock for both, so that the truth is the same function of it.
+    let clock = Clock::start();
+    let path = if args.kernel { Some(kernel::Path::build(&scenario, seed, clock)?) } else { None };
+    let (socket, scenario) = match &path {
+        Some(path) => (path.socket(kernel::End::B)?, kernel::pathless(&scenario)),
+        None => (UdpSocket::bind((kernel::HERE, 0)).map_err(failed)?, scenario),
+    };
+    let address = socket.local_addr().map_err(failed)?;
+    let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
+    let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
+    let mut server =
+        Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
+    let name = "a server of known error".to_owned();
+    let mut asked = Asked { name, addresses: VecDeque::from([address]), nts: None };
+    // Held until the end: it may be asked for new keys.
+    let mut _keys = None;
+    if args.nts {
+        let (proving, keys) = nts::demo(server, address.port(), &mut asked)?;
+        (server, _keys) = (proving, Some(keys));
+    }
+    let serving = std::thread::spawn(move || server.run(&mut stopped));
+    let found = match &path {
+        // Its sockets are those of host A.
+        Some(path) => {
+            path.host(kernel::End::A).run(|| query(args, vec![asked], clock)).map_err(failed)?
+        }
+        None => query(args, vec![asked], clock),
+    };
+    stopper.stop();
+    match serving.join() {
+        Ok(ended) => drop(ended.map_err(failed)?),
+        Err(_) => return Err(Failure::new(Exit::Bug, "the demonstration's server panicked")),
+    }
+    let answers = found?;
+    if let Some(path) = path {
+        path.finish()?;
+    }
+    Ok(answers)
+}

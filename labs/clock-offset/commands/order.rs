@@ -1,0 +1,71 @@
+//! `clock-offset order`: how often wall clocks contradict cause and effect.
+//!
+//! It must never touch a clock: it plays in virtual time, or shows a clock that is off as told.
+
+use crate::args::Order;
+use crate::causality::play;
+use crate::commands::LAB;
+use crate::commands::kernel::{End, Path};
+use crate::commands::say;
+use crate::driver::order::Playing;
+use crate::scenario::Scenario;
+use std::io;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::style::ColorChoice;
+use wirelab::cli::{seed, stdout};
+use wirelab::measure::human;
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown;
+
+use crate::report;
+
+/// Plays the messages and says what came of them.
+///
+/// # Errors
+/// Where there is no seed, or nobody to print for.
+pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
+    let seed = seed::or_random(flags.played.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    let scenario = flags.played.order();
+    let order = if flags.kernel {
+        on_path(flags, scenario, seed)?
+    } else {
+        play(&scenario, seed, flags.messages, flags.every, crate::commands::ask::SIM_START)
+    };
+    if flags.json {
+        let text = serde_json::to_string_pretty(&order).map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })?;
+        say(&(text + "\n"))?;
+    } else {
+        let text = report::order::render(&order, color.for_stdout());
+        say(&format!("{text}\nseed {seed}\n"))?;
+    }
+    Ok(Exit::Holds)
+}
+
+/// The messages by packets, between two hosts with a path between them.
+fn on_path(
+    flags: &Order,
+    scenario: Scenario,
+    seed: u64,
+) -> Result<crate::causality::Order, Failure> {
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the messages", &error);
+    let clock = Clock::start();
+    let path = Path::build(&scenario, seed, clock)?;
+    let sockets = [path.socket(End::A)?, path.socket(End::B)?];
+    let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
+    stopper.on_signals().map_err(failed)?;
+    let span = flags.every * flags.messages.saturating_sub(1);
+    stdout::complain(&format!(
+        "{LAB}: {} messages over the emulated path, about {}\n",
+        flags.messages,
+        human::duration(span)
+    ));
+    let playing = Playing { scenario, seed, messages: flags.messages, every: flags.every };
+    let order =
+        crate::driver::order::play(&sockets, &playing, clock, &mut stopped).map_err(failed)?;
+    path.finish()?;
+    Ok(order)
+}

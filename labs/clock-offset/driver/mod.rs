@@ -1,0 +1,53 @@
+//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] agree on keys,
+//! [`link`] makes a path of a scenario.
+//!
+//! It exists so that the cores in `clock` get honest stamps: the kernel's where there are any.
+//! It must never judge a packet, and never set a clock.
+
+pub mod ke;
+pub mod link;
+pub mod nts;
+pub mod order;
+pub mod query;
+pub mod serve;
+
+use crate::host_clocks::Reading;
+use crate::sample::TimePair;
+use crate::timestamp::WallTime;
+use wirelab::runtime::clock::Clock;
+use wirelab::sys::clock::{BothClocks, all_clocks, both_clocks};
+
+/// Longest UDP payload on IPv4: 65535 less the headers of IP and UDP.
+const DATAGRAM_MAX: usize = 65_507;
+
+/// This host's clocks now, the monotonic one as the run counts it.
+#[must_use]
+pub fn clocks(clock: &Clock) -> TimePair {
+    pair(clock, &both_clocks())
+}
+
+/// Every clock of this host, the monotonic one as the run counts it.
+#[must_use]
+pub fn reading(clock: &Clock) -> Reading {
+    let all = all_clocks();
+    Reading {
+        at: clock.at(all.monotonic_ns),
+        wall: wall(all.wall_ns),
+        raw_ns: all.raw_ns,
+        boot_ns: all.boot_ns,
+        width_ns: u32::try_from(all.width_ns).unwrap_or(u32::MAX),
+    }
+}
+
+fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
+    TimePair {
+        wall: wall(both.wall_ns),
+        at: clock.at(both.monotonic_ns),
+        width_ns: u32::try_from(both.width_ns).unwrap_or(u32::MAX),
+        slept_ns: both.boot_ns.saturating_sub(both.monotonic_ns),
+    }
+}
+
+fn wall(nanos: u64) -> WallTime {
+    WallTime::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+}

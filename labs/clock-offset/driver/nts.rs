@@ -1,0 +1,294 @@
+//! Key establishment over TLS (RFC 8915 §4), as client, and as server of the demonstration.
+//!
+//! It exists because keys come over TCP, once, and time over UDP, often.
+//! It must never go on with a certificate that was not checked, nor fall back to time without keys.
+
+use crate::nts::aead::{Key, Keys};
+use crate::nts::record::{self, KeRefusal, Response};
+use crate::nts::session::Session;
+use crate::nts::{ALPN, EXPORTER, exporter_context};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, ClientConnection, ConnectionCommon, RootCertStore, SideData, version};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use wirelab::measure::Instant;
+use wirelab::runtime::clock::Clock;
+
+/// Longest that key establishment may take in all; each address of a name gets what is left. Three
+/// round trips with a lost packet in each (RFC 6298 §2: 1 s at first) are done by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// NTP's port, where the server names none (RFC 8915 §4.1.8).
+const NTP_PORT: u16 = 123;
+/// Where systems keep the authorities that they trust: Debian, Fedora, Alpine.
+const SYSTEM_ROOTS: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// Why there are no keys.
+#[derive(Debug, Error)]
+pub enum KeError {
+    /// The authorities to trust cannot be read.
+    #[error("{path}: {why}", path = .0.display(), why = .1)]
+    Roots(PathBuf, String),
+    /// No file of authorities was found.
+    #[error("this system has none of {}", SYSTEM_ROOTS.join(", "))]
+    NoRoots,
+    /// The name cannot be in a certificate.
+    #[error("{0:?} cannot be the name of a certificate: {1}")]
+    Name(String, InvalidDnsNameError),
+    /// The name has no address, or the connection broke.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It took too long.
+    #[error("no keys within {} s", PATIENCE.as_secs())]
+    Late,
+    /// TLS failed: most often the certificate.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The server speaks TLS and something else in it.
+    #[error("the server does not speak ntske/1 inside TLS")]
+    Alpn,
+    /// The server's response gives no keys.
+    #[error("{0}")]
+    Refused(#[from] KeRefusal),
+}
+
+impl KeError {
+    /// The rule that was broken.
+    #[must_use]
+    pub const fn section(&self) -> &'static str {
+        match self {
+            Self::Roots(..) | Self::NoRoots | Self::Name(..) | Self::Tls(_) => "RFC 8915 §3",
+            Self::Io(_) | Self::Late | Self::Alpn => "RFC 8915 §4",
+            Self::Refused(refusal) => refusal.section(),
+        }
+    }
+
+    /// Whether the certificate was not valid at this host's time, which is what is in question.
+    #[must_use]
+    pub const fn is_of_time(&self) -> bool {
+        use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        matches!(
+            self,
+            Self::Tls(rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+            ))
+        )
+    }
+}
+
+/// Where keys are to be had, and whom to believe about the server's name.
+#[derive(Clone, Debug)]
+pub struct KeySource {
+    /// The name that the certificate must be of.
+    pub host: String,
+    /// The port of key establishment.
+    pub port: u16,
+    /// Where to connect, if not to what the name resolves to.
+    address: Option<SocketAddr>,
+    config: Arc<ClientConfig>,
+}
+
+/// What key establishment gave.
+#[derive(Debug)]
+pub struct Established {
+    /// Keys and cookies.
+    pub session: Session,
+    /// The NTP server that they are for; every address of it.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// A TLS configuration that trusts the authorities of a file, or those of the system.
+///
+/// # Errors
+/// Where there are none.
+pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, KeError> {
+    let roots = match file {
+        Some(file) => authorities(file)?,
+        None => {
+            let found = SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists());
+            authorities(found.ok_or(KeError::NoRoots)?)?
+        }
+    };
+    trusting(roots)
+}
+
+/// The same with authorities at hand.
+///
+/// # Errors
+/// Where TLS 1.3 cannot be configured.
+pub fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, KeError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    //= RFC 8915 §3: TLS 1.3 and nothing older.
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn authorities(file: &Path) -> Result<RootCertStore, KeError> {
+    let unread = |why: String| KeError::Roots(file.to_owned(), why);
+    let mut roots = RootCertStore::empty();
+    let found = CertificateDer::pem_file_iter(file).map_err(|error| unread(error.to_string()))?;
+    let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| unread(e.to_string()))?;
+    let (added, _) = roots.add_parsable_certificates(found);
+    if added == 0 {
+        return Err(unread("there is no certificate of an authority in it (PEM)".to_owned()));
+    }
+    Ok(roots)
+}
+
+impl KeySource {
+    /// Keys from this host, checked against what `config` trusts.
+    #[must_use]
+    pub const fn new(host: String, port: u16, config: Arc<ClientConfig>) -> Self {
+        Self { host, port, address: None, config }
+    }
+
+    /// The same at an address that is known.
+    #[must_use]
+    pub const fn at(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// Agrees on keys; waits for the network until it is done.
+    ///
+    /// # Errors
+    /// Why there are none.
+    pub fn establish(&self) -> Result<Established, KeError> {
+        let clock = Clock::start();
+        let deadline = clock.now() + PATIENCE;
+        let name = ServerName::try_from(self.host.clone())
+            .map_err(|error| KeError::Name(self.host.clone(), error))?;
+        let mut failed = KeError::Io(io::Error::from(ErrorKind::AddrNotAvailable));
+        let addresses: Vec<SocketAddr> = match self.address {
+            Some(address) => vec![address],
+            None => (self.host.as_str(), self.port).to_socket_addrs()?.collect(),
+        };
+        for address in addresses {
+            let connected = left(clock, deadline)
+                .and_then(|time| Ok(TcpStream::connect_timeout(&address, time)?));
+            match connected {
+                Ok(stream) => return self.agree(stream, address, name, clock, deadline),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn agree(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        name: ServerName<'static>,
+        clock: Clock,
+        deadline: Instant,
+    ) -> Result<Established, KeError> {
+        let mut round = RoundTrip::new(stream, clock, deadline)?;
+        let mut tls = ClientConnection::new(Arc::clone(&self.config), name)?;
+        tls.writer().write_all(&record::request())?;
+        let mut response = Vec::new();
+        while !record::is_whole(&response)? {
+            if !round.turn(&mut tls, &mut response)? {
+                break;
+            }
+        }
+        //= RFC 8915 §4: a server that did not select ntske/1 is not spoken to.
+        if tls.alpn_protocol() != Some(ALPN) {
+            return Err(KeError::Alpn);
+        }
+        let agreed = Response::read(&response)?;
+        let session = Session::new(export(&tls)?, agreed.cookies);
+        tls.send_close_notify();
+        // The keys are there; that the server hears of the end is a courtesy.
+        let _ = round.flush(&mut tls);
+        let port = agreed.port.unwrap_or(NTP_PORT);
+        let servers = match agreed.server {
+            Some(host) => (host.as_str(), port).to_socket_addrs()?.collect(),
+            None => vec![SocketAddr::new(peer.ip(), port)],
+        };
+        Ok(Established { session, servers })
+    }
+}
+
+/// Time until the deadline.
+fn left(clock: Clock, deadline: Instant) -> Result<Duration, KeError> {
+    let now = clock.now();
+    if now >= deadline { Err(KeError::Late) } else { Ok(deadline.since(now)) }
+}
+
+/// TLS over a connection that has until a deadline.
+pub(super) struct RoundTrip {
+    stream: TcpStream,
+    clock: Clock,
+    deadline: Instant,
+}
+
+impl RoundTrip {
+    pub(super) fn new(stream: TcpStream, clock: Clock, deadline: Instant) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, clock, deadline })
+    }
+
+    /// Sends what there is to send.
+    pub(super) fn flush<S: SideData>(
+        &mut self,
+        tls: &mut ConnectionCommon<S>,
+    ) -> Result<(), KeError> {
+        while tls.wants_write() {
+            self.stream.set_write_timeout(Some(left(self.clock, self.deadline)?))?;
+            tls.write_tls(&mut self.stream).map_err(late)?;
+        }
+        Ok(())
+    }
+
+    /// Sends, and waits for more; what was said goes to `plain`. False where the other side has
+    /// closed.
+    pub(super) fn turn<S: SideData>(
+        &mut self,
+        tls: &mut ConnectionCommon<S>,
+        plain: &mut Vec<u8>,
+    ) -> Result<bool, KeError> {
+        self.flush(tls)?;
+        self.stream.set_read_timeout(Some(left(self.clock, self.deadline)?))?;
+        let mut closed = tls.read_tls(&mut self.stream).map_err(late)? == 0;
+        let state = tls.process_new_packets();
+        if state.is_err() {
+            // The alert that says why.
+            let _ = tls.write_tls(&mut self.stream);
+        }
+        closed |= state?.peer_has_closed();
+        match tls.reader().read_to_end(plain) {
+            Ok(_) => {}
+            // More may come, or the end came without TLS saying so: the records tell.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(!closed)
+    }
+}
+
+/// A socket that waited for its timeout says so in two ways.
+fn late(error: io::Error) -> KeError {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => KeError::Late,
+        _ => KeError::Io(error),
+    }
+}
+
+/// //= RFC 8915 §5.1: both keys come out of the TLS session.
+pub(super) fn export<S: SideData>(tls: &ConnectionCommon<S>) -> Result<Keys, KeError> {
+    let key = |to_client| {
+        let context = exporter_context(to_client);
+        tls.export_keying_material([0; 32], EXPORTER, Some(&context)).map(Key::new)
+    };
+    Ok(Keys { c2s: key(false)?, s2c: key(true)? })
+}

@@ -1,0 +1,406 @@
+//! Asks any number of NTP servers at once, each request from a socket of its own.
+//!
+//! A port per request is what RFC 9109 asks for, and it makes a forged reply guess 16 bits more.
+//! It must never judge what comes, nor ask on its own account: the client cores do.
+
+use super::nts::{Established, KeError, KeySource};
+use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
+use crate::client::{Client, ClientConfig, Event};
+use crate::finding::{Gathered, Note};
+use crate::host_clocks::{HostClocks, Panel};
+use crate::nts::session::Session;
+use crate::packet::HEADER_LEN;
+use crate::random::Random;
+use crate::sample::{Arrival, TimePair};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, mpsc};
+use wirelab::measure::Instant;
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown::Stopped;
+use wirelab::runtime::timer::Alarm;
+use wirelab::sys::clock::both_clocks;
+use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
+use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
+
+/// A server as the user named it, with every address of that name.
+#[derive(Debug)]
+pub struct Asked {
+    /// The name.
+    pub name: String,
+    /// Its addresses; the next is tried where one gives no sample.
+    pub addresses: VecDeque<SocketAddr>,
+    /// What its replies must be proved by, and where new keys come from; the keys are for the
+    /// first address alone.
+    pub nts: Option<(Session, KeySource)>,
+}
+
+const STOP: Token = Token(0);
+const ALARM: Token = Token(1);
+const KEYS: Token = Token(2);
+const FIRST: usize = 3;
+/// Datagrams read from one socket before the others have their turn: a flood must not starve them.
+const TURN: usize = 64;
+
+/// A server being asked.
+struct Member {
+    client: Client,
+    gathered: Gathered,
+    /// Addresses of the same name not tried yet.
+    others: VecDeque<SocketAddr>,
+    /// Where new keys come from.
+    source: Option<KeySource>,
+}
+
+/// The keys that a member waits for.
+type Keys = (usize, Result<Established, KeError>);
+
+/// The socket of one request.
+struct Slot {
+    member: usize,
+    request: u32,
+    socket: UdpSocket,
+}
+
+/// Sends that go to this process itself and are not read.
+///
+/// The first send after a pause runs through cold caches, and takes microseconds longer after T1
+/// than the server's does after T3: half of that would be in the estimate.
+struct Rehearsal([Option<UdpSocket>; 2]);
+
+impl Rehearsal {
+    fn new() -> Self {
+        let sink = |ip: IpAddr| {
+            let socket = UdpSocket::bind((ip, 0)).ok()?;
+            socket.set_nonblocking(true).ok()?;
+            Some(socket)
+        };
+        Self([sink(Ipv4Addr::LOCALHOST.into()), sink(Ipv6Addr::LOCALHOST.into())])
+    }
+
+    /// Sends as a request to `server` would be sent, but not to it.
+    fn play(&self, socket: &UdpSocket, server: SocketAddr) {
+        let Some(sink) = &self.0[usize::from(server.is_ipv6())] else { return };
+        let Ok(to) = sink.local_addr() else { return };
+        let mut request = [0; HEADER_LEN];
+        for _ in 0..REHEARSALS {
+            // It is no loss if it fails: the sample's interval holds with or without.
+            let _ = socket.send_to(&request, to);
+            let _ = sink.recv(&mut request);
+        }
+    }
+}
+
+/// The first fetches code and data, the second finds them.
+const REHEARSALS: u32 = 2;
+
+/// Servers being asked, until all have ended.
+pub struct Query {
+    poll: Poll,
+    alarm: Alarm,
+    clock: Clock,
+    config: ClientConfig,
+    members: Vec<Member>,
+    slots: BTreeMap<usize, Slot>,
+    next_slot: usize,
+    rehearsal: Rehearsal,
+    /// What this host's clocks do meanwhile.
+    panel: Panel,
+    /// Where random bits come from that nobody may guess.
+    entropy: File,
+    buffer: Vec<u8>,
+    /// Key establishment waits for the network, and so does it in a thread of its own.
+    agreed: (mpsc::Sender<Keys>, mpsc::Receiver<Keys>),
+    waker: Arc<Waker>,
+}
+
+impl Query {
+    /// A query of these servers; nothing is sent before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Where the kernel gives no event queue, timer or random bits.
+    pub fn new(asked: Vec<Asked>, config: ClientConfig, clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let waker = Arc::new(Waker::new(poll.registry(), KEYS)?);
+        let mut query = Self {
+            poll,
+            alarm,
+            clock,
+            config,
+            members: Vec::new(),
+            slots: BTreeMap::new(),
+            next_slot: FIRST,
+            rehearsal: Rehearsal::new(),
+            panel: Panel::default(),
+            entropy: File::open("/dev/urandom")?,
+            buffer: vec![0; DATAGRAM_MAX],
+            agreed: mpsc::channel(),
+            waker,
+        };
+        for Asked { name, addresses, nts } in asked {
+            match nts {
+                None => query.add(name, addresses, clock.now()),
+                Some((session, source)) => query.add_proved(name, &addresses, session, source),
+            }
+        }
+        Ok(query)
+    }
+
+    fn add(&mut self, name: String, mut others: VecDeque<SocketAddr>, now: Instant) {
+        if let Some(address) = others.pop_front() {
+            let client = Client::new(address, self.config, now);
+            let gathered = Gathered::new(name, address);
+            self.members.push(Member { client, gathered, others, source: None });
+        }
+    }
+
+    /// No other address is tried: nothing may be asked without proof.
+    fn add_proved(
+        &mut self,
+        name: String,
+        addresses: &VecDeque<SocketAddr>,
+        session: Session,
+        source: KeySource,
+    ) {
+        let Some(address) = addresses.front() else { return };
+        let client = Client::new(*address, self.config, self.clock.now()).authenticated(session);
+        let gathered = Gathered::new(name, *address);
+        let (others, source) = (VecDeque::new(), Some(source));
+        self.members.push(Member { client, gathered, others, source });
+    }
+
+    /// New keys, in a thread that tells when they are there.
+    fn want_keys(&self, index: usize) {
+        let Some(source) = self.members[index].source.clone() else { return };
+        let (tell, waker) = (self.agreed.0.clone(), Arc::clone(&self.waker));
+        std::thread::spawn(move || {
+            // Nobody listens any more where the query has ended.
+            let _ = tell.send((index, source.establish()));
+            let _ = waker.wake();
+        });
+    }
+
+    fn take_keys(&mut self) {
+        let now = self.clock.now();
+        while let Ok((index, result)) = self.agreed.1.try_recv() {
+            let Member { client, gathered, .. } = &mut self.members[index];
+            let session = match result {
+                Ok(established) if established.servers.contains(&client.server()) => {
+                    Some(established.session)
+                }
+                // Keys for another server: this one is not to be asked any more.
+                Ok(_) => None,
+                Err(error) => {
+                    gathered.notes.push(Note {
+                        request: client.counts().sent,
+                        from: client.server(),
+                        at: now,
+                        reason: "nts_keys".into(),
+                        section: error.section().into(),
+                        text: error.to_string(),
+                    });
+                    None
+                }
+            };
+            client.handle_keys(now, session);
+        }
+    }
+
+    /// Asks until every server has ended, or somebody says stop. `observe` is told of every event
+    /// after it was taken.
+    ///
+    /// # Errors
+    /// Where waiting fails; what a network says is in the gathered counts.
+    pub fn run(
+        &mut self,
+        stopped: &mut Stopped,
+        mut observe: impl FnMut(&Gathered, &Event, &TimePair),
+    ) -> io::Result<()> {
+        self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
+        let mut events = Events::with_capacity(64);
+        loop {
+            self.send_all()?;
+            self.tell(&mut observe);
+            if self.members.iter().all(|member| member.client.is_ended()) {
+                break;
+            }
+            let now = self.clock.now();
+            if now >= self.panel.due() {
+                self.panel.take(reading(&self.clock));
+            }
+            let clients = self.members.iter().filter_map(|m| m.client.poll_timeout());
+            let deadline = clients.chain([self.panel.due()]).min();
+            if deadline.is_none_or(|at| at > now) {
+                self.alarm.set(&self.clock, now, deadline)?;
+                match self.poll.poll(&mut events, None) {
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    other => other?,
+                }
+            }
+            for event in &events {
+                self.receive_all(event.token());
+            }
+            events.clear();
+            self.take_keys();
+            let now = self.clock.now();
+            let stop = stopped.is_stopped();
+            for member in &mut self.members {
+                member.client.handle_timeout(now);
+                if stop {
+                    member.others.clear();
+                    member.client.stop();
+                }
+            }
+        }
+        self.poll.registry().deregister(stopped.source())
+    }
+
+    /// What this host's clocks did while servers were asked.
+    #[must_use]
+    pub fn host_clocks(&mut self) -> Option<HostClocks> {
+        self.panel.take(reading(&self.clock));
+        self.panel.clocks()
+    }
+
+    /// What came.
+    #[must_use]
+    pub fn into_gathered(self) -> Vec<Gathered> {
+        self.members.into_iter().map(|member| member.gathered).collect()
+    }
+
+    fn send_all(&mut self) -> io::Result<()> {
+        let now = self.clock.now();
+        for index in 0..self.members.len() {
+            let mut random = [0; Random::LEN];
+            self.entropy.read_exact(&mut random)?;
+            let member = &mut self.members[index];
+            let random = Random::from_bytes(&random);
+            let Some(transmit) = member.client.poll_transmit(now, random) else { continue };
+            let server = member.client.server();
+            // A request that cannot be sent ends as one that nobody listened to.
+            match self.open(index, transmit.request, server) {
+                Ok((slot, port)) => {
+                    let Slot { socket, .. } = &self.slots[&slot];
+                    self.rehearsal.play(socket, server);
+                    if self.config.interleaved {
+                        // Without the kernel's stamp T1 stays the program's own.
+                        let _user_stamps = stamp_departures(socket);
+                    }
+                    let t1 = clocks(&self.clock);
+                    let sent = socket.send_to(&transmit.bytes, server);
+                    let client = &mut self.members[index].client;
+                    client.handle_sent(transmit.request, port, t1);
+                    if self.config.interleaved {
+                        take_departures(socket, client, transmit.request);
+                    }
+                    if sent.is_err() {
+                        client.handle_unreachable(transmit.request);
+                    }
+                }
+                Err(_) => {
+                    let t1 = clocks(&self.clock);
+                    let client = &mut self.members[index].client;
+                    client.handle_sent(transmit.request, 0, t1);
+                    client.handle_unreachable(transmit.request);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A socket for one request; gives its slot and its port.
+    fn open(&mut self, member: usize, request: u32, to: SocketAddr) -> io::Result<(usize, u16)> {
+        let any = match to {
+            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        // Not connected: a reply from another address is then seen, counted and explained.
+        let socket = UdpSocket::bind(any)?;
+        socket.set_nonblocking(true)?;
+        // Without kernel stamps the program's own are taken, and the samples say so.
+        let _user_stamps = stamp_arrivals(&socket);
+        report_unreachable(&socket, to)?;
+        let port = socket.local_addr()?.port();
+        let slot = self.next_slot;
+        self.next_slot += 1;
+        let fd = socket.as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&fd), Token(slot), Interest::READABLE)?;
+        self.slots.insert(slot, Slot { member, request, socket });
+        Ok((slot, port))
+    }
+
+    fn receive_all(&mut self, token: Token) {
+        let Some(slot) = self.slots.get(&token.0) else { return };
+        let client = &mut self.members[slot.member].client;
+        // A device tells of a departure later than loopback does.
+        if self.config.interleaved {
+            take_departures(&slot.socket, client, slot.request);
+        }
+        for _ in 0..TURN {
+            match receive(&slot.socket, &mut self.buffer) {
+                Ok(got) => {
+                    let user = pair(&self.clock, &both_clocks());
+                    let arrival = Arrival { user, kernel: got.kernel_ns.map(wall) };
+                    let bytes = &self.buffer[..got.length];
+                    let now = user.at;
+                    client.handle_datagram(now, slot.request, got.from, bytes, &arrival);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    drain_errors(&slot.socket);
+                    client.handle_unreachable(slot.request);
+                }
+            }
+        }
+        // More is waiting, and an edge is told once: ask to be told again.
+        let fd = slot.socket.as_raw_fd();
+        let again = &mut SourceFd(&fd);
+        // Where this fails the request ends by its timer.
+        let _ = self.poll.registry().reregister(again, token, Interest::READABLE);
+    }
+
+    /// Takes what the clients tell, and tells it on.
+    fn tell(&mut self, observe: &mut impl FnMut(&Gathered, &Event, &TimePair)) {
+        let (mut next, mut keyless) = (Vec::new(), Vec::new());
+        for (index, member) in self.members.iter_mut().enumerate() {
+            while let Some(event) = member.client.poll_event() {
+                if let Event::Closed { request } = event {
+                    let open = |slot: &Slot| slot.member == index && slot.request == request;
+                    // Closing the socket takes it out of the event queue.
+                    self.slots.retain(|_, slot| !open(slot));
+                }
+                if event == Event::KeysNeeded {
+                    keyless.push(index);
+                }
+                member.gathered.take(event.clone());
+                member.gathered.counts = member.client.counts().clone();
+                observe(&member.gathered, &event, &clocks(&self.clock));
+                if matches!(event, Event::Ended(_)) && member.gathered.samples.is_empty() {
+                    next.push((member.gathered.name.clone(), std::mem::take(&mut member.others)));
+                }
+            }
+        }
+        for index in keyless {
+            self.want_keys(index);
+        }
+        let now = self.clock.now();
+        for (name, others) in next {
+            self.add(name, others, now);
+        }
+    }
+}
+
+/// Tells the client what lies in the queue of errors: departures, and what ICMP says.
+fn take_departures(socket: &UdpSocket, client: &mut Client, request: u32) {
+    read_departures(socket, |told| match told {
+        Told::Left(at, _) => client.handle_left(request, wall(at)),
+        Told::Failed => client.handle_unreachable(request),
+    });
+}

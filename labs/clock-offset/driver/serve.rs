@@ -1,0 +1,394 @@
+//! An NTP server on a real socket, with a clock that is wrong as told, behind a path as told.
+//!
+//! It exists for demonstrations: the offset is known, because it is added to this host's clock.
+//! The server plays the path: T2 is later than the request came, and the reply leaves late.
+//! It must never answer with more bytes than it was asked with, nor set a clock.
+
+use super::{clocks, wall};
+use crate::interleaved::{Memory, Reply as Said, unmarked};
+use crate::nts::server::{Authenticity, Master};
+use crate::packet::{HEADER_LEN, Packet, TRANSMIT_AT};
+use crate::sample::TimePair;
+use crate::scenario::{Fate, Scenario};
+use crate::server::{Ignored, ServerConfig, reply_by};
+use crate::timestamp::{NtpTimestamp, WallTime};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use serde::Serialize;
+use socket2::SockAddr;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+use wirelab::measure::Instant;
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown::Stopped;
+use wirelab::runtime::timer::Alarm;
+use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
+use wirelab::sys::timestamp::stamp_arrivals;
+use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
+
+/// What the server plays.
+#[derive(Clone, Debug)]
+pub struct Serving {
+    /// Its clock and the path to it.
+    pub scenario: Scenario,
+    /// What fates are drawn from.
+    pub seed: u64,
+    /// What it says of itself.
+    pub config: ServerConfig,
+}
+
+/// What a server has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Requests that were answered, or whose path lost them or their reply.
+    pub requests: u64,
+    /// Replies sent.
+    pub replies: u64,
+    /// Replies that told when the one before left (RFC 9769).
+    pub interleaved: u64,
+    /// Requests and replies that the path lost, as told.
+    pub lost: u64,
+    /// Replies that the kernel would not take, or that had no room to wait.
+    pub not_sent: u64,
+    /// Datagrams that got no answer, by reason.
+    pub ignored: BTreeMap<&'static str, u64>,
+}
+
+const STOP: Token = Token(0);
+const ALARM: Token = Token(1);
+const SOCKET: Token = Token(2);
+/// Replies that wait for their time: at 2 s of delay this is 8192 requests a second.
+const WAITING_MAX: usize = 16_384;
+/// Datagrams taken in one call.
+const BATCH: usize = 32;
+/// Batches read before the replies that are due have their turn.
+const TURN: usize = 2;
+/// Replies sent in one call, and so with one T3: the last leaves later than it by what seven sends
+/// take. Of eight clients that were asleep on a busy host of two processors the first had its
+/// reply 9 us after T3, the last 53 us (medians of 200): that widens their intervals, and is within
+/// them. In interleaved mode each is told its own departure, 1 to 3 us before its arrival there.
+const GROUP: usize = 8;
+/// Oldest stamp of departure that is believed; chrony allows as much (MAX_TS_DELAY).
+const DEPARTURE_MAX_NS: i64 = 1_000_000_000;
+/// From the arrival of a request at the server to its reply, where a path is played.
+const RESIDENCE: Duration = Duration::from_micros(50);
+
+/// A reply that waits for its time.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    at: Instant,
+    order: u64,
+    bytes: Reply,
+    to: SocketAddr,
+}
+
+/// A reply: as long as a header, and so without memory of its own, or with its proof.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reply {
+    Plain([u8; HEADER_LEN]),
+    Proved(Vec<u8>),
+}
+
+/// A reply that is sent at once.
+struct Ready {
+    bytes: Reply,
+    to: SockAddr,
+    lie_ns: i64,
+    said: Said,
+}
+
+impl Reply {
+    /// Puts T3 into a reply that is not proved.
+    fn stamp(&mut self, t3: NtpTimestamp) {
+        if let Self::Plain(bytes) = self {
+            let t3 = unmarked(t3);
+            bytes[TRANSMIT_AT..].copy_from_slice(&t3.bits().to_be_bytes());
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Plain(bytes) => bytes,
+            Self::Proved(bytes) => bytes,
+        }
+    }
+}
+
+/// What makes replies that are proved.
+struct Prover {
+    master: Master,
+    entropy: File,
+}
+
+/// A server on one socket.
+pub struct Server {
+    poll: Poll,
+    alarm: Alarm,
+    clock: Clock,
+    socket: UdpSocket,
+    serving: Serving,
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    counts: Counts,
+    inbox: Inbox,
+    ready: Vec<Ready>,
+    prover: Option<Prover>,
+    /// What clients in interleaved mode may ask for.
+    memory: Memory,
+    /// A reply was sent whose departure is to be told.
+    asked_to_stamp: bool,
+}
+
+impl Server {
+    /// A server on a bound socket; `clock` is what the scenario's times count from.
+    ///
+    /// # Errors
+    /// Where the kernel gives no event queue or timer.
+    pub fn new(socket: UdpSocket, serving: Serving, clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        socket.set_nonblocking(true)?;
+        // Without kernel stamps the program's own are taken.
+        let _user_stamps = stamp_arrivals(&socket);
+        let _user_stamps = stamp_departures_on_request(&socket);
+        let fd = socket.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
+        let (waiting, counts) = (BinaryHeap::new(), Counts::default());
+        let (inbox, ready) = (Inbox::new(BATCH), Vec::with_capacity(BATCH));
+        Ok(Self {
+            poll,
+            alarm,
+            clock,
+            socket,
+            serving,
+            waiting,
+            counts,
+            inbox,
+            ready,
+            prover: None,
+            memory: Memory::default(),
+            asked_to_stamp: false,
+        })
+    }
+
+    /// The same, where requests with a cookie of this master are answered with proof (RFC 8915).
+    ///
+    /// # Errors
+    /// Where the kernel gives no random bits.
+    pub fn proving(mut self, master: Master) -> io::Result<Self> {
+        self.prover = Some(Prover { master, entropy: File::open("/dev/urandom")? });
+        Ok(self)
+    }
+
+    /// Serves until somebody says stop; gives what was counted.
+    ///
+    /// # Errors
+    /// Where waiting fails.
+    pub fn run(mut self, stopped: &mut Stopped) -> io::Result<Counts> {
+        self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
+        let mut events = Events::with_capacity(8);
+        let (mut more, mut stop) = (false, stopped.is_stopped());
+        while !stop {
+            let now = self.clock.now();
+            self.send_due(now);
+            self.alarm.set(&self.clock, now, self.waiting.peek().map(|Reverse(w)| w.at))?;
+            let wait = more.then_some(Duration::ZERO);
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let told = |token: Token| events.iter().any(|event| event.token() == token);
+            if events.iter().any(|event| event.token() == SOCKET && event.is_error()) {
+                self.read_departures();
+            }
+            if more || told(SOCKET) {
+                more = self.receive_some();
+            }
+            stop = told(STOP) && stopped.is_stopped();
+        }
+        Ok(self.counts)
+    }
+
+    /// Whether there may be more to read.
+    fn receive_some(&mut self) -> bool {
+        for _ in 0..TURN {
+            match self.inbox.fill(&self.socket) {
+                Ok(came) => {
+                    self.answer_all(came);
+                    self.flush();
+                    if came < self.inbox.room() {
+                        return false;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                // What ICMP says of an earlier reply is nobody's concern.
+                Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn answer_all(&mut self, came: usize) {
+        let user = clocks(&self.clock);
+        // Taken out, because answering takes the whole server.
+        let inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
+        for index in 0..came {
+            if let Some(datagram) = inbox.get(index) {
+                self.answer(&datagram, &user);
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    fn answer(&mut self, datagram: &Datagram<'_>, user: &TimePair) {
+        let kernel = datagram.kernel_ns.map(wall).filter(|stamp| *stamp <= user.wall);
+        let stamp = kernel.unwrap_or(user.wall);
+        let before = user.wall.minus(stamp).unsigned_abs();
+        let came = Instant::from_nanos(user.at.as_nanos().saturating_sub(before));
+        let Serving { scenario, seed, config } = &self.serving;
+        let request = self.counts.requests + 1;
+        let Fate { out, back, lie_ns } = scenario.fate(*seed, request);
+        let way = out.unwrap_or_default();
+        let plays = !way.is_zero() || back.is_some_and(|back| !back.is_zero());
+        let late = |by: Duration| stamp.plus(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
+        let t2 = shown(scenario, late(way), came + way, lie_ns);
+        let stay = if plays { RESIDENCE } else { Duration::ZERO };
+        let t3 = if plays {
+            shown(scenario, late(way + stay), came + way + stay, lie_ns)
+        } else {
+            // What is proved cannot be stamped again when it is sent.
+            let now = if self.prover.is_some() { clocks(&self.clock) } else { *user };
+            shown(scenario, now.wall, now.at, lie_ns)
+        };
+        let bytes = if datagram.whole { Ok(datagram.bytes) } else { Err(Ignored::TooLong) };
+        let made = bytes.and_then(|bytes| {
+            let (header, said) = reply_by(&mut self.memory, config, bytes, t2, t3)?;
+            Ok((finish(self.prover.as_mut(), bytes, header)?, said))
+        });
+        let (bytes, said) = match made {
+            Ok(made) => made,
+            Err(ignored) => {
+                *self.counts.ignored.entry(ignored.name()).or_default() += 1;
+                return;
+            }
+        };
+        self.counts.requests = request;
+        self.counts.interleaved += u64::from(said.left.is_some());
+        if said.remembered {
+            // The best that is known, until the kernel says when it left.
+            self.memory.handle_sent(said.receive, NtpTimestamp::at(t3));
+        }
+        match (out, back) {
+            (Some(_), Some(_)) if !plays => {
+                self.ready.push(Ready { bytes, to: datagram.from.clone(), lie_ns, said });
+            }
+            (Some(out), Some(back)) => {
+                let Some(to) = datagram.from.as_socket() else { return };
+                if self.waiting.len() == WAITING_MAX {
+                    self.counts.not_sent += 1;
+                    return;
+                }
+                let at = came + out + stay + back;
+                self.waiting.push(Reverse(Waiting { at, order: request, bytes, to }));
+            }
+            _ => self.counts.lost += 1,
+        }
+    }
+
+    /// Sends what is ready, stamped as late as can be: right before the call that sends it.
+    fn flush(&mut self) {
+        let mut sent = 0;
+        while sent < self.ready.len() {
+            let end = self.ready.len().min(sent + GROUP);
+            let group = &mut self.ready[sent..end];
+            let now = clocks(&self.clock);
+            for ready in group.iter_mut() {
+                let t3 = shown(&self.serving.scenario, now.wall, now.at, ready.lie_ns);
+                if ready.said.left.is_none() {
+                    ready.bytes.stamp(NtpTimestamp::at(t3));
+                }
+                if ready.said.remembered {
+                    self.memory.handle_sent(ready.said.receive, NtpTimestamp::at(t3));
+                    self.asked_to_stamp = true;
+                }
+            }
+            let messages = group.iter().map(|ready| Outgoing {
+                bytes: ready.bytes.bytes(),
+                to: &ready.to,
+                stamped: ready.said.remembered,
+            });
+            let taken = send_each(&self.socket, messages).unwrap_or(0);
+            self.counts.replies += u64::try_from(taken).unwrap_or(0);
+            // The one that the kernel would not take is given up; those behind it are not.
+            self.counts.not_sent += u64::from(taken == 0);
+            sent += taken.max(1);
+        }
+        self.ready.clear();
+        if std::mem::take(&mut self.asked_to_stamp) {
+            self.read_departures();
+        }
+    }
+
+    /// Takes the kernel's word for when replies left: at once on loopback, later from a device.
+    fn read_departures(&mut self) {
+        let Self { socket, memory, serving, clock, .. } = self;
+        let now = clocks(clock);
+        read_departures(socket, |told| {
+            let Told::Left(at, bytes) = told else { return };
+            // A reply with proof has more behind its header, and keeps the time that it said.
+            let header = bytes.last_chunk::<HEADER_LEN>().and_then(|b| Packet::open(b).ok());
+            let Some(Packet { header, .. }) = header else { return };
+            let wall = wall(at);
+            let ago = now.wall.minus(wall);
+            // A stamp of another clock: ours was set meanwhile.
+            if !(0..DEPARTURE_MAX_NS).contains(&ago) {
+                return;
+            }
+            let at = Instant::from_nanos(now.at.as_nanos().saturating_sub(ago.unsigned_abs()));
+            // What lies lies by its own count, which the stamp does not tell.
+            if serving.scenario.lie.is_none() {
+                let left = shown(&serving.scenario, wall, at, 0);
+                memory.handle_sent(header.receive, NtpTimestamp::at(left));
+            }
+        });
+    }
+
+    fn send_due(&mut self, now: Instant) {
+        while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
+            if let Some(Reverse(next)) = self.waiting.pop() {
+                match self.socket.send_to(next.bytes.bytes(), next.to) {
+                    Ok(_) => self.counts.replies += 1,
+                    Err(_) => self.counts.not_sent += 1,
+                }
+            }
+        }
+    }
+}
+
+/// What the server's clock shows.
+fn shown(scenario: &Scenario, wall: WallTime, at: Instant, lie_ns: i64) -> WallTime {
+    wall.plus(scenario.truth.offset_at(at)).plus(lie_ns)
+}
+
+/// The reply with its proof, where one was asked for.
+fn finish(
+    prover: Option<&mut Prover>,
+    request: &[u8],
+    header: [u8; HEADER_LEN],
+) -> Result<Reply, Ignored> {
+    let Some(Prover { master, entropy }) = prover else { return Ok(Reply::Plain(header)) };
+    let asked = match master.judge(request)? {
+        Authenticity::Plain => return Ok(Reply::Plain(header)),
+        Authenticity::Refused(bytes) => return Ok(Reply::Proved(bytes)),
+        Authenticity::Proved(asked) => asked,
+    };
+    let mut drawn = true;
+    let mut random = |bytes: &mut [u8]| drawn &= entropy.read_exact(bytes).is_ok();
+    let bytes = master.prove(&asked, &header, &mut random);
+    // Cookies whose nonces can be guessed are none to give.
+    if drawn { Ok(Reply::Proved(bytes)) } else { Err(Ignored::Entropy) }
+}

@@ -1,0 +1,195 @@
+//! One request and what may be its reply, judged in a fixed order.
+//!
+//! It exists because the order is what protects: identity first, or a stranger's packet could end
+//! a query; then kiss-o'-death; then format; then plausibility.
+//! It must never wait, nor believe an address that the request was not sent to.
+
+use super::nts::session::Proof;
+use super::packet::{Header, Mode, Packet, VERSION};
+use super::refusal::{Kiss, Refusal};
+use super::sample::{Arrival, Claims, Record, Sample, StampedBy, TimePair, synchronized};
+use super::timestamp::{NtpTimestamp, WallTime};
+use std::net::SocketAddr;
+use wirelab::measure::Instant;
+
+/// A request that has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Whom it asks.
+    pub server: SocketAddr,
+    /// Its number, from 1.
+    pub request: u32,
+    /// The port it was sent from.
+    pub local_port: u16,
+    /// Its transmit timestamp: random bits that only the server and the path between have seen.
+    pub nonce: NtpTimestamp,
+    /// The clocks just before it was sent.
+    pub t1: TimePair,
+    /// When it left by the kernel, where that is known.
+    pub left: Option<WallTime>,
+    /// What it asks of the exchange before it (RFC 9769).
+    pub before: Option<Before>,
+}
+
+/// The exchange before, whose reply's time of leaving is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Our receive timestamp in the request: random bits that only an interleaved reply repeats.
+    pub nonce: NtpTimestamp,
+    /// What is known of it: all but its T3.
+    pub record: Record,
+}
+
+/// A reply that was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Believed {
+    /// The sample: of this exchange, or of the one before in interleaved mode.
+    pub sample: Sample,
+    /// What is known of this exchange, for the next to ask about.
+    pub record: Record,
+}
+
+impl Exchange {
+    /// The sample in a datagram from `from`.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn judge(
+        &self,
+        from: SocketAddr,
+        bytes: &[u8],
+        arrival: &Arrival,
+    ) -> Result<Believed, Refusal> {
+        let packet = self.identify(from, bytes)?;
+        self.believe(&packet, arrival, false)
+    }
+
+    /// The sample in a datagram, where a reply that is not proved to be of the server is none;
+    /// the cookies in it, which are of use even where the rest is refused.
+    ///
+    /// No cookies where it is not proved.
+    pub fn judge_proved(
+        &self,
+        from: SocketAddr,
+        bytes: &[u8],
+        arrival: &Arrival,
+        proof: &Proof,
+    ) -> (Result<Believed, Refusal>, Option<Vec<Vec<u8>>>) {
+        let packet = match self.identify(from, bytes) {
+            Ok(packet) => packet,
+            Err(refusal) => return (Err(refusal), None),
+        };
+        match proof.check(&packet, bytes) {
+            Ok(cookies) => (self.believe(&packet, arrival, true), Some(cookies)),
+            Err(refusal) => (Err(Refusal::Nts(refusal)), None),
+        }
+    }
+
+    /// What remains after identity.
+    fn believe(
+        &self,
+        packet: &Packet<'_>,
+        arrival: &Arrival,
+        authenticated: bool,
+    ) -> Result<Believed, Refusal> {
+        let header = &packet.header;
+        // Only a server's packet can be a kiss, and its timestamps mean nothing (RFC 5905 §7.4).
+        if header.mode == Mode::Server && header.stratum == 0 {
+            let kiss = Kiss::of(header.reference_id);
+            return Err(kiss.map_or(Refusal::StratumZero, Refusal::Kiss));
+        }
+        format(packet)?;
+        let (t4, t4_by) = arrival.t4(&self.t1);
+        let record = Record {
+            server: self.server,
+            request: self.request,
+            local_port: self.local_port,
+            t1: self.t1,
+            t1_by: StampedBy::User,
+            t1_user: None,
+            t2: header.receive,
+            t3: header.transmit,
+            t4,
+            t4_by,
+            t4_user: arrival.user.wall,
+            claims: claims(header),
+            authenticated,
+            interleaved: false,
+        };
+        let sample = match self.before.filter(|before| header.origin == before.nonce) {
+            None => Sample::new(record)?,
+            Some(before) => interleaved(&before.record, &record)?,
+        };
+        Ok(Believed { sample, record: self.as_left(record) })
+    }
+
+    /// The record with T1 as the kernel has it, where that can be of the same clock.
+    #[must_use]
+    pub fn as_left(&self, record: Record) -> Record {
+        let fits = |left: &WallTime| *left >= self.t1.wall && *left <= record.t4.wall;
+        let Some(wall) = self.left.filter(fits) else { return record };
+        let after = wall.minus(self.t1.wall).unsigned_abs();
+        let at = Instant::from_nanos(self.t1.at.as_nanos().saturating_add(after));
+        // A step in between would put it after the reply.
+        if at > record.t4.at {
+            return record;
+        }
+        let (t1, t1_by) = (TimePair { wall, at, ..self.t1 }, StampedBy::Kernel);
+        Record { t1, t1_by, t1_user: Some(self.t1.wall), ..record }
+    }
+
+    /// //= RFC 4330 §5 (1) to (3), RFC 5905 §8 tests 2 and 3
+    fn identify<'a>(&self, from: SocketAddr, bytes: &'a [u8]) -> Result<Packet<'a>, Refusal> {
+        if from.ip().to_canonical() != self.server.ip().to_canonical() {
+            return Err(Refusal::Address { asked: self.server, got: from });
+        }
+        if from.port() != self.server.port() {
+            return Err(Refusal::Port { asked: self.server.port(), got: from.port() });
+        }
+        let packet = Packet::open(bytes).map_err(Refusal::TooShort)?;
+        let origin = packet.header.origin;
+        if origin.is_none() {
+            return Err(Refusal::NoOrigin);
+        }
+        let named = self.before.is_some_and(|before| origin == before.nonce);
+        if origin != self.nonce && !named {
+            return Err(Refusal::Origin { sent: self.nonce.bits(), got: origin.bits() });
+        }
+        Ok(packet)
+    }
+}
+
+/// The sample of the exchange before, whose T3 this reply brings.
+///
+/// //= RFC 9769 §2: T1, T2 and T4 of the exchange before, T3 of this reply.
+fn interleaved(before: &Record, now: &Record) -> Result<Sample, Refusal> {
+    // What the server says of itself now must be of use too, and the next request names this T2.
+    synchronized(&now.claims)?;
+    if now.t2.is_none() {
+        return Err(Refusal::NoReceive);
+    }
+    Sample::new(Record { t3: now.t3, interleaved: true, ..*before })
+}
+
+fn format(packet: &Packet<'_>) -> Result<(), Refusal> {
+    let Header { mode, version, .. } = packet.header;
+    if mode != Mode::Server {
+        return Err(Refusal::Mode(mode as u8));
+    }
+    if version != VERSION {
+        return Err(Refusal::Version { asked: VERSION, got: version });
+    }
+    packet.fields().map(drop).map_err(Refusal::Tail)
+}
+
+const fn claims(header: &Header) -> Claims {
+    Claims {
+        leap: header.leap,
+        stratum: header.stratum,
+        precision_log2_s: header.precision,
+        root_delay: header.root_delay,
+        root_dispersion: header.root_dispersion,
+        reference_id: header.reference_id,
+        reference: header.reference,
+    }
+}

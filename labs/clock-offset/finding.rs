@@ -1,0 +1,461 @@
+//! What a run found: the value that is printed, written as JSON, and held against a truth.
+//!
+//! It exists so that words, JSON and exit code are of one mind.
+//! It must never hold an estimate without the bound beside it, nor mix the two.
+
+use super::allan::Stability;
+use super::bound::{
+    Contradiction, DriftLimit, Interval, PHI, Window, bounded_drift, consistent_end,
+};
+use super::client::{Counts, Ended, Event, NOTES_MAX};
+use super::estimate::{Estimate, Estimator, estimate};
+use super::host_clocks::HostClocks;
+use super::hull::{ConstantDrift, constant_drift, steady_end};
+use super::plot_data::Picture;
+use super::refusal::Refusal;
+use super::sample::{Sample, TimePair};
+use super::scenario::Scenario;
+use super::select::{Agreement, agree};
+use super::spans::straight_end;
+use super::stamps::Stamps;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use wirelab::measure::Instant;
+
+/// A datagram that was not believed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The request whose socket it came to.
+    pub request: u32,
+    /// When it came.
+    #[serde(rename = "at_ns")]
+    pub at: Instant,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// The name of the reason.
+    pub reason: Cow<'static, str>,
+    /// The rule that it breaks.
+    pub section: Cow<'static, str>,
+    /// The reason with its values.
+    pub text: String,
+}
+
+impl Note {
+    /// A note of a refusal.
+    #[must_use]
+    pub fn new(request: u32, at: Instant, from: SocketAddr, refusal: &Refusal) -> Self {
+        let (reason, section) = (refusal.name().into(), refusal.section().into());
+        Self { request, at, from, reason, section, text: refusal.to_string() }
+    }
+}
+
+/// A request that nobody answered in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Its number.
+    pub request: u32,
+    /// When it was sent.
+    #[serde(rename = "sent_ns")]
+    pub sent: Instant,
+}
+
+/// Samples kept per server: three days at one in 64 s, two megabytes; then the oldest go.
+pub const SAMPLES_MAX: usize = 4_096;
+
+/// What came from one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gathered {
+    /// As the user named it.
+    pub name: String,
+    /// Where it was asked.
+    pub address: SocketAddr,
+    /// What was believed, in the order of arrival.
+    pub samples: Vec<Sample>,
+    /// What was not: the first [`NOTES_MAX`].
+    pub notes: Vec<Note>,
+    /// What was not answered: the first [`NOTES_MAX`].
+    pub lost: Vec<Lost>,
+    /// What was counted.
+    pub counts: Counts,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+impl Gathered {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(name: String, address: SocketAddr) -> Self {
+        let (counts, ended) = (Counts::default(), Ended::Complete);
+        let (samples, notes, lost) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name, address, samples, notes, lost, counts, ended }
+    }
+
+    /// Takes what the client told.
+    pub fn take(&mut self, event: Event) {
+        match event {
+            Event::Sample(sample) => {
+                if self.samples.len() == SAMPLES_MAX {
+                    self.samples.remove(0);
+                }
+                self.samples.push(sample);
+            }
+            Event::Refused { request, at, from, refusal } if self.notes.len() < NOTES_MAX => {
+                self.notes.push(Note::new(request, at, from, &refusal));
+            }
+            Event::Lost { request, sent } if self.lost.len() < NOTES_MAX => {
+                self.lost.push(Lost { request, sent });
+            }
+            Event::Ended(ended) => self.ended = ended,
+            Event::Refused { .. }
+            | Event::Lost { .. }
+            | Event::Closed { .. }
+            | Event::KeysNeeded => {}
+        }
+    }
+}
+
+/// How to look at what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The estimator that was asked for.
+    pub estimator: Option<Estimator>,
+    /// How fast the clocks may drift apart.
+    #[serde(rename = "drift_limit_ppb")]
+    pub drift_limit: DriftLimit,
+    /// How far the ends of the interval may be from its middle.
+    pub within_ns: Option<i64>,
+}
+
+/// What must be true by one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// Where the offset must lie: by the samples since a contradiction, where there is one.
+    pub interval: Interval,
+    /// Samples that it rests on.
+    pub samples: u32,
+    /// The same, if the drift is constant; `None` where it cannot be.
+    pub constant_drift: Option<ConstantDrift>,
+    /// How far the server may be from UTC: by its last word, and 15 ppm since (RFC 5905, PHI).
+    pub root_distance_ns: i64,
+    /// Where the offset to UTC must lie, if the server's claim is true.
+    pub utc: Interval,
+    /// Two samples that cannot both be true.
+    pub contradiction: Option<Contradiction>,
+}
+
+/// One server's part of a finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerFinding {
+    /// As the user named it.
+    pub name: String,
+    /// Where it was asked.
+    pub address: SocketAddr,
+    /// Why it ended.
+    pub ended: Ended,
+    /// What was counted.
+    pub counts: Counts,
+    /// What is likely.
+    pub estimate: Option<Estimate>,
+    /// What must be true.
+    pub bound: Option<Bound>,
+    /// Every estimator on the same samples.
+    pub estimates: Vec<Estimate>,
+    /// How stable the offset is over different times.
+    pub stability: Stability,
+    /// What a report draws.
+    pub picture: Picture,
+    /// The program's stamps and the kernel's, side by side.
+    #[serde(default)]
+    pub stamps: Stamps,
+    /// What was not believed, and why.
+    pub notes: Vec<Note>,
+    /// What was not answered.
+    pub lost: Vec<Lost>,
+    /// What was believed.
+    pub samples: Vec<Sample>,
+}
+
+impl ServerFinding {
+    /// What one server's samples say of the clock at `now`.
+    #[must_use]
+    pub fn new(gathered: Gathered, view: &View, now: &TimePair) -> Self {
+        let all = Window::new(&gathered.samples, now);
+        let window = consistent_end(&all, view.drift_limit);
+        let bound = bound(&gathered.samples, &all, &window, view, now.at);
+        let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
+        let steady = straight_end(&steady_end(&window, view.drift_limit));
+        let by = |which| estimate(which, &steady, now.at);
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        let likely = by(which).map(kept);
+        Self {
+            picture: Picture::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
+            stability: Stability::of(window.rows()),
+            stamps: Stamps::of(&gathered.samples),
+            estimate: likely,
+            // As each of them says, so that they can be compared.
+            estimates: Estimator::ALL.into_iter().filter_map(by).collect(),
+            bound,
+            name: gathered.name,
+            address: gathered.address,
+            ended: gathered.ended,
+            counts: gathered.counts,
+            notes: gathered.notes,
+            lost: gathered.lost,
+            samples: gathered.samples,
+        }
+    }
+}
+
+fn bound(
+    samples: &[Sample],
+    all: &Window,
+    window: &Window,
+    view: &View,
+    at: Instant,
+) -> Option<Bound> {
+    let interval = bounded_drift(window, view.drift_limit, at).ok().flatten()?;
+    //= RFC 5905 §11.2.3: the root distance grows by PHI from the packet on.
+    let aged = |sample: &Sample| {
+        let age = at.as_nanos().saturating_sub(sample.record.t4.at.as_nanos());
+        sample.root_distance_ns.saturating_add(PHI.over(age))
+    };
+    let root_distance_ns = samples.last().map_or(0, aged);
+    Some(Bound {
+        interval,
+        samples: u32::try_from(window.rows().len()).unwrap_or(u32::MAX),
+        constant_drift: constant_drift(window, view.drift_limit, at),
+        root_distance_ns,
+        utc: interval.widened(root_distance_ns),
+        contradiction: bounded_drift(all, view.drift_limit, at).err(),
+    })
+}
+
+/// What is impossible is not likely.
+fn clipped(found: Estimate, interval: &Interval) -> Estimate {
+    let offset_ns = found.offset_ns.clamp(interval.low_ns, interval.high_ns);
+    Estimate { offset_ns, ..found }
+}
+
+/// What one server's samples come to while it is still asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Live {
+    /// What is likely.
+    pub estimate: Estimate,
+    /// What must be true.
+    pub interval: Interval,
+    /// Two of the samples cannot both be true: this is of those since.
+    pub contradiction: bool,
+}
+
+/// Samples that are looked at while a server is still asked: at one a millisecond there is time
+/// for no more.
+const LIVE_MAX: usize = 256;
+
+impl Live {
+    /// Of the last samples, as they bear on the clock at `now`; `None` where none does.
+    #[must_use]
+    pub fn of(samples: &[Sample], view: &View, now: &TimePair) -> Option<Self> {
+        let last = &samples[samples.len().saturating_sub(LIVE_MAX)..];
+        let all = Window::new(last, now);
+        let window = consistent_end(&all, view.drift_limit);
+        let interval = bounded_drift(&window, view.drift_limit, now.at).ok().flatten()?;
+        let steady = straight_end(&steady_end(&window, view.drift_limit));
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        Some(Self {
+            estimate: clipped(estimate(which, &steady, now.at)?, &interval),
+            interval,
+            contradiction: window.rows().len() < all.rows().len(),
+        })
+    }
+}
+
+/// What it all comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// There is an offset and a bound.
+    Usable,
+    /// The bound is wider than asked for.
+    TooWide,
+    /// One server's samples contradict each other.
+    Contradiction,
+    /// The servers contradict each other.
+    Disagreement,
+    /// No reply was believed.
+    NoReply,
+}
+
+/// What all servers say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// What is likely.
+    pub estimate_ns: i64,
+    /// How far the samples scatter it.
+    pub spread_ns: Option<i64>,
+    /// Where the offset must lie: to the one server, or to UTC by the majority's claims.
+    pub interval: Interval,
+    /// Where the offset to UTC must lie, if the claims are true.
+    pub utc: Interval,
+}
+
+/// The estimate and the bound against a truth that is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    /// What was played.
+    pub scenario: Scenario,
+    /// The true offset at the end.
+    pub offset_ns: i64,
+    /// Estimate minus truth.
+    pub error_ns: Option<i64>,
+    /// Whether the interval holds the truth.
+    pub inside: Option<bool>,
+    /// Samples whose own interval held the truth at their time.
+    pub samples_inside: u32,
+    /// Of how many.
+    pub samples: u32,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Name and version of this format.
+    pub schema: Cow<'static, str>,
+    /// Version of the program.
+    pub version: Cow<'static, str>,
+    /// What was typed.
+    pub command: String,
+    /// What a demonstration drew from.
+    pub seed: Option<u64>,
+    /// The clock that all offsets are of.
+    pub now: TimePair,
+    /// How the samples were looked at.
+    pub view: View,
+    /// What it all comes to.
+    pub verdict: Verdict,
+    /// The numbers of it.
+    pub together: Option<Together>,
+    /// Who agrees with whom.
+    pub agreement: Agreement,
+    /// By how much this host's clock was set during the run.
+    pub local_step_ns: i64,
+    /// What this host's clocks did against each other.
+    pub host_clocks: Option<HostClocks>,
+    /// Each server.
+    pub servers: Vec<ServerFinding>,
+    /// Against the truth.
+    pub checked: Option<Checked>,
+}
+
+/// Name and version of the JSON of a finding.
+pub const SCHEMA: &str = "wirelab/clock-offset/1";
+
+impl Finding {
+    /// What the servers say of the clock at `now`.
+    #[must_use]
+    pub fn new(gathered: Vec<Gathered>, view: View, now: TimePair) -> Self {
+        let first = |g: &Gathered| g.samples.first().map(|sample| sample.record.t1);
+        let earliest = gathered.iter().filter_map(first).min_by_key(|pair| pair.at);
+        let servers: Vec<ServerFinding> =
+            gathered.into_iter().map(|one| ServerFinding::new(one, &view, &now)).collect();
+        let heard: Vec<&ServerFinding> = servers.iter().filter(|s| s.bound.is_some()).collect();
+        let intervals: Vec<Interval> =
+            heard.iter().filter_map(|s| s.bound.map(|bound| bound.utc)).collect();
+        let agreement = agree(&intervals);
+        let together = together(&heard, &agreement);
+        Self {
+            schema: SCHEMA.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            command: String::new(),
+            seed: None,
+            now,
+            view,
+            verdict: verdict(&heard, &agreement, together.as_ref(), &view),
+            together,
+            agreement,
+            local_step_ns: earliest.map_or(0, |pair| pair.step_until(&now)),
+            host_clocks: None,
+            servers,
+            checked: None,
+        }
+    }
+
+    /// Holds it against a truth: `offset_at` is that of the first server at each time.
+    #[must_use]
+    pub fn check(mut self, scenario: Scenario, offset_at: impl Fn(Instant) -> i64) -> Self {
+        let offset_ns = offset_at(self.now.at);
+        let samples = self.servers.first().map_or(&[][..], |server| &server.samples);
+        let holds = |sample: &&Sample| {
+            sample.high_ns() >= offset_at(sample.record.t1.at)
+                && sample.low_ns() <= offset_at(sample.record.t4.at)
+        };
+        self.checked = Some(Checked {
+            offset_ns,
+            error_ns: self.together.map(|found| found.estimate_ns - offset_ns),
+            inside: self.together.map(|found| found.interval.contains(offset_ns)),
+            samples_inside: u32::try_from(samples.iter().filter(holds).count()).unwrap_or(0),
+            samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+            scenario,
+        });
+        self
+    }
+}
+
+/// The likely offset of the servers that agree, each counting by how narrow its bound is.
+fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together> {
+    let (interval, outside): (Interval, &[usize]) = match agreement {
+        Agreement::Nothing | Agreement::CannotTell { .. } => return None,
+        Agreement::Alone { interval } => (*interval, &[]),
+        Agreement::Majority { interval, falsetickers } => (*interval, falsetickers),
+    };
+    let agree = heard.iter().enumerate().filter(|(index, _)| !outside.contains(index));
+    let parts: Vec<(Estimate, Bound)> =
+        agree.filter_map(|(_, server)| server.estimate.zip(server.bound)).collect();
+    if let [(estimate, bound)] = parts[..] {
+        return Some(Together {
+            estimate_ns: estimate.offset_ns,
+            spread_ns: estimate.spread_ns,
+            interval: if heard.len() == 1 { bound.interval } else { interval },
+            utc: interval,
+        });
+    }
+    //= RFC 5905 §11.2.3: weights are the reciprocals of the root distances.
+    let weight =
+        |bound: &Bound| 1_000_000_000_000_i128 / i128::from(bound.utc.width_ns().max(1)).max(1);
+    let base = parts.first()?.0.offset_ns;
+    let sum: i128 = parts.iter().map(|(_, bound)| weight(bound).max(1)).sum();
+    let away = |(e, b): &(Estimate, Bound)| {
+        (i128::from(e.offset_ns) - i128::from(base)) * weight(b).max(1)
+    };
+    let mean = parts.iter().map(away).sum::<i128>().div_euclid(sum);
+    let mean = base.saturating_add(i64::try_from(mean).unwrap_or(0));
+    Some(Together {
+        estimate_ns: mean.clamp(interval.low_ns, interval.high_ns),
+        spread_ns: parts.iter().filter_map(|(estimate, _)| estimate.spread_ns).max(),
+        interval,
+        utc: interval,
+    })
+}
+
+fn verdict(
+    heard: &[&ServerFinding],
+    agreement: &Agreement,
+    together: Option<&Together>,
+    view: &View,
+) -> Verdict {
+    let Some(together) = together else {
+        return match agreement {
+            Agreement::CannotTell { .. } => Verdict::Disagreement,
+            _ => Verdict::NoReply,
+        };
+    };
+    let contradicts = |s: &&&ServerFinding| s.bound.is_some_and(|b| b.contradiction.is_some());
+    if heard.iter().filter(contradicts).count() * 2 >= heard.len() {
+        return Verdict::Contradiction;
+    }
+    let half = together.interval.width_ns() / 2;
+    if view.within_ns.is_some_and(|within| half > within) {
+        return Verdict::TooWide;
+    }
+    Verdict::Usable
+}

@@ -1,0 +1,44 @@
+//! How wrong a clock is, and between which bounds: NTP's packets, exchanges, estimates, bounds.
+//!
+//! It exists to keep two numbers apart that are often confused: a tight estimate, which rests on
+//! what queues usually do, and an interval that holds whatever the path does.
+//! It must never touch a socket, a clock, a thread or a global random source, nor average away a
+//! contradiction.
+//!
+//! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
+//! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
+//! machine of one server, [`nts`] proves who replied, [`random`] is what a request draws,
+//! [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`runs`] and
+//! [`allan`] over which time, [`picture`] how it is drawn, [`panel`] what this host's own clocks
+//! did, [`stamps`] what lies between the program's stamps and the kernel's, [`select`] what several
+//! servers say together, [`truth`], [`server`] and [`interleaved`] a server whose error is known,
+//! and [`finding`] the value that a run ends with. [`order`] is the book's point: what such an
+//! error does to the order of events.
+
+pub mod allan;
+mod args;
+pub mod bound;
+pub mod causality;
+pub mod client;
+pub mod commands;
+pub mod driver;
+pub mod estimate;
+pub mod exchange;
+pub mod finding;
+pub mod host_clocks;
+pub mod hull;
+pub mod interleaved;
+pub mod nts;
+pub mod packet;
+pub mod plot_data;
+pub mod random;
+pub mod refusal;
+pub mod report;
+pub mod sample;
+pub mod scenario;
+pub mod select;
+pub mod server;
+pub mod sim;
+pub mod spans;
+pub mod stamps;
+pub mod timestamp;

@@ -1,0 +1,52 @@
+//! The random bits that one request needs.
+//!
+//! It exists so that the core has no source of its own, and that a driver cannot forget a part.
+//! It must never be used for two requests.
+
+use super::nts::aead::NONCE_LEN;
+use super::nts::field::UNIQUE_ID_LEN;
+use super::nts::session::Fresh;
+use wirelab::measure::draw::keyed;
+
+/// Random bits of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Random {
+    /// The transmit timestamp, which a reply in basic mode repeats.
+    pub transmit: u64,
+    /// The receive timestamp, which a reply in interleaved mode repeats.
+    pub receive: u64,
+    /// What an authenticated request needs besides.
+    pub fresh: Fresh,
+}
+
+impl Random {
+    /// Bytes that make it up.
+    pub const LEN: usize = 8 + 8 + UNIQUE_ID_LEN + NONCE_LEN;
+
+    /// From bytes that nobody can guess.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
+        let mut at = 0;
+        let mut next = || {
+            at += 1;
+            bytes[at - 1]
+        };
+        Self {
+            transmit: u64::from_be_bytes(std::array::from_fn(|_| next())),
+            receive: u64::from_be_bytes(std::array::from_fn(|_| next())),
+            fresh: Fresh {
+                unique_id: std::array::from_fn(|_| next()),
+                nonce: std::array::from_fn(|_| next()),
+            },
+        }
+    }
+}
+
+/// For virtual time, where a run must repeat: what is drawn from a number can be guessed.
+impl From<u64> for Random {
+    fn from(seed: u64) -> Self {
+        let byte = |index: usize| keyed(seed, u64::try_from(index).unwrap_or(0)).to_be_bytes()[0];
+        let drawn = Self::from_bytes(&std::array::from_fn(byte));
+        Self { transmit: seed, ..drawn }
+    }
+}

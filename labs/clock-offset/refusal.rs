@@ -1,0 +1,301 @@
+//! Why a datagram is not a sample: every reason has a name, a class and a section of an RFC.
+//!
+//! It exists so that nothing is dropped in silence, and that a person can check the reason.
+//! It must never let one class stand for another: what fails identity says nothing of the server.
+
+use super::nts::NtsRefusal;
+use super::packet::ReferenceId;
+use super::timestamp::WallTime;
+use std::net::SocketAddr;
+use thiserror::Error;
+use wirelab::wire::DecodeError;
+
+/// In which order a reply is judged; the first class that fails decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// It may be from anybody: counted, skipped, never the end of a query.
+    Identity,
+    /// The server wants to be asked less, or not at all.
+    Kiss,
+    /// The server's bytes are not a reply.
+    Format,
+    /// The server's values cannot be true, or are of no use.
+    Plausibility,
+}
+
+/// Why a datagram is not a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Fewer bytes than a header.
+    #[error("{0}")]
+    TooShort(DecodeError),
+    /// From another host.
+    #[error("from {got}, asked was {asked}")]
+    Address {
+        /// The server.
+        asked: SocketAddr,
+        /// The sender.
+        got: SocketAddr,
+    },
+    /// From another port of the server's host.
+    #[error("from port {got}, asked was port {asked}")]
+    Port {
+        /// The server's.
+        asked: u16,
+        /// The sender's.
+        got: u16,
+    },
+    /// It names no request.
+    #[error("the origin timestamp is zero: it answers no request")]
+    NoOrigin,
+    /// It names another request.
+    #[error("the origin timestamp is {got:016x}, sent was {sent:016x}")]
+    Origin {
+        /// The transmit timestamp of the request.
+        sent: u64,
+        /// The origin timestamp of the reply.
+        got: u64,
+    },
+    /// The request was answered already.
+    #[error("the request was answered already")]
+    Duplicate,
+    /// The request was given up before this came.
+    #[error("the request was given up before this came")]
+    Late,
+    /// A kiss-o'-death.
+    #[error("kiss-o'-death {0}")]
+    Kiss(Kiss),
+    /// Not a server's packet.
+    #[error("mode {0}, expected 4 (server)")]
+    Mode(u8),
+    /// Not the version of the request.
+    #[error("version {got}, expected {asked} as in the request")]
+    Version {
+        /// Of the request.
+        asked: u8,
+        /// Of the reply.
+        got: u8,
+    },
+    /// The bytes after the header do not add up.
+    #[error("{0}")]
+    Tail(DecodeError),
+    /// Stratum zero without a kiss code.
+    #[error("stratum 0 with no kiss code")]
+    StratumZero,
+    /// The server says that it has no time.
+    #[error("the leap indicator is 3: the server is not synchronized")]
+    Unsynchronized,
+    /// The server says that it has no time.
+    #[error("stratum {0}: 16 and more mean not synchronized")]
+    Stratum(u8),
+    /// No receive timestamp.
+    #[error("the receive timestamp is zero")]
+    NoReceive,
+    /// No transmit timestamp.
+    #[error("the transmit timestamp is zero")]
+    NoTransmit,
+    /// The server says that it may be far from UTC.
+    #[error("root delay / 2 + root dispersion = {0} ns, which is 16 s or more")]
+    RootDistance(i64),
+    /// The server's clock was set after it sent this.
+    #[error("the reference timestamp is {0} ns after the transmit timestamp")]
+    ReferenceAhead(i64),
+    /// The server's clock cannot tell seconds apart.
+    #[error("precision 2^{0} s: coarser than a second")]
+    Precision(i8),
+    /// Sent before it was received.
+    #[error("T3 - T2 = {0} ns: sent before the request was received")]
+    Backwards(i64),
+    /// Faster than light.
+    #[error("delay = (T4 - T1) - (T3 - T2) = {round_trip_ns} - {residence_ns} = {} ns: negative",
+        round_trip_ns - residence_ns)]
+    NegativeDelay {
+        /// T4 - T1.
+        round_trip_ns: i64,
+        /// T3 - T2.
+        residence_ns: i64,
+    },
+    /// The server's clock is certainly wrong.
+    #[error("the server's time, {0} s after 1970, is before this program was written")]
+    BeforeFloor(i64),
+    /// Beyond what times here can hold.
+    #[error("the server's time is beyond the years 1677 to 2262")]
+    OutOfRange,
+    /// This host's clock was set between request and reply.
+    #[error("this host's clock was set by {0} ns between request and reply")]
+    Stepped(i64),
+    /// This host slept between request and reply.
+    #[error("this host slept for {0} ns between request and reply, uncounted by its clock")]
+    Slept(i64),
+    /// The local stamps are in no order.
+    #[error("T4 is before T1 by {0} ns on this host's own clocks")]
+    LocalOrder(i64),
+    /// It is not proved to be of the server, and was to be.
+    #[error("{0}")]
+    Nts(NtsRefusal),
+}
+
+impl Refusal {
+    /// Every name but those of [`NtsRefusal`], for tables of counters.
+    pub const NAMES: [&str; 26] = [
+        "too_short",
+        "address",
+        "port",
+        "no_origin",
+        "origin",
+        "duplicate",
+        "late",
+        "kiss",
+        "mode",
+        "version",
+        "tail",
+        "stratum_zero",
+        "unsynchronized",
+        "stratum",
+        "no_receive",
+        "no_transmit",
+        "root_distance",
+        "reference_ahead",
+        "precision",
+        "backwards",
+        "negative_delay",
+        "before_floor",
+        "out_of_range",
+        "stepped",
+        "local_order",
+        "slept",
+    ];
+
+    const fn index(&self) -> usize {
+        match self {
+            Self::TooShort(_) => 0,
+            Self::Address { .. } => 1,
+            Self::Port { .. } => 2,
+            Self::NoOrigin => 3,
+            Self::Origin { .. } => 4,
+            Self::Duplicate => 5,
+            Self::Late => 6,
+            Self::Kiss(_) => 7,
+            Self::Mode(_) => 8,
+            Self::Version { .. } => 9,
+            Self::Tail(_) => 10,
+            Self::StratumZero => 11,
+            Self::Unsynchronized => 12,
+            Self::Stratum(_) => 13,
+            Self::NoReceive => 14,
+            Self::NoTransmit => 15,
+            Self::RootDistance(_) => 16,
+            Self::ReferenceAhead(_) => 17,
+            Self::Precision(_) => 18,
+            Self::Backwards(_) => 19,
+            Self::NegativeDelay { .. } => 20,
+            Self::BeforeFloor(_) => 21,
+            Self::OutOfRange => 22,
+            Self::Stepped(_) => 23,
+            Self::LocalOrder(_) => 24,
+            Self::Slept(_) => 25,
+            Self::Nts(_) => Self::NAMES.len(),
+        }
+    }
+
+    /// Its name in counters and JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Nts(refusal) => refusal.name(),
+            _ => Self::NAMES[self.index()],
+        }
+    }
+
+    /// The class, which decides what it means for the query.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self.index() {
+            // Whoever forges it knows our random bits, and is a stranger still.
+            0..=6 | 26 => Class::Identity,
+            7 => Class::Kiss,
+            8..=11 => Class::Format,
+            _ => Class::Plausibility,
+        }
+    }
+
+    /// The rule that it breaks.
+    #[must_use]
+    pub const fn section(&self) -> &'static str {
+        match self {
+            Self::TooShort(_) => "RFC 5905 §9.2",
+            Self::Address { .. } => "RFC 4330 §5 (1)",
+            Self::Port { .. } => "RFC 4330 §5 (2)",
+            Self::NoOrigin | Self::NoReceive | Self::NoTransmit => "RFC 5905 §8, test 3",
+            Self::Origin { .. } => "RFC 5905 §8, test 2",
+            Self::Duplicate => "RFC 5905 §8, test 1",
+            Self::Late => "RFC 5905 §8",
+            Self::Kiss(_) | Self::StratumZero => "RFC 5905 §7.4",
+            Self::Mode(_) => "RFC 5905 §9.2, Figure 20",
+            Self::Version { .. } => "RFC 4330 §5",
+            Self::Tail(_) => "RFC 7822 §3",
+            Self::Unsynchronized | Self::Stratum(_) => "RFC 5905 §8, test 6",
+            Self::RootDistance(_) | Self::ReferenceAhead(_) => "RFC 5905 §8, test 7",
+            Self::Precision(_) => "RFC 5905 §7.3",
+            Self::Backwards(_) | Self::NegativeDelay { .. } => "RFC 4330 §5",
+            Self::BeforeFloor(_) | Self::OutOfRange => "RFC 5905 §6",
+            Self::Stepped(_) | Self::LocalOrder(_) | Self::Slept(_) => "RFC 5905 §8",
+            Self::Nts(refusal) => refusal.section(),
+        }
+    }
+}
+
+/// What a kiss-o'-death asks for (RFC 5905 §7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Kiss {
+    /// Ask less often.
+    #[error("RATE: ask less often")]
+    Rate,
+    /// Ask no more.
+    #[error("DENY: access denied, ask no more")]
+    Deny,
+    /// Ask no more.
+    #[error("RSTR: access restricted, ask no more")]
+    Restricted,
+    /// For information, or not known here.
+    #[error("{0}")]
+    Other(ReferenceId),
+}
+
+impl Kiss {
+    /// What the code of a packet of stratum 0 says; `None` where it is no text.
+    #[must_use]
+    pub fn of(code: ReferenceId) -> Option<Self> {
+        match &code.0 {
+            b"RATE" => Some(Self::Rate),
+            b"DENY" => Some(Self::Deny),
+            b"RSTR" => Some(Self::Restricted),
+            _ => code.characters().map(|_| Self::Other(code)),
+        }
+    }
+}
+
+/// What makes a sample less useful and yet not wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// RFC 5905 would not select this server.
+    #[error(
+        "the server may be more than 1 s from UTC by its own claim (RFC 5905 §11.2.3, MAXDIST)"
+    )]
+    RootDistance,
+    /// The server has not heard of its own source for long.
+    #[error("the server's clock was last set more than 36 hours ago")]
+    ReferenceOld,
+    /// An NTP daemon would give up here.
+    #[error("the clocks are more than 1000 s apart (RFC 5905 §7.3, PANICT)")]
+    Panic,
+    /// A leap second is near.
+    #[error("the server announces a leap second: offsets across it differ by one second")]
+    Leap,
+}
+
+/// The floor under which no server's time can be right: this program was written in 2026.
+///
+/// It serves eras as well: a host that wakes in 1970 still reads times until 2094 rightly.
+pub const FLOOR: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);

@@ -1,0 +1,116 @@
+//! Order by wall clocks against order by cause, as text.
+//!
+//! It must never call a Lamport clock a clock of the day: it counts, and nothing else.
+
+use crate::causality::{Carrier, Direction, Host, Order};
+use std::fmt::Write as _;
+use wirelab::measure::human;
+use wirelab::report::figures::{percent, share};
+use wirelab::report::style::{Ink, Style};
+use wirelab::report::table::{Cell, Column, render as columns};
+
+/// The JSON schema of an order.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("order.schema.json")
+}
+
+/// Messages shown.
+const SHOWN: usize = 8;
+
+const fn name(host: Host) -> &'static str {
+    match host {
+        Host::A => "A",
+        Host::B => "B",
+    }
+}
+
+/// The whole report.
+#[must_use]
+pub fn render(order: &Order, style: Style) -> String {
+    let total = order.messages.len();
+    let wrong = order.messages.iter().filter(|message| message.contradicts()).count();
+    let offset = order.scenario.truth.offset_ns;
+    let way = if offset >= 0 { "ahead of" } else { "behind" };
+    let headline = format!(
+        "{wrong} of {total} messages were received before they were sent, if one believes the wall \
+         clocks: B is {} {way} A",
+        human::latency(offset.unsigned_abs())
+    );
+    let mut out = style.ink(Ink::Strong, &headline) + "\n\n";
+    if order.carrier == Carrier::Path {
+        out.push_str(
+            "  real packets through the emulated path; receipts stamped by the kernel where it \
+             does\n",
+        );
+    }
+    table(&mut out, order, style);
+    out.push('\n');
+    for found in &order.directions {
+        direction(&mut out, order, found);
+    }
+    let _ = writeln!(
+        out,
+        "  Lamport clocks: {} of {total} contradict, by construction none: a receipt counts on \
+         from the number that the message carries",
+        order.lamport_contradicted
+    );
+    let _ = writeln!(
+        out,
+        "  what they cannot say: how much time passed, and which of two unrelated events was first"
+    );
+    out
+}
+
+fn direction(out: &mut String, order: &Order, found: &Direction) {
+    let (to, way) = match found.from {
+        Host::A => ("B", &order.scenario.out),
+        Host::B => ("A", &order.scenario.back),
+    };
+    let _ = writeln!(
+        out,
+        "  from {} to {to}: {} of {} contradict, {}; {} is the chance that the way ({} and a queue \
+         of {} on average) takes less than the sender's clock is ahead",
+        name(found.from),
+        found.contradicted.hits,
+        found.contradicted.trials,
+        share(&found.contradicted),
+        percent(found.expected.fraction()),
+        human::duration(way.delay),
+        human::duration(way.jitter),
+    );
+}
+
+fn table(out: &mut String, order: &Order, style: Style) {
+    let mut table = vec![
+        Column::right("message"),
+        Column::left("from"),
+        Column::right("sent, its clock"),
+        Column::right("received, its clock"),
+        Column::right("took, by both"),
+        Column::right("Lamport"),
+    ];
+    let first = order.messages.first().map_or(0, |message| message.sent.as_nanos());
+    let since = |nanos: i64| format!("{:+.3} ms", ms(nanos.saturating_sub(first)));
+    for message in order.messages.iter().take(SHOWN) {
+        let took = message.received.minus(message.sent);
+        let ink = if message.contradicts() { Ink::Bad } else { Ink::Plain };
+        let cells = [
+            Cell::new(message.number.to_string()),
+            Cell::new(name(message.from)),
+            Cell::new(since(message.sent.as_nanos())),
+            Cell::new(since(message.received.as_nanos())),
+            Cell::inked(format!("{:+.3} ms", ms(took)), ink),
+            Cell::new(format!("{} < {}", message.lamport_sent, message.lamport_received)),
+        ];
+        for (column, cell) in table.iter_mut().zip(cells) {
+            column.push(cell);
+        }
+    }
+    out.push_str(&columns(table, style, &mut Vec::new()));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "three decimals of a millisecond are shown")]
+fn ms(nanos: i64) -> f64 {
+    nanos as f64 / 1e6
+}

@@ -1,0 +1,100 @@
+//! The program's stamps beside the kernel's, and interleaved mode beside basic mode.
+//!
+//! It exists because what lies between stamp and wire looks like delay until it is shown.
+//! It must never call a difference of delays a saving where queues make a larger one.
+
+use super::text::nanos;
+use crate::finding::ServerFinding;
+use crate::stamps::{Spread, Stamps};
+use std::fmt::Write as _;
+
+/// What text says of it: of interleaved mode always, of the stamps where `all` is wanted.
+pub(super) fn lines(out: &mut String, server: &ServerFinding, all: bool) {
+    let Stamps { sending, reading, basic_delay, interleaved_delay } = &server.stamps;
+    let name = &server.name;
+    let told = server.counts.interleaved;
+    if told > 0 {
+        let gain = match (interleaved_delay, basic_delay) {
+            (Some(with), Some(without)) => format!(
+                ": least delay {} with both times of leaving, {} without",
+                nanos(with.least_ns),
+                nanos(without.least_ns)
+            ),
+            _ => String::new(),
+        };
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(
+            out,
+            "  {name}: {told} of {} replies told when the one before had left (RFC 9769){gain}",
+            server.counts.samples
+        );
+    }
+    // Interleaved mode is asked for by who wants to know of stamps.
+    if !all && told == 0 {
+        return;
+    }
+    if let Some(found) = sending {
+        let _ =
+            writeln!(out, "  {name}: T1 by the kernel is {} after this program's", between(found));
+    }
+    if let Some(found) = reading {
+        let _ =
+            writeln!(out, "  {name}: T4 by the kernel is {} before this program's", between(found));
+    }
+}
+
+fn between(found: &Spread) -> String {
+    let Spread { count, least_ns, median_ns, most_ns } = found;
+    let (least, median, most) = (nanos(*least_ns), nanos(*median_ns), nanos(*most_ns));
+    format!("{median} (median of {count}; {least} to {most})")
+}
+
+/// The same on the page, as a table.
+pub(super) fn section(out: &mut String, server: &ServerFinding, of: &str) {
+    let Stamps { sending, reading, basic_delay, interleaved_delay } = &server.stamps;
+    if sending.is_none() && reading.is_none() {
+        return;
+    }
+    let _ = write!(
+        out,
+        "<section><h2>Stamps of program and kernel, side by side{of}</h2>\n<div class=\"scroll\">\
+         <table><thead><tr><th>between</th><th>exchanges</th><th>least</th><th>median</th>\
+         <th>most</th></tr></thead><tbody>\n",
+    );
+    let rows = [
+        ("T1: program about to send → kernel hands it to the network", sending),
+        ("T4: kernel takes the reply in → program has read it", reading),
+        ("delay in basic mode", basic_delay),
+        ("delay with both times of leaving (RFC 9769)", interleaved_delay),
+    ];
+    for (what, found) in rows {
+        let Some(Spread { count, least_ns, median_ns, most_ns }) = found else { continue };
+        let _ = writeln!(
+            out,
+            "<tr><td>{what}</td><td>{count}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            nanos(*least_ns),
+            nanos(*median_ns),
+            nanos(*most_ns)
+        );
+    }
+    out.push_str("</tbody></table></div>\n");
+    let _ = writeln!(out, "<p class=\"note\">{}</p></section>", meaning(&server.stamps));
+}
+
+fn meaning(stamps: &Stamps) -> &'static str {
+    match (&stamps.sending, &stamps.interleaved_delay) {
+        (Some(_), Some(_)) => {
+            "The estimate uses the kernel's T4, and the kernel's T1 where the server told when its \
+             reply left: then what both hosts take between stamp and wire is no part of the delay. \
+             What this host took is measured above; what the server took is only in the difference \
+             of the delays, and there queues of the path may be larger. One stamp of the kernel's \
+             at one end alone would shift the estimate, so basic mode keeps the program's T1."
+        }
+        _ => {
+            "The estimate uses the kernel's T4: what this program took to read the reply is no \
+             part of the delay. T1 is the program's, because a server in basic mode stamps T3 \
+             itself, too: both are early by what sending takes, and that cancels out. \
+             --interleaved has both ends tell when their packets left."
+        }
+    }
+}

@@ -1,0 +1,505 @@
+//! A finding about a clock as text: one line in words first, then the evidence.
+//!
+//! It exists so that nobody takes the estimate for the bound, or the sign for its opposite.
+//! It must never show a figure that the finding does not hold, nor round an interval inwards.
+
+use crate::bound::{DriftLimit, Interval};
+use crate::client::Ended;
+use crate::finding::{Checked, Finding, Gathered, Live, ServerFinding, Together, Verdict, View};
+use crate::host_clocks::HostClocks;
+use crate::hull::ConstantDrift;
+use crate::sample::{Sample, StampedBy, TimePair};
+use crate::select::Agreement;
+use wirelab::measure::human;
+use wirelab::report::style::{Ink, Style};
+use wirelab::report::table::{Cell, Column, render as columns};
+
+/// The JSON schema of a finding.
+#[must_use]
+pub const fn schema() -> &'static str {
+    include_str!("result.schema.json")
+}
+
+/// Refusals shown unless all are asked for.
+const NOTES_SHOWN: usize = 8;
+
+/// The whole report; `all` shows every estimator and every refusal.
+#[must_use]
+pub fn render(finding: &Finding, style: Style, all: bool) -> String {
+    let mut out = style.ink(Ink::Strong, &headline(finding));
+    out.push('\n');
+    for line in doubts(finding) {
+        out.push_str(&format!("  {}\n", style.ink(Ink::Doubt, &line)));
+    }
+    if let Some(checked) = &finding.checked {
+        let certain = finding.verdict != Verdict::Contradiction;
+        out.push_str(&against_truth(checked, certain, style));
+    }
+    out.push('\n');
+    servers(&mut out, finding, style);
+    if let Some(clocks) = &finding.host_clocks {
+        let moved = clocks.slew_low_ppt != 0 || clocks.slew_high_ppt != 0;
+        if moved || !clocks.steps.is_empty() || !clocks.sleeps.is_empty() {
+            out.push_str(&format!("  {}\n", host_words(clocks)));
+        }
+    }
+    for server in &finding.servers {
+        authenticated(&mut out, server);
+        crate::report::stamps::lines(&mut out, server, all);
+        drift(&mut out, server, finding.view.drift_limit);
+        if all || finding.checked.is_some() {
+            if finding.servers.len() > 1 {
+                out.push_str(&format!("\n{}:", server.name));
+            }
+            estimators(&mut out, server, finding.checked.as_ref(), style);
+        }
+        if all {
+            stability(&mut out, server);
+        }
+        notes(&mut out, server, all);
+    }
+    out
+}
+
+/// Which clock is behind, in words: a sign alone has been read the wrong way round for years.
+#[must_use]
+pub fn headline(finding: &Finding) -> String {
+    let Some(together) = &finding.together else {
+        return match &finding.agreement {
+            Agreement::CannotTell { agree, of } => format!(
+                "cannot tell which server is right: no offset is possible for more than {agree} of \
+                 {of}"
+            ),
+            _ => "no reply that could be believed: nothing is known of this clock".to_owned(),
+        };
+    };
+    let Together { estimate_ns, spread_ns, interval, utc } = together;
+    if finding.verdict == Verdict::Contradiction {
+        return format!(
+            "the samples contradict each other, and no offset is certain: a clock was set, or the \
+             server lies. If it was set: best estimate since then {} s, in [{}, {}] s",
+            seconds(*estimate_ns, 6, Round::Nearest),
+            seconds(interval.low_ns, 6, Round::Down),
+            seconds(interval.high_ns, 6, Round::Up),
+        );
+    }
+    let size = human::latency(estimate_ns.unsigned_abs());
+    let way = if *estimate_ns >= 0 { "slow" } else { "fast" };
+    let words = if interval.contains(0) {
+        format!("this clock may be right, and is likely {size} {way}")
+    } else {
+        format!("this clock is {size} {way}")
+    };
+    let spread = spread_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)));
+    let digits = digits(interval.width_ns());
+    let claim = (utc.width_ns() - interval.width_ns()) / 2;
+    let to_utc = if finding.servers.len() > 1 {
+        "to UTC by the servers' own claims".to_owned()
+    } else {
+        format!("to UTC ± {} more by the server's own claim", nanos(claim))
+    };
+    format!(
+        "{words}: best estimate {} s{spread}; must lie in [{}, {}] s whatever the path did; \
+         {to_utc}",
+        seconds(*estimate_ns, 9.min(digits + 1), Round::Nearest),
+        seconds(interval.low_ns, digits, Round::Down),
+        seconds(interval.high_ns, digits, Round::Up),
+    )
+}
+
+/// What takes from the headline's worth.
+pub(super) fn doubts(finding: &Finding) -> Vec<String> {
+    let mut lines = Vec::new();
+    match finding.verdict {
+        Verdict::TooWide => lines.push(format!(
+            "the interval is wider than ± {}, which was asked for",
+            nanos(finding.view.within_ns.unwrap_or(0))
+        )),
+        Verdict::Disagreement => lines.push(
+            "at least one server is wrong, or has moved, and nothing here says which: ask a third"
+                .to_owned(),
+        ),
+        _ => {}
+    }
+    for server in &finding.servers {
+        let before = |sample: &&Sample| sample.record.t4.slept_until(&finding.now) != 0;
+        let aside = server.samples.iter().filter(before).count();
+        if aside > 0 {
+            lines.push(format!(
+                "{}: {aside} of {} samples are from before this host slept and are set aside: \
+                 sleep is counted by another clock, perhaps in whole seconds",
+                server.name,
+                server.samples.len(),
+            ));
+        }
+        let Some(bound) = &server.bound else { continue };
+        if let Some(found) = bound.contradiction {
+            lines.push(format!(
+                "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
+                 of {} explains; what stands here is of the last {} samples",
+                server.name,
+                found.earlier,
+                found.later,
+                signed(found.jump_ns),
+                limit(finding.view.drift_limit),
+                bound.samples,
+            ));
+        } else if bound.constant_drift.is_none() {
+            lines.push(format!(
+                "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
+                 estimate is of the last {}",
+                server.name,
+                server.estimate.map_or(0, |estimate| estimate.samples),
+            ));
+        }
+    }
+    if finding.local_step_ns != 0 {
+        lines.push(format!(
+            "this host's clock was set by {} during the run; offsets are of the clock as it is now",
+            signed(finding.local_step_ns)
+        ));
+    }
+    if let Agreement::Majority { falsetickers, .. } = &finding.agreement {
+        let heard: Vec<_> = finding.servers.iter().filter(|s| s.bound.is_some()).collect();
+        for index in falsetickers {
+            let name = heard.get(*index).map_or("?", |server| server.name.as_str());
+            lines.push(format!("{name} is outside what most servers agree on: it is not counted"));
+        }
+    }
+    for server in &finding.servers {
+        if let Some(why) = cut_short(server.ended) {
+            lines.push(format!("{}: {why}", server.name));
+        }
+        let mut warnings: Vec<String> =
+            server.samples.iter().flat_map(|s| &s.warnings).map(ToString::to_string).collect();
+        warnings.sort_unstable();
+        warnings.dedup();
+        lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
+    }
+    lines
+}
+
+/// What this host's clocks did, in words.
+pub(super) fn host_words(clocks: &HostClocks) -> String {
+    let total = |jumps: &[crate::host_clocks::Jump]| jumps.iter().map(|jump| jump.by_ns).sum();
+    let set = match clocks.steps.len() {
+        0 => "Nobody set the clock of this host during the run".to_owned(),
+        1 => format!("The clock of this host was set by {}", signed(total(&clocks.steps))),
+        times => format!("The clock of this host was set {times} times"),
+    };
+    let (low, high) = (clocks.slew_low_ppt, clocks.slew_high_ppt);
+    let slew = match (low, high) {
+        (0, 0) => "the kernel did not slew it".to_owned(),
+        _ if low == high => format!("the kernel slews it by {}", ppm(low, Round::Nearest)),
+        _ => format!(
+            "the kernel slewed it, by {} to {}",
+            ppm(low, Round::Nearest),
+            ppm(high, Round::Nearest)
+        ),
+    };
+    let slept = match clocks.sleeps.len() {
+        0 => "the host did not sleep".to_owned(),
+        _ => format!("the host slept for {}", signed(total(&clocks.sleeps))),
+    };
+    format!("{set}; {slew}; {slept}.")
+}
+
+/// Why a server was asked less than was meant.
+pub(super) const fn cut_short(ended: Ended) -> Option<&'static str> {
+    match ended {
+        Ended::Complete => None,
+        Ended::RateLimited => Some("it asked to be asked less (RATE), and so it was"),
+        Ended::Denied => Some("it does not want to be asked (DENY or RSTR), and so it is not"),
+        Ended::Unreachable => Some("its host says that nobody listens there, or cannot be reached"),
+        Ended::NoKeys => {
+            Some("its keys are of no more use, and new ones could not be had: it was asked no more")
+        }
+        Ended::KeysOfNoUse => Some(
+            "keys were agreed on 4 times in a row and it proved no reply by any: it was asked no \
+             more",
+        ),
+        Ended::Stopped => Some("the run was stopped"),
+    }
+}
+
+pub(super) fn against_truth(checked: &Checked, certain: bool, style: Style) -> String {
+    let held = |inside: bool| match inside {
+        true => style.ink(Ink::Good, "the interval holds it"),
+        false if certain => style.ink(Ink::Bad, "THE INTERVAL DOES NOT HOLD IT"),
+        false => style.ink(Ink::Doubt, "the interval since the jump does not hold it"),
+    };
+    format!(
+        "  truth {} s; estimate - truth = {}; {}; so did {} of {} samples by themselves\n",
+        seconds(checked.offset_ns, 9, Round::Nearest),
+        checked.error_ns.map_or_else(|| "none".to_owned(), signed),
+        checked.inside.map_or_else(|| "there is no interval".to_owned(), held),
+        checked.samples_inside,
+        checked.samples,
+    )
+}
+
+pub(super) fn servers(out: &mut String, finding: &Finding, style: Style) {
+    let mut table = [
+        Column::left("server"),
+        Column::right("stratum").gives_way(3, "stratum"),
+        Column::right("asked"),
+        Column::right("believed"),
+        Column::right("refused"),
+        Column::right("least delay"),
+        Column::right("estimate"),
+        Column::right("at least"),
+        Column::right("at most"),
+        Column::left("T4 by").gives_way(2, "T4 by"),
+    ];
+    for server in &finding.servers {
+        for (column, text) in table.iter_mut().zip(row(server)) {
+            column.push(Cell::new(text));
+        }
+    }
+    let mut hidden = Vec::new();
+    out.push_str(&columns(table.into(), style, &mut hidden));
+}
+
+pub(super) fn row(server: &ServerFinding) -> [String; 10] {
+    let none = || "-".to_owned();
+    let bound = server.bound.map(|bound| bound.interval);
+    let places = bound.map_or(6, |interval| digits(interval.width_ns()));
+    let end = |ns: Option<i64>, round| ns.map_or_else(none, |ns| seconds(ns, places, round));
+    let least = server.samples.iter().map(Sample::delay_ns).min();
+    let name = if server.name == server.address.to_string() {
+        server.name.clone()
+    } else {
+        format!("{} ({})", server.name, server.address)
+    };
+    let by_kernel = |sample: &Sample| sample.record.t4_by == StampedBy::Kernel;
+    [
+        name,
+        server.samples.last().map_or_else(none, |s| s.record.claims.stratum.to_string()),
+        server.counts.sent.to_string(),
+        server.counts.samples.to_string(),
+        server.counts.refused.values().sum::<u64>().to_string(),
+        least.map_or_else(none, nanos),
+        end(server.estimate.map(|e| e.offset_ns), Round::Nearest),
+        end(bound.map(|b| b.low_ns), Round::Down),
+        end(bound.map(|b| b.high_ns), Round::Up),
+        match server.samples.iter().filter(|sample| by_kernel(sample)).count() {
+            0 if server.samples.is_empty() => none(),
+            0 => "program".to_owned(),
+            all if all == server.samples.len() => "kernel".to_owned(),
+            _ => "both".to_owned(),
+        },
+    ]
+}
+
+/// Between what the drift lies if it is constant; few samples tell nothing of it: both ends are
+/// those of the limit.
+pub(super) fn told_drift(server: &ServerFinding, limit: DriftLimit) -> Option<ConstantDrift> {
+    let limit = i64::from(limit.ppb()) * 1000;
+    let line = server.bound?.constant_drift?;
+    (line.drift_low_ppt > -limit || line.drift_high_ppt < limit).then_some(line)
+}
+
+pub(super) fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit) {
+    let Some(line) = told_drift(server, limit) else { return };
+    let likely = server.estimate.and_then(|estimate| estimate.drift_ppt);
+    let likely =
+        likely.map_or_else(String::new, |ppt| format!("likely {}, ", ppm(ppt, Round::Nearest)));
+    let places = digits(line.offset.width_ns());
+    out.push_str(&format!(
+        "  if the drift of {} is constant: {likely}between {} and {}; offset in [{}, {}] s\n",
+        server.name,
+        ppm(line.drift_low_ppt, Round::Down),
+        ppm(line.drift_high_ppt, Round::Up),
+        seconds(line.offset.low_ns, places, Round::Down),
+        seconds(line.offset.high_ns, places, Round::Up),
+    ));
+}
+
+/// What was proved, and at what cost.
+pub(super) fn authenticated(out: &mut String, server: &ServerFinding) {
+    let Some(nts) = server.counts.nts else { return };
+    let keys = match nts.key_exchanges {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    };
+    out.push_str(&format!(
+        "  {}: replies are believed only with proof that the server made them (NTS, RFC 8915); \
+         {} had it; keys agreed {keys}; {} cookies came, each is sent once\n",
+        server.name, nts.proved, nts.cookies_received,
+    ));
+}
+
+pub(super) fn estimators(
+    out: &mut String,
+    server: &ServerFinding,
+    checked: Option<&Checked>,
+    style: Style,
+) {
+    if server.estimates.is_empty() {
+        return;
+    }
+    let mut table = vec![
+        Column::left("estimator"),
+        Column::right("offset"),
+        Column::right("±"),
+        Column::right("drift"),
+    ];
+    if checked.is_some() {
+        table.push(Column::right("minus truth"));
+    }
+    for found in &server.estimates {
+        let none = || "-".to_owned();
+        let mut cells = vec![
+            found.estimator.name().to_owned(),
+            seconds(found.offset_ns, 9, Round::Nearest),
+            found.spread_ns.map_or_else(none, nanos),
+            found.drift_ppt.map_or_else(none, |ppt| ppm(ppt, Round::Nearest)),
+        ];
+        cells.extend(checked.map(|truth| signed(found.offset_ns - truth.offset_ns)));
+        for (column, text) in table.iter_mut().zip(cells) {
+            column.push(Cell::new(text));
+        }
+    }
+    out.push('\n');
+    out.push_str(&columns(table, style, &mut Vec::new()));
+}
+
+/// Over which time the rate changes least, or why nothing can be said of it.
+pub(super) fn stability(out: &mut String, server: &ServerFinding) {
+    let found = &server.stability;
+    let best = found.deviations.iter().find(|one| found.best_tau_ns == Some(one.tau_ns));
+    let text = match (best, &found.absent) {
+        (Some(one), _) => {
+            let ppt = i64::try_from(one.deviation_ppt).unwrap_or(i64::MAX);
+            format!(
+                "Allan deviation: least over {}, {}; a longer window is not worth averaging over",
+                human::latency(one.tau_ns),
+                ppm(ppt, Round::Up).trim_start_matches('+')
+            )
+        }
+        (None, Some(why)) => format!("no Allan deviation: {why}"),
+        (None, None) => return,
+    };
+    out.push_str(&format!("\n  {}: {text}\n", server.name));
+}
+
+pub(super) fn notes(out: &mut String, server: &ServerFinding, all: bool) {
+    let shown = if all { server.notes.len() } else { NOTES_SHOWN.min(server.notes.len()) };
+    if shown == 0 {
+        return;
+    }
+    out.push_str(&format!("\nnot believed, of what came for {}:\n", server.name));
+    for note in &server.notes[..shown] {
+        out.push_str(&format!(
+            "  request {} from {}: {} ({}): {}\n",
+            note.request, note.from, note.reason, note.section, note.text
+        ));
+    }
+    let total = server.counts.refused.values().sum::<u64>();
+    let rest = total.saturating_sub(u64::try_from(shown).unwrap_or(0));
+    if rest > 0 {
+        let counts: Vec<String> =
+            server.counts.refused.iter().map(|(name, n)| format!("{n} {name}")).collect();
+        out.push_str(&format!("  and {rest} more; all by reason: {}\n", counts.join(", ")));
+    }
+}
+
+/// One reply as a line, for following along: what it says by itself, and what all do so far.
+#[must_use]
+pub fn watched(gathered: &Gathered, sample: &Sample, view: &View, now: &TimePair) -> String {
+    // The two bounds are of different times, and the clocks may drift between.
+    let elapsed = sample.record.t4.wall.minus(sample.record.t1.wall).unsigned_abs();
+    let drift = view.drift_limit.over(elapsed);
+    let (low, high) =
+        (sample.low_ns().saturating_sub(drift), sample.high_ns().saturating_add(drift));
+    let so_far = Live::of(&gathered.samples, view, now).map_or_else(String::new, |live| {
+        let doubt =
+            if live.contradiction { " since a clock was set or the server lied" } else { "" };
+        format!("; so far{doubt} {}", between(live.estimate.offset_ns, live.interval))
+    });
+    format!(
+        "{} request {}: {}, delay {}{so_far}\n",
+        gathered.name,
+        sample.record.request,
+        between(sample.offset_ns(), Interval { low_ns: low, high_ns: high }),
+        nanos(sample.delay_ns()),
+    )
+}
+
+/// An estimate and the interval beside it.
+pub(super) fn between(offset_ns: i64, interval: Interval) -> String {
+    let places = digits(interval.width_ns());
+    format!(
+        "{} s, in [{}, {}] s",
+        seconds(offset_ns, 9.min(places + 1), Round::Nearest),
+        seconds(interval.low_ns, places, Round::Down),
+        seconds(interval.high_ns, places, Round::Up),
+    )
+}
+
+/// Decimals of a second that are worth showing beside an interval of this width.
+pub(super) const fn digits(width_ns: i64) -> usize {
+    match width_ns {
+        ..1_000_000 => 9,
+        1_000_000..100_000_000 => 6,
+        _ => 4,
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Round {
+    Down,
+    Nearest,
+    Up,
+}
+
+/// Seconds with a sign and this many decimals, rounded as told.
+pub(super) fn seconds(ns: i64, decimals: usize, round: Round) -> String {
+    let unit = 10_i128.pow(u32::try_from(9 - decimals.min(9)).unwrap_or(0));
+    let value = i128::from(ns);
+    let units = match round {
+        Round::Down => value.div_euclid(unit),
+        Round::Up => -(-value).div_euclid(unit),
+        Round::Nearest => (value + unit / 2).div_euclid(unit),
+    };
+    let sign = if units < 0 { '-' } else { '+' };
+    let (size, one) = (units.abs(), 1_000_000_000 / unit);
+    format!("{sign}{}.{:0decimals$}", size / one, size % one)
+}
+
+pub(super) fn nanos(ns: i64) -> String {
+    human::latency(ns.unsigned_abs())
+}
+
+pub(super) fn signed(ns: i64) -> String {
+    format!("{}{}", if ns < 0 { '-' } else { '+' }, nanos(ns))
+}
+
+/// How fast two clocks may drift apart: a size, without a sign.
+pub(super) fn limit(limit: DriftLimit) -> String {
+    let text = seconds(i64::from(limit.ppb()) * 1_000_000, 3, Round::Up);
+    format!("{} ppm", text.trim_start_matches('+').trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Parts per trillion as ppm with a sign, rounded as told.
+pub(super) fn ppm(ppt: i64, round: Round) -> String {
+    // As many parts per trillion are in a ppm as microseconds are in a second.
+    let nanos = ppt.saturating_mul(1000);
+    seconds(nanos, 3, round) + " ppm"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_is_rounded_outwards() {
+        assert_eq!(seconds(1_234_567_891, 6, Round::Down), "+1.234567");
+        assert_eq!(seconds(1_234_567_891, 6, Round::Up), "+1.234568");
+        assert_eq!(seconds(-1_234_567_891, 6, Round::Down), "-1.234568");
+        assert_eq!(seconds(-1_234_567_891, 6, Round::Up), "-1.234567");
+        assert_eq!(seconds(-400, 9, Round::Nearest), "-0.000000400");
+        assert_eq!(seconds(i64::MIN, 9, Round::Down), "-9223372036.854775808");
+        assert_eq!(ppm(-50_100_499, Round::Up), "-50.100 ppm");
+    }
+}

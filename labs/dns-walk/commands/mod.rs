@@ -1,0 +1,349 @@
+//! `dns-walk`: every step of a name's resolution, from the root to the answer, and why.
+//!
+//! It parses, wires up, walks and reports. It must never decide what a reply means: `dns` does.
+
+pub(crate) mod artifacts;
+pub(crate) mod compare;
+pub(crate) mod many;
+pub(crate) mod serve;
+
+use crate::args::Args;
+use crate::cache::Cache;
+use crate::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
+use crate::dnssec::Status;
+use crate::dnssec::anchor::Anchors;
+use crate::driver as net;
+use crate::driver::DUAL_ROUTE;
+use crate::entropy::Secret;
+use crate::event::{Outcome, Record};
+use crate::hints::{Hints, PORT};
+use crate::question::Question;
+use crate::report;
+use crate::report::Document;
+use crate::walk::{Walk, WalkConfig};
+use artifacts::Place;
+use clap::{CommandFactory, Parser};
+use std::fmt::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::lab::{self, say};
+use wirelab::cli::{run_dir, seed, stdout};
+use wirelab::measure::{Instant, Ppm};
+use wirelab::path::{Delay, LinkPlan, LossModel};
+use wirelab::runtime::clock::{Clock, utc_seconds};
+use wirelab::runtime::shutdown;
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "dns-walk";
+
+/// One-way delay of `--demo --sim` unless told otherwise: virtual packets must take some time.
+const SIM_DELAY: Duration = Duration::from_millis(1);
+
+/// Runs the lab as its command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    if let Some(ended) = serve::start() {
+        return ended;
+    }
+    let mut args = Args::parse();
+    wirelab::cli::log::start(args.verbose);
+    let untangled = args.untangle().map_err(usage);
+    lab::end(LAB, args.color.for_stderr(), untangled.and_then(|()| start(&args)))
+}
+
+fn start(args: &Args) -> Result<Exit, Failure> {
+    if let Some(what) = args.generate {
+        return lab::generate(what, Args::command());
+    }
+    if args.faults {
+        say(&faults())?;
+        return Ok(Exit::Holds);
+    }
+    if let Some(word) = args.words.iter().find(|word| *word == "serve" || *word == "serve-demo") {
+        return Err(usage(format!("expected {word} as the first word")));
+    }
+    if let [word, run] = args.words.as_slice()
+        && word == "show"
+    {
+        return again(args, &run_dir::folder(Path::new(run)));
+    }
+    if args.words == ["show"] {
+        return Err(Failure::new(Exit::Usage, "nothing was asked")
+            .because("expected show RUN, got no run".to_owned())
+            .or_type("the last run again", format!("{LAB} show latest"))
+            .or_type("the name show itself", format!("{LAB} show.")));
+    }
+    let list = args.words.first().is_some_and(|word| word == "-");
+    if list {
+        many::refuse_others(args)?;
+    }
+    if let Some(file) = &args.replay {
+        return again(args, file);
+    }
+    let question = if list { None } else { Some(args.question().map_err(usage)?) };
+    let seed = seed::or_random(args.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    if args.seed.is_none() {
+        stdout::complain(&format!("{LAB}: seed {seed}\n"));
+    }
+    let Some(question) = question else { return many::start(args, seed) };
+    let others = compare::prepare(args)?;
+    let place = Place::choose(args, utc_seconds())?;
+    let mut walks = match args.variant() {
+        Some(variant) => in_demo(args, variant, &question, seed)?,
+        None => outside(args, &question, seed)?,
+    };
+    let exit = exit_of(&walks);
+    others.ask(&question, &mut walks)?;
+    place.leave(args, seed, &walks)?;
+    tell(args, walks)?;
+    Ok(exit)
+}
+
+fn usage(why: String) -> Failure {
+    Failure::new(Exit::Usage, "nothing was asked")
+        .because(why)
+        .or_type("with no network at all", format!("{LAB} www.igbank.com --demo"))
+        .or_type("more examples", format!("{LAB} --help"))
+}
+
+/// Tells a saved walk again: a file of events, or the folder of a run.
+fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
+    let file = if saved.is_dir() { saved.join("events.ndjson") } else { saved.to_owned() };
+    let fail = |error: &dyn std::error::Error| {
+        let what = format!("{} is no saved walk", file.display());
+        Failure::from_error(Exit::Usage, what, error)
+            .or_type("to save one", format!("{LAB} www.igbank.com --demo --out DIR"))
+            .or_type("to tell it again", format!("{LAB} show DIR"))
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| fail(&error))?;
+    let mut walks = report::read_events(&text).map_err(|error| fail(&error))?;
+    if args.no_messages {
+        report::without_messages(&mut walks);
+    }
+    let exit = exit_of(&walks);
+    if args.out.is_some() {
+        Place::choose(args, utc_seconds())?.leave(args, 0, &walks)?;
+    }
+    tell(args, walks)?;
+    Ok(exit)
+}
+
+/// The hierarchy of the demonstration, over IPv4 or over both families.
+fn authority(variant: Variant, dual: bool) -> Result<Authority, Failure> {
+    let made = if dual { Authority::demo_dual(variant) } else { Authority::demo(variant) };
+    made.map_err(|error| Failure::from_error(Exit::Bug, "the demonstration is wrong", &error))
+}
+
+/// The path to its servers, and the same back.
+fn link(loss: Option<Ppm>, delay: Duration) -> LinkPlan {
+    let loss = loss.unwrap_or_default();
+    LinkPlan {
+        loss: if loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(loss) },
+        delay: Delay::Constant(delay),
+        ..LinkPlan::default()
+    }
+}
+
+/// Its servers on loopback, for as long as the first value lives, and where a walk begins there.
+fn served(
+    authority: Authority,
+    link: &LinkPlan,
+    seed: u64,
+) -> Result<(net::Serving, Hints), Failure> {
+    let roots = authority.hints(0);
+    let dual = roots.roots.iter().any(|(_, address)| address.is_ipv6());
+    let serving = net::serve(authority, None, link, seed).map_err(|error| {
+        let what = "the demonstration cannot be served on loopback";
+        let failure = Failure::from_error(Exit::Network, what, &error);
+        if dual { failure.or_type("to have its addresses", DUAL_ROUTE) } else { failure }
+    })?;
+    let port = serving.port();
+    Ok((serving, Hints { port, ..roots }))
+}
+
+/// Where a walk beyond the demonstration begins.
+fn hints(args: &Args) -> Result<Hints, Failure> {
+    read_hints(args.hints.as_deref(), args.port.unwrap_or(PORT))
+}
+
+/// The hints of a file, or the built-in ones; the port of servers that they give none.
+fn read_hints(file: Option<&Path>, port: u16) -> Result<Hints, Failure> {
+    match file {
+        None => Ok(Hints { port, ..Hints::default() }),
+        Some(file) => {
+            let what = format!("the hints file {} cannot be used", file.display());
+            let text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+            Hints::parse(&text, port)
+                .map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+        }
+    }
+}
+
+/// Walks in the hierarchy of the demonstration.
+fn in_demo(
+    args: &Args,
+    variant: Variant,
+    question: &Question,
+    seed: u64,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let authority = authority(variant, args.is_dual())?;
+    let config = args.config([true, args.is_dual()]);
+    if args.sim {
+        let delay = args.delay.unwrap_or(SIM_DELAY);
+        let hints = trusting(args.anchor.as_deref(), authority.hints(PORT))?;
+        return repeated(args, |cache, start| {
+            let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, start);
+            let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
+                authority.reply(to.ip(), transport, query)
+            };
+            Ok(crate::sim::run(walk, start, &mut reply, &link(args.loss, delay), delay, seed))
+        });
+    }
+    let link = link(args.loss, args.delay.unwrap_or_default());
+    let (_serving, roots) = served(authority, &link, seed)
+        .map_err(|failure| failure.or_type("without sockets", format!("{LAB} --demo --sim")))?;
+    let hints = trusting(args.anchor.as_deref(), roots)?;
+    on_sockets(args, config, &hints, question, seed)
+}
+
+/// The hints with the keys of `--anchor`, where that is given.
+fn trusting(anchor: Option<&Path>, hints: Hints) -> Result<Hints, Failure> {
+    let Some(file) = anchor else { return Ok(hints) };
+    let what = format!("the anchor file {} cannot be used", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    let anchors =
+        Anchors::parse(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))?;
+    Ok(Hints { anchors, ..hints })
+}
+
+/// Walks from the root of the Internet, or from the hints of a file.
+fn outside(args: &Args, question: &Question, seed: u64) -> Result<Vec<Vec<Record>>, Failure> {
+    let hints = trusting(args.anchor.as_deref(), hints(args)?)?;
+    let config = beyond(args, &hints)?;
+    on_sockets(args, config, &hints, question, seed)
+}
+
+/// How to walk where others than this process answer.
+fn beyond(args: &Args, hints: &Hints) -> Result<WalkConfig, Failure> {
+    Ok(WalkConfig { secret: Some(secret()?), ..args.config(net::families(hints)) })
+}
+
+/// What no server that is asked may foretell.
+fn secret() -> Result<Secret, Failure> {
+    let drawn = seed::secret()
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random numbers", &error))?;
+    Ok(Secret::new(drawn))
+}
+
+fn on_sockets(
+    args: &Args,
+    config: WalkConfig,
+    hints: &Hints,
+    question: &Question,
+    seed: u64,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let fail = |error: std::io::Error| Failure::from_error(Exit::Bug, "cannot wait", &error);
+    let (stopper, mut stopped) = shutdown::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let clock = Clock::start();
+    repeated(args, |cache, _| {
+        let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, clock.now());
+        net::resolve(walk, clock, &mut stopped, |_| {}).map_err(fail)
+    })
+}
+
+/// Walks once, or with `--warm` a second time with what the first walk learned.
+fn repeated(
+    args: &Args,
+    mut walk: impl FnMut(Cache, Instant) -> Result<(Vec<Record>, Walk), Failure>,
+) -> Result<Vec<Vec<Record>>, Failure> {
+    let (records, ended) = walk(Cache::default(), Instant::ZERO)?;
+    let mut walks = vec![records];
+    if args.warm {
+        let start = walks[0].last().map_or(Instant::ZERO, |record| record.t_ns);
+        walks.push(walk(ended.into_cache(), start)?.0);
+    }
+    Ok(walks)
+}
+
+fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
+    let bug = |error: &dyn std::error::Error| {
+        Failure::from_error(Exit::Bug, "the records cannot be written", error)
+    };
+    if let Some(file) = &args.events {
+        let lines = artifacts::lines(&walks).map_err(|error| bug(&error))?;
+        if file.as_os_str() == "-" {
+            return say(&lines);
+        }
+        std::fs::write(file, lines).map_err(|error| {
+            let what = format!("cannot write {}", file.display());
+            Failure::from_error(Exit::Usage, what, &error)
+        })?;
+    }
+    if args.json {
+        let document = Document::new(walks);
+        let text = serde_json::to_string_pretty(&document).map_err(|error| bug(&error))?;
+        return say(&(text + "\n"));
+    }
+    let style = args.color.for_stdout();
+    let mut out = String::new();
+    for (at, records) in walks.iter().enumerate() {
+        if walks.len() > 1 {
+            let _ = writeln!(out, "{}", ["cold: nothing is known", "\nwarm: a second time"][at]);
+        }
+        if args.explain {
+            out += &report::explain(records, style);
+        }
+        if args.waterfall {
+            out += &report::waterfall(records, style);
+        }
+        if args.sequence {
+            out += &report::sequence(records, style);
+        }
+        if !args.explain && !args.waterfall && !args.sequence {
+            out += &report::tree(records, style);
+        }
+        out += &report::survey(records, style);
+        out += &report::comparisons(records, style);
+    }
+    say(&out)
+}
+
+fn faults() -> String {
+    let mut out = String::new();
+    for fault in FAULTS {
+        let _ = writeln!(out, "{:18} {}", fault.name, fault.what);
+        let code = fault.code.unwrap_or("the walk copes; nothing is wrong");
+        let _ = writeln!(out, "{:18} {LAB} {} --demo broken --all", "", fault.ask);
+        let _ = writeln!(out, "{:18} finding: {code}", "");
+    }
+    for fault in SIGNATURE_FAULTS {
+        let _ = writeln!(out, "{:18} {}", fault.zone, fault.what);
+        let _ = writeln!(out, "{:18} {LAB} {} --demo broken", "", fault.ask);
+        let _ = writeln!(out, "{:18} security: {}, {}", "", fault.status, fault.why);
+    }
+    out
+}
+
+/// The last walk says how it went.
+fn exit_of(walks: &[Vec<Record>]) -> Exit {
+    let summary = walks.last().and_then(|records| report::summary(records));
+    let security = summary.and_then(|summary| summary.security.as_ref());
+    if security.is_some_and(|security| security.status == Status::Bogus) {
+        return Exit::Bogus;
+    }
+    match summary.map(|summary| &summary.outcome) {
+        Some(Outcome::Answer) => Exit::Holds,
+        Some(Outcome::NoData | Outcome::NxDomain) => Exit::Fails,
+        Some(Outcome::Unanswered { any_reply: false, .. }) => Exit::Network,
+        Some(Outcome::Interrupted) => Exit::Interrupted,
+        Some(_) => Exit::Inconclusive,
+        None => Exit::Bug,
+    }
+}

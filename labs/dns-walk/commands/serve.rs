@@ -1,0 +1,421 @@
+//! `dns-walk serve`: answers other tools by walking; `dns-walk serve-demo`: the servers to walk to.
+//!
+//! It must never listen beyond loopback unless told to.
+
+use crate::args::{QminChoice, families, time, variant};
+use crate::batch::{Fleet, FleetConfig, Tally};
+use crate::cache::Cache;
+use crate::commands::{LAB, many};
+use crate::demo::Variant;
+use crate::dnssec::UnixSeconds;
+use crate::driver as net;
+use crate::driver::{Front, FrontLimits, Serving};
+use crate::event::Record;
+use crate::hints::{Hints, PORT};
+use crate::resolver::{Resolver, Served};
+use crate::walk::WalkConfig;
+use clap::{Parser, ValueHint};
+use std::io::{self, BufWriter, Write};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::lab::{self, say};
+use wirelab::cli::seed;
+use wirelab::cli::stdout::{self, Pipe};
+use wirelab::cli::style::ColorChoice;
+use wirelab::measure::Ppm;
+use wirelab::runtime::clock::{Clock, utc_seconds};
+use wirelab::runtime::shutdown;
+
+const EXAMPLES: &str = "\
+Examples:
+  dns-walk serve --demo                        a resolver for the hierarchy of the demonstration
+  dns-walk serve --demo broken --events -      the same with every fault, each step as NDJSON
+  dns-walk serve                               a resolver for the Internet, from the real root
+
+then, elsewhere:
+  dig @127.0.0.1 -p 5335 www.igbank.com
+  dig @127.0.0.1 -p 5335 +dnssec +tcp www.igbank.com AAAA
+
+";
+
+const AFTER: &str = "\
+What a client gets: answers with RA; AD where the answer is proved and the client asked with AD or
+DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or nobody answered, and the bogus
+answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for RD=0,
+other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
+
+Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 5 the address cannot be listened on; 70 our fault.
+";
+
+/// Answer queries of other tools by walking from the root, until Ctrl-C.
+///
+/// One process, one loop, one memory for all questions, on UDP and TCP. On loopback unless told
+/// otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "dns-walk serve", bin_name = "dns-walk serve")]
+#[command(before_help = EXAMPLES, after_help = AFTER)]
+struct ServeArgs {
+    /// Where to listen over UDP and TCP; may be given more than once; port 0 takes a free one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5335")]
+    listen: Vec<SocketAddr>,
+
+    /// Listen on addresses other than loopback's: anybody who reaches them may ask
+    #[arg(long)]
+    beyond_loopback: bool,
+
+    /// Walk in a hierarchy served by this process on loopback: sound or broken [default: sound]
+    #[arg(long, value_name = "VARIANT", num_args = 0..=1, default_missing_value = "sound")]
+    #[arg(value_parser = hierarchy, conflicts_with = "hints")]
+    demo: Option<Variant>,
+
+    /// Packet loss each way between the walks and the servers of --demo
+    #[arg(long, value_name = "SHARE", value_parser = share, requires = "demo")]
+    loss: Option<Ppm>,
+
+    /// One-way delay between the walks and the servers of --demo
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "demo")]
+    delay: Option<Duration>,
+
+    /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    hints: Option<PathBuf>,
+
+    /// The port of every server that the hints give none
+    #[arg(short, long, value_name = "N", conflicts_with = "demo")]
+    port: Option<u16>,
+
+    /// Ask over IPv4 only
+    #[arg(short = '4', conflicts_with = "v6")]
+    v4: bool,
+
+    /// Ask over IPv6 only
+    #[arg(short = '6')]
+    v6: bool,
+
+    /// How much of the name servers are told
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    qmin: QminChoice,
+
+    /// Do not ask the root for its own list of servers (RFC 9609)
+    #[arg(long)]
+    no_prime: bool,
+
+    /// Do not judge signatures: nothing is bogus, nothing has AD
+    #[arg(long)]
+    no_dnssec: bool,
+
+    /// Trust the DS or DNSKEY records of this file instead of the root's built-in keys
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    anchor: Option<PathBuf>,
+
+    /// Judge signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<UnixSeconds>,
+
+    /// Questions in flight, at most; more get SERVFAIL [default: 2000]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    in_flight: Option<u32>,
+
+    /// Queries at one server at a time, at most [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    per_server: Option<u32>,
+
+    /// Queries that one walk may send [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    budget: Option<u32>,
+
+    /// Clients' connections at once; more are closed as they come [default: 256]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    connections: Option<u32>,
+
+    /// A client's connection that says nothing is closed after this [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    idle: Option<Duration>,
+
+    /// Write every step of every walk as NDJSON to FILE, or to stdout with -
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    events: Option<PathBuf>,
+
+    /// With --events: the messages themselves (RFC 8427) too
+    #[arg(long, requires = "events")]
+    messages: bool,
+
+    /// Seed of every draw; random where absent, and always printed
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+/// Leave the hierarchy of the demonstration running for other tools, until Ctrl-C.
+///
+/// Its servers listen on 127.53.0.0/16, each at an address of its own, and one at ::1 has all of
+/// its zones; all at one port, over UDP and TCP.
+#[derive(Debug, Parser)]
+#[command(name = "dns-walk serve-demo", bin_name = "dns-walk serve-demo")]
+#[command(before_help = DEMO_EXAMPLES)]
+struct DemoArgs {
+    /// sound, or broken with every fault that dns-walk --faults lists
+    #[arg(value_name = "VARIANT", default_value = "sound", value_parser = hierarchy)]
+    variant: Variant,
+
+    /// Give its servers addresses of IPv6 (fd53::/16) beside those of IPv4
+    #[arg(long)]
+    dual: bool,
+
+    /// The port of every server [default: one that is free]
+    #[arg(short, long, value_name = "N")]
+    port: Option<u16>,
+
+    /// Packet loss each way between the servers and who asks them
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    loss: Option<Ppm>,
+
+    /// One-way delay between the servers and who asks them
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    delay: Option<Duration>,
+
+    /// Seed of the losses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: ColorChoice,
+
+    /// Say more on stderr; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  dns-walk serve-demo                          every server sound
+  dns-walk serve-demo broken --port 5300       every fault, at a port of your choice
+
+stdout has the hints: `dns-walk NAME --hints FILE` walks there, `dns-walk serve --hints FILE` makes
+a resolver of it that delv, drill and unbound-host can ask.
+
+";
+
+fn hierarchy(word: &str) -> Result<Variant, String> {
+    variant(word).ok_or_else(|| format!("expected sound or broken, got {word:?}"))
+}
+
+/// Where the first word is one of this file's commands, its end.
+pub(crate) fn start() -> Option<ExitCode> {
+    let mut words = std::env::args_os();
+    let program = words.next()?;
+    let command = words.next()?;
+    let words = std::iter::once(program).chain(words);
+    if command == "serve" {
+        let args = ServeArgs::parse_from(words);
+        wirelab::cli::log::start(args.verbose);
+        return Some(lab::end(LAB, args.color.for_stderr(), serve(&args)));
+    }
+    if command == "serve-demo" {
+        let args = DemoArgs::parse_from(words);
+        wirelab::cli::log::start(args.verbose);
+        return Some(lab::end(LAB, args.color.for_stderr(), serve_demo(&args)));
+    }
+    None
+}
+
+fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
+    let open = |address: &&SocketAddr| !address.ip().is_loopback();
+    if let Some(beyond) = args.listen.iter().find(open).filter(|_| !args.beyond_loopback) {
+        return Err(Failure::new(Exit::Usage, "nothing was served")
+            .because(format!("{beyond} is not a loopback address: strangers could ask there"))
+            .or_type("to let them", "--beyond-loopback"));
+    }
+    let seed = seed::or_random(args.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    let limits = FrontLimits::default();
+    let limits = FrontLimits {
+        connections: args.connections.unwrap_or(limits.connections),
+        idle: args.idle.unwrap_or(limits.idle),
+        ..limits
+    };
+    let front = Front::listen(&args.listen, limits).map_err(|error| {
+        Failure::from_error(Exit::Network, "clients cannot be listened to", &error)
+            .or_type("at a port that is free", format!("{LAB} serve --listen 127.0.0.1:0"))
+    })?;
+    let (serving, hints) = beginning(args, seed)?;
+    let hints = crate::commands::trusting(args.anchor.as_deref(), hints)?;
+    let config = fleet_config(args, &hints)?;
+    let (walks_max, fixed_time) = (config.in_flight, args.at.is_some());
+    let fleet = Fleet::new(config, hints, seed, Cache::default());
+    announce(args, seed, &front)?;
+    let resolver = run(args, front, Resolver::new(fleet, walks_max), fixed_time)?;
+    drop(serving);
+    stdout::complain(&summary(&resolver.served(), &resolver.fleet().tally()));
+    Ok(Exit::Holds)
+}
+
+/// The loopback address of IPv6; there is but one.
+const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+fn serve_demo(args: &DemoArgs) -> Result<Exit, Failure> {
+    let fail = |error: io::Error| {
+        Failure::from_error(Exit::Network, "the demonstration cannot be served on loopback", &error)
+            .or_type("at a port of your choice", format!("{LAB} serve-demo --port 5300"))
+    };
+    let mut authority = crate::commands::authority(args.variant, args.dual)?;
+    let roots = authority.hints(0);
+    let has_v6 = UdpSocket::bind((LOOPBACK_V6, 0)).is_ok();
+    if has_v6 {
+        authority.add_host_of_all(LOOPBACK_V6);
+    }
+    let plan = crate::commands::link(args.loss, args.delay.unwrap_or_default());
+    let (stopper, mut stopped) = shutdown::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let serving = net::serve(authority, args.port, &plan, args.seed).map_err(fail)?;
+    let port = serving.port();
+    let six = if has_v6 {
+        format!("{LAB}:   dig @::1 -p {port} www.igbank.com       every zone, over IPv6\n")
+    } else {
+        format!("{LAB}:   (this machine has no ::1, so no server is there)\n")
+    };
+    stdout::complain(&format!(
+        "{LAB}: serving until Ctrl-C; the lines on stdout are hints for {LAB} --hints FILE\n\
+         {LAB}: other tools ask one server each, as a walk does:\n\
+         {LAB}:   dig @127.53.2.1 -p {port} +norec www.igbank.com\n\
+         {LAB}:   drill -p {port} @127.53.2.1 www.igbank.com\n{six}\
+         {LAB}: to ask as a resolver's client (dig, delv, drill, unbound-host):\n\
+         {LAB}:   {LAB} serve --hints FILE\n"
+    ));
+    say(&Hints { port, ..roots }.text())?;
+    serving.until(&mut stopped).map_err(fail)?;
+    Ok(Exit::Holds)
+}
+
+/// Where walks begin; the servers of the demonstration where they are wanted.
+fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Failure> {
+    let Some(variant) = args.demo else {
+        let port = args.port.unwrap_or(PORT);
+        return Ok((None, crate::commands::read_hints(args.hints.as_deref(), port)?));
+    };
+    let link = crate::commands::link(args.loss, args.delay.unwrap_or_default());
+    let (serving, roots) =
+        crate::commands::served(crate::commands::authority(variant, args.v6)?, &link, seed)?;
+    Ok((Some(serving), roots))
+}
+
+fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<FleetConfig, Failure> {
+    let usual = FleetConfig::default();
+    let reachable = if args.demo.is_some() { [true, false] } else { net::families(hints) };
+    let (v4, v6, left_out) = families((args.v4, args.v6), reachable);
+    let offline = args.demo.is_some() || args.hints.is_some();
+    let mut walk = WalkConfig {
+        qmin: args.qmin.into(),
+        v4,
+        v6,
+        left_out,
+        prime: !args.no_prime,
+        // In a hierarchy of one's own every name may be.
+        special_names: !offline,
+        public_only: !offline,
+        summary_only: args.events.is_none(),
+        messages: args.messages,
+        ..usual.walk
+    };
+    let now = || UnixSeconds(utc_seconds());
+    walk.validate_at = (!args.no_dnssec).then(|| args.at.unwrap_or_else(now));
+    walk.limits.queries = args.budget.unwrap_or(walk.limits.queries);
+    walk.secret = if args.demo.is_none() { Some(crate::commands::secret()?) } else { None };
+    Ok(FleetConfig {
+        walk,
+        in_flight: args.in_flight.unwrap_or(usual.in_flight),
+        per_server: args.per_server.unwrap_or(usual.per_server),
+    })
+}
+
+/// Says where it listens: on stdout, so that a script can wait for it.
+fn announce(args: &ServeArgs, seed: u64, front: &Front) -> Result<(), Failure> {
+    let lines: String = front.addresses().iter().map(|at| format!("listening {at}\n")).collect();
+    if args.events.as_ref().is_some_and(|file| file.as_os_str() == "-") {
+        stdout::complain(&lines);
+    } else {
+        say(&lines)?;
+    }
+    let example = front.addresses().first().map(|at| dig(at.ip(), at.port()));
+    stdout::complain(&format!(
+        "{LAB}: seed {seed}\n{LAB}: answering until Ctrl-C; for example: {} www.igbank.com\n",
+        example.unwrap_or_default()
+    ));
+    Ok(())
+}
+
+/// How `dig` is pointed at a server.
+pub(crate) fn dig(at: IpAddr, port: u16) -> String {
+    format!("dig @{at} -p {port}")
+}
+
+fn run(
+    args: &ServeArgs,
+    front: Front,
+    resolver: Resolver,
+    fixed_time: bool,
+) -> Result<Resolver, Failure> {
+    let fail = |error: io::Error| Failure::from_error(Exit::Bug, "serving ended", &error);
+    let (stopper, mut stopped) = shutdown::pair().map_err(fail)?;
+    stopper.on_signals().map_err(fail)?;
+    let mut events = writer(args)?;
+    let resolver = front
+        .run(resolver, Clock::start(), &mut stopped, fixed_time, |number, record: &Record| {
+            let Some(events) = &mut events else { return Ok(()) };
+            serde_json::to_writer(&mut *events, &many::Told { line: number, record })?;
+            events.write_all(b"\n")?;
+            events.flush()
+        })
+        .map_err(fail)?;
+    Ok(resolver)
+}
+
+/// Where the records of the walks go.
+fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
+    let Some(file) = &args.events else { return Ok(None) };
+    if file.as_os_str() == "-" {
+        return Ok(Some(Box::new(Pipe::new(BufWriter::new(io::stdout())))));
+    }
+    let made = std::fs::File::create(file).map_err(|error| {
+        Failure::from_error(Exit::Usage, format!("cannot write {}", file.display()), &error)
+    })?;
+    Ok(Some(Box::new(BufWriter::new(made))))
+}
+
+fn summary(served: &Served, tally: &Tally) -> String {
+    let Served { udp, tcp, no_error, nx_domain, serv_fail, refused, malformed, any, .. } = served;
+    let mut out = format!(
+        "{LAB}: {udp} questions over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
+         such a name, {serv_fail} failed ({} bogus, {} failed before, {} too many at once), \
+         {refused} refused, {malformed} malformed, {any} ANY; {} said to be proved, {} cut short\n",
+        served.bogus, served.failed_before, served.over_limit, served.authentic, served.truncated,
+    );
+    out += &format!(
+        "{LAB}: {} walks, {} queries, {} repeated, {} without a reply; {} not sent because another \
+         was in flight, {} held back to spare a server; at most {} walks at once\n",
+        tally.asked - tally.twins,
+        tally.queries,
+        tally.retries,
+        tally.unanswered,
+        tally.coalesced,
+        tally.held,
+        tally.in_flight_max,
+    );
+    if served.ignored > 0 {
+        out += &format!("{LAB}: {} datagrams were no queries and got no reply\n", served.ignored);
+    }
+    out
+}

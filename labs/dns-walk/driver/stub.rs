@@ -1,0 +1,262 @@
+//! What resolvers of others say: the system's stub resolver, or a server that the user names.
+//!
+//! It exists for comparison alone. It must never be asked for what a walk should find itself, nor
+//! send more than a person's `dig` would.
+
+use super::{framed, whole};
+use crate::cross_check::{Opinion, Said, Who};
+use crate::event::RecordText;
+use crate::question::{self, Question, Reply, UDP_PAYLOAD, name_text, rcode_text, record_text};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Record, RecordType};
+use hickory_resolver::Resolver;
+use hickory_resolver::config::{ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::time::Duration;
+use wirelab::measure::{Instant, nanos};
+use wirelab::runtime::clock::Clock;
+
+/// How long each attempt at a named server waits over UDP: `dig` makes three of 5 s, and a server
+/// that takes 3 s is as good as none.
+const PATIENCE: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3)];
+/// How long a connection to it may take, and each reading of it.
+const PATIENCE_TCP: Duration = Duration::from_secs(3);
+/// The system's own patience counts up to this: resolv.conf(5) says 5 s unless told otherwise.
+const SYSTEM_PATIENCE_MAX: Duration = Duration::from_secs(5);
+/// Attempts of the system's resolver, at most: resolv.conf(5) says 2 unless told otherwise.
+const SYSTEM_ATTEMPTS_MAX: usize = 3;
+/// Largest datagram (RFC 768).
+const DATAGRAM: usize = 65_535;
+
+/// The system's stub resolver, as its configuration says.
+#[derive(Debug)]
+pub struct System {
+    config: ResolverConfig,
+    options: ResolverOpts,
+    servers: Vec<SocketAddr>,
+}
+
+impl System {
+    /// Reads a `resolv.conf`; its servers listen at `port`.
+    ///
+    /// # Errors
+    /// Where it names no server, or is something else.
+    pub fn parse(resolv_conf: &str, port: u16) -> io::Result<Self> {
+        let (config, options) = parse_resolv_conf(resolv_conf).map_err(io::Error::other)?;
+        let (_, _, mut servers) = config.into_parts();
+        for connection in servers.iter_mut().flat_map(|server| &mut server.connections) {
+            connection.port = port;
+        }
+        let places = servers.iter().map(|server| SocketAddr::new(server.ip, port)).collect();
+        let mut options = options;
+        // One question to the DNS: no file, no memory, no other names.
+        options.use_hosts_file = ResolveHosts::Never;
+        options.cache_size = 0;
+        options.preserve_intermediates = true;
+        options.edns0 = true;
+        options.timeout = options.timeout.min(SYSTEM_PATIENCE_MAX);
+        options.attempts = options.attempts.min(SYSTEM_ATTEMPTS_MAX);
+        // A question has no search list: its name is absolute.
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        Ok(Self { config, options, servers: places })
+    }
+
+    /// Asks it.
+    ///
+    /// # Errors
+    /// Where the process cannot wait for it.
+    pub fn ask(self, question: &Question) -> io::Result<Opinion> {
+        let clock = Clock::start();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let Self { config, options, servers } = self;
+        let looked_up = runtime.block_on(async {
+            let provider = TokioRuntimeProvider::default();
+            let builder = Resolver::builder_with_config(config, provider).with_options(options);
+            builder.build()?.lookup(question.name.clone(), question.kind).await
+        });
+        let who = Who::System { servers };
+        let mut opinion = match &looked_up {
+            // It does not ask for AD, so it cannot know.
+            Ok(lookup) => Opinion { authentic: None, ..read(who, question, lookup.message()) },
+            Err(error) => failed(who, error),
+        };
+        opinion.elapsed_ns = nanos(clock.now().since(Instant::ZERO));
+        Ok(opinion)
+    }
+}
+
+/// What the system's resolver says where it has no records.
+fn failed(who: Who, error: &NetError) -> Opinion {
+    let code = |code: ResponseCode| Said::Error { rcode: rcode_text(code) };
+    let mut absent_in = None;
+    let said = match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => {
+            absent_in = none.soa.as_ref().map(|soa| name_text(&soa.name));
+            match none.response_code {
+                ResponseCode::NoError => Said::NoData,
+                ResponseCode::NXDomain => Said::NxDomain,
+                other => code(other),
+            }
+        }
+        NetError::Dns(DnsError::ResponseCode(other)) => code(*other),
+        other => Said::Nothing { why: question::printable(&other.to_string()) },
+    };
+    Opinion { absent_in, ..nothing(who, said) }
+}
+
+const fn nothing(who: Who, said: Said) -> Opinion {
+    Opinion {
+        who,
+        said,
+        aliases: Vec::new(),
+        answers: Vec::new(),
+        absent_in: None,
+        authoritative: false,
+        authentic: None,
+        errors: Vec::new(),
+        elapsed_ns: 0,
+    }
+}
+
+/// Asks a server as `dig` does: with RD and AD set, three times over UDP, over TCP where the reply
+/// was cut.
+#[must_use]
+pub fn ask_server(address: SocketAddr, question: &Question, id: u16) -> Opinion {
+    let clock = Clock::start();
+    let who = Who::Server { address };
+    let reply = query(id, question)
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the name cannot be sent"))
+        .and_then(|query| over_udp(address, &query));
+    let mut opinion = match reply {
+        Ok(message) => read(who, question, &message),
+        Err(error) => {
+            let why = match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => "no reply came".to_owned(),
+                _ => super::words(&error),
+            };
+            nothing(who, Said::Nothing { why })
+        }
+    };
+    opinion.elapsed_ns = nanos(clock.now().since(Instant::ZERO));
+    opinion
+}
+
+fn query(id: u16, question: &Question) -> Option<Vec<u8>> {
+    let mut message = Message::new(id, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.metadata.authentic_data = true;
+    message.add_query(Query::query(question.name.clone(), question.kind));
+    message.set_edns(Edns::new().set_max_payload(UDP_PAYLOAD).clone());
+    message.to_vec().ok()
+}
+
+fn over_udp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
+    let any = if address.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    let clock = Clock::start();
+    let mut buffer = vec![0; DATAGRAM];
+    let mut last = io::Error::from(ErrorKind::TimedOut);
+    for patience in PATIENCE {
+        let end = clock.now() + patience;
+        socket.send(query)?;
+        loop {
+            let left = end.since(clock.now());
+            if left.is_zero() {
+                break;
+            }
+            socket.set_read_timeout(Some(left))?;
+            match socket.recv(&mut buffer) {
+                Ok(length) => match question::check(query, &buffer[..length], false) {
+                    Ok(Reply::Message(message)) if message.metadata.truncation => {
+                        return over_tcp(address, query);
+                    }
+                    Ok(Reply::Message(message)) => return Ok(*message),
+                    Ok(Reply::Malformed(why)) => last = io::Error::other(why),
+                    Ok(Reply::CaseLost) | Err(_) => {}
+                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Err(last)
+}
+
+fn over_tcp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE_TCP)?;
+    stream.set_read_timeout(Some(PATIENCE_TCP))?;
+    stream.set_write_timeout(Some(PATIENCE_TCP))?;
+    stream.write_all(&framed(query))?;
+    let (mut got, mut buffer) = (Vec::new(), [0; 4_096]);
+    loop {
+        if let Some(message) = whole(&mut got) {
+            let reply = question::check(query, &message, false);
+            return match reply {
+                Ok(Reply::Message(message)) => Ok(*message),
+                Ok(Reply::Malformed(why)) => Err(io::Error::other(why)),
+                Ok(Reply::CaseLost) => Err(io::Error::other("the name came back changed")),
+                Err(why) => Err(io::Error::other(why.words())),
+            };
+        }
+        match stream.read(&mut buffer)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            count => got.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// What a reply says, in the words of a comparison.
+fn read(who: Who, question: &Question, message: &Message) -> Opinion {
+    let is_alias = |record: &&Record| {
+        matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME)
+            && record.record_type() != question.kind
+    };
+    let is_answer = |record: &&Record| {
+        record.record_type() == question.kind || question.kind == RecordType::ANY
+    };
+    let texts = |wanted: &dyn Fn(&&Record) -> bool| -> Vec<RecordText> {
+        message.answers.iter().filter(|record| wanted(record)).map(record_text).collect()
+    };
+    let answers = texts(&is_answer);
+    let owner_of = |kind| {
+        let record = message.authorities.iter().find(|record| record.record_type() == kind);
+        record.map(|record| name_text(&record.name))
+    };
+    let meta = &message.metadata;
+    let absent_in = owner_of(RecordType::SOA);
+    let said = match meta.response_code {
+        ResponseCode::NoError if !answers.is_empty() => Said::Answer,
+        // A server of a zone above, not a resolver.
+        ResponseCode::NoError
+            if !meta.authoritative && absent_in.is_none() && owner_of(RecordType::NS).is_some() =>
+        {
+            Said::Error { rcode: "a referral".to_owned() }
+        }
+        ResponseCode::NoError => Said::NoData,
+        ResponseCode::NXDomain => Said::NxDomain,
+        other => Said::Error { rcode: rcode_text(other) },
+    };
+    Opinion {
+        who,
+        said,
+        aliases: texts(&is_alias),
+        answers,
+        absent_in,
+        authoritative: meta.authoritative,
+        authentic: Some(meta.authentic_data),
+        errors: question::edns(message).map(|edns| edns.errors).unwrap_or_default(),
+        elapsed_ns: 0,
+    }
+}

@@ -1,0 +1,673 @@
+//! What happened in a walk, one record per thing: the walk's whole story, in order.
+//!
+//! It exists so that every view (tree, waterfall, sentences, a saved file) is made of the same
+//! records. It must never hold a value that only this process understands: names and records are
+//! text, so that a record can be written, kept and told again.
+
+use super::dnssec::reason::Reason;
+use super::dnssec::{Status, UnixSeconds};
+use super::limits::{Limit, Limits, Spent};
+use super::message::{Messages, Octets};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::SocketAddr;
+use wirelab::measure::Instant;
+
+/// The version of every record; it changes when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+/// One line of `events.ndjson`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// When, nanoseconds since the run began.
+    pub t_ns: Instant,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The walk began.
+    #[serde(rename = "start")]
+    Start(Start),
+    /// A query was sent, and this became of it.
+    #[serde(rename = "exchange")]
+    Exchange(Box<Exchange>),
+    /// A question was answered without asking anybody.
+    #[serde(rename = "cache")]
+    Cache(CacheUse),
+    /// A link of the chain of trust was judged.
+    #[serde(rename = "chain")]
+    Chain(Box<super::dnssec::chain::Link>),
+    /// A name that is not for the public DNS was answered without asking anybody.
+    #[serde(rename = "local")]
+    Local(LocalAnswer),
+    /// Something arrived that answers no open query.
+    #[serde(rename = "stray")]
+    Stray(Stray),
+    /// The last record of the walk itself.
+    #[serde(rename = "summary")]
+    Summary(Box<Summary>),
+    /// What a resolver said of the same question, after the walk.
+    #[serde(rename = "comparison")]
+    Comparison(Box<super::cross_check::Comparison>),
+}
+
+/// A question: a name and a type, class IN.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Asked {
+    /// The name, with its final dot, in ASCII.
+    pub name: String,
+    /// The type, as in `A`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.kind)
+    }
+}
+
+/// How a walk began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// What the user wants to know.
+    pub question: Asked,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// How names are minimised.
+    pub qmin: Qmin,
+    /// What the walk may spend.
+    pub limits: Limits,
+    /// Records that an earlier walk left in the cache.
+    pub cached: u32,
+}
+
+/// How much of a name a server above its zone is told (RFC 9156).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Qmin {
+    /// The whole name to everybody, as `dig`.
+    Off,
+    /// One label more at a time; a server that is confused by it is told the whole name.
+    #[default]
+    Relaxed,
+    /// One label more at a time, and an error is an error.
+    Strict,
+}
+
+/// Why a question was asked.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum Purpose {
+    /// The user asked it.
+    Answer,
+    /// A name turned out to be another name for this one.
+    Alias {
+        /// The name that led here.
+        of: String,
+    },
+    /// A server's address came with no referral.
+    Address {
+        /// The server's name.
+        server: String,
+        /// The zone that it serves.
+        zone: String,
+    },
+    /// The chain of trust needs it: the keys of a zone, or what the zone above says of them.
+    Chain {
+        /// The zone.
+        zone: String,
+    },
+    /// The answer is known; this asks a server of a zone on the way what it says itself.
+    Check {
+        /// The zone.
+        zone: String,
+    },
+    /// The walk began with hints; this asks the root which servers it has (RFC 9609).
+    Prime,
+}
+
+/// Where a server's address came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum AddressSource {
+    /// The list of root servers that the walk began with.
+    Hints,
+    /// The referral brought it (RFC 1034 §4.2.1).
+    Glue {
+        /// The step of that referral.
+        step: u32,
+    },
+    /// An authoritative answer of this or an earlier walk.
+    Answer {
+        /// The step of that answer.
+        step: u32,
+    },
+    /// The zone above names it and the user checks it.
+    Earlier,
+}
+
+/// A server as it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Its name, as the zone above gives it.
+    pub name: String,
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Where the address came from.
+    #[serde(flatten)]
+    pub source: AddressSource,
+}
+
+/// What carried a query.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One datagram each way.
+    #[default]
+    Udp,
+    /// A connection, two bytes of length before each message (RFC 7766).
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        })
+    }
+}
+
+/// What a reply is, or that there was none. The words avoid "lame", which RFC 9499 calls
+/// ambiguous.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Class {
+    /// Authoritative, with the records asked for.
+    Answer,
+    /// Authoritative: the name is another name for this one.
+    Alias {
+        /// The name to go on with.
+        to: String,
+    },
+    /// The zone is cut here: others serve what is below.
+    Referral {
+        /// The zone that the others serve.
+        to: String,
+        /// Servers named.
+        servers: u32,
+        /// Servers whose address came along.
+        with_address: u32,
+    },
+    /// Authoritative: the name exists and has no such record (RFC 2308 §2.2).
+    NoData,
+    /// Authoritative: the name does not exist, nor anything below it (RFC 8020).
+    NxDomain,
+    /// The reply was cut short; the same server is asked over TCP (RFC 7766 §5).
+    Truncated,
+    /// The server does not understand the options; it is asked again without (RFC 6891 §7).
+    NoEdns,
+    /// The server will not answer for this zone.
+    Refused,
+    /// The server failed.
+    ServFail,
+    /// The server cannot do this.
+    NotImp,
+    /// The server calls the query malformed.
+    FormErr,
+    /// Another response code.
+    OtherCode,
+    /// An answer, but not of this server's own (AA=0).
+    NotAuthoritative {
+        /// Whether it offers recursion: it is a resolver, not a server of the zone.
+        recursion: bool,
+    },
+    /// A referral to the zone asked itself: the server does not have it.
+    SelfReferral,
+    /// A referral away from the name: to a zone above, or to the side.
+    UpwardReferral {
+        /// Where to.
+        to: String,
+    },
+    /// Not a message.
+    Malformed {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The name came back with other capitals, so it may be forged; asked again over TCP.
+    CaseLost,
+    /// It lacks the cookie that this server gives, so it may be forged; asked again over TCP.
+    CookieLost,
+    /// The server wants its newest cookie; asked again with it.
+    BadCookie,
+    /// Nothing came within the patience of this attempt, nor later before the step ended.
+    NoReply,
+    /// Another server answered first; this one was still within its time.
+    Overtaken,
+    /// The network or the host said that nobody listens there.
+    Unreachable {
+        /// In the words of the system.
+        why: String,
+    },
+}
+
+impl Class {
+    /// Whether the reply took the walk further.
+    #[must_use]
+    pub const fn is_useful(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer
+                | Self::Alias { .. }
+                | Self::Referral { .. }
+                | Self::NoData
+                | Self::NxDomain
+        )
+    }
+
+    /// Whether anything came back at all.
+    #[must_use]
+    pub const fn is_reply(&self) -> bool {
+        !matches!(self, Self::NoReply | Self::Overtaken | Self::Unreachable { .. })
+    }
+}
+
+/// How far a record is to be believed (RFC 2181 §5.4.1), the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// An address that came with a referral: good for asking that server, for nothing else.
+    Glue,
+    /// The servers of a zone, as the zone above names them.
+    Referral,
+    /// The servers of a zone, as it names them itself beside an answer.
+    Authority,
+    /// An authoritative answer.
+    Answer,
+}
+
+/// A record that was learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The record.
+    #[serde(flatten)]
+    pub record: RecordText,
+    /// How far it is believed.
+    pub rank: Rank,
+}
+
+/// A record as text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecordText {
+    /// Its owner.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Seconds that it may be kept.
+    pub ttl_s: u32,
+    /// What it says, as in a zone file; control characters are written `\DDD`.
+    pub data: String,
+}
+
+impl fmt::Display for RecordText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {} {}", self.name, self.ttl_s, self.kind, self.data)
+    }
+}
+
+/// A record that was not learned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    /// The record.
+    #[serde(flatten)]
+    pub record: RecordText,
+    /// Why.
+    pub why: DropReason,
+}
+
+/// Why a record was not learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// Its owner is not in the zone that was asked (RFC 5452 §6).
+    OutOfBailiwick,
+    /// It has nothing to do with the question.
+    NotAskedFor,
+    /// Its class is not IN.
+    NotInternet,
+    /// What is known already is to be believed more (RFC 2181 §5.4.1).
+    Outranked,
+    /// Its address is not one of the public Internet.
+    NotPublic,
+    /// More than a limit allows.
+    OverLimit,
+}
+
+impl DropReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::OutOfBailiwick => "not in the zone that was asked",
+            Self::NotAskedFor => "not asked for",
+            Self::NotInternet => "not of class IN",
+            Self::Outranked => "outranked by what is known",
+            Self::NotPublic => "not a public address",
+            Self::OverLimit => "over a limit",
+        }
+    }
+}
+
+/// The EDNS part of a reply (RFC 6891).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdnsSeen {
+    /// Largest datagram that the server takes.
+    pub payload: u16,
+    /// Its version.
+    pub version: u8,
+    /// DNSSEC wanted.
+    pub dnssec_ok: bool,
+    /// Extended errors (RFC 8914).
+    pub errors: Vec<ExtendedError>,
+    /// Whether it brought a server's cookie (RFC 7873).
+    pub cookie: bool,
+}
+
+/// An extended error (RFC 8914).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExtendedError {
+    /// The code.
+    pub code: u16,
+    /// What the server adds.
+    pub text: String,
+}
+
+/// A query and what became of it. All that is needed to understand it is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exchange {
+    /// A question put to a zone; attempts at its servers share the number.
+    pub step: u32,
+    /// The step that needed this one.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The zone whose servers were asked.
+    pub zone: String,
+    /// The question as it was sent: minimised, and in odd capitals.
+    pub sent: Asked,
+    /// The question as it was meant.
+    pub meant: Asked,
+    /// Who was asked.
+    pub server: Server,
+    /// What carried it.
+    pub transport: Transport,
+    /// Which attempt of the step, from 1.
+    pub attempt: u32,
+    /// When it was sent.
+    pub sent_ns: Instant,
+    /// How long the reply took.
+    pub rtt_ns: Option<u64>,
+    /// How long the walk waits before it asks somebody else.
+    pub patience_ns: u64,
+    /// Bytes of the query.
+    pub bytes_sent: u32,
+    /// Bytes of the reply.
+    pub bytes_received: Option<u32>,
+    /// The response code.
+    pub rcode: Option<String>,
+    /// The flags of the reply.
+    pub flags: Vec<String>,
+    /// EDNS of the reply.
+    pub edns: Option<EdnsSeen>,
+    /// What the reply is, or that there was none.
+    pub class: Class,
+    /// What was learned.
+    pub learned: Vec<Learned>,
+    /// What was not, and why.
+    pub dropped: Vec<Dropped>,
+    /// The messages themselves, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Box<Messages>>,
+}
+
+/// A question that the cache answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheUse {
+    /// The step that needed it.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The question.
+    pub meant: Asked,
+    /// What the cache says.
+    pub class: Class,
+    /// The step that learned it.
+    pub learned_at: u32,
+    /// Seconds for which it is believed yet.
+    pub ttl_left_s: u32,
+}
+
+/// A question that no server is asked, because a document keeps its name from them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalAnswer {
+    /// The step that needed it.
+    pub parent: Option<u32>,
+    /// Why it was asked.
+    pub purpose: Purpose,
+    /// The question.
+    pub meant: Asked,
+    /// What is said of it: an answer, no such record, no such name.
+    pub class: Class,
+    /// The domain that the name lies in.
+    pub domain: String,
+    /// The document that keeps it from the network.
+    pub document: String,
+    /// What the domain is for.
+    pub why: String,
+}
+
+/// Something that arrived and answers nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stray {
+    /// Who sent it, as far as an address tells.
+    pub from: SocketAddr,
+    /// The step whose socket it came to, if that is open.
+    pub step: Option<u32>,
+    /// Its length.
+    pub bytes: u32,
+    /// Why it answers nothing.
+    pub why: StrayReason,
+    /// What it was, where messages are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Box<Octets>>,
+}
+
+/// Why something that arrived answers nothing (RFC 5452 §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StrayReason {
+    /// Its socket waits for nothing any more.
+    NothingOpen,
+    /// It came from another address or port than was asked.
+    WrongAddress,
+    /// Shorter than a header, or a question itself.
+    NotAReply,
+    /// Another number than the query's.
+    WrongId,
+    /// Another question than the query's.
+    WrongQuestion,
+    /// Another cookie than the query's (RFC 7873 §5.3).
+    WrongCookie,
+}
+
+impl StrayReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NothingOpen => "nothing is open there",
+            Self::WrongAddress => "from an address that was not asked",
+            Self::NotAReply => "not a reply",
+            Self::WrongId => "with another number than the query's",
+            Self::WrongQuestion => "to another question",
+            Self::WrongCookie => "with another cookie than the query's",
+        }
+    }
+}
+
+/// How a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The records asked for.
+    Answer,
+    /// The name exists and has no such record.
+    NoData,
+    /// The name does not exist.
+    NxDomain,
+    /// No server of a zone gave an answer.
+    Unanswered {
+        /// The zone.
+        zone: String,
+        /// Whether any of them replied at all.
+        any_reply: bool,
+    },
+    /// The aliases lead in a circle.
+    AliasLoop {
+        /// The name that came up twice.
+        at: String,
+    },
+    /// A limit was reached.
+    Limit {
+        /// Which.
+        limit: Limit,
+    },
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// The end of a walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What the user wanted to know.
+    pub question: Asked,
+    /// Its name as people write it, where that is not ASCII (RFC 5890 §2.3.2.1).
+    pub unicode: Option<String>,
+    /// How it ended.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// The aliases that led to the answer, in order.
+    pub aliases: Vec<RecordText>,
+    /// The records asked for.
+    pub answers: Vec<RecordText>,
+    /// From the beginning to the answer, without the checks after it.
+    pub elapsed_ns: u64,
+    /// Round trips that the answer had to wait for, added up: what the walk takes where every
+    /// server answers the first time.
+    pub best_path_ns: u64,
+    /// Steps that led to the answer or to a server's address.
+    pub steps: u32,
+    /// Queries sent, checks included.
+    pub queries: u32,
+    /// Of [`Limits::queries`].
+    pub budget: u32,
+    /// Queries that repeat a question of the same step.
+    pub retries: u32,
+    /// Attempts without a reply.
+    pub unanswered: u32,
+    /// Questions that the cache answered.
+    pub cache_hits: u32,
+    /// Things that arrived and answered nothing.
+    pub strays: u32,
+    /// Bytes of all queries.
+    pub bytes_sent: u64,
+    /// Bytes of all replies.
+    pub bytes_received: u64,
+    /// What was spent of every limit.
+    pub spent: Vec<Spent>,
+    /// What is wrong with the zones on the way.
+    pub findings: Vec<super::finding::Finding>,
+    /// How far the answer is proved; absent where that was not asked for.
+    pub security: Option<Security>,
+    /// Addresses of servers that were left out for their family; a walk of an earlier version did
+    /// not count them.
+    #[serde(default)]
+    pub skipped: Option<Skipped>,
+}
+
+/// Addresses of servers that were left out for their family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The family.
+    pub family: Family,
+    /// How many, each once.
+    pub addresses: u32,
+    /// Why.
+    pub why: SkipReason,
+}
+
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Of four bytes (RFC 791).
+    IPv4,
+    /// Of sixteen bytes (RFC 8200).
+    IPv6,
+}
+
+/// Why a family of addresses is left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipReason {
+    /// The user wants the other one.
+    #[default]
+    NotWanted,
+    /// This host has no way to such addresses.
+    NoRoute,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = if self.addresses == 1 { "address" } else { "addresses" };
+        let why = match (self.why, self.family) {
+            (SkipReason::NoRoute, _) => "no route",
+            (SkipReason::NotWanted, Family::IPv4) => "IPv6 only, as told",
+            (SkipReason::NotWanted, Family::IPv6) => "IPv4 only, as told",
+        };
+        write!(f, "{} {addresses} of {:?}: {why}", self.addresses, self.family)
+    }
+}
+
+/// How far the answer is proved: the worst of all that it rests on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Security {
+    /// In one word.
+    pub status: Status,
+    /// Why.
+    #[serde(flatten)]
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub words: String,
+    /// The question whose answer decided it.
+    pub subject: String,
+    /// The extended error that a resolver would give (RFC 8914).
+    pub extended_error: Option<u16>,
+    /// The time at which signatures were judged.
+    pub at: UnixSeconds,
+    /// Links of the chain that were judged.
+    pub links: u32,
+    /// Signatures that were computed.
+    pub signatures_computed: u32,
+}

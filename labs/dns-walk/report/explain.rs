@@ -1,0 +1,167 @@
+//! `--explain`: one plain sentence for every step, with the document that asks for it.
+//!
+//! It exists for people who learn how a name is resolved. It must never say what was not seen.
+
+use super::words::{answer, count, source, spent};
+use super::{steps, summary, tree};
+use crate::event::{Class, Event, Exchange, Purpose, Record};
+use std::fmt::Write;
+use wirelab::report::style::{Ink, Style};
+
+/// The story of one walk.
+#[must_use]
+pub fn render(records: &[Record], style: Style) -> String {
+    let mut out = String::new();
+    let Some(end) = summary(records) else { return out };
+    for record in records {
+        if let Event::Local(local) = &record.event {
+            let _ = writeln!(
+                out,
+                "  -  Nobody is asked for {}: {} is for {}. {}",
+                local.meant,
+                local.domain,
+                local.why,
+                style.ink(Ink::Dim, &format!("[{}]", local.document))
+            );
+        }
+    }
+    for (step, attempts) in steps(records) {
+        let _ = writeln!(out, "{step:>3}  {}", why(attempts[0]));
+        for exchange in attempts {
+            let (sentence, rfc) = primed(exchange).unwrap_or_else(|| sentence(exchange));
+            let rfc = style.ink(Ink::Dim, &format!("[{rfc}]"));
+            // A name ends in a dot, and so does a sentence.
+            let sentence = sentence.replace("..", ".");
+            let _ = writeln!(out, "     {sentence} {rfc}");
+        }
+    }
+    let _ = writeln!(out, "  =  {}.", answer(end));
+    if let Some(skipped) = &end.skipped {
+        let _ = writeln!(out, "     Skipped: {skipped}.");
+    }
+    let _ = writeln!(out, "     Spent: {}.", spent(end).join("; "));
+    for finding in &end.findings {
+        let _ = writeln!(out, "  !  {}: {}.", tree::says(finding), finding.fault.remedy());
+    }
+    out
+}
+
+/// Why the question of a step was asked.
+fn why(exchange: &Exchange) -> String {
+    let meant = &exchange.meant;
+    let zone = if exchange.zone == "." { "the root" } else { &exchange.zone };
+    match &exchange.purpose {
+        Purpose::Answer => format!("The servers of {zone} are asked on the way to {meant}."),
+        Purpose::Alias { of } => {
+            format!("{of} is an alias, so the servers of {zone} are asked on the way to {meant}.")
+        }
+        Purpose::Address { server, zone: of } => {
+            format!("{server} serves {of} and its address is not known, so {zone} is asked for it.")
+        }
+        Purpose::Chain { zone } => {
+            format!("To prove the answer, {} of {zone} is needed.", meant.kind)
+        }
+        Purpose::Check { zone } => {
+            format!("The answer is known; what does this server of {zone} itself say?")
+        }
+        Purpose::Prime => "Hints grow old, so the root is asked which servers it has, beside the \
+                           first question."
+            .to_owned(),
+    }
+}
+
+const COOKIE_LOST: &str = "gives cookies, but not with this reply, so it is asked over TCP";
+const BAD_COOKIE: &str = "answers only with its newest cookie; it gave it, and is asked again";
+
+/// Who was asked, where, and how the address is known.
+fn asked_server(exchange: &Exchange) -> String {
+    let server = &exchange.server;
+    format!("{} ({}, {})", server.name, server.address, source(&server.source))
+}
+
+/// What the root said of its own servers, or that it was too late.
+fn primed(exchange: &Exchange) -> Option<(String, &'static str)> {
+    const PRIMING: &str = "RFC 9609 §3";
+    let server = asked_server(exchange);
+    let of = |wanted: fn(&str) -> bool| {
+        let kinds = exchange.learned.iter().map(|learned| learned.record.kind.as_str());
+        u32::try_from(kinds.filter(|kind| wanted(kind)).count()).unwrap_or(u32::MAX)
+    };
+    match &exchange.class {
+        _ if exchange.purpose != Purpose::Prime => None,
+        Class::Answer => {
+            let servers = count(of(|kind| kind == "NS"), "server", "servers");
+            let addresses = count(of(|kind| kind != "NS"), "address", "addresses");
+            Some((format!("{server} names {servers} of the root, and {addresses}."), PRIMING))
+        }
+        Class::Overtaken => Some((format!("The walk did not wait for {server}."), PRIMING)),
+        _ => None,
+    }
+}
+
+/// What became of an attempt, and where that is written.
+fn sentence(exchange: &Exchange) -> (String, &'static str) {
+    let server = asked_server(exchange);
+    let asked = format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind);
+    let zone = &exchange.zone;
+    match &exchange.class {
+        Class::Answer => (format!("{server} has the answer to {asked}."), "RFC 1034 §4.3.2"),
+        Class::Alias { to } => {
+            (format!("{server} says that {asked} is another name for {to}."), "RFC 1034 §3.6.2")
+        }
+        Class::Referral { to, servers, with_address } => (
+            format!(
+                "{server} does not know {asked}, but says that {to} is run by others: {servers} \
+                 named, {with_address} with an address."
+            ),
+            "RFC 1034 §4.2.1",
+        ),
+        Class::NoData => (
+            format!("{server}: the name of {asked} exists without such a record."),
+            "RFC 2308 §2.2",
+        ),
+        Class::NxDomain => (
+            format!("{server}: the name of {asked} does not exist, nor anything below it."),
+            "RFC 8020 §2",
+        ),
+        Class::Truncated => (
+            format!("{server}'s reply did not fit a datagram, so it is asked over TCP."),
+            "RFC 7766 §5",
+        ),
+        Class::NoEdns => {
+            (format!("{server} does not understand EDNS, so it is asked without."), "RFC 6891 §7")
+        }
+        Class::Refused => {
+            (format!("{server} refuses, though {zone} is delegated to it."), "RFC 1035 §4.1.1")
+        }
+        Class::ServFail | Class::NotImp | Class::FormErr | Class::OtherCode => (
+            format!("{server} fails ({}).", exchange.rcode.as_deref().unwrap_or("no code")),
+            "RFC 1035 §4.1.1",
+        ),
+        Class::NotAuthoritative { .. } => {
+            (format!("{server} answers, but not of its own knowledge (AA=0)."), "RFC 2181 §5.4.1")
+        }
+        Class::SelfReferral => {
+            (format!("{server} refers to {zone} itself, which it should serve."), "RFC 1034 §5.3.3")
+        }
+        Class::UpwardReferral { to } => {
+            (format!("{server} refers away to {to}, which does not help."), "RFC 1034 §5.3.3")
+        }
+        Class::Malformed { why } => {
+            (format!("{server} sends what is no message: {why}."), "RFC 1035 §4")
+        }
+        Class::CaseLost => (
+            format!("{server} changed the capitals of the name, so it is asked over TCP."),
+            "RFC 5452 §9.1",
+        ),
+        Class::CookieLost => (format!("{server} {COOKIE_LOST}."), "RFC 7873 §5.3"),
+        Class::BadCookie => (format!("{server} {BAD_COOKIE}."), "RFC 7873 §5.2.3"),
+        Class::NoReply => {
+            (format!("{server} did not reply in time; another is asked."), "RFC 1035 §4.2.1")
+        }
+        Class::Overtaken => {
+            (format!("{server} was slower than another server."), "RFC 1034 §5.3.3")
+        }
+        Class::Unreachable { why } => (format!("{server} cannot be reached: {why}."), "RFC 1122"),
+    }
+}

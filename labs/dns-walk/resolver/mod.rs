@@ -1,0 +1,276 @@
+//! A resolver without sockets: clients' queries in, walks of a fleet, clients' replies out.
+//!
+//! It exists so that other tools can ask what a walk would find. It must never give away what is
+//! bogus unless the client judges itself, hold more questions than its limit, or answer what is not
+//! a query.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`request`] | what a client's bytes are: pure |
+//! | `answer` | what a client is told of a walk that has ended |
+//! | `encode` | a reply as bytes, never longer than the client takes |
+//!
+//! # Contract
+//! [`Resolver::handle_query`] takes what a client sent; [`Resolver::fleet_mut`] is driven as any
+//! fleet; after either, [`Resolver::settle`], then [`Resolver::poll_reply`] until there is none.
+
+mod answer;
+mod encode;
+pub mod request;
+
+use super::batch::Fleet;
+use super::dnssec::UnixSeconds;
+use super::event::{Event, Outcome, Record, Summary, Transport};
+use super::question::Question;
+use encode::Extended;
+use hickory_proto::op::ResponseCode;
+use request::{Decision, Refusal, Request, decide};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+use wirelab::measure::Instant;
+
+/// How long a failure is told again without another walk (RFC 9520 §3.2: at least 1 s, at most
+/// 5 min).
+pub const FAILURE_KEPT: Duration = Duration::from_secs(5);
+/// Failures kept: at 300 bytes each 3 MB; more are walked for again.
+const FAILURES_MAX: usize = 10_000;
+
+/// Whom to reply to: the name that whoever holds the sockets gave the query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(pub u64);
+
+/// A reply to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// To whom.
+    pub client: Client,
+    /// The message, without the length that TCP puts before it.
+    pub bytes: Vec<u8>,
+}
+
+/// What a resolver has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Served {
+    /// Queries that came over UDP.
+    pub udp: u64,
+    /// Queries that came over TCP.
+    pub tcp: u64,
+    /// Of all, answered with records, or with the fact that there are none.
+    pub no_error: u64,
+    /// Of all replies, those that say that they are proved (AD).
+    pub authentic: u64,
+    /// Answered: no such name.
+    pub nx_domain: u64,
+    /// Answered: the walk failed, or what it brought is not to be believed.
+    pub serv_fail: u64,
+    /// Of these, because what came is signed wrongly.
+    pub bogus: u64,
+    /// Of these, told again from an earlier failure.
+    pub failed_before: u64,
+    /// Of these, because too many questions were in flight.
+    pub over_limit: u64,
+    /// Not recursive, or of a class or type that is not served.
+    pub refused: u64,
+    /// Could not be read, or are of another operation or version.
+    pub malformed: u64,
+    /// ANY, answered with RFC 8482's record.
+    pub any: u64,
+    /// Not queries at all; they got no reply.
+    pub ignored: u64,
+    /// Replies with TC: the client asks again over TCP.
+    pub truncated: u64,
+}
+
+/// A question in flight.
+#[derive(Debug)]
+struct Pending {
+    client: Client,
+    request: Request,
+}
+
+/// A failure that is told again.
+#[derive(Debug)]
+struct Failure {
+    until: Instant,
+    error: Option<Extended>,
+}
+
+/// A fleet that answers clients.
+#[derive(Debug)]
+pub struct Resolver {
+    fleet: Fleet,
+    questions_max: usize,
+    pending: BTreeMap<u64, Pending>,
+    failures: HashMap<Question, Failure>,
+    replies: VecDeque<Reply>,
+    records: VecDeque<(u64, Record)>,
+    last: u64,
+    served: Served,
+}
+
+impl Resolver {
+    /// Answers from the walks of `fleet`, with at most `questions_max` in flight: no more than the
+    /// fleet has room for.
+    #[must_use]
+    pub fn new(fleet: Fleet, questions_max: u32) -> Self {
+        Self {
+            fleet,
+            questions_max: usize::try_from(questions_max).unwrap_or(usize::MAX),
+            pending: BTreeMap::new(),
+            failures: HashMap::new(),
+            replies: VecDeque::new(),
+            records: VecDeque::new(),
+            last: 0,
+            served: Served::default(),
+        }
+    }
+
+    /// The walks, for whoever holds the sockets.
+    pub const fn fleet_mut(&mut self) -> &mut Fleet {
+        &mut self.fleet
+    }
+
+    /// The walks.
+    #[must_use]
+    pub const fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// What has been done so far.
+    #[must_use]
+    pub const fn served(&self) -> Served {
+        self.served
+    }
+
+    /// Whether nothing is in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty() && self.fleet.is_idle()
+    }
+
+    /// Signatures are judged at this time from now on, where they are judged.
+    pub fn judge_at(&mut self, at: UnixSeconds) {
+        self.fleet.judge_at(at);
+    }
+
+    /// A reply to send, until there is none.
+    pub fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// What happened in the walk for a question, numbered from 1, until there is nothing.
+    pub fn poll_record(&mut self) -> Option<(u64, Record)> {
+        self.records.pop_front()
+    }
+
+    /// Bytes came from a client. True where a reply will follow, at once or later.
+    pub fn handle_query(
+        &mut self,
+        now: Instant,
+        client: Client,
+        transport: Transport,
+        bytes: &[u8],
+    ) -> bool {
+        let request = match decide(transport, bytes) {
+            Decision::Ignore => {
+                self.served.ignored += 1;
+                return false;
+            }
+            Decision::Reply(bytes, why) => {
+                self.count(transport);
+                match why {
+                    Refusal::Any => self.served.any += 1,
+                    Refusal::NotRecursive | Refusal::NotServed => self.served.refused += 1,
+                    _ => self.served.malformed += 1,
+                }
+                self.send(client, bytes);
+                return true;
+            }
+            Decision::Ask(request) => request,
+        };
+        self.count(transport);
+        if let Some(failure) = self.failures.get(&request.question).filter(|f| now < f.until)
+            && !request.checking_disabled
+        {
+            // RFC 9520 §3.2. The cause is worth more than code 13 ("cached error") alone.
+            let bytes = answer::fail(&request, failure.error.as_ref());
+            self.served.serv_fail += 1;
+            self.served.failed_before += 1;
+            self.send(client, bytes);
+            return true;
+        }
+        if self.pending.len() >= self.questions_max {
+            let error = Extended::new(0, "too many questions are in flight");
+            let bytes = answer::fail(&request, Some(&error));
+            self.served.serv_fail += 1;
+            self.served.over_limit += 1;
+            self.send(client, bytes);
+            return true;
+        }
+        self.last += 1;
+        let question = request.question.clone();
+        self.pending.insert(self.last, Pending { client, request: *request });
+        self.fleet.ask(now, question, self.last);
+        true
+    }
+
+    /// Takes what the walks have to tell, and makes replies of it.
+    pub fn settle(&mut self, now: Instant) {
+        while let Some((tag, record)) = self.fleet.poll_event() {
+            if let Event::Summary(summary) = &record.event
+                && let Some(pending) = self.pending.remove(&tag)
+            {
+                self.conclude(now, &pending, summary);
+            }
+            if !self.fleet.walk_config().summary_only {
+                self.records.push_back((tag, record));
+            }
+        }
+    }
+
+    fn conclude(&mut self, now: Instant, pending: &Pending, summary: &Summary) {
+        let Pending { client, request } = pending;
+        let (code, bytes) = answer::reply(now, request, summary, &self.fleet);
+        match code {
+            ResponseCode::NoError => self.served.no_error += 1,
+            ResponseCode::NXDomain => self.served.nx_domain += 1,
+            _ => {
+                self.served.serv_fail += 1;
+                self.served.bogus += u64::from(answer::is_bogus(summary));
+                self.remember(now, request, summary);
+            }
+        }
+        self.send(*client, bytes);
+    }
+
+    /// Keeps a failure, so that the zones' servers are not asked again at once (RFC 9520).
+    fn remember(&mut self, now: Instant, request: &Request, summary: &Summary) {
+        if summary.outcome == Outcome::Interrupted {
+            return;
+        }
+        if self.failures.len() >= FAILURES_MAX {
+            self.failures.retain(|_, failure| now < failure.until);
+        }
+        if self.failures.len() < FAILURES_MAX {
+            let error = answer::error_of(summary);
+            let failure = Failure { until: now + FAILURE_KEPT, error };
+            self.failures.insert(request.question.clone(), failure);
+        }
+    }
+
+    const fn count(&mut self, transport: Transport) {
+        match transport {
+            Transport::Udp => self.served.udp += 1,
+            Transport::Tcp => self.served.tcp += 1,
+        }
+    }
+
+    fn send(&mut self, client: Client, bytes: Vec<u8>) {
+        // Flags as in RFC 1035 §4.1.1 and RFC 4035 §3.2.3.
+        let flag = |at: usize, mask: u8| bytes.get(at).is_some_and(|byte| byte & mask != 0);
+        self.served.truncated += u64::from(flag(2, 0x02));
+        self.served.authentic += u64::from(flag(3, 0x20));
+        self.replies.push_back(Reply { client, bytes });
+    }
+}

@@ -1,0 +1,32 @@
+//! The tests of dns-walk: one binary, so that everything links once.
+
+/// The walk's checklist, line by line: special names, negative answers, cookies, options, root.
+mod checklist;
+/// A walk beside resolvers that lie in every way, and the likely cause of each difference.
+mod compare;
+/// Both sides of a cut: glue and times to live that differ between a zone and the one above.
+mod cuts;
+/// The chain of trust: verdicts with their reasons, flaw by flaw.
+mod dnssec;
+/// What hostile zones can make a validator compute, counted.
+mod dnssec_work;
+/// Both families of addresses: the demonstration over IPv6, what is left out and why.
+mod families;
+/// Hostile servers: the budget, the time and the memory of a walk, whatever they say.
+mod hostile;
+/// Many walks with one memory: the answers of separate walks, nobody asked twice, lists in parts.
+mod many;
+/// Messages as JSON (RFC 8427): beside kdig, read back, broken ones, and where they are kept.
+mod messages;
+/// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
+mod odd;
+/// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
+mod prime;
+/// What a walk leaves: page, result, records told again, each against its schema or a browser.
+mod report;
+/// dns-walk serve: real clients over UDP and TCP, its limits, its end.
+mod serve;
+/// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
+mod usage;
+/// The walk: faults, loss, forgers, the records it leaves.
+mod walk;

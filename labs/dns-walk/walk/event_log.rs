@@ -1,0 +1,320 @@
+//! What a walk writes down: its records, its counts, its findings, and the summary.
+//!
+//! It must never decide what to do next.
+
+use super::WalkConfig;
+use crate::classify::moved;
+use crate::event::{
+    Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Security,
+    Skipped, Stray, Summary, Transport,
+};
+use crate::finding::{Fault, Findings};
+use crate::limits::{Limit, Limits, Purse};
+use crate::message::{Messages, Octets};
+use crate::question;
+use hickory_proto::rr::{Name, RecordType};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use wirelab::measure::{Instant, nanos};
+
+/// Attempts without a reply after which a server that never replied counts as dead: a path with
+/// 10 % loss each way loses as many in a row once in 4,000.
+pub(super) const SILENCE_PROVES: u32 = 5;
+
+/// What a server did in a walk.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    replies: u32,
+    silent: u32,
+    first_step: u32,
+    /// It answered without authority and offered recursion.
+    as_resolver: bool,
+    useful: bool,
+}
+
+/// How a walk ends, beside what the book knows.
+pub(super) struct Ends {
+    pub(super) outcome: Outcome,
+    pub(super) security: Option<Security>,
+    pub(super) skipped: Option<Skipped>,
+}
+
+/// The book of a walk.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) events: VecDeque<Record>,
+    pub(super) findings: Findings,
+    pub(super) started: Instant,
+    pub(super) answered_at: Option<Instant>,
+    pub(super) answers: Vec<RecordText>,
+    pub(super) aliases: Vec<RecordText>,
+    pub(super) queries: u32,
+    pub(super) cache_hits: u32,
+    pub(super) purse: Purse,
+    question: Asked,
+    steps: BTreeSet<u32>,
+    pub(super) last_step: u32,
+    /// Numbers of attempts are never used again, even where a query was withdrawn.
+    last_attempt: u32,
+    /// Of all records the summary alone is wanted.
+    summary_only: bool,
+    /// Bytes of messages that are kept; absent where none are wanted.
+    kept: Option<u64>,
+    best_path_ns: u64,
+    retries: u32,
+    unanswered: u32,
+    strays: u32,
+    bytes_sent: u64,
+    bytes_received: u64,
+    seen: BTreeMap<(String, String, SocketAddr), Seen>,
+}
+
+impl Book {
+    pub(super) fn new(question: Asked, now: Instant, config: &WalkConfig) -> Self {
+        Self {
+            events: VecDeque::new(),
+            findings: Findings::default(),
+            started: now,
+            answered_at: None,
+            answers: Vec::new(),
+            aliases: Vec::new(),
+            queries: 0,
+            cache_hits: 0,
+            purse: Purse::default(),
+            question,
+            steps: BTreeSet::new(),
+            last_step: 0,
+            last_attempt: 0,
+            summary_only: config.summary_only,
+            kept: (config.messages && !config.summary_only).then_some(0),
+            best_path_ns: 0,
+            retries: 0,
+            unanswered: 0,
+            strays: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            seen: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn tell(&mut self, now: Instant, event: Event) {
+        if !self.summary_only || matches!(event, Event::Summary(_)) {
+            self.events.push_back(Record::new(now, event));
+        }
+    }
+
+    /// The name that the user asked for, and those that aliases led to.
+    pub(super) fn names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = Name::from_ascii(&self.question.name).into_iter().collect();
+        for alias in &self.aliases {
+            let Ok(target) = Name::from_ascii(&alias.data) else { continue };
+            let next = match (alias.kind.as_str(), names.last(), Name::from_ascii(&alias.name)) {
+                ("DNAME", Some(name), Ok(owner)) => moved(name, &owner, &target),
+                _ => Some(target),
+            };
+            names.extend(next);
+        }
+        names
+    }
+
+    /// The type that the user asked for.
+    pub(super) fn kind(&self) -> RecordType {
+        question::kind_of(&self.question.kind).unwrap_or(RecordType::A)
+    }
+
+    /// What the user asked.
+    pub(super) const fn question(&self) -> &Asked {
+        &self.question
+    }
+
+    /// The number of a new step, from 1.
+    pub(super) const fn next_step(&mut self) -> u32 {
+        self.last_step += 1;
+        self.last_step
+    }
+
+    /// The number of a new attempt, from 1.
+    pub(super) const fn next_attempt(&mut self) -> u32 {
+        self.last_attempt += 1;
+        self.last_attempt
+    }
+
+    /// A query goes out.
+    pub(super) fn sent(&mut self, exchange: &Exchange) {
+        self.queries += 1;
+        self.retries += u32::from(exchange.attempt > 1);
+        self.bytes_sent += u64::from(exchange.bytes_sent);
+        if !matches!(exchange.purpose, Purpose::Check { .. } | Purpose::Prime) {
+            self.steps.insert(exchange.step);
+        }
+    }
+
+    /// The bytes of a message, where they are wanted and there is room.
+    fn keep(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Octets> {
+        let wanted = self.kept? + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.purse.want(limits, Limit::MessageBytes, wanted);
+        if wanted > limits.allowed(Limit::MessageBytes) {
+            return None;
+        }
+        self.kept = Some(wanted);
+        Some(Octets::new(bytes.to_vec()))
+    }
+
+    /// Keeps a query, for its record.
+    pub(super) fn keep_query(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Box<Messages>> {
+        self.keep(limits, bytes).map(|query| Box::new(Messages { query, reply: None }))
+    }
+
+    /// Keeps the reply beside its query.
+    pub(super) fn keep_reply(&mut self, limits: &Limits, exchange: &mut Exchange, bytes: &[u8]) {
+        if let Some(messages) = &mut exchange.messages {
+            messages.reply = self.keep(limits, bytes);
+        }
+    }
+
+    /// A query that was to go out did not.
+    pub(super) fn withdrawn(&mut self, exchange: &Exchange) {
+        if let (Some(kept), Some(messages)) = (&mut self.kept, &exchange.messages) {
+            *kept -= u64::try_from(messages.query.bytes().len()).unwrap_or_default();
+        }
+        self.queries -= 1;
+        self.retries -= u32::from(exchange.attempt > 1);
+        self.bytes_sent -= u64::from(exchange.bytes_sent);
+        if exchange.attempt == 1 {
+            self.steps.remove(&exchange.step);
+        }
+    }
+
+    /// Something arrived that answers nothing: described while `limits` allows, counted always.
+    pub(super) fn stray(&mut self, now: Instant, limits: &Limits, mut stray: Stray, bytes: &[u8]) {
+        self.strays += 1;
+        self.purse.want(limits, Limit::Strays, u64::from(self.strays));
+        let step = stray.step.unwrap_or_default();
+        self.findings.note(Fault::StrayReplies, ".", None, step);
+        if self.strays <= limits.strays {
+            stray.message = self.keep(limits, bytes).map(Box::new);
+            self.tell(now, Event::Stray(stray));
+        }
+    }
+
+    /// An exchange has ended: counts it, derives what it shows, and tells it.
+    pub(super) fn ended(&mut self, now: Instant, exchange: Exchange) {
+        let address = exchange.server.address;
+        let key = (exchange.zone.clone(), exchange.server.name.clone(), address);
+        let seen = self.seen.entry(key).or_default();
+        if seen.first_step == 0 {
+            seen.first_step = exchange.step;
+        }
+        self.bytes_received += u64::from(exchange.bytes_received.unwrap_or_default());
+        if exchange.class.is_reply() {
+            seen.replies += 1;
+            seen.as_resolver |= exchange.class == Class::NotAuthoritative { recursion: true };
+            seen.useful |= exchange.class.is_useful();
+        } else {
+            self.unanswered += 1;
+            seen.silent += u32::from(exchange.class != Class::Overtaken);
+        }
+        let waited = exchange.class.is_useful()
+            || matches!(
+                exchange.class,
+                Class::Truncated
+                    | Class::NoEdns
+                    | Class::CaseLost
+                    | Class::CookieLost
+                    | Class::BadCookie
+            );
+        // Nobody waits for the root's own list.
+        let waited = waited && exchange.purpose != Purpose::Prime;
+        if waited && self.answered_at.is_none() {
+            self.best_path_ns += exchange.rtt_ns.unwrap_or_default();
+        }
+        if let Some(fault) = fault_of(&exchange) {
+            let server = Some((exchange.server.name.clone(), address));
+            self.findings.note(fault, &exchange.zone, server, exchange.step);
+        }
+        // What is named by another record of the reply is help, though not to be believed.
+        let named = |name: &String| {
+            let data = exchange.learned.iter().map(|learned| &learned.record.data);
+            data.chain(exchange.dropped.iter().map(|d| &d.record.data)).any(|d| d.contains(name))
+        };
+        let lie = exchange.dropped.iter().find(|dropped| {
+            dropped.why == DropReason::OutOfBailiwick && !named(&dropped.record.name)
+        });
+        if let Some(lie) = lie {
+            let fault = Fault::OutOfBailiwick { name: lie.record.name.clone() };
+            let server = Some((exchange.server.name.clone(), address));
+            self.findings.note(fault, &exchange.zone, server, exchange.step);
+        }
+        self.tell(now, Event::Exchange(Box::new(exchange)));
+    }
+
+    /// One server of the root that looks like a resolver is broken; several are not themselves.
+    fn note_interception(&mut self) {
+        let roots = || self.seen.iter().filter(|((zone, _, _), _)| zone == ".").map(|(_, s)| s);
+        let as_resolver = roots().filter(|seen| seen.as_resolver).count();
+        if as_resolver > 1 && !roots().any(|seen| seen.useful) {
+            self.findings.note(Fault::RootIntercepted, ".", None, 1);
+        }
+    }
+
+    /// Writes the summary.
+    pub(super) fn summarize(&mut self, now: Instant, ends: Ends, limits: &Limits) {
+        let Ends { outcome, security, skipped } = ends;
+        for ((zone, name, address), seen) in &self.seen {
+            if seen.replies == 0 && seen.silent > 0 {
+                let server = Some((name.clone(), *address));
+                let fault = if seen.silent >= SILENCE_PROVES {
+                    Fault::ServerUnresponsive
+                } else {
+                    Fault::ServerSilent { queries: seen.silent }
+                };
+                self.findings.note(fault, zone, server, seen.first_step);
+            }
+        }
+        self.note_interception();
+        self.purse.spend(Limit::Queries, u64::from(self.queries));
+        self.purse.want(limits, Limit::Time, nanos(now.since(self.started)));
+        let summary = Summary {
+            question: self.question.clone(),
+            unicode: question::unicode(&self.question.name),
+            outcome,
+            aliases: std::mem::take(&mut self.aliases),
+            answers: std::mem::take(&mut self.answers),
+            elapsed_ns: nanos(self.answered_at.unwrap_or(now).since(self.started)),
+            best_path_ns: self.best_path_ns,
+            steps: u32::try_from(self.steps.len()).unwrap_or(u32::MAX),
+            queries: self.queries,
+            budget: limits.queries,
+            retries: self.retries,
+            unanswered: self.unanswered,
+            cache_hits: self.cache_hits,
+            strays: self.strays,
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            spent: self.purse.account(limits),
+            findings: self.findings.list(),
+            security,
+            skipped,
+        };
+        self.tell(now, Event::Summary(Box::new(summary)));
+    }
+}
+
+/// What an exchange shows to be wrong with the server.
+fn fault_of(exchange: &Exchange) -> Option<Fault> {
+    let rcode = || exchange.rcode.clone().unwrap_or_default();
+    Some(match &exchange.class {
+        Class::Refused => Fault::ServerRefuses,
+        Class::ServFail | Class::NotImp | Class::FormErr | Class::OtherCode => {
+            Fault::ServerFails { rcode: rcode() }
+        }
+        Class::NotAuthoritative { .. } => Fault::ServerNotAuthoritative,
+        Class::UpwardReferral { to } => Fault::ServerRefersAway { to: to.clone() },
+        Class::SelfReferral => Fault::ServerRefersAway { to: exchange.zone.clone() },
+        Class::Malformed { .. } => Fault::ServerMalformed,
+        Class::NoEdns => Fault::ServerNoEdns,
+        Class::CaseLost => Fault::ServerChangesCase,
+        Class::Unreachable { .. } if exchange.transport == Transport::Tcp => Fault::ServerNoTcp,
+        _ => return None,
+    })
+}

@@ -1,0 +1,38 @@
+//! Names that are answered without asking anybody, in a walk.
+//!
+//! It exists so that aliases and servers' names are kept from the network as the user's own
+//! question is. It must never answer a server's address: nobody serves a zone from here.
+
+use super::Walk;
+use crate::event::{Class, Event, LocalAnswer, Purpose};
+use crate::special_use::{Said, answer, find};
+use wirelab::measure::Instant;
+
+impl Walk {
+    /// Whether the top task was one of these names, and has ended.
+    pub(super) fn answer_special(&mut self, now: Instant) -> bool {
+        if !self.config.special_names {
+            return false;
+        }
+        let Some(task) = self.stack.last() else { return false };
+        let Some(special) = find(&task.question.name) else { return false };
+        let of_a_server = matches!(task.purpose, Purpose::Address { .. });
+        let (class, records) = match answer(&special, &task.question) {
+            Said::Records(records) if !of_a_server => (Class::Answer, records),
+            Said::NoData => (Class::NoData, Vec::new()),
+            Said::Records(_) | Said::NxDomain => (Class::NxDomain, Vec::new()),
+        };
+        let local = LocalAnswer {
+            parent: task.parent,
+            purpose: task.purpose.clone(),
+            meant: task.question.text(),
+            class: class.clone(),
+            domain: special.domain.to_owned(),
+            document: special.document.to_owned(),
+            why: special.why.to_owned(),
+        };
+        self.book.tell(now, Event::Local(local));
+        self.task_done(now, &class, records);
+        true
+    }
+}

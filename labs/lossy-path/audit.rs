@@ -1,0 +1,353 @@
+//! The audit: what the path did, held against the plan, and whether the run can be trusted.
+//!
+//! It must never let anything pass that the plan does not know: a frame too long, dropped by the
+//! kernel, sent too late, or beyond a recording's end is a reason, with what to do about it.
+
+use super::plan::Plan;
+use super::result::{Dropped, Rate, Reason, Status, Verdict, Way};
+use super::run::Outcome;
+use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+use wirelab::emulator::events::{Chunk, Event};
+use wirelab::emulator::router::DirectionRecord;
+use wirelab::measure::human::latency;
+use wirelab::measure::interval::Share;
+use wirelab::measure::{Instant, nanos};
+use wirelab::path::{Delay, DropReason, LinkPlan, ReleaseVerdict, Setting, Verdict as FateVerdict};
+
+/// Lateness at the 99th percentile above which timing is suspect, as a part of the plan's delay.
+const LATE_PART_OF_DELAY: u32 = 20;
+/// Lateness below which timing is never suspect: what two wake-ups cost on a shared machine.
+const LATE_FLOOR: Duration = Duration::from_millis(1);
+/// Seconds of a run of which the deliveries are told apart, at most: eleven days; 8 MB.
+const SECONDS_MAX: usize = 1_000_000;
+
+/// Counts what the record does not: deliveries by the second, and what waits.
+#[derive(Debug, Default)]
+pub struct Meter([WayMeter; 2]);
+
+#[derive(Debug, Default)]
+struct WayMeter {
+    /// Bytes that left in each second of the run.
+    seconds: Vec<u64>,
+    /// Index and length of copies that wait.
+    waiting: VecDeque<(u64, u32)>,
+    waiting_bytes: u64,
+    waiting_peak: u64,
+}
+
+impl WayMeter {
+    fn leaves(&mut self, at: Instant, length: u32) {
+        let second = usize::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(usize::MAX);
+        if second < SECONDS_MAX {
+            if self.seconds.len() <= second {
+                self.seconds.resize(second + 1, 0);
+            }
+            self.seconds[second] += u64::from(length);
+        }
+    }
+
+    fn waits(&mut self, index: u64, length: u32) {
+        self.waiting.push_back((index, length));
+        self.waiting_bytes += u64::from(length);
+        self.waiting_peak = self.waiting_peak.max(self.waiting_bytes);
+    }
+
+    /// Takes a copy out of what waits; the first of that index, which is near the front.
+    fn done_waiting(&mut self, index: u64) -> Option<u32> {
+        let place = self.waiting.iter().position(|(waits, _)| *waits == index)?;
+        let (_, length) = self.waiting.remove(place)?;
+        self.waiting_bytes -= u64::from(length);
+        Some(length)
+    }
+}
+
+impl Meter {
+    /// Takes in what happened.
+    pub fn note(&mut self, chunk: &Chunk) {
+        for (note, _) in chunk.iter() {
+            let way = &mut self.0[note.direction.index()];
+            match note.what {
+                Event::Arrived { fate, length } => match fate.verdict {
+                    FateVerdict::Deliver { at, copies } => {
+                        (0..copies).for_each(|_| way.leaves(at, length));
+                    }
+                    FateVerdict::Queued { copies } => {
+                        (0..copies).for_each(|_| way.waits(note.index, length));
+                    }
+                    FateVerdict::Dropped(_) => {}
+                },
+                Event::Released(release) => {
+                    let length = way.done_waiting(release.index);
+                    if let (Some(length), ReleaseVerdict::Deliver { at, .. }) =
+                        (length, release.verdict)
+                    {
+                        way.leaves(at, length);
+                    }
+                }
+                Event::Left { .. } | Event::SendFailed { .. } | Event::Answered => {}
+            }
+        }
+    }
+}
+
+/// How a program ended, in the result's words.
+#[must_use]
+pub fn status(status: ExitStatus) -> Status {
+    let small = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
+    status.signal().map_or_else(
+        || Status::Exited(small(status.code().unwrap_or(255))),
+        |signal| Status::Killed(small(signal)),
+    )
+}
+
+/// What the path did in both directions.
+#[must_use]
+pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
+    let replayed = outcome.recorded.is_some();
+    [0, 1].map(|way: usize| {
+        let record = &outcome.record.directions[way];
+        let frames = outcome.recorded.map_or(u64::MAX, |frames| frames[way]);
+        let beyond = record.offered.saturating_sub(frames);
+        one_way(record, &plan.links[way], &meter.0[way], beyond, replayed)
+    })
+}
+
+fn bit_per_s(bytes: u64, span: Duration) -> u64 {
+    let bits = u128::from(bytes) * 8 * 1_000_000_000 / span.as_nanos().max(1);
+    u64::try_from(bits).unwrap_or(u64::MAX)
+}
+
+fn one_way(
+    record: &DirectionRecord,
+    link: &LinkPlan,
+    meter: &WayMeter,
+    beyond_recording: u64,
+    replayed: bool,
+) -> Way {
+    let counts = &record.counts;
+    let dropped = |reason: DropReason| counts.dropped[reason.index()];
+    let drawn = dropped(DropReason::Loss) + dropped(DropReason::Burst);
+    // Frames that the timetable or a list took were never drawn for.
+    let exposed = record.offered - dropped(DropReason::Down) - dropped(DropReason::Recorded);
+    let steady = |changes: fn(&Setting) -> bool| {
+        !replayed && !link.timetable.iter().any(|change| changes(&change.what))
+    };
+    let asked = |wanted: Option<u32>, steady: bool| wanted.filter(|_| steady);
+    let loss = link.expected_loss().map(wirelab::measure::Ppm::get);
+    let steady_loss = steady(|what| matches!(what, Setting::Loss(_))) && link.max_burst.is_none();
+    let spared = exposed.saturating_sub(drawn);
+    let span = record.sent_between.map(|(first, last)| last.since(first));
+    let span = span.filter(|span| !span.is_zero());
+    Way {
+        offered: record.offered,
+        offered_bytes: record.bytes,
+        delivered: record.sent,
+        delivered_bytes: record.sent_bytes,
+        delivered_bit_per_s: span.map(|span| bit_per_s(record.sent_bytes, span)),
+        peak_bit_per_s: meter.seconds.iter().max().map_or(0, |bytes| bytes * 8),
+        queue_peak_bytes: meter.waiting_peak,
+        dropped: DropReason::ALL
+            .into_iter()
+            .map(|reason| Dropped { reason, frames: dropped(reason) })
+            .filter(|dropped| dropped.frames > 0)
+            .collect(),
+        loss: Rate { asked_ppm: asked(loss, steady_loss), seen: Share::new(drawn, exposed) },
+        corrupted: Rate {
+            asked_ppm: asked(
+                Some(link.corrupt.share.get()),
+                steady(|what| matches!(what, Setting::Corrupt(_))),
+            ),
+            seen: Share::new(counts.corrupted, spared),
+        },
+        duplicated: Rate {
+            asked_ppm: asked(
+                Some(link.duplicate.get()),
+                steady(|what| matches!(what, Setting::Duplicate(_))),
+            ),
+            seen: Share::new(counts.duplicated, spared),
+        },
+        reordered: counts.reordered,
+        overtaking: counts.overtaking,
+        marked: counts.marked,
+        too_big_answered: record.too_big_answered,
+        on_way: record.on_way,
+        kernel_dropped: record.kernel_dropped,
+        oversize: record.oversize,
+        bad_checksum_status: record.bad_checksum_status,
+        bad_offload: record.bad_offload,
+        send_failed: record.send_failed,
+        not_carried: record.not_carried,
+        pool_full: record.pool_full,
+        beyond_recording,
+        late_p50_ns: nanos(record.lateness.p50()),
+        late_p99_ns: nanos(record.lateness.p99()),
+        late_max_ns: nanos(record.lateness.max()),
+        fates_digest: format!("{:016x}", record.fates_digest),
+    }
+}
+
+/// The shortest delay that a link's plan means, for how much lateness matters.
+fn delay(link: &LinkPlan) -> Duration {
+    match &link.delay {
+        Delay::Constant(delay) => *delay,
+        Delay::Uniform { mean, .. } | Delay::Normal { mean, .. } | Delay::Pareto { mean, .. } => {
+            *mean
+        }
+        // The least of what was measured: a table holds at least one.
+        Delay::Table(file) => file.values.iter().min().copied().unwrap_or_default(),
+        Delay::RttTable(file) => file.values.iter().min().copied().unwrap_or_default() / 2,
+    }
+}
+
+/// Whether the run did what its plan says, and why.
+#[must_use]
+pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reason>) {
+    let mut reasons = Vec::new();
+    let mut doubt = |verdict: Verdict, why: String| reasons.push(Reason { verdict, why });
+    let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
+    let invalid: [(u64, &str); 5] = [
+        (
+            sum(|w| w.kernel_dropped + w.send_failed),
+            "frames were dropped by the kernel, beside the plan's loss: the path was faster than \
+             this machine. Set a --rate that it can carry, or run on an idler machine",
+        ),
+        (
+            sum(|w| w.oversize),
+            "frames were longer than the MTU and were not passed on: an offload is on that should \
+             be off. Please report it",
+        ),
+        (
+            sum(|w| w.bad_checksum_status),
+            "frames came without complete checksums: an offload is on that should be off. Please \
+             report it",
+        ),
+        (
+            sum(|w| w.bad_offload),
+            "super-frames were of a kind that cannot be cut, and were not passed on. Run with \
+             --frames mtu, and please report it",
+        ),
+        (
+            sum(|w| w.beyond_recording),
+            "frames came after the end of the recording, which says nothing of them. Record a \
+             longer run",
+        ),
+    ];
+    for (count, why) in invalid.into_iter().filter(|(count, _)| *count > 0) {
+        doubt(Verdict::Invalid, format!("{count} {why}"));
+    }
+    for (way, name) in ways.iter().zip(["A to B", "B to A"]) {
+        let link = &plan.links[usize::from(name == "B to A")];
+        let limit = (delay(link) / LATE_PART_OF_DELAY).max(LATE_FLOOR);
+        if way.late_p99_ns > nanos(limit) {
+            let why = format!(
+                "from {name} 1 % of the frames left {} late or later, above the limit of {}: this \
+                 machine was too busy. Run again on an idler one",
+                latency(way.late_p99_ns),
+                latency(nanos(limit)),
+            );
+            doubt(Verdict::Suspect, why);
+        }
+    }
+    let suspect: [(u64, &str); 3] = [
+        (
+            sum(|w| w.pool_full),
+            "times frames had to wait for memory, because too many were on their way. Set a lower \
+             --rate or --delay",
+        ),
+        (
+            sum(|w| w.not_carried),
+            "frames were neither IPv4 nor IPv6 traffic and were not passed on: a program speaks \
+             to the link itself (ARP, neighbour discovery)",
+        ),
+        (
+            missed,
+            "events or frames are missing in the captures and the recording: this machine was too \
+             busy to write them down. The counts above are whole",
+        ),
+    ];
+    for (count, why) in suspect.into_iter().filter(|(count, _)| *count > 0) {
+        doubt(Verdict::Suspect, format!("{count} {why}"));
+    }
+    let worst = reasons.iter().map(|reason| reason.verdict).max();
+    (worst.unwrap_or(Verdict::Trusted), reasons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way() -> Way {
+        let rate = Rate { asked_ppm: None, seen: Share::new(0, 0) };
+        Way {
+            offered: 10,
+            offered_bytes: 1_000,
+            delivered: 10,
+            delivered_bytes: 1_000,
+            delivered_bit_per_s: None,
+            peak_bit_per_s: 0,
+            queue_peak_bytes: 0,
+            dropped: Vec::new(),
+            loss: rate,
+            corrupted: rate,
+            duplicated: rate,
+            reordered: 0,
+            overtaking: 0,
+            marked: 0,
+            too_big_answered: 0,
+            on_way: 0,
+            kernel_dropped: 0,
+            oversize: 0,
+            bad_checksum_status: 0,
+            bad_offload: 0,
+            send_failed: 0,
+            not_carried: 0,
+            pool_full: 0,
+            beyond_recording: 0,
+            late_p50_ns: 0,
+            late_p99_ns: 0,
+            late_max_ns: 0,
+            fates_digest: String::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_plan_does_not_know_passes() {
+        let plan = Plan::default();
+        assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
+        type Fault = (fn(&mut Way), Verdict, &'static str);
+        let faults: [Fault; 9] = [
+            (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
+            (|w| w.send_failed = 1, Verdict::Invalid, "dropped by the kernel"),
+            (|w| w.oversize = 1, Verdict::Invalid, "longer than the MTU"),
+            (|w| w.bad_checksum_status = 1, Verdict::Invalid, "complete checksums"),
+            (|w| w.bad_offload = 1, Verdict::Invalid, "cannot be cut"),
+            (|w| w.beyond_recording = 1, Verdict::Invalid, "end of the recording"),
+            (|w| w.pool_full = 1, Verdict::Suspect, "wait for memory"),
+            (|w| w.not_carried = 1, Verdict::Suspect, "neither IPv4 nor IPv6"),
+            (|w| w.late_p99_ns = 1_000_001, Verdict::Suspect, "too busy"),
+        ];
+        for (fault, expected, word) in faults {
+            for side in 0..2 {
+                let mut ways = [way(), way()];
+                fault(&mut ways[side]);
+                let (verdict, reasons) = verdict(&ways, &plan, 0);
+                assert_eq!(verdict, expected, "{word}");
+                assert_eq!(reasons.len(), 1, "{word}");
+                assert!(reasons[0].why.contains(word), "{:?}", reasons[0]);
+            }
+        }
+        assert_eq!(verdict(&[way(), way()], &plan, 1).0, Verdict::Suspect);
+    }
+
+    #[test]
+    fn lateness_is_held_against_the_delay() {
+        let mut plan = Plan::default();
+        plan.links[0].delay = Delay::Constant(Duration::from_millis(100));
+        let late = || Way { late_p99_ns: 4_000_000, ..way() };
+        assert_eq!(verdict(&[late(), way()], &plan, 0).0, Verdict::Trusted);
+        assert_eq!(verdict(&[way(), late()], &plan, 0).0, Verdict::Suspect);
+    }
+}

@@ -1,0 +1,401 @@
+//! `lossy-path`: any program through an emulated path, without root, repeatable, audited.
+//!
+//! It parses, wires up, runs and reports. It must never decide a frame's fate, nor start a thread
+//! before the programs' keeper stands.
+
+pub(crate) mod artifacts;
+
+use crate::args::{Args, Flags, Output, What, read_file};
+use crate::plan::{Mistake, Plan};
+use crate::report::{explain, text};
+use crate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
+use crate::run::{self, End, Job, Outcome, RunError};
+use crate::{audit, doctor};
+use artifacts::Leaving;
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::lab::{self, say};
+use wirelab::cli::{run_dir, seed, stdout};
+use wirelab::emulator::topology;
+use wirelab::path::Recording;
+use wirelab::runtime::clock::utc_seconds;
+use wirelab::sys::privilege::{self, PrivilegeError};
+use wirelab::sys::{host, terminal};
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "lossy-path";
+/// As env(1) and every shell: found and cannot be run, and not found.
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Runs the lab as its command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::try_parse().unwrap_or_else(|error| wrong(&error));
+    let style = args.output.color.for_stderr();
+    wirelab::cli::log::start(args.output.verbose);
+    match start(&args) {
+        Ok(code) => code.into(),
+        Err(Refusal { failure, code }) => {
+            stdout::complain(&failure.render(LAB, style));
+            code.into()
+        }
+    }
+}
+
+/// A wrong command line; one that looks like a program gets told where a program goes.
+fn wrong(error: &clap::Error) -> ! {
+    use clap::error::ErrorKind;
+    let looks_like_a_program =
+        matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
+    if looks_like_a_program && !std::env::args().any(|word| word == "--") {
+        let hint = format!("a program to run goes behind two dashes: {LAB} --loss 2% -- ping b\n");
+        stdout::complain(&hint);
+    }
+    error.exit()
+}
+
+/// Why there is no result, and the exit status that says so.
+struct Refusal {
+    failure: Failure,
+    code: u8,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self { code: failure.exit.code(), failure }
+    }
+}
+
+impl From<Mistake> for Refusal {
+    fn from(mistake: Mistake) -> Self {
+        Failure::new(Exit::Usage, mistake.to_string()).into()
+    }
+}
+
+fn start(args: &Args) -> Result<u8, Refusal> {
+    if let Some(what) = args.generate {
+        return Ok(lab::generate(what, Args::command())?.code());
+    }
+    match &args.what {
+        None => {
+            let plan = args.flags.plan()?;
+            if args.print_plan {
+                say(&plan.to_toml())?;
+                return Ok(0);
+            }
+            if args.program.is_empty() {
+                let failure = Failure::new(Exit::Usage, "there is no program to run")
+                    .or_type("a program", format!("{LAB} --loss 2% --delay 40ms -- ping -c 5 b"))
+                    .or_type("a shell", format!("{LAB} shell --loss 2% --delay 40ms"))
+                    .or_type("everything", format!("{LAB} --help"));
+                return Err(failure.into());
+            }
+            let task = Task { command: args.program.clone(), on: End::A, shell: false };
+            task.run(&args.flags, &args.output, &plan)
+        }
+        Some(What::Shell { on, flags }) => {
+            let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
+            let task = Task { command: vec![shell], on: (*on).into(), shell: true };
+            task.run(flags, &args.output, &flags.plan()?)
+        }
+        Some(What::Presets) => presets(),
+        Some(What::Show { run }) => show(&read_result(run)?, &args.output),
+        Some(What::Replay { run }) => replay(&read_result(run)?, &args.output),
+        Some(What::Doctor) => examine(&args.output),
+        Some(What::Explain { run, figure }) => explain(&read_result(run)?, figure.as_deref()),
+    }
+}
+
+/// A program to run through a path.
+struct Task {
+    command: Vec<OsString>,
+    on: End,
+    shell: bool,
+}
+
+impl Task {
+    fn run(self, flags: &Flags, output: &Output, plan: &Plan) -> Result<u8, Refusal> {
+        let seed = seed::or_random(flags.seed).map_err(|error| {
+            Failure::from_error(Exit::Bug, "no random seed", &error)
+                .or_type("with a seed of your own", format!("{LAB} --seed 1 …"))
+        })?;
+        let replay = flags.fates.as_deref().map(recording).transpose()?;
+        // Before any thread: a user namespace cannot be entered after one.
+        let privilege = privilege::acquire().map_err(|refused| refuse(&refused))?;
+        let mut host = facts();
+        host.privilege = privilege.to_string();
+        let now = utc_seconds();
+        let mut leaving = Leaving::open(flags, output, seed, now, plan.server.is_some())?;
+        self.announce(output, seed);
+        let job = Job {
+            command: self.command.clone(),
+            on: self.on,
+            env: if self.shell { prompt(self.on) } else { Vec::new() },
+            server_output: leaving.server_output()?,
+            frames: leaving.wants_frames(),
+            replay,
+        };
+        let outcome = run::run(job, plan, seed, &mut leaving);
+        if self.shell {
+            terminal::take_back();
+        }
+        let outcome = outcome.map_err(|error| failed(&error, &leaving.server_said()))?;
+        let command = repeat_command(seed);
+        let mut result = self.result(&outcome, plan, seed, command, host, &leaving);
+        result.replayed = flags.fates.as_ref().map(|path| path.display().to_string());
+        let folder = leaving.finish(&result, output).map_err(|error| {
+            Failure::from_error(Exit::Usage, "the run could not be written down", &error)
+        })?;
+        report(&result, output, folder.as_deref())?;
+        let untrusted = flags.strict && result.verdict != Verdict::Trusted;
+        Ok(if untrusted { Exit::Inconclusive.code() } else { result.program.status.code() })
+    }
+
+    fn announce(&self, output: &Output, seed: u64) {
+        if output.quiet {
+            return;
+        }
+        let here = self.on;
+        let other = if here == End::A { "b" } else { "a" };
+        let way_out = if self.shell { "; `exit` prints what the path did" } else { "" };
+        stdout::complain(&format!(
+            "{LAB}: seed {seed}; on host {here}, {other} is the other end{way_out}\n"
+        ));
+    }
+
+    fn result(
+        &self,
+        outcome: &Outcome,
+        plan: &Plan,
+        seed: u64,
+        command: String,
+        host: Host,
+        leaving: &Leaving,
+    ) -> PathResult {
+        let ways = audit::ways(outcome, plan, &leaving.meter);
+        let missed = outcome.missed.notes + outcome.missed.frames;
+        let (verdict, reasons) = audit::verdict(&ways, plan, missed);
+        let [a_to_b, b_to_a] = ways;
+        let [_, started, ended] = outcome.times;
+        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        PathResult {
+            schema: SCHEMA.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command,
+            seed,
+            replayed: None,
+            plan: plan.words(),
+            host: Host {
+                congestion_control: outcome.congestion_control.clone(),
+                offloads_off: outcome.offloads_off.clone(),
+                ..host
+            },
+            program: ProgramEnd {
+                argv: self.command.iter().map(|w| w.to_string_lossy().into_owned()).collect(),
+                on: self.on,
+                status: audit::status(outcome.status),
+                elapsed_ns: nanos(ended.since(started)),
+            },
+            server_ended: outcome.server_status.map(audit::status),
+            server_ready_ns: leaving.server_ready.map(nanos),
+            a_to_b,
+            b_to_a,
+            verdict,
+            reasons,
+            caveats: outcome.caveats.clone(),
+            router_cpu_ns: nanos(outcome.router.cpu),
+        }
+    }
+}
+
+/// What is known of the machine before the run.
+fn facts() -> Host {
+    Host {
+        kernel: host::kernel_release(),
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        mtu_bytes: topology::MTU,
+        started_utc: run_dir::utc(utc_seconds()),
+        ..Host::default()
+    }
+}
+
+/// Says in the prompt where the shell is, for shells that read these.
+fn prompt(on: End) -> Vec<(OsString, OsString)> {
+    let mut env = vec![("PS1".into(), format!("({on}) $ ").into())];
+    if std::env::var_os("PROMPT_COMMAND").is_none() {
+        let command = format!("case $PS1 in \"({on})\"*) ;; *) PS1=\"({on}) $PS1\";; esac");
+        env.push(("PROMPT_COMMAND".into(), command.into()));
+    }
+    env
+}
+
+/// Prints the audit to stderr, and the result to stdout where that was asked for.
+fn report(result: &PathResult, output: &Output, folder: Option<&Path>) -> Result<(), Failure> {
+    if !output.quiet {
+        stdout::complain(&text::render(result, output.color.for_stderr()));
+        if let Some(folder) = folder {
+            stdout::complain(&format!("  {}/\n", folder.display()));
+        }
+    }
+    if output.json.as_deref() == Some(Path::new("-")) {
+        print_json(result)?;
+    }
+    Ok(())
+}
+
+fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(result)
+        .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be written", &error))?;
+    say(&(text + "\n"))
+}
+
+fn recording(path: &Path) -> Result<Recording, Failure> {
+    let name = path.display().to_string();
+    let what = format!("--fates {name}");
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    Recording::parse(&name, &text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+}
+
+/// The refusal with its rule, and what to type.
+fn refuse(refused: &PrivilegeError) -> Failure {
+    let text = refused.to_string();
+    let what = text.lines().next().unwrap_or_default().to_owned();
+    let mut failure = Failure::new(Exit::Privilege, what).because(refused.why.clone());
+    for way in &refused.remedy {
+        failure = failure.or_type("try", way.clone());
+    }
+    failure.or_type("to see every step", format!("{LAB} doctor"))
+}
+
+fn failed(error: &RunError, server_said: &[String]) -> Refusal {
+    let text = error.to_string();
+    match error {
+        RunError::NotStarted { program, errno } => {
+            let none = format!("{program}: there is no such program");
+            // ENOENT: the program, or what its first line names, is not there. A folder of PATH
+            // that may not be read makes it EACCES.
+            let found = *errno != 2 && exists(program);
+            let (why, code) = if found { (text, CANNOT_RUN) } else { (none, NOT_FOUND) };
+            Refusal { failure: Failure::new(Exit::Usage, why), code }
+        }
+        RunError::ServerEnded { .. } | RunError::ServerSilent { .. } => {
+            let mut failure = Failure::new(Exit::Network, text);
+            for line in server_said {
+                failure = failure.because(format!("it said: {line}"));
+            }
+            let another = format!("{LAB} --b-ready PORT|started …");
+            failure.or_type("where it serves no port, or another one matters", another).into()
+        }
+        RunError::Interrupted(_) => Failure::new(Exit::Interrupted, text).into(),
+        RunError::OneProcessor(_) => Failure::new(Exit::Usage, text)
+            .or_type("without it", format!("{LAB} --loss 2% -- ping -c 5 b"))
+            .into(),
+        RunError::TooMany(_) => Failure::new(Exit::Usage, text).into(),
+        RunError::Topology(_) | RunError::Step { .. } => {
+            Failure::from_error(Exit::Network, "the path could not be run", error)
+                .or_type("to see every step", format!("{LAB} doctor"))
+                .into()
+        }
+    }
+}
+
+/// Whether there is a file of this name where programs are looked for.
+fn exists(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let named = program.contains('/') && Path::new(program).exists();
+    named || std::env::split_paths(&path).any(|folder| folder.join(program).exists())
+}
+
+/// The command that repeats this run: the words that were typed, with the seed before them.
+fn repeat_command(seed: u64) -> String {
+    let mut given =
+        std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).peekable();
+    let mut words = vec![LAB.to_owned()];
+    if given.peek().is_some_and(|first| first == "shell") {
+        words.extend(given.next());
+    }
+    words.extend(["--seed".to_owned(), seed.to_string()]);
+    let mut behind = false;
+    while let Some(word) = given.next() {
+        behind |= word == "--";
+        if word == "--seed" && !behind {
+            given.next();
+        } else if behind || !word.starts_with("--seed=") {
+            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+".contains(c));
+            let whole = plain && !word.is_empty();
+            words.push(if whole { word } else { format!("'{}'", word.replace('\'', r"'\''")) });
+        }
+    }
+    words.join(" ")
+}
+
+fn presets() -> Result<u8, Refusal> {
+    let mut text = String::new();
+    for preset in wirelab::path::preset::ALL {
+        text += &format!("{:<14} {}\n", preset.name, preset.description);
+        let ways = preset.plans().map(|plan| {
+            let settings = plan.settings().into_iter();
+            settings.map(|(word, value)| format!("{word} {value}")).collect::<Vec<_>>().join("  ")
+        });
+        if ways[0] == ways[1] {
+            text += &format!("{:<14}   each way  {}\n", "", ways[0]);
+        } else {
+            text +=
+                &format!("{:<14}   a to b  {}\n{:<14}   b to a  {}\n", "", ways[0], "", ways[1]);
+        }
+        text += &format!("{:<14}   {}\n", "", preset.source);
+    }
+    say(&text)?;
+    Ok(0)
+}
+
+fn read_result(run: &Path) -> Result<PathResult, Failure> {
+    lab::read_result(LAB, run, &format!("{LAB} -- ping -c 1 b"))
+}
+
+fn show(result: &PathResult, output: &Output) -> Result<u8, Refusal> {
+    if output.json.is_some() {
+        print_json(result)?;
+    } else {
+        say(&text::render(result, output.color.for_stdout()))?;
+    }
+    Ok(0)
+}
+
+fn replay(old: &PathResult, output: &Output) -> Result<u8, Refusal> {
+    let plan = Plan::of_words(&old.plan, &mut read_file)?;
+    let command = old.program.argv.iter().map(OsString::from).collect();
+    let task = Task { command, on: old.program.on, shell: false };
+    task.run(&Flags::seeded(old.seed), output, &plan)
+}
+
+fn examine(output: &Output) -> Result<u8, Refusal> {
+    let found = doctor::examine();
+    if output.json.is_some() {
+        print_json(&found)?;
+    } else {
+        say(&text::diagnosis(&found, output.color.for_stdout()))?;
+    }
+    Ok(if found.works() { Exit::Holds } else { Exit::Privilege }.code())
+}
+
+fn explain(result: &PathResult, figure: Option<&str>) -> Result<u8, Refusal> {
+    let names = explain::figures().collect::<Vec<_>>().join(", ");
+    let Some(figure) = figure else {
+        say(&format!("figures that can be explained: {names}\n"))?;
+        return Ok(0);
+    };
+    let text = explain::explain(result, figure).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("no figure is called {figure:?}"))
+            .because(format!("expected one of {names}"))
+    })?;
+    say(&text)?;
+    Ok(0)
+}

@@ -1,0 +1,502 @@
+//! The plan of a run, said in words: a preset, a plan file, flags, each layer over the one before.
+//!
+//! Flags and files say the same things with the same words ([`LinkPlan::WORDS`]), so what one can
+//! say the other can. It must never run a plan that it only half understood: each mistake names
+//! the flag, or the file, line and column, and what was expected there.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+use toml::Spanned;
+use wirelab::emulator::topology::FrameMode;
+use wirelab::measure::human;
+use wirelab::path::{LinkPlan, PlanError, Preset, ReadFile};
+
+/// Bytes of a plan file, at most: a thousand times what the longest sensible one needs.
+pub const PLAN_FILE_MAX: usize = 1 << 20;
+
+/// What a run does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// From host A to host B, and back.
+    pub links: [LinkPlan; 2],
+    /// What runs on the other host, for `sh -c`.
+    pub server: Option<String>,
+    /// How it is known that the other host is ready.
+    pub ready: Ready,
+    /// How long the router watches the clock before a deadline; `None` leaves its own choice.
+    pub spin: Option<Duration>,
+    /// In what units the hosts hand frames to the path.
+    pub frames: FrameMode,
+    /// Whether the router has a processor of its own, which programs stay away from.
+    pub own_cpu: bool,
+}
+
+/// How it is known that the program on the other host is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ready {
+    /// It listens on a TCP port or has bound a UDP port, whichever.
+    #[default]
+    Listening,
+    /// It does so on this port.
+    Port(u16),
+    /// It is ready once it runs.
+    Started,
+}
+
+impl FromStr for Ready {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim() {
+            "listening" => Ok(Self::Listening),
+            "started" => Ok(Self::Started),
+            port => match port.parse() {
+                Ok(port @ 1..) => Ok(Self::Port(port)),
+                _ => Err(format!(
+                    "expected listening, started or a port from 1 to 65535, got {text:?}"
+                )),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listening => f.write_str("listening"),
+            Self::Port(port) => port.fmt(f),
+            Self::Started => f.write_str("started"),
+        }
+    }
+}
+
+/// One setting as somebody said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// One of [`LinkPlan::WORDS`].
+    pub word: String,
+    /// Its text.
+    pub text: String,
+    /// Where: a flag, or a place in a file.
+    pub origin: String,
+}
+
+/// What one source says of the links.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// Of both directions.
+    pub both: Vec<Said>,
+    /// Of one, which counts more.
+    pub ways: [Vec<Said>; 2],
+}
+
+/// A mistake in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it was said: a flag, or a place in a file.
+    pub origin: String,
+    /// What was expected there, and what came.
+    pub why: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.why)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+/// The names of the two directions, as flags and plan files say them.
+pub const WAYS: [&str; 2] = ["a-to-b", "b-to-a"];
+
+impl Said {
+    /// `NAME=VALUE`, as the flags for one direction take it.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn pair(text: &str) -> Result<(String, String), String> {
+        let Some((word, value)) = text.split_once('=') else {
+            return Err(format!("expected NAME=VALUE such as loss=2%, got {text:?}"));
+        };
+        known(word.trim())?;
+        Ok((word.trim().to_owned(), value.trim().to_owned()))
+    }
+}
+
+/// Whether there is a setting of this name.
+fn known(word: &str) -> Result<(), String> {
+    if LinkPlan::WORDS.contains(&word) {
+        return Ok(());
+    }
+    let words = LinkPlan::WORDS.join(", ");
+    Err(format!(
+        "no setting is called {word:?}{} There are {words}",
+        nearest(word, &LinkPlan::WORDS)
+    ))
+}
+
+/// `; did you mean …?` where one of the words is near, else a full stop.
+fn nearest(word: &str, words: &[&str]) -> String {
+    /// Letters to change, at most, for a word to count as near.
+    const NEAR: usize = 2;
+    let near = words.iter().map(|w| (distance(word, w), w)).min();
+    near.filter(|(far, _)| *far <= NEAR)
+        .map_or_else(|| ".".to_owned(), |(_, near)| format!("; did you mean {near}?"))
+}
+
+/// Letters to add, drop or change (Levenshtein), a swap of neighbours counting one.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let change = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let swapped = if swap { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+                change.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swapped)
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+/// The layer of a preset.
+///
+/// # Errors
+/// Where there is none of that name.
+pub fn preset(name: &str, origin: &str) -> Result<Layer, Mistake> {
+    let Some(preset) = Preset::find(name) else {
+        let names: Vec<_> = wirelab::path::preset::ALL.iter().map(|preset| preset.name).collect();
+        let near = nearest(name, &names);
+        let why = format!("no preset is called {name:?}{near} There are {}", names.join(", "));
+        return Err(Mistake { origin: origin.to_owned(), why });
+    };
+    let ways = preset.plans().map(|plan| {
+        let said = |(word, text): (&str, String)| Said {
+            word: word.to_owned(),
+            text,
+            origin: format!("preset {name}"),
+        };
+        plan.settings().into_iter().map(said).collect()
+    });
+    Ok(Layer { both: Vec::new(), ways })
+}
+
+/// Makes both links from layers, later ones counting more; within a layer what is said of one
+/// direction counts more than what is said of both.
+///
+/// A source that says `at` replaces the whole timetable of those before it.
+///
+/// # Errors
+/// The first mistake, and who said it.
+pub fn links(layers: &[Layer], read: ReadFile<'_>) -> Result<[LinkPlan; 2], Mistake> {
+    let mut links = [LinkPlan::default(), LinkPlan::default()];
+    for (way, link) in links.iter_mut().enumerate() {
+        let mut in_force: Vec<&Said> = Vec::new();
+        for said in layers.iter().flat_map(|layer| [&layer.both, &layer.ways[way]]) {
+            in_force.retain(|old| !said.iter().any(|new| new.word == old.word));
+            in_force.extend(said);
+        }
+        for said in &in_force {
+            alone(said, read)?;
+        }
+        let pairs: Vec<_> = in_force.iter().map(|s| (s.word.as_str(), s.text.as_str())).collect();
+        link.set_all(&pairs, read).map_err(|error| {
+            let mut origins: Vec<_> = in_force.iter().map(|said| said.origin.as_str()).collect();
+            origins.dedup();
+            Mistake {
+                origin: origins.join(" with "),
+                why: format!("from {}: {error}", WAYS[way].replace("-to-", " to ")),
+            }
+        })?;
+    }
+    Ok(links)
+}
+
+/// Whether a setting makes sense by itself.
+fn alone(said: &Said, read: ReadFile<'_>) -> Result<(), Mistake> {
+    let mistake = |why: String| Mistake { origin: said.origin.clone(), why };
+    known(&said.word).map_err(mistake)?;
+    match LinkPlan::default().set_all(&[(&said.word, &said.text)], read) {
+        // It may stand well beside others.
+        Ok(()) | Err(PlanError::Together(_)) => Ok(()),
+        // The origin says already which setting it is.
+        Err(PlanError::Text { what, expected, got }) if what == said.word => {
+            Err(mistake(format!("expected {expected}, got {got:?}")))
+        }
+        Err(error) => Err(mistake(error.to_string())),
+    }
+}
+
+/// A plan file, as read.
+#[derive(Debug, Default)]
+pub struct PlanFile {
+    /// What it says of the links, its preset first.
+    pub layers: Vec<Layer>,
+    /// What runs on the other host.
+    pub server: Option<String>,
+    /// How it is known to be ready.
+    pub ready: Option<Ready>,
+    /// How long the router watches the clock.
+    pub spin: Option<Duration>,
+    /// In what units the hosts hand frames to the path.
+    pub frames: Option<FrameMode>,
+    /// Whether the router has a processor of its own.
+    pub own_cpu: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct FileText {
+    preset: Option<Spanned<String>>,
+    b: Option<String>,
+    b_ready: Option<Spanned<String>>,
+    spin: Option<Spanned<String>>,
+    frames: Option<Spanned<String>>,
+    own_cpu: Option<bool>,
+    both: FileWords,
+    a_to_b: FileWords,
+    b_to_a: FileWords,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct FileWords {
+    key: Option<Spanned<String>>,
+    loss: Option<Spanned<String>>,
+    max_burst: Option<Spanned<String>>,
+    corrupt: Option<Spanned<String>>,
+    duplicate: Option<Spanned<String>>,
+    mark: Option<Spanned<String>>,
+    mtu: Option<Spanned<String>>,
+    rate: Option<Spanned<String>>,
+    queue: Option<Spanned<String>>,
+    delay: Option<Spanned<String>>,
+    reorder: Option<Spanned<String>>,
+    at: Vec<Spanned<String>>,
+}
+
+impl FileWords {
+    fn said(self, place: &dyn Fn(usize) -> String) -> Vec<Said> {
+        let ones = [
+            ("key", self.key),
+            ("loss", self.loss),
+            ("max-burst", self.max_burst),
+            ("corrupt", self.corrupt),
+            ("duplicate", self.duplicate),
+            ("mark", self.mark),
+            ("mtu", self.mtu),
+            ("rate", self.rate),
+            ("queue", self.queue),
+            ("delay", self.delay),
+            ("reorder", self.reorder),
+        ];
+        let ones = ones.into_iter().filter_map(|(word, text)| Some((word, text?)));
+        let said = |(word, text): (&str, Spanned<String>)| Said {
+            word: word.to_owned(),
+            origin: place(text.span().start),
+            text: text.into_inner(),
+        };
+        ones.chain(self.at.into_iter().map(|line| ("at", line))).map(said).collect()
+    }
+}
+
+impl PlanFile {
+    /// Reads the text of a plan file; `name` is what mistakes call it.
+    ///
+    /// # Errors
+    /// The first mistake, with its line and column.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Mistake> {
+        let place = |offset: usize| {
+            let before = text.get(..offset).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+            format!("{name}, line {line}, column {column}")
+        };
+        if text.len() > PLAN_FILE_MAX {
+            let why = format!("expected at most {PLAN_FILE_MAX} bytes, got {}", text.len());
+            return Err(Mistake { origin: name.to_owned(), why });
+        }
+        let file: FileText = toml::from_str(text).map_err(|error| Mistake {
+            origin: error.span().map_or_else(|| name.to_owned(), |span| place(span.start)),
+            why: in_words(error.message()),
+        })?;
+        let at = |offset: usize, why: String| Mistake { origin: place(offset), why };
+        let mut layers = Vec::with_capacity(2);
+        if let Some(name) = &file.preset {
+            layers.push(preset(name.as_ref(), &place(name.span().start))?);
+        }
+        layers.push(Layer {
+            both: file.both.said(&place),
+            ways: [file.a_to_b.said(&place), file.b_to_a.said(&place)],
+        });
+        let ready = file
+            .b_ready
+            .map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
+        let spin = file.spin.map(|text| {
+            let parsed = human::parse_duration(text.as_ref());
+            parsed.map_err(|error| at(text.span().start, error.to_string()))
+        });
+        let frames =
+            file.frames.map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
+        Ok(Self {
+            layers,
+            server: file.b,
+            ready: ready.transpose()?,
+            spin: spin.transpose()?,
+            frames: frames.transpose()?,
+            own_cpu: file.own_cpu,
+        })
+    }
+}
+
+/// What toml says, with the nearest key where one is unknown.
+fn in_words(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let near = match (message.starts_with("unknown field"), quoted.next()) {
+        (true, Some(wrong)) => nearest(wrong, &quoted.collect::<Vec<_>>()),
+        _ => String::new(),
+    };
+    message.trim().to_owned() + &near
+}
+
+/// One setting of a link, for a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// One of [`LinkPlan::WORDS`].
+    pub word: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A plan in its words, for a result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanWords {
+    /// From host A to host B.
+    pub a_to_b: Vec<Setting>,
+    /// From host B to host A.
+    pub b_to_a: Vec<Setting>,
+    /// What ran on the other host.
+    pub server: Option<String>,
+    /// How it was known to be ready.
+    pub ready: String,
+    /// How long the router watched the clock before a deadline, where that was said, nanoseconds.
+    pub spin_ns: Option<u64>,
+    /// In what units the hosts handed frames to the path: `mtu` or `segmented`.
+    pub frames: String,
+    /// Whether the router had a processor of its own.
+    pub own_cpu: bool,
+}
+
+impl Plan {
+    /// The plan in its words.
+    #[must_use]
+    pub fn words(&self) -> PlanWords {
+        let setting = |(word, text): (&str, String)| Setting { word: word.to_owned(), text };
+        let [a_to_b, b_to_a] =
+            [0, 1].map(|way: usize| self.links[way].settings().into_iter().map(setting).collect());
+        PlanWords {
+            a_to_b,
+            b_to_a,
+            server: self.server.clone(),
+            ready: self.ready.to_string(),
+            spin_ns: self.spin.map(wirelab::measure::nanos),
+            frames: self.frames.name().to_owned(),
+            own_cpu: self.own_cpu,
+        }
+    }
+
+    /// The plan of these words.
+    ///
+    /// # Errors
+    /// The first mistake.
+    pub fn of_words(words: &PlanWords, read: ReadFile<'_>) -> Result<Self, Mistake> {
+        let origin = || "result.json".to_owned();
+        let said = |settings: &[Setting]| {
+            let one =
+                |s: &Setting| Said { word: s.word.clone(), text: s.text.clone(), origin: origin() };
+            settings.iter().map(one).collect()
+        };
+        let ways = [said(&words.a_to_b), said(&words.b_to_a)];
+        Ok(Self {
+            links: links(&[Layer { both: Vec::new(), ways }], read)?,
+            server: words.server.clone(),
+            ready: words.ready.parse().map_err(|why| Mistake { origin: origin(), why })?,
+            spin: words.spin_ns.map(Duration::from_nanos),
+            frames: words.frames.parse().map_err(|why| Mistake { origin: origin(), why })?,
+            own_cpu: words.own_cpu,
+        })
+    }
+
+    /// The plan as a plan file.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut out = String::new();
+        let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        if let Some(server) = &self.server {
+            out +=
+                &format!("b = {}\nb-ready = {}\n", quoted(server), quoted(&self.ready.to_string()));
+        }
+        if let Some(spin) = self.spin {
+            out += &format!("spin = {}\n", quoted(&human::duration(spin)));
+        }
+        if self.frames != FrameMode::default() {
+            out += &format!("frames = {}\n", quoted(self.frames.name()));
+        }
+        if self.own_cpu {
+            out += "own-cpu = true\n";
+        }
+        let [there, back] = &self.links;
+        let tables: &[(&str, &LinkPlan)] =
+            if there == back { &[("both", there)] } else { &[(WAYS[0], there), (WAYS[1], back)] };
+        for (name, link) in tables {
+            let settings = link.settings();
+            out += &format!("\n[{name}]\n");
+            for (word, text) in settings.iter().filter(|(word, _)| *word != "at") {
+                out += &format!("{word} = {}\n", quoted(text));
+            }
+            let times = settings.iter().filter(|(word, _)| *word == "at");
+            let times: Vec<_> = times.map(|(_, text)| quoted(text)).collect();
+            if !times.is_empty() {
+                out += &format!("at = [{}]\n", times.join(", "));
+            }
+        }
+        out.trim_start().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_words_are_found() {
+        for (typed, meant) in [("los", "loss"), ("dealy", "delay"), ("reoder", "reorder")] {
+            assert_eq!(nearest(typed, &LinkPlan::WORDS), format!("; did you mean {meant}?"));
+        }
+        assert_eq!(nearest("bandwidth", &LinkPlan::WORDS), ".");
+    }
+
+    #[test]
+    fn unknown_keys_and_values_point_at_their_place() {
+        for (text, part) in [
+            ("[both]\nlos = '2%'", "p.toml, line 2, column 1: unknown field `los`"),
+            ("[both]\nlos = '2%'", "did you mean loss?"),
+            ("prest = 'lan'", "did you mean preset?"),
+            ("spin = '5'", "p.toml, line 1, column 8: expected a duration"),
+            ("frames = 'big'", "p.toml, line 1, column 10: expected mtu or segmented"),
+            ("b-ready = '0'", "expected listening, started or a port"),
+            ("[both]\nloss = 2", "line 2, column 8"),
+            ("[both", "line 1"),
+        ] {
+            let mistake = PlanFile::parse("p.toml", text).unwrap_err().to_string();
+            assert!(mistake.contains(part), "{text}: {mistake}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `events.ndjson` of `lossy-path`: one line per frame that was not simply delivered.
+//!
+//! It must never hold back a line, nor write one that the schema beside this file does not allow.
+
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use wirelab::emulator::events::{Chunk, Event as Happened};
+use wirelab::measure::Instant;
+use wirelab::path::{Direction, DropReason, ReleaseVerdict, Verdict};
+
+/// The version of every line; it changes when a field changes its meaning or goes.
+pub const VERSION: u32 = 1;
+
+/// What happened. Observer: path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum Event {
+    /// The program started.
+    #[serde(rename = "program.started")]
+    Started {
+        /// The seed of every draw.
+        seed: u64,
+    },
+    /// A frame, or a copy that had waited, went no further.
+    #[serde(rename = "frame.lost")]
+    Lost {
+        /// Which way.
+        direction: Direction,
+        /// Which frame of that direction, from 0.
+        index: u64,
+        /// Why.
+        reason: DropReason,
+        /// Its loss draw, ppm; absent where no draw decided.
+        draw_ppm: Option<u32>,
+    },
+    /// A frame had bits flipped.
+    #[serde(rename = "frame.corrupted")]
+    Corrupted {
+        /// Which way.
+        direction: Direction,
+        /// Which frame of that direction, from 0.
+        index: u64,
+        /// How many bits.
+        bits: u8,
+        /// Whether its checksums were made right again.
+        repaired: bool,
+    },
+    /// A frame was delivered twice.
+    #[serde(rename = "frame.duplicated")]
+    Duplicated {
+        /// Which way.
+        direction: Direction,
+        /// Which frame of that direction, from 0.
+        index: u64,
+    },
+    /// The program ended; the last line of a run.
+    #[serde(rename = "program.ended")]
+    Ended {
+        /// Its exit code, or 128 and the signal that killed it.
+        code: u8,
+        /// Frames and copies lost, both ways.
+        frames_lost: u64,
+    },
+}
+
+/// One line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`VERSION`].
+    pub v: u32,
+    /// When, nanoseconds since the path was built.
+    pub t_ns: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// Writes the lines of a run into any writer; put a buffer below it.
+#[derive(Debug)]
+pub struct Writer<W: Write> {
+    out: W,
+    line: Vec<u8>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes to `out`.
+    #[must_use]
+    pub fn new(out: W) -> Self {
+        Self { out, line: Vec::with_capacity(256) }
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// What `out` returns.
+    pub fn write(&mut self, at: Instant, event: Event) -> io::Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &Record { v: VERSION, t_ns: at.as_nanos(), event })?;
+        self.line.push(b'\n');
+        self.out.write_all(&self.line)
+    }
+
+    /// Writes what a chunk holds of interest.
+    ///
+    /// # Errors
+    /// What `out` returns.
+    pub fn chunk(&mut self, chunk: &Chunk) -> io::Result<()> {
+        for (note, _) in chunk.iter() {
+            let (direction, index) = (note.direction, note.index);
+            match note.what {
+                Happened::Arrived { fate, .. } => {
+                    if let Verdict::Dropped(reason) = fate.verdict {
+                        let drawn = matches!(reason, DropReason::Loss | DropReason::Burst);
+                        let draw_ppm = drawn.then_some(fate.loss_draw_ppm);
+                        self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
+                        continue;
+                    }
+                    if let Some(draw) = fate.edit.corrupt {
+                        let (bits, repaired) = (draw.bits, draw.repair);
+                        let event = Event::Corrupted { direction, index, bits, repaired };
+                        self.write(note.at, event)?;
+                    }
+                    if let Verdict::Deliver { copies: 2.., .. } | Verdict::Queued { copies: 2.. } =
+                        fate.verdict
+                    {
+                        self.write(note.at, Event::Duplicated { direction, index })?;
+                    }
+                }
+                Happened::Released(release) => {
+                    if let ReleaseVerdict::Dropped(reason) = release.verdict {
+                        let draw_ppm = None;
+                        self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
+                    }
+                }
+                Happened::Left { .. } | Happened::SendFailed { .. } | Happened::Answered => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the underlying writer back, flushed.
+    ///
+    /// # Errors
+    /// What `out` returns.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.out.flush()?;
+        Ok(self.out)
+    }
+}

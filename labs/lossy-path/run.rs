@@ -1,0 +1,507 @@
+//! The run: two hosts and a path between them, a program on each, until the first of them ends.
+//!
+//! It exists so that any program meets the plan's path without knowing it. It must start no thread
+//! before the programs' keeper stands, and must leave no process when it returns.
+
+use super::plan::{Plan, Ready};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+use thiserror::Error;
+use wirelab::emulator::events::{Chunk, Missed, Streaming};
+use wirelab::emulator::listening;
+use wirelab::emulator::record::RecordConfig;
+use wirelab::emulator::router::{LaneRecord, Router, RouterConfig, RouterSummary, TooManyFrames};
+use wirelab::emulator::topology::{FrameMode, Topology, TopologyError};
+use wirelab::measure::Instant;
+use wirelab::path::{Direction, Link, Recording};
+use wirelab::runtime::clock::Clock;
+use wirelab::sys::host;
+use wirelab::sys::netns::Netns;
+use wirelab::sys::pidns_init::{Keeper, Program, Report, STOP_PATIENCE};
+
+/// How long a program on the other host may take to get ready: a database opens its files.
+pub const READY_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is asked whether it is.
+const READY_LOOK: Duration = Duration::from_millis(10);
+/// How often a chunk is fetched: a chunk holds this much of the most that the router can move.
+const CHUNK_EVERY: Duration = Duration::from_millis(100);
+/// Slots of each receive ring: programs compete with the router for processors, and are slowed by
+/// nobody. 40 ms at 100,000 frames/s; 8 MiB.
+const RING_FRAMES: usize = 4_096;
+/// The same for super-frames, which hold many frames each: 64 KiB a slot, 64 MiB a ring.
+const RING_SUPER_FRAMES: usize = 1_024;
+/// What super-frames change for those who read times or captures.
+const SHARED_STAMPS: &str = "segments that a host sends at once reach the path at the same moment \
+    (--frames segmented): spacing below a millisecond is the hosts', not a wire's";
+/// How long the keeper may take to set up its mounts, which is milliseconds.
+const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a program has to end after a signal that asked it to, before it is killed.
+pub const END_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Which end of the path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// Host A.
+    #[default]
+    A,
+    /// Host B.
+    B,
+}
+
+impl End {
+    const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+
+    /// Its name in the hosts file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What to run, and what to keep of it.
+#[derive(Debug)]
+pub struct Job {
+    /// The program and its arguments; not empty.
+    pub command: Vec<OsString>,
+    /// Where it runs; the plan's server runs on the other end.
+    pub on: End,
+    /// Variables for it beside those of the hosts.
+    pub env: Vec<(OsString, OsString)>,
+    /// Where the server's output goes.
+    pub server_output: Option<File>,
+    /// Whether to hand over the frames themselves.
+    pub frames: bool,
+    /// Fates to repeat instead of drawing them.
+    pub replay: Option<Recording>,
+}
+
+/// What a run tells while it goes on, and what it is told.
+pub trait Watch {
+    /// A signal to pass on to the program, once each time it came.
+    fn signal(&mut self) -> Option<u8>;
+    /// The server is ready (`None` where there is none), the program starts now.
+    fn starts(&mut self, server_ready: Option<Duration>);
+    /// What happened on the path since the last call.
+    ///
+    /// # Errors
+    /// Where it cannot be written down; the run then ends.
+    fn chunk(&mut self, clock: Clock, chunk: &Chunk) -> io::Result<()>;
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the router wrote down.
+    pub record: LaneRecord,
+    /// What it did in all.
+    pub router: RouterSummary,
+    /// How the program ended.
+    pub status: ExitStatus,
+    /// How the server had ended before it was told to, if it had.
+    pub server_status: Option<ExitStatus>,
+    /// When the path began to carry frames, the program started and ended.
+    pub times: [Instant; 3],
+    /// What could not be set up, in sentences.
+    pub caveats: Vec<String>,
+    /// What could not be handed over in time.
+    pub missed: Missed,
+    /// Frames of a recording, `[a_to_b, b_to_a]`.
+    pub recorded: Option<[u64; 2]>,
+    /// Offloads that are off on the hosts, read back.
+    pub offloads_off: Vec<String>,
+    /// Congestion control of the hosts.
+    pub congestion_control: String,
+}
+
+/// A run that could not be made.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// More frames on their way than memory is meant for.
+    #[error(transparent)]
+    TooMany(#[from] TooManyFrames),
+    /// The network.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A step of the run.
+    #[error("{step}: {error}")]
+    Step {
+        /// What was being done.
+        step: &'static str,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// There is no processor to give away.
+    #[error("the router gets no processor of its own (--own-cpu): programs may run on {0} alone")]
+    OneProcessor(usize),
+    /// A program that cannot be started; see errno(3).
+    #[error("{program}: {}", io::Error::from_raw_os_error(*errno))]
+    NotStarted {
+        /// Its name.
+        program: String,
+        /// The kernel's answer.
+        errno: i32,
+    },
+    /// The server ended before it was ready.
+    #[error("the program on {host} ended before it was ready: {status}")]
+    ServerEnded {
+        /// Where it ran.
+        host: End,
+        /// How.
+        status: ExitStatus,
+    },
+    /// The server was not ready in time.
+    #[error("the program on {host} was not ready within {READY_PATIENCE:?}: waited for {wanted}")]
+    ServerSilent {
+        /// Where it ran.
+        host: End,
+        /// For what.
+        wanted: String,
+    },
+    /// A signal before the program had started.
+    #[error("interrupted by signal {0}")]
+    Interrupted(u8),
+}
+
+fn step(step: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::Step { step, error }
+}
+
+/// The text of the hosts file: the two hosts, this host, and what was there before.
+#[must_use]
+pub fn hosts_text(before: &str) -> String {
+    let (a, b, a6, b6) = (Topology::A_ADDR, Topology::B_ADDR, Topology::A_ADDR6, Topology::B_ADDR6);
+    let mut text = format!("{a} a\n{b} b\n{a6} a\n{b6} b\n");
+    let names = |line: &str, name: &str| line.split_whitespace().skip(1).any(|word| word == name);
+    if !before.lines().any(|line| names(line, "localhost")) {
+        text += "127.0.0.1 localhost\n::1 localhost\n";
+    }
+    text + before
+}
+
+/// The variables that tell a program where it is.
+fn variables(on: End) -> Vec<(OsString, OsString)> {
+    let pairs = [
+        ("WIRELAB_HOST", on.name().to_owned()),
+        ("WIRELAB_A", Topology::A_ADDR.to_string()),
+        ("WIRELAB_B", Topology::B_ADDR.to_string()),
+        ("WIRELAB_A6", Topology::A_ADDR6.to_string()),
+        ("WIRELAB_B6", Topology::B_ADDR6.to_string()),
+    ];
+    pairs.map(|(name, value)| (name.into(), value.into())).to_vec()
+}
+
+// The numbers of the programs in the keeper.
+const MAIN: u8 = 0;
+const SERVER: u8 = 1;
+
+const fn ring_frames(frames: FrameMode) -> usize {
+    match frames {
+        FrameMode::MtuSized => RING_FRAMES,
+        FrameMode::Segmented => RING_SUPER_FRAMES,
+    }
+}
+
+/// Keeps the calling thread, and so the programs, off the last processor; gives its number.
+fn leave_a_processor() -> Result<usize, RunError> {
+    let cpus = host::allowed_cpus().map_err(step("count the processors"))?;
+    match cpus.split_last() {
+        Some((last, others)) if !others.is_empty() => {
+            host::pin_to_cpus(others).map_err(step("leave the router a processor"))?;
+            Ok(*last)
+        }
+        _ => Err(RunError::OneProcessor(cpus.len())),
+    }
+}
+
+/// Runs a job through a plan's path.
+///
+/// # Errors
+/// Why it could not be run; nothing is left of it then.
+pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
+    let mut config = RouterConfig::for_plans(&plan.links)?;
+    if plan.own_cpu {
+        config.cpu = Some(leave_a_processor()?);
+    }
+    let topology = Topology::for_programs(plan.frames)?;
+    let lane = &topology.lanes[0];
+    let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
+    let mut env = variables(job.on);
+    env.extend(job.env);
+    let main = Program { argv: job.command.clone(), netns: hosts(job.on), env, output: None };
+    let mut programs = vec![main];
+    if let Some(server) = &plan.server {
+        programs.push(Program {
+            argv: vec!["sh".into(), "-c".into(), server.into()],
+            netns: hosts(job.on.other()),
+            env: variables(job.on.other()),
+            output: job.server_output,
+        });
+    }
+    let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let keeper = Keeper::start(programs, &hosts_text(&before)).map_err(step("start the keeper"))?;
+    // From here on there may be threads.
+    let clock = Clock::start();
+    config.ring_frames = ring_frames(plan.frames);
+    config.spin = plan.spin.unwrap_or(config.spin);
+    let router = Router::start(&topology, config, clock).map_err(step("start the router"))?;
+    let mut session = Session {
+        keeper,
+        router,
+        clock,
+        server_on: hosts(job.on.other()),
+        server_end: job.on.other(),
+        name: job.command[0].to_string_lossy().into_owned(),
+        caveats: Vec::new(),
+        server_status: None,
+        spare: None,
+        missed: Missed::default(),
+    };
+    let recorded = job.replay.as_ref().map(|r| Direction::BOTH.map(|way| r.frames(way)));
+    session.begin(plan, seed, job.frames, job.replay.as_ref())?;
+    let began = clock.now();
+    let ready = session.serve(plan, watch)?;
+    watch.starts(ready);
+    let started = clock.now();
+    let status = session.follow(watch)?;
+    let ended = clock.now();
+    let offloads_off = lane.offloads_off().map_err(step("read the offloads"))?;
+    let congestion_control = congestion_control(&lane.a);
+    let (record, router, mut rest) = session.end(watch)?;
+    if plan.frames == FrameMode::Segmented {
+        rest.caveats.push(SHARED_STAMPS.to_owned());
+    }
+    Ok(Outcome {
+        record,
+        router,
+        status,
+        server_status: rest.server_status,
+        times: [began, started, ended],
+        caveats: rest.caveats,
+        missed: rest.missed,
+        recorded,
+        offloads_off,
+        congestion_control,
+    })
+}
+
+/// The congestion control of a host; empty where the kernel does not say.
+fn congestion_control(host: &Netns) -> String {
+    const FILE: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+    let read = host.run(|| std::fs::read_to_string(FILE).unwrap_or_default());
+    read.unwrap_or_default().trim().to_owned()
+}
+
+/// What is left to say when all has been taken down.
+struct Rest {
+    server_status: Option<ExitStatus>,
+    caveats: Vec<String>,
+    missed: Missed,
+}
+
+struct Session {
+    keeper: Keeper,
+    router: Router,
+    clock: Clock,
+    server_on: Netns,
+    server_end: End,
+    name: String,
+    caveats: Vec<String>,
+    server_status: Option<ExitStatus>,
+    spare: Option<Chunk>,
+    missed: Missed,
+}
+
+impl Session {
+    /// Waits for the keeper, then sets the links.
+    fn begin(
+        &mut self,
+        plan: &Plan,
+        seed: u64,
+        frames: bool,
+        replay: Option<&Recording>,
+    ) -> Result<(), RunError> {
+        match self.keeper.next(KEEPER_PATIENCE).map_err(step("hear from the keeper"))? {
+            Some(Report::Ready(caveats)) => self.caveats = caveats,
+            Some(Report::Failed(what, errno)) => {
+                let error = io::Error::from_raw_os_error(errno);
+                let error = io::Error::new(error.kind(), format!("{what}: {error}"));
+                return Err(RunError::Step { step: "keep the programs together", error });
+            }
+            _ => return Err(gone()),
+        }
+        let links = Direction::BOTH.map(|way| match replay {
+            Some(recording) => Link::replaying(recording, way),
+            None => Link::new(plan.links[way.index()].clone(), seed, way),
+        });
+        let stream = if frames { Streaming::Frames } else { Streaming::Fates };
+        self.spare = Some(Chunk::new(stream));
+        let record = RecordConfig { capture_frames: 0, stream };
+        self.router.set_link_pair(0, Box::new(links), record).map_err(step("set the links"))
+    }
+
+    /// Starts the server, if there is one, and waits until it is ready.
+    fn serve(&mut self, plan: &Plan, watch: &mut dyn Watch) -> Result<Option<Duration>, RunError> {
+        if plan.server.is_none() {
+            return Ok(None);
+        }
+        let begin = self.clock.now();
+        self.keeper.run(SERVER).map_err(step("start the server"))?;
+        loop {
+            if let Some(report) =
+                self.keeper.next(READY_LOOK).map_err(step("hear of the server"))?
+            {
+                self.hear(report)?;
+            }
+            if let Some(status) = self.server_status {
+                return Err(RunError::ServerEnded { host: self.server_end, status });
+            }
+            if let Some(signal) = watch.signal() {
+                return Err(RunError::Interrupted(signal));
+            }
+            let waited = self.clock.now().since(begin);
+            let ports = listening::ports(&self.server_on).map_err(step("look for the server"))?;
+            let is_ready = match plan.ready {
+                Ready::Started => true,
+                Ready::Listening => !ports.is_empty(),
+                Ready::Port(port) => ports.contains(&port),
+            };
+            if is_ready {
+                return Ok(Some(waited));
+            }
+            if waited > READY_PATIENCE {
+                let wanted = match plan.ready {
+                    Ready::Port(port) => format!("port {port}, TCP or UDP; it serves {ports:?}"),
+                    _ => "any port, TCP or UDP".to_owned(),
+                };
+                return Err(RunError::ServerSilent { host: self.server_end, wanted });
+            }
+        }
+    }
+
+    /// Takes in a report that is not about the program's own end.
+    fn hear(&mut self, report: Report) -> Result<(), RunError> {
+        match report {
+            Report::Ended(SERVER, status) => {
+                self.server_status = Some(ExitStatus::from_raw(status))
+            }
+            Report::NotStarted(number, errno) => {
+                let program = if number == MAIN { self.name.clone() } else { "sh".to_owned() };
+                return Err(RunError::NotStarted { program, errno });
+            }
+            Report::Gone => return Err(gone()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Runs the program to its end.
+    fn follow(&mut self, watch: &mut dyn Watch) -> Result<ExitStatus, RunError> {
+        self.keeper.run(MAIN).map_err(step("start the program"))?;
+        let mut asked_to_end = None;
+        loop {
+            match self.keeper.next(CHUNK_EVERY).map_err(step("hear of the program"))? {
+                Some(Report::Ended(MAIN, status)) => return Ok(ExitStatus::from_raw(status)),
+                Some(report) => self.hear(report)?,
+                None => {}
+            }
+            self.router.check().map_err(step("route"))?;
+            self.fetch(watch)?;
+            if let Some(signal) = watch.signal() {
+                self.keeper.signal(MAIN, signal).map_err(step("pass a signal on"))?;
+                if ENDING.contains(&signal) {
+                    asked_to_end.get_or_insert_with(|| self.clock.now());
+                }
+            }
+            if asked_to_end.is_some_and(|at| self.clock.now().since(at) > END_PATIENCE) {
+                self.keeper.signal(MAIN, KILL).map_err(step("kill the program"))?;
+            }
+        }
+    }
+
+    fn fetch(&mut self, watch: &mut dyn Watch) -> Result<(), RunError> {
+        let Some(spare) = self.spare.take() else { return Ok(()) };
+        let chunk = self.router.take_chunk(0, spare).map_err(step("fetch what happened"))?;
+        self.hand_over(&chunk, watch)?;
+        self.spare = Some(chunk);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, chunk: &Chunk, watch: &mut dyn Watch) -> Result<(), RunError> {
+        self.missed.notes += chunk.missed.notes;
+        self.missed.frames += chunk.missed.frames;
+        watch.chunk(self.clock, chunk).map_err(step("write down what happened"))
+    }
+
+    /// Ends every program, then the record.
+    fn end(mut self, watch: &mut dyn Watch) -> Result<(LaneRecord, RouterSummary, Rest), RunError> {
+        self.keeper.stop().map_err(step("stop the programs"))?;
+        let begin = self.clock.now();
+        let mut had_ended = self.server_status;
+        loop {
+            match self.keeper.next(CHUNK_EVERY) {
+                Ok(Some(Report::Gone)) | Err(_) => break,
+                Ok(Some(Report::Ended(SERVER, status))) if had_ended.is_none() => {
+                    // It was told to by SIGTERM; any other end is its own.
+                    let status = ExitStatus::from_raw(status);
+                    had_ended = Some(status).filter(|status| status.signal().is_none());
+                }
+                Ok(_) => {}
+            }
+            self.fetch(watch)?;
+            if self.clock.now().since(begin) > STOP_PATIENCE * 2 {
+                break;
+            }
+        }
+        let record = self.router.take_record(0).map_err(step("take the record"))?;
+        self.hand_over(&record.rest, watch)?;
+        let summary = self.router.stop().map_err(step("stop the router"))?;
+        let Self { server_status, caveats, missed, .. } = self;
+        Ok((record, summary, Rest { server_status, caveats, missed }))
+    }
+}
+
+/// SIGKILL.
+const KILL: u8 = 9;
+/// SIGHUP and SIGTERM, which ask a program to end; Ctrl-C may mean something else to it.
+const ENDING: [u8; 2] = [1, 15];
+
+fn gone() -> RunError {
+    let error = io::Error::other("it ended, and every program with it");
+    RunError::Step { step: "hear from the keeper", error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_file_keeps_what_was_there() {
+        let text = hosts_text("127.0.0.1 localhost box\n10.9.8.7 database\n");
+        assert!(text.starts_with("10.0.0.1 a\n10.0.0.2 b\nfd00::1 a\nfd00::2 b\n"));
+        assert!(text.ends_with("10.9.8.7 database\n"));
+        assert_eq!(text.matches("localhost").count(), 1);
+        assert!(hosts_text("").contains("::1 localhost"));
+    }
+}

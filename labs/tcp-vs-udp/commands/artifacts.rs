@@ -1,0 +1,258 @@
+//! What a run leaves behind: manifest, result, events, captures, report.
+//!
+//! It must never compute a figure: everything comes from the run.
+
+use crate::args::Args;
+use crate::kernel::LaneCapture;
+use crate::plan::Plan;
+use crate::report::{events, html, ladder};
+use crate::result::{Host, Mode};
+use crate::run::Run;
+use serde::Serialize;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use wirelab::bank::load::End;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::run_dir::{self, RunDir};
+use wirelab::measure::Instant;
+use wirelab::path::Direction;
+use wirelab::report::pcapng;
+use wirelab::runtime::clock::Clock;
+use wirelab::sys::host;
+use wirelab::sys::privilege::Privilege;
+
+/// What is known of the machine before the run.
+pub(crate) fn host(privilege: Privilege) -> Host {
+    Host {
+        kernel: host::kernel_release(),
+        cpus: std::thread::available_parallelism()
+            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        privilege: privilege.to_string(),
+        started_utc: run_dir::utc(wirelab::runtime::clock::utc_seconds()),
+        ..Host::default()
+    }
+}
+
+/// Where the files go; chosen before the run, so that a minute is not measured for nothing.
+pub(crate) struct Place(Option<RunDir>);
+
+impl Place {
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub(crate) fn choose(args: &Args, now: u64) -> Result<Self, Failure> {
+        if args.no_report {
+            return Ok(Self(None));
+        }
+        let made = match &args.out {
+            Some(path) => RunDir::at(path),
+            None => RunDir::create(Path::new(run_dir::BASE), crate::commands::LAB, now),
+        };
+        made.map(|dir| Self(Some(dir))).map_err(|error| {
+            let shown = args.out.as_deref().unwrap_or_else(|| Path::new(run_dir::BASE));
+            Failure::from_error(
+                Exit::Usage,
+                format!("the run cannot be left in {}", shown.display()),
+                &error,
+            )
+            .or_type("in another folder", format!("{} --out FOLDER", crate::commands::LAB))
+            .or_type("without files", format!("{} --no-report", crate::commands::LAB))
+        })
+    }
+}
+
+/// Whether stdout carries the events and nothing else.
+pub(crate) fn events_to_stdout(args: &Args) -> bool {
+    args.events.as_deref() == Some(Path::new("-"))
+}
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    lab: &'static str,
+    version: &'a str,
+    command: &'a str,
+    seed: u64,
+    mode: Mode,
+    plan: &'a Plan,
+    host: &'a Host,
+    /// Frames kept per lane and stage; the captures hold no more.
+    capture_frames: u32,
+    files: &'a [&'static str],
+}
+
+/// Writes every file; the answer says where they are.
+pub(crate) fn files(args: &Args, run: &Run, place: Place) -> Result<String, Failure> {
+    write_all(args, run, &place).map_err(|error| {
+        Failure::from_error(Exit::Usage, "the run could not be written down", &error)
+    })
+}
+
+fn write_all(args: &Args, run: &Run, place: &Place) -> io::Result<String> {
+    if let Some(path) = &args.events {
+        if events_to_stdout(args) {
+            write_events(run, wirelab::cli::stdout::Pipe::new(io::stdout().lock()))?;
+        } else {
+            write_events(run, BufWriter::new(File::create(path)?))?;
+        }
+    }
+    let Place(Some(dir)) = place else { return Ok(String::new()) };
+    let slow = ladder::slow_requests(&run.result, &run.stages, &run.captures);
+    let mut files = vec!["manifest.json", "result.json", "events.ndjson", "report.html"];
+    dir.write("result.json", &serde_json::to_vec(&run.result)?)?;
+    write_events(run, BufWriter::new(File::create(dir.path().join("events.ndjson"))?))?;
+    dir.write("report.html", html::render(&run.result, &slow).as_bytes())?;
+    if let (Some(clock), false) = (run.clock, run.captures.is_empty()) {
+        for (name, side) in [("client.pcapng", Side::Client), ("server.pcapng", Side::Server)] {
+            write_capture(run, clock, side, &dir.path().join(name))?;
+            files.push(name);
+        }
+    }
+    let manifest = Manifest {
+        lab: crate::commands::LAB,
+        version: &run.result.version,
+        command: &run.result.command,
+        seed: run.result.seed,
+        mode: run.result.mode,
+        plan: &run.result.plan,
+        host: &run.result.host,
+        capture_frames: run.result.plan.capture_frames,
+        files: &files,
+    };
+    dir.write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
+    let shown = dir.path().display();
+    Ok(format!("\n{shown}/  {}\n", files.join("  ")))
+}
+
+fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
+    let mut writer = events::Writer::new(out);
+    let (mut requests, mut frames_lost) = (0, 0);
+    let mut end = Instant::ZERO;
+    for (outcome, stage) in run.stages.iter().zip(&run.result.stages) {
+        let loss_ppm = stage.loss_ppm;
+        let mut lines: Vec<(Instant, events::Event<'_>)> = Vec::new();
+        for lane in &outcome.lanes {
+            let id = events::LaneId { arm: lane.arm, depth: lane.depth, loss_ppm };
+            lines.extend(lane.samples.iter().map(|s| (s.finished, request(id, s))));
+            for (direction, lost) in Direction::BOTH.into_iter().zip(&lane.lost) {
+                let seed = run.result.seed;
+                let event = |f: &wirelab::path::LostFrame| events::Event::FrameLost {
+                    lane: id,
+                    direction,
+                    index: f.index,
+                    len: f.len,
+                    draw_ppm: f.draw_ppm,
+                    threshold_ppm: loss_ppm,
+                    seed,
+                };
+                lines.extend(lost.iter().map(|f| (f.at, event(f))));
+                frames_lost += lost.len() as u64;
+            }
+            requests += lane.samples.len() as u64;
+        }
+        lines.sort_by_key(|(at, _)| *at);
+        let begin = lines.first().map_or(end, |(at, _)| *at);
+        end = lines.last().map_or(end, |(at, _)| *at);
+        writer.write(begin, events::Event::StageBegin { loss_ppm })?;
+        for (at, event) in lines {
+            writer.write(at, event)?;
+        }
+        let elapsed_ns = stage.elapsed_ns;
+        writer.write(end, events::Event::StageEnd { loss_ppm, elapsed_ns })?;
+    }
+    let ended = run.result.ended;
+    writer.write(end, events::Event::Summary { ended, requests, frames_lost })?;
+    writer.finish().map(drop)
+}
+
+fn request(lane: events::LaneId, sample: &wirelab::bank::load::Sample) -> events::Event<'static> {
+    events::Event::RequestFinished {
+        lane,
+        seq: sample.op,
+        operation: sample.operation.name(),
+        outcome: match sample.end {
+            End::Done => events::Outcome::Done,
+            End::Refused => events::Outcome::Refused,
+            End::Unknown => events::Outcome::Unknown,
+        },
+        attempts: u32::from(sample.attempts),
+        latency_ns: u64::try_from(sample.latency().as_nanos()).unwrap_or(u64::MAX),
+    }
+}
+
+/// Whose interface a capture is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+impl Side {
+    /// Whether a frame in this direction leaves this side's host.
+    fn sends(self, direction: Direction) -> bool {
+        (self == Self::Client) == (direction == Direction::AToB)
+    }
+}
+
+fn write_capture(run: &Run, clock: Clock, side: Side, path: &PathBuf) -> io::Result<()> {
+    let application = format!("wirelab {} {}", run.result.version, crate::commands::LAB);
+    let mut writer = pcapng::Writer::new(BufWriter::new(File::create(path)?), &application)?;
+    for (number, lane) in (0_u64..).zip(&run.captures) {
+        let host = if side == Side::Client { "client" } else { "server" };
+        let name = format!("{} d{} {}", lane.arm.name(), lane.depth, lane.loss);
+        let about = format!(
+            "{host} of {} at depth {}, loss {} each way; the first {} frames after loss began",
+            lane.arm.name(),
+            lane.depth,
+            lane.loss,
+            lane.frames.len()
+        );
+        let interface = writer.add_interface(&name, &about)?;
+        write_lane(&mut writer, run, clock, side, interface, number, lane)?;
+    }
+    writer.finish().map(drop)
+}
+
+fn write_lane(
+    writer: &mut pcapng::Writer<BufWriter<File>>,
+    run: &Run,
+    clock: Clock,
+    side: Side,
+    interface: u32,
+    number: u64,
+    lane: &LaneCapture,
+) -> io::Result<()> {
+    let mut packets: Vec<(Instant, usize)> = Vec::new();
+    for (place, frame) in lane.frames.iter().enumerate() {
+        let seen = if side.sends(frame.direction) { Some(frame.arrived) } else { frame.departed };
+        // A lost frame stands in both captures: where it was sent, and where it never came.
+        let at = seen.or_else(|| (frame.copies == 0).then_some(frame.arrived));
+        packets.extend(at.map(|at| (at, place)));
+    }
+    packets.sort();
+    for (at, place) in packets {
+        let frame = &lane.frames[place];
+        let (index, draw) = (frame.index, frame.draw_ppm);
+        let comment = match frame.copies {
+            0 => Some(format!(
+                "LOST by the path: frame {index} of its direction, draw {draw} ppm < {} ppm, \
+                 seed {}",
+                lane.loss.get(),
+                run.result.seed
+            )),
+            1 => None,
+            _ => Some(format!("delivered twice by the path: frame {index} of its direction")),
+        };
+        let direction = frame.direction.index() as u64;
+        writer.packet(pcapng::Packet {
+            interface,
+            time_ns: clock.to_utc_nanos(at),
+            data: &frame.bytes,
+            original_len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
+            comment: comment.as_deref(),
+            packet_id: number << 40 | direction << 39 | index,
+            outbound: side.sends(frame.direction),
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! `tcp-vs-udp`: the same bank requests over TCP and over UDP through the same packet loss.
+//!
+//! It parses, wires up, runs and reports. It must never hold protocol logic, nor start a thread
+//! before the namespaces are allowed.
+
+pub(crate) mod artifacts;
+
+use crate::args::{Args, What};
+use crate::kernel::Tick;
+use crate::plan::Plan;
+use crate::report;
+use crate::result::{Ended, Holds, Host, RunResult, TimingVerdict};
+use crate::run::{Identity, Run, in_virtual_time, on_kernel};
+use clap::{CommandFactory, Parser};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::ExitCode;
+use wirelab::cli::error::Failure;
+use wirelab::cli::exit::Exit;
+use wirelab::cli::lab::{self, say};
+use wirelab::cli::progress::Progress;
+use wirelab::cli::seed;
+use wirelab::cli::signals::Stop;
+use wirelab::runtime::clock::utc_seconds;
+use wirelab::sys::privilege;
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "tcp-vs-udp";
+
+/// Runs the lab as its command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let style = args.color.for_stderr();
+    wirelab::cli::log::start(args.verbose);
+    lab::end(LAB, style, start(&args))
+}
+
+fn start(args: &Args) -> Result<Exit, Failure> {
+    if let Some(what) = args.generate {
+        return lab::generate(what, Args::command());
+    }
+    match &args.command {
+        Some(What::Show { run }) => show(args, run),
+        Some(What::Explain { run, figure }) => explain(run, figure.as_deref()),
+        Some(What::Replay { run }) => {
+            let old = read_result(run)?;
+            compare(args, &old.plan, old.seed, old.mode == crate::result::Mode::Sim)
+        }
+        None => {
+            let plan = args.plan(base_plan(args.plan.as_deref())?).map_err(|error| {
+                Failure::from_error(Exit::Usage, "this plan cannot be run", &error)
+                    .or_type("the default plan", format!("{LAB} --print-plan"))
+            })?;
+            if args.print_plan {
+                let text = toml::to_string(&plan).map_err(|error| {
+                    Failure::from_error(Exit::Bug, "the plan cannot be written", &error)
+                })?;
+                say(&text)?;
+                return Ok(Exit::Holds);
+            }
+            let seed = seed::or_random(args.seed).map_err(|error| {
+                Failure::from_error(Exit::Bug, "no random seed", &error)
+                    .or_type("with a seed of your own", format!("{LAB} --seed 1"))
+            })?;
+            compare(args, &plan, seed, args.sim)
+        }
+    }
+}
+
+fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
+    let Some(file) = file else { return Ok(Plan::default()) };
+    let what = format!("the plan file {} cannot be used", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
+    toml::from_str(&text).map_err(|error| {
+        // The error points at the line with a caret.
+        Failure::from_error(Exit::Usage, what, &error)
+            .or_type("a plan to start from", format!("{LAB} --print-plan > plan.toml"))
+    })
+}
+
+/// Runs the plan, leaves the files, prints the result.
+fn compare(args: &Args, plan: &Plan, seed: u64, sim: bool) -> Result<Exit, Failure> {
+    let mut host = Host::default();
+    if !sim {
+        // Before any thread: a user namespace cannot be entered after one.
+        let privilege = privilege::acquire().map_err(|refused| refuse(&refused))?;
+        host = artifacts::host(privilege);
+    }
+    let stop = Stop::install()
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for Ctrl-C", &error))?;
+    let place = artifacts::Place::choose(args, utc_seconds())?;
+    let identity = Identity { seed, command: lab::repeat_command(LAB, Some(seed)), host };
+    let run = run(args, plan, identity, &stop, sim)?;
+    let files = artifacts::files(args, &run, place)?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&run.result).map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })?;
+        say(&(text + "\n"))?;
+    } else if !artifacts::events_to_stdout(args) {
+        say(&report::text::render(&run.result, args.color.for_stdout()))?;
+        say(&files)?;
+    }
+    Ok(exit_of(&run.result))
+}
+
+fn run(
+    args: &Args,
+    plan: &Plan,
+    identity: Identity,
+    stop: &Stop,
+    sim: bool,
+) -> Result<Run, Failure> {
+    let lanes = plan.lanes().count() as u64;
+    let total = u64::from(plan.ops) * lanes * plan.loss_ppm.len() as u64;
+    let start = format!("{LAB}: seed {}; {}", identity.seed, intention(plan, sim));
+    let progress = Progress::start(total, &start, args.json && args.verbose == 0);
+    let observer = |tick: Tick| {
+        let loss = plan.loss_ppm[tick.stage];
+        let of = plan.loss_ppm.len();
+        progress.says(&format!("loss {loss} ({} of {of})", tick.stage + 1));
+        progress.at(tick.of * tick.stage as u64 + tick.ended);
+        if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    if sim {
+        return Ok(in_virtual_time(plan, identity, observer));
+    }
+    on_kernel(plan, identity, observer).map_err(|error| {
+        Failure::from_error(Exit::Network, "the run failed", &error)
+            .or_type("without namespaces", format!("{LAB} --sim"))
+    })
+}
+
+fn intention(plan: &Plan, sim: bool) -> String {
+    let lanes = plan.lanes().count();
+    if sim {
+        return "virtual time, nothing of this machine is touched".to_owned();
+    }
+    format!("building {lanes} paths in namespaces of this process; they vanish when it ends")
+}
+
+/// The refusal with its rule, what to type, and what works without.
+fn refuse(refused: &privilege::PrivilegeError) -> Failure {
+    let text = refused.to_string();
+    let what = text.lines().next().unwrap_or_default().to_owned();
+    let mut failure = Failure::new(Exit::Privilege, what).because(refused.why.clone());
+    for way in &refused.remedy {
+        failure = failure.or_type("try", way.clone());
+    }
+    failure.or_type("without any privilege", format!("{LAB} --sim   (UDP arms, virtual time)"))
+}
+
+fn exit_of(result: &RunResult) -> Exit {
+    if result.ended == Ended::Interrupted {
+        return Exit::Interrupted;
+    }
+    let any = |holds: Holds| result.claims.iter().any(|claim| claim.holds == holds);
+    if result.timing.verdict == TimingVerdict::Invalid {
+        Exit::Inconclusive
+    } else if any(Holds::No) {
+        Exit::Fails
+    } else if any(Holds::Unknown) {
+        Exit::Inconclusive
+    } else {
+        Exit::Holds
+    }
+}
+
+fn read_result(run: &Path) -> Result<RunResult, Failure> {
+    lab::read_result(LAB, run, LAB)
+}
+
+fn show(args: &Args, run: &Path) -> Result<Exit, Failure> {
+    let result = read_result(run)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&result).map_err(|error| {
+            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
+        })? + "\n"
+    } else {
+        report::text::render(&result, args.color.for_stdout())
+    };
+    say(&text)?;
+    Ok(exit_of(&result))
+}
+
+fn explain(run: &Path, figure: Option<&str>) -> Result<Exit, Failure> {
+    let result = read_result(run)?;
+    let names = report::explain::figures().collect::<Vec<_>>().join(", ");
+    let Some(figure) = figure else {
+        say(&format!("figures that can be explained: {names}\n"))?;
+        return Ok(Exit::Holds);
+    };
+    let text = report::explain::explain(&result, figure).ok_or_else(|| {
+        Failure::new(Exit::Usage, format!("no figure is called {figure:?}"))
+            .because(format!("expected one of {names}"))
+    })?;
+    say(&text)?;
+    Ok(Exit::Holds)
+}

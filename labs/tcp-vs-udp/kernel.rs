@@ -1,0 +1,375 @@
+//! Runs a plan over the kernel's own TCP and UDP, every lane on its own copy of the path.
+//!
+//! It must never compute a figure: it hands over what happened.
+
+use super::outcome::{LaneOutcome, StageOutcome};
+use super::plan::{Arm, Plan};
+use super::result::{Host, LinkAudit, UdpCounters};
+use super::{arms, ledger_audit};
+use std::io;
+use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use wirelab::bank::driver::client::{ClientLoop, Opener};
+use wirelab::bank::driver::server::{CONNECTIONS_MAX, ServerLimits, ServerLoop, Site};
+use wirelab::bank::load::{Fleet, FleetStats, Sample};
+use wirelab::bank::server::Server;
+use wirelab::bank::store::memory::MemoryStore;
+use wirelab::emulator::endpoint;
+use wirelab::emulator::record::{CapturedFrame, DirectionRecord, LaneRecord};
+use wirelab::emulator::router::{Router, RouterConfig};
+use wirelab::emulator::topology::{LaneConfig, TcpCounters, Topology, TopologyError};
+use wirelab::measure::Ppm;
+use wirelab::measure::interval::Share;
+use wirelab::runtime::clock::Clock;
+use wirelab::runtime::shutdown;
+
+/// The port of every lane's bank; each has a namespace of its own.
+const PORT: u16 = 7411;
+
+/// Why a run failed.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// The path could not be built.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
+    /// A system call failed.
+    #[error("{step}: {error}")]
+    Step {
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// A socket of a lane failed again and again.
+    #[error("lane {lane}: {error}")]
+    Lane {
+        /// Arm and depth.
+        lane: String,
+        /// What the kernel said first.
+        error: io::Error,
+    },
+}
+
+fn step(step: &'static str) -> impl FnOnce(io::Error) -> KernelError {
+    move |error| KernelError::Step { step, error }
+}
+
+/// What the caller hears while a run goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// Which loss rate, from 0.
+    pub stage: usize,
+    /// Requests that ended in this stage.
+    pub ended: u64,
+    /// Requests of the stage, at most.
+    pub of: u64,
+}
+
+/// Frames kept of one lane at one loss rate.
+#[derive(Clone, Debug)]
+pub struct LaneCapture {
+    /// The arm.
+    pub arm: Arm,
+    /// The depth.
+    pub depth: u32,
+    /// The loss rate.
+    pub loss: Ppm,
+    /// The frames, in the order they reached the path.
+    pub frames: Vec<CapturedFrame>,
+}
+
+/// The path and everything that stands on it; it all goes when this is dropped.
+pub struct KernelRun {
+    plan: Plan,
+    seed: u64,
+    clock: Clock,
+    topology: Arc<Topology>,
+    router: Router,
+}
+
+impl KernelRun {
+    /// Builds the path. The process needs the privilege of `sys::privilege::acquire`.
+    ///
+    /// # Errors
+    /// Where a namespace, a link or a ring cannot be made.
+    pub fn build(plan: &Plan, seed: u64, clock: Clock) -> Result<Self, KernelError> {
+        let configs: Vec<LaneConfig> = plan
+            .lanes()
+            .map(|(arm, depth)| LaneConfig {
+                name: format!("{} depth {depth}", arm.name()),
+                rto_min: (arm == Arm::TcpTuned).then_some(plan.tuned_rto_min),
+                ..LaneConfig::default()
+            })
+            .collect();
+        let topology = Arc::new(Topology::build(&configs)?);
+        let config = RouterConfig { slice: None, ..RouterConfig::default() };
+        let router =
+            Router::start(&topology, config, clock).map_err(step("starting the router"))?;
+        Ok(Self { plan: plan.clone(), seed, clock, topology, router })
+    }
+
+    /// What the lanes run on, read back from them.
+    ///
+    /// # Errors
+    /// Where a namespace cannot be asked.
+    pub fn describe(&self, host: &mut Host) -> Result<(), KernelError> {
+        let lanes: Vec<_> = self.plan.lanes().zip(&self.topology.lanes).collect();
+        for ((arm, _), lane) in &lanes {
+            let floor = lane.rto_min().map_err(step("reading the timeout floor"))?;
+            let nanos = u64::try_from(floor.as_nanos()).ok();
+            match arm {
+                Arm::Tcp | Arm::TcpReconnect => host.tcp_rto_min_ns = nanos,
+                Arm::TcpTuned => host.tcp_tuned_rto_min_ns = nanos,
+                _ => {}
+            }
+        }
+        if let Some((_, lane)) = lanes.first() {
+            host.offloads_off = lane.offloads_off().map_err(step("reading the offloads"))?;
+        }
+        host.mtu_bytes = wirelab::emulator::topology::MTU;
+        if let Some((index, _)) = lanes.iter().enumerate().find(|(_, ((arm, _), _))| arm.is_tcp()) {
+            let wanted = &self.plan.congestion_control;
+            host.congestion_control =
+                endpoint::congestion_control(&self.topology.lanes[index].a, wanted)
+                    .map_err(step("setting the congestion control"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs one loss rate. Breaks where the observer does.
+    ///
+    /// # Errors
+    /// Where a socket cannot be made or the router fails.
+    pub fn stage(
+        &mut self,
+        stage: usize,
+        loss: Ppm,
+        mut observer: impl FnMut(Tick) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<(), (StageOutcome, Vec<LaneCapture>)>, KernelError> {
+        let lanes: Vec<(Arm, u32)> = self.plan.lanes().collect();
+        self.set_links(Ppm::ZERO, 0)?;
+        let (stopper, stopped) = shutdown::pair().map_err(step("making a stop signal"))?;
+        let mut server_loop = self.server_loop(&lanes)?;
+        let serving = std::thread::Builder::new()
+            .name("bank".to_owned())
+            .spawn(move || server_loop.run(stopped).map(|()| server_loop.into_servers()))
+            .map_err(step("starting the bank"))?;
+        let mut clients = self.client_loop(&lanes)?;
+        let of = u64::from(self.plan.ops) * lanes.len() as u64;
+        let measured =
+            self.measure(loss, &lanes, &mut clients, |ended| observer(Tick { stage, ended, of }));
+        // The bank waits for clients that are still connected, and these say nothing more.
+        clients.hang_up();
+        stopper.stop();
+        let servers = serving.join().map_err(|_| {
+            let error = io::Error::other("the bank's thread panicked");
+            KernelError::Step { step: "serving", error }
+        })?;
+        let servers = servers.map_err(step("serving"))?;
+        let ControlFlow::Continue(measured) = measured? else {
+            return Ok(ControlFlow::Break(()));
+        };
+        Ok(ControlFlow::Continue(self.collect(loss, &lanes, &clients, measured, &servers)))
+    }
+
+    fn set_links(&self, loss: Ppm, capture_frames: u32) -> Result<(), KernelError> {
+        let link = self.plan.link(loss);
+        for lane in 0..self.topology.lanes.len() {
+            self.router
+                .set_links(lane, &link, &link, self.seed, capture_frames)
+                .map_err(step("setting a link"))?;
+        }
+        Ok(())
+    }
+
+    fn server_loop(&self, lanes: &[(Arm, u32)]) -> Result<ServerLoop<MemoryStore>, KernelError> {
+        let mut sites = Vec::new();
+        for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
+            let host = &lane.b;
+            let mut site = Site {
+                server: arms::server(*arm, self.seed),
+                tcp: None,
+                udp: None,
+                nodelay: *arm == Arm::TcpTuned,
+            };
+            if arm.is_tcp() {
+                let listener = endpoint::listening(host, PORT, &self.plan.congestion_control);
+                site.tcp = Some(listener.map_err(step("listening"))?);
+            } else {
+                let socket = endpoint::bound(host, PORT);
+                site.udp = Some(socket.map_err(step("binding a UDP socket"))?);
+            }
+            sites.push(site);
+        }
+        let limits = ServerLimits {
+            connections: CONNECTIONS_MAX.max(lanes.len() * self.plan.outstanding as usize * 2),
+            session: Default::default(),
+        };
+        ServerLoop::new(sites, limits, self.clock).map_err(step("starting the bank"))
+    }
+
+    fn client_loop(&self, lanes: &[(Arm, u32)]) -> Result<ClientLoop, KernelError> {
+        let mut fleets: Vec<(Fleet, Box<dyn Opener>)> = Vec::new();
+        for (lane, (arm, depth)) in lanes.iter().enumerate() {
+            let opener = LaneOpener {
+                topology: Arc::clone(&self.topology),
+                lane,
+                congestion_control: self.plan.congestion_control.clone(),
+                nodelay: *arm == Arm::TcpTuned,
+            };
+            fleets.push((arms::fleet(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
+        }
+        ClientLoop::new(fleets, self.clock).map_err(step("starting the clients"))
+    }
+
+    /// Warms every lane up without loss, then switches loss on and measures.
+    fn measure(
+        &self,
+        loss: Ppm,
+        lanes: &[(Arm, u32)],
+        clients: &mut ClientLoop,
+        mut observer: impl FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<(), Measured>, KernelError> {
+        let plans: Vec<_> =
+            lanes.iter().map(|(_, depth)| arms::warm_up(&self.plan, *depth)).collect();
+        if clients.run(&plans, |_| observer(0)).map_err(step("warming up"))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if let Some((lane, error)) = clients.take_failures().into_iter().next() {
+            let (arm, depth) = lanes[lane];
+            return Err(KernelError::Lane { lane: format!("{} depth {depth}", arm.name()), error });
+        }
+        let warm: Vec<Vec<Sample>> = clients.fleets().map(|f| f.samples().to_vec()).collect();
+        let stats: Vec<FleetStats> = clients.fleets().map(Fleet::stats).collect();
+        let tcp = self.tcp_counters(lanes)?;
+        self.set_links(loss, self.plan.capture_frames)?;
+        let began = self.clock.now();
+        let plans: Vec<_> =
+            lanes.iter().map(|(_, depth)| arms::measured(&self.plan, *depth)).collect();
+        let run = clients.run(&plans, |progress| observer(progress.ended));
+        let ended = run.map_err(step("measuring"))?;
+        if ended.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let elapsed = self.clock.now().since(began);
+        let mut records = Vec::new();
+        for lane in 0..lanes.len() {
+            records.push(self.router.take_record(lane).map_err(step("reading a record"))?);
+        }
+        let tcp = self
+            .tcp_counters(lanes)?
+            .into_iter()
+            .zip(tcp)
+            .map(|(after, before)| Some(after?.since(&before?)))
+            .collect();
+        Ok(ControlFlow::Continue(Measured { warm, stats, tcp, records, elapsed }))
+    }
+
+    fn tcp_counters(&self, lanes: &[(Arm, u32)]) -> Result<Vec<Option<TcpCounters>>, KernelError> {
+        let mut counters = Vec::new();
+        for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
+            let read = arm.is_tcp().then(|| lane.tcp_counters()).transpose();
+            counters.push(read.map_err(step("reading TCP counters"))?);
+        }
+        Ok(counters)
+    }
+
+    fn collect(
+        &self,
+        loss: Ppm,
+        lanes: &[(Arm, u32)],
+        clients: &ClientLoop,
+        measured: Measured,
+        servers: &[Server<MemoryStore>],
+    ) -> (StageOutcome, Vec<LaneCapture>) {
+        let mut outcomes = Vec::new();
+        let mut captures = Vec::new();
+        let parts = measured.records.into_iter().zip(&measured.tcp).zip(&measured.warm);
+        let parts = parts.zip(&measured.stats).zip(clients.fleets()).zip(servers);
+        for (index, (((((record, tcp), warm), before), fleet), server)) in parts.enumerate() {
+            let (arm, depth) = lanes[index];
+            let LaneRecord { directions, captured, .. } = record;
+            let stats = fleet.stats();
+            outcomes.push(LaneOutcome {
+                arm,
+                depth,
+                clients: self.plan.clients(depth),
+                samples: fleet.samples().to_vec(),
+                handshakes: fleet.handshakes().to_vec(),
+                path: [audit(&directions[0]), audit(&directions[1])],
+                lost: directions.map(|direction| direction.lost_frames),
+                tcp: *tcp,
+                udp: (!arm.is_tcp()).then(|| UdpCounters {
+                    retries: stats.retries - before.retries,
+                    late_replies: stats.late_replies - before.late_replies,
+                    rto_ns: before.rto_ns,
+                }),
+                ledger: ledger_audit::audit_lane(server, warm, fleet.samples()),
+            });
+            captures.push(LaneCapture { arm, depth, loss, frames: captured });
+        }
+        (StageOutcome { lanes: outcomes, elapsed: measured.elapsed }, captures)
+    }
+
+    /// Stops the router; namespaces and links go with it.
+    ///
+    /// # Errors
+    /// Where the router had failed.
+    pub fn finish(self) -> Result<(), KernelError> {
+        self.router.stop().map(drop).map_err(step("stopping the router"))
+    }
+}
+
+struct Measured {
+    warm: Vec<Vec<Sample>>,
+    stats: Vec<FleetStats>,
+    tcp: Vec<Option<TcpCounters>>,
+    records: Vec<LaneRecord>,
+    elapsed: Duration,
+}
+
+fn audit(direction: &DirectionRecord) -> LinkAudit {
+    let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+    LinkAudit {
+        offered: direction.offered,
+        bytes: direction.bytes,
+        lost: direction.lost,
+        duplicated: direction.duplicated,
+        loss: Share::new(direction.lost, direction.offered),
+        kernel_dropped: direction.kernel_dropped,
+        oversize: direction.oversize,
+        send_failed: direction.send_failed
+            + direction.bad_checksum_status
+            + direction.bad_offload
+            + direction.not_carried
+            + direction.pool_full,
+        late_p50_ns: nanos(direction.lateness.p50()),
+        late_p99_ns: nanos(direction.lateness.p99()),
+        late_max_ns: nanos(direction.lateness.max()),
+        fates_digest: format!("{:016x}", direction.fates_digest),
+    }
+}
+
+/// Makes a lane's client sockets in the lane's namespace.
+struct LaneOpener {
+    topology: Arc<Topology>,
+    lane: usize,
+    congestion_control: String,
+    nodelay: bool,
+}
+
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Topology::B_ADDR, PORT);
+
+impl Opener for LaneOpener {
+    fn tcp(&mut self) -> io::Result<TcpStream> {
+        let host = &self.topology.lanes[self.lane].a;
+        endpoint::connecting(host, SERVER, &self.congestion_control, self.nodelay)
+    }
+
+    fn udp(&mut self) -> io::Result<UdpSocket> {
+        endpoint::connected(&self.topology.lanes[self.lane].a, SERVER)
+    }
+}

@@ -1,0 +1,266 @@
+//! What a run of tcp-vs-udp does: the plan, exactly what the flags can say.
+//!
+//! It must never hold a plan that cannot be run: [`Plan::check`] says why one cannot.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use thiserror::Error;
+use wirelab::measure::{Ppm, human};
+use wirelab::path::{Delay, LinkPlan, LossModel};
+
+/// One way of carrying the bank's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arm {
+    /// One TCP connection per client, the kernel's defaults.
+    Tcp,
+    /// The same with `TCP_NODELAY` and a low floor under the retransmission timeout.
+    TcpTuned,
+    /// A new TCP connection for every request.
+    TcpReconnect,
+    /// One datagram per request, never repeated: at most once.
+    Udp,
+    /// Repeated until answered, the server applies every copy: at least once.
+    UdpRetry,
+    /// Repeated until answered, the server applies one copy: exactly once.
+    UdpOnce,
+}
+
+impl Arm {
+    /// Every arm, in the order of the table.
+    pub const ALL: [Self; 6] =
+        [Self::Tcp, Self::TcpTuned, Self::TcpReconnect, Self::Udp, Self::UdpRetry, Self::UdpOnce];
+
+    /// The name that `--arms` takes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::TcpTuned => "tcp-tuned",
+            Self::TcpReconnect => "tcp-reconnect",
+            Self::Udp => "udp",
+            Self::UdpRetry => "udp-retry",
+            Self::UdpOnce => "udp-once",
+        }
+    }
+
+    /// What it does, in one line for a legend.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Tcp => "one TCP connection per client, kernel defaults",
+            Self::TcpTuned => "TCP with NODELAY and a low retransmission-timeout floor",
+            Self::TcpReconnect => "a new TCP connection for every request",
+            Self::Udp => "one datagram, never repeated (at most once)",
+            Self::UdpRetry => "repeated until answered, every copy applied (at least once)",
+            Self::UdpOnce => "repeated until answered, applied once (exactly once)",
+        }
+    }
+
+    /// Whether the requests travel on a stream.
+    #[must_use]
+    pub const fn is_tcp(self) -> bool {
+        matches!(self, Self::Tcp | Self::TcpTuned | Self::TcpReconnect)
+    }
+}
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Round-trip time of the path without queues: twice the delay of one direction.
+    #[serde(with = "crate::plan::human_duration")]
+    pub rtt: Duration,
+    /// Loss probabilities, each way, in parts per million; one stage each.
+    pub loss_ppm: Vec<Ppm>,
+    /// Probability that a frame is delivered twice, each way, in parts per million.
+    pub duplicate_ppm: Ppm,
+    /// The arms, in the order of the table.
+    pub arms: Vec<Arm>,
+    /// How many requests a client keeps outstanding; one lane per arm and depth.
+    pub depths: Vec<u32>,
+    /// Requests per lane and stage, at most.
+    pub ops: u32,
+    /// Requests outstanding per lane, over all its clients.
+    pub outstanding: u32,
+    /// No request is started later than this after a stage began.
+    #[serde(with = "crate::plan::human_duration")]
+    pub stage_limit: Duration,
+    /// When a client gives a request up: its outcome is then unknown.
+    #[serde(with = "crate::plan::human_duration")]
+    pub deadline: Duration,
+    /// When a client that never retries gives up.
+    #[serde(with = "crate::plan::human_duration")]
+    pub patience: Duration,
+    /// The retransmission-timeout floor of `tcp-tuned`.
+    #[serde(with = "crate::plan::human_duration")]
+    pub tuned_rto_min: Duration,
+    /// The congestion control of every TCP socket.
+    pub congestion_control: String,
+    /// Frames kept in the capture per lane and stage; 0 keeps none.
+    pub capture_frames: u32,
+}
+
+/// Why a plan cannot be run: what was expected, what came.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{field}: expected {expected}, got {got}")]
+pub struct PlanError {
+    /// The flag or key it is about.
+    pub field: &'static str,
+    /// What would do.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+/// Lanes that one run can have: each has two namespaces, two rings and its sockets.
+pub const LANES_MAX: usize = 24;
+/// Loss rates that one run can have.
+pub const STAGES_MAX: usize = 20;
+/// Requests per lane and stage, at most: the samples of a stage are kept in memory.
+pub const OPS_MAX: u32 = 1_000_000;
+/// Requests that one client keeps outstanding, at most: the server's reply window per client.
+pub const DEPTH_MAX: u32 = 64;
+/// Requests that a lane keeps outstanding, at most.
+pub const OUTSTANDING_MAX: u32 = 512;
+/// Round-trip times above this leave no time for a retry within the default deadline.
+pub const RTT_MAX: Duration = Duration::from_secs(2);
+/// Longest deadline: a run ends within minutes.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// A lost frame is certain above this; nothing would ever be answered.
+pub const LOSS_MAX: u32 = 500_000;
+
+impl Default for Plan {
+    fn default() -> Self {
+        let percent = |p: u32| Ppm::new(p * 10_000).unwrap_or(Ppm::ONE);
+        Self {
+            rtt: Duration::from_millis(20),
+            loss_ppm: [0, 1, 2, 5, 10].map(percent).to_vec(),
+            duplicate_ppm: Ppm::ZERO,
+            arms: Arm::ALL.to_vec(),
+            depths: vec![1, 8],
+            ops: 4_000,
+            outstanding: 16,
+            stage_limit: Duration::from_secs(8),
+            deadline: Duration::from_secs(4),
+            patience: Duration::from_millis(200),
+            tuned_rto_min: Duration::from_millis(20),
+            congestion_control: "cubic".to_owned(),
+            capture_frames: 800,
+        }
+    }
+}
+
+fn refuse<T>(field: &'static str, expected: String, got: &impl ToString) -> Result<T, PlanError> {
+    Err(PlanError { field, expected, got: got.to_string() })
+}
+
+fn distinct<T: Ord + Clone>(items: &[T]) -> bool {
+    let mut sorted = items.to_vec();
+    sorted.sort();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+impl Plan {
+    /// Whether the plan can be run.
+    ///
+    /// # Errors
+    /// The first thing that stands in its way.
+    pub fn check(&self) -> Result<(), PlanError> {
+        self.check_lists()?;
+        let within = |field, value: u32, max: u32| {
+            if (1..=max).contains(&value) {
+                return Ok(());
+            }
+            refuse(field, format!("1 to {max}"), &value)
+        };
+        within("ops", self.ops, OPS_MAX)?;
+        within("outstanding", self.outstanding, OUTSTANDING_MAX)?;
+        for depth in &self.depths {
+            within("depth", *depth, DEPTH_MAX.min(self.outstanding))?;
+        }
+        let spans = [
+            ("rtt", self.rtt, Duration::ZERO, RTT_MAX),
+            ("deadline", self.deadline, self.rtt, DEADLINE_MAX),
+            ("patience", self.patience, self.rtt, self.deadline),
+            ("stage-limit", self.stage_limit, Duration::from_millis(100), DEADLINE_MAX * 10),
+            ("tuned-rto-min", self.tuned_rto_min, Duration::from_millis(1), DEADLINE_MAX),
+        ];
+        for (field, value, low, high) in spans {
+            if value < low || value > high {
+                let (low, high) = (human::duration(low), human::duration(high));
+                return refuse(field, format!("{low} to {high}"), &human::duration(value));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_lists(&self) -> Result<(), PlanError> {
+        if self.arms.is_empty() || !distinct(&self.arms) {
+            let names: Vec<_> = self.arms.iter().map(|arm| arm.name()).collect();
+            return refuse("arms", "one arm or more, each once".to_owned(), &names.join(","));
+        }
+        let shown = |items: Vec<String>| items.join(",");
+        if self.depths.is_empty() || !distinct(&self.depths) {
+            let got = shown(self.depths.iter().map(ToString::to_string).collect());
+            return refuse("depth", "one depth or more, each once".to_owned(), &got);
+        }
+        let got = shown(self.loss_ppm.iter().map(ToString::to_string).collect());
+        if self.loss_ppm.is_empty() || !distinct(&self.loss_ppm) {
+            return refuse("loss", "one loss rate or more, each once".to_owned(), &got);
+        }
+        if self.loss_ppm.len() > STAGES_MAX {
+            return refuse("loss", format!("at most {STAGES_MAX} loss rates"), &got);
+        }
+        if self.loss_ppm.iter().chain([&self.duplicate_ppm]).any(|p| p.get() > LOSS_MAX) {
+            return refuse("loss", "at most 50 % each way".to_owned(), &got);
+        }
+        let lanes = self.arms.len() * self.depths.len();
+        if lanes > LANES_MAX {
+            return refuse("arms and depth", format!("at most {LANES_MAX} lanes"), &lanes);
+        }
+        Ok(())
+    }
+
+    /// What each direction of the path does at this loss rate.
+    #[must_use]
+    pub fn link(&self, loss: Ppm) -> LinkPlan {
+        LinkPlan {
+            delay: Delay::Constant(self.rtt / 2),
+            loss: LossModel::Iid(loss),
+            duplicate: self.duplicate_ppm,
+            ..LinkPlan::default()
+        }
+    }
+
+    /// The lanes, all depths of an arm together.
+    ///
+    /// `tcp-reconnect` has one lane, at the smallest depth: a connection that carries one request
+    /// has no depth.
+    pub fn lanes(&self) -> impl Iterator<Item = (Arm, u32)> {
+        let smallest = self.depths.iter().min().copied();
+        let all = self.arms.iter().flat_map(|arm| self.depths.iter().map(|depth| (*arm, *depth)));
+        all.filter(move |(arm, depth)| *arm != Arm::TcpReconnect || Some(*depth) == smallest)
+    }
+
+    /// Clients of a lane, so that the lane keeps `outstanding` requests outstanding.
+    #[must_use]
+    pub fn clients(&self, depth: u32) -> u32 {
+        (self.outstanding / depth.max(1)).max(1)
+    }
+}
+
+/// Durations as people write them: `20ms`.
+pub mod human_duration {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+    /// Writes whole nanoseconds, microseconds, milliseconds or seconds: the longest unit that fits.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&wirelab::measure::human::duration(*value))
+    }
+    /// Reads what people write.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        wirelab::measure::human::parse_duration(&text).map_err(serde::de::Error::custom)
+    }
+}

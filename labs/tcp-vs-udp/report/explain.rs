@@ -1,0 +1,170 @@
+//! Where a figure of a run comes from, in plain words and with the run's own numbers.
+//!
+//! It must never explain a figure that the result does not hold.
+
+use crate::plan::Arm;
+use crate::result::{Lane, RunResult, Stage};
+use wirelab::measure::human::latency;
+use wirelab::report::text::wrapped;
+
+/// One figure that can be explained.
+struct Topic {
+    name: &'static str,
+    words: &'static str,
+    example: fn(&Stage, &Lane) -> String,
+}
+
+/// Every figure, in the order of the report.
+const TOPICS: [Topic; 10] = [
+    Topic {
+        name: "p50",
+        words: "The median latency of the requests that were answered. Observer: client. A latency \
+                runs from the moment a request was meant to start to the moment its reply was \
+                decoded; in tcp-reconnect the handshake is part of it. The interval is the pair of \
+                order statistics that enclose the median with 95 % confidence (binomial ranks; it \
+                assumes independent requests and nothing else).",
+        example: |_, lane| {
+            format!("{} samples, median {}", lane.latency.count, opt(lane.latency.p50.value_ns))
+        },
+    },
+    Topic {
+        name: "p99",
+        words: "The latency that 99 of 100 answered requests did not exceed. Observer: client. \
+                Unanswered requests are not in it: they are counted under `unknown`. Under loss it \
+                is a step of the retry staircase, because a request whose packet is lost waits for \
+                a timer: see `staircase`.",
+        example: |_, lane| {
+            let p99 = lane.latency.p99;
+            format!("{}, interval {} to {}", opt(p99.value_ns), opt(p99.low_ns), opt(p99.high_ns))
+        },
+    },
+    Topic {
+        name: "p99.9",
+        words: "The latency that 999 of 1000 answered requests did not exceed. Observer: client. \
+                Below 3,688 samples no upper end can be given with 95 % confidence, and the report \
+                shows a dash rather than invent one.",
+        example: |_, lane| {
+            format!("{} from {} samples", opt(lane.latency.p999.value_ns), lane.latency.count)
+        },
+    },
+    Topic {
+        name: "unknown",
+        words: "Requests that had no reply by their deadline. Observer: client. They may have been \
+                applied or not; the ledger says which (`ledger`). `refused` is different: the \
+                server answered, and it was definitely not done.",
+        example: |_, lane| format!("{} of {}", lane.requests.unknown, lane.requests.started),
+    },
+    Topic {
+        name: "packets",
+        words: "Frames offered to the path, both ways, per answered request. Observer: path. It \
+                counts what the hosts sent, lost or not: requests, replies, acknowledgements, \
+                handshakes, repeats. A request over UDP without loss costs 2.",
+        example: |_, lane| {
+            let t = &lane.traffic;
+            format!("{} frames, {:.2} per request", t.frames, t.frames_per_request)
+        },
+    },
+    Topic {
+        name: "useful-share",
+        words: "Bytes of one request and one reply message per answered request, as a share of all \
+                bytes that crossed the path, Ethernet headers included. Observer: path. The rest \
+                is \
+                headers, acknowledgements, handshakes and repeats.",
+        example: |_, lane| {
+            let t = &lane.traffic;
+            format!("{:.1} % of {} bytes", 100.0 * t.useful_share, t.bytes)
+        },
+    },
+    Topic {
+        name: "slow-share",
+        words: "The share of started requests that took longer than half-way up the first step, or \
+                were never answered, held against theory. With loss p each way an exchange fails \
+                with q = 1-(1-p)^2, because the request or the reply may be lost; tcp-reconnect \
+                has two exchanges. Observer: client.",
+        example: |_, lane| {
+            let t = &lane.theory;
+            format!(
+                "slow above {}: {:.2} % seen ({:.2} % to {:.2} %), {:.2} % expected",
+                latency(t.slow_threshold_ns),
+                100.0 * t.slow_observed.share,
+                100.0 * t.slow_observed.low,
+                100.0 * t.slow_observed.high,
+                100.0 * t.slow_expected
+            )
+        },
+    },
+    Topic {
+        name: "staircase",
+        words: "The analytic latency distribution drawn behind the measured one. A request whose \
+                attempts fail k times is answered RTT plus k timers after it began, with \
+                probability q^k (1-q), so the distribution is a staircase. Nothing is fitted to \
+                the \
+                samples: RTT comes from the plan, TCP's timer from the kernel's floor, the UDP \
+                client's timer from its own estimate after the warm-up.",
+        example: |_, lane| {
+            let steps = lane.theory.stairs.iter().take(4).map(|s| latency(s.at_ns));
+            let steps = steps.collect::<Vec<_>>().join(", ");
+            if steps.is_empty() { "no yardstick".to_owned() } else { format!("steps at {steps}") }
+        },
+    },
+    Topic {
+        name: "lateness",
+        words: "How late frames left the router, against when they should have (arrival by the \
+                kernel's stamp plus the delay). Observer: path. It is the emulator's own error: \
+                latencies can be too long by this much. A run whose 99th percentile is above a \
+                twentieth of the round trip, or 1 ms, is marked suspect.",
+        example: |_, lane| {
+            let late = |index: usize| {
+                let link = &lane.path[index];
+                format!("p50 {}, p99 {}", latency(link.late_p50_ns), latency(link.late_p99_ns))
+            };
+            format!("out {}; back {}", late(0), late(1))
+        },
+    },
+    Topic {
+        name: "ledger",
+        words: "What the bank's books say after the stage, against what the clients saw. Observer: \
+                server. An operation applied twice is found by its key, which every ledger entry \
+                carries; the surplus is what its second and further applications deposited.",
+        example: |_, lane| {
+            let l = &lane.ledger;
+            format!(
+                "{} acknowledged, {} missing, {} applied twice, {} repeats answered from stored \
+                 replies",
+                l.acknowledged, l.acknowledged_missing, l.applied_twice, l.repeats_answered
+            )
+        },
+    },
+];
+
+fn opt(nanos: Option<u64>) -> String {
+    nanos.map_or_else(|| "–".to_owned(), latency)
+}
+
+/// The names of the figures that can be explained.
+pub fn figures() -> impl Iterator<Item = &'static str> {
+    TOPICS.iter().map(|topic| topic.name)
+}
+
+/// What a figure is, and what it is in every lane of this run; `None` for a figure of no such name.
+#[must_use]
+pub fn explain(result: &RunResult, figure: &str) -> Option<String> {
+    let topic = TOPICS.iter().find(|topic| topic.name == figure)?;
+    let mut text = format!("{}\n\n{}\n", topic.name, wrapped(topic.words));
+    for stage in &result.stages {
+        text.push_str(&format!("\nloss {} each way\n", stage.loss_ppm));
+        for lane in &stage.lanes {
+            let name = lane_name(lane);
+            text.push_str(&format!("  {name:<22} {}\n", (topic.example)(stage, lane)));
+        }
+    }
+    text.push_str(&format!("\nrepeat with: {}\n", result.command));
+    Some(text)
+}
+
+fn lane_name(lane: &Lane) -> String {
+    if lane.arm == Arm::TcpReconnect {
+        return lane.arm.name().to_owned();
+    }
+    format!("{} depth {}", lane.arm.name(), lane.depth)
+}

@@ -1,0 +1,207 @@
+//! The frames of a few slow requests, found again in the capture: why was this one slow?
+//!
+//! It exists because one ladder with a lost frame in it explains more than a percentile.
+//! It must never show a request whose frames the capture may not hold in full.
+
+use super::html::{FrameSeen, SlowRequest};
+use crate::kernel::LaneCapture;
+use crate::outcome::{LaneOutcome, StageOutcome};
+use crate::plan::Arm;
+use crate::result::{RunResult, Stage};
+use std::time::Duration;
+use wirelab::bank::client::Key;
+use wirelab::bank::frame::{Frame, Kind, MAX_FRAME, frame_len};
+use wirelab::bank::load::{End, Sample};
+use wirelab::measure::Ppm;
+use wirelab::path::Direction;
+
+/// Arms that are shown, one request each: a retransmission timer, a lost SYN, a retry.
+const SHOWN: [Arm; 3] = [Arm::Tcp, Arm::TcpReconnect, Arm::UdpOnce];
+/// Frames of one ladder, at most: it must fit a screen.
+const FRAMES_MAX: usize = 24;
+
+/// What a captured frame is, as far as a ladder tells.
+struct Seen {
+    /// The client's port: which flow it belongs to.
+    port: u16,
+    /// What to call it.
+    what: &'static str,
+    /// The keys of the bank's messages in it.
+    keys: Vec<Key>,
+}
+
+/// One slow request per shown arm, at the middle lossy stage of the run.
+#[must_use]
+pub fn slow_requests(
+    result: &RunResult,
+    stages: &[StageOutcome],
+    captures: &[LaneCapture],
+) -> Vec<SlowRequest> {
+    let lossy: Vec<(&Stage, &StageOutcome)> =
+        result.stages.iter().zip(stages).filter(|(s, _)| s.loss_ppm > Ppm::ZERO).collect();
+    let Some((stage, outcome)) = lossy.get(lossy.len().saturating_sub(1) / 2) else {
+        return Vec::new();
+    };
+    let find = |arm: Arm| {
+        let (at, lane) =
+            outcome.lanes.iter().enumerate().find(|(_, l)| l.arm == arm && l.depth == 1)?;
+        let capture =
+            captures.iter().find(|c| c.arm == arm && c.depth == 1 && c.loss == stage.loss_ppm)?;
+        let threshold = Duration::from_nanos(stage.lanes.get(at)?.theory.slow_threshold_ns);
+        slow_request(lane, capture, threshold)
+    };
+    SHOWN.into_iter().filter_map(find).collect()
+}
+
+/// The first slow request of a lane whose every frame was captured.
+fn slow_request(
+    lane: &LaneOutcome,
+    capture: &LaneCapture,
+    threshold: Duration,
+) -> Option<SlowRequest> {
+    let until = capture.frames.last()?.arrived;
+    let seen: Vec<Option<Seen>> =
+        capture.frames.iter().map(|f| look(&f.bytes, f.direction)).collect();
+    let slow = lane
+        .samples
+        .iter()
+        .filter(|s| s.end != End::Unknown && s.latency() > threshold && s.finished < until);
+    slow.filter_map(|sample| {
+        let frames = frames_of(sample, capture, &seen)?;
+        Some(SlowRequest {
+            arm: lane.arm,
+            depth: lane.depth,
+            loss_ppm: capture.loss,
+            seq: sample.op,
+            operation: sample.operation.name().to_owned(),
+            latency_ns: nanos(sample.latency()),
+            attempts: u32::from(sample.attempts),
+            frames,
+        })
+    })
+    .next()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The frames of a request's flow while it was open; `None` where none was lost, or too many are.
+fn frames_of(
+    sample: &Sample,
+    capture: &LaneCapture,
+    seen: &[Option<Seen>],
+) -> Option<Vec<FrameSeen>> {
+    let pairs = || capture.frames.iter().zip(seen).filter_map(|(f, s)| Some((f, s.as_ref()?)));
+    let (_, first) = pairs().find(|(_, s)| s.keys.contains(&sample.key))?;
+    let open = |at| sample.intended <= at && at <= sample.finished;
+    let frames: Vec<FrameSeen> = pairs()
+        .filter(|(frame, seen)| seen.port == first.port && open(frame.arrived))
+        .map(|(frame, seen)| FrameSeen {
+            t_ns: nanos(frame.arrived.since(sample.intended)),
+            delay_ns: frame.departed.map_or(0, |at| nanos(at.since(frame.arrived))),
+            direction: frame.direction,
+            what: seen.what.to_owned(),
+            lost: frame.copies == 0,
+        })
+        .collect();
+    (frames.iter().any(|f| f.lost) && frames.len() <= FRAMES_MAX).then_some(frames)
+}
+
+const ETHERNET: usize = 14;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Reads ports, flags and the bank's messages of an IPv4 frame (RFC 791, 768, 9293).
+fn look(bytes: &[u8], direction: Direction) -> Option<Seen> {
+    let ip = bytes.get(ETHERNET..)?;
+    let header = usize::from(ip.first()? & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
+    let transport = ip.get(header..total)?;
+    let place = if direction == Direction::AToB { 0 } else { 2 };
+    let port = u16::from_be_bytes([*transport.get(place)?, *transport.get(place + 1)?]);
+    let (payload, flags) = match *ip.get(9)? {
+        UDP => (transport.get(8..)?, None),
+        TCP => {
+            let offset = usize::from(transport.get(12)? >> 4) * 4;
+            (transport.get(offset..)?, Some(*transport.get(13)?))
+        }
+        _ => return None,
+    };
+    let (kinds, keys) = messages(payload);
+    Some(Seen { port, what: name(flags, payload, &kinds), keys })
+}
+
+fn messages(mut payload: &[u8]) -> (Vec<Kind>, Vec<Key>) {
+    let (mut kinds, mut keys) = (Vec::new(), Vec::new());
+    while let Ok(Some(length)) = frame_len(payload, MAX_FRAME) {
+        let Some((message, rest)) = payload.split_at_checked(length) else { break };
+        let Ok(frame) = Frame::parse(message) else { break };
+        let header = frame.header();
+        kinds.push(header.kind);
+        keys.push(Key { client: header.client, seq: header.seq });
+        payload = rest;
+    }
+    (kinds, keys)
+}
+
+fn name(tcp_flags: Option<u8>, payload: &[u8], kinds: &[Kind]) -> &'static str {
+    const FIN: u8 = 1;
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    if kinds.contains(&Kind::Request) {
+        return "request";
+    }
+    if kinds.contains(&Kind::Response) {
+        return "reply";
+    }
+    match tcp_flags {
+        Some(flags) if flags & (SYN | ACK) == SYN | ACK => "SYN-ACK",
+        Some(flags) if flags & SYN != 0 => "SYN",
+        Some(flags) if flags & RST != 0 => "RST",
+        Some(flags) if flags & FIN != 0 => "FIN",
+        Some(_) if payload.is_empty() => "ACK",
+        _ => "data",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use wirelab::bank::codec::encode_request;
+    use wirelab::bank::frame::Header;
+    use wirelab::bank::message::{AccountId, Request};
+
+    fn datagram(payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; ETHERNET];
+        let total = u16::try_from(28 + payload.len()).unwrap().to_be_bytes();
+        frame.extend([0x45, 0, total[0], total[1], 0, 0, 0, 0, 64, UDP, 0, 0]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0x12, 0x34, 0x1c, 0xf3, 0, 0, 0, 0]);
+        frame.extend(payload);
+        frame
+    }
+
+    #[test]
+    fn a_request_is_known_by_its_key_and_its_port() {
+        let mut message = BytesMut::new();
+        let mut header = Header::of(Kind::Request);
+        (header.client, header.seq, header.attempt) = (7, 9, 1);
+        encode_request(&mut message, &header, &Request::Balance { account: AccountId(1) }, 0);
+        let seen = look(&datagram(&message), Direction::AToB).unwrap();
+        assert_eq!((seen.port, seen.what), (0x1234, "request"));
+        assert_eq!(seen.keys, [Key { client: 7, seq: 9 }]);
+        assert_eq!(look(&datagram(b"junk"), Direction::BToA).unwrap().port, 0x1cf3);
+    }
+
+    #[test]
+    fn no_bytes_can_break_it() {
+        let whole = datagram(&[0xff; 60]);
+        for length in 0..whole.len() {
+            let seen = look(&whole[..length], Direction::AToB);
+            assert!(seen.is_none_or(|seen| seen.keys.is_empty()), "{length}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The tests of tcp-vs-udp that need no namespace: one binary, so that everything links once.
+
+/// tcp-vs-udp against theory, in virtual time.
+mod compare;
+/// A plausible result, for the reports.
+mod fixture;
+/// Text, HTML, schema, events and capture, from that result.
+mod report;
+/// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
+mod usage;

@@ -1,0 +1,172 @@
+//! `tcp-vs-udp` as a user types it, in virtual time: examples, mistakes, files, exit codes.
+
+use serde_json::Value;
+use std::io::Read;
+use std::process::Stdio;
+use wirelab_tests::lab::Lab;
+use wirelab_tests::page::violations;
+
+const QUICK: &str = "--sim --loss 0,5% --ops 150 --seed 7";
+
+fn lab() -> Lab {
+    Lab::new("tcp-vs-udp")
+}
+
+/// Every error a value violates, for a message.
+#[test]
+fn what_it_leaves_is_what_the_schemas_say() {
+    let lab = lab();
+    let out = lab.run(&format!("{QUICK} --json --out run"));
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let printed: Value = serde_json::from_str(&out.stdout).unwrap();
+    let read = |name: &str| std::fs::read_to_string(lab.folder.join("run").join(name)).unwrap();
+    let result: Value = serde_json::from_str(&read("result.json")).unwrap();
+    assert_eq!(printed, result);
+    assert_eq!(violations(tcp_vs_udp::report::schema(), &result), Vec::<String>::new());
+    let events = read("events.ndjson");
+    let mut finished = 0;
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let wrong = violations(tcp_vs_udp::report::events_schema(), &event);
+        assert_eq!(wrong, Vec::<String>::new(), "{line}");
+        finished += u64::from(event["type"] == "request.finished");
+    }
+    let lanes = |stage: &Value| stage["lanes"].as_array().unwrap().clone();
+    let stages = result["stages"].as_array().unwrap();
+    let started = stages.iter().flat_map(lanes);
+    let started: u64 = started.map(|l| l["requests"]["started"].as_u64().unwrap()).sum();
+    assert_eq!(finished, started);
+    let manifest: Value = serde_json::from_str(&read("manifest.json")).unwrap();
+    assert_eq!(manifest["seed"], 7);
+    assert!(read("report.html").contains("default-src 'none'"));
+}
+
+#[test]
+fn a_run_is_shown_explained_and_replayed() {
+    let lab = lab();
+    let first = lab.run(QUICK);
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let shown = lab.run("show latest");
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(first.stdout.starts_with(&shown.stdout), "{}", shown.stdout);
+    let explained = lab.run("explain latest staircase");
+    assert!(explained.stdout.contains("Nothing is fitted"), "{}", explained.stdout);
+    let list = lab.run("explain latest");
+    for figure in tcp_vs_udp::report::explain::figures() {
+        assert!(list.stdout.contains(figure), "{figure}: {}", list.stdout);
+        assert_eq!(lab.run(&format!("explain latest {figure}")).code, 0, "{figure}");
+    }
+    let result = |text: &str| -> Value { serde_json::from_str(text).unwrap() };
+    let before = result(&lab.run("show latest --json").stdout);
+    let again = result(&lab.run("replay latest --json").stdout);
+    assert_eq!(before["stages"], again["stages"]);
+}
+
+#[test]
+fn a_plan_file_says_what_the_flags_say() {
+    let lab = lab();
+    let printed = lab.run("--loss 5% --rtt 80ms --arms udp-once --ops 100 --print-plan");
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    std::fs::write(lab.folder.join("plan.toml"), &printed.stdout).unwrap();
+    let by_file = lab.run("--sim --seed 3 --json --no-report --plan plan.toml");
+    let by_flags =
+        lab.run("--sim --seed 3 --json --no-report --loss 5% --rtt 80ms --arms udp-once --ops 100");
+    let stages = |text: &str| serde_json::from_str::<Value>(text).unwrap()["stages"].clone();
+    assert_eq!(stages(&by_file.stdout), stages(&by_flags.stdout));
+    let typo = printed.stdout.replacen("rtt", "rrt", 1);
+    std::fs::write(lab.folder.join("plan.toml"), typo).unwrap();
+    let refused = lab.run("--sim --plan plan.toml");
+    assert_eq!(refused.code, 2);
+    for part in ["unknown field `rrt`", "line 1", "^^^", "--print-plan"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+}
+
+#[test]
+fn mistakes_say_what_was_expected() {
+    let lab = lab();
+    for (args, part) in [
+        ("--loss 2", "did you mean 2%"),
+        ("--rtt 20", "did you mean 20ms"),
+        ("--loss 60%", "at most 50 %"),
+        ("--loss 1%,1%", "each once"),
+        ("--arms tpc", "expected one of tcp, tcp-tuned"),
+        ("--depth 0", "from 1 up to"),
+        ("--depth 500", "expected 1 to 16"),
+        ("--ops 0", "from 1 up to"),
+        ("--rtt 5s", "expected 0 to 2s"),
+        ("--rtt 20ms --delay 10ms", "cannot be used with"),
+        ("--generate poem", "completions:SHELL"),
+        ("--plan nowhere.toml", "nowhere.toml"),
+        ("show nowhere", "make a run first"),
+        ("--lossy 2%", "--loss"),
+    ] {
+        let out = lab.run(args);
+        assert_eq!(out.code, 2, "{args}: {}", out.stderr);
+        assert!(out.stderr.contains(part), "{args}: expected {part:?} in\n{}", out.stderr);
+        assert_eq!(out.stdout, "", "{args}");
+    }
+    assert!(lab.run(QUICK).code == 0);
+    let unknown = lab.run("explain latest p42");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("expected one of p50, p99"), "{}", unknown.stderr);
+    std::fs::create_dir(lab.folder.join("full")).unwrap();
+    std::fs::write(lab.folder.join("full/file"), "").unwrap();
+    let full = lab.run(&format!("{QUICK} --out full"));
+    assert_eq!(full.code, 2);
+    assert!(full.stderr.contains("not empty"), "{}", full.stderr);
+}
+
+#[test]
+fn output_is_for_pipes_and_programs() {
+    let lab = lab();
+    let events = lab.run(&format!("{QUICK} --no-report --events -"));
+    assert_eq!(events.code, 0, "{}", events.stderr);
+    for line in events.stdout.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");
+    }
+    let plain = lab.run(&format!("{QUICK} --no-report"));
+    assert!(!plain.stdout.contains('\x1b'), "colour in a pipe");
+    let coloured = lab.run(&format!("{QUICK} --no-report --color always"));
+    assert!(coloured.stdout.contains('\x1b'), "no colour when asked for");
+    assert!(!lab.folder.join("wirelab-runs").exists(), "--no-report left files");
+    // A reader that leaves early is no error.
+    let mut command = lab.command(&format!("{QUICK} --no-report --events -"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first = [0; 16];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn help_leads_with_examples_that_run() {
+    let lab = lab();
+    assert_eq!(lab.run(QUICK).code, 0);
+    let help = lab.run("--help").stdout;
+    assert!(help.starts_with("Examples:"), "{help}");
+    let examples = help.lines().skip(1).take_while(|line| !line.trim().is_empty());
+    let mut ran = 0;
+    for line in examples {
+        let command = line.split("   ").find(|part| part.contains("tcp-vs-udp")).unwrap();
+        let args = command.trim().trim_start_matches("tcp-vs-udp");
+        // What needs a privilege or a minute is run in virtual time and small.
+        let virtual_time = if args.contains("show") || args.contains("--sim") {
+            args.to_owned()
+        } else {
+            format!("--sim {args}")
+        };
+        let args = if virtual_time.contains("--ops") || virtual_time.contains("show") {
+            virtual_time
+        } else {
+            format!("{virtual_time} --ops 100")
+        };
+        let out = lab.run(&args);
+        assert_eq!(out.code, 0, "{args}: {}", out.stderr);
+        ran += 1;
+    }
+    assert!(ran >= 5, "only {ran} examples in\n{help}");
+    for (what, part) in [("man", ".TH tcp"), ("completions:bash", "complete -F _tcp")] {
+        let made = lab.run(&format!("--generate {what}"));
+        assert!(made.stdout.contains(part), "{what}: {}", made.stdout);
+    }
+}

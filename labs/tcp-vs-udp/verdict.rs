@@ -1,0 +1,438 @@
+//! From figures to sentences: who was faster and why, what holds, what cannot be told.
+//!
+//! It must never say more than the figures do: each sentence quotes the ones it stands on.
+
+use super::plan::{Arm, Plan};
+use super::result::{Claim, Holds, Lane, Mode, Stage, Timing, TimingVerdict};
+use super::summary::KERNEL_RTO_MIN;
+use std::time::Duration;
+use wirelab::measure::human::{self, latency};
+use wirelab::measure::interval::{Share, clopper_pearson};
+
+/// Lateness at the 99th percentile above which timing is suspect, as a part of the round trip.
+const LATE_PART_OF_RTT: u32 = 20;
+/// Lateness below which timing is never suspect: what two wake-ups cost on a shared machine.
+const LATE_FLOOR: Duration = Duration::from_millis(1);
+/// Chance that one run reports a false alarm in one family of claims.
+const FALSE_ALARM: f64 = 1e-4;
+/// Medians agree without loss when they are within this.
+const MEDIANS_AGREE: Duration = Duration::from_millis(1);
+/// Share of slow requests that must lie on the staircase for the claim to hold.
+const ON_STAIRS_MIN: f64 = 0.9;
+/// Loss up to which TCP's timer stays what it was: above, replies that a retransmission delayed are
+/// timed by their timestamps (RFC 7323 §4) and stretch it.
+const SIMPLE_TCP_LOSS_PPM: u32 = 20_000;
+/// Slow requests below which the staircase claim is not decided.
+const SLOW_MIN: u64 = 20;
+
+fn find(stage: &Stage, arm: Arm, depth: u32) -> Option<&Lane> {
+    stage.lanes.iter().find(|lane| lane.arm == arm && lane.depth == depth)
+}
+
+fn p99(lane: &Lane) -> Option<u64> {
+    lane.latency.p99.value_ns
+}
+
+/// One sentence for a loss rate: who was faster, by how much, and the cause.
+#[must_use]
+pub fn sentence(plan: &Plan, stage: &Stage) -> String {
+    let Some(depth) = plan.depths.iter().min().copied() else { return String::new() };
+    let mut parts = vec![comparison(plan, stage, depth)];
+    parts.extend(blocking(plan, stage));
+    parts.extend(handshake(stage, depth));
+    parts.retain(|part| !part.is_empty());
+    let mut text = parts.join("; ");
+    text.push('.');
+    text
+}
+
+/// The run in one sentence: the comparison at the middle one of its lossy stages.
+#[must_use]
+pub fn headline(plan: &Plan, stages: &[Stage]) -> String {
+    let lossy: Vec<&Stage> = stages.iter().filter(|s| s.loss_ppm.get() > 0).collect();
+    let middle = lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| stages.first());
+    let depth = plan.depths.iter().min().copied();
+    let (Some(stage), Some(depth)) = (middle, depth) else { return String::new() };
+    comparison(plan, stage, depth) + "."
+}
+
+fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
+    let first = |arms: [Arm; 2]| arms.into_iter().find_map(|arm| find(stage, arm, depth));
+    let (udp, tcp) = (first([Arm::UdpOnce, Arm::UdpRetry]), first([Arm::Tcp, Arm::TcpTuned]));
+    let loss = stage.loss_ppm;
+    let (Some(udp), Some(tcp)) = (udp, tcp) else { return fastest(stage, depth) };
+    let (Some(fast), Some(slow)) = (p99(udp), p99(tcp)) else { return fastest(stage, depth) };
+    let (u, t) = (udp.arm.name(), tcp.arm.name());
+    if near(fast, slow) {
+        let (fast, slow) = (latency(fast), latency(slow));
+        let cause =
+            if loss.get() == 0 { "nothing is lost, so no timer runs" } else { no_wait(tcp) };
+        return format!("At {loss} {t} and {u} are level ({slow} and {fast} at p99): {cause}");
+    }
+    let (first, second, a, b) = if fast < slow { (u, t, fast, slow) } else { (t, u, slow, fast) };
+    let factor = ratio(b, a);
+    let (a, b) = (latency(a), latency(b));
+    let mut text =
+        format!("At {loss} {first} answers 99 % within {a}, {second} within {b} ({factor:.1} x)");
+    if fast < slow && loss.get() > 0 {
+        text.push_str(&timer_cause(plan, stage, depth, tcp));
+    }
+    text
+}
+
+fn no_wait(tcp: &Lane) -> &'static str {
+    if tcp.theory.slow_expected < 0.01 {
+        "fewer than one request in a hundred meets a loss"
+    } else {
+        "both repair a loss in about the same time"
+    }
+}
+
+fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
+    let floor = if tcp.arm == Arm::Tcp { KERNEL_RTO_MIN } else { plan.tuned_rto_min };
+    let floor = human::duration(floor);
+    let tuned = find(stage, Arm::TcpTuned, depth).filter(|_| tcp.arm == Arm::Tcp).and_then(p99);
+    let tuned = tuned.map_or_else(String::new, |tuned| {
+        let floor = human::duration(plan.tuned_rto_min);
+        format!("; with {floor} instead tcp-tuned needs {}", latency(tuned))
+    });
+    format!(": a lone lost packet waits for TCP's retransmission timer (RTT + {floor}{tuned})")
+}
+
+/// Where TCP and UDP do not meet: the arm with the lowest p99 that answers.
+fn fastest(stage: &Stage, depth: u32) -> String {
+    let competes =
+        |lane: &&Lane| lane.depth == depth && lane.requests.unknown * 100 <= lane.requests.started;
+    let lanes = stage.lanes.iter().filter(competes);
+    let Some((ns, lane)) = lanes.filter_map(|l| Some((p99(l)?, l))).min_by_key(|(ns, _)| *ns)
+    else {
+        return format!("At {} no arm answers 99 % of its requests", stage.loss_ppm);
+    };
+    let mut text =
+        format!("At {} {} answers 99 % within {}", stage.loss_ppm, lane.arm.name(), latency(ns));
+    if let (Some(first), true) = (lane.theory.stairs.get(1), stage.loss_ppm.get() > 0) {
+        let timer = first.at_ns - lane.theory.stairs[0].at_ns;
+        text.push_str(&format!(": a lost packet waits for its timer of {}", latency(timer)));
+    }
+    text
+}
+
+/// Requests held up by one lost packet.
+fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
+    let deep = plan.depths.iter().max().copied().filter(|d| *d > 1)?;
+    if stage.loss_ppm.get() == 0 {
+        return None;
+    }
+    let tcp = find(stage, Arm::Tcp, deep)?.theory.slow_per_lost_frame?;
+    let udp = [Arm::UdpOnce, Arm::UdpRetry].into_iter().find_map(|a| find(stage, a, deep))?;
+    let own = udp.theory.slow_per_lost_frame?;
+    Some(format!(
+        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp (head-of-line blocking: \
+         the \
+         stream packs them together and delivers in order), {own:.1} on {}",
+        udp.arm.name()
+    ))
+}
+
+fn handshake(stage: &Stage, depth: u32) -> Option<String> {
+    let lane = find(stage, Arm::TcpReconnect, depth)?;
+    let open = lane.handshake.as_ref()?.p50.value_ns?;
+    let syn = lane.tcp.unwrap_or_default().syn_retransmits;
+    let lost =
+        if syn > 0 { format!(", and 1 s for each of {syn} lost SYNs") } else { String::new() };
+    Some(format!("tcp-reconnect adds a handshake of {} to each request{lost}", latency(open)))
+}
+
+/// Within one millisecond, or within a tenth.
+fn near(a: u64, b: u64) -> bool {
+    let gap = a.abs_diff(b);
+    u128::from(gap) <= MEDIANS_AGREE.as_nanos() || gap <= a.max(b) / 10
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+fn ratio(a: u64, b: u64) -> f64 {
+    if b == 0 { 0.0 } else { a as f64 / b as f64 }
+}
+
+/// Whether the timing can be trusted.
+#[must_use]
+pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
+    if mode == Mode::Sim {
+        let reason = "virtual time: every frame left exactly when it should".to_owned();
+        return Timing { verdict: TimingVerdict::Trusted, reason };
+    }
+    let links = || stages.iter().flat_map(|stage| &stage.lanes).flat_map(|lane| &lane.path);
+    let unasked: u64 = links().map(|l| l.kernel_dropped + l.oversize + l.send_failed).sum();
+    if unasked > 0 {
+        return Timing {
+            verdict: TimingVerdict::Invalid,
+            reason: format!(
+                "{unasked} frames were dropped by the kernel, longer than the MTU or not sent on: \
+                 the loss is not the loss of the plan. Run again on an idler machine, or with \
+                 fewer requests outstanding"
+            ),
+        };
+    }
+    let late = links().map(|l| l.late_p99_ns).max().unwrap_or(0);
+    let limit = (plan.rtt / LATE_PART_OF_RTT).max(LATE_FLOOR);
+    let most = latency(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+    let (verdict, word) = if u128::from(late) <= limit.as_nanos() {
+        (TimingVerdict::Trusted, "below")
+    } else {
+        (TimingVerdict::Suspect, "above")
+    };
+    let reason = format!(
+        "in the worst lane 99 % of frames left the path within {} of when they should, {word} the \
+         limit of {most}; the kernel dropped none and none was too long",
+        latency(late)
+    );
+    Timing { verdict, reason }
+}
+
+/// What is promised, held against what was seen.
+#[must_use]
+pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
+    let mut claims = vec![realised_loss(plan, stages), slow_share(stages, timing)];
+    claims.extend(stairs(stages, timing));
+    claims.extend(medians(plan, stages, timing));
+    claims.extend(exactly_once(stages));
+    claims.push(balanced(stages));
+    claims
+}
+
+fn claim(name: &str, promise: &str, seen: String, holds: Holds) -> Claim {
+    Claim { name: name.to_owned(), promise: promise.to_owned(), seen, holds }
+}
+
+const fn holds(yes: bool) -> Holds {
+    if yes { Holds::Yes } else { Holds::No }
+}
+
+/// A claim about latency that fails on a machine too busy to keep time is not decided.
+const fn timed(yes: bool, timing: &Timing) -> Holds {
+    match (yes, timing.verdict) {
+        (true, _) => Holds::Yes,
+        (false, TimingVerdict::Trusted) => Holds::No,
+        (false, _) => Holds::Unknown,
+    }
+}
+
+/// Whether a share is what was expected, in one of `family` tests, at [`FALSE_ALARM`] for them all.
+fn plausible(share: &Share, expected: f64, family: usize) -> bool {
+    #[expect(clippy::cast_precision_loss, reason = "a few hundred tests at most")]
+    let alpha = FALSE_ALARM / family.max(1) as f64;
+    let (low, high) = clopper_pearson(share.hits, share.trials, alpha);
+    share.trials == 0 || (low <= expected && expected <= high)
+}
+
+fn realised_loss(plan: &Plan, stages: &[Stage]) -> Claim {
+    let links: Vec<_> = stages
+        .iter()
+        .flat_map(|s| s.lanes.iter().map(move |lane| (s.loss_ppm, lane)))
+        .flat_map(|(loss, lane)| lane.path.iter().map(move |link| (loss, link)))
+        .collect();
+    let off = links
+        .iter()
+        .filter(|(loss, link)| !plausible(&link.loss, loss.fraction(), links.len()))
+        .count();
+    let frames: u64 = links.iter().map(|(_, link)| link.offered).sum();
+    let lost: u64 = links.iter().map(|(_, link)| link.lost).sum();
+    let rates: Vec<_> = plan.loss_ppm.iter().map(ToString::to_string).collect();
+    claim(
+        "realised-loss",
+        &format!("each direction of each lane loses {} of its frames", rates.join(", ")),
+        format!(
+            "{lost} of {frames} frames lost; {off} of {} directions outside the exact binomial \
+             interval",
+            links.len()
+        ),
+        holds(off == 0),
+    )
+}
+
+fn slow_share(stages: &[Stage], timing: &Timing) -> Claim {
+    let lanes: Vec<_> =
+        stages.iter().flat_map(|s| &s.lanes).filter(|l| !l.theory.model.is_empty()).collect();
+    let differs = |lane: &&&Lane| {
+        !plausible(&lane.theory.slow_observed, lane.theory.slow_expected, lanes.len())
+    };
+    let off: Vec<String> = lanes
+        .iter()
+        .filter(differs)
+        .map(|lane| {
+            let (seen, expected) = (&lane.theory.slow_observed, lane.theory.slow_expected);
+            format!(
+                "{} depth {}: {:.2} % seen, {:.2} % expected",
+                lane.arm.name(),
+                lane.depth,
+                100.0 * seen.share,
+                100.0 * expected
+            )
+        })
+        .collect();
+    let seen = if off.is_empty() {
+        format!("all {} lanes that have a yardstick agree", lanes.len())
+    } else {
+        off.join("; ")
+    };
+    claim(
+        "slow-share",
+        "the share of slow or unanswered requests is the chance that the request or the reply is \
+         lost, 1-(1-p)^2 per exchange",
+        seen,
+        timed(off.is_empty(), timing),
+    )
+}
+
+fn stairs(stages: &[Stage], timing: &Timing) -> Option<Claim> {
+    let mut seen = Vec::new();
+    let mut all_on = true;
+    for arm in [Arm::Tcp, Arm::UdpRetry, Arm::UdpOnce] {
+        let simple = |s: &&Stage| !arm.is_tcp() || s.loss_ppm.get() <= SIMPLE_TCP_LOSS_PPM;
+        let lanes = stages.iter().filter(simple).flat_map(|s| &s.lanes);
+        let lanes = lanes.filter(|l| l.arm == arm && l.depth == 1);
+        let shares: Vec<Share> = lanes.filter_map(|lane| lane.theory.on_stairs).collect();
+        let (hits, trials) =
+            shares.iter().fold((0, 0), |(hits, trials), s| (hits + s.hits, trials + s.trials));
+        if trials < SLOW_MIN {
+            continue;
+        }
+        let share = Share::new(hits, trials);
+        seen.push(format!("{} {:.1} % of {trials}", arm.name(), 100.0 * share.share));
+        all_on &= share.share >= ON_STAIRS_MIN;
+    }
+    (!seen.is_empty()).then(|| {
+        claim(
+            "staircase",
+            "slow requests take RTT plus whole retry timers: they lie on the analytic staircase \
+             (tcp up to 2 % loss: above, its timer grows with the delayed replies it has timed)",
+            format!("on a step at depth 1: {}", seen.join(", ")),
+            timed(all_on, timing),
+        )
+    })
+}
+
+fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
+    let stage = stages.iter().find(|s| s.loss_ppm.get() == 0)?;
+    let rtt = u64::try_from(plan.rtt.as_nanos()).unwrap_or(u64::MAX);
+    let medians: Vec<u64> = stage
+        .lanes
+        .iter()
+        .filter_map(|lane| {
+            let extra = if lane.arm == Arm::TcpReconnect { rtt } else { 0 };
+            Some(lane.latency.p50.value_ns?.saturating_sub(extra))
+        })
+        .collect();
+    let (low, high) = (medians.iter().min()?, medians.iter().max()?);
+    let agree = u128::from(high - low) <= MEDIANS_AGREE.as_nanos();
+    Some(claim(
+        "same-without-loss",
+        "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip \
+         later",
+        format!(
+            "medians from {} to {} over {} lanes (tcp-reconnect less one round trip)",
+            latency(*low),
+            latency(*high),
+            medians.len()
+        ),
+        timed(agree, timing),
+    ))
+}
+
+fn exactly_once(stages: &[Stage]) -> Vec<Claim> {
+    let of = |arm: Arm| {
+        let lanes = stages.iter().flat_map(|s| &s.lanes).filter(move |l| l.arm == arm);
+        lanes.fold((0, 0, 0, 0), |sum, lane| {
+            let l = &lane.ledger;
+            (
+                sum.0 + l.acknowledged,
+                sum.1 + l.acknowledged_missing,
+                sum.2 + l.applied_twice,
+                sum.3 + l.surplus_cents,
+            )
+        })
+    };
+    let mut claims = Vec::new();
+    let (acknowledged, missing, twice, _) = of(Arm::UdpOnce);
+    if acknowledged > 0 {
+        claims.push(claim(
+            "exactly-once",
+            "udp-once applies every acknowledged operation exactly once",
+            format!("{acknowledged} acknowledged, {missing} missing, {twice} applied twice"),
+            holds(missing == 0 && twice == 0),
+        ));
+    }
+    let (acknowledged, missing, twice, surplus) = of(Arm::UdpRetry);
+    if acknowledged > 0 {
+        claims.push(claim(
+            "at-least-once",
+            "udp-retry applies every acknowledged operation, and some again",
+            format!(
+                "{acknowledged} acknowledged, {missing} missing, {twice} applied more than once: \
+                 {} moved again",
+                money(surplus)
+            ),
+            holds(missing == 0),
+        ));
+    }
+    claims
+}
+
+/// Cents as a reader writes them: `1234.56`.
+fn money(cents: i64) -> String {
+    let sign = if cents < 0 { "-" } else { "" };
+    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
+}
+
+fn balanced(stages: &[Stage]) -> Claim {
+    let lanes: Vec<_> = stages.iter().flat_map(|s| &s.lanes).collect();
+    let off = lanes.iter().filter(|lane| !lane.ledger.balanced).count();
+    claim(
+        "books-balance",
+        "every ledger balances to the cent: opening balances plus deposits is the sum of balances",
+        format!("{} of {} ledgers balance", lanes.len() - off, lanes.len()),
+        holds(off == 0),
+    )
+}
+
+/// What a run cannot tell, whatever its figures.
+#[must_use]
+pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
+    let mut sentences = vec![
+        "Losses are independent of each other; real losses come in bursts and from full queues, \
+         and \
+         there congestion control matters more than timers."
+            .to_owned(),
+        "The delay is constant and the rate unlimited: no queue builds up, so nothing here \
+         speaks of \
+         throughput or of latency under load."
+            .to_owned(),
+        "Requests and replies fit one packet each; larger messages recover differently.".to_owned(),
+        "Connections were opened and warmed up before loss was switched on, except tcp-reconnect's."
+            .to_owned(),
+    ];
+    match mode {
+        Mode::Kernel => sentences.push(
+            "The same seed gives each direction the same sequence of fates; which packet meets \
+             which \
+             fate depends on timing, so figures differ from run to run within their intervals."
+                .to_owned(),
+        ),
+        Mode::Sim => sentences.push(
+            "Virtual time: hosts answer at once and never wait for a processor; nothing here is \
+             measured on a kernel."
+                .to_owned(),
+        ),
+    }
+    let open = |lane: &&Lane| lane.latency.count > 0 && lane.latency.p999.high_ns.is_none();
+    let few = stages.iter().flat_map(|s| &s.lanes).filter(open).count();
+    if few > 0 {
+        sentences.push(format!(
+            "In {few} lanes there are too few samples (below 3,688) for an upper end of p99.9; \
+             raise --ops and --stage-limit (now {} and {}).",
+            plan.ops,
+            human::duration(plan.stage_limit)
+        ));
+    }
+    sentences
+}

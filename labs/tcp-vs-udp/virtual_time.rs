@@ -1,0 +1,83 @@
+//! Runs a plan in virtual time: the datagram arms over the link model, bit-identical by seed.
+//!
+//! It must never claim to speak of a kernel: the TCP arms are left out, with the reason.
+
+use super::outcome::{LaneOutcome, StageOutcome};
+use super::plan::{Arm, Plan};
+use super::result::{LeftOut, LinkAudit, UdpCounters};
+use super::{arms, ledger_audit};
+use std::time::Duration;
+use wirelab::bank::sim::World;
+use wirelab::bank::store::memory::MemoryStore;
+use wirelab::measure::Ppm;
+use wirelab::measure::interval::Share;
+use wirelab::path::Record;
+
+/// The arms of a plan that virtual time cannot run, and why.
+#[must_use]
+pub fn left_out(plan: &Plan) -> Vec<LeftOut> {
+    let arms = plan.arms.iter().filter(|arm| arm.is_tcp());
+    let reason = "TCP lives in the kernel, and virtual time has none; a model of it would answer \
+                  for itself, not for your kernel. Run without --sim to see it";
+    arms.map(|arm| LeftOut { arm: *arm, reason: reason.to_owned() }).collect()
+}
+
+/// Runs one loss rate.
+#[must_use]
+pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
+    let lanes = plan.lanes().filter(|(arm, _)| !arm.is_tcp());
+    let runs: Vec<(LaneOutcome, Duration)> =
+        lanes.map(|(arm, depth)| lane(plan, seed, loss, arm, depth)).collect();
+    let elapsed = runs.iter().map(|(_, elapsed)| *elapsed).max().unwrap_or_default();
+    StageOutcome { lanes: runs.into_iter().map(|(outcome, _)| outcome).collect(), elapsed }
+}
+
+/// One lane, warmed up without loss and then measured, with the virtual time that took.
+fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome, Duration) {
+    let fleet = arms::fleet(plan, arm, depth, seed);
+    let server = arms::server(arm, seed);
+    let clear = plan.link(Ppm::ZERO);
+    let mut world: World<MemoryStore> = World::new(fleet, server, &[clear.clone(), clear], seed);
+    world.run(arms::warm_up(plan, depth));
+    let warm = world.fleet.samples().to_vec();
+    let before = world.fleet.stats();
+    let link = plan.link(loss);
+    world.set_links(&[link.clone(), link], seed);
+    let began = world.now();
+    world.run(arms::measured(plan, depth));
+    let elapsed = world.now().since(began);
+    let stats = world.fleet.stats();
+    let samples = world.fleet.samples().to_vec();
+    let ledger = ledger_audit::audit_lane(&world.server, &warm, &samples);
+    let records = world.records();
+    let outcome = LaneOutcome {
+        arm,
+        depth,
+        clients: plan.clients(depth),
+        handshakes: Vec::new(),
+        path: [audit(&records[0]), audit(&records[1])],
+        lost: [records[0].lost.clone(), records[1].lost.clone()],
+        tcp: None,
+        udp: Some(UdpCounters {
+            retries: stats.retries - before.retries,
+            late_replies: stats.late_replies - before.late_replies,
+            rto_ns: before.rto_ns,
+        }),
+        ledger,
+        samples,
+    };
+    (outcome, elapsed)
+}
+
+fn audit(record: &Record) -> LinkAudit {
+    let lost = record.lost.len() as u64;
+    LinkAudit {
+        offered: record.counts.offered,
+        bytes: record.counts.bytes,
+        lost,
+        duplicated: record.counts.duplicated,
+        loss: Share::new(lost, record.counts.offered),
+        fates_digest: format!("{:016x}", record.digest()),
+        ..LinkAudit::default()
+    }
+}

@@ -1,0 +1,324 @@
+//! `call`: one question to the bank, and what a client can know of the outcome.
+//!
+//! It must never call an outcome known that is not, nor ask again under another key.
+
+use super::args::{Ask, Call, ClientFlags, page_limit};
+use super::{ADDRESS, Carrier, Lab, resolve, words};
+use crate::bank::client::{CloseReason, Finished, Key, Outcome};
+use crate::bank::datagram::DatagramClientConfig;
+use crate::bank::driver::call::{CallFailure, Caller, Tap};
+use crate::bank::driver::client::Opener;
+use crate::bank::driver::remote::Remote;
+use crate::bank::message::{EntryView, Refusal, Reply, Request};
+use crate::bank::stream::StreamClientConfig;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::stdout::complain;
+use crate::cli::style::ColorChoice;
+use crate::cli::{seed, stdout};
+use crate::measure::human;
+use serde_json::{Value, json};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+/// Pages followed, at most: 64 entries each are over six million.
+const PAGES_MAX: usize = 100_000;
+
+/// What came of the question.
+struct Answer {
+    request: Request,
+    /// The last call: of `transactions` there is one for each page.
+    finished: Finished,
+    entries: Vec<EntryView>,
+    pages: usize,
+    elapsed_ns: u64,
+    lease: Option<u64>,
+    /// How often the server's host said that nobody listens.
+    absent: u64,
+    seed: u64,
+}
+
+/// Asks and prints the answer.
+///
+/// # Errors
+/// Where nothing was asked: no server, no bank there.
+pub(super) fn run<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Call<X>,
+    verbose: u8,
+    color: ColorChoice,
+) -> Result<Exit, Failure> {
+    let address = resolve(lab, &flags.server)?;
+    let seed = nonce(flags.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot draw a seed", &error))?;
+    let answer = match ask(lab, flags, address, seed, verbose) {
+        Ok(answer) => answer,
+        Err(failure) => {
+            let failure = explain(lab, address, &failure);
+            if flags.json {
+                let why = json!({
+                    "lab": lab.name, "server": address.to_string(), "outcome": "not_asked",
+                    "error": failure.what, "seed": seed,
+                });
+                print(&format!("{why:#}\n"))?;
+            }
+            return Err(failure);
+        }
+    };
+    let exit = match answer.finished.outcome {
+        Outcome::Done(_) => Exit::Holds,
+        Outcome::Refused(_) => Exit::Fails,
+        Outcome::Unknown(_) => Exit::Inconclusive,
+    };
+    if flags.json {
+        let document = as_json(lab, flags, address, &answer);
+        print(&format!("{document:#}\n"))?;
+        return Ok(exit);
+    }
+    if answer.pages > 0 && (!answer.entries.is_empty() || exit == Exit::Holds) {
+        print(&words::entries(&answer.entries))?;
+    }
+    match &answer.finished.outcome {
+        Outcome::Done(reply) => print(&done(&answer, reply))?,
+        Outcome::Refused(refusal) => {
+            complain(&refused(*refusal).render(lab.name, color.for_stderr()))
+        }
+        Outcome::Unknown(key) => {
+            let failure = unknown(lab, flags, &answer, *key);
+            complain(&failure.render(lab.name, color.for_stderr()));
+        }
+    }
+    Ok(exit)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    stdout::print(text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))
+}
+
+/// A name for this client. Two clients of one name would be taken for one, so it is longer than
+/// other seeds; 52 bits are exact in every JSON reader.
+fn nonce(given: Option<u64>) -> io::Result<u64> {
+    if let Some(seed) = given {
+        return Ok(seed);
+    }
+    let (high, low) = (seed::or_random(None)?, seed::or_random(None)?);
+    Ok(high << 20 | (low & 0xf_ffff))
+}
+
+fn ask<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Call<X>,
+    address: SocketAddr,
+    seed: u64,
+    verbose: u8,
+) -> Result<Answer, CallFailure> {
+    let tap: Tap = if verbose > 0 {
+        Box::new(|way, bytes| complain(&words::frames(way, bytes)))
+    } else {
+        Box::new(|_, _| {})
+    };
+    let mut caller = connect(lab, flags, address, seed, tap)?;
+    caller.greet()?;
+    let mut request = flags.ask.request();
+    let mut answer = Answer {
+        request,
+        finished: caller.call(request)?,
+        entries: Vec::new(),
+        pages: 0,
+        elapsed_ns: 0,
+        lease: caller.lease(),
+        absent: 0,
+        seed,
+    };
+    loop {
+        let Finished { started, finished, ref outcome, .. } = answer.finished;
+        answer.elapsed_ns += finished.as_nanos() - started.as_nanos();
+        answer.absent = caller.refusals();
+        answer.pages += usize::from(matches!(flags.ask, Ask::Transactions { .. }));
+        let Outcome::Done(Reply::Transactions { entries, next }) = outcome else { break };
+        answer.entries.extend_from_slice(entries);
+        match next_page(&flags.ask, *next, answer.entries.len()) {
+            Some(next) if answer.pages < PAGES_MAX => request = next,
+            _ => break,
+        }
+        answer.finished = caller.call(request)?;
+    }
+    Ok(answer)
+}
+
+/// The request for the next page, where one is wanted.
+fn next_page(ask: &Ask, next: Option<u64>, got: usize) -> Option<Request> {
+    let Ask::Transactions { account, limit, .. } = *ask else { return None };
+    let left = limit.map(|limit| limit.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX)));
+    if left == Some(0) {
+        return None;
+    }
+    let account = crate::bank::message::AccountId(account);
+    Some(Request::Transactions { account, from_entry: next?, limit: page_limit(left) })
+}
+
+fn connect<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Call<X>,
+    address: SocketAddr,
+    seed: u64,
+    tap: Tap,
+) -> Result<Caller, CallFailure> {
+    let mut remote = Remote { address, nodelay: flags.carrier.nodelay() };
+    let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
+    Ok(match lab.carrier {
+        Carrier::Tcp => {
+            let config = StreamClientConfig { deadline, delivery, ..StreamClientConfig::default() };
+            Caller::stream(config, remote.tcp()?, seed, tap)?
+        }
+        Carrier::Udp => {
+            let config =
+                DatagramClientConfig { deadline, delivery, ..DatagramClientConfig::default() };
+            Caller::datagrams(config, remote.udp()?, seed, seed, tap)?
+        }
+    })
+}
+
+/// Why nothing was asked, and what to type.
+fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
+    let listen =
+        if address.to_string() == ADDRESS { String::new() } else { format!(" --listen {address}") };
+    let serve = format!("{} serve{listen}", lab.name);
+    let other = if lab.carrier == Carrier::Tcp { "bank-udp" } else { "bank-tcp" };
+    let closed = CallFailure::Closed(CloseReason::PeerClosed);
+    let failure = match failure {
+        // Closing with bytes unread resets a connection.
+        CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionReset => &closed,
+        other => other,
+    };
+    match failure {
+        CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            Failure::new(Exit::Network, format!("nobody listens on {address}; nothing was asked"))
+                .or_type("start the bank, in another terminal", serve)
+                .or_type("if it listens elsewhere", format!("{} call --server ADDR …", lab.name))
+        }
+        CallFailure::Closed(CloseReason::Refused(refusal)) => {
+            let what = format!("the bank takes no client: {}", refusal.name());
+            Failure::new(Exit::Fails, what).because(refusal.to_string())
+        }
+        CallFailure::Closed(reason) => {
+            let why = match reason {
+                CloseReason::HelloDeadline => "it did not answer HELLO before the deadline",
+                CloseReason::PeerClosed => {
+                    "it closed the connection before it answered HELLO: it may have too many \
+                     connections, or be no bank"
+                }
+                _ => "what it sent is not the bank's protocol",
+            };
+            Failure::new(Exit::Network, format!("no bank answers on {address}; nothing was asked"))
+                .because(why)
+                .because(format!("a bank that was started as {other} is not reached from here"))
+                .or_type("start the bank, in another terminal", serve)
+        }
+        other => Failure::new(Exit::Network, format!("cannot ask {address}: {other}"))
+            .or_type("start the bank, in another terminal", serve),
+    }
+}
+
+fn done(answer: &Answer, reply: &Reply) -> String {
+    let mut text = match reply {
+        Reply::Transactions { .. } => {
+            let pages = if answer.pages == 1 { "page" } else { "pages" };
+            format!("{} entries, {} {pages}.\n", answer.entries.len(), answer.pages)
+        }
+        reply => words::reply(&answer.request, reply),
+    };
+    let attempts = match answer.finished.attempts {
+        1 => String::new(),
+        more => format!(", {more} attempts"),
+    };
+    let trip = human::latency(answer.elapsed_ns);
+    text.push_str(&format!("round trip {trip}{attempts}; seed {}\n", answer.seed));
+    text
+}
+
+fn refused(refusal: Refusal) -> Failure {
+    Failure::new(Exit::Fails, format!("refused, and certainly not done: {}", refusal.name()))
+        .because(refusal.to_string())
+}
+
+/// No answer came: what that means, and how to ask again under the same key.
+fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key) -> Failure {
+    let attempts = answer.finished.attempts;
+    let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+    let waited = human::latency(answer.elapsed_ns);
+    let mut failure = Failure::new(
+        Exit::Inconclusive,
+        format!("unknown: asked {times} in {waited}, and no answer came (key {key})"),
+    );
+    if answer.absent > 0 {
+        failure = failure.because("its host said meanwhile that nobody listens there");
+    }
+    if !answer.request.operation().changes_the_ledger() {
+        return failure
+            .because("a read changes nothing: it can be asked again")
+            .or_type("ask again", command(lab, flags, ""));
+    }
+    failure
+        .because(
+            "the request or its answer was lost: the bank may have done it, or may yet, or not",
+        )
+        .because("a new request would be a second one; the same key is done once, within the lease")
+        .or_type("ask again, same key", command(lab, flags, &format!("--seed {} ", answer.seed)))
+}
+
+/// The command line that asks the same.
+fn command<X: ClientFlags>(lab: &Lab, flags: &Call<X>, extra: &str) -> String {
+    let server =
+        if flags.server == ADDRESS { String::new() } else { format!("--server {} ", flags.server) };
+    let cents = |amount: crate::bank::message::Amount| crate::bank::message::Cents::from(amount);
+    let ask = match flags.ask {
+        Ask::Balance { account } => format!("balance {account}"),
+        Ask::Deposit { account, amount } => format!("deposit {account} {}", cents(amount)),
+        Ask::Transfer { from, to, amount } => format!("transfer {from} {to} {}", cents(amount)),
+        Ask::Statement { account, from } => format!("statement {account} --from {from}"),
+        Ask::Transactions { account, from, .. } => format!("transactions {account} --from {from}"),
+        Ask::Address { account } => format!("address {account}"),
+    };
+    format!("{} call {server}{extra}{ask}", lab.name)
+}
+
+fn as_json<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Call<X>,
+    address: SocketAddr,
+    answer: &Answer,
+) -> Value {
+    let Answer { finished, entries, .. } = answer;
+    let (outcome, reply, refusal) = match &finished.outcome {
+        Outcome::Done(reply) => ("done", json!(reply), Value::Null),
+        Outcome::Refused(refusal) => ("refused", Value::Null, json!(refusal)),
+        Outcome::Unknown(_) => ("unknown", Value::Null, Value::Null),
+    };
+    let remedy = match &finished.outcome {
+        Outcome::Refused(refusal) => json!(refusal.to_string()),
+        _ => Value::Null,
+    };
+    let reply = match reply {
+        // One list, however many pages it took.
+        Value::Object(_) if answer.pages > 0 => json!({ "op": "transactions", "entries": entries }),
+        reply => reply,
+    };
+    json!({
+        "lab": lab.name,
+        "server": address.to_string(),
+        "operation": answer.request.operation(),
+        "delivery": flags.carrier.delivery(),
+        "outcome": outcome,
+        "reply": reply,
+        "refusal": refusal,
+        "remedy": remedy,
+        // A lease is a number of 64 bits, more than every JSON reader keeps.
+        "lease": answer.lease.map(|lease| format!("{lease:016x}")),
+        "sequence": finished.seq,
+        "attempts": finished.attempts,
+        "pages": answer.pages,
+        "round_trip_ns": answer.elapsed_ns,
+        "seed": answer.seed,
+    })
+}

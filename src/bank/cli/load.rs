@@ -1,0 +1,349 @@
+//! `load`: many requests from many clients, and how fast and how surely they were answered.
+//!
+//! It must never say how fast the answers were without saying from when their time was counted.
+
+use super::args::{ClientFlags, Load, OPS_MAX};
+use super::words::counts;
+use super::{ADDRESS, Carrier, Lab, resolve};
+use crate::bank::client::Delivery;
+use crate::bank::datagram::DatagramClientConfig;
+use crate::bank::driver::client::{ClientLoop, Opener};
+use crate::bank::driver::remote::Remote;
+use crate::bank::load::{Carrier as FleetCarrier, End, Fleet, LoadPlan, Pace, Sample, Workload};
+use crate::bank::stream::StreamClientConfig;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::progress::Progress;
+use crate::cli::signals::Stop;
+use crate::cli::{seed, stdout};
+use crate::measure::draw::keyed;
+use crate::measure::quantile::{Quantile, quantile};
+use crate::measure::{Instant, human};
+use crate::runtime::clock::Clock;
+use serde::Serialize;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// No request starts later than this where neither a number nor a time was given.
+const LIMIT_DEFAULT: Duration = Duration::from_secs(5);
+/// Where only a number was given.
+const LIMIT_NONE: Duration = Duration::from_secs(u64::MAX / 2_000_000_000);
+/// Rounds of failing sockets over all clients, without one answer, after which the server is taken
+/// to be gone.
+const FAILED_ROUNDS_MAX: u64 = 3;
+
+/// How a load ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Ended {
+    /// Every request ended.
+    Finished,
+    /// The user stopped it.
+    Interrupted,
+    /// The server went away.
+    ServerLost,
+}
+
+/// What it came to.
+struct Outcome {
+    ended: Ended,
+    /// Until the last one that was done.
+    elapsed: Duration,
+    done: u64,
+    unknown: u64,
+    refused: BTreeMap<&'static str, u64>,
+    retries: u64,
+    late_replies: u64,
+    /// Requests that were sent, sorted by time.
+    latencies_ns: Vec<u64>,
+}
+
+/// Runs a load and prints what it came to.
+///
+/// # Errors
+/// Where there is no server, or the loop fails.
+pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Failure> {
+    let address = resolve(lab, &flags.server)?;
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the load failed", &error);
+    let seed = seed::or_random(flags.seed).map_err(failed)?;
+    let stop = Stop::install().map_err(failed)?;
+    let plan = plan(flags);
+    let remote = Remote { address, nodelay: flags.carrier.nodelay() };
+    let workload = Workload { seed, accounts: flags.accounts, only: flags.only };
+    let clients = usize::try_from(flags.clients).unwrap_or(usize::MAX);
+    // Not drawn from the seed alone: a bank that was asked before under these names would take the
+    // requests for repeated ones.
+    let names = keyed(seed, seed::or_random(None).map_err(failed)?);
+    let fleet = Fleet::new(carrier(lab, flags), workload, clients, names);
+    let clock = Clock::start();
+    let opener: Box<dyn Opener> = Box::new(remote);
+    let mut clients = ClientLoop::new(vec![(fleet, opener)], clock).map_err(failed)?;
+    let bar = Progress::start(steps(flags), &format!("asking the bank on {address}"), false);
+    let gone_after = FAILED_ROUNDS_MAX * u64::from(flags.clients);
+    let mut ended = Ended::Finished;
+    let begun = clock.now();
+    // The loop ends by itself only when the load does.
+    let _ = clients
+        .run(&[plan], |progress| {
+            let elapsed = clock.now().since(begun);
+            bar.at(if flags.ops.is_some() { progress.ended } else { millis(elapsed) });
+            if stop.requested() {
+                ended = Ended::Interrupted;
+            } else if progress.failures_in_a_row >= gone_after {
+                ended = Ended::ServerLost;
+            }
+            if ended == Ended::Finished {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })
+        .map_err(failed)?;
+    let elapsed = clock.now().since(begun);
+    drop(bar);
+    let Some(outcome) = clients.fleets().next().map(|fleet| sum_up(fleet, ended, begun, elapsed))
+    else {
+        return Err(Failure::new(Exit::Bug, "the clients are gone"));
+    };
+    finish(lab, flags, address, seed, &outcome, &clients.take_failures())
+}
+
+fn finish<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Load<X>,
+    address: SocketAddr,
+    seed: u64,
+    outcome: &Outcome,
+    failures: &[(usize, io::Error)],
+) -> Result<Exit, Failure> {
+    let text = if flags.json {
+        as_json(lab, flags, address, seed, outcome)
+    } else {
+        in_words(lab, flags, address, seed, outcome)
+    };
+    stdout::print(&text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))?;
+    let refused: u64 = outcome.refused.values().sum();
+    match outcome.ended {
+        Ended::Interrupted => Ok(Exit::Interrupted),
+        Ended::ServerLost => {
+            let when = if outcome.done == 0 { "nobody answers" } else { "the bank went away" };
+            let listen = if flags.server == ADDRESS {
+                String::new()
+            } else {
+                format!(" --listen {address}")
+            };
+            let failure = Failure::new(Exit::Network, format!("{when} on {address}")).or_type(
+                "start the bank, in another terminal",
+                format!("{} serve{listen}", lab.name),
+            );
+            // The first error says most; those after it repeat it.
+            Err(failures.iter().take(1).fold(failure, |f, (_, error)| f.because(error.to_string())))
+        }
+        Ended::Finished if outcome.done > 0 => Ok(Exit::Holds),
+        Ended::Finished if refused > 0 && outcome.unknown == 0 => Ok(Exit::Fails),
+        Ended::Finished => Err(Failure::new(
+            Exit::Network,
+            format!("no answer from {address} within {}", human::duration(flags.deadline)),
+        )),
+    }
+}
+
+fn plan<X: ClientFlags>(flags: &Load<X>) -> LoadPlan {
+    let pace = match flags.rate {
+        Some(rate) => Pace::Open { interval: Duration::from_nanos(1_000_000_000 / rate.max(1)) },
+        None => Pace::Closed { depth: depth(flags) },
+    };
+    let unsaid = if flags.ops.is_some() { LIMIT_NONE } else { LIMIT_DEFAULT };
+    let limit = flags.limit.unwrap_or(unsaid);
+    LoadPlan { pace, ops: flags.ops.unwrap_or(OPS_MAX), limit, spread: Duration::ZERO }
+}
+
+fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
+    flags.depth.unwrap_or(1)
+}
+
+/// Requests in flight per client of an open loop, at most: beyond them requests wait, and their
+/// time counts.
+const OPEN_IN_FLIGHT_MAX: usize = 256;
+
+fn carrier<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> FleetCarrier {
+    let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
+    let max_in_flight = match flags.rate {
+        Some(_) => OPEN_IN_FLIGHT_MAX,
+        None => usize::try_from(depth(flags)).unwrap_or(1),
+    };
+    match lab.carrier {
+        Carrier::Tcp => {
+            FleetCarrier::Stream(StreamClientConfig { deadline, max_in_flight, delivery })
+        }
+        Carrier::Udp => FleetCarrier::Datagrams(DatagramClientConfig {
+            deadline,
+            delivery,
+            max_in_flight,
+            ..DatagramClientConfig::default()
+        }),
+    }
+}
+
+/// Steps of the progress bar: requests where they are counted, milliseconds where time is.
+fn steps<X: ClientFlags>(flags: &Load<X>) -> u64 {
+    flags.ops.unwrap_or_else(|| millis(flags.limit.unwrap_or(LIMIT_DEFAULT)))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn sum_up(fleet: &Fleet, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {
+    let samples = fleet.samples();
+    let count = |end: End| samples.iter().filter(|s| s.end == end).count() as u64;
+    let mut refused = BTreeMap::new();
+    for refusal in samples.iter().filter_map(|sample| sample.refusal) {
+        *refused.entry(refusal.name()).or_insert(0) += 1;
+    }
+    let sent = samples.iter().filter(|sample| sample.attempts > 0);
+    let nanos = |sample: &Sample| u64::try_from(sample.latency().as_nanos()).unwrap_or(u64::MAX);
+    let mut latencies_ns: Vec<u64> = sent.map(nanos).collect();
+    latencies_ns.sort_unstable();
+    let stats = fleet.stats();
+    // Waiting for those that were given up is not part of the rate.
+    let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
+    Outcome {
+        ended,
+        elapsed: last_done.map_or(elapsed, |last| last.since(begun)),
+        done: count(End::Done),
+        unknown: count(End::Unknown),
+        refused,
+        retries: stats.retries,
+        late_replies: stats.late_replies,
+        latencies_ns,
+    }
+}
+
+fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u64) -> String {
+    let clients = match flags.clients {
+        1 => "1 client".to_owned(),
+        more => format!("{more} clients"),
+    };
+    let pace = match flags.rate {
+        Some(rate) => format!("open loop, {rate} requests per second over {clients}"),
+        None => format!("closed loop, {clients}, {} outstanding each", depth(flags)),
+    };
+    format!("{} load on {at}: {pace}; seed {seed}", lab.name)
+}
+
+/// Requests answered with yes per second.
+#[expect(clippy::cast_precision_loss, reason = "a rate is shown with few digits")]
+fn per_second(outcome: &Outcome) -> f64 {
+    outcome.done as f64 / outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+}
+
+const FROM_ACTUAL: [&str; 2] = [
+    "closed loop: counted from when a request was really sent; while the bank",
+    "stalls nothing new is asked, so a stall counts once per client (see --rate)",
+];
+const FROM_INTENDED: [&str; 2] = [
+    "open loop: counted from when a request was meant to be sent,",
+    "so that waiting behind a stall is counted too",
+];
+
+fn in_words<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Load<X>,
+    address: SocketAddr,
+    seed: u64,
+    outcome: &Outcome,
+) -> String {
+    let mut out = headline(lab, flags, address, seed);
+    out.push('\n');
+    let mut row = |label: &str, text: &str| out.push_str(&format!("  {label:<9} {text}\n"));
+    let elapsed = human::latency(u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX));
+    let how = match outcome.ended {
+        Ended::Finished => "",
+        Ended::Interrupted => " (interrupted; requests on their way are not counted)",
+        Ended::ServerLost => " (the bank was lost)",
+    };
+    row("rate", &format!("{:.0} done per second, for {elapsed}{how}", per_second(outcome)));
+    let refused: u64 = outcome.refused.values().sum();
+    let reasons =
+        if refused > 0 { format!(" ({})", counts(&outcome.refused)) } else { String::new() };
+    row(
+        "outcomes",
+        &format!("{} done, {refused} refused{reasons}, {} unknown", outcome.done, outcome.unknown),
+    );
+    for (label, per_mille) in QUANTILES {
+        row(label, &in_interval(quantile(&outcome.latencies_ns, per_mille)));
+    }
+    for line in if flags.rate.is_some() { FROM_INTENDED } else { FROM_ACTUAL } {
+        row("", line);
+    }
+    if outcome.unknown > 0 {
+        row("", "an unknown one counts until it was given up");
+    }
+    if lab.carrier == Carrier::Udp {
+        row("retries", &format!("{}; {} late replies", outcome.retries, outcome.late_replies));
+    }
+    if outcome.refused.contains_key("unknown_account") {
+        row("hint", "the bank has fewer accounts than --accounts says");
+    }
+    if outcome.refused.contains_key("not_sent") {
+        row("hint", "not_sent: no connection, or the bank took no more clients");
+        row("", "(serve --max-clients; on TCP also --max-connections)");
+    }
+    if flags.carrier.delivery() == Delivery::AtLeastOnce && outcome.retries > 0 {
+        row("hint", "each retry may have been done again: see the audit of serve when it stops");
+    }
+    out
+}
+
+const QUANTILES: [(&str, u16); 3] = [("p50", 500), ("p99", 990), ("p99.9", 999)];
+
+fn in_interval(quantile: Quantile) -> String {
+    let Some(value) = quantile.value_ns else { return "no request was sent".to_owned() };
+    let end = |end: Option<u64>| end.map_or_else(|| "?".to_owned(), human::latency);
+    let value = human::latency(value);
+    match (quantile.low_ns, quantile.high_ns) {
+        (None, None) => format!("{value} (too few requests for an interval)"),
+        (low, high) => format!("{value} (95 %: {} to {})", end(low), end(high)),
+    }
+}
+
+fn as_json<X: ClientFlags>(
+    lab: &Lab,
+    flags: &Load<X>,
+    address: SocketAddr,
+    seed: u64,
+    outcome: &Outcome,
+) -> String {
+    let latency: BTreeMap<&str, Quantile> = QUANTILES
+        .iter()
+        .map(|(name, per_mille)| (*name, quantile(&outcome.latencies_ns, *per_mille)))
+        .collect();
+    let document = json!({
+        "lab": lab.name,
+        "server": address.to_string(),
+        "loop": if flags.rate.is_some() { "open" } else { "closed" },
+        "latency_counts_from": if flags.rate.is_some() { "intended_start" } else { "actual_start" },
+        "clients": flags.clients,
+        "depth": if flags.rate.is_some() { None } else { Some(depth(flags)) },
+        "rate_per_second": flags.rate,
+        "only": flags.only,
+        "accounts": flags.accounts,
+        "delivery": flags.carrier.delivery(),
+        "seed": seed,
+        "ended": outcome.ended,
+        "elapsed_ns": u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        "done": outcome.done,
+        "done_per_second": per_second(outcome),
+        "refused": outcome.refused,
+        "unknown": outcome.unknown,
+        "retries": outcome.retries,
+        "late_replies": outcome.late_replies,
+        "latency": latency,
+    });
+    format!("{document:#}\n")
+}

@@ -1,0 +1,239 @@
+//! `serve`: the bank on a socket until somebody says stop, and what it counted.
+//!
+//! It must never end without saying whether the books balance.
+
+use super::args::{Serve, ServeFlags};
+use super::words::counts;
+use super::{ADDRESS, Carrier, Lab, resolve};
+use crate::bank::audit::{AuditReport, audit};
+use crate::bank::driver::remote::listen_tcp;
+use crate::bank::driver::server::{LoopCounters, ServerLoop, Site};
+use crate::bank::message::Cents;
+use crate::bank::server::{Counters, Dedup, Server, ServerConfig};
+use crate::bank::store::memory::MemoryStore;
+use crate::cli::error::Failure;
+use crate::cli::exit::Exit;
+use crate::cli::stdout::complain;
+use crate::cli::{seed, stdout};
+use crate::measure::human;
+use crate::runtime::clock::Clock;
+use crate::runtime::shutdown;
+use serde_json::json;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+/// What it came to.
+struct Report {
+    ran: Duration,
+    counters: Counters,
+    sockets: LoopCounters,
+    books: AuditReport,
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Where it cannot listen, or the loop fails.
+pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Failure> {
+    let address = resolve(lab, &flags.listen)?;
+    let seed = seed::or_random(flags.seed)
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot draw a seed", &error))?;
+    let config = ServerConfig {
+        dedup: flags.dedup.into(),
+        lease: flags.lease,
+        max_leases: usize::try_from(flags.max_clients).unwrap_or(usize::MAX),
+    };
+    let store = MemoryStore::with_accounts(flags.accounts, flags.opening);
+    let server = Server::new(config, store, seed);
+    let mut site = Site { server, tcp: None, udp: None, nodelay: flags.carrier.nodelay() };
+    let bound = match lab.carrier {
+        Carrier::Tcp => listen_tcp(address).and_then(|listener| {
+            let bound = listener.local_addr();
+            site.tcp = Some(listener);
+            bound
+        }),
+        Carrier::Udp => UdpSocket::bind(address).and_then(|socket| {
+            let bound = socket.local_addr();
+            site.udp = Some(socket);
+            bound
+        }),
+    }
+    .map_err(|error| cannot_listen(lab, address, &error))?;
+    let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the server failed", &error);
+    let (stopper, stopped) = shutdown::pair().map_err(failed)?;
+    // Before it says that it listens: who reads that may stop it at once.
+    stopper.on_signals().map_err(failed)?;
+    let clock = Clock::start();
+    let mut serving = ServerLoop::new(vec![site], flags.carrier.limits(), clock).map_err(failed)?;
+    announce(lab, flags, bound, seed, config.dedup)?;
+    serving.run(stopped).map_err(failed)?;
+    let ran = clock.now().since(crate::measure::Instant::ZERO);
+    let sockets = *serving.counters();
+    let Some(server) = serving.into_servers().pop() else {
+        return Err(Failure::new(Exit::Bug, "the bank is gone"));
+    };
+    let books = audit(server.storage(), &[], &[])
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot audit the books", &error))?;
+    let report = Report { ran, counters: server.counters().clone(), sockets, books };
+    print(&if flags.json { as_json(lab, &report) } else { in_words(lab, &report) })?;
+    Ok(if books.balanced { Exit::Holds } else { Exit::Fails })
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    stdout::print(text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))
+}
+
+fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
+    let what = format!("cannot listen on {address}: {error}");
+    let failure = Failure::new(Exit::Network, what);
+    let port = address.port();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let sockets = if lab.carrier == Carrier::Tcp { "ss -ltnp" } else { "ss -lunp" };
+            failure
+                .because("another program listens there, perhaps another bank")
+                .or_type("take a free port", format!("{} serve --listen 127.0.0.1:0", lab.name))
+                .or_type("see who it is", format!("{sockets} 'sport = :{port}'"))
+        }
+        io::ErrorKind::AddrNotAvailable => failure
+            .because("this host has no such address")
+            .or_type("on this host only", format!("{} serve --listen 127.0.0.1:{port}", lab.name))
+            .or_type("on all its addresses", format!("{} serve --listen 0.0.0.0:{port}", lab.name)),
+        io::ErrorKind::PermissionDenied => failure
+            .because("ports below 1024 need a privilege")
+            .or_type("take another port", format!("{} serve --listen {ADDRESS}", lab.name)),
+        _ => failure.or_type("take the usual address", format!("{} serve", lab.name)),
+    }
+}
+
+/// Says where it listens, how to ask and how to stop.
+fn announce<S: ServeFlags>(
+    lab: &Lab,
+    flags: &Serve<S>,
+    bound: SocketAddr,
+    seed: u64,
+    dedup: Dedup,
+) -> Result<(), Failure> {
+    if !bound.ip().is_loopback() {
+        complain(&format!(
+            "{}: {bound} can be reached from other hosts, and there is no authentication: whoever \
+             reaches it can move the money\n",
+            lab.name
+        ));
+    }
+    // From this host every unspecified address is reached by the loopback one.
+    let ask_at = match bound {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    };
+    let carrier = if lab.carrier == Carrier::Tcp { "tcp" } else { "udp" };
+    if flags.json {
+        let line = json!({
+            "type": "listening", "lab": lab.name, "address": bound.to_string(),
+            "carrier": carrier, "accounts": flags.accounts, "opening_cents": flags.opening,
+            "dedup": dedup, "seed": seed,
+        });
+        return print(&format!("{line}\n"));
+    }
+    let server =
+        if ask_at.to_string() == ADDRESS { String::new() } else { format!("--server {ask_at} ") };
+    let memory = match dedup {
+        Dedup::Off => "a repeated request is done again",
+        Dedup::Volatile => "a repeated request is done once (remembered apart from the ledger)",
+        Dedup::Durable => "a repeated request is done once (remembered with the ledger)",
+    };
+    let name = lab.name;
+    print(&format!(
+        "{name} listens on {bound} ({carrier})\n  \
+         {accounts} accounts of {opening}, in memory until it stops; seed {seed}\n  \
+         {memory}\n  \
+         ask it, in another terminal:  {name} call {server}deposit 1 12.34\n  \
+         stop it:                      Ctrl-C\n",
+        accounts = flags.accounts,
+        opening = flags.opening,
+    ))
+}
+
+fn as_json(lab: &Lab, report: &Report) -> String {
+    let line = json!({
+        "type": "stopped", "lab": lab.name,
+        "ran_ns": u64::try_from(report.ran.as_nanos()).unwrap_or(u64::MAX),
+        "counters": report.counters, "sockets": report.sockets, "books": report.books,
+    });
+    format!("{line}\n")
+}
+
+fn in_words(lab: &Lab, report: &Report) -> String {
+    let Report { counters, sockets, books, .. } = report;
+    let mut out = format!("\n{} stopped after {}\n", lab.name, {
+        human::latency(u64::try_from(report.ran.as_nanos()).unwrap_or(u64::MAX))
+    });
+    let mut row = |label: &str, text: &str| out.push_str(&format!("  {label:<12} {text}\n"));
+    match lab.carrier {
+        Carrier::Tcp => row("connections", &connections(sockets)),
+        Carrier::Udp => {
+            let lost = match sockets.replies_not_sent {
+                0 => String::new(),
+                lost => format!(", {lost} replies not sent"),
+            };
+            row("datagrams", &format!("{}{lost}", counters.datagrams));
+        }
+    }
+    row("requests", &counts(&counters.accepted));
+    row("refused", &counts(&counters.refused));
+    row("discarded", &counts(&counters.discarded));
+    row("duplicates", &format!("{} answered from memory, not done again", counters.duplicates));
+    if counters.indefinite > 0 {
+        row("unknown", &format!("{}: the store failed", counters.indefinite));
+    }
+    if counters.withheld > 0 {
+        row("withheld", &format!("{} replies longer than what asked", counters.withheld));
+    }
+    row("clients", &format!("{} had a lease", counters.leases_granted));
+    row("books", &balance(books));
+    out
+}
+
+fn connections(sockets: &LoopCounters) -> String {
+    let mut text = format!("{} accepted", sockets.accepted);
+    for (count, what) in [
+        (sockets.turned_away, "turned away, too many"),
+        (sockets.closed_no_hello, "closed: no HELLO in time"),
+        (sockets.closed_slow_frame, "closed: a frame took too long"),
+        (sockets.closed_idle, "closed: idle too long"),
+        (sockets.closed_violation, "closed: not the protocol"),
+        (sockets.closed_unread, "closed: did not read their replies"),
+        (sockets.accept_failures, "attempts to accept failed"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
+fn balance(books: &AuditReport) -> String {
+    let sum = Cents(books.sum_cents);
+    let AuditReport { entries, accounts, .. } = books;
+    let mut text = format!("{entries} entries, {accounts} accounts hold {sum}");
+    if books.balanced {
+        text.push_str(": balanced");
+    } else {
+        text.push_str(&format!(
+            ": NOT BALANCED, expected {}; {} accounts below zero, {} not explained by the ledger",
+            Cents(books.expected_sum_cents),
+            books.negative_accounts,
+            books.unexplained_accounts
+        ));
+    }
+    if books.keys_applied_twice > 0 {
+        text.push_str(&format!(
+            "; {} requests were done more than once, {} too much",
+            books.keys_applied_twice,
+            Cents(books.cents_beyond_first)
+        ));
+    }
+    text
+}

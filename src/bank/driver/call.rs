@@ -1,0 +1,316 @@
+//! One bank client that asks one thing after another and waits for each answer.
+//!
+//! It exists for `call`, which wants an answer and the bytes behind it, not a load.
+//! It must never decide what an answer means, nor send anything that the client core did not.
+
+use super::client::{established, write_all};
+use crate::bank::client::{CallError, ClientEvent, CloseReason, Finished, Identity};
+use crate::bank::datagram::{DatagramClient, DatagramClientConfig};
+use crate::bank::message::Request;
+use crate::bank::stream::{StreamClient, StreamClientConfig};
+use crate::measure::Instant;
+use crate::runtime::clock::Clock;
+use crate::runtime::timer::Alarm;
+use bytes::Bytes;
+use mio::net::{TcpStream, UdpSocket};
+use mio::{Events, Interest, Poll, Token};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read};
+use std::time::Duration;
+use thiserror::Error;
+
+/// What carries the requests.
+#[derive(Clone, Copy, Debug)]
+pub enum Carrier {
+    /// A connected UDP socket.
+    Datagrams(DatagramClientConfig),
+    /// A TCP connection.
+    Stream(StreamClientConfig),
+}
+
+/// Which way bytes went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the server.
+    Sent,
+    /// From the server.
+    Received,
+}
+
+/// Why there is no outcome; nothing was applied.
+#[derive(Debug, Error)]
+pub enum CallFailure {
+    /// The socket failed before any request was sent.
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+    /// The session ended before any request was sent.
+    #[error("{0}")]
+    Closed(CloseReason),
+    /// The client core took no call.
+    #[error("{0}")]
+    Call(#[from] CallError),
+}
+
+enum Socket {
+    Datagram(UdpSocket),
+    Stream { stream: TcpStream, connected: bool, out: VecDeque<Bytes> },
+}
+
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
+enum Client {
+    Datagram(DatagramClient),
+    Stream(StreamClient),
+}
+
+/// Told of every datagram, or piece of the stream, as it goes.
+pub type Tap = Box<dyn FnMut(Way, &[u8])>;
+
+/// A client and its socket.
+pub struct Caller {
+    poll: Poll,
+    alarm: Alarm,
+    clock: Clock,
+    socket: Socket,
+    client: Client,
+    tap: Tap,
+    ready: bool,
+    refusals: u64,
+    /// Why the session ended, once it has.
+    closed: Option<CloseReason>,
+}
+
+const ALARM: Token = Token(0);
+const SOCKET: Token = Token(1);
+/// Longer than the largest datagram or a usual reply; longer ones take more reads.
+const BUFFER: usize = 16 * 1024;
+
+impl Caller {
+    /// A client over a TCP socket whose connection was begun, non-blocking.
+    ///
+    /// # Errors
+    /// Where the kernel gives no event queue.
+    pub fn stream(
+        config: StreamClientConfig,
+        socket: std::net::TcpStream,
+        nonce: u64,
+        tap: Tap,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut stream = TcpStream::from_std(socket);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, SOCKET, interest)?;
+        let clock = Clock::start();
+        let client = StreamClient::new(config, Identity::new(nonce), clock.now());
+        let socket = Socket::Stream { stream, connected: false, out: VecDeque::new() };
+        Self::new(poll, clock, socket, Client::Stream(client), tap)
+    }
+
+    /// A client over a connected, non-blocking UDP socket; `seed` draws its jitter.
+    ///
+    /// # Errors
+    /// Where the kernel gives no event queue.
+    pub fn datagrams(
+        config: DatagramClientConfig,
+        socket: std::net::UdpSocket,
+        nonce: u64,
+        seed: u64,
+        tap: Tap,
+    ) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let mut socket = UdpSocket::from_std(socket);
+        poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
+        let mut client = DatagramClient::new(config, Identity::new(nonce), seed);
+        let clock = Clock::start();
+        client.connect(clock.now());
+        Self::new(poll, clock, Socket::Datagram(socket), Client::Datagram(client), tap)
+    }
+
+    fn new(poll: Poll, clock: Clock, socket: Socket, client: Client, tap: Tap) -> io::Result<Self> {
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let (ready, refusals, closed) = (false, 0, None);
+        Ok(Self { poll, alarm, clock, socket, client, tap, ready, refusals, closed })
+    }
+
+    /// How often the server's host said that nobody listens.
+    #[must_use]
+    pub const fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// The client's number at the server, once it has one.
+    #[must_use]
+    pub const fn lease(&self) -> Option<u64> {
+        match &self.client {
+            Client::Datagram(client) => client.identity().lease(),
+            Client::Stream(client) => client.identity().lease(),
+        }
+    }
+
+    /// Waits until the server has answered HELLO.
+    ///
+    /// # Errors
+    /// Where it does not; nothing was asked of it yet.
+    pub fn greet(&mut self) -> Result<(), CallFailure> {
+        while !self.ready {
+            if let Some(reason) = self.closed {
+                return Err(CallFailure::Closed(reason));
+            }
+            self.turn(false)?;
+            self.events();
+        }
+        Ok(())
+    }
+
+    /// Asks, and waits for the end; call [`greet`](Self::greet) before.
+    ///
+    /// # Errors
+    /// Where the request was not sent.
+    pub fn call(&mut self, request: Request) -> Result<Finished, CallFailure> {
+        let now = self.clock.now();
+        match &mut self.client {
+            Client::Datagram(client) => client.call(now, request)?,
+            Client::Stream(client) => client.call(now, request)?,
+        };
+        loop {
+            self.transmit(now).or_else(|error| self.lost(error))?;
+            if let Some(finished) = self.events() {
+                return Ok(finished);
+            }
+            if let Some(reason) = self.closed {
+                return Err(CallFailure::Closed(reason));
+            }
+            self.turn(true)?;
+        }
+    }
+
+    /// The end of the call, if it is among what the client has to tell.
+    fn events(&mut self) -> Option<Finished> {
+        loop {
+            let event = match &mut self.client {
+                Client::Datagram(client) => client.poll_event(),
+                Client::Stream(client) => client.poll_event(),
+            };
+            match event? {
+                ClientEvent::Ready => self.ready = true,
+                ClientEvent::Finished(finished) => return Some(finished),
+                ClientEvent::Closed(reason) => self.closed = Some(reason),
+                ClientEvent::Late { .. } => {}
+            }
+        }
+    }
+
+    /// Waits for the socket or the timer and lets the client have what came.
+    fn turn(&mut self, asked: bool) -> io::Result<()> {
+        let now = self.clock.now();
+        // HELLO goes out here; an absent server is an error until something was asked.
+        match self.transmit(now) {
+            Err(error) if !asked => return Err(error),
+            Err(error) => self.lost(error)?,
+            Ok(()) => {}
+        }
+        let deadline = match &self.client {
+            Client::Datagram(client) => client.poll_timeout(),
+            Client::Stream(client) => client.poll_timeout(),
+        };
+        // The client core may have ended meanwhile; then there is nothing to wait for.
+        let wait = if deadline.is_none() { Some(Duration::ZERO) } else { None };
+        self.alarm.set(&self.clock, now, deadline)?;
+        let mut events = Events::with_capacity(8);
+        match self.poll.poll(&mut events, wait) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        if events.iter().any(|event| event.token() == SOCKET) {
+            match self.receive() {
+                Err(error) if !asked => return Err(error),
+                Err(error) => self.lost(error)?,
+                Ok(()) => {}
+            }
+        }
+        let now = self.clock.now();
+        match &mut self.client {
+            Client::Datagram(client) => client.handle_timeout(now),
+            Client::Stream(client) => client.handle_timeout(now),
+        }
+        Ok(())
+    }
+
+    /// The socket failed after a request may have been sent: the outcome is for the client to say.
+    fn lost(&mut self, error: io::Error) -> io::Result<()> {
+        if error.kind() == ErrorKind::ConnectionRefused {
+            self.refusals += 1;
+        }
+        let now = self.clock.now();
+        match &mut self.client {
+            // A server that is being restarted may come back before the deadline.
+            Client::Datagram(_) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+            Client::Datagram(_) => Err(error),
+            Client::Stream(client) => {
+                client.handle_closed(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn transmit(&mut self, now: Instant) -> io::Result<()> {
+        match (&mut self.client, &mut self.socket) {
+            (Client::Datagram(client), Socket::Datagram(socket)) => {
+                while let Some(bytes) = client.poll_transmit(now) {
+                    (self.tap)(Way::Sent, &bytes);
+                    match socket.send(&bytes) {
+                        // A full socket loses a datagram as a path does; the timer sends it again.
+                        Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                        other => drop(other?),
+                    }
+                }
+                Ok(())
+            }
+            (Client::Stream(client), Socket::Stream { stream, connected, out }) => {
+                if !*connected {
+                    return Ok(());
+                }
+                while let Some(bytes) = client.poll_transmit(now) {
+                    (self.tap)(Way::Sent, &bytes);
+                    out.push_back(bytes);
+                }
+                if write_all(stream, out) { Ok(()) } else { Err(ErrorKind::ConnectionReset.into()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        let mut buffer = [0_u8; BUFFER];
+        loop {
+            let got = match &mut self.socket {
+                Socket::Datagram(socket) => socket.recv(&mut buffer),
+                Socket::Stream { stream, connected, .. } => {
+                    if !*connected {
+                        *connected = established(stream)?;
+                        if !*connected {
+                            return Ok(());
+                        }
+                    }
+                    stream.read(&mut buffer)
+                }
+            };
+            let now = self.clock.now();
+            match (got, &mut self.client) {
+                (Ok(0), Client::Stream(client)) => {
+                    client.handle_closed(now);
+                    return Ok(());
+                }
+                (Ok(length), client) => {
+                    (self.tap)(Way::Received, &buffer[..length]);
+                    match client {
+                        Client::Datagram(client) => client.handle_datagram(now, &buffer[..length]),
+                        Client::Stream(client) => client.handle_stream(now, &buffer[..length]),
+                    }
+                }
+                (Err(error), _) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                (Err(error), _) if error.kind() == ErrorKind::Interrupted => {}
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+}

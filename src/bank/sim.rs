@@ -1,0 +1,263 @@
+//! The bank over datagrams in virtual time: the same cores, the same link model, no socket.
+//!
+//! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
+//! It must never read a clock; time jumps from one event to the next.
+
+use crate::bank::load::{Action, Fleet, LoadPlan};
+use crate::bank::server::Server;
+use crate::bank::storage::Storage;
+use crate::measure::Instant;
+use crate::path::{
+    Bytes as FrameBytes, DATAGRAM_HEADERS, Direction, Edit, Fate, Frame, Link, LinkPlan, Record,
+    Release, ReleaseVerdict, Verdict, apply_to_payload,
+};
+use bytes::Bytes;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// A datagram on its way, ordered by time of arrival, then by time of sending.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival {
+    at: Instant,
+    order: u64,
+    direction: Direction,
+    member: usize,
+    bytes: Bytes,
+}
+
+/// A datagram that waits at a link's bottleneck.
+struct Waiting {
+    fate: Fate,
+    at: Instant,
+    length: u32,
+    /// Copies whose end is not known yet.
+    copies: u8,
+    member: usize,
+    bytes: Bytes,
+}
+
+/// The datagrams that wait at one link, by token; the places of those gone are used again.
+#[derive(Default)]
+struct WaitingRoom {
+    places: Vec<Option<Waiting>>,
+    free: Vec<u32>,
+}
+
+impl WaitingRoom {
+    /// A token that no waiting datagram has.
+    fn token(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.places.push(None);
+            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn place(&mut self, token: u32) -> Option<&mut Option<Waiting>> {
+        self.places.get_mut(usize::try_from(token).ok()?)
+    }
+
+    fn fill(&mut self, token: u32, waiting: Waiting) {
+        if let Some(place) = self.place(token) {
+            *place = Some(waiting);
+        }
+    }
+}
+
+/// A fleet and a server with a path between them.
+pub struct World<S: Storage> {
+    /// The clients.
+    pub fleet: Fleet,
+    /// The bank.
+    pub server: Server<S>,
+    links: [Link; 2],
+    records: [Record; 2],
+    waiting: [WaitingRoom; 2],
+    checksum_discards: [u64; 2],
+    on_the_way: BinaryHeap<Reverse<Arrival>>,
+    order: u64,
+    now: Instant,
+}
+
+impl<S: Storage> World<S> {
+    /// A world at time zero.
+    #[must_use]
+    pub fn new(fleet: Fleet, server: Server<S>, plans: &[LinkPlan; 2], seed: u64) -> Self {
+        let mut world = Self {
+            fleet,
+            server,
+            links: Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d)),
+            records: [Record::default(), Record::default()],
+            waiting: [WaitingRoom::default(), WaitingRoom::default()],
+            checksum_discards: [0; 2],
+            on_the_way: BinaryHeap::new(),
+            order: 0,
+            now: Instant::ZERO,
+        };
+        world.set_links(plans, seed);
+        world
+    }
+
+    /// Replaces both links with fresh ones, which begin now, and begins new records. What still
+    /// waited at the old ones is gone.
+    pub fn set_links(&mut self, plans: &[LinkPlan; 2], seed: u64) {
+        let fresh = |d: Direction| Link::new(plans[d.index()].clone(), seed, d);
+        self.links = Direction::BOTH.map(|d| fresh(d).starting_at(self.now));
+        self.records = [Record::default(), Record::default()];
+        self.waiting = [WaitingRoom::default(), WaitingRoom::default()];
+        self.checksum_discards = [0; 2];
+    }
+
+    /// The time.
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// What the links did since they were set.
+    #[must_use]
+    pub const fn records(&self) -> &[Record; 2] {
+        &self.records
+    }
+
+    /// Datagrams of each direction that arrived with flipped bits, which a host's checksums would
+    /// have discarded, since the links were set.
+    #[must_use]
+    pub const fn checksum_discards(&self) -> [u64; 2] {
+        self.checksum_discards
+    }
+
+    /// Puts a load on the bank and runs until every request has ended.
+    pub fn run(&mut self, plan: LoadPlan) {
+        self.fleet.begin(self.now, plan);
+        self.act();
+        while !self.fleet.is_done(self.now) {
+            let Some(next) = self.next_event() else { return };
+            self.now = next.max(self.now);
+            self.step();
+        }
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let arrival = self.on_the_way.peek().map(|Reverse(arrival)| arrival.at);
+        let [a, b] = &self.links;
+        let links = [a.poll_timeout(), b.poll_timeout()];
+        let rest = [arrival, self.fleet.poll_timeout(), self.server.poll_timeout()];
+        links.into_iter().chain(rest).flatten().min()
+    }
+
+    /// Everything that is due now: what leaves a queue, then arrivals, then timers.
+    fn step(&mut self) {
+        self.release();
+        while self.on_the_way.peek().is_some_and(|Reverse(next)| next.at <= self.now) {
+            let Some(Reverse(arrival)) = self.on_the_way.pop() else { break };
+            match arrival.direction {
+                Direction::AToB => {
+                    if let Some(reply) = self.server.handle_datagram(self.now, &arrival.bytes) {
+                        self.send(Direction::BToA, arrival.member, reply);
+                    }
+                }
+                Direction::BToA => {
+                    self.fleet.handle_bytes(self.now, arrival.member, &arrival.bytes);
+                    self.act();
+                }
+            }
+        }
+        if self.server.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.server.handle_timeout(self.now);
+        }
+        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.fleet.handle_timeout(self.now);
+            self.act();
+        }
+    }
+
+    fn act(&mut self) {
+        while let Some(action) = self.fleet.poll_action() {
+            match action {
+                Action::Send { member, bytes } => self.send(Direction::AToB, member, bytes),
+                // There is no stream here: an opened one is closed at once.
+                Action::Open { member } => self.fleet.handle_closed(self.now, member),
+                Action::Close { .. } => {}
+            }
+        }
+    }
+
+    fn send(&mut self, direction: Direction, member: usize, bytes: Bytes) {
+        let length =
+            u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(DATAGRAM_HEADERS);
+        let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
+        let side = direction.index();
+        let token = self.waiting[side].token();
+        let fate = self.links[side].handle_frame(self.now, frame, token);
+        self.records[side].note(&fate, self.now, length);
+        match fate.verdict {
+            Verdict::Queued { copies } => {
+                let waiting = Waiting { fate, at: self.now, length, copies, member, bytes };
+                self.waiting[side].fill(token, waiting);
+            }
+            other => {
+                self.waiting[side].free.push(token);
+                if let Verdict::Deliver { at, copies } = other {
+                    for _ in 0..copies {
+                        self.deliver(direction, at, member, &bytes, &fate.edit);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes from the queues what is due.
+    fn release(&mut self) {
+        for direction in Direction::BOTH {
+            while let Some(release) = self.links[direction.index()].poll_release(self.now) {
+                self.release_one(direction, &release);
+            }
+        }
+    }
+
+    fn release_one(&mut self, direction: Direction, release: &Release) {
+        let room = &mut self.waiting[direction.index()];
+        let Some(place) = room.place(release.token) else { return };
+        let Some(waiting) = place else { return };
+        self.records[direction.index()].note_release(
+            release,
+            &waiting.fate,
+            waiting.at,
+            waiting.length,
+        );
+        let (member, bytes, edit) = (waiting.member, waiting.bytes.clone(), waiting.fate.edit);
+        waiting.copies -= 1;
+        if waiting.copies == 0 {
+            *place = None;
+            room.free.push(release.token);
+        }
+        if let ReleaseVerdict::Deliver { at, .. } = release.verdict {
+            self.deliver(direction, at, member, &bytes, &edit);
+        }
+    }
+
+    /// Puts a copy on its way. Flipped bits that the checksums would show end there; a host's
+    /// kernel would not hand them on.
+    fn deliver(
+        &mut self,
+        direction: Direction,
+        at: Instant,
+        member: usize,
+        bytes: &Bytes,
+        edit: &Edit,
+    ) {
+        if edit.corrupt.is_some_and(|corrupt| !corrupt.repair) {
+            self.checksum_discards[direction.index()] += 1;
+            return;
+        }
+        let mut bytes = bytes.clone();
+        if edit.corrupt.is_some() {
+            let mut edited = bytes.to_vec();
+            apply_to_payload(edit, &mut edited);
+            bytes = edited.into();
+        }
+        let order = self.order;
+        self.order += 1;
+        self.on_the_way.push(Reverse(Arrival { at, order, direction, member, bytes }));
+    }
+}

@@ -1,0 +1,61 @@
+//! Signals for a lab that runs somebody else's program: noted, and passed on where the program did
+//! not get them itself.
+//!
+//! Keys such as Ctrl-C reach the whole foreground group of a terminal, the program included; a
+//! signal from `kill` or `timeout` reaches the lab alone. It must never end the lab: the program
+//! decides.
+
+use crate::sys::terminal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Signals that came and were not passed on yet.
+#[derive(Clone, Debug)]
+pub struct Relay(Vec<(i32, Arc<AtomicBool>)>);
+
+impl Relay {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// What registering a handler returns.
+    pub fn install() -> io::Result<Self> {
+        let mut came = Vec::new();
+        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+            let flag = Arc::new(AtomicBool::new(false));
+            flag::register(signal, Arc::clone(&flag))?;
+            came.push((signal, flag));
+        }
+        Ok(Self(came))
+    }
+
+    /// A signal to pass on to the program, once each time it came.
+    #[must_use]
+    pub fn take(&self) -> Option<u8> {
+        let came = self.next()?;
+        let by_key = came != SIGTERM && terminal::is_foreground();
+        if by_key { None } else { u8::try_from(came).ok() }
+    }
+
+    /// A signal that came, once each time.
+    fn next(&self) -> Option<i32> {
+        let came = self.0.iter().find(|(_, flag)| flag.swap(false, Ordering::Relaxed));
+        came.map(|(signal, _)| *signal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_passed_on_once() {
+        let relay = Relay::install().unwrap();
+        assert_eq!(relay.next(), None);
+        // One that no other test of this process listens to.
+        signal_hook::low_level::raise(SIGHUP).unwrap();
+        assert_eq!((relay.next(), relay.next()), (Some(SIGHUP), None));
+    }
+}

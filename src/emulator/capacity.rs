@@ -1,0 +1,166 @@
+//! How many frames a set of links can have on their way at once.
+//!
+//! It exists so that the router's memory follows from its plans: what the rate lets through in the
+//! longest delay, and what the queues hold. It must never give less than a plan with bounded delays
+//! needs, however short the frames are.
+
+use super::frame_pool::{Pending, Pool};
+use crate::path::{Bottleneck, Delay, LinkPlan, QueueLimit, Rate, Setting};
+use std::time::Duration;
+use thiserror::Error;
+
+/// Frames per second that one router thread can move, all lanes and directions together.
+pub const FRAMES_PER_SECOND_MAX: u64 = 160_000;
+/// Frames on their way at once, at most: 3 s of what one thread can move, 0.9 GB.
+pub const POOL_FRAMES_MAX: u64 = 3 * FRAMES_PER_SECOND_MAX;
+/// Frames that are due and not yet sent while the router is paused for 10 ms, the longest pause
+/// usual on a shared virtual machine, and one burst of each port.
+const SLACK: u64 = FRAMES_PER_SECOND_MAX / 100 + 64;
+/// The shortest frame: the headers of Ethernet, IPv4 and UDP.
+const FRAME_MIN: u64 = 42;
+
+/// More frames would be on their way than the router holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{frames} frames could be on their way at once ({} MB), at most {POOL_FRAMES_MAX}: \
+     set a lower rate, a shorter delay or a smaller queue",
+    bytes(*frames) / 1_000_000
+)]
+pub struct TooManyFrames {
+    /// How many.
+    pub frames: u64,
+}
+
+/// The memory that so many frames on their way take.
+pub(super) fn bytes(frames: u64) -> u64 {
+    frames.saturating_mul((Pool::SLOT_BYTES + 2 * size_of::<Pending>()) as u64)
+}
+
+/// How many frames links of these plans can have on their way at once.
+///
+/// Delays without a bound count up to their 99.99th percentile: what comes beyond finds room among
+/// those that take less, or waits in the ring and is counted.
+///
+/// # Errors
+/// Where that is more than [`POOL_FRAMES_MAX`].
+pub(super) fn frames_on_way<'a>(
+    plans: impl IntoIterator<Item = &'a LinkPlan>,
+) -> Result<usize, TooManyFrames> {
+    let (mut travelling, mut longest, mut waiting) = (0_u64, Duration::ZERO, 0_u64);
+    for plan in plans {
+        let delay = longest_delay(plan);
+        longest = longest.max(delay);
+        travelling = travelling.saturating_add(within(frames_per_second(plan), delay));
+        waiting = waiting.saturating_add(queued(plan));
+    }
+    let travelling = travelling.min(within(FRAMES_PER_SECOND_MAX, longest));
+    let frames = travelling.saturating_add(waiting).saturating_add(SLACK);
+    match usize::try_from(frames) {
+        Ok(fits) if frames <= POOL_FRAMES_MAX => Ok(fits),
+        _ => Err(TooManyFrames { frames }),
+    }
+}
+
+/// What passes in a time, rounded up.
+fn within(per_second: u64, time: Duration) -> u64 {
+    let frames = u128::from(per_second).saturating_mul(time.as_nanos()).div_ceil(1_000_000_000);
+    u64::try_from(frames).unwrap_or(u64::MAX)
+}
+
+/// What leaves a link's bottleneck, or reaches its wire where there is none.
+fn frames_per_second(plan: &LinkPlan) -> u64 {
+    let Some(Bottleneck { rate, .. }) = &plan.rate else { return FRAMES_PER_SECOND_MAX };
+    let later = plan.timetable.iter().filter_map(|change| match &change.what {
+        Setting::Rate(rate) => Some(rate),
+        _ => None,
+    });
+    let frames = |rate: &Rate| match rate {
+        Rate::Constant(bits_per_second) => bits_per_second.div_ceil(8 * FRAME_MIN),
+        // Its opportunities may come all at once.
+        Rate::Trace(_) => FRAMES_PER_SECOND_MAX,
+    };
+    let highest = later.chain([rate]).map(frames).max();
+    highest.map_or(FRAMES_PER_SECOND_MAX, |highest| highest.min(FRAMES_PER_SECOND_MAX))
+}
+
+fn queued(plan: &LinkPlan) -> u64 {
+    plan.rate.as_ref().map_or(0, |bottleneck| match bottleneck.queue.limit {
+        QueueLimit::Bytes(bytes) => bytes.div_ceil(FRAME_MIN),
+        QueueLimit::Packets(frames) => u64::from(frames),
+    })
+}
+
+fn longest_delay(plan: &LinkPlan) -> Duration {
+    let later = plan.timetable.iter().filter_map(|change| match &change.what {
+        Setting::Delay(delay) => Some(delay),
+        _ => None,
+    });
+    later.chain([&plan.delay]).map(longest).max().unwrap_or_default()
+}
+
+/// Standard deviations from a normal distribution's mean to its 99.99th percentile, rounded up.
+const NORMAL_REACH: u32 = 4;
+/// The same of a Pareto distribution of shape 3: its scale is 2 / sqrt(3) deviations, and the
+/// percentile 10,000^(1/3) scales.
+const PARETO_REACH: u32 = 25;
+
+fn longest(delay: &Delay) -> Duration {
+    match delay {
+        Delay::Constant(delay) => *delay,
+        Delay::Uniform { mean, half_width } => mean.saturating_add(*half_width),
+        Delay::Normal { mean, deviation } => {
+            mean.saturating_add(deviation.saturating_mul(NORMAL_REACH))
+        }
+        Delay::Pareto { mean, deviation } => {
+            mean.saturating_add(deviation.saturating_mul(PARETO_REACH))
+        }
+        Delay::Table(table) | Delay::RttTable(table) => {
+            table.values.iter().max().copied().unwrap_or_default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::{Change, Queue};
+
+    fn plan(delay_ms: u64, rate: Option<u64>, limit: QueueLimit) -> LinkPlan {
+        let queue = Queue { limit, ..Queue::default() };
+        LinkPlan {
+            delay: Delay::Constant(Duration::from_millis(delay_ms)),
+            rate: rate.map(|bits| Bottleneck { rate: Rate::Constant(bits), queue }),
+            ..LinkPlan::default()
+        }
+    }
+
+    #[test]
+    fn the_room_is_rate_times_delay_plus_queue() {
+        let none = QueueLimit::Packets(0);
+        let slack = usize::try_from(SLACK).unwrap();
+        let free = plan(100, None, none);
+        // One thread moves 16,000 frames in 100 ms, whichever way they go.
+        assert_eq!(frames_on_way([&free]), Ok(16_000 + slack));
+        assert_eq!(frames_on_way([&free, &free]), Ok(16_000 + slack));
+        // 3.36 Mbit/s are 10,000 shortest frames per second.
+        let slow = plan(100, Some(3_360_000), none);
+        assert_eq!(frames_on_way([&slow, &slow]), Ok(2 * 1_000 + slack));
+        let waiting = plan(100, Some(3_360_000), QueueLimit::Bytes(42_000));
+        assert_eq!(frames_on_way([&waiting, &slow]), Ok(3_000 + slack));
+        let mut later = slow.clone();
+        let what = Setting::Delay(Delay::Constant(Duration::from_millis(300)));
+        later.timetable.push(Change { at: Duration::from_secs(1), lasting: None, what });
+        assert_eq!(frames_on_way([&later]), Ok(3_000 + slack));
+    }
+
+    #[test]
+    fn too_much_is_refused_with_what_to_change() {
+        let error = frames_on_way([&plan(4_000, None, QueueLimit::Packets(0))]).unwrap_err();
+        assert_eq!(error.frames, 640_000 + SLACK);
+        let said = error.to_string();
+        assert!(said.starts_with("641664 frames could be on their way at once (1"), "{said}");
+        assert!(said.contains("set a lower rate"), "{said}");
+        let endless = plan(u64::MAX / 1_000_000, Some(u64::MAX), QueueLimit::Bytes(u64::MAX));
+        assert!(frames_on_way([&endless, &endless]).is_err(), "no overflow");
+    }
+}

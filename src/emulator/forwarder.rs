@@ -1,0 +1,639 @@
+//! The router's thread: takes frames up, asks the links, sends what is due.
+//!
+//! It exists apart from its handle because nothing here may block on anything but the ports. It
+//! must never allocate or make a system call for a single frame, nor lose one uncounted.
+
+use super::capacity;
+use super::events::Chunk;
+use super::frame_pool::{Cargo, OnWay, Pending, Pool};
+use super::gso::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
+use super::gso_burst;
+use super::gso_burst::{Run, Runs};
+use super::record::{Departure, FRAME_MAX, LaneRecord, Recorder, Traveller};
+use super::router::{RouterConfig, RouterSummary};
+use crate::measure::Instant;
+use crate::path::{
+    self, Bytes, Direction, DropReason, Edit, Frame, Link, LinkPlan, Release, ReleaseVerdict,
+    Verdict,
+};
+use crate::runtime::clock::Clock;
+use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
+use crate::sys::host::{pin_to_cpu, set_time_slice};
+use crate::sys::packet::{Framing, Port, Received};
+use crate::sys::poll::{Poll, Waker};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::Duration;
+
+/// Frames taken from one port before the others have their turn, and sent in one call.
+const BURST: usize = 32;
+/// Slots that one frame can need: itself and a copy beside it, or the answer to it.
+const SLOTS_PER_FRAME: usize = 2;
+/// Bytes sent in one call, at most: four long super-frames, about 100 us. The moment at which a
+/// frame is noted to have left is the one before the call.
+const BURST_BYTES: usize = 262_144;
+/// A slot for a run of segments per this many slots for frames. A thread moves about 40,000
+/// super-frames of 64 KiB per second; where they are shorter and there are more, some leave as
+/// single frames.
+const FRAMES_PER_RUN: usize = 8;
+
+/// What the router's thread can be asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: Reply<LaneRecord> },
+    TakeRecord { lane: usize, next: LaneRecord, done: Reply<LaneRecord> },
+    SwapChunk { lane: usize, spare: Chunk, done: Reply<Chunk> },
+    Stop,
+}
+
+/// Where an answer goes.
+pub(super) type Reply<T> = SyncSender<io::Result<T>>;
+
+/// One port: where frames of one direction come in, and those of the other go out.
+struct Inlet {
+    port: Port,
+    /// No further frame can have come before this: the ring was empty then, or its last frame came.
+    floor: Instant,
+    /// What is due to leave by this port.
+    due: Vec<Pending>,
+    /// Copies among them, and their bytes.
+    copies: usize,
+    bytes: usize,
+    /// Slots that what comes in next can need.
+    slots_needed: usize,
+    /// Whether frames wait in the link behind this port, as far as is known.
+    queues: bool,
+}
+
+/// A lane's links and the record being written.
+pub(super) struct LaneState {
+    pub(super) links: [Link; 2],
+    pub(super) recorder: Recorder,
+    pub(super) generation: u32,
+}
+
+pub(super) struct Engine {
+    inlets: Vec<Inlet>,
+    lanes: Vec<LaneState>,
+    /// Replaced links in which frames still wait, and where those came in.
+    retired: Vec<(usize, Link)>,
+    pool: Pool,
+    on_way: OnWay,
+    poll: Poll,
+    waker: Arc<Waker>,
+    inbox: Receiver<Command>,
+    bridge: WallBridge,
+    clock: Clock,
+    spin: Duration,
+    summary: RouterSummary,
+    /// Where a segment of a run is cut out for whoever wants to see it.
+    scratch: Box<[u8]>,
+}
+
+/// A frame to decide on, and what the router knows of it beside its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) inlet: usize,
+    pub(super) at: Instant,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Arrival<'_> {
+    pub(super) fn direction(&self) -> Direction {
+        Direction::BOTH[self.inlet % 2]
+    }
+
+    /// What lies in its slot where it goes on.
+    pub(super) fn cargo(&self, generation: u32) -> Cargo {
+        let frame = Traveller {
+            direction: self.direction(),
+            index: 0,
+            copy: 0,
+            captured: None,
+            // The caller has seen that it is not oversize.
+            length: u16::try_from(self.bytes.len()).unwrap_or(u16::MAX),
+            draw_ppm: 0,
+            edit: Edit::default(),
+        };
+        // Ports come in pairs, an end's own and the other end's; there are at most 128.
+        let port_out = u16::try_from(self.inlet ^ 1).unwrap_or(u16::MAX);
+        Cargo { frame, port_out, generation, answer: false, twin: None }
+    }
+}
+
+/// What the links are to decide on.
+enum Load {
+    /// A frame that is complete as it is.
+    Frame,
+    /// What a sender left undone or joined, as the header in front of it says.
+    Offloaded(Layout),
+}
+
+/// What a frame is to the links, where it is for them: not noise, and whole.
+fn load(recorder: &mut Recorder, direction: Direction, frame: &Received<'_>) -> Option<Load> {
+    let record = recorder.direction(direction);
+    if !carried(frame.bytes) {
+        record.not_carried += 1;
+        return None;
+    }
+    if frame.bytes.len() as u64 != u64::from(frame.length) {
+        record.oversize += 1;
+        return None;
+    }
+    let (load, longest) = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
+        Some(offload) => {
+            let Ok(layout) = Layout::parse(offload, frame.bytes) else {
+                record.bad_offload += 1;
+                return None;
+            };
+            // The first segment is never shorter than another.
+            (Load::Offloaded(layout), layout.wire_length(0))
+        }
+        None => {
+            record.bad_checksum_status += u64::from(!frame.checksum_ready);
+            (Load::Frame, frame.bytes.len())
+        }
+    };
+    if longest > FRAME_MAX {
+        record.oversize += 1;
+        return None;
+    }
+    Some(load)
+}
+
+/// Ethernet's type field for IPv4 and for IPv6 (RFC 894, RFC 2464).
+const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
+const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
+/// IPv6's next-header values (RFC 8200 §4.3, RFC 4443 §1).
+const HOP_BY_HOP: u8 = 0;
+const ICMPV6: u8 = 58;
+/// Bytes of an Ethernet header and of an IPv6 header.
+const ETHERNET: usize = 14;
+const IPV6: usize = 40;
+
+/// Whether links carry a frame: IPv4, and IPv6 but for what keeps house on a link, which no
+/// application sends.
+fn carried(frame: &[u8]) -> bool {
+    match frame.get(12..ETHERNET) {
+        Some(kind) if kind == ETHERTYPE_IPV4 => true,
+        Some(kind) if kind == ETHERTYPE_IPV6 => !is_housekeeping(&frame[ETHERNET..]),
+        _ => false,
+    }
+}
+
+/// Multicast listener reports (types 130-132, 143) and router and neighbour discovery (133-137):
+/// RFC 2710, RFC 9777, RFC 4861.
+fn is_housekeeping(packet: &[u8]) -> bool {
+    let (Some(next), Some(rest)) = (packet.get(6), packet.get(IPV6..)) else { return false };
+    // Listener reports carry a router alert in a hop-by-hop header.
+    let (next, rest) = match (*next, rest) {
+        (HOP_BY_HOP, [next, length, ..]) => {
+            // Counted in 8 bytes, without the first 8 (RFC 8200 §4.3).
+            (*next, rest.get(8 * (usize::from(*length) + 1)..).unwrap_or(&[]))
+        }
+        (next, rest) => (next, rest),
+    };
+    next == ICMPV6 && rest.first().is_some_and(|kind| matches!(kind, 130..=137 | 143))
+}
+
+/// Sends frames, skipping those that are refused; gives a bit for each refused one.
+fn send_all(port: &Port, frames: &[&[u8]]) -> u64 {
+    let (mut refused, mut at) = (0, 0);
+    while at < frames.len() {
+        match port.send(&frames[at..]) {
+            Ok(sent) if sent > 0 => at += sent,
+            _ => {
+                refused |= 1 << at;
+                at += 1;
+            }
+        }
+    }
+    refused
+}
+
+impl Engine {
+    pub(super) fn new(
+        ports: Vec<Port>,
+        poll: Poll,
+        waker: Arc<Waker>,
+        inbox: Receiver<Command>,
+        config: RouterConfig,
+        clock: Clock,
+    ) -> Self {
+        let lanes = ports.len() / 2;
+        let fresh = |direction| Link::new(LinkPlan::default(), 0, direction);
+        let lane = || LaneState {
+            links: Direction::BOTH.map(fresh),
+            recorder: Recorder::new(LaneRecord::counts()),
+            generation: 0,
+        };
+        let segmented = |port: &Port| port.framing() == Framing::Offloaded;
+        let any = ports.iter().any(segmented);
+        // Room for at least one super-frame in each direction, whatever becomes of it.
+        let least = if any { 4 * SLOTS_PER_FRAME * usize::from(SEGMENTS_MAX) } else { 0 };
+        let slots = config.pool_frames.max(least);
+        let runs = if any { slots.div_ceil(FRAMES_PER_RUN) } else { 0 };
+        let pool_frames = slots as u64;
+        let summary = RouterSummary {
+            pool_frames,
+            pool_bytes: capacity::bytes(pool_frames) + Runs::bytes(runs),
+            ring_bytes: ports.iter().map(|port| port.ring_bytes() as u64).sum(),
+            ..RouterSummary::default()
+        };
+        let floor = clock.now();
+        let inlet = |port| {
+            let due = Vec::with_capacity(BURST);
+            let segments = if segmented(&port) { SEGMENTS_MAX.into() } else { 1 };
+            let slots_needed = SLOTS_PER_FRAME * segments;
+            Inlet { port, floor, due, copies: 0, bytes: 0, slots_needed, queues: false }
+        };
+        Self {
+            inlets: ports.into_iter().map(inlet).collect(),
+            lanes: (0..lanes).map(|_| lane()).collect(),
+            retired: Vec::new(),
+            pool: Pool::new(slots, runs),
+            on_way: OnWay::new(slots + runs),
+            poll,
+            waker,
+            inbox,
+            bridge: WallBridge::new(),
+            clock,
+            spin: config.spin,
+            summary,
+            scratch: vec![0; OFFLOAD_HEADER + FRAME_MAX].into_boxed_slice(),
+        }
+    }
+
+    pub(super) fn run(mut self, config: RouterConfig) -> io::Result<RouterSummary> {
+        if let Some(cpu) = config.cpu {
+            pin_to_cpu(cpu)?;
+        }
+        // The slack of a thread adds to every sleep; the default would be 50 us.
+        set_timer_slack(Duration::from_nanos(1))?;
+        if let Some(slice) = config.slice {
+            // A kernel that refuses leaves the thread as it was.
+            let _ = set_time_slice(slice);
+        }
+        loop {
+            let looked_at = self.clock.now();
+            self.bridge.renew(self.clock.to_monotonic_nanos(looked_at));
+            let mut moved = false;
+            for inlet in 0..self.inlets.len() {
+                moved |= self.receive(inlet, looked_at) > 0;
+            }
+            self.let_go();
+            let now = self.clock.now();
+            moved |= self.send_due(now);
+            match self.inbox.try_recv() {
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
+                Ok(command) => self.obey(command),
+                Err(TryRecvError::Empty) if moved => {}
+                Err(TryRecvError::Empty) => self.rest(now)?,
+            }
+        }
+        for inlet in &self.inlets {
+            self.summary.ring_dropped += inlet.port.take_drops()?;
+        }
+        self.summary.pool_peak = self.pool.peak() as u64;
+        self.summary.cpu = thread_cpu();
+        Ok(self.summary)
+    }
+
+    /// Sleeps until a frame comes or the next deadline is near, then leaves the rest to watching.
+    fn rest(&self, now: Instant) -> io::Result<()> {
+        let next = self.on_way.next_due().into_iter().chain(self.next_release()).min();
+        let sleep = next.map(|next| next.since(now).saturating_sub(self.spin));
+        if sleep == Some(Duration::ZERO) {
+            std::hint::spin_loop();
+            return Ok(());
+        }
+        self.poll.wait(sleep)?;
+        self.waker.clear();
+        Ok(())
+    }
+
+    // ---- taking frames up -----------------------------------------------------------------------
+
+    /// Takes up to [`BURST`] frames from a port's ring; gives how many there were.
+    fn receive(&mut self, inlet: usize, looked_at: Instant) -> usize {
+        let mut taken = 0;
+        let Inlet { port, floor, queues, slots_needed, .. } = &mut self.inlets[inlet];
+        let lane = &mut self.lanes[inlet / 2];
+        while taken < BURST {
+            if self.pool.room() < *slots_needed {
+                self.summary.pool_full += 1;
+                lane.recorder.direction(Direction::BOTH[inlet % 2]).pool_full += 1;
+                if *queues {
+                    // Slots come free only as the queue's time goes on.
+                    *floor = looked_at.max(*floor);
+                }
+                break;
+            }
+            let Some(frame) = port.receive() else {
+                *floor = looked_at.max(*floor);
+                break;
+            };
+            taken += 1;
+            let mut at = self.clock.at(self.bridge.monotonic(frame.wall_ns));
+            if at > looked_at {
+                // No frame comes from the future, whatever was done to the wall clock.
+                at = at.min(self.clock.now());
+            }
+            at = at.max(*floor);
+            *floor = at;
+            self.summary.frames += 1;
+            let arrival = Arrival { inlet, at, bytes: frame.bytes };
+            let (pool, on_way) = (&mut self.pool, &mut self.on_way);
+            *queues |= match load(&mut lane.recorder, arrival.direction(), &frame) {
+                Some(Load::Frame) => admit(lane, pool, on_way, arrival),
+                Some(Load::Offloaded(layout)) => {
+                    gso_burst::admit(lane, pool, on_way, arrival, layout)
+                }
+                None => false,
+            }
+        }
+        taken
+    }
+
+    // ---- what waits at bottlenecks --------------------------------------------------------------
+
+    /// When the next copy leaves a bottleneck.
+    fn next_release(&self) -> Option<Instant> {
+        let queues = self.inlets.iter().enumerate().filter(|(_, inlet)| inlet.queues);
+        let now = queues.map(|(inlet, _)| &self.lanes[inlet / 2].links[inlet % 2]);
+        let before = self.retired.iter().map(|(_, link)| link);
+        now.chain(before).filter_map(Link::poll_timeout).min()
+    }
+
+    /// Takes what has left the bottlenecks.
+    ///
+    /// Links are asked about no later time than the earliest at which another frame can come to
+    /// them, so an arrival never finds a queue that is ahead of it.
+    fn let_go(&mut self) {
+        let Self { inlets, lanes, retired, pool, on_way, .. } = self;
+        for (number, inlet) in inlets.iter_mut().enumerate().filter(|(_, inlet)| inlet.queues) {
+            let LaneState { links, recorder, generation } = &mut lanes[number / 2];
+            let link = &mut links[number % 2];
+            while let Some(release) = link.poll_release(inlet.floor) {
+                settle(recorder, *generation, (pool, on_way), &release, inlet.floor);
+            }
+            inlet.queues = link.poll_timeout().is_some();
+        }
+        for (number, link) in retired.iter_mut() {
+            let lane = &mut lanes[*number / 2];
+            // No frame comes to it any more.
+            let floor = inlets[*number].floor;
+            while let Some(release) = link.poll_release(floor) {
+                settle(&mut lane.recorder, lane.generation, (pool, on_way), &release, floor);
+            }
+        }
+        retired.retain(|(_, link)| link.poll_timeout().is_some());
+    }
+
+    // ---- sending --------------------------------------------------------------------------------
+
+    /// Sends every frame whose time has come, in bursts per port.
+    fn send_due(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(next) = self.on_way.pop_due(now) {
+            any = true;
+            let port = usize::from(self.pool.cargo(next.slot).port_out);
+            let copies = usize::from(next.copies);
+            let bytes = copies * self.pool.bytes(next.slot).len();
+            let inlet = &self.inlets[port];
+            if inlet.copies + copies > BURST || inlet.bytes + bytes > BURST_BYTES {
+                self.send_burst(port);
+            }
+            let inlet = &mut self.inlets[port];
+            inlet.copies += copies;
+            inlet.bytes += bytes;
+            inlet.due.push(next);
+        }
+        if any {
+            for port in 0..self.inlets.len() {
+                if self.inlets[port].copies > 0 {
+                    self.send_burst(port);
+                }
+            }
+        }
+        any
+    }
+
+    /// Hands what is due to its port, and notes how late it was.
+    fn send_burst(&mut self, port: usize) {
+        let Inlet { port: out, due, copies, bytes, .. } = &mut self.inlets[port];
+        let header = out.framing().header();
+        let mut frames: [&[u8]; BURST] = [&[]; BURST];
+        let copied = due.iter().flat_map(|next| (0..next.copies).map(|_| next.slot));
+        for (frame, slot) in frames.iter_mut().zip(copied) {
+            *frame = self.pool.message(slot, header);
+        }
+        // Before the call: the receiver's answer may be stamped before it returns.
+        let departed = self.clock.now();
+        let refused = send_all(out, &frames[..*copies]);
+        let lane = &mut self.lanes[port / 2];
+        let mut place = 0;
+        for next in due.iter() {
+            let cargo = *self.pool.cargo(next.slot);
+            let segments = self.pool.run(next.slot).map_or(1, |run| run.segments);
+            for copy in 0..next.copies {
+                let failed = refused >> place & 1 == 1;
+                place += 1;
+                self.summary.sent += if failed { 0 } else { segments.into() };
+                self.summary.send_failed += if failed { segments.into() } else { 0 };
+                if cargo.generation != lane.generation || cargo.answer {
+                    continue;
+                }
+                let left = Departure { due: next.due, at: departed, failed };
+                if self.pool.run(next.slot).is_some() {
+                    note_run(&mut lane.recorder, &self.pool, next.slot, left, &mut self.scratch);
+                } else {
+                    let frame = Traveller { copy: cargo.frame.copy + copy, ..cargo.frame };
+                    lane.recorder.note_departure(&frame, left, self.pool.bytes(next.slot));
+                }
+            }
+            self.pool.put_back(next.slot);
+        }
+        due.clear();
+        (*copies, *bytes) = (0, 0);
+    }
+
+    // ---- commands -------------------------------------------------------------------------------
+
+    /// Takes what has arrived on a lane so far, then does as told.
+    fn obey(&mut self, command: Command) {
+        // Where nobody waits for an answer any more, it is not wanted.
+        match command {
+            Command::SetLinks { lane, links, record, done } => {
+                let _ = done.send(self.turn_page(lane, Some(links), record));
+            }
+            Command::TakeRecord { lane, next, done } => {
+                let _ = done.send(self.turn_page(lane, None, next));
+            }
+            Command::SwapChunk { lane, spare, done } => {
+                let _ = done.send(Ok(self.lanes[lane].recorder.swap_chunk(spare)));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn turn_page(
+        &mut self,
+        lane: usize,
+        links: Option<Box<[Link; 2]>>,
+        record: LaneRecord,
+    ) -> io::Result<LaneRecord> {
+        let pair = [2 * lane, 2 * lane + 1];
+        for inlet in pair {
+            while self.receive(inlet, self.clock.now()) == BURST {
+                self.send_due(self.clock.now());
+            }
+        }
+        let drops = [self.take_ring_drops(pair[0])?, self.take_ring_drops(pair[1])?];
+        let state = &mut self.lanes[lane];
+        let beyond = state.links.each_ref().map(Link::beyond);
+        if let Some(links) = links {
+            let old = std::mem::replace(&mut state.links, *links);
+            for (inlet, old) in pair.into_iter().zip(old) {
+                self.inlets[inlet].queues = false;
+                if old.poll_timeout().is_some() {
+                    self.retired.push((inlet, old));
+                }
+            }
+        }
+        state.generation = state.generation.wrapping_add(1);
+        let mut ended = std::mem::replace(&mut state.recorder, Recorder::new(record)).finish();
+        for ((direction, drops), beyond) in ended.directions.iter_mut().zip(drops).zip(beyond) {
+            direction.kernel_dropped += drops;
+            direction.beyond = beyond;
+        }
+        Ok(ended)
+    }
+
+    fn take_ring_drops(&mut self, inlet: usize) -> io::Result<u64> {
+        let drops = self.inlets[inlet].port.take_drops()?;
+        self.summary.ring_dropped += drops;
+        Ok(drops)
+    }
+}
+
+/// Notes that the segments of a run left.
+fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, scratch: &mut [u8]) {
+    let message = pool.message(slot, OFFLOAD_HEADER);
+    let wanted = recorder.streams_bytes();
+    let travellers = pool.run(slot).into_iter().flat_map(Run::travellers);
+    for (number, frame) in (0..).zip(travellers) {
+        let bytes = if wanted { gso_burst::segment(message, number, scratch) } else { &[] };
+        recorder.note_departure(&frame, left, bytes);
+    }
+}
+
+/// Decides a frame's fate and records it; keeps the frame if it has a way on. Whether it waits at
+/// the link's bottleneck.
+///
+/// The caller has seen that there are [`SLOTS_PER_FRAME`] free slots.
+fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arrival<'_>) -> bool {
+    let Some(slot) = pool.take() else { return false };
+    let direction = arrival.direction();
+    let mut cargo = arrival.cargo(lane.generation);
+    let seen =
+        Frame { bytes: Bytes::Ethernet(arrival.bytes), length: u32::from(cargo.frame.length) };
+    let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
+    cargo.frame.index = fate.index;
+    cargo.frame.draw_ppm = fate.loss_draw_ppm;
+    cargo.frame.edit = fate.edit;
+    cargo.frame.captured = lane.recorder.note(direction, &fate, arrival.at, arrival.bytes);
+    if let Verdict::Dropped(reason) = fate.verdict {
+        pool.put_back(slot);
+        if reason == DropReason::TooBig {
+            answer(lane, pool, on_way, arrival, cargo);
+        }
+        return false;
+    }
+    pool.fill(slot, cargo, arrival.bytes);
+    make_edit(pool, slot, &fate.edit);
+    match fate.verdict {
+        Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
+        Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
+        Verdict::Queued { .. } | Verdict::Dropped(_) => {}
+    }
+    matches!(fate.verdict, Verdict::Queued { .. })
+}
+
+pub(super) fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
+    if *edit != Edit::default() {
+        path::apply(edit, pool.bytes_mut(slot));
+    }
+}
+
+/// Tells the sender of a frame that it is too big, where the link is no black hole.
+pub(super) fn answer(
+    lane: &mut LaneState,
+    pool: &mut Pool,
+    on_way: &mut OnWay,
+    arrival: Arrival<'_>,
+    cargo: Cargo,
+) {
+    let direction = arrival.direction();
+    let limit = lane.links[direction.index()].plan().mtu.filter(|limit| !limit.black_hole);
+    let message = limit.and_then(|limit| path::icmp_too_big(arrival.bytes, limit.bytes));
+    let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
+    let Some(slot) = pool.take() else { return };
+    lane.recorder.note_answer(direction, cargo.frame.index, arrival.at, &message);
+    let frame = Traveller { length: u16::try_from(message.len()).unwrap_or(0), ..cargo.frame };
+    // It leaves by the port that the frame came in by.
+    let cargo = Cargo { frame, port_out: cargo.port_out ^ 1, answer: true, ..cargo };
+    pool.fill(slot, cargo, &message);
+    on_way.push(arrival.at, slot, 1);
+}
+
+/// Does with a copy what became of it at the bottleneck.
+fn settle(
+    recorder: &mut Recorder,
+    generation: u32,
+    (pool, on_way): (&mut Pool, &mut OnWay),
+    release: &Release,
+    now: Instant,
+) {
+    let slot = pool.next_copy(release.token);
+    if let ReleaseVerdict::Deliver { mark: true, .. } = release.verdict {
+        make_edit(pool, slot, &Edit { corrupt: None, mark: true });
+        pool.cargo_mut(slot).frame.edit.mark = true;
+    }
+    let cargo = pool.cargo(slot);
+    if cargo.generation == generation {
+        recorder.note_release(&cargo.frame, release, now);
+    }
+    match release.verdict {
+        ReleaseVerdict::Deliver { at, .. } => on_way.push(at, slot, 1),
+        ReleaseVerdict::Dropped(_) => pool.put_back(slot),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_carry_ip_and_not_what_keeps_house() {
+        let frame = |kind: u16, packet: &[u8]| [&[0; 12][..], &kind.to_be_bytes(), packet].concat();
+        let ipv6 = |next: u8, payload: &[u8]| {
+            let mut header = [0; IPV6];
+            header[6] = next;
+            frame(0x86dd, &[&header[..], payload].concat())
+        };
+        assert!(carried(&frame(0x0800, &[])));
+        assert!(!carried(&frame(0x0806, &[0; 28])), "ARP");
+        assert!(!carried(&[0; 13]), "cut short");
+        assert!(carried(&ipv6(6, &[0; 20])) && carried(&ipv6(17, &[0; 8])));
+        for kind in 0..=255 {
+            let noise = (130..=137).contains(&kind) || kind == 143;
+            assert_eq!(carried(&ipv6(ICMPV6, &[kind, 0, 0, 0])), !noise, "type {kind}");
+            let alert = [ICMPV6, 0, 5, 2, 0, 0, 1, 0, kind];
+            assert_eq!(carried(&ipv6(HOP_BY_HOP, &alert)), !noise, "type {kind}, router alert");
+        }
+        // Whatever is cut short is no talk with neighbours.
+        assert!(carried(&ipv6(HOP_BY_HOP, &[ICMPV6, 9])) && carried(&frame(0x86dd, &[0; 3])));
+    }
+}

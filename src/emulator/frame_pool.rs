@@ -1,0 +1,314 @@
+//! Frames on their way: the memory they lie in, and the order in which they leave.
+//!
+//! It exists so that the router holds any number of frames up to its limit without allocating for
+//! one. It must never give a slot to two frames, nor let a frame overtake one that is due before.
+
+use super::gso::OFFLOAD_HEADER;
+use super::gso_burst::{Run, Runs};
+use super::record::{FRAME_MAX, Traveller};
+use crate::measure::Instant;
+use crate::path::{Direction, Edit};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+/// What the router knows of a frame that lies in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cargo {
+    pub(super) frame: Traveller,
+    /// The port it leaves by.
+    pub(super) port_out: u16,
+    /// Which record of its lane it belongs to.
+    pub(super) generation: u32,
+    /// Whether it is an answer of the router's own, which no link carries.
+    pub(super) answer: bool,
+    /// The slot of the other copy, while both wait at a bottleneck.
+    pub(super) twin: Option<u32>,
+}
+
+impl Cargo {
+    const NOTHING: Self = Self {
+        frame: Traveller {
+            direction: Direction::AToB,
+            index: 0,
+            copy: 0,
+            captured: None,
+            length: 0,
+            draw_ppm: 0,
+            edit: Edit { corrupt: None, mark: false },
+        },
+        port_out: 0,
+        generation: 0,
+        answer: false,
+        twin: None,
+    };
+}
+
+/// Bytes of a slot: a frame, and room for an offload header in front of it.
+const SLOT: usize = OFFLOAD_HEADER + FRAME_MAX;
+/// The bit that marks the number of a run's slot.
+const RUN: u32 = 1 << 31;
+
+/// Memory for frames, in slots of equal size, and for runs of segments.
+///
+/// Slots are taken into use one after the other, and the one freed last is used again first: memory
+/// that was never needed is never touched, and what is used is still in the cache.
+pub(super) struct Pool {
+    memory: Box<[u8]>,
+    cargo: Vec<Cargo>,
+    free: Vec<u32>,
+    slots: usize,
+    pub(super) runs: Runs,
+}
+
+impl Pool {
+    /// Memory of one slot, all told: the frame, its cargo, its place among the free.
+    pub(super) const SLOT_BYTES: usize = SLOT + size_of::<Cargo>() + size_of::<u32>();
+
+    pub(super) fn new(slots: usize, runs: usize) -> Self {
+        Self {
+            memory: vec![0; slots * SLOT].into_boxed_slice(),
+            cargo: Vec::with_capacity(slots),
+            free: Vec::with_capacity(slots),
+            slots,
+            runs: Runs::new(runs),
+        }
+    }
+
+    /// The number under which a run leaves.
+    pub(super) const fn of_run(slot: u32) -> u32 {
+        slot | RUN
+    }
+
+    /// The run under a number, if it is one's.
+    pub(super) fn run(&self, slot: u32) -> Option<&Run> {
+        (slot & RUN != 0).then(|| self.runs.get(slot & !RUN))
+    }
+
+    /// How many slots are free.
+    pub(super) fn room(&self) -> usize {
+        self.free.len() + (self.slots - self.cargo.len())
+    }
+
+    /// Most slots that were ever in use at once.
+    pub(super) fn peak(&self) -> usize {
+        self.cargo.len()
+    }
+
+    /// Takes a slot.
+    pub(super) fn take(&mut self) -> Option<u32> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let slot = u32::try_from(self.cargo.len()).ok()?;
+        (self.cargo.len() < self.slots).then(|| {
+            self.cargo.push(Cargo::NOTHING);
+            slot
+        })
+    }
+
+    /// Gives a slot back.
+    pub(super) fn put_back(&mut self, slot: u32) {
+        if slot & RUN == 0 {
+            self.free.push(slot);
+        } else {
+            self.runs.put_back(slot & !RUN);
+        }
+    }
+
+    /// Fills a slot that was taken with a frame that leaves nothing to do.
+    pub(super) fn fill(&mut self, slot: u32, cargo: Cargo, bytes: &[u8]) {
+        let (header, frame) = self.memory_mut(slot).split_at_mut(OFFLOAD_HEADER);
+        header.fill(0);
+        frame[..bytes.len()].copy_from_slice(bytes);
+        self.set_cargo(slot, cargo);
+    }
+
+    /// Says what lies in a slot whose memory is filled.
+    pub(super) fn set_cargo(&mut self, slot: u32, cargo: Cargo) {
+        self.cargo[place(slot)] = cargo;
+    }
+
+    /// All memory of a slot that was taken, the header first.
+    pub(super) fn memory(&self, slot: u32) -> &[u8] {
+        &self.memory[start(slot)..start(slot) + SLOT]
+    }
+
+    /// The same, to be written.
+    pub(super) fn memory_mut(&mut self, slot: u32) -> &mut [u8] {
+        &mut self.memory[start(slot)..start(slot) + SLOT]
+    }
+
+    /// What a port is handed that wants so many bytes of header in front of a frame.
+    pub(super) fn message(&self, slot: u32, header: usize) -> &[u8] {
+        if slot & RUN != 0 {
+            return self.runs.message(slot & !RUN);
+        }
+        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        &self.memory(slot)[OFFLOAD_HEADER - header.min(OFFLOAD_HEADER)..end]
+    }
+
+    /// Makes the copy that waits beside a frame.
+    pub(super) fn add_twin(&mut self, slot: u32) -> Option<u32> {
+        let twin = self.take()?;
+        self.memory.copy_within(start(slot)..start(slot) + SLOT, start(twin));
+        self.cargo[place(twin)] = self.cargo[place(slot)];
+        let first = &mut self.cargo[place(slot)];
+        // Its twin leaves before it.
+        first.frame.copy = 1;
+        first.twin = Some(twin);
+        Some(twin)
+    }
+
+    /// The copy that is next to leave of those that wait under a token.
+    pub(super) fn next_copy(&mut self, token: u32) -> u32 {
+        self.cargo[place(token)].twin.take().unwrap_or(token)
+    }
+
+    /// What lies in a slot; of a run, its first segment.
+    pub(super) fn cargo(&self, slot: u32) -> &Cargo {
+        self.run(slot).map_or_else(|| &self.cargo[place(slot)], |run| &run.first)
+    }
+
+    pub(super) fn cargo_mut(&mut self, slot: u32) -> &mut Cargo {
+        &mut self.cargo[place(slot)]
+    }
+
+    /// The frame in a slot.
+    pub(super) fn bytes(&self, slot: u32) -> &[u8] {
+        self.message(slot, 0)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
+        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        &mut self.memory_mut(slot)[OFFLOAD_HEADER..end]
+    }
+}
+
+fn place(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+fn start(slot: u32) -> usize {
+    place(slot).saturating_mul(SLOT)
+}
+
+/// A frame that knows when it leaves. Ordered by that, then by when it got to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Pending {
+    pub(super) due: Instant,
+    order: u64,
+    pub(super) slot: u32,
+    pub(super) copies: u8,
+}
+
+/// All that know when they leave.
+///
+/// With constant delays frames come in the order in which they leave: those stand in a line, and
+/// only the others in a heap.
+pub(super) struct OnWay {
+    line: VecDeque<Pending>,
+    heap: BinaryHeap<Reverse<Pending>>,
+    order: u64,
+}
+
+impl OnWay {
+    pub(super) fn new(room: usize) -> Self {
+        let (line, heap) = (VecDeque::with_capacity(room), BinaryHeap::with_capacity(room));
+        Self { line, heap, order: 0 }
+    }
+
+    pub(super) fn push(&mut self, due: Instant, slot: u32, copies: u8) {
+        let pending = Pending { due, order: self.order, slot, copies };
+        self.order += 1;
+        if self.line.back().is_none_or(|last| last.due <= due) {
+            self.line.push_back(pending);
+        } else {
+            self.heap.push(Reverse(pending));
+        }
+    }
+
+    /// When the next one leaves.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let line = self.line.front().map(|next| next.due);
+        let heap = self.heap.peek().map(|Reverse(next)| next.due);
+        line.into_iter().chain(heap).min()
+    }
+
+    /// The next one, where its time has come.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Pending> {
+        let line = self.line.front();
+        let heap = self.heap.peek().map(|Reverse(next)| next);
+        let first = line.into_iter().chain(heap).min()?;
+        if first.due > now {
+            return None;
+        }
+        if line == Some(first) {
+            self.line.pop_front()
+        } else {
+            self.heap.pop().map(|Reverse(next)| next)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::draw::keyed;
+
+    #[test]
+    fn frames_leave_when_due_and_then_in_the_order_of_their_coming() {
+        for seed in 0..50 {
+            let mut on_way = OnWay::new(100);
+            let mut all: Vec<(u64, u32)> = Vec::new();
+            for slot in 0..100 {
+                // Few different times, so that many are equal.
+                let due = keyed(seed, u64::from(slot)) % 20;
+                on_way.push(Instant::from_nanos(due), slot, 1);
+                all.push((due, slot));
+            }
+            all.sort_unstable();
+            assert_eq!(on_way.next_due(), Some(Instant::from_nanos(all[0].0)), "seed {seed}");
+            let early = Instant::from_nanos(9);
+            let mut left: Vec<u32> = Vec::new();
+            left.extend(std::iter::from_fn(|| on_way.pop_due(early)).map(|next| next.slot));
+            assert_eq!(left.len(), all.iter().filter(|(due, _)| *due <= 9).count(), "seed {seed}");
+            left.extend(std::iter::from_fn(|| on_way.pop_due(Instant::MAX)).map(|next| next.slot));
+            assert!(left.iter().eq(all.iter().map(|(_, slot)| slot)), "seed {seed}: {left:?}");
+        }
+    }
+
+    fn put(pool: &mut Pool, bytes: &[u8]) -> Option<u32> {
+        let slot = pool.take()?;
+        let mut cargo = Cargo::NOTHING;
+        cargo.frame.length = u16::try_from(bytes.len()).unwrap();
+        pool.fill(slot, cargo, bytes);
+        Some(slot)
+    }
+
+    #[test]
+    fn a_pool_gives_slots_until_it_has_none() {
+        let mut pool = Pool::new(2, 0);
+        assert_eq!((pool.room(), pool.peak()), (2, 0));
+        let (one, two) = (put(&mut pool, b"one").unwrap(), put(&mut pool, b"two!").unwrap());
+        assert_eq!(put(&mut pool, b"three"), None);
+        assert_eq!((pool.bytes(one), pool.bytes(two)), (&b"one"[..], &b"two!"[..]));
+        pool.put_back(one);
+        assert_eq!((pool.room(), pool.peak()), (1, 2));
+        assert_eq!(put(&mut pool, b"three"), Some(one), "the slot freed last is used first");
+    }
+
+    #[test]
+    fn twins_leave_one_by_one_and_are_marked_apart() {
+        let mut pool = Pool::new(2, 0);
+        let token = put(&mut pool, b"same").unwrap();
+        let twin = pool.add_twin(token).unwrap();
+        let first = pool.next_copy(token);
+        assert_eq!((first, pool.cargo(first).frame.copy), (twin, 0));
+        pool.bytes_mut(first)[0] = b'S';
+        let second = pool.next_copy(token);
+        assert_eq!((second, pool.cargo(second).frame.copy), (token, 1));
+        assert_eq!(pool.bytes(second), b"same");
+        assert_eq!(pool.bytes(first), b"Same");
+    }
+}

@@ -1,0 +1,262 @@
+//! What the router does with a super-frame: it asks the link about each segment, and keeps together
+//! what meets one fate.
+//!
+//! It exists so that bulk transfers need not be moved segment by segment. It must never let a
+//! segment share a fate that it did not draw: each has its own index, length and place in the
+//! record, as if it had come as a frame of its own.
+
+use super::forwarder::{Arrival, LaneState, answer, make_edit};
+use super::frame_pool::{Cargo, OnWay, Pool};
+use super::gso::{Checksums, Layout, OFFLOAD_HEADER, SUPER_FRAME_MAX};
+use super::record::{FRAME_MAX, Traveller};
+use crate::measure::Instant;
+use crate::path::{Bytes, DropReason, Edit, FateKey, Frame, Verdict};
+use std::ops::Range;
+
+/// Bytes of a slot: a super-frame and the header in front of it.
+const SLOT: usize = OFFLOAD_HEADER + SUPER_FRAME_MAX;
+
+/// Segments on their way as one super-frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// What is known of the first segment.
+    pub(super) first: Cargo,
+    pub(super) segments: u16,
+    /// Length of the last segment as a frame; all others have that of the first.
+    last_length: u16,
+    /// Bytes in the slot.
+    length: usize,
+}
+
+impl Run {
+    /// The segments, each as the record knows it.
+    pub(super) fn travellers(&self) -> impl Iterator<Item = Traveller> {
+        let Self { first, segments, last_length, .. } = *self;
+        (0..segments).map(move |n| Traveller {
+            index: first.frame.index + u64::from(n),
+            // They were captured one behind the other.
+            captured: first.frame.captured.map(|place| place + u32::from(n)),
+            length: if n + 1 == segments { last_length } else { first.frame.length },
+            ..first.frame
+        })
+    }
+}
+
+/// Memory for runs, in slots of equal size, touched when used.
+pub(super) struct Runs {
+    memory: Box<[u8]>,
+    runs: Vec<Run>,
+    free: Vec<u32>,
+    slots: usize,
+}
+
+impl Runs {
+    /// The memory that so many slots take.
+    pub(super) const fn bytes(slots: usize) -> u64 {
+        slots as u64 * (SLOT + size_of::<Run>() + size_of::<u32>()) as u64
+    }
+
+    pub(super) fn new(slots: usize) -> Self {
+        Self {
+            memory: vec![0; slots * SLOT].into_boxed_slice(),
+            runs: Vec::with_capacity(slots),
+            free: Vec::with_capacity(slots),
+            slots,
+        }
+    }
+
+    /// Keeps a run of a super-frame's segments; gives its slot, if there is one.
+    fn keep(
+        &mut self,
+        layout: &Layout,
+        frame: &[u8],
+        run: &Range<u16>,
+        first: Cargo,
+    ) -> Option<u32> {
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None if self.runs.len() < self.slots => u32::try_from(self.runs.len()).ok()?,
+            None => return None,
+        };
+        let memory = &mut self.memory[place(slot) * SLOT..][..SLOT];
+        // It cannot fail: the run is part of the frame, and no frame is longer than a slot.
+        let length = layout.write(frame, run.clone(), Checksums::AsTheyCame, memory)?;
+        let last_length = u16::try_from(layout.wire_length(run.end - 1)).unwrap_or(u16::MAX);
+        let kept = Run { first, segments: run.end - run.start, last_length, length };
+        match self.runs.get_mut(place(slot)) {
+            Some(run) => *run = kept,
+            None => self.runs.push(kept),
+        }
+        Some(slot)
+    }
+
+    pub(super) fn get(&self, slot: u32) -> &Run {
+        &self.runs[place(slot)]
+    }
+
+    /// The super-frame in a slot, behind its header.
+    pub(super) fn message(&self, slot: u32) -> &[u8] {
+        &self.memory[place(slot) * SLOT..][..self.get(slot).length]
+    }
+
+    pub(super) fn put_back(&mut self, slot: u32) {
+        self.free.push(slot);
+    }
+}
+
+fn place(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+/// One segment of a super-frame as a frame of its own, its checksums complete.
+pub(super) fn segment<'a>(message: &[u8], number: u16, out: &'a mut [u8]) -> &'a [u8] {
+    let cut = message.split_first_chunk().and_then(|(offload, frame)| {
+        let layout = Layout::parse(offload, frame).ok()?;
+        layout.write(frame, number..number + 1, Checksums::Complete, out)
+    });
+    out.get(OFFLOAD_HEADER..cut.unwrap_or(0)).unwrap_or_default()
+}
+
+/// A super-frame that has arrived, and the segments at its front that are already decided on and
+/// wait for the next one, since they meet one fate so far.
+struct Admission<'a> {
+    frame: Arrival<'a>,
+    layout: Layout,
+    run: Range<u16>,
+    /// When they leave, and what is known of the first one.
+    way: Option<(Instant, Cargo)>,
+    /// Whether whoever looks behind the headers must see each segment as it would be on a wire.
+    looked_into: bool,
+    /// Whether one waits at the link's bottleneck.
+    waits: bool,
+}
+
+/// Decides the fates of a super-frame's segments in order and records them; keeps what has a way
+/// on. Whether one waits at the link's bottleneck. An ordinary frame has one segment.
+///
+/// The caller has seen that there are as many free slots as the segments can need.
+pub(super) fn admit(
+    lane: &mut LaneState,
+    pool: &mut Pool,
+    on_way: &mut OnWay,
+    frame: Arrival<'_>,
+    layout: Layout,
+) -> bool {
+    let plan = lane.links[frame.direction().index()].plan();
+    let looked_into =
+        plan.key == FateKey::Content || plan.mtu.is_some() || lane.recorder.keeps_bytes();
+    let mut admission =
+        Admission { frame, layout, run: 0..0, way: None, looked_into, waits: false };
+    for number in 0..layout.segments() {
+        admission.decide(lane, pool, on_way, number);
+    }
+    admission.let_go(pool, on_way);
+    admission.waits
+}
+
+impl Admission<'_> {
+    fn decide(&mut self, lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, number: u16) {
+        let Some(slot) = pool.take() else { return };
+        let length = self.layout.wire_length(number);
+        if self.looked_into {
+            self.cut(pool, slot, number, true);
+        }
+        // Without a look behind the headers the front of the super-frame serves: its headers are
+        // those of all segments, but for lengths, numbers and checksums.
+        let bytes = if self.looked_into {
+            &pool.memory(slot)[OFFLOAD_HEADER..OFFLOAD_HEADER + length]
+        } else {
+            &self.frame.bytes[..length]
+        };
+        let arrival = Arrival { bytes, ..self.frame };
+        let direction = arrival.direction();
+        let mut cargo = arrival.cargo(lane.generation);
+        let seen = Frame { bytes: Bytes::Ethernet(bytes), length: u32::from(cargo.frame.length) };
+        let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
+        cargo.frame.index = fate.index;
+        cargo.frame.draw_ppm = fate.loss_draw_ppm;
+        cargo.frame.edit = fate.edit;
+        cargo.frame.captured = lane.recorder.note(direction, &fate, arrival.at, bytes);
+        if let Verdict::Dropped(reason) = fate.verdict {
+            if reason == DropReason::TooBig {
+                // Out of the slot, which the answer may get.
+                let mut copy = [0; FRAME_MAX];
+                copy[..length].copy_from_slice(bytes);
+                let arrival = Arrival { bytes: &copy[..length], ..self.frame };
+                answer(lane, pool, on_way, arrival, cargo);
+            }
+            pool.put_back(slot);
+            self.let_go(pool, on_way);
+            return;
+        }
+        let whole = fate.edit == Edit::default();
+        if let (Verdict::Deliver { at, copies: 1 }, true) = (fate.verdict, whole) {
+            pool.put_back(slot);
+            self.join(pool, on_way, number, at, cargo);
+            return;
+        }
+        self.let_go(pool, on_way);
+        if !self.looked_into {
+            self.cut(pool, slot, number, !whole);
+        }
+        self.waits |= matches!(fate.verdict, Verdict::Queued { .. });
+        pool.set_cargo(slot, cargo);
+        make_edit(pool, slot, &fate.edit);
+        match fate.verdict {
+            Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
+            Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
+            Verdict::Queued { .. } | Verdict::Dropped(_) => {}
+        }
+    }
+
+    /// Writes a segment into a slot, with complete checksums where it is to be changed or seen.
+    fn cut(&self, pool: &mut Pool, slot: u32, number: u16, complete: bool) {
+        let checksums = if complete { Checksums::Complete } else { Checksums::AsTheyCame };
+        let memory = pool.memory_mut(slot);
+        // It cannot fail: no segment is longer than a slot.
+        let _ = self.layout.write(self.frame.bytes, number..number + 1, checksums, memory);
+    }
+
+    /// Adds a segment to the run, if it leaves together with those that are in it.
+    fn join(
+        &mut self,
+        pool: &mut Pool,
+        on_way: &mut OnWay,
+        number: u16,
+        at: Instant,
+        cargo: Cargo,
+    ) {
+        if self.way.is_none_or(|(due, _)| due != at) {
+            self.let_go(pool, on_way);
+            self.way = Some((at, cargo));
+            self.run = number..number;
+        }
+        self.run.end = number + 1;
+    }
+
+    /// Sends the run on its way, as one super-frame where it is more than one segment.
+    fn let_go(&mut self, pool: &mut Pool, on_way: &mut OnWay) {
+        let Some((due, first)) = self.way.take() else { return };
+        if self.run.len() > 1 {
+            let run = pool.runs.keep(&self.layout, self.frame.bytes, &self.run, first);
+            if let Some(run) = run {
+                on_way.push(due, Pool::of_run(run), 1);
+                return;
+            }
+        }
+        // A single segment; or runs have no room, and each of its segments is a frame.
+        let length = |number| u16::try_from(self.layout.wire_length(number)).unwrap_or(u16::MAX);
+        for (n, number) in (0..).zip(self.run.clone()) {
+            let Some(slot) = pool.take() else { return };
+            self.cut(pool, slot, number, self.looked_into);
+            let frame = Traveller {
+                index: first.frame.index + u64::from(n),
+                captured: first.frame.captured.map(|place| place + n),
+                length: length(number),
+                ..first.frame
+            };
+            pool.set_cargo(slot, Cargo { frame, ..first });
+            on_way.push(due, slot, 1);
+        }
+    }
+}

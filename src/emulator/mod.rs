@@ -1,0 +1,17 @@
+//! The emulated path on real frames: namespaces, the router between them, captures.
+//!
+//! The link model ([`path`](crate::path)) decides; this room receives frames, applies the decisions
+//! and transmits.
+
+mod capacity;
+pub mod endpoint;
+pub mod events;
+mod forwarder;
+mod frame_pool;
+pub mod gso;
+mod gso_burst;
+pub mod listening;
+pub mod probe;
+pub mod record;
+pub mod router;
+pub mod topology;

@@ -1,0 +1,434 @@
+//! What the router writes down about a lane: counts, fates, lateness, the first frames themselves.
+//!
+//! It exists so that every loss in a report can be traced to its draw, and every figure to how late
+//! the router was. It must never grow while frames pass: all room is made when a record begins.
+
+use super::events::{Chunk, Event, Streaming};
+use super::topology::MTU;
+use crate::measure::Instant;
+use crate::path::{
+    Counts, Direction, DropReason, Edit, Fate, LostFrame, Release, ReleaseVerdict, Verdict,
+    fold_fate,
+};
+use hdrhistogram::Histogram;
+use std::fmt;
+use std::time::Duration;
+
+/// Bytes of the longest frame that may cross: the MTU and an Ethernet header.
+pub const FRAME_MAX: usize = MTU as usize + 14;
+/// Lost frames kept one by one per direction; further ones are only counted. 24 B each: 1.5 MB.
+pub const LOST_FRAMES_MAX: usize = 65_536;
+/// Frames captured per record, at most: at [`FRAME_MAX`] bytes each, 100 MB.
+pub const CAPTURE_MAX: u32 = 65_536;
+/// The longest lateness told apart; a router that is later than this is broken anyway.
+const LATENESS_MAX: Duration = Duration::from_secs(100);
+
+/// What a record keeps beside its counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordConfig {
+    /// How many frames to capture, the first ones, at most [`CAPTURE_MAX`].
+    pub capture_frames: u32,
+    /// What to hand over while the record is being written.
+    pub stream: Streaming,
+}
+
+/// How late frames left against when they should have.
+#[derive(Clone)]
+pub struct Lateness(Histogram<u64>);
+
+impl Lateness {
+    pub(crate) fn new() -> Self {
+        let top = u64::try_from(LATENESS_MAX.as_nanos()).unwrap_or(u64::MAX);
+        // Two digits: a bin is at most 1 % wide. The bounds are constants that fit.
+        let histogram = Histogram::new_with_bounds(1, top, 2).or_else(|_| Histogram::new(2));
+        Self(histogram.unwrap_or_else(|_| unreachable!("2 significant digits are allowed")))
+    }
+
+    pub(crate) fn note(&mut self, late: Duration) {
+        self.0.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// How many frames were timed.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The lateness that `per_mille`/1000 of the frames did not exceed, within 1 %.
+    #[must_use]
+    pub fn per_mille(&self, per_mille: u16) -> Duration {
+        Duration::from_nanos(self.0.value_at_quantile(f64::from(per_mille) / 1000.0))
+    }
+
+    /// The median.
+    #[must_use]
+    pub fn p50(&self) -> Duration {
+        self.per_mille(500)
+    }
+
+    /// The 99th percentile.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        self.per_mille(990)
+    }
+
+    /// The largest.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    /// Adds another's samples.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so every sample fits.
+        let _ = self.0.add(&other.0);
+    }
+}
+
+impl fmt::Debug for Lateness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p50 {:?}, p99 {:?}, max {:?}", self.p50(), self.p99(), self.max())
+    }
+}
+
+/// What one direction did to a lane's frames.
+#[derive(Clone, Debug)]
+pub struct DirectionRecord {
+    /// Frames that reached the link.
+    pub offered: u64,
+    /// Their bytes, Ethernet header included.
+    pub bytes: u64,
+    /// Frames it lost, and copies that its queue dropped.
+    pub lost: u64,
+    /// Frames it sent twice, as drawn.
+    pub duplicated: u64,
+    /// How often the link did what.
+    pub counts: Counts,
+    /// Copies that left for the receiver.
+    pub sent: u64,
+    /// Their bytes, Ethernet header included.
+    pub sent_bytes: u64,
+    /// When the first and the last of them left.
+    pub sent_between: Option<(Instant, Instant)>,
+    /// Copies still on their way at the record's end: with them, `offered + duplicated` is
+    /// `lost + sent + send_failed + on_way`.
+    pub on_way: u64,
+    /// Frames the kernel dropped before the link saw them or after it sent them: any makes the run
+    /// invalid.
+    pub kernel_dropped: u64,
+    /// Frames above [`FRAME_MAX`], which were not passed on: any makes the run invalid.
+    pub oversize: u64,
+    /// Frames whose checksums were left to a device: any makes the run invalid.
+    pub bad_checksum_status: u64,
+    /// Frames whose offload header does not fit them, which were not passed on: any makes the run
+    /// invalid.
+    pub bad_offload: u64,
+    /// Frames that no link carries, which were not passed on and have no index: neither IPv4 nor
+    /// IPv6, or IPv6's talk with its neighbours (multicast listeners, router and neighbour
+    /// discovery). Any means noise on the link.
+    pub not_carried: u64,
+    /// Frames whose sender was told that they are too big; they count as lost, too.
+    pub too_big_answered: u64,
+    /// Copies that could not be sent on: any makes the run invalid.
+    pub send_failed: u64,
+    /// Times that frames had to wait in the ring because too many were on their way. Their stamps
+    /// stay right, but they can be late: any makes the run's timing suspect.
+    pub pool_full: u64,
+    /// Frames that came after the end of the recording that the link replays, since it was set.
+    pub beyond: u64,
+    /// How late copies left, the moment before they were handed to the kernel.
+    pub lateness: Lateness,
+    /// The first [`LOST_FRAMES_MAX`] lost frames.
+    pub lost_frames: Vec<LostFrame>,
+    /// A digest of (index, verdict) in order: equal for equal seeds, plans and numbers of frames.
+    pub fates_digest: u64,
+}
+
+impl DirectionRecord {
+    fn new(room: bool) -> Self {
+        Self {
+            offered: 0,
+            bytes: 0,
+            lost: 0,
+            duplicated: 0,
+            counts: Counts::default(),
+            sent: 0,
+            sent_bytes: 0,
+            sent_between: None,
+            on_way: 0,
+            kernel_dropped: 0,
+            oversize: 0,
+            bad_checksum_status: 0,
+            bad_offload: 0,
+            not_carried: 0,
+            too_big_answered: 0,
+            send_failed: 0,
+            pool_full: 0,
+            beyond: 0,
+            lateness: Lateness::new(),
+            lost_frames: Vec::with_capacity(if room { LOST_FRAMES_MAX } else { 0 }),
+            fates_digest: 0,
+        }
+    }
+
+    fn note_fate(&mut self, fate: &Fate, at: Instant, len: u32) {
+        self.offered += 1;
+        self.bytes += u64::from(len);
+        self.counts.note(fate, len);
+        self.fates_digest = fold_fate(self.fates_digest, fate);
+        match fate.verdict {
+            Verdict::Dropped(reason) => {
+                let draw_ppm = fate.loss_draw_ppm;
+                self.note_lost(LostFrame { index: fate.index, at, len, draw_ppm, reason });
+            }
+            Verdict::Deliver { copies, .. } | Verdict::Queued { copies } => {
+                self.duplicated += u64::from(copies > 1);
+                self.on_way += u64::from(copies);
+            }
+        }
+    }
+
+    fn note_lost(&mut self, lost: LostFrame) {
+        self.lost += 1;
+        if self.lost_frames.len() < self.lost_frames.capacity() {
+            self.lost_frames.push(lost);
+        }
+    }
+}
+
+/// One of the first frames of a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapturedFrame {
+    /// Which way it went.
+    pub direction: Direction,
+    /// Which frame of that direction, from 0.
+    pub index: u64,
+    /// When it reached the link.
+    pub arrived: Instant,
+    /// When its first copy left; `None` where it was lost, or still on its way at the record's end.
+    pub departed: Option<Instant>,
+    /// How many copies were to leave: 0 where it was lost.
+    pub copies: u8,
+    /// Its loss draw, ppm.
+    pub draw_ppm: u32,
+    /// The frame, from its Ethernet header on.
+    pub bytes: Vec<u8>,
+}
+
+/// What happened on a lane between the setting of its links and the taking of this record.
+#[derive(Debug)]
+pub struct LaneRecord {
+    /// `[a_to_b, b_to_a]`.
+    pub directions: [DirectionRecord; 2],
+    /// The first frames, both directions, in the order in which the router took them up.
+    pub captured: Vec<CapturedFrame>,
+    /// What happened since the last chunk was fetched.
+    pub rest: Chunk,
+}
+
+impl LaneRecord {
+    /// An empty record with the room that `config` asks for.
+    pub(crate) fn new(config: RecordConfig) -> Self {
+        let frames = usize::try_from(config.capture_frames.min(CAPTURE_MAX)).unwrap_or(0);
+        let mut captured = Vec::with_capacity(frames);
+        captured.resize_with(frames, || CapturedFrame {
+            direction: Direction::AToB,
+            index: 0,
+            arrived: Instant::ZERO,
+            departed: None,
+            copies: 0,
+            draw_ppm: 0,
+            bytes: Vec::with_capacity(FRAME_MAX),
+        });
+        let directions = [DirectionRecord::new(true), DirectionRecord::new(true)];
+        Self { directions, captured, rest: Chunk::new(config.stream) }
+    }
+
+    /// One that keeps counts alone.
+    pub(crate) fn counts() -> Self {
+        let directions = [DirectionRecord::new(false), DirectionRecord::new(false)];
+        Self { directions, captured: Vec::new(), rest: Chunk::new(Streaming::Off) }
+    }
+}
+
+/// A frame on its way, as far as its record goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traveller {
+    pub(crate) direction: Direction,
+    pub(crate) index: u64,
+    /// Which copy, from 0.
+    pub(crate) copy: u8,
+    /// Where it is captured.
+    pub(crate) captured: Option<u32>,
+    pub(crate) length: u16,
+    pub(crate) draw_ppm: u32,
+    /// What was changed in it.
+    pub(crate) edit: Edit,
+}
+
+/// When a copy left, and when it should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Departure {
+    pub(crate) due: Instant,
+    pub(crate) at: Instant,
+    pub(crate) failed: bool,
+}
+
+/// A record being written, and how far its captures are filled.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    record: LaneRecord,
+    filled: usize,
+}
+
+impl Recorder {
+    pub(crate) const fn new(record: LaneRecord) -> Self {
+        Self { record, filled: 0 }
+    }
+
+    pub(crate) const fn direction(&mut self, direction: Direction) -> &mut DirectionRecord {
+        &mut self.record.directions[direction.index()]
+    }
+
+    /// Notes a frame and its fate; gives where it is captured.
+    pub(crate) fn note(
+        &mut self,
+        direction: Direction,
+        fate: &Fate,
+        at: Instant,
+        bytes: &[u8],
+    ) -> Option<u32> {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.direction(direction).note_fate(fate, at, length);
+        let arrived = Event::Arrived { fate: *fate, length };
+        self.record.rest.note(direction, fate.index, at, arrived, bytes);
+        let place = self.filled;
+        let captured = self.record.captured.get_mut(place)?;
+        captured.direction = direction;
+        captured.index = fate.index;
+        captured.arrived = at;
+        captured.draw_ppm = fate.loss_draw_ppm;
+        if let Verdict::Deliver { copies, .. } | Verdict::Queued { copies } = fate.verdict {
+            captured.copies = copies;
+        }
+        captured.bytes.extend_from_slice(bytes);
+        self.filled += 1;
+        u32::try_from(place).ok()
+    }
+
+    /// Whether it keeps the bytes of what arrives now.
+    pub(crate) const fn keeps_bytes(&self) -> bool {
+        self.filled < self.record.captured.len() || self.streams_bytes()
+    }
+
+    /// Whether it hands over the bytes of what leaves.
+    pub(crate) const fn streams_bytes(&self) -> bool {
+        self.record.rest.keeps_bytes()
+    }
+
+    /// Notes that a copy came out of the bottleneck, or was dropped there.
+    pub(crate) fn note_release(&mut self, frame: &Traveller, release: &Release, now: Instant) {
+        let event = Event::Released(*release);
+        self.record.rest.note(frame.direction, frame.index, now, event, &[]);
+        self.direction(frame.direction).counts.note_release(release);
+        if let ReleaseVerdict::Dropped(reason) = release.verdict {
+            self.note_dropped(frame, reason, now);
+        }
+    }
+
+    fn note_dropped(&mut self, frame: &Traveller, reason: DropReason, at: Instant) {
+        let Traveller { index, draw_ppm, .. } = *frame;
+        let len = u32::from(frame.length);
+        let direction = self.direction(frame.direction);
+        direction.on_way = direction.on_way.saturating_sub(1);
+        direction.note_lost(LostFrame { index, at, len, draw_ppm, reason });
+        if let Some(captured) = self.captured(frame) {
+            captured.copies = captured.copies.saturating_sub(1);
+        }
+    }
+
+    /// Notes that a copy left, or could not.
+    pub(crate) fn note_departure(&mut self, frame: &Traveller, left: Departure, bytes: &[u8]) {
+        let record = self.direction(frame.direction);
+        record.on_way = record.on_way.saturating_sub(1);
+        if !left.failed {
+            record.sent += 1;
+            record.sent_bytes += u64::from(frame.length);
+            let first = record.sent_between.map_or(left.at, |(first, _)| first);
+            record.sent_between = Some((first, left.at));
+        }
+        record.send_failed += u64::from(left.failed);
+        record.lateness.note(left.at.since(left.due));
+        let (copy, due, edit) = (frame.copy, left.due, frame.edit);
+        let event = if left.failed {
+            Event::SendFailed { copy, due }
+        } else {
+            Event::Left { copy, due, edit }
+        };
+        self.record.rest.note(frame.direction, frame.index, left.at, event, bytes);
+        if let Some(captured) = self.captured(frame) {
+            captured.departed.get_or_insert(left.at);
+        }
+    }
+
+    /// Notes that a frame's sender was told that it is too big.
+    pub(crate) fn note_answer(
+        &mut self,
+        direction: Direction,
+        index: u64,
+        at: Instant,
+        message: &[u8],
+    ) {
+        self.direction(direction).too_big_answered += 1;
+        self.record.rest.note(direction, index, at, Event::Answered, message);
+    }
+
+    fn captured(&mut self, frame: &Traveller) -> Option<&mut CapturedFrame> {
+        let place = usize::try_from(frame.captured?).ok()?;
+        self.record.captured.get_mut(place)
+    }
+
+    /// Takes what happened since the last time, and leaves `spare` for what will.
+    ///
+    /// A spare that keeps something else than the record was begun with changes what it keeps.
+    pub(crate) const fn swap_chunk(&mut self, spare: Chunk) -> Chunk {
+        std::mem::replace(&mut self.record.rest, spare)
+    }
+
+    pub(crate) fn finish(mut self) -> LaneRecord {
+        self.record.captured.truncate(self.filled);
+        self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::{DropReason, Edit};
+
+    #[test]
+    fn a_recorder_keeps_the_first_frames_and_counts_all() {
+        let mut recorder = Recorder::new(LaneRecord::new(RecordConfig {
+            capture_frames: 2,
+            stream: Streaming::Off,
+        }));
+        for index in 0..5 {
+            let verdict = if index == 1 {
+                Verdict::Dropped(DropReason::Loss)
+            } else {
+                Verdict::Deliver { at: Instant::ZERO, copies: 1 }
+            };
+            let (edit, reordered) = (Edit::default(), false);
+            let fate = Fate { index, loss_draw_ppm: 9, verdict, edit, reordered };
+            let place = recorder.note(Direction::AToB, &fate, Instant::ZERO, b"frame");
+            assert_eq!(place.is_some(), index < 2);
+        }
+        let record = recorder.finish();
+        assert_eq!(record.captured.len(), 2);
+        assert_eq!(record.captured[1].copies, 0);
+        assert_eq!(record.directions[0].offered, 5);
+        assert_eq!(record.directions[0].bytes, 25);
+        assert_eq!(record.directions[0].lost_frames.len(), 1);
+        assert_eq!(record.directions[1].offered, 0);
+    }
+}

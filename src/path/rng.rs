@@ -1,0 +1,105 @@
+//! Random draws that depend on nothing but their key, so that one effect never shifts another.
+//!
+//! A draw is a pure function of (seed, direction, effect, key); the key is what
+//! [`FateKey`](crate::path::FateKey) says, a frame's number by default. Adding an impairment, or traffic
+//! in the other direction, leaves every other decision as it was.
+//! It must never hold state.
+//!
+//! The value comes from [`measure::draw::keyed`](crate::measure::draw::keyed) over a key mixed from
+//! the four parts.
+
+use super::Direction;
+use crate::measure::Ppm;
+use crate::measure::draw::keyed;
+
+/// What a draw decides. Each effect has a stream of its own; the numbers are part of what a seed
+/// means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Effect {
+    /// Whether the frame is lost.
+    Loss = 0,
+    /// Whether the frame is delivered twice.
+    Duplicate = 1,
+    /// Where the loss model's state goes.
+    State = 2,
+    /// How long it travels.
+    Delay = 3,
+    /// Whether bits are flipped.
+    Corrupt = 4,
+    /// Which bits.
+    CorruptBits = 5,
+    /// Whether it is marked "congestion experienced".
+    Mark = 6,
+    /// Whether it overtakes.
+    Reorder = 7,
+}
+
+/// How many effects there are.
+const EFFECTS: usize = 8;
+
+/// The draw for one frame, uniform over 0 ..= 999,999 parts per million.
+///
+/// The effect happens when the draw is below its probability in ppm. The bias of the scaling is
+/// below 10^-13.
+#[must_use]
+pub fn ppm(seed: u64, direction: Direction, effect: Effect, index: u64) -> u32 {
+    scaled(keyed(stream(seed, direction, effect), index))
+}
+
+/// Whether a draw makes an effect of this probability happen.
+#[must_use]
+pub const fn happens(draw_ppm: u32, probability: Ppm) -> bool {
+    draw_ppm < probability.get()
+}
+
+const fn stream(seed: u64, direction: Direction, effect: Effect) -> u64 {
+    keyed(seed, (direction as u64) << 8 | effect as u64)
+}
+
+fn scaled(draw: u64) -> u32 {
+    let wide = u128::from(draw) * 1_000_000;
+    // The product is below 2^64 * 10^6, so the shifted value is below 10^6.
+    u32::try_from(wide >> 64).unwrap_or(999_999)
+}
+
+/// The streams of one link, mixed once.
+#[derive(Clone, Debug)]
+pub(super) struct Streams([u64; EFFECTS]);
+
+impl Streams {
+    pub(super) fn new(seed: u64, direction: Direction) -> Self {
+        use Effect::{Corrupt, CorruptBits, Delay, Duplicate, Loss, Mark, Reorder, State};
+        let all = [Loss, Duplicate, State, Delay, Corrupt, CorruptBits, Mark, Reorder];
+        Self(all.map(|effect| stream(seed, direction, effect)))
+    }
+
+    /// Uniform over all 64-bit values.
+    pub(super) const fn bits(&self, effect: Effect, key: u64) -> u64 {
+        keyed(self.0[effect as usize], key)
+    }
+
+    /// The same as [`ppm`].
+    pub(super) fn ppm(&self, effect: Effect, key: u64) -> u32 {
+        scaled(self.bits(effect, key))
+    }
+
+    /// Whether an effect of this probability happens; what never happens costs no draw.
+    pub(super) fn happens(&self, effect: Effect, key: u64, probability: Ppm) -> bool {
+        probability != Ppm::ZERO && happens(self.ppm(effect, key), probability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mixed_once_or_every_time_is_the_same() {
+        let streams = Streams::new(7, Direction::BToA);
+        for key in 0..100 {
+            let each = ppm(7, Direction::BToA, Effect::Reorder, key);
+            assert_eq!(streams.ppm(Effect::Reorder, key), each);
+        }
+    }
+}

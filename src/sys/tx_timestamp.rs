@@ -1,0 +1,147 @@
+//! When the kernel handed a datagram to the network, read from a socket's queue of errors.
+//!
+//! It exists because a program stamps a datagram before it sends it: microseconds before it leaves.
+//! It must never take a word of ICMP for a stamp, nor swallow one.
+#![expect(unsafe_code, reason = "the queue of errors has no safe wrapper in std")]
+
+use super::sockets::set_option;
+use std::os::fd::{AsFd, AsRawFd};
+use std::{io, mem, ptr};
+
+/// What lay in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told<'a> {
+    /// A datagram left at this time, `CLOCK_REALTIME` nanoseconds. Its end is its payload; what
+    /// stands before are headers of lower layers, or nothing where the kernel gives no bytes.
+    Left(u64, &'a [u8]),
+    /// ICMP said that it cannot be delivered, or the like.
+    Failed,
+}
+
+/// Makes the kernel tell when what is sent from now on leaves (`SO_TIMESTAMPING`, timestamping in
+/// the kernel's documentation). Stamps of arrival are not touched.
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn stamp_departures(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, FLAGS | REQUEST)
+}
+
+/// The same for those datagrams alone that ask for it when they are sent.
+///
+/// # Errors
+/// What `setsockopt` says.
+pub fn stamp_departures_on_request(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, FLAGS)
+}
+
+/// Software stamps are given out.
+const FLAGS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE;
+/// A stamp is taken where a datagram enters the device.
+pub(super) const REQUEST: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE;
+
+/// Bytes of a datagram that are read with its stamp: all of an NTP packet and the headers below.
+const BYTES: usize = 512;
+/// Bytes of control messages: a stamp takes 64, a word of ICMP 48 and an address.
+const CONTROL_LEN: usize = 256;
+
+/// Takes everything out of the queue.
+pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
+    let fd = socket.as_fd().as_raw_fd();
+    let mut bytes = [0_u8; BYTES];
+    // u64 for the alignment that control messages need.
+    let mut control = [0_u64; CONTROL_LEN / 8];
+    loop {
+        let mut part = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+        // SAFETY: msghdr is plain pointers and numbers, for which all zero is a valid value.
+        let mut header: libc::msghdr = unsafe { mem::zeroed() };
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = CONTROL_LEN as _;
+        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+        // SAFETY: every pointer in the header is to a live local as long as the header says.
+        let got = unsafe { libc::recvmsg(fd, &raw mut header, flags) };
+        // The queue ends, or a signal came: then the rest is read the next time.
+        let Ok(length) = usize::try_from(got) else { return };
+        match stamp(&header) {
+            Some(at) => each(Told::Left(at, &bytes[..length.min(BYTES)])),
+            None => each(Told::Failed),
+        }
+    }
+}
+
+/// The software stamp among the control messages that `recvmsg` has filled in; none where they are
+/// of ICMP, which brings the stamp of its own arrival where anybody on this host wants stamps.
+fn stamp(header: &libc::msghdr) -> Option<u64> {
+    let (mut at, mut left) = (None, false);
+    // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !message.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give whole headers inside the buffer, or null.
+        let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+                // SAFETY: this kind carries three times, the first that of software; they need not
+                // be aligned.
+                let time: libc::timespec =
+                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
+                at = nanoseconds(time);
+            }
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+                // SAFETY: this kind carries this structure; it need not be aligned.
+                let error: libc::sock_extended_err =
+                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
+                left = error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING;
+            }
+            _ => {}
+        }
+        // SAFETY: as above.
+        message = unsafe { libc::CMSG_NXTHDR(header, message) };
+    }
+    at.filter(|_| left)
+}
+
+fn nanoseconds(time: libc::timespec) -> Option<u64> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u64::try_from(time.tv_nsec).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|at| *at > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::clock::realtime_ns;
+    use crate::sys::timestamp::report_unreachable;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    #[test]
+    fn a_departure_is_told_with_its_bytes_and_icmp_is_no_stamp() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let there = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = there.local_addr().unwrap();
+        report_unreachable(&socket, to).unwrap();
+        stamp_departures(&socket).unwrap();
+        let before = realtime_ns();
+        socket.send_to(b"gone by now", to).unwrap();
+        let mut left = Vec::new();
+        read_departures(&socket, |told| {
+            if let Told::Left(at, bytes) = told {
+                left.push((at, bytes.ends_with(b"gone by now")));
+            }
+        });
+        let [(at, whole)] = left[..] else { panic!("{left:?}") };
+        // Somebody may set the clock meanwhile, but not by an hour.
+        assert!(at.abs_diff(before) < 3_600_000_000_000 && whole);
+        drop(there);
+        socket.send_to(b"nobody there", to).unwrap();
+        // On a busy host the report takes its time; this wait ends with it.
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let told = socket.recv_from(&mut [0]).unwrap_err();
+        assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
+        let mut failed = 0;
+        read_departures(&socket, |told| failed += u32::from(told == Told::Failed));
+        assert_eq!(failed, 1);
+    }
+}

@@ -1,0 +1,85 @@
+//! Runs the labs as a user does: as processes, in a folder of their own.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// One lab and a folder that goes with the value.
+pub struct Lab {
+    binary: PathBuf,
+    /// Where it runs.
+    pub folder: PathBuf,
+}
+
+/// What a lab said.
+pub struct Output {
+    /// Its exit code, -1 where a signal ended it.
+    pub code: i32,
+    /// The result.
+    pub stdout: String,
+    /// Progress and errors.
+    pub stderr: String,
+}
+
+impl Lab {
+    /// The lab of this name.
+    pub fn new(name: &str) -> Self {
+        let binary = binary(name);
+        Self { binary, folder: new_folder(name) }
+    }
+
+    /// The lab with these arguments, split at spaces, ready to start.
+    pub fn command(&self, args: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(args.split_whitespace()).current_dir(&self.folder).stdin(Stdio::null());
+        command.env_remove("RUST_LOG");
+        command
+    }
+
+    /// Runs the lab to its end.
+    pub fn run(&self, args: &str) -> Output {
+        Output::of(&mut self.command(args))
+    }
+}
+
+impl Output {
+    /// What a command says, run to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let out = command.output().expect("the lab starts");
+        Self {
+            code: out.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+/// A new empty folder under the system's temporary one.
+pub fn new_folder(name: &str) -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("wirelab-test-{}-{number}-{name}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    folder
+}
+
+/// Where cargo puts the binaries of the workspace: beside the folder of the test that runs.
+///
+/// # Panics
+///
+/// If the lab is not built: cargo builds a lab's own binary for its own tests only.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows its own file");
+    let folder = test.parent().and_then(std::path::Path::parent).expect("target/PROFILE/deps/TEST");
+    let binary = folder.join(name);
+    assert!(binary.is_file(), "no {}: cargo build --workspace makes it", binary.display());
+    binary
+}
