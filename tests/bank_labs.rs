@@ -628,7 +628,7 @@ fn hundreds_of_half_open_clients_do_not_hold_up_another() {
 
 #[test]
 fn a_client_in_another_language_reads_its_deposit_back() {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/bank_client.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/peers/bank_client.py");
     for (name, carrier) in [("bank-tcp", "tcp"), ("bank-udp", "udp")] {
         let bank = Bank::start(name, "");
         let (host, port) = bank.address.split_once(':').unwrap();

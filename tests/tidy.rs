@@ -6,22 +6,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each module may use, besides itself. The map in `src/lib.rs` says why.
+/// What each room of `src` may use, besides itself. The map in `src/lib.rs` says why.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("measure", &[]),
     ("wire", &["measure"]),
-    ("path", &["measure"]),
-    ("bank", &["wire", "measure"]),
-    ("clock", &["wire", "measure"]),
-    ("dns", &["wire", "measure"]),
-    ("store", &["bank", "wire", "measure"]),
     ("sys", &["measure"]),
-    ("net", &["sys", "bank", "clock", "dns", "store", "path", "wire", "measure"]),
-    ("sim", &["bank", "clock", "dns", "store", "path", "wire", "measure"]),
-    ("compare", &["net", "sim", "store", "bank", "path", "wire", "measure"]),
-    ("emulate", &["net", "path", "measure"]),
-    ("report", &["compare", "emulate", "bank", "clock", "dns", "path", "wire", "measure"]),
-    ("cli", &["report", "compare", "emulate", "net", "bank", "dns", "store", "wire", "measure"]),
+    ("runtime", &["sys", "measure"]),
+    ("path", &["wire", "measure"]),
+    ("emulator", &["path", "runtime", "sys", "wire", "measure"]),
+    ("report", &["path", "wire", "measure"]),
+    ("cli", &["report", "emulator", "path", "runtime", "sys", "wire", "measure"]),
+    ("bank", &["cli", "report", "path", "runtime", "sys", "wire", "measure"]),
 ];
 
 /// Where everything visible at the top is named.
@@ -34,7 +29,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const LINE_COLUMNS_MAX: usize = 100;
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
 }
 
 /// A source file: its path from the root, and its text.
@@ -57,6 +52,11 @@ fn sources() -> Vec<Source> {
     let sources: Vec<Source> = files.into_iter().map(source).collect();
     assert!(sources.len() > 20, "found only {} Rust files", sources.len());
     sources
+}
+
+/// Whether a file is a test's.
+fn is_test(source: &Source) -> bool {
+    source.path.starts_with("tests/") || source.path.contains("/tests/")
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -218,13 +218,45 @@ fn the_table_has_no_circle() {
     }
 }
 
+/// The packages of this workspace that a package compiles, its tests aside.
+fn dependencies(package: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+    let section = manifest.split("\n[dependencies]").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let names = section.lines().filter_map(|line| line.split(['.', ' ', '=']).next());
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The folders under `labs/`.
+fn labs() -> Vec<String> {
+    let entries = fs::read_dir(root().join("labs")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
 #[test]
-fn labs_do_not_know_each_other() {
+fn a_lab_depends_on_src_and_on_no_lab() {
+    let labs = labs();
+    assert!(labs.len() >= 6, "found only {labs:?}");
+    for lab in &labs {
+        let used = dependencies(&format!("labs/{lab}"));
+        assert!(used.iter().any(|name| name == "wirelab"), "{lab} uses {used:?}");
+        let wrong: Vec<_> = used.iter().filter(|name| labs.contains(name)).collect();
+        assert!(wrong.is_empty(), "labs/{lab} depends on {wrong:?}");
+    }
+    let shared = dependencies("src");
+    assert!(!shared.iter().any(|name| labs.contains(name)), "src depends on a lab: {shared:?}");
+}
+
+#[test]
+fn a_lab_includes_no_file_of_another_room() {
     let mut faults = Faults::default();
-    for source in sources().iter().filter(|s| s.path.starts_with("labs/")) {
+    let outside = |source: &&Source| source.path.starts_with("labs/");
+    for source in sources().iter().filter(outside) {
         for (line, text) in source.text.lines().enumerate() {
-            if text.trim_start().starts_with("#[path") || text.contains("include!(") {
-                faults.at(&source.path, line, "a lab must not include another file");
+            let included = text.contains("include!(") || text.contains("include_str!(\"../../..");
+            let moved = text.trim_start().starts_with("#[path") && text.contains("..");
+            if included || moved {
+                faults.at(&source.path, line, "includes a file of another room");
             }
         }
     }
@@ -329,7 +361,7 @@ fn nothing_is_left_for_later() {
 #[test]
 fn nothing_is_unwrapped_outside_tests() {
     let mut faults = Faults::default();
-    for source in sources().iter().filter(|s| !s.path.starts_with("tests/")) {
+    for source in sources().iter().filter(|s| !is_test(s)) {
         let code = code(&source.text);
         for (line, text) in without_tests(&code).lines().enumerate() {
             if text.contains(".unwrap()") {
@@ -366,7 +398,7 @@ fn the_scanner_sees_code_and_nothing_else() {
     let used: Vec<String> = modules_used(&code, "crate::").into_iter().map(|(_, u)| u).collect();
     assert_eq!(used, ["wire", "path", "sys"]);
     let raw = "r#\"unsafe \" \"# ; b'\\'' ; 'x' ; &'a str";
-    assert!(!super::tidy::code(raw).contains("unsafe") && super::tidy::code(raw).contains("&'a"));
+    assert!(!crate::tidy::code(raw).contains("unsafe") && crate::tidy::code(raw).contains("&'a"));
     let function =
         "fn a() {\n    b();\n}\nfn c() {}\nconst fn d(\n    e: u8,\n) -> u8 {\n    e\n}\n";
     assert_eq!(functions(function), [(0, 3), (3, 1), (4, 5)]);

@@ -10,22 +10,22 @@
 //! | [`event`] | what happened, one record per thing |
 //! | [`finding`] | what is wrong with the zones on the way |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
-//! | [`secret`] | what nobody may foretell of a walk's queries |
+//! | [`entropy`] | what nobody may foretell of a walk's queries |
 //! | [`cookie`] | a word that only the server that was asked has seen |
 //! | [`message`] | messages as they were on the wire, and as JSON (RFC 8427) |
-//! | [`lenient`] | replies with records that must be ignored, and no more than these |
+//! | [`tolerant`] | replies with records that must be ignored, and no more than these |
 //! | [`hints`] | where a walk begins: the root's servers, ports |
 //! | [`cache`] | what is known, since which step, for how long, and how far it is believed |
-//! | [`reading`] | what a reply says about a question: pure |
+//! | [`classify`] | what a reply says about a question: pure |
 //! | [`servers`] | how fast each server is, and what it cannot do |
 //! | [`survey`] | what every server of every level said: shares of outcomes, best path |
 //! | [`dnssec`] | whether an answer can be proved from a trust anchor down: pure |
-//! | [`special`] | names that are answered without asking anybody |
+//! | [`special_use`] | names that are answered without asking anybody |
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
-//! | [`names`] | a list of names, line by line |
-//! | [`fleet`] | many walks at once with one memory |
+//! | [`input`] | a list of names, line by line |
+//! | [`batch`] | many walks at once with one memory |
 //! | [`resolver`] | a fleet that answers clients: what they may be told, and how much |
-//! | [`opinion`] | what a resolver says of the same question, and why it may differ |
+//! | [`cross_check`] | what a resolver says of the same question, and why it may differ |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
 //! Bytes to messages and back, names and record data are `hickory-proto`'s. Messages, names and

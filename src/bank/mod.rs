@@ -14,7 +14,7 @@
 //! | [`stream`] | the client and the server's session on a stream |
 //! | [`server`] | the server core: leases, duplicate check, dispatch, datagrams |
 //! | [`ledger`] | what a request means for the accounts |
-//! | [`storage`] | what a store must do; the stores are in [`store`](crate::bank::store) |
+//! | [`storage`] | what a store must do; the stores are in [`store`] |
 //! | [`audit`] | proof that cents are conserved and nothing was applied twice |
 //! | [`rtt`] | round-trip estimate and timer, RFC 6298 |
 

@@ -1,8 +1,7 @@
 //! What the labs share at the command line: flags, exit codes, colour, progress, errors, runs.
 //!
 //! It exists so that every lab behaves alike: stdout is the result, stderr the progress.
-//! It must never know a protocol, nor decide what a result means. Only [`bank`] knows one: it
-//! is what `bank-tcp` and `bank-udp` share, and holds words and flags, no rules.
+//! It must never know a protocol, nor decide what a result means.
 
 pub mod args;
 pub mod error;

@@ -580,7 +580,7 @@ fn the_lab_writes_messages_for_one_walk_and_for_a_list_where_told() {
 
 #[test]
 fn a_file_from_before_messages_were_kept_is_read() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dns-walk-broken.ndjson");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/broken.ndjson");
     let old = std::fs::read_to_string(file).unwrap().replace(",\"message_bytes\":1048576", "");
     assert!(!old.contains("messages\":{"));
     let walks = read_events(&old).unwrap();

@@ -549,7 +549,7 @@ fn the_records_of_the_demo_walk_are_those_of_the_file() {
     let ended = walk_at(&authority, "www.igbank.com A", config, Ppm::ZERO, 7);
     let line = |record| serde_json::to_string(record).unwrap() + "\n";
     let now: String = ended.records.iter().map(line).collect();
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dns-walk-broken.ndjson");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/broken.ndjson");
     if std::env::var_os("WIRELAB_BLESS").is_some() {
         std::fs::write(file, &now).unwrap();
     }

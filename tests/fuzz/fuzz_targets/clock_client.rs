@@ -5,8 +5,6 @@
 //! the interval. It must never hold more requests open than it has sent, nor wait for the past.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use std::time::Duration;
 use clock_offset::bound::DRIFT_MAX;
 use clock_offset::client::{Client, ClientConfig};
 use clock_offset::finding::{Finding, Gathered, View};
@@ -14,6 +12,8 @@ use clock_offset::interleaved::Memory;
 use clock_offset::sample::{Arrival, TimePair};
 use clock_offset::server::{ServerConfig, reply_by};
 use clock_offset::timestamp::{NtpTimestamp, WallTime};
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
 use wirelab::measure::Instant;
 
 /// The honest server is ahead by this.

@@ -4,7 +4,6 @@
 //! It must never panic, nor keep a cookie that no datagram can carry.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use clock_offset::nts::NtsRefusal;
 use clock_offset::nts::aead::{Key, Keys};
 use clock_offset::nts::field::{UNIQUE_ID, authenticate, push, read_encrypted};
@@ -13,6 +12,7 @@ use clock_offset::nts::server::{Authenticity, Master};
 use clock_offset::nts::session::{Fresh, Session};
 use clock_offset::packet::{HEADER_LEN, Header, Packet};
 use clock_offset::timestamp::NtpTimestamp;
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(response) = Response::read(data) {

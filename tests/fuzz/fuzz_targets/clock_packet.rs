@@ -4,12 +4,12 @@
 //! was sent. It must never panic, nor answer with more bytes than it was asked with.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
 use clock_offset::exchange::{Believed, Exchange};
 use clock_offset::packet::{HEADER_LEN, Packet};
 use clock_offset::sample::{Arrival, TimePair};
 use clock_offset::server::{ServerConfig, reply};
 use clock_offset::timestamp::{NtpTimestamp, WallTime};
+use libfuzzer_sys::fuzz_target;
 use wirelab::measure::Instant;
 use wirelab::wire::hex;
 

@@ -11,8 +11,8 @@ use wirelab::bank::datagram::{DatagramClient, DatagramClientConfig};
 use wirelab::bank::frame::{MAX_DATAGRAM, checksum};
 use wirelab::bank::message::{AccountId, Amount, Cents, Request};
 use wirelab::bank::server::{Server, ServerConfig};
-use wirelab::measure::Instant;
 use wirelab::bank::store::memory::MemoryStore;
+use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {
     let mut now = Instant::ZERO;

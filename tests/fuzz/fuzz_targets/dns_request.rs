@@ -4,14 +4,14 @@
 //! amplify what it cannot read.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use std::time::Duration;
+use dns_walk::batch::{Fleet, FleetConfig};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, JUDGED, Variant};
 use dns_walk::event::Transport;
-use dns_walk::batch::{Fleet, FleetConfig};
 use dns_walk::resolver::{Client, Resolver};
 use dns_walk::walk::WalkConfig;
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
 use wirelab::measure::Instant;
 
 /// Largest reply over UDP: what the server offers, whatever the client says.

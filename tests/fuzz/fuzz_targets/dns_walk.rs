@@ -3,13 +3,13 @@
 //! It must never panic, send more than its budget, or be left without a timer before its summary.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use std::time::Duration;
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Variant};
 use dns_walk::question::Question;
 use dns_walk::walk::{Transmit, Walk, WalkConfig};
 use dns_walk::{Name, RecordType};
+use libfuzzer_sys::fuzz_target;
+use std::time::Duration;
 use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {

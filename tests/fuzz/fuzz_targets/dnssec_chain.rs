@@ -4,13 +4,6 @@
 //! zone did not sign.
 #![no_main]
 
-use hickory_proto::dnssec::rdata::sig::SigInput;
-use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, RRSIG};
-use hickory_proto::dnssec::{Algorithm, PublicKeyBuf};
-use hickory_proto::rr::{RData, Record, SerialNumber};
-use libfuzzer_sys::fuzz_target;
-use ring::signature::{Ed25519KeyPair, KeyPair};
-use std::collections::BTreeMap;
 use dns_walk::dnssec::anchor::Anchors;
 use dns_walk::dnssec::canon::{labels, name_bytes, signed_bytes};
 use dns_walk::dnssec::chain::{Chain, Claim, Next};
@@ -19,17 +12,23 @@ use dns_walk::dnssec::evidence::{Evidence, Store};
 use dns_walk::dnssec::keys::{self, Key, Trusted};
 use dns_walk::dnssec::verify::{Against, check};
 use dns_walk::dnssec::{UnixSeconds, Work, WorkLimits, rrsig};
-use dns_walk::tolerant;
 use dns_walk::limits::Limits;
 use dns_walk::question::Question;
+use dns_walk::tolerant;
 use dns_walk::{Name, RecordType};
+use hickory_proto::dnssec::rdata::sig::SigInput;
+use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, RRSIG};
+use hickory_proto::dnssec::{Algorithm, PublicKeyBuf};
+use hickory_proto::rr::{RData, Record, SerialNumber};
+use libfuzzer_sys::fuzz_target;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use std::collections::BTreeMap;
 use wirelab::measure::Instant;
 
 /// The time of the judgement.
 const AT: UnixSeconds = UnixSeconds(1_735_689_600);
 /// What records are about: the zone, what lies in it, below a cut, and outside.
-const NAMES: [&str; 8] =
-    ["z.", "a.z.", "*.z.", "x.a.z.", "sub.z.", "x.sub.z.", "*.a.z.", "other."];
+const NAMES: [&str; 8] = ["z.", "a.z.", "*.z.", "x.a.z.", "sub.z.", "x.sub.z.", "*.a.z.", "other."];
 const KINDS: [RecordType; 10] = [
     RecordType::RRSIG,
     RecordType::DNSKEY,
@@ -166,8 +165,7 @@ fn together(question: Question, anchors: Anchors, keys: Vec<Record>, sets: &Sets
     let (now, limits) = (Instant::ZERO, Limits::default());
     let mut store = Store::default();
     let mut proof: Vec<Record> = rest.to_vec();
-    let denies =
-        |one: &&Record| matches!(one.record_type(), RecordType::NSEC | RecordType::NSEC3);
+    let denies = |one: &&Record| matches!(one.record_type(), RecordType::NSEC | RecordType::NSEC3);
     proof.extend(sets.values().flatten().filter(denies).cloned());
     let evidence = |question: &Question| {
         let place = (question.name.clone(), u16::from(question.kind));

@@ -6,7 +6,10 @@
 
 use libfuzzer_sys::fuzz_target;
 use wirelab::measure::{Instant, Ppm};
-use wirelab::path::{Bytes, CorruptDraw, Direction, Edit, FateKey, Frame, Link, LinkPlan, Recording, apply, icmp_too_big};
+use wirelab::path::{
+    Bytes, CorruptDraw, Direction, Edit, FateKey, Frame, Link, LinkPlan, Recording, apply,
+    icmp_too_big,
+};
 
 fuzz_target!(|data: &[u8]| {
     frame(data);

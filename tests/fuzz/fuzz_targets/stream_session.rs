@@ -12,9 +12,12 @@ use wirelab::bank::codec::{Hello, encode_hello};
 use wirelab::bank::frame::{MAX_FRAME, checksum};
 use wirelab::bank::message::{AccountId, Amount, Cents, Request};
 use wirelab::bank::server::{Server, ServerConfig};
-use wirelab::bank::stream::{MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession, SessionLimits, StreamClient, StreamClientConfig};
-use wirelab::measure::Instant;
 use wirelab::bank::store::memory::MemoryStore;
+use wirelab::bank::stream::{
+    MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession, SessionLimits, StreamClient,
+    StreamClientConfig,
+};
+use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {
     let mut now = Instant::ZERO;

@@ -1,0 +1,17 @@
+//! bank-udp as a user meets it first: its help. `tests/bank_labs.rs` runs servers and clients.
+
+use wirelab_tests::lab::Lab;
+
+#[test]
+fn help_opens_with_examples_and_every_subcommand_has_its_own() {
+    let lab = Lab::new("bank-udp");
+    let help = lab.run("--help");
+    assert_eq!(help.code, 0, "{}", help.stderr);
+    assert!(help.stdout.starts_with("Examples:"), "{}", help.stdout);
+    for subcommand in ["serve", "call", "load"] {
+        assert!(help.stdout.contains(&format!("bank-udp {subcommand}")), "{}", help.stdout);
+        let own = lab.run(&format!("{subcommand} --help"));
+        assert_eq!(own.code, 0, "{subcommand}: {}", own.stderr);
+        assert!(own.stdout.contains("Usage: bank-udp"), "{subcommand}: {}", own.stdout);
+    }
+}
