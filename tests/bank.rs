@@ -7,9 +7,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use wirelab::bank::audit::audit;
-use wirelab::bank::client::{
-    ClientEvent, CloseReason, Delivery, Finished, Identity, Key, Outcome, Violation,
-};
+use wirelab::bank::client::{ClientEvent, CloseReason, Delivery, Finished, Identity, Key, Outcome};
 use wirelab::bank::codec::{
     self, Answer, Body, Hello, Message, decode_answer, decode_request, encode_hello, encode_request,
 };
@@ -26,6 +24,7 @@ use wirelab::bank::stream::{
     FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession,
     SessionLimits, StreamClient, StreamClientConfig,
 };
+use wirelab::bank::violation::Violation;
 use wirelab::measure::Instant;
 use wirelab::measure::draw::keyed;
 

@@ -6,6 +6,7 @@
 use super::codec::{self, Answer};
 use super::frame::{FLAG_NO_DEDUP, Frame, Header, Kind, WINDOW};
 use super::message::{Refusal, Reply, Request};
+use super::violation::Violation;
 use crate::measure::{Instant, nanos};
 use bytes::BytesMut;
 use serde::{Deserialize, Serialize};
@@ -120,49 +121,6 @@ pub enum CloseReason {
     /// More bytes were sent than the session buffers.
     #[error("the peer sent more than the session buffers")]
     Overrun,
-}
-
-/// What a peer did against the protocol; each has a counter of this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, thiserror::Error)]
-#[serde(rename_all = "snake_case")]
-pub enum Violation {
-    /// Length below the header's or above the limit.
-    #[error("frame length out of range")]
-    Length,
-    /// The checksum does not match.
-    #[error("checksum mismatch")]
-    Checksum,
-    /// The magic is not "IG".
-    #[error("wrong magic")]
-    Magic,
-    /// A field, block or TLV out of range.
-    #[error("field out of range")]
-    Field,
-    /// A kind that this side never receives, or not now.
-    #[error("unexpected kind of frame")]
-    UnexpectedKind,
-    /// Too short for the smallest refusal to be no longer.
-    #[error("too short to be answered")]
-    TooShort,
-    /// A version this side does not speak, in a frame that must not be answered.
-    #[error("unknown version")]
-    Version,
-}
-
-impl Violation {
-    /// Its name in counters.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Length => "length",
-            Self::Checksum => "checksum",
-            Self::Magic => "magic",
-            Self::Field => "field",
-            Self::UnexpectedKind => "unexpected_kind",
-            Self::TooShort => "too_short",
-            Self::Version => "version",
-        }
-    }
 }
 
 /// Why a call was not made; it has no key and never will be sent.

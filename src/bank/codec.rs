@@ -4,13 +4,13 @@
 //! than the reader knows (the rest is skipped) or shorter (what is missing reads as zero).
 //! It must never accept a value that the message types cannot hold.
 
-use super::client::Violation;
 use super::frame::{
     ADDRESS_MAX, FIELD_HEADER_LEN, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM,
     REFUSAL_LEN, STATUS_INDEFINITE, TAG_ENTRIES, TAG_TEXT, begin, field, finish, finish_with,
     pad_to,
 };
 use super::message::{AccountId, Amount, Cents, EntryView, Operation, Refusal, Reply, Request};
+use super::violation::Violation;
 use crate::wire::{DecodeError, Fault};
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;

@@ -3,13 +3,12 @@
 //! It exists so that loss costs a timer and never a lost answer, and a duplicate costs nothing.
 //! It must never send more than its calls in flight allow, nor believe a round trip it cannot name.
 
-use super::client::{
-    CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched, Violation,
-};
+use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
 use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, VERSION};
 use super::message::{Refusal, Request};
 use super::rtt::{RtoConfig, RttEstimator};
+use super::violation::Violation;
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 use bytes::{Bytes, BytesMut};

@@ -11,7 +11,7 @@
 //! 48 block[block_len]  then fields: u16 tag, u16 len, bytes
 //! ```
 
-use super::client::Violation;
+use super::violation::Violation;
 use crate::wire::{DecodeError, Fault, Reader};
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;

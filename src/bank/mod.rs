@@ -16,6 +16,7 @@
 //! | [`ledger`] | what a request means for the accounts |
 //! | [`storage`] | what a store must do; the stores are in [`store`] |
 //! | [`audit`] | proof that cents are conserved and nothing was applied twice |
+//! | [`violation`] | what a peer did against the protocol |
 //! | [`rtt`] | round-trip estimate and timer, RFC 6298 |
 
 pub mod audit;
@@ -35,3 +36,4 @@ pub mod sim;
 pub mod storage;
 pub mod store;
 pub mod stream;
+pub mod violation;

@@ -3,7 +3,7 @@
 //! It exists so that one bank serves both carriers by the same rules.
 //! It must never answer a datagram with more bytes than it had, nor apply before it has checked.
 
-use super::client::{Key, Violation};
+use super::client::Key;
 use super::codec::{
     self, Answer, Hello, STATUS_STORAGE_FAILED, WELCOME_LEN, Welcome, encode_answer, encode_welcome,
 };
@@ -14,6 +14,7 @@ use super::frame::{
 use super::ledger::{self, Decision};
 use super::message::{Operation, Refusal, Reply};
 use super::storage::{Completion, Completions, Entry, Lease, Storage, StorageError, Transaction};
+use super::violation::Violation;
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 use bytes::{Bytes, BytesMut};

@@ -3,13 +3,14 @@
 //! It exists so that one slow, silent or hostile peer costs a bounded share and nothing of others.
 //! It must never reserve memory for a length that a peer claims.
 
-use super::client::{CloseReason, Violation};
+use super::client::CloseReason;
 use super::codec::encode_goaway;
 use super::frame::{
     Frame, FrameError, Kind, MAX_FRAME, MAX_FRAME_BEFORE_HELLO, MIN_MAX_FRAME, frame_len,
 };
 use super::server::Server;
 use super::storage::Storage;
+use super::violation::Violation;
 use crate::measure::Instant;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;

@@ -8,12 +8,11 @@ pub use super::session::{
     MAX_READ, ServerSession, SessionLimits,
 };
 
-use super::client::{
-    CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched, Violation,
-};
+use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
 use super::frame::{Frame, FrameError, Kind, MAX_FRAME, VERSION, frame_len};
 use super::message::{Refusal, Request};
+use super::violation::Violation;
 use crate::measure::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
