@@ -2,19 +2,20 @@
 //!
 //! It must never write to stdout, which is the result.
 
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
-/// Starts the log: warnings, with `-v` what is done, with `-vv` every step. `RUST_LOG` overrules.
+/// Starts the log: warnings, with `-v` what is done, with `-vv` every step. A level in `RUST_LOG`
+/// (`debug`, `trace`) overrides the flag.
 pub fn start(verbosity: u8) {
-    let level = match verbosity {
-        0 => "warn",
-        1 => "info",
-        _ => "debug",
+    let asked = match verbosity {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        _ => LevelFilter::DEBUG,
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
     // A second start, as in a test, changes nothing.
     let _started_before = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(level.unwrap_or(asked))
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
