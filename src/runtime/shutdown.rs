@@ -1,18 +1,17 @@
-//! How a loop is told to stop: a byte on a socket pair, from another thread or from a signal.
+//! Shutdown signal of an event loop: a byte on a socket pair, from another thread or from a signal.
 //!
-//! It exists so that a loop has one thing to wait for, whatever the reason.
-//! It must never end a process: the loop that is told finishes its work.
+//! It does not end the process: the loop that receives it finishes its work first.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-/// The end that says stop.
+/// The end that asks for the shutdown.
 #[derive(Debug)]
-pub struct Stopper(UnixStream);
+pub struct Sender(UnixStream);
 
 /// The end that a loop waits on.
 #[derive(Debug)]
-pub struct Stopped {
+pub struct Receiver {
     stream: mio::net::UnixStream,
     seen: bool,
 }
@@ -20,25 +19,26 @@ pub struct Stopped {
 /// A connected pair.
 ///
 /// # Errors
-/// Where the process has no descriptors left.
-pub fn pair() -> io::Result<(Stopper, Stopped)> {
-    let (tell, told) = UnixStream::pair()?;
-    tell.set_nonblocking(true)?;
-    told.set_nonblocking(true)?;
-    Ok((Stopper(tell), Stopped { stream: mio::net::UnixStream::from_std(told), seen: false }))
+/// Fails if the process has no descriptors left.
+pub fn pair() -> io::Result<(Sender, Receiver)> {
+    let (sender, receiver) = UnixStream::pair()?;
+    sender.set_nonblocking(true)?;
+    receiver.set_nonblocking(true)?;
+    let stream = mio::net::UnixStream::from_std(receiver);
+    Ok((Sender(sender), Receiver { stream, seen: false }))
 }
 
-impl Stopper {
-    /// Tells the loop to stop. Saying it twice does no harm.
+impl Sender {
+    /// Asks the loop to shut down; idempotent.
     pub fn stop(&self) {
-        // A full socket has told the loop already; a closed one has no loop to tell.
-        let _told_before = (&self.0).write(&[1]);
+        // A full socket already holds a request; a closed one has no loop behind it.
+        let _already_sent = (&self.0).write(&[1]);
     }
 
-    /// Makes SIGINT and SIGTERM say stop.
+    /// Makes SIGINT and SIGTERM ask for the shutdown.
     ///
     /// # Errors
-    /// Where the handlers cannot be installed.
+    /// Fails if the handlers cannot be installed.
     pub fn on_signals(&self) -> io::Result<()> {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::low_level::pipe::register(signal, self.0.try_clone()?)?;
@@ -47,12 +47,12 @@ impl Stopper {
     }
 }
 
-impl Stopped {
-    /// Whether stop was said, now or before.
+impl Receiver {
+    /// Whether a shutdown was asked for, now or before.
     pub fn is_stopped(&mut self) -> bool {
         let mut byte = [0_u8; 16];
         match self.stream.read(&mut byte) {
-            // The other end is gone: nobody is left to say stop.
+            // Zero bytes: the sender was dropped, so that no request can come any more.
             Ok(_) => self.seen = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.seen = true,

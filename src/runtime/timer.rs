@@ -1,6 +1,4 @@
-//! A timer for a mio loop that goes off at a nanosecond.
-//!
-//! It must never hold a deadline of its own choosing: the cores say when.
+//! Timer of a mio loop with nanosecond resolution.
 
 use super::clock::Clock;
 use crate::measure::Instant;
@@ -12,16 +10,16 @@ use std::os::fd::AsRawFd;
 
 /// A `timerfd` in a `mio::Poll`, set again only when the next deadline moved.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Timer {
     timer: TimerFd,
     set_for: Option<Instant>,
 }
 
-impl Alarm {
-    /// An alarm registered under `token`.
+impl Timer {
+    /// A timer registered under `token`.
     ///
     /// # Errors
-    /// Where the timer cannot be made or registered.
+    /// Fails if the timer cannot be made or registered.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = TimerFd::new()?;
         registry.register(&mut SourceFd(&timer.as_raw_fd()), token, Interest::READABLE)?;
@@ -31,10 +29,10 @@ impl Alarm {
     /// Makes the loop wake at `at`, at the latest.
     ///
     /// # Errors
-    /// What `timerfd_settime(2)` says.
+    /// The error of `timerfd_settime(2)`.
     pub fn set(&mut self, clock: &Clock, now: Instant, at: Option<Instant>) -> io::Result<()> {
         let Some(at) = at else { return Ok(()) };
-        // An earlier alarm that has not gone off yet will do: the loop looks again then.
+        // An earlier expiry that is still to come will do: the loop computes the next one then.
         if self.set_for.is_some_and(|set| set > now && set <= at) {
             return Ok(());
         }

@@ -15,12 +15,12 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 use wirelab::sys::timestamp::{receive, stamp_arrivals};
 
 const STOP: Token = Token(2);
-const ALARM: Token = Token(3);
+const TIMER: Token = Token(3);
 /// From the last message to giving up those that have not arrived: longer than any way.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a message: its number, the sender's time, the sender's Lamport time.
@@ -57,10 +57,10 @@ pub fn play(
     sockets: &[UdpSocket; 2],
     playing: &Playing,
     clock: Clock,
-    stopped: &mut Stopped,
+    stopped: &mut shutdown::Receiver,
 ) -> io::Result<Order> {
     let mut poll = Poll::new()?;
-    let mut alarm = Alarm::new(poll.registry(), ALARM)?;
+    let mut timer = Timer::new(poll.registry(), TIMER)?;
     poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
     for (index, socket) in sockets.iter().enumerate() {
         socket.set_nonblocking(true)?;
@@ -85,7 +85,7 @@ pub fn play(
             break;
         }
         let next = if sent < playing.messages { due(sent) } else { end };
-        alarm.set(&clock, now, Some(next))?;
+        timer.set(&clock, now, Some(next))?;
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,

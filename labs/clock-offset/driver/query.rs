@@ -22,8 +22,8 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, mpsc};
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 use wirelab::sys::clock::both_clocks;
 use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
@@ -41,7 +41,7 @@ pub struct Asked {
 }
 
 const STOP: Token = Token(0);
-const ALARM: Token = Token(1);
+const TIMER: Token = Token(1);
 const KEYS: Token = Token(2);
 const FIRST: usize = 3;
 /// Datagrams read from one socket before the others have their turn: a flood must not starve them.
@@ -102,7 +102,7 @@ const REHEARSALS: u32 = 2;
 /// Servers being asked, until all have ended.
 pub struct Query {
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     clock: Clock,
     config: ClientConfig,
     members: Vec<Member>,
@@ -126,11 +126,11 @@ impl Query {
     /// Where the kernel gives no event queue, timer or random bits.
     pub fn new(asked: Vec<Asked>, config: ClientConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let waker = Arc::new(Waker::new(poll.registry(), KEYS)?);
         let mut query = Self {
             poll,
-            alarm,
+            timer,
             clock,
             config,
             members: Vec::new(),
@@ -219,7 +219,7 @@ impl Query {
     /// Where waiting fails; what a network says is in the gathered counts.
     pub fn run(
         &mut self,
-        stopped: &mut Stopped,
+        stopped: &mut shutdown::Receiver,
         mut observe: impl FnMut(&Gathered, &Event, &TimePair),
     ) -> io::Result<()> {
         self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
@@ -237,7 +237,7 @@ impl Query {
             let clients = self.members.iter().filter_map(|m| m.client.poll_timeout());
             let deadline = clients.chain([self.panel.due()]).min();
             if deadline.is_none_or(|at| at > now) {
-                self.alarm.set(&self.clock, now, deadline)?;
+                self.timer.set(&self.clock, now, deadline)?;
                 match self.poll.poll(&mut events, None) {
                     Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                     other => other?,

@@ -25,8 +25,8 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
 use wirelab::sys::timestamp::stamp_arrivals;
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
@@ -60,7 +60,7 @@ pub struct Counts {
 }
 
 const STOP: Token = Token(0);
-const ALARM: Token = Token(1);
+const TIMER: Token = Token(1);
 const SOCKET: Token = Token(2);
 /// Replies that wait for their time: at 2 s of delay this is 8192 requests a second.
 const WAITING_MAX: usize = 16_384;
@@ -128,7 +128,7 @@ struct Prover {
 /// A server on one socket.
 pub struct Server {
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     clock: Clock,
     socket: UdpSocket,
     serving: Serving,
@@ -150,7 +150,7 @@ impl Server {
     /// Where the kernel gives no event queue or timer.
     pub fn new(socket: UdpSocket, serving: Serving, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         socket.set_nonblocking(true)?;
         // Without kernel stamps the program's own are taken.
         let _user_stamps = stamp_arrivals(&socket);
@@ -161,7 +161,7 @@ impl Server {
         let (inbox, ready) = (Inbox::new(BATCH), Vec::with_capacity(BATCH));
         Ok(Self {
             poll,
-            alarm,
+            timer,
             clock,
             socket,
             serving,
@@ -188,14 +188,14 @@ impl Server {
     ///
     /// # Errors
     /// Where waiting fails.
-    pub fn run(mut self, stopped: &mut Stopped) -> io::Result<Counts> {
+    pub fn run(mut self, stopped: &mut shutdown::Receiver) -> io::Result<Counts> {
         self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
         let mut events = Events::with_capacity(8);
         let (mut more, mut stop) = (false, stopped.is_stopped());
         while !stop {
             let now = self.clock.now();
             self.send_due(now);
-            self.alarm.set(&self.clock, now, self.waiting.peek().map(|Reverse(w)| w.at))?;
+            self.timer.set(&self.clock, now, self.waiting.peek().map(|Reverse(w)| w.at))?;
             let wait = more.then_some(Duration::ZERO);
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,

@@ -19,11 +19,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use wirelab::runtime::clock::Clock;
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
 
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const STOP: Token = Token(1);
 const INPUT: Token = Token(2);
 /// Tokens of sockets begin here.
@@ -97,13 +97,13 @@ pub(super) struct Sockets {
 pub fn many(
     mut fleet: Fleet,
     clock: Clock,
-    stopped: &mut Stopped,
+    stopped: &mut shutdown::Receiver,
     input: impl Read + Send + 'static,
     lines: Lines,
     mut observe: impl FnMut(Option<Told<'_>>) -> io::Result<()>,
 ) -> io::Result<Fleet> {
     let mut poll = Poll::new()?;
-    let mut alarm = Alarm::new(poll.registry(), ALARM)?;
+    let mut timer = Timer::new(poll.registry(), TIMER)?;
     poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
     let waker = Arc::new(Waker::new(poll.registry(), INPUT)?);
     let mut list = List::start(input, lines, waker)?;
@@ -125,7 +125,7 @@ pub fn many(
         }
         observe(None)?;
         let now = clock.now();
-        alarm.set(&clock, now, fleet.poll_timeout())?;
+        timer.set(&clock, now, fleet.poll_timeout())?;
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,

@@ -16,10 +16,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::{Clock, utc_seconds};
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const STOP: Token = Token(1);
 /// Tokens of listening sockets begin here, those of connections follow: far above those of the
 /// queries' sockets.
@@ -100,7 +100,7 @@ impl Front {
         self,
         resolver: Resolver,
         clock: Clock,
-        stopped: &mut Stopped,
+        stopped: &mut shutdown::Receiver,
         fixed_time: bool,
         mut observe: impl FnMut(u64, &Record) -> io::Result<()>,
     ) -> io::Result<Resolver> {
@@ -178,7 +178,7 @@ struct Connection {
 /// Everything at work.
 struct Desk {
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     clock: Clock,
     resolver: Resolver,
     sockets: Sockets,
@@ -199,11 +199,11 @@ impl Desk {
         front: Front,
         resolver: Resolver,
         clock: Clock,
-        stopped: &mut Stopped,
+        stopped: &mut shutdown::Receiver,
     ) -> io::Result<Self> {
         let Front { mut places, limits, .. } = front;
         let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
         for (at, (udp, tcp)) in places.iter_mut().enumerate() {
             let token = LISTENING + 2 * at;
@@ -214,7 +214,7 @@ impl Desk {
             sockets: Sockets::new(poll.registry().try_clone()?),
             next_connection: 2 * places.len(),
             poll,
-            alarm,
+            timer,
             clock,
             resolver,
             places,
@@ -251,7 +251,7 @@ impl Desk {
         let walks = self.resolver.fleet_mut().poll_timeout();
         let sweep = Some(self.next_sweep).filter(|_| !self.connections.is_empty());
         let next = walks.into_iter().chain(sweep).min();
-        self.alarm.set(&self.clock, now, next)?;
+        self.timer.set(&self.clock, now, next)?;
         let at_once = Some(Duration::ZERO).filter(|_| !self.unread.is_empty() || self.stopping);
         match self.poll.poll(events, at_once) {
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),

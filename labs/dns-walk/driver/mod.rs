@@ -22,10 +22,10 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use wirelab::runtime::clock::Clock;
-use wirelab::runtime::shutdown::Stopped;
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::shutdown;
+use wirelab::runtime::timer::Timer;
 
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const STOP: Token = Token(1);
 /// Tokens of sockets begin here.
 const SOCKETS: usize = 2;
@@ -72,11 +72,11 @@ fn token(attempt: AttemptId) -> Token {
 pub fn resolve(
     mut walk: Walk,
     clock: Clock,
-    stopped: &mut Stopped,
+    stopped: &mut shutdown::Receiver,
     mut observe: impl FnMut(&Record),
 ) -> io::Result<(Vec<Record>, Walk)> {
     let mut poll = Poll::new()?;
-    let mut alarm = Alarm::new(poll.registry(), ALARM)?;
+    let mut timer = Timer::new(poll.registry(), TIMER)?;
     poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
     let mut open: BTreeMap<AttemptId, Open> = BTreeMap::new();
     let mut events = Events::with_capacity(EVENTS);
@@ -97,7 +97,7 @@ pub fn resolve(
             walk.handle_timeout(now);
             continue;
         }
-        alarm.set(&clock, now, timeout)?;
+        timer.set(&clock, now, timeout)?;
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,

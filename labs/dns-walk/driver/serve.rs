@@ -18,10 +18,9 @@ use wirelab::measure::Instant;
 use wirelab::path::{Bytes, Direction, Frame, Link, LinkPlan, Verdict};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
-use wirelab::runtime::shutdown::{Stopped, Stopper};
-use wirelab::runtime::timer::Alarm;
+use wirelab::runtime::timer::Timer;
 
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const STOP: Token = Token(1);
 /// Tokens of sockets: two per address, then the connections.
 const SOCKETS: usize = 2;
@@ -44,7 +43,7 @@ const DATAGRAM: usize = 65_535;
 #[derive(Debug)]
 pub struct Serving {
     port: u16,
-    stopper: Stopper,
+    stopper: shutdown::Sender,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,7 +58,7 @@ impl Serving {
     ///
     /// # Errors
     /// Where the kernel gives no event queue.
-    pub fn until(self, stopped: &mut Stopped) -> io::Result<()> {
+    pub fn until(self, stopped: &mut shutdown::Receiver) -> io::Result<()> {
         let mut poll = Poll::new()?;
         poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
         let mut events = Events::with_capacity(1);
@@ -186,9 +185,9 @@ struct Server {
     authority: Authority,
     sockets: Vec<Pair>,
     links: [Link; 2],
-    stopped: Stopped,
+    stopped: shutdown::Receiver,
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     clock: Clock,
     waiting: BinaryHeap<Reverse<Waiting>>,
     order: u64,
@@ -201,10 +200,10 @@ impl Server {
         authority: Authority,
         mut sockets: Vec<Pair>,
         links: [Link; 2],
-        mut stopped: Stopped,
+        mut stopped: shutdown::Receiver,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
         for (index, (_, udp, tcp)) in sockets.iter_mut().enumerate() {
             let token = SOCKETS + 2 * index;
@@ -218,7 +217,7 @@ impl Server {
             links,
             stopped,
             poll,
-            alarm,
+            timer,
             clock: Clock::start(),
             waiting: BinaryHeap::new(),
             order: 0,
@@ -233,7 +232,7 @@ impl Server {
             let now = self.clock.now();
             self.due(now);
             let next = self.waiting.peek().map(|Reverse(waiting)| waiting.at);
-            self.alarm.set(&self.clock, now, next)?;
+            self.timer.set(&self.clock, now, next)?;
             match self.poll.poll(&mut events, None) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,

@@ -10,7 +10,7 @@ use crate::bank::message::Request;
 use crate::bank::stream::{StreamClient, StreamClientConfig};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
-use crate::runtime::timer::Alarm;
+use crate::runtime::timer::Timer;
 use bytes::Bytes;
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
@@ -68,7 +68,7 @@ pub type Tap = Box<dyn FnMut(Way, &[u8])>;
 /// A client and its socket.
 pub struct Caller {
     poll: Poll,
-    alarm: Alarm,
+    timer: Timer,
     clock: Clock,
     socket: Socket,
     client: Client,
@@ -79,7 +79,7 @@ pub struct Caller {
     closed: Option<CloseReason>,
 }
 
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const SOCKET: Token = Token(1);
 /// Longer than the largest datagram or a usual reply; longer ones take more reads.
 const BUFFER: usize = 16 * 1024;
@@ -126,9 +126,9 @@ impl Caller {
     }
 
     fn new(poll: Poll, clock: Clock, socket: Socket, client: Client, tap: Tap) -> io::Result<Self> {
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let (ready, refusals, closed) = (false, 0, None);
-        Ok(Self { poll, alarm, clock, socket, client, tap, ready, refusals, closed })
+        Ok(Self { poll, timer, clock, socket, client, tap, ready, refusals, closed })
     }
 
     /// How often the server's host said that nobody listens.
@@ -214,7 +214,7 @@ impl Caller {
         };
         // The client core may have ended meanwhile; then there is nothing to wait for.
         let wait = if deadline.is_none() { Some(Duration::ZERO) } else { None };
-        self.alarm.set(&self.clock, now, deadline)?;
+        self.timer.set(&self.clock, now, deadline)?;
         let mut events = Events::with_capacity(8);
         match self.poll.poll(&mut events, wait) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),

@@ -6,7 +6,7 @@
 use crate::bank::load::{Action, Fleet, LoadPlan};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
-use crate::runtime::timer::Alarm;
+use crate::runtime::timer::Timer;
 use bytes::{Buf, Bytes};
 use mio::net::{TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
@@ -61,7 +61,7 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const READ_BUFFER: usize = 64 * 1024;
 /// Errors of sockets kept for the caller, at most: the first ones tell what is wrong.
 const FAILURES_KEPT_MAX: usize = 64;
-const ALARM: Token = Token(0);
+const TIMER: Token = Token(0);
 const FIRST: usize = 1;
 
 /// The loop.
@@ -69,7 +69,7 @@ pub struct ClientLoop {
     poll: Poll,
     clock: Clock,
     lanes: Vec<Lane>,
-    alarm: Alarm,
+    timer: Timer,
     failures: Vec<(usize, io::Error)>,
     failures_in_a_row: u64,
     buffer: Box<[u8]>,
@@ -82,7 +82,7 @@ impl ClientLoop {
     /// Where the kernel gives no event queue.
     pub fn new(fleets: Vec<(Fleet, Box<dyn Opener>)>, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
         let mut lanes = Vec::new();
         let mut first_token = FIRST;
         for (fleet, opener) in fleets {
@@ -92,7 +92,7 @@ impl ClientLoop {
             first_token += count;
         }
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        Ok(Self { poll, clock, lanes, alarm, failures: Vec::new(), failures_in_a_row: 0, buffer })
+        Ok(Self { poll, clock, lanes, timer, failures: Vec::new(), failures_in_a_row: 0, buffer })
     }
 
     /// The fleets, in the order given.
@@ -142,7 +142,7 @@ impl ClientLoop {
             }
             let deadline = self.lanes.iter().filter_map(|lane| lane.fleet.poll_timeout()).min();
             let wake = deadline.map_or(next_progress, |at| at.min(next_progress));
-            self.alarm.set(&self.clock, now, Some(wake))?;
+            self.timer.set(&self.clock, now, Some(wake))?;
             match self.poll.poll(&mut events, None) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,

@@ -10,8 +10,8 @@ use crate::bank::storage::Storage;
 use crate::bank::stream::{ServerSession, SessionLimits};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
-use crate::runtime::shutdown::Stopped;
-use crate::runtime::timer::Alarm;
+use crate::runtime::shutdown;
+use crate::runtime::timer::Timer;
 use bytes::{Buf, Bytes};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
@@ -86,7 +86,7 @@ pub struct LoopCounters {
 }
 
 const STOP: Token = Token(0);
-const ALARM: Token = Token(1);
+const TIMER: Token = Token(1);
 const FIRST: usize = 2;
 
 struct Connection {
@@ -215,13 +215,13 @@ impl<S: Storage> ServerLoop<S> {
     ///
     /// # Errors
     /// Where the kernel refuses to wait or a timer fails; a failing connection is only closed.
-    pub fn run(&mut self, mut stopped: Stopped) -> io::Result<()> {
+    pub fn run(&mut self, mut stopped: shutdown::Receiver) -> io::Result<()> {
         self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-        let mut alarm = Alarm::new(self.poll.registry(), ALARM)?;
+        let mut timer = Timer::new(self.poll.registry(), TIMER)?;
         let mut events = Events::with_capacity(1024);
         loop {
             let now = self.clock.now();
-            alarm.set(&self.clock, now, self.next_deadline())?;
+            timer.set(&self.clock, now, self.next_deadline())?;
             let wait = (!self.turns.is_empty()).then_some(Duration::ZERO);
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -232,7 +232,7 @@ impl<S: Storage> ServerLoop<S> {
             for event in &events {
                 match event.token() {
                     STOP => stop |= stopped.is_stopped(),
-                    ALARM => {}
+                    TIMER => {}
                     token => self.note(token, event),
                 }
             }
