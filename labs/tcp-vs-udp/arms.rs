@@ -6,7 +6,7 @@ use super::plan::{Arm, Plan};
 use std::time::Duration;
 use wirelab::bank::client::Delivery;
 use wirelab::bank::datagram::DatagramClientConfig;
-use wirelab::bank::load::{Carrier, Fleet, LoadPlan, Pace, Workload};
+use wirelab::bank::load::{ArrivalModel, Carrier, LoadGenerator, LoadPlan, Workload};
 use wirelab::bank::message::Cents;
 use wirelab::bank::server::{Dedup, Server, ServerConfig};
 use wirelab::bank::store::memory::MemoryStore;
@@ -36,7 +36,7 @@ pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
 
 /// The clients of a lane.
 #[must_use]
-pub fn fleet(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> Fleet {
+pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator {
     let max_in_flight = depth as usize;
     let stream = StreamClientConfig {
         deadline: plan.deadline,
@@ -61,14 +61,14 @@ pub fn fleet(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> Fleet {
     let workload = Workload { seed, accounts: ACCOUNTS, only: None };
     // A connection per request carries one request: its depth is its number of clients.
     let clients = if arm == Arm::TcpReconnect { plan.outstanding } else { plan.clients(depth) };
-    Fleet::new(carrier, workload, clients as usize, seed)
+    LoadGenerator::new(carrier, workload, clients as usize, seed)
 }
 
 /// The load before anything is measured.
 #[must_use]
 pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
     LoadPlan {
-        pace: Pace::Closed { depth },
+        arrivals: ArrivalModel::Closed { depth },
         ops: WARM_UP_PER_SLOT * u64::from(plan.outstanding),
         limit: WARM_UP_LIMIT,
         spread: plan.rtt,
@@ -79,7 +79,7 @@ pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
 #[must_use]
 pub fn measured(plan: &Plan, depth: u32) -> LoadPlan {
     LoadPlan {
-        pace: Pace::Closed { depth },
+        arrivals: ArrivalModel::Closed { depth },
         ops: u64::from(plan.ops),
         limit: plan.stage_limit,
         spread: plan.rtt,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wirelab::bank::driver::client::{ClientLoop, Opener};
 use wirelab::bank::driver::server::{CONNECTIONS_MAX, ServerLimits, ServerLoop, Site};
-use wirelab::bank::load::{Fleet, FleetStats, Sample};
+use wirelab::bank::load::{LoadCounters, LoadGenerator, Sample};
 use wirelab::bank::server::Server;
 use wirelab::bank::store::memory::MemoryStore;
 use wirelab::emulator::endpoint;
@@ -212,7 +212,7 @@ impl KernelRun {
     }
 
     fn client_loop(&self, lanes: &[(Arm, u32)]) -> Result<ClientLoop, KernelError> {
-        let mut fleets: Vec<(Fleet, Box<dyn Opener>)> = Vec::new();
+        let mut generators: Vec<(LoadGenerator, Box<dyn Opener>)> = Vec::new();
         for (lane, (arm, depth)) in lanes.iter().enumerate() {
             let opener = LaneOpener {
                 topology: Arc::clone(&self.topology),
@@ -220,9 +220,10 @@ impl KernelRun {
                 congestion_control: self.plan.congestion_control.clone(),
                 nodelay: *arm == Arm::TcpTuned,
             };
-            fleets.push((arms::fleet(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
+            generators
+                .push((arms::generator(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
         }
-        ClientLoop::new(fleets, self.clock).map_err(step("starting the clients"))
+        ClientLoop::new(generators, self.clock).map_err(step("starting the clients"))
     }
 
     /// Warms every lane up without loss, then switches loss on and measures.
@@ -242,8 +243,8 @@ impl KernelRun {
             let (arm, depth) = lanes[lane];
             return Err(KernelError::Lane { lane: format!("{} depth {depth}", arm.name()), error });
         }
-        let warm: Vec<Vec<Sample>> = clients.fleets().map(|f| f.samples().to_vec()).collect();
-        let stats: Vec<FleetStats> = clients.fleets().map(Fleet::stats).collect();
+        let warm: Vec<Vec<Sample>> = clients.generators().map(|f| f.samples().to_vec()).collect();
+        let stats: Vec<LoadCounters> = clients.generators().map(LoadGenerator::stats).collect();
         let tcp = self.tcp_counters(lanes)?;
         self.set_links(loss, self.plan.capture_frames)?;
         let began = self.clock.now();
@@ -288,17 +289,17 @@ impl KernelRun {
         let mut outcomes = Vec::new();
         let mut captures = Vec::new();
         let parts = measured.records.into_iter().zip(&measured.tcp).zip(&measured.warm);
-        let parts = parts.zip(&measured.stats).zip(clients.fleets()).zip(servers);
-        for (index, (((((record, tcp), warm), before), fleet), server)) in parts.enumerate() {
+        let parts = parts.zip(&measured.stats).zip(clients.generators()).zip(servers);
+        for (index, (((((record, tcp), warm), before), generator), server)) in parts.enumerate() {
             let (arm, depth) = lanes[index];
             let LaneRecord { directions, captured, .. } = record;
-            let stats = fleet.stats();
+            let stats = generator.stats();
             outcomes.push(LaneOutcome {
                 arm,
                 depth,
                 clients: self.plan.clients(depth),
-                samples: fleet.samples().to_vec(),
-                handshakes: fleet.handshakes().to_vec(),
+                samples: generator.samples().to_vec(),
+                handshakes: generator.handshakes().to_vec(),
                 path: [audit(&directions[0]), audit(&directions[1])],
                 lost: directions.map(|direction| direction.lost_frames),
                 tcp: *tcp,
@@ -307,7 +308,7 @@ impl KernelRun {
                     late_replies: stats.late_replies - before.late_replies,
                     rto_ns: before.rto_ns,
                 }),
-                ledger: ledger_audit::audit_lane(server, warm, fleet.samples()),
+                ledger: ledger_audit::audit_lane(server, warm, generator.samples()),
             });
             captures.push(LaneCapture { arm, depth, loss, frames: captured });
         }
@@ -325,7 +326,7 @@ impl KernelRun {
 
 struct Measured {
     warm: Vec<Vec<Sample>>,
-    stats: Vec<FleetStats>,
+    stats: Vec<LoadCounters>,
     tcp: Vec<Option<TcpCounters>>,
     records: Vec<LaneRecord>,
     elapsed: Duration,

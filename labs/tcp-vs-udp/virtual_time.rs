@@ -34,20 +34,21 @@ pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
 
 /// One lane, warmed up without loss and then measured, with the virtual time that took.
 fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome, Duration) {
-    let fleet = arms::fleet(plan, arm, depth, seed);
+    let generator = arms::generator(plan, arm, depth, seed);
     let server = arms::server(arm, seed);
     let clear = plan.link(Ppm::ZERO);
-    let mut world: World<MemoryStore> = World::new(fleet, server, &[clear.clone(), clear], seed);
+    let mut world: World<MemoryStore> =
+        World::new(generator, server, &[clear.clone(), clear], seed);
     world.run(arms::warm_up(plan, depth));
-    let warm = world.fleet.samples().to_vec();
-    let before = world.fleet.stats();
+    let warm = world.generator.samples().to_vec();
+    let before = world.generator.stats();
     let link = plan.link(loss);
     world.set_links(&[link.clone(), link], seed);
     let began = world.now();
     world.run(arms::measured(plan, depth));
     let elapsed = world.now().since(began);
-    let stats = world.fleet.stats();
-    let samples = world.fleet.samples().to_vec();
+    let stats = world.generator.stats();
+    let samples = world.generator.samples().to_vec();
     let ledger = ledger_audit::audit_lane(&world.server, &warm, &samples);
     let records = world.records();
     let outcome = LaneOutcome {

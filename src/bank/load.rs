@@ -1,13 +1,12 @@
-//! A load generator over many bank clients: who sends which request when, and how each one ended.
+//! A load generator over many bank clients: which request starts when, and how each one ended.
 //!
-//! It exists so that the labs on real sockets and the simulation in virtual time put the same load
-//! on the bank: a [`Fleet`] of clients shares one sequence of operations. Latency counts from the
-//! time a request was meant to start, so a stalled client cannot hide what waited behind it
-//! ("coordinated omission": G. Tene).
-//! It must never open a connection or wait: it says [`Action`]s and takes what came of them.
+//! The labs on real sockets and the simulation in virtual time put the same load on the bank: the
+//! clients of a [`LoadGenerator`] share one sequence of operations. Latency counts from the time a
+//! request was meant to start, so a stalled client cannot hide what waited behind it ("coordinated
+//! omission": G. Tene).
 //!
-//! The loop that drives it: after every `handle_*`, take [`Fleet::poll_action`] until it is `None`,
-//! then wait until [`Fleet::poll_timeout`] or the next input.
+//! The driver's loop: after every `handle_*`, take [`LoadGenerator::poll_action`] until it is
+//! `None`, then wait until [`LoadGenerator::poll_timeout`] or the next input.
 
 use super::client::{Answered, ClientEvent, Finished, Identity, Key, Outcome};
 use super::codec::{Answer, encode_answer, encode_request};
@@ -72,13 +71,13 @@ const TRANSACTIONS_PAGE: u16 = 8;
 
 /// When requests start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum ArrivalModel {
     /// Each client keeps `depth` requests outstanding: the next starts when one ends.
     Closed {
         /// Requests outstanding per client.
         depth: u32,
     },
-    /// Requests start at fixed times, whatever became of the ones before: client `n` mod clients.
+    /// Requests start at fixed times, independent of earlier ones: client `n` mod clients.
     Open {
         /// Time between two starts, over all clients.
         interval: Duration,
@@ -89,7 +88,7 @@ pub enum Pace {
 #[derive(Clone, Copy, Debug)]
 pub struct LoadPlan {
     /// When requests start.
-    pub pace: Pace,
+    pub arrivals: ArrivalModel,
     /// Operations, at most.
     pub ops: u64,
     /// No operation starts later than this after the beginning.
@@ -98,7 +97,7 @@ pub struct LoadPlan {
     pub spread: Duration,
 }
 
-/// What carries the requests of a fleet.
+/// What carries the requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Carrier {
     /// One UDP socket per client.
@@ -125,8 +124,8 @@ pub enum End {
 pub struct Sample {
     /// Its number in the workload.
     pub op: u64,
-    /// The client (member of the fleet) that sent it.
-    pub member: usize,
+    /// The client slot that sent it.
+    pub slot: usize,
     /// The idempotency key; client 0 where the request was never given one.
     pub key: Key,
     /// What it asked for.
@@ -156,23 +155,23 @@ impl Sample {
 /// What the driver must do.
 #[derive(Debug)]
 pub enum Action {
-    /// Open a connection for this member, then say [`Fleet::handle_open`] or
-    /// [`Fleet::handle_closed`].
+    /// Open a connection for this slot, then call [`LoadGenerator::handle_open`] or
+    /// [`LoadGenerator::handle_closed`].
     Open {
-        /// The member.
-        member: usize,
+        /// The slot.
+        slot: usize,
     },
     /// Send these bytes: one datagram, or the next part of the stream.
     Send {
-        /// The member.
-        member: usize,
+        /// The slot.
+        slot: usize,
         /// What to send.
         bytes: Bytes,
     },
-    /// Close the member's connection; nothing more will be said of it.
+    /// Close the slot's connection; no report is expected.
     Close {
-        /// The member.
-        member: usize,
+        /// The slot.
+        slot: usize,
     },
 }
 
@@ -180,7 +179,7 @@ enum Client {
     Datagram(Box<DatagramClient>),
     Stream(Box<StreamClient>),
     /// Between two connections.
-    Away(Identity),
+    Disconnected(Identity),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -198,22 +197,22 @@ struct Call {
     intended: Instant,
 }
 
-struct Member {
+struct ClientSlot {
     client: Client,
     link: Link,
     calls: BTreeMap<u64, Call>,
     /// Open loop: meant to have started, waiting for room.
     waiting: VecDeque<Call>,
-    /// Closed loop: no request before this, so that members do not begin together.
+    /// Closed loop: no request before this, so that slots do not begin together.
     not_before: Instant,
-    stale: bool,
+    first_turn: bool,
     /// After a connection that failed: no new one before this.
-    away_until: Option<Instant>,
+    down_until: Option<Instant>,
 }
 
-/// Counters over all clients of a fleet.
+/// Counters over all clients of a generator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FleetStats {
+pub struct LoadCounters {
     /// Requests sent again.
     pub retries: u64,
     /// Replies to calls that had ended.
@@ -223,11 +222,11 @@ pub struct FleetStats {
 }
 
 /// Many clients that share one sequence of operations.
-pub struct Fleet {
+pub struct LoadGenerator {
     carrier: Carrier,
     workload: Workload,
     plan: LoadPlan,
-    members: Vec<Member>,
+    slots: Vec<ClientSlot>,
     actions: VecDeque<Action>,
     began: Instant,
     /// Operations begun so far, over all loads: the next number in the workload.
@@ -240,11 +239,11 @@ pub struct Fleet {
     handshakes: Vec<Duration>,
 }
 
-impl Fleet {
-    /// A fleet of `clients`, none of which has sent anything. `seed` gives nonces and jitter.
+impl LoadGenerator {
+    /// A generator of `clients`, none of which has sent anything. `seed` gives nonces and jitter.
     #[must_use]
     pub fn new(carrier: Carrier, workload: Workload, clients: usize, seed: u64) -> Self {
-        let member = |index: u64| {
+        let slot = |index: u64| {
             let identity = Identity::new(keyed(seed, index << 1));
             let client = match carrier {
                 Carrier::Datagrams(config) => Client::Datagram(Box::new(DatagramClient::new(
@@ -252,28 +251,28 @@ impl Fleet {
                     identity,
                     keyed(seed, index << 1 | 1),
                 ))),
-                Carrier::Stream(_) | Carrier::StreamPerRequest(_) => Client::Away(identity),
+                Carrier::Stream(_) | Carrier::StreamPerRequest(_) => Client::Disconnected(identity),
             };
-            Member {
+            ClientSlot {
                 client,
                 link: Link::Down,
                 calls: BTreeMap::new(),
                 waiting: VecDeque::new(),
                 not_before: Instant::ZERO,
-                stale: true,
-                away_until: None,
+                first_turn: true,
+                down_until: None,
             }
         };
         Self {
             carrier,
             workload,
             plan: LoadPlan {
-                pace: Pace::Closed { depth: 1 },
+                arrivals: ArrivalModel::Closed { depth: 1 },
                 ops: 0,
                 limit: Duration::ZERO,
                 spread: Duration::ZERO,
             },
-            members: (0..clients as u64).map(member).collect(),
+            slots: (0..clients as u64).map(slot).collect(),
             actions: VecDeque::new(),
             began: Instant::ZERO,
             next_op: 0,
@@ -294,23 +293,23 @@ impl Fleet {
         self.samples.clear();
         self.samples.reserve(usize::try_from(plan.ops).unwrap_or(0).min(SAMPLES_RESERVE_MAX));
         self.handshakes.clear();
-        let clients = u32::try_from(self.members.len()).unwrap_or(u32::MAX).max(1);
-        for (index, member) in (0_u32..).zip(&mut self.members) {
-            member.not_before = now + plan.spread * index / clients;
-            member.stale = true;
+        let clients = u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
+        for (index, slot) in (0_u32..).zip(&mut self.slots) {
+            slot.not_before = now + plan.spread * index / clients;
+            slot.first_turn = true;
         }
-        for index in 0..self.members.len() {
+        for index in 0..self.slots.len() {
             self.start_connection(now, index);
         }
     }
 
-    /// How many clients there are; members are numbered from 0.
+    /// How many clients there are; slots are numbered from 0.
     #[must_use]
-    pub const fn members(&self) -> usize {
-        self.members.len()
+    pub const fn slots(&self) -> usize {
+        self.slots.len()
     }
 
-    /// Whether the members send datagrams: they need a socket and no connection.
+    /// Whether the slots send datagrams: they need a socket and no connection.
     #[must_use]
     pub const fn uses_datagrams(&self) -> bool {
         matches!(self.carrier, Carrier::Datagrams(_))
@@ -319,7 +318,8 @@ impl Fleet {
     /// Whether every operation that will start has ended.
     #[must_use]
     pub fn is_done(&self, now: Instant) -> bool {
-        self.no_more(now) && self.members.iter().all(|m| m.calls.is_empty() && m.waiting.is_empty())
+        self.all_started(now)
+            && self.slots.iter().all(|s| s.calls.is_empty() && s.waiting.is_empty())
     }
 
     /// The requests of the present load that have ended, in the order they ended.
@@ -334,60 +334,60 @@ impl Fleet {
         &self.handshakes
     }
 
-    /// Counters since the fleet was made.
+    /// Counters since the generator was made.
     #[must_use]
-    pub fn stats(&self) -> FleetStats {
-        let mut stats = FleetStats::default();
+    pub fn stats(&self) -> LoadCounters {
+        let mut stats = LoadCounters::default();
         let mut rto_sum = 0_u128;
-        for member in &self.members {
-            if let Client::Datagram(client) = &member.client {
+        for slot in &self.slots {
+            if let Client::Datagram(client) = &slot.client {
                 stats.retries += client.stats().retries;
                 stats.late_replies += client.stats().late;
                 rto_sum += client.rtt().rto().as_nanos();
             }
         }
-        let mean = rto_sum / (self.members.len() as u128).max(1);
+        let mean = rto_sum / (self.slots.len() as u128).max(1);
         stats.rto_ns = u64::try_from(mean).unwrap_or(u64::MAX);
         stats
     }
 
-    /// The member's connection is open (streams only).
-    pub fn handle_open(&mut self, now: Instant, member: usize) {
-        if let Link::Opening { since } = self.members[member].link {
+    /// The slot's connection is open (streams only).
+    pub fn handle_open(&mut self, now: Instant, slot: usize) {
+        if let Link::Opening { since } = self.slots[slot].link {
             self.handshakes.push(now.since(since));
-            self.members[member].link = Link::Up;
+            self.slots[slot].link = Link::Up;
         }
-        self.settle(now, member);
+        self.settle(now, slot);
     }
 
-    /// Bytes from the member's connection, or one datagram.
-    pub fn handle_bytes(&mut self, now: Instant, member: usize, bytes: &[u8]) {
-        match &mut self.members[member].client {
+    /// Bytes from the slot's connection, or one datagram.
+    pub fn handle_bytes(&mut self, now: Instant, slot: usize, bytes: &[u8]) {
+        match &mut self.slots[slot].client {
             Client::Datagram(client) => client.handle_datagram(now, bytes),
             Client::Stream(client) => client.handle_stream(now, bytes),
-            Client::Away(_) => {}
+            Client::Disconnected(_) => {}
         }
-        self.settle(now, member);
+        self.settle(now, slot);
     }
 
-    /// The member's connection ended, or could not be opened.
-    pub fn handle_closed(&mut self, now: Instant, member: usize) {
-        if let Client::Stream(client) = &mut self.members[member].client {
+    /// The slot's connection ended, or could not be opened.
+    pub fn handle_closed(&mut self, now: Instant, slot: usize) {
+        if let Client::Stream(client) = &mut self.slots[slot].client {
             client.handle_closed(now);
         }
-        self.members[member].link = Link::Down;
-        self.members[member].away_until = Some(now + RECONNECT_PAUSE);
-        self.drain_events(now, member);
-        self.put_away(member);
-        self.settle(now, member);
+        self.slots[slot].link = Link::Down;
+        self.slots[slot].down_until = Some(now + RECONNECT_PAUSE);
+        self.drain_events(now, slot);
+        self.disconnect(slot);
+        self.settle(now, slot);
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.over |= self.no_more(now);
-        for index in 0..self.members.len() {
-            let starts = self.wakes(index).is_some_and(|at| at <= now);
-            match &mut self.members[index].client {
+        self.over |= self.all_started(now);
+        for index in 0..self.slots.len() {
+            let starts = self.next_start(index).is_some_and(|at| at <= now);
+            match &mut self.slots[index].client {
                 Client::Datagram(client) if due(client.poll_timeout(), now) => {
                     client.handle_timeout(now);
                 }
@@ -410,41 +410,41 @@ impl Fleet {
     /// When to call [`Self::handle_timeout`] at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let clients = self.members.iter().filter_map(|m| match &m.client {
+        let clients = self.slots.iter().filter_map(|m| match &m.client {
             Client::Datagram(client) => client.poll_timeout(),
             Client::Stream(client) => client.poll_timeout(),
-            Client::Away(_) => None,
+            Client::Disconnected(_) => None,
         });
-        let starts = (0..self.members.len()).filter_map(|index| self.wakes(index));
+        let starts = (0..self.slots.len()).filter_map(|index| self.next_start(index));
         let begun = self.next_op - self.first_op;
         let limit = (!self.over && begun < self.plan.ops).then(|| self.began + self.plan.limit);
         clients.chain(starts).chain(self.next_open_start()).chain(limit).min()
     }
 
-    fn no_more(&self, now: Instant) -> bool {
+    fn all_started(&self, now: Instant) -> bool {
         let begun = self.next_op - self.first_op;
-        let over = match self.plan.pace {
-            Pace::Closed { .. } => now >= self.began + self.plan.limit,
+        let over = match self.plan.arrivals {
+            ArrivalModel::Closed { .. } => now >= self.began + self.plan.limit,
             // A request that was meant to start in time is asked, however late the loop is:
             // else a stall would take its own victims out of the count.
-            Pace::Open { interval } => times(interval, begun) >= self.plan.limit,
+            ArrivalModel::Open { interval } => times(interval, begun) >= self.plan.limit,
         };
         over || begun >= self.plan.ops
     }
 
-    /// When the member's next request is due, if it waits for its first turn of a closed loop or
+    /// When the slot's next request is due, if it waits for its first turn of a closed loop or
     /// for a new connection.
-    fn wakes(&self, index: usize) -> Option<Instant> {
-        let member = &self.members[index];
+    fn next_start(&self, index: usize) -> Option<Instant> {
+        let slot = &self.slots[index];
         let more = !self.over && self.next_op - self.first_op < self.plan.ops;
-        let closed = more && matches!(self.plan.pace, Pace::Closed { .. });
-        let away = member.away_until.filter(|_| closed || !member.waiting.is_empty());
-        let first = (closed && member.stale).then_some(member.not_before);
+        let closed = more && matches!(self.plan.arrivals, ArrivalModel::Closed { .. });
+        let away = slot.down_until.filter(|_| closed || !slot.waiting.is_empty());
+        let first = (closed && slot.first_turn).then_some(slot.not_before);
         if away.is_some() { away } else { first }
     }
 
     fn next_open_start(&self) -> Option<Instant> {
-        let Pace::Open { interval } = self.plan.pace else { return None };
+        let ArrivalModel::Open { interval } = self.plan.arrivals else { return None };
         let begun = self.next_op - self.first_op;
         let after = times(interval, begun);
         (begun < self.plan.ops && after < self.plan.limit).then(|| self.began + after)
@@ -457,8 +457,8 @@ impl Fleet {
                 break;
             }
             let call = self.take_op(at);
-            let index = usize::try_from(call.op).unwrap_or(0) % self.members.len();
-            self.members[index].waiting.push_back(call);
+            let index = usize::try_from(call.op).unwrap_or(0) % self.slots.len();
+            self.slots[index].waiting.push_back(call);
             self.settle(now, index);
         }
     }
@@ -469,7 +469,7 @@ impl Fleet {
         Call { op, operation: self.workload.request(op).operation(), intended }
     }
 
-    /// Brings a member to rest: events out, new calls in, bytes out.
+    /// Brings a slot to rest: events out, new calls in, bytes out.
     fn settle(&mut self, now: Instant, index: usize) {
         self.drain_events(now, index);
         self.start_calls(now, index);
@@ -477,63 +477,67 @@ impl Fleet {
     }
 
     fn drain_events(&mut self, now: Instant, index: usize) {
-        let member = &mut self.members[index];
+        let slot = &mut self.slots[index];
         loop {
-            let event = match &mut member.client {
+            let event = match &mut slot.client {
                 Client::Datagram(client) => client.poll_event(),
                 Client::Stream(client) => client.poll_event(),
-                Client::Away(_) => None,
+                Client::Disconnected(_) => None,
             };
             match event {
                 Some(ClientEvent::Finished(finished)) => {
-                    let client = identity(&member.client).lease().unwrap_or(0);
-                    if let Some(call) = member.calls.remove(&finished.seq) {
+                    let client = identity(&slot.client).lease().unwrap_or(0);
+                    if let Some(call) = slot.calls.remove(&finished.seq) {
                         self.samples.push(sample(index, client, call, &finished));
                     }
                 }
                 Some(ClientEvent::Closed(_)) => {
-                    member.link = Link::Down;
-                    member.away_until = Some(now + RECONNECT_PAUSE);
-                    self.actions.push_back(Action::Close { member: index });
+                    slot.link = Link::Down;
+                    slot.down_until = Some(now + RECONNECT_PAUSE);
+                    self.actions.push_back(Action::Close { slot: index });
                 }
                 Some(ClientEvent::Ready | ClientEvent::Late { .. }) => {}
                 None => break,
             }
         }
         let per_request = matches!(self.carrier, Carrier::StreamPerRequest(_));
-        if per_request && member.calls.is_empty() && member.link != Link::Down {
-            member.link = Link::Down;
-            self.actions.push_back(Action::Close { member: index });
+        if per_request && slot.calls.is_empty() && slot.link != Link::Down {
+            slot.link = Link::Down;
+            self.actions.push_back(Action::Close { slot: index });
         }
-        if self.members[index].link == Link::Down {
-            self.put_away(index);
+        if self.slots[index].link == Link::Down {
+            self.disconnect(index);
         }
     }
 
     /// Keeps the identity of a stream client whose connection is over.
-    fn put_away(&mut self, index: usize) {
-        let member = &mut self.members[index];
-        if let Client::Stream(client) = &member.client {
-            member.client = Client::Away(client.identity().clone());
+    fn disconnect(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if let Client::Stream(client) = &slot.client {
+            slot.client = Client::Disconnected(client.identity().clone());
         }
     }
 
     fn room(&self, index: usize) -> bool {
-        let in_flight = self.members[index].calls.len();
-        match (self.carrier, self.plan.pace) {
+        let in_flight = self.slots[index].calls.len();
+        match (self.carrier, self.plan.arrivals) {
             (Carrier::StreamPerRequest(_), _) => in_flight == 0,
-            (_, Pace::Closed { depth }) => in_flight < depth as usize,
-            (Carrier::Datagrams(config), Pace::Open { .. }) => in_flight < config.max_in_flight,
-            (Carrier::Stream(config), Pace::Open { .. }) => in_flight < config.max_in_flight,
+            (_, ArrivalModel::Closed { depth }) => in_flight < depth as usize,
+            (Carrier::Datagrams(config), ArrivalModel::Open { .. }) => {
+                in_flight < config.max_in_flight
+            }
+            (Carrier::Stream(config), ArrivalModel::Open { .. }) => {
+                in_flight < config.max_in_flight
+            }
         }
     }
 
     fn start_calls(&mut self, now: Instant, index: usize) {
-        let member = &mut self.members[index];
-        if member.away_until.is_some_and(|until| until > now) {
+        let slot = &mut self.slots[index];
+        if slot.down_until.is_some_and(|until| until > now) {
             return;
         }
-        member.away_until = None;
+        slot.down_until = None;
         while self.room(index) {
             let Some(call) = self.next_call(now, index) else { break };
             if matches!(self.carrier, Carrier::StreamPerRequest(_)) {
@@ -542,18 +546,18 @@ impl Fleet {
                 self.start_connection(now, index);
             }
             let request = self.workload.request(call.op);
-            let member = &mut self.members[index];
-            let started = match &mut member.client {
+            let slot = &mut self.slots[index];
+            let started = match &mut slot.client {
                 Client::Datagram(client) => client.call(now, request),
                 Client::Stream(client) => client.call(now, request),
-                Client::Away(_) => break,
+                Client::Disconnected(_) => break,
             };
             match started {
                 Ok(seq) => {
-                    member.calls.insert(seq, call);
+                    slot.calls.insert(seq, call);
                 }
                 Err(_) => {
-                    member.waiting.push_front(call);
+                    slot.waiting.push_front(call);
                     break;
                 }
             }
@@ -561,16 +565,16 @@ impl Fleet {
     }
 
     fn next_call(&mut self, now: Instant, index: usize) -> Option<Call> {
-        if let Some(call) = self.members[index].waiting.pop_front() {
+        if let Some(call) = self.slots[index].waiting.pop_front() {
             return Some(call);
         }
-        let Pace::Closed { .. } = self.plan.pace else { return None };
-        let member = &mut self.members[index];
-        if now < member.not_before {
+        let ArrivalModel::Closed { .. } = self.plan.arrivals else { return None };
+        let slot = &mut self.slots[index];
+        if now < slot.not_before {
             return None;
         }
-        member.stale = false;
-        if self.no_more(now) {
+        slot.first_turn = false;
+        if self.all_started(now) {
             return None;
         }
         Some(self.take_op(now))
@@ -580,10 +584,10 @@ impl Fleet {
     fn start_connection(&mut self, now: Instant, index: usize) {
         match self.carrier {
             Carrier::Datagrams(_) => {
-                let member = &mut self.members[index];
-                if let (Client::Datagram(client), Link::Down) = (&mut member.client, member.link) {
+                let slot = &mut self.slots[index];
+                if let (Client::Datagram(client), Link::Down) = (&mut slot.client, slot.link) {
                     client.connect(now);
-                    member.link = Link::Up;
+                    slot.link = Link::Up;
                     self.drain_transmits(now, index);
                 }
             }
@@ -596,25 +600,25 @@ impl Fleet {
         let (Carrier::Stream(config) | Carrier::StreamPerRequest(config)) = self.carrier else {
             return;
         };
-        let member = &mut self.members[index];
-        if let Client::Away(identity) = &member.client {
-            member.client =
+        let slot = &mut self.slots[index];
+        if let Client::Disconnected(identity) = &slot.client {
+            slot.client =
                 Client::Stream(Box::new(StreamClient::new(config, identity.clone(), now)));
-            member.link = Link::Opening { since: now };
-            self.actions.push_back(Action::Open { member: index });
+            slot.link = Link::Opening { since: now };
+            self.actions.push_back(Action::Open { slot: index });
         }
     }
 
     fn drain_transmits(&mut self, now: Instant, index: usize) {
-        let member = &mut self.members[index];
+        let slot = &mut self.slots[index];
         loop {
-            let bytes = match (&mut member.client, member.link) {
+            let bytes = match (&mut slot.client, slot.link) {
                 (Client::Datagram(client), _) => client.poll_transmit(now),
                 (Client::Stream(client), Link::Up) => client.poll_transmit(now),
                 _ => None,
             };
             match bytes {
-                Some(bytes) => self.actions.push_back(Action::Send { member: index, bytes }),
+                Some(bytes) => self.actions.push_back(Action::Send { slot: index, bytes }),
                 None => break,
             }
         }
@@ -684,14 +688,14 @@ fn identity(client: &Client) -> &Identity {
     match client {
         Client::Datagram(client) => client.identity(),
         Client::Stream(client) => client.identity(),
-        Client::Away(identity) => identity,
+        Client::Disconnected(identity) => identity,
     }
 }
 
-fn sample(member: usize, client: u64, call: Call, finished: &Finished) -> Sample {
+fn sample(slot: usize, client: u64, call: Call, finished: &Finished) -> Sample {
     Sample {
         op: call.op,
-        member,
+        slot,
         key: Key { client, seq: finished.seq },
         operation: call.operation,
         intended: call.intended,
@@ -716,53 +720,53 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn fleet() -> Fleet {
+    fn generator() -> LoadGenerator {
         let workload = Workload { seed: 1, accounts: 2, only: None };
-        Fleet::new(Carrier::Datagrams(DatagramClientConfig::default()), workload, 2, 1)
+        LoadGenerator::new(Carrier::Datagrams(DatagramClientConfig::default()), workload, 2, 1)
     }
 
     #[test]
     fn an_open_loop_asks_everything_that_was_meant_to_start_however_late_it_looks() {
-        let mut fleet = fleet();
-        let pace = Pace::Open { interval: SECOND / 10 };
-        let plan = LoadPlan { pace, ops: 1_000, limit: SECOND, spread: Duration::ZERO };
-        fleet.begin(Instant::ZERO, plan);
+        let mut generator = generator();
+        let arrivals = ArrivalModel::Open { interval: SECOND / 10 };
+        let plan = LoadPlan { arrivals, ops: 1_000, limit: SECOND, spread: Duration::ZERO };
+        generator.begin(Instant::ZERO, plan);
         // The loop stalls until long after the limit.
         let late = Instant::ZERO + 3 * SECOND;
-        assert!(!fleet.is_done(late));
-        fleet.handle_timeout(late);
+        assert!(!generator.is_done(late));
+        generator.handle_timeout(late);
         // Nobody answers: every one of them ends at its deadline, counted from its own start.
         let mut now = late;
-        while !fleet.is_done(now) {
-            while fleet.poll_action().is_some() {}
-            now = fleet.poll_timeout().unwrap().max(now + Duration::from_millis(1));
-            fleet.handle_timeout(now);
+        while !generator.is_done(now) {
+            while generator.poll_action().is_some() {}
+            now = generator.poll_timeout().unwrap().max(now + Duration::from_millis(1));
+            generator.handle_timeout(now);
         }
-        assert_eq!(fleet.samples().len(), 10);
-        let intended: Vec<Instant> = fleet.samples().iter().map(|s| s.intended).collect();
+        assert_eq!(generator.samples().len(), 10);
+        let intended: Vec<Instant> = generator.samples().iter().map(|s| s.intended).collect();
         assert!(intended.contains(&Instant::ZERO), "{intended:?}");
-        assert!(fleet.samples().iter().all(|s| s.latency() > 2 * SECOND));
+        assert!(generator.samples().iter().all(|s| s.latency() > 2 * SECOND));
     }
 
     #[test]
     fn a_fleet_without_a_server_does_not_go_in_a_circle() {
         let workload = Workload { seed: 1, accounts: 2, only: None };
         let carrier = Carrier::Stream(StreamClientConfig::default());
-        let mut fleet = Fleet::new(carrier, workload, 1, 1);
-        let pace = Pace::Closed { depth: 1 };
-        let plan = LoadPlan { pace, ops: 1_000_000, limit: SECOND, spread: Duration::ZERO };
+        let mut generator = LoadGenerator::new(carrier, workload, 1, 1);
+        let arrivals = ArrivalModel::Closed { depth: 1 };
+        let plan = LoadPlan { arrivals, ops: 1_000_000, limit: SECOND, spread: Duration::ZERO };
         let mut now = Instant::ZERO;
-        fleet.begin(now, plan);
+        generator.begin(now, plan);
         let mut opened = 0;
-        while !fleet.is_done(now) {
-            while let Some(action) = fleet.poll_action() {
-                if let Action::Open { member } = action {
+        while !generator.is_done(now) {
+            while let Some(action) = generator.poll_action() {
+                if let Action::Open { slot } = action {
                     opened += 1;
-                    fleet.handle_closed(now, member);
+                    generator.handle_closed(now, slot);
                 }
             }
-            now = fleet.poll_timeout().unwrap_or(now).max(now + Duration::from_millis(1));
-            fleet.handle_timeout(now);
+            now = generator.poll_timeout().unwrap_or(now).max(now + Duration::from_millis(1));
+            generator.handle_timeout(now);
         }
         assert!((5..=12).contains(&opened), "one attempt a pause, not {opened}");
     }

@@ -3,7 +3,7 @@
 //! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
 //! It must never read a clock; time jumps from one event to the next.
 
-use crate::bank::load::{Action, Fleet, LoadPlan};
+use crate::bank::load::{Action, LoadGenerator, LoadPlan};
 use crate::bank::server::Server;
 use crate::bank::storage::Storage;
 use crate::measure::Instant;
@@ -21,7 +21,7 @@ struct Arrival {
     at: Instant,
     order: u64,
     direction: Direction,
-    member: usize,
+    slot: usize,
     bytes: Bytes,
 }
 
@@ -32,7 +32,7 @@ struct Waiting {
     length: u32,
     /// Copies whose end is not known yet.
     copies: u8,
-    member: usize,
+    slot: usize,
     bytes: Bytes,
 }
 
@@ -63,10 +63,10 @@ impl WaitingRoom {
     }
 }
 
-/// A fleet and a server with a path between them.
+/// A generator and a server with a path between them.
 pub struct World<S: Storage> {
     /// The clients.
-    pub fleet: Fleet,
+    pub generator: LoadGenerator,
     /// The bank.
     pub server: Server<S>,
     links: [Link; 2],
@@ -81,9 +81,14 @@ pub struct World<S: Storage> {
 impl<S: Storage> World<S> {
     /// A world at time zero.
     #[must_use]
-    pub fn new(fleet: Fleet, server: Server<S>, plans: &[LinkPlan; 2], seed: u64) -> Self {
+    pub fn new(
+        generator: LoadGenerator,
+        server: Server<S>,
+        plans: &[LinkPlan; 2],
+        seed: u64,
+    ) -> Self {
         let mut world = Self {
-            fleet,
+            generator,
             server,
             links: Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d)),
             records: [Record::default(), Record::default()],
@@ -128,9 +133,9 @@ impl<S: Storage> World<S> {
 
     /// Puts a load on the bank and runs until every request has ended.
     pub fn run(&mut self, plan: LoadPlan) {
-        self.fleet.begin(self.now, plan);
+        self.generator.begin(self.now, plan);
         self.act();
-        while !self.fleet.is_done(self.now) {
+        while !self.generator.is_done(self.now) {
             let Some(next) = self.next_event() else { return };
             self.now = next.max(self.now);
             self.step();
@@ -141,7 +146,7 @@ impl<S: Storage> World<S> {
         let arrival = self.on_the_way.peek().map(|Reverse(arrival)| arrival.at);
         let [a, b] = &self.links;
         let links = [a.poll_timeout(), b.poll_timeout()];
-        let rest = [arrival, self.fleet.poll_timeout(), self.server.poll_timeout()];
+        let rest = [arrival, self.generator.poll_timeout(), self.server.poll_timeout()];
         links.into_iter().chain(rest).flatten().min()
     }
 
@@ -153,11 +158,11 @@ impl<S: Storage> World<S> {
             match arrival.direction {
                 Direction::AToB => {
                     if let Some(reply) = self.server.handle_datagram(self.now, &arrival.bytes) {
-                        self.send(Direction::BToA, arrival.member, reply);
+                        self.send(Direction::BToA, arrival.slot, reply);
                     }
                 }
                 Direction::BToA => {
-                    self.fleet.handle_bytes(self.now, arrival.member, &arrival.bytes);
+                    self.generator.handle_bytes(self.now, arrival.slot, &arrival.bytes);
                     self.act();
                 }
             }
@@ -165,24 +170,24 @@ impl<S: Storage> World<S> {
         if self.server.poll_timeout().is_some_and(|at| at <= self.now) {
             self.server.handle_timeout(self.now);
         }
-        if self.fleet.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.fleet.handle_timeout(self.now);
+        if self.generator.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.generator.handle_timeout(self.now);
             self.act();
         }
     }
 
     fn act(&mut self) {
-        while let Some(action) = self.fleet.poll_action() {
+        while let Some(action) = self.generator.poll_action() {
             match action {
-                Action::Send { member, bytes } => self.send(Direction::AToB, member, bytes),
+                Action::Send { slot, bytes } => self.send(Direction::AToB, slot, bytes),
                 // There is no stream here: an opened one is closed at once.
-                Action::Open { member } => self.fleet.handle_closed(self.now, member),
+                Action::Open { slot } => self.generator.handle_closed(self.now, slot),
                 Action::Close { .. } => {}
             }
         }
     }
 
-    fn send(&mut self, direction: Direction, member: usize, bytes: Bytes) {
+    fn send(&mut self, direction: Direction, slot: usize, bytes: Bytes) {
         let length =
             u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(DATAGRAM_HEADERS);
         let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
@@ -192,14 +197,14 @@ impl<S: Storage> World<S> {
         self.records[side].note(&fate, self.now, length);
         match fate.verdict {
             Verdict::Queued { copies } => {
-                let waiting = Waiting { fate, at: self.now, length, copies, member, bytes };
+                let waiting = Waiting { fate, at: self.now, length, copies, slot, bytes };
                 self.waiting[side].fill(token, waiting);
             }
             other => {
                 self.waiting[side].free.push(token);
                 if let Verdict::Deliver { at, copies } = other {
                     for _ in 0..copies {
-                        self.deliver(direction, at, member, &bytes, &fate.edit);
+                        self.deliver(direction, at, slot, &bytes, &fate.edit);
                     }
                 }
             }
@@ -225,14 +230,14 @@ impl<S: Storage> World<S> {
             waiting.at,
             waiting.length,
         );
-        let (member, bytes, edit) = (waiting.member, waiting.bytes.clone(), waiting.fate.edit);
+        let (slot, bytes, edit) = (waiting.slot, waiting.bytes.clone(), waiting.fate.edit);
         waiting.copies -= 1;
         if waiting.copies == 0 {
             *place = None;
             room.free.push(release.token);
         }
         if let ReleaseVerdict::Deliver { at, .. } = release.verdict {
-            self.deliver(direction, at, member, &bytes, &edit);
+            self.deliver(direction, at, slot, &bytes, &edit);
         }
     }
 
@@ -242,7 +247,7 @@ impl<S: Storage> World<S> {
         &mut self,
         direction: Direction,
         at: Instant,
-        member: usize,
+        slot: usize,
         bytes: &Bytes,
         edit: &Edit,
     ) {
@@ -258,6 +263,6 @@ impl<S: Storage> World<S> {
         }
         let order = self.order;
         self.order += 1;
-        self.on_the_way.push(Reverse(Arrival { at, order, direction, member, bytes }));
+        self.on_the_way.push(Reverse(Arrival { at, order, direction, slot, bytes }));
     }
 }

@@ -9,7 +9,9 @@ use crate::bank::client::Delivery;
 use crate::bank::datagram::DatagramClientConfig;
 use crate::bank::driver::client::{ClientLoop, Opener};
 use crate::bank::driver::remote::Remote;
-use crate::bank::load::{Carrier as FleetCarrier, End, Fleet, LoadPlan, Pace, Sample, Workload};
+use crate::bank::load::{
+    ArrivalModel, Carrier as LoadCarrier, End, LoadGenerator, LoadPlan, Sample, Workload,
+};
 use crate::bank::stream::StreamClientConfig;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -78,10 +80,10 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     // Not drawn from the seed alone: a bank that was asked before under these names would take the
     // requests for repeated ones.
     let names = keyed(seed, seed::or_random(None).map_err(failed)?);
-    let fleet = Fleet::new(carrier(lab, flags), workload, clients, names);
+    let generator = LoadGenerator::new(carrier(lab, flags), workload, clients, names);
     let clock = Clock::start();
     let opener: Box<dyn Opener> = Box::new(remote);
-    let mut clients = ClientLoop::new(vec![(fleet, opener)], clock).map_err(failed)?;
+    let mut clients = ClientLoop::new(vec![(generator, opener)], clock).map_err(failed)?;
     let bar = Progress::start(steps(flags), &format!("asking the bank on {address}"), false);
     let gone_after = FAILED_ROUNDS_MAX * u64::from(flags.clients);
     let mut ended = Ended::Finished;
@@ -105,7 +107,8 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
         .map_err(failed)?;
     let elapsed = clock.now().since(begun);
     drop(bar);
-    let Some(outcome) = clients.fleets().next().map(|fleet| sum_up(fleet, ended, begun, elapsed))
+    let Some(outcome) =
+        clients.generators().next().map(|generator| sum_up(generator, ended, begun, elapsed))
     else {
         return Err(Failure::new(Exit::Bug, "the clients are gone"));
     };
@@ -153,13 +156,15 @@ fn finish<X: ClientFlags>(
 }
 
 fn plan<X: ClientFlags>(flags: &Load<X>) -> LoadPlan {
-    let pace = match flags.rate {
-        Some(rate) => Pace::Open { interval: Duration::from_nanos(1_000_000_000 / rate.max(1)) },
-        None => Pace::Closed { depth: depth(flags) },
+    let arrivals = match flags.rate {
+        Some(rate) => {
+            ArrivalModel::Open { interval: Duration::from_nanos(1_000_000_000 / rate.max(1)) }
+        }
+        None => ArrivalModel::Closed { depth: depth(flags) },
     };
     let unsaid = if flags.ops.is_some() { LIMIT_NONE } else { LIMIT_DEFAULT };
     let limit = flags.limit.unwrap_or(unsaid);
-    LoadPlan { pace, ops: flags.ops.unwrap_or(OPS_MAX), limit, spread: Duration::ZERO }
+    LoadPlan { arrivals, ops: flags.ops.unwrap_or(OPS_MAX), limit, spread: Duration::ZERO }
 }
 
 fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
@@ -170,7 +175,7 @@ fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
 /// time counts.
 const OPEN_IN_FLIGHT_MAX: usize = 256;
 
-fn carrier<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> FleetCarrier {
+fn carrier<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> LoadCarrier {
     let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
     let max_in_flight = match flags.rate {
         Some(_) => OPEN_IN_FLIGHT_MAX,
@@ -178,9 +183,9 @@ fn carrier<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> FleetCarrier {
     };
     match lab.carrier {
         Carrier::Tcp => {
-            FleetCarrier::Stream(StreamClientConfig { deadline, max_in_flight, delivery })
+            LoadCarrier::Stream(StreamClientConfig { deadline, max_in_flight, delivery })
         }
-        Carrier::Udp => FleetCarrier::Datagrams(DatagramClientConfig {
+        Carrier::Udp => LoadCarrier::Datagrams(DatagramClientConfig {
             deadline,
             delivery,
             max_in_flight,
@@ -198,8 +203,8 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn sum_up(fleet: &Fleet, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {
-    let samples = fleet.samples();
+fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {
+    let samples = generator.samples();
     let count = |end: End| samples.iter().filter(|s| s.end == end).count() as u64;
     let mut refused = BTreeMap::new();
     for refusal in samples.iter().filter_map(|sample| sample.refusal) {
@@ -209,7 +214,7 @@ fn sum_up(fleet: &Fleet, ended: Ended, begun: Instant, elapsed: Duration) -> Out
     let nanos = |sample: &Sample| u64::try_from(sample.latency().as_nanos()).unwrap_or(u64::MAX);
     let mut latencies_ns: Vec<u64> = sent.map(nanos).collect();
     latencies_ns.sort_unstable();
-    let stats = fleet.stats();
+    let stats = generator.stats();
     // Waiting for those that were given up is not part of the rate.
     let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
     Outcome {
@@ -229,11 +234,11 @@ fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u6
         1 => "1 client".to_owned(),
         more => format!("{more} clients"),
     };
-    let pace = match flags.rate {
+    let arrivals = match flags.rate {
         Some(rate) => format!("open loop, {rate} requests per second over {clients}"),
         None => format!("closed loop, {clients}, {} outstanding each", depth(flags)),
     };
-    format!("{} load on {at}: {pace}; seed {seed}", lab.name)
+    format!("{} load on {at}: {arrivals}; seed {seed}", lab.name)
 }
 
 /// Requests answered with yes per second.

@@ -1,9 +1,9 @@
-//! Fleets of bank clients on real sockets: one mio loop for any number of lanes.
+//! Load generators on real sockets: one mio loop for any number of lanes.
 //!
-//! It exists so that the [`Fleet`] of virtual time also runs over the kernel's TCP and UDP.
-//! It must never decide when a request starts or ends: the fleet does.
+//! The [`LoadGenerator`] of virtual time decides when a request starts or ends; this loop moves its
+//! bytes over the kernel's TCP and UDP.
 
-use crate::bank::load::{Action, Fleet, LoadPlan};
+use crate::bank::load::{Action, LoadGenerator, LoadPlan};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
 use crate::runtime::timer::Timer;
@@ -30,9 +30,9 @@ pub trait Opener: Send {
     fn udp(&mut self) -> io::Result<std::net::UdpSocket>;
 }
 
-/// A fleet and the sockets of its members.
+/// A generator and the sockets of its slots.
 struct Lane {
-    fleet: Fleet,
+    generator: LoadGenerator,
     opener: Box<dyn Opener>,
     sockets: Vec<Socket>,
     first_token: usize,
@@ -76,28 +76,31 @@ pub struct ClientLoop {
 }
 
 impl ClientLoop {
-    /// A loop over these fleets. Sockets are opened when a fleet asks for them.
+    /// A loop over these generators. Sockets are opened when a generator asks for them.
     ///
     /// # Errors
     /// Where the kernel gives no event queue.
-    pub fn new(fleets: Vec<(Fleet, Box<dyn Opener>)>, clock: Clock) -> io::Result<Self> {
+    pub fn new(
+        generators: Vec<(LoadGenerator, Box<dyn Opener>)>,
+        clock: Clock,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = Timer::new(poll.registry(), TIMER)?;
         let mut lanes = Vec::new();
         let mut first_token = FIRST;
-        for (fleet, opener) in fleets {
-            let sockets: Vec<Socket> = (0..fleet.members()).map(|_| Socket::None).collect();
+        for (generator, opener) in generators {
+            let sockets: Vec<Socket> = (0..generator.slots()).map(|_| Socket::None).collect();
             let count = sockets.len();
-            lanes.push(Lane { fleet, opener, sockets, first_token });
+            lanes.push(Lane { generator, opener, sockets, first_token });
             first_token += count;
         }
         let buffer = vec![0; READ_BUFFER].into_boxed_slice();
         Ok(Self { poll, clock, lanes, timer, failures: Vec::new(), failures_in_a_row: 0, buffer })
     }
 
-    /// The fleets, in the order given.
-    pub fn fleets(&self) -> impl Iterator<Item = &Fleet> {
-        self.lanes.iter().map(|lane| &lane.fleet)
+    /// The generators, in the order given.
+    pub fn generators(&self) -> impl Iterator<Item = &LoadGenerator> {
+        self.lanes.iter().map(|lane| &lane.generator)
     }
 
     /// Errors of sockets since the last call, with the lane they belong to; the first 64 of them.
@@ -105,14 +108,14 @@ impl ClientLoop {
         std::mem::take(&mut self.failures)
     }
 
-    /// Closes every socket; the fleets and what they measured stay.
+    /// Closes every socket; the generators and what they measured stay.
     pub fn hang_up(&mut self) {
         for socket in self.lanes.iter_mut().flat_map(|lane| &mut lane.sockets) {
             *socket = Socket::None;
         }
     }
 
-    /// Gives every fleet its load and drives them all to the end, or until `observer` breaks.
+    /// Gives every generator its load and drives them all to the end, or until `observer` breaks.
     ///
     /// # Errors
     /// Where the kernel refuses to wait; [`Self::take_failures`] tells of a failing socket.
@@ -123,7 +126,7 @@ impl ClientLoop {
     ) -> io::Result<ControlFlow<()>> {
         let now = self.clock.now();
         for (index, plan) in plans.iter().enumerate().take(self.lanes.len()) {
-            self.lanes[index].fleet.begin(now, *plan);
+            self.lanes[index].generator.begin(now, *plan);
             self.act(index);
         }
         let mut events = Events::with_capacity(1024);
@@ -140,7 +143,7 @@ impl ClientLoop {
             if progress.lanes_done == self.lanes.len() {
                 return Ok(ControlFlow::Continue(()));
             }
-            let deadline = self.lanes.iter().filter_map(|lane| lane.fleet.poll_timeout()).min();
+            let deadline = self.lanes.iter().filter_map(|lane| lane.generator.poll_timeout()).min();
             let wake = deadline.map_or(next_progress, |at| at.min(next_progress));
             self.timer.set(&self.clock, now, Some(wake))?;
             match self.poll.poll(&mut events, None) {
@@ -148,9 +151,9 @@ impl ClientLoop {
                 other => other?,
             }
             for event in &events {
-                if let Some((lane, member)) = self.place(event.token()) {
+                if let Some((lane, slot)) = self.place(event.token()) {
                     // A short read does not empty a socket whose end is behind it.
-                    self.ready(lane, member, event.is_read_closed() || event.is_error());
+                    self.ready(lane, slot, event.is_read_closed() || event.is_error());
                 }
             }
             self.expire();
@@ -158,8 +161,8 @@ impl ClientLoop {
     }
 
     fn progress(&self, now: Instant) -> Progress {
-        let ended = self.lanes.iter().map(|lane| lane.fleet.samples().len() as u64).sum();
-        let lanes_done = self.lanes.iter().filter(|lane| lane.fleet.is_done(now)).count();
+        let ended = self.lanes.iter().map(|lane| lane.generator.samples().len() as u64).sum();
+        let lanes_done = self.lanes.iter().filter(|lane| lane.generator.is_done(now)).count();
         Progress { ended, lanes_done, failures_in_a_row: self.failures_in_a_row }
     }
 
@@ -178,25 +181,25 @@ impl ClientLoop {
     fn expire(&mut self) {
         let now = self.clock.now();
         for index in 0..self.lanes.len() {
-            if self.lanes[index].fleet.poll_timeout().is_some_and(|at| at <= now) {
-                self.lanes[index].fleet.handle_timeout(now);
+            if self.lanes[index].generator.poll_timeout().is_some_and(|at| at <= now) {
+                self.lanes[index].generator.handle_timeout(now);
                 self.act(index);
             }
         }
     }
 
-    /// Reads and writes what a member's socket is ready for.
-    fn ready(&mut self, index: usize, member: usize, to_the_end: bool) {
+    /// Reads and writes what a slot's socket is ready for.
+    fn ready(&mut self, index: usize, slot: usize, to_the_end: bool) {
         let now = self.clock.now();
         let lane = &mut self.lanes[index];
         let mut inbox = Inbox {
-            fleet: &mut lane.fleet,
+            generator: &mut lane.generator,
             clock: &self.clock,
-            member,
+            slot,
             buffer: &mut self.buffer,
             failures_in_a_row: &mut self.failures_in_a_row,
         };
-        let over = match &mut lane.sockets[member] {
+        let over = match &mut lane.sockets[slot] {
             Socket::None => false,
             Socket::Datagram(socket) => {
                 inbox.receive_all(socket);
@@ -207,12 +210,12 @@ impl ClientLoop {
                     match established(stream) {
                         Ok(true) => {
                             *connected = true;
-                            inbox.fleet.handle_open(now, member);
+                            inbox.generator.handle_open(now, slot);
                         }
                         Ok(false) => return,
                         Err(error) => {
                             self.failed(index, error);
-                            return self.lost(index, member);
+                            return self.lost(index, slot);
                         }
                     }
                 }
@@ -221,62 +224,62 @@ impl ClientLoop {
         };
         if over {
             self.failures_in_a_row += 1;
-            self.lost(index, member);
+            self.lost(index, slot);
         }
         self.act(index);
     }
 
-    /// The member's connection is over.
-    fn lost(&mut self, index: usize, member: usize) {
+    /// The slot's connection is over.
+    fn lost(&mut self, index: usize, slot: usize) {
         let now = self.clock.now();
         let lane = &mut self.lanes[index];
         // Dropping the socket closes it and takes it out of the queue.
-        lane.sockets[member] = Socket::None;
-        lane.fleet.handle_closed(now, member);
+        lane.sockets[slot] = Socket::None;
+        lane.generator.handle_closed(now, slot);
         self.act(index);
     }
 
-    /// Does everything the fleet says.
+    /// Does everything the generator says.
     fn act(&mut self, index: usize) {
-        while let Some(action) = self.lanes[index].fleet.poll_action() {
+        while let Some(action) = self.lanes[index].generator.poll_action() {
             let done = match action {
-                Action::Open { member } => self.open(index, member).map_err(|e| (member, e)),
-                Action::Close { member } => {
-                    self.lanes[index].sockets[member] = Socket::None;
+                Action::Open { slot } => self.open(index, slot).map_err(|e| (slot, e)),
+                Action::Close { slot } => {
+                    self.lanes[index].sockets[slot] = Socket::None;
                     Ok(())
                 }
-                Action::Send { member, bytes } => {
-                    self.send(index, member, bytes).map_err(|error| (member, error))
+                Action::Send { slot, bytes } => {
+                    self.send(index, slot, bytes).map_err(|error| (slot, error))
                 }
             };
-            if let Err((member, error)) = done {
+            if let Err((slot, error)) = done {
                 self.failed(index, error);
                 let now = self.clock.now();
-                self.lanes[index].sockets[member] = Socket::None;
-                self.lanes[index].fleet.handle_closed(now, member);
+                self.lanes[index].sockets[slot] = Socket::None;
+                self.lanes[index].generator.handle_closed(now, slot);
             }
         }
     }
 
-    fn open(&mut self, index: usize, member: usize) -> io::Result<()> {
+    fn open(&mut self, index: usize, slot: usize) -> io::Result<()> {
         let lane = &mut self.lanes[index];
         let mut stream = TcpStream::from_std(lane.opener.tcp()?);
-        let token = Token(lane.first_token + member);
+        let token = Token(lane.first_token + slot);
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut stream, token, interest)?;
-        lane.sockets[member] = Socket::Stream { stream, connected: false, out: VecDeque::new() };
+        lane.sockets[slot] = Socket::Stream { stream, connected: false, out: VecDeque::new() };
         Ok(())
     }
 
-    fn send(&mut self, index: usize, member: usize, bytes: Bytes) -> io::Result<()> {
+    fn send(&mut self, index: usize, slot: usize, bytes: Bytes) -> io::Result<()> {
         let lane = &mut self.lanes[index];
-        if matches!(lane.sockets[member], Socket::None) && lane.fleet.uses_datagrams() {
+        if matches!(lane.sockets[slot], Socket::None) && lane.generator.uses_datagrams() {
             let mut socket = UdpSocket::from_std(lane.opener.udp()?);
-            let token = Token(lane.first_token + member);
+            let token = Token(lane.first_token + slot);
             self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-            lane.sockets[member] = Socket::Datagram(socket);
+            lane.sockets[slot] = Socket::Datagram(socket);
         }
-        match &mut lane.sockets[member] {
+        match &mut lane.sockets[slot] {
             Socket::None => Ok(()),
             Socket::Datagram(socket) => match socket.send(&bytes) {
                 // A datagram may be lost; a full socket or an absent server loses it here.
@@ -310,11 +313,11 @@ pub(super) fn established(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
-/// Where what a member receives goes.
+/// Where what a slot receives goes.
 struct Inbox<'a> {
-    fleet: &'a mut Fleet,
+    generator: &'a mut LoadGenerator,
     clock: &'a Clock,
-    member: usize,
+    slot: usize,
     buffer: &'a mut [u8],
     failures_in_a_row: &'a mut u64,
 }
@@ -322,7 +325,7 @@ struct Inbox<'a> {
 impl Inbox<'_> {
     fn take(&mut self, length: usize) {
         *self.failures_in_a_row = 0;
-        self.fleet.handle_bytes(self.clock.now(), self.member, &self.buffer[..length]);
+        self.generator.handle_bytes(self.clock.now(), self.slot, &self.buffer[..length]);
     }
 
     fn receive_all(&mut self, socket: &UdpSocket) {
