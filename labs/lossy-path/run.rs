@@ -458,15 +458,13 @@ impl Session {
     fn end(mut self, watch: &mut dyn Watch) -> Result<(LaneRecord, RouterSummary, Rest), RunError> {
         self.keeper.stop().map_err(step("stop the programs"))?;
         let begin = self.clock.now();
-        let mut had_ended = self.server_status;
+        let mut stopping = false;
         loop {
             match self.keeper.next(CHUNK_EVERY) {
                 Ok(Some(Report::Gone)) | Err(_) => break,
-                Ok(Some(Report::Ended(SERVER, status))) if had_ended.is_none() => {
-                    // It was told to by SIGTERM; any other end is its own.
-                    let status = ExitStatus::from_raw(status);
-                    had_ended = Some(status).filter(|status| status.signal().is_none());
-                }
+                Ok(Some(Report::Stopping)) => stopping = true,
+                // After SIGTERM an exit status is no longer the server's own.
+                Ok(Some(report @ Report::Ended(SERVER, _))) if !stopping => self.hear(report)?,
                 Ok(_) => {}
             }
             self.fetch(watch)?;

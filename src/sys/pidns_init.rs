@@ -53,6 +53,8 @@ pub enum Report {
     NotStarted(u8, i32),
     /// The program of this number ended with this status; see wait(2).
     Ended(u8, i32),
+    /// SIGTERM goes out to every program now: one that had ended by itself was reported before.
+    Stopping,
     /// The keeper has ended, and every program with it.
     Gone,
 }
@@ -75,6 +77,7 @@ const FAILED: u8 = b'f';
 const STARTED: u8 = b's';
 const NOT_STARTED: u8 = b'n';
 const ENDED: u8 = b'e';
+const STOPPING: u8 = b't';
 const HEADER: usize = 10;
 
 impl Keeper {
@@ -113,8 +116,8 @@ impl Keeper {
         self.stream.write_all(&[SIGNAL, program << 7 | signal & 0x7f])
     }
 
-    /// Ends all programs: SIGTERM, and SIGKILL after [`STOP_PATIENCE`]; then comes
-    /// [`Report::Gone`].
+    /// Ends all programs: SIGTERM, announced by [`Report::Stopping`], and SIGKILL after
+    /// [`STOP_PATIENCE`]; then comes [`Report::Gone`].
     ///
     /// # Errors
     /// Where the keeper has gone.
@@ -147,6 +150,7 @@ impl Keeper {
             STARTED => Report::Started(number),
             NOT_STARTED => Report::NotStarted(number, value),
             ENDED => Report::Ended(number, value),
+            STOPPING => Report::Stopping,
             _ => return Err(io::Error::other(format!("the keeper said {kind}"))),
         }))
     }
@@ -381,6 +385,8 @@ impl Inside {
 
     /// Ends every process of this namespace, and the namespace.
     fn stop(&mut self) -> ! {
+        self.reap();
+        say(&mut self.stream, STOPPING, 0, 0, "");
         // SAFETY: -1 means every process of this PID namespace but its first, which is this one.
         unsafe { libc::kill(-1, libc::SIGTERM) };
         let begin = monotonic();

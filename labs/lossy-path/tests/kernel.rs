@@ -209,6 +209,54 @@ fn exit_statuses_are_the_programs() {
     }
 }
 
+/// Waits until a condition holds; the harness bounds how long a test may take.
+fn until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Whether a shell runs whose command line contains a text.
+fn shell_runs(text: &str) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| {
+        line.starts_with(b"sh\0") && line.windows(text.len()).any(|part| part == text.as_bytes())
+    })
+}
+
+#[test]
+fn a_server_that_ends_together_with_the_program_keeps_its_exit_status() {
+    let _alone = alone();
+    let user = User::new(false);
+    let folder = user.folder.display();
+    let (pid, go) = (user.folder.join("pid"), user.folder.join("go"));
+    // The server ends after the program was reaped, and before lossy-path reads of either.
+    let server =
+        format!("cd {folder}; until [ -s pid ] && ! kill -0 $(cat pid); do :; done; exit 3");
+    let program = "echo $$ > pid.new; mv pid.new pid; until [ -e go ]; do sleep 0.01; done";
+    let args = ["-q", "--no-report", "--json=result.json", "--b-ready=started", "--b", &server];
+    let mut lab = user.command(&args).args(["--", "sh", "-c", program]).spawn().unwrap();
+    until(|| pid.exists() || lab.try_wait().unwrap().is_some());
+    if let Some(status) = lab.try_wait().unwrap() {
+        assert_eq!(status.code(), Some(EXIT_PRIVILEGE));
+        println!("skipped: this machine forbids namespaces");
+        return;
+    }
+    let signal = |name: &str| {
+        let id = lab.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    };
+    signal("-STOP");
+    fs::write(go, "").unwrap();
+    until(|| !shell_runs(&user.folder.display().to_string()));
+    signal("-CONT");
+    assert_eq!(lab.wait().unwrap().code(), Some(0));
+    let result = fs::read_to_string(user.folder.join("result.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!(result["server_ended"], serde_json::json!({ "exited": 3 }));
+}
+
 #[test]
 fn signals_reach_the_program() {
     let _alone = alone();
