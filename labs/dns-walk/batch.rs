@@ -304,9 +304,14 @@ impl Fleet {
         self.wake(now);
     }
 
-    /// A query to send, until there is none.
+    /// A query to send, until there is none. One that was released before it was sent is not.
     pub fn poll_transmit(&mut self) -> Option<Send> {
-        self.transmits.pop_front()
+        loop {
+            let send = self.transmits.pop_front()?;
+            if self.is_open(send.query) {
+                return Some(send);
+            }
+        }
     }
 
     /// A query that waits no more, until there is none.
@@ -365,9 +370,20 @@ impl Fleet {
             } else if now >= running.parked_until {
                 self.unpark(now, ticket);
             } else {
+                // A parked walk may wait for the place that its own lost query holds.
+                self.expire(now, ticket);
                 self.set_alarm(ticket);
+                self.wake(now);
             }
         }
+    }
+
+    /// Marks the queries of a parked walk whose time is up, and frees their places.
+    fn expire(&mut self, now: Instant, ticket: Ticket) {
+        let Some(running) = self.running.get_mut(&ticket) else { return };
+        let sent: Vec<AttemptId> = running.sent.iter().map(|sent| sent.attempt).collect();
+        running.walk.with(&mut self.knowledge, |walk| walk.expire(now, &sent));
+        self.uncount_overdue(ticket);
     }
 
     /// The user does not want to wait any longer.
@@ -391,9 +407,7 @@ impl Fleet {
         while let Some(running) = self.running.get_mut(&ticket)
             && let Some(transmit) = running.walk.poll_transmit()
         {
-            if running.walk.is_open(transmit.attempt) {
-                self.dispatch(now, ticket, transmit);
-            }
+            self.dispatch(now, ticket, transmit);
         }
         while let Some(running) = self.running.get_mut(&ticket)
             && let Some(attempt) = running.walk.poll_release()
@@ -580,7 +594,9 @@ impl Fleet {
         let next = if running.parked.is_empty() {
             running.walk.poll_timeout()
         } else {
-            Some(running.parked_until.min(running.walk.deadline()))
+            let due = running.sent.iter().filter_map(|sent| running.walk.due(sent.attempt)).min();
+            let until = running.parked_until.min(running.walk.deadline());
+            Some(due.map_or(until, |due| due.min(until)))
         };
         // An earlier alarm will do: it looks again then.
         let Some(next) = next.filter(|next| running.alarm.is_none_or(|set| *next < set)) else {

@@ -185,6 +185,21 @@ fn walks_that_wait_for_each_other_end() {
     }
 }
 
+/// A walk whose lost query to the root held the only place there, for which its next query waited.
+#[test]
+fn a_walk_never_waits_for_the_place_of_its_own_lost_query() {
+    let seed = 6_037_611_089_074_931_172;
+    for case in 0..200 {
+        let draw = |n: u64| usize::try_from(keyed(case, n) % 60).unwrap();
+        let asked: Vec<Question> =
+            (0..=draw(0)).map(|n| question(NAMES[draw(n as u64 + 1) % NAMES.len()])).collect();
+        let ended = run(config(40, 1), &asked, 6, seed);
+        assert_eq!(ended.summaries.len(), asked.len(), "case {case}");
+        let inconclusive = ended.tally.inconclusive();
+        assert_eq!(inconclusive, 0, "case {case}: {:?}", ended.tally);
+    }
+}
+
 fn lines(text: &[u8], piece: usize) -> Vec<String> {
     let read = |name: &str, _: Option<&str>| {
         Ok(Question::new(Name::from_ascii(name).unwrap(), RecordType::A))

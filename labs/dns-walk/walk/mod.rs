@@ -162,6 +162,16 @@ struct Attempt {
     overdue: bool,
 }
 
+impl Attempt {
+    /// Marks the query as overdue once its time is up; a late reply still counts.
+    fn expire(&mut self, now: Instant, servers: &mut Servers) {
+        if !self.overdue && self.due <= now {
+            self.overdue = true;
+            servers.overdue(self.record.server.address, self.record.sent_ns);
+        }
+    }
+}
+
 /// A server that a step may ask.
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -331,9 +341,14 @@ impl Walk {
         self.advance(now);
     }
 
-    /// A query to send, until there is none.
+    /// A query to send, until there is none. One that was released before it was sent is not.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        loop {
+            let transmit = self.transmits.pop_front()?;
+            if self.is_open(transmit.attempt) {
+                return Some(transmit);
+            }
+        }
     }
 
     /// A socket that is needed no more, until there is none.
@@ -387,10 +402,7 @@ impl Walk {
             return;
         }
         for attempt in self.attempts.values_mut() {
-            if !attempt.overdue && attempt.due <= now {
-                attempt.overdue = true;
-                self.servers.overdue(attempt.record.server.address, attempt.record.sent_ns);
-            }
+            attempt.expire(now, &mut self.servers);
         }
         self.advance(now);
     }

@@ -107,6 +107,20 @@ impl Walk {
         self.attempts.get(&id).is_some_and(|attempt| attempt.overdue)
     }
 
+    /// When a query will have waited longer than its server deserves; none once it has.
+    #[must_use]
+    pub fn due(&self, id: AttemptId) -> Option<Instant> {
+        self.attempts.get(&id).filter(|attempt| !attempt.overdue).map(|attempt| attempt.due)
+    }
+
+    /// Marks those of `ids` that are overdue, and does nothing else.
+    pub fn expire(&mut self, now: Instant, ids: &[AttemptId]) {
+        let late = self.attempts.iter_mut().filter(|(id, _)| ids.contains(id));
+        for attempt in late.map(|(_, attempt)| attempt) {
+            attempt.expire(now, &mut self.servers);
+        }
+    }
+
     /// The query of `id` waited for its server's turn, which has come: it goes out as it is. None
     /// where others have learned the answer meanwhile, or the server has fallen silent: then it is
     /// taken back, and the walk looks for another way.
