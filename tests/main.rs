@@ -13,6 +13,8 @@ mod frames;
 mod goodput;
 /// The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
 mod path_bytes;
+/// What seeds mean: digests of fates as they were first recorded.
+mod path_golden;
 /// The link model against theory: losses, delays, order, weather, timetables.
 mod path_model;
 /// The link model's bottleneck: rates, queues, active queue management.
