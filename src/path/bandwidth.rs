@@ -3,7 +3,8 @@
 //! It exists so that times at the bottleneck follow from the frames alone. It must never round
 //! frame by frame: what is left of a nanosecond is carried to the next frame.
 
-use super::plan::{LinkPlan, Rate};
+use super::bottleneck::Rate;
+use super::plan::LinkPlan;
 use super::timetable::Timetable;
 use crate::measure::Instant;
 

@@ -4,7 +4,7 @@
 //! It must never hold more than its named limits, and must forget in an order that depends on
 //! nothing but the frames.
 
-use super::link::Bytes;
+use super::frame::Bytes;
 use super::packet::{ETHERNET, layout};
 use crate::measure::draw::keyed;
 

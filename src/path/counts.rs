@@ -3,7 +3,7 @@
 //! It exists so that every run can say what its path really did, beside what it was told to do.
 //! It must never leave a frame out of its account.
 
-use super::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
+use super::fate::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
 use crate::measure::Instant;
 
 /// What a link did in one direction.

@@ -5,11 +5,15 @@
 //! alike, and read with integers. It must never call a function of the C library, whose last digit
 //! differs from machine to machine.
 
-use super::Delay;
-use crate::measure::nanos;
+use super::files::{FromFile, delays, round_trips};
+use super::plan_error::{PlanError, ReadFile, duration, refuse, wrong};
+use crate::measure::{human, nanos};
+use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+/// Longer delays are mistakes of a unit: light needs 9 minutes from the sun.
+const DELAY_MAX: Duration = Duration::from_secs(3600);
 /// Halvings of the tail that a table tells apart: a share of 2^-40 is one frame in 10^12, which no
 /// run reaches. What lies beyond gets the last value.
 const OCTAVES: usize = 40;
@@ -22,6 +26,168 @@ const CELL_BITS: u32 = 6;
 const UNIT: f64 = 4_294_967_296.0;
 /// log2 of [`UNIT`].
 const UNIT_BITS: u32 = 32;
+
+/// Time on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delay {
+    /// Always the same.
+    Constant(Duration),
+    /// Evenly between `mean - half_width` and `mean + half_width`.
+    Uniform {
+        /// The middle.
+        mean: Duration,
+        /// At most the mean.
+        half_width: Duration,
+    },
+    /// Normal, cut at zero.
+    Normal {
+        /// The mean.
+        mean: Duration,
+        /// The standard deviation, at most the mean.
+        deviation: Duration,
+    },
+    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3)`.
+    Pareto {
+        /// The mean.
+        mean: Duration,
+        /// The standard deviation, at most sqrt(3) times the mean.
+        deviation: Duration,
+    },
+    /// Measured one-way delays, ascending, drawn by inverting their distribution with linear
+    /// interpolation between neighbours; not empty.
+    Table(FromFile<Duration>),
+    /// The same from a file of round trips; the values here are halved already.
+    RttTable(FromFile<Duration>),
+}
+
+impl Default for Delay {
+    fn default() -> Self {
+        Self::Constant(Duration::ZERO)
+    }
+}
+
+/// Two durations between commas, as every distribution has them.
+fn pair(expected: &'static str, text: &str) -> Result<(Duration, Duration), PlanError> {
+    let (mean, width) = text.split_once(',').ok_or_else(|| wrong("delay", expected, text))?;
+    Ok((duration("delay", mean)?, duration("delay", width)?))
+}
+
+impl Delay {
+    /// Reads `40ms`, `uniform:40ms,5ms`, `normal:40ms,5ms`, `pareto:40ms,5ms`, `table:FILE` (one
+    /// delay a line) or `rtt-table:FILE` (round trips, or the output of `ping`); `read` gives the
+    /// file.
+    ///
+    /// # Errors
+    /// What was expected, and what came.
+    pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "a duration such as 40ms, uniform:40ms,5ms, normal:40ms,5ms, \
+                                pareto:40ms,5ms, table:FILE or rtt-table:FILE";
+        let text = text.trim();
+        let Some((kind, rest)) = text.split_once(':') else {
+            let constant = human::parse_duration(text).map(Self::Constant);
+            let constant = constant.map_err(|_| wrong("delay", EXPECTED, text))?;
+            constant.check()?;
+            return Ok(constant);
+        };
+        let delay = match kind {
+            "uniform" => {
+                let (mean, half_width) = pair(EXPECTED, rest)?;
+                Self::Uniform { mean, half_width }
+            }
+            "normal" => {
+                let (mean, deviation) = pair(EXPECTED, rest)?;
+                Self::Normal { mean, deviation }
+            }
+            "pareto" => {
+                let (mean, deviation) = pair(EXPECTED, rest)?;
+                Self::Pareto { mean, deviation }
+            }
+            "table" => Self::Table(delays(rest, read)?),
+            "rtt-table" => Self::RttTable(round_trips(rest, read)?),
+            _ => return Err(wrong("delay", EXPECTED, text)),
+        };
+        delay.check()?;
+        Ok(delay)
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = human::duration;
+        match self {
+            Self::Constant(delay) => f.write_str(&text(*delay)),
+            Self::Uniform { mean, half_width } => {
+                write!(f, "uniform:{},{}", text(*mean), text(*half_width))
+            }
+            Self::Normal { mean, deviation } => {
+                write!(f, "normal:{},{}", text(*mean), text(*deviation))
+            }
+            Self::Pareto { mean, deviation } => {
+                write!(f, "pareto:{},{}", text(*mean), text(*deviation))
+            }
+            Self::Table(file) => write!(f, "table:{}", file.name),
+            Self::RttTable(file) => write!(f, "rtt-table:{}", file.name),
+        }
+    }
+}
+
+impl Delay {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        let text = human::duration;
+        let wider = |mean: &Duration, width: &Duration, what: &str| {
+            refuse(format!(
+                "delay: {what} must not be above the mean, got {} at a mean of {}",
+                text(*width),
+                text(*mean)
+            ))
+        };
+        let longest = match self {
+            Self::Constant(delay) => *delay,
+            Self::Uniform { mean, half_width } if half_width > mean => {
+                return wider(mean, half_width, "half the width");
+            }
+            Self::Normal { mean, deviation } if deviation > mean => {
+                return wider(mean, deviation, "the deviation");
+            }
+            Self::Pareto { mean, deviation } if square(*deviation) > 3 * square(*mean) => {
+                return wider(mean, deviation, "the deviation divided by the root of 3");
+            }
+            Self::Uniform { mean, .. } | Self::Normal { mean, .. } | Self::Pareto { mean, .. } => {
+                *mean
+            }
+            Self::Table(table) | Self::RttTable(table) => {
+                if !table.values.is_sorted() {
+                    return refuse(format!("delay: the values of {} must ascend", table.name));
+                }
+                match table.values.last() {
+                    Some(longest) => *longest,
+                    None => return refuse(format!("delay: {} is empty", table.name)),
+                }
+            }
+        };
+        if longest > DELAY_MAX {
+            return refuse(format!("delay: expected at most an hour, got {}", text(longest)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_constant(&self) -> bool {
+        match self {
+            Self::Constant(_) => true,
+            Self::Uniform { half_width: width, .. }
+            | Self::Normal { deviation: width, .. }
+            | Self::Pareto { deviation: width, .. } => width.is_zero(),
+            Self::Table(table) | Self::RttTable(table) => {
+                table.values.first() == table.values.last()
+            }
+        }
+    }
+}
+
+/// At most an hour's nanoseconds squared, 2^84; more is refused as too long before it matters.
+fn square(duration: Duration) -> u128 {
+    u128::from(nanos(duration) >> 1).pow(2)
+}
 
 /// The inverse of a distribution's upper tail, finer towards its end.
 struct Tail(Vec<[i64; CELLS + 1]>);

@@ -3,9 +3,9 @@
 //! Each is text, one value a line; empty lines and lines that begin with `#` say nothing. It must
 //! never open a file, and never skip a line that it does not understand.
 
-use super::FromFile;
-use super::text::{PlanError, ReadFile};
+use super::plan_error::{PlanError, ReadFile};
 use crate::measure::human;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Lines of a file at most. A recording of the most frames has 2^21, a trace of a day at 30 Mbit/s
@@ -13,6 +13,23 @@ use std::time::Duration;
 const LINES_MAX: usize = 1 << 22;
 /// Characters of a wrong line that an error repeats.
 const REPEATED_MAX: usize = 80;
+
+/// Values read from a file, and its name, so that a plan can be written down as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromFile<T> {
+    /// What the plan calls the file.
+    pub name: Arc<str>,
+    /// What it holds.
+    pub values: Arc<[T]>,
+}
+
+impl<T> FromFile<T> {
+    /// Values under a name.
+    #[must_use]
+    pub fn new(name: &str, values: Vec<T>) -> Self {
+        Self { name: name.into(), values: values.into() }
+    }
+}
 
 /// The lines of a file that say something, with their numbers.
 pub(super) struct Lines<'a> {

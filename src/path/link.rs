@@ -9,37 +9,23 @@
 //! has polled yet), 1 MiB for keys by content, and the plan.
 
 use super::bandwidth::Rules;
+use super::change::Setting;
 use super::content::ContentKeys;
-use super::delay::{prepare, sample};
+use super::delay::{Delay, prepare, sample};
+use super::draw_key::{FateKey, Key};
 use super::fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
-use super::loss::{Key, Loss};
-use super::packet::{ETHERNET, ecn};
-use super::plan::{Delay, Direction, FateKey, LinkPlan, Reorder, Setting};
+use super::frame::{Bytes, Direction, Frame, ecn_bits};
+use super::loss::Loss;
+use super::packet::ETHERNET;
+use super::plan::LinkPlan;
 use super::queue::{Bottleneck, Gone, How, Waiting};
 use super::recording::{Recording, Replay};
+use super::reorder::Reorder;
 use super::rng::{Effect, Streams};
 use super::timetable::Timetable;
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// A frame as the link sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// Its bytes: from the Ethernet header on, or, in virtual time, the payload alone.
-    pub bytes: Bytes<'a>,
-    /// Its length on the wire, Ethernet header included.
-    pub length: u32,
-}
-
-/// The bytes of a frame.
-#[derive(Clone, Copy, Debug)]
-pub enum Bytes<'a> {
-    /// From the Ethernet header on.
-    Ethernet(&'a [u8]),
-    /// What the application sent, without any header.
-    Payload(&'a [u8]),
-}
 
 /// The state of one direction: its plan, its draws, its queue, and how many frames it has seen.
 #[derive(Clone, Debug)]
@@ -344,14 +330,6 @@ impl Departures {
             }
         };
         Release { token: copy.token, index: copy.index, verdict }
-    }
-}
-
-/// The ECN bits of a frame; without headers it is not ECN-capable.
-fn ecn_bits(bytes: Bytes<'_>) -> u8 {
-    match bytes {
-        Bytes::Ethernet(frame) => ecn(frame),
-        Bytes::Payload(_) => 0,
     }
 }
 

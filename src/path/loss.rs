@@ -2,10 +2,14 @@
 //!
 //! It must never lose a frame by anything but its own draws, and never shift another effect's.
 
+use super::draw_key::Key;
+use super::fate::DropReason;
+use super::files::{FromFile, frame_numbers};
+use super::plan_error::{PlanError, ReadFile, refuse, share, wrong};
 use super::rng::{Effect, Streams, happens};
-use super::{DropReason, LossModel};
-use crate::measure::Ppm;
 use crate::measure::draw::keyed;
+use crate::measure::{Ppm, human};
+use std::fmt;
 use std::num::NonZeroU32;
 
 /// Under time keys the state is drawn anew, from its long-run distribution, each time this many
@@ -25,15 +29,128 @@ const RECEIVED_IN_BURST: u8 = 1;
 const LOST_IN_BURST: u8 = 2;
 const LOST_IN_GAP: u8 = 3;
 
-/// What decides a frame's draws.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    /// Its number in its direction.
-    pub(super) index: u64,
-    /// The key of its draws.
-    pub(super) draws: u64,
-    /// The time slot, where the key is time.
-    pub(super) slot: Option<u64>,
+/// Which frames are lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LossModel {
+    /// None.
+    #[default]
+    None,
+    /// Each with this probability, independent of every other.
+    Iid(Ppm),
+    /// Two states (Gilbert 1960, Elliott 1963), tc-netem's `gemodel`: the loss test uses the state
+    /// before the transition.
+    GilbertElliott {
+        /// From good to bad, per frame.
+        p: Ppm,
+        /// From bad to good, per frame.
+        r: Ppm,
+        /// Loss in the bad state (netem's 1-h); the simple Gilbert model has 100 %.
+        loss_bad: Ppm,
+        /// Loss in the good state (netem's 1-k); the simple Gilbert model has 0 %.
+        loss_good: Ppm,
+    },
+    /// Four states (Salsano et al. 2009), tc-netem's `loss state`: 1 received in a gap, 2 received
+    /// in a burst, 3 lost in a burst, 4 lost alone in a gap.
+    FourState {
+        /// From 1 to 3.
+        p13: Ppm,
+        /// From 3 to 1.
+        p31: Ppm,
+        /// From 3 to 2.
+        p32: Ppm,
+        /// From 2 to 3.
+        p23: Ppm,
+        /// From 1 to 4; state 4 always returns to 1.
+        p14: Ppm,
+    },
+    /// The numbers of the frames to lose, ascending, from 0; frames beyond the last are spared.
+    Recorded(FromFile<u64>),
+}
+
+impl LossModel {
+    /// Reads `none`, `2%`, `gilbert:p,r`, `gemodel:p,r,1-h,1-k`, `4state:p13,p31,p32,p23,p14` or
+    /// `list:FILE` (the numbers of the frames to lose, from 0, one a line, ascending); `read` gives
+    /// the file.
+    ///
+    /// # Errors
+    /// What was expected, and what came.
+    pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "none, a share such as 2% (at most 100%), gilbert:p,r, \
+                                gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14 or list:FILE";
+        let text = text.trim();
+        let error = || wrong("loss", EXPECTED, text);
+        let Some((kind, rest)) = text.split_once(':') else {
+            let iid = || human::parse_share(text).map(Self::Iid).map_err(|_| error());
+            return if text == "none" { Ok(Self::None) } else { iid() };
+        };
+        if kind == "list" {
+            return Ok(Self::Recorded(frame_numbers(rest, read)?));
+        }
+        let shares = rest.split(',').map(|part| share("loss", part));
+        let shares = shares.collect::<Result<Vec<Ppm>, PlanError>>()?;
+        let model = match (kind, shares.as_slice()) {
+            ("gilbert", &[p, r]) => {
+                Self::GilbertElliott { p, r, loss_bad: Ppm::ONE, loss_good: Ppm::ZERO }
+            }
+            ("gemodel", &[p, r, loss_bad, loss_good]) => {
+                Self::GilbertElliott { p, r, loss_bad, loss_good }
+            }
+            ("4state", &[p13, p31, p32, p23, p14]) => Self::FourState { p13, p31, p32, p23, p14 },
+            _ => return Err(error()),
+        };
+        model.check()?;
+        Ok(model)
+    }
+}
+
+impl fmt::Display for LossModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, kind: &str, shares: &[&Ppm]| {
+            let shares: Vec<String> = shares.iter().map(|share| human::share(**share)).collect();
+            write!(f, "{kind}:{}", shares.join(","))
+        };
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Iid(share) => f.write_str(&human::share(*share)),
+            Self::GilbertElliott { p, r, loss_bad: Ppm::ONE, loss_good: Ppm::ZERO } => {
+                list(f, "gilbert", &[p, r])
+            }
+            Self::GilbertElliott { p, r, loss_bad, loss_good } => {
+                list(f, "gemodel", &[p, r, loss_bad, loss_good])
+            }
+            Self::FourState { p13, p31, p32, p23, p14 } => {
+                list(f, "4state", &[p13, p31, p32, p23, p14])
+            }
+            Self::Recorded(file) => write!(f, "list:{}", file.name),
+        }
+    }
+}
+
+impl LossModel {
+    pub(super) fn check(&self) -> Result<(), PlanError> {
+        match self {
+            Self::FourState { p13, p31, p32, p14, .. } => {
+                let sums = [("p13 + p14", p13, p14), ("p31 + p32", p31, p32)];
+                for (name, a, b) in sums {
+                    if a.get() + b.get() > Ppm::ONE.get() {
+                        return refuse(format!(
+                            "loss: {name} must not be above 100%, got {a} + {b}"
+                        ));
+                    }
+                }
+                Ok(())
+            }
+            Self::Recorded(list) if !list.values.is_sorted_by(|a, b| a < b) => {
+                refuse(format!("loss: the numbers in {} must ascend", list.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a frame's fate depends on those before it.
+    pub(super) const fn has_memory(&self) -> bool {
+        matches!(self, Self::GilbertElliott { .. } | Self::FourState { .. })
+    }
 }
 
 /// The state of a loss model.

@@ -5,39 +5,52 @@
 //! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
 
 mod bandwidth;
-mod check;
+mod bottleneck;
+mod change;
 mod content;
+mod corrupt;
 mod counts;
 mod delay;
+mod draw_key;
 mod fate;
 mod files;
+mod frame;
 mod icmp;
 mod link;
 mod loss;
+mod mtu;
 mod mutation;
 mod packet;
 mod plan;
+mod plan_error;
 pub mod preset;
 mod queue;
 mod record;
 mod recording;
+mod reorder;
 pub mod rng;
-mod text;
 mod timetable;
 
+pub use bottleneck::{Bottleneck, Discipline, Queue, QueueLimit, Rate};
+pub use change::{Change, Setting};
+pub use corrupt::Corruption;
 pub use counts::Counts;
+pub use delay::Delay;
+pub use draw_key::FateKey;
 pub use fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+pub use files::FromFile;
+pub use frame::{Bytes, Direction, Frame};
 pub use icmp::icmp_too_big;
-pub use link::{Bytes, Frame, Link};
+pub use link::Link;
+pub use loss::LossModel;
+pub use mtu::MtuLimit;
 pub use mutation::{apply, apply_to_payload};
-pub use plan::{
-    Bottleneck, Change, Corruption, Delay, Direction, Discipline, FateKey, FromFile, LinkPlan,
-    LossModel, MtuLimit, Queue, QueueLimit, Rate, Reorder, Setting,
-};
+pub use plan::LinkPlan;
+pub use plan_error::{PlanError, ReadFile};
 pub use preset::Preset;
 pub use record::{LostFrame, Record, fold_fate};
 pub use recording::Recording;
-pub use text::{PlanError, ReadFile};
+pub use reorder::Reorder;
 
 /// Headers in front of a datagram on the path: Ethernet 14, IPv4 20 (RFC 791), UDP 8 (RFC 768).
 pub const DATAGRAM_HEADERS: u32 = 42;

@@ -2,8 +2,8 @@
 //!
 //! It must never change the length of a frame, nor fail on bytes that are no packet.
 
+use super::fate::{CorruptDraw, Edit};
 use super::packet::{ETHERNET, Transport, Version, be16, ecn, layout, version};
-use super::{CorruptDraw, Edit};
 use crate::measure::draw::keyed;
 use std::ops::Range;
 

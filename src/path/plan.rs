@@ -6,33 +6,22 @@
 //! probabilities are parts per million, times are durations, so that two machines read the same
 //! plan alike.
 
-use crate::measure::Ppm;
-use serde::{Deserialize, Serialize};
+use super::bottleneck::{Bottleneck, Queue, Rate};
+use super::change::{Change, Setting};
+use super::corrupt::Corruption;
+use super::delay::Delay;
+use super::draw_key::FateKey;
+use super::loss::{LossModel, expected};
+use super::mtu::MtuLimit;
+use super::plan_error::{PlanError, ReadFile, number, refuse, share, wrong};
+use super::reorder::Reorder;
+use crate::measure::{Ppm, human};
+use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// Which way a frame goes: host A is the client's side, host B the server's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum Direction {
-    /// From the client's side to the server's.
-    AToB = 0,
-    /// From the server's side to the client's.
-    BToA = 1,
-}
-
-impl Direction {
-    /// Both, in the order of their index.
-    pub const BOTH: [Self; 2] = [Self::AToB, Self::BToA];
-
-    /// 0 or 1, to index a pair.
-    #[must_use]
-    pub const fn index(self) -> usize {
-        self as usize
-    }
-}
+/// Changes of a timetable: making it ready takes their number squared, a million steps.
+const CHANGES_MAX: usize = 1000;
 
 /// What one direction does to frames. The default does nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,260 +50,216 @@ pub struct LinkPlan {
     pub timetable: Vec<Change>,
 }
 
-/// What a frame's draws are a function of, beside seed, direction and effect.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FateKey {
-    /// Its number in its direction: frame n of every run meets the same fate.
-    #[default]
-    Order,
-    /// The time slot it arrives in, counted from the link's start: the same weather for everyone.
-    Time {
-        /// Length of a slot; not zero.
-        slot: Duration,
-    },
-    /// Its payload, and how often that payload came before: request n, attempt k meets the same
-    /// fate on every transport.
-    Content,
-}
+impl LinkPlan {
+    /// The words of [`LinkPlan::set_all`], in the order in which the impairments act.
+    pub const WORDS: [&'static str; 12] = [
+        "key",
+        "loss",
+        "max-burst",
+        "corrupt",
+        "duplicate",
+        "mark",
+        "mtu",
+        "rate",
+        "queue",
+        "delay",
+        "reorder",
+        "at",
+    ];
 
-/// Which frames are lost.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum LossModel {
-    /// None.
-    #[default]
-    None,
-    /// Each with this probability, independent of every other.
-    Iid(Ppm),
-    /// Two states (Gilbert 1960, Elliott 1963), tc-netem's `gemodel`: the loss test uses the state
-    /// before the transition.
-    GilbertElliott {
-        /// From good to bad, per frame.
-        p: Ppm,
-        /// From bad to good, per frame.
-        r: Ppm,
-        /// Loss in the bad state (netem's 1-h); the simple Gilbert model has 100 %.
-        loss_bad: Ppm,
-        /// Loss in the good state (netem's 1-k); the simple Gilbert model has 0 %.
-        loss_good: Ppm,
-    },
-    /// Four states (Salsano et al. 2009), tc-netem's `loss state`: 1 received in a gap, 2 received
-    /// in a burst, 3 lost in a burst, 4 lost alone in a gap.
-    FourState {
-        /// From 1 to 3.
-        p13: Ppm,
-        /// From 3 to 1.
-        p31: Ppm,
-        /// From 3 to 2.
-        p32: Ppm,
-        /// From 2 to 3.
-        p23: Ppm,
-        /// From 1 to 4; state 4 always returns to 1.
-        p14: Ppm,
-    },
-    /// The numbers of the frames to lose, ascending, from 0; frames beyond the last are spared.
-    Recorded(FromFile<u64>),
-}
-
-/// Values read from a file, and its name, so that a plan can be written down as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FromFile<T> {
-    /// What the plan calls the file.
-    pub name: Arc<str>,
-    /// What it holds.
-    pub values: Arc<[T]>,
-}
-
-impl<T> FromFile<T> {
-    /// Values under a name.
-    #[must_use]
-    pub fn new(name: &str, values: Vec<T>) -> Self {
-        Self { name: name.into(), values: values.into() }
-    }
-}
-
-/// Flipped bits. By default none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Corruption {
-    /// Probability that a frame has bits flipped.
-    pub share: Ppm,
-    /// How many bits; 0 counts as 1. They lie anywhere behind the Ethernet header, or, with
-    /// `repair`, in the payload of TCP or UDP.
-    pub bits: u8,
-    /// Makes the Internet checksums right again, so that only the application can notice. A frame
-    /// without a payload is then left alone.
-    pub repair: bool,
-}
-
-impl Default for Corruption {
-    fn default() -> Self {
-        Self { share: Ppm::ZERO, bits: 1, repair: false }
-    }
-}
-
-/// The longest packet that passes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MtuLimit {
-    /// Bytes of the IP packet; at least [`MtuLimit::MIN`].
-    pub bytes: u16,
-    /// Drops what is longer without a word (a path-MTU black hole, RFC 2923), instead of answering
-    /// "fragmentation needed" (RFC 1191) or "packet too big" (RFC 8201).
-    pub black_hole: bool,
-}
-
-impl MtuLimit {
-    /// What every IPv4 host must accept (RFC 791).
-    pub const MIN: u16 = 576;
-}
-
-/// A rate and the queue in front of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bottleneck {
-    /// How fast frames leave it.
-    pub rate: Rate,
-    /// What waits.
-    pub queue: Queue,
-}
-
-/// How fast frames leave a bottleneck. A frame counts with its Ethernet header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rate {
-    /// Bits per second; not zero.
-    Constant(u64),
-    /// Mahimahi's format: at each time one delivery of at most 1,504 bytes may leave; after the
-    /// last, the trace begins anew.
+    /// Sets what each pair of a word and a text says, in any order; `at` may come several times,
+    /// and adds to the timetable, every other word once. What no pair names stays as it is. Where
+    /// there is an error, the plan is as it was.
     ///
-    /// The values are when an opportunity comes, counted from the link's start, milliseconds, not
-    /// descending; the last is the length of the trace and not zero. Several short frames may share
-    /// an opportunity, a frame that finds too little left takes the rest from the next.
-    Trace(FromFile<u32>),
-}
+    /// # Errors
+    /// The first pair that is wrong, or what [`LinkPlan::check`] says of the whole.
+    pub fn set_all(
+        &mut self,
+        settings: &[(&str, &str)],
+        read: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        let mut plan = self.clone();
+        let mut queue = None;
+        for (i, (word, text)) in settings.iter().enumerate() {
+            let before = &settings[..i];
+            if *word != "at" && before.iter().any(|(earlier, _)| earlier == word) {
+                return Err(PlanError::Together(format!("{word} is set twice")));
+            }
+            match *word {
+                "queue" => queue = Some(text.parse::<Queue>()?),
+                _ => plan.set(word, text, read)?,
+            }
+        }
+        match (queue, &mut plan.rate) {
+            (Some(queue), Some(bottleneck)) => bottleneck.queue = queue,
+            (Some(_), None) => {
+                return Err(PlanError::Together(
+                    "a queue needs a rate: without one no frame ever waits".to_owned(),
+                ));
+            }
+            (None, _) => {}
+        }
+        plan.check()?;
+        *self = plan;
+        Ok(())
+    }
 
-/// The queue of a bottleneck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queue {
-    /// How much it holds; what is being sent does not count.
-    pub limit: QueueLimit,
-    /// What it drops.
-    pub discipline: Discipline,
-    /// Marks ECN-capable frames (RFC 3168) where `CoDel` would drop them.
-    pub ecn: bool,
-}
+    fn set(&mut self, word: &str, text: &str, read: ReadFile<'_>) -> Result<(), PlanError> {
+        match word {
+            "key" => self.key = text.parse()?,
+            "loss" => self.loss = LossModel::parse(text, read)?,
+            "max-burst" => {
+                let most = number(text.trim()).and_then(|most| u32::try_from(most).ok());
+                let most = most.and_then(NonZeroU32::new);
+                let error = || wrong("max-burst", "a number of frames, 1 or more", text);
+                self.max_burst = Some(most.ok_or_else(error)?);
+            }
+            "corrupt" => self.corrupt = text.parse()?,
+            "duplicate" => self.duplicate = share("duplicate", text)?,
+            "mark" => self.mark = share("mark", text)?,
+            "mtu" => self.mtu = Some(text.parse()?),
+            "rate" => {
+                let rate = Rate::parse(text, read)?;
+                let queue = self.rate.as_ref().map(|bottleneck| bottleneck.queue);
+                self.rate = Some(Bottleneck { rate, queue: queue.unwrap_or_default() });
+            }
+            "delay" => self.delay = Delay::parse(text, read)?,
+            "reorder" => self.reorder = text.parse()?,
+            "at" => self.timetable.push(Change::parse(text, read)?),
+            _ => {
+                let words = Self::WORDS.join(", ");
+                let error = format!("expected one of {words}, got {word:?}");
+                return Err(PlanError::Together(error));
+            }
+        }
+        Ok(())
+    }
 
-/// How much a queue holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueueLimit {
-    /// Bytes, Ethernet headers included.
-    Bytes(u64),
-    /// Frames.
-    Packets(u32),
-}
-
-/// Drop-tail, a hundred frames: 60 ms at 20 Mbit/s, about what a small router holds.
-impl Default for Queue {
-    fn default() -> Self {
-        let limit = QueueLimit::Packets(100);
-        Self { limit, discipline: Discipline::DropTail, ecn: false }
+    /// The words and texts that make this plan from the default one.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let plain = Self::default();
+        let mut settings = Vec::new();
+        let mut add = |word, differs: bool, text: &dyn fmt::Display| {
+            if differs {
+                settings.push((word, text.to_string()));
+            }
+        };
+        add("key", self.key != plain.key, &self.key);
+        add("loss", self.loss != plain.loss, &self.loss);
+        if let Some(most) = self.max_burst {
+            add("max-burst", true, &most);
+        }
+        add("corrupt", self.corrupt != plain.corrupt, &self.corrupt);
+        add("duplicate", self.duplicate != plain.duplicate, &human::share(self.duplicate));
+        add("mark", self.mark != plain.mark, &human::share(self.mark));
+        if let Some(mtu) = self.mtu {
+            add("mtu", true, &mtu);
+        }
+        if let Some(Bottleneck { rate, queue }) = &self.rate {
+            add("rate", true, rate);
+            add("queue", *queue != Queue::default(), queue);
+        }
+        add("delay", self.delay != plain.delay, &self.delay);
+        add("reorder", self.reorder != plain.reorder, &self.reorder);
+        for change in &self.timetable {
+            let line = change.to_string();
+            add("at", true, &line.strip_prefix("at ").unwrap_or(&line));
+        }
+        settings
     }
 }
 
-/// What a full queue drops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Discipline {
-    /// The frame that finds no room.
-    DropTail,
-    /// The frame that has waited longest.
-    DropHead,
-    /// Frames that waited too long (RFC 8289); where it is full, the one that finds no room.
-    CoDel {
-        /// The wait that is acceptable; 5 ms in the RFC.
-        target: Duration,
-        /// Over which time a wait must stay above it; 100 ms in the RFC.
-        interval: Duration,
-    },
-}
-
-/// Time on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Delay {
-    /// Always the same.
-    Constant(Duration),
-    /// Evenly between `mean - half_width` and `mean + half_width`.
-    Uniform {
-        /// The middle.
-        mean: Duration,
-        /// At most the mean.
-        half_width: Duration,
-    },
-    /// Normal, cut at zero.
-    Normal {
-        /// The mean.
-        mean: Duration,
-        /// The standard deviation, at most the mean.
-        deviation: Duration,
-    },
-    /// Pareto with shape 3, shifted: never below `mean - deviation / sqrt(3)`.
-    Pareto {
-        /// The mean.
-        mean: Duration,
-        /// The standard deviation, at most sqrt(3) times the mean.
-        deviation: Duration,
-    },
-    /// Measured one-way delays, ascending, drawn by inverting their distribution with linear
-    /// interpolation between neighbours; not empty.
-    Table(FromFile<Duration>),
-    /// The same from a file of round trips; the values here are halved already.
-    RttTable(FromFile<Duration>),
-}
-
-impl Default for Delay {
-    fn default() -> Self {
-        Self::Constant(Duration::ZERO)
+impl LinkPlan {
+    /// Whether its parts can stand together and each makes sense.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), PlanError> {
+        self.loss.check()?;
+        self.delay.check()?;
+        if let Some(mtu) = self.mtu.filter(|mtu| mtu.bytes < MtuLimit::MIN) {
+            return refuse(format!("mtu: expected {} or more, got {}", MtuLimit::MIN, mtu.bytes));
+        }
+        if let Some(Bottleneck { rate, queue }) = &self.rate {
+            rate.check()?;
+            queue.check()?;
+        }
+        self.check_timetable()?;
+        self.check_key()?;
+        self.check_reorder()
     }
-}
 
-/// Which frames may overtake others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reorder {
-    /// None: a frame leaves no earlier than the one before it, whatever its delay.
-    #[default]
-    Never,
-    /// Those whose random delay is shorter.
-    ByJitter,
-    /// This share of every `gap`-th frame leaves with no delay, before those that still travel.
-    Share {
-        /// The share.
-        share: Ppm,
-        /// Which frames can be chosen: every `gap`-th; 1 means each.
-        gap: NonZeroU32,
-    },
-}
+    fn check_timetable(&self) -> Result<(), PlanError> {
+        if self.timetable.len() > CHANGES_MAX {
+            let changes = self.timetable.len();
+            return refuse(format!("at: expected at most {CHANGES_MAX} changes, got {changes}"));
+        }
+        for change in &self.timetable {
+            match &change.what {
+                Setting::Loss(loss) => loss.check()?,
+                Setting::Delay(delay) => delay.check()?,
+                Setting::Rate(_) if self.rate.is_none() => {
+                    return refuse(format!("{change}: the link has no rate that could change"));
+                }
+                Setting::Rate(rate) => rate.check()?,
+                Setting::Down | Setting::Corrupt(_) | Setting::Duplicate(_) => {}
+            }
+            if change.lasting == Some(Duration::ZERO) {
+                return refuse(format!("{change}: expected a time above 0"));
+            }
+        }
+        Ok(())
+    }
 
-/// A change at a time. Of several changes of one thing that are in force, the one that began last
-/// holds; when it ends, what stood before it holds again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// When, counted from the link's start.
-    pub at: Duration,
-    /// For how long; `None` for good.
-    pub lasting: Option<Duration>,
-    /// What.
-    pub what: Setting,
-}
+    /// The loss models that may ever be in force.
+    fn losses(&self) -> impl Iterator<Item = &LossModel> {
+        let later = self.timetable.iter().filter_map(|change| match &change.what {
+            Setting::Loss(loss) => Some(loss),
+            _ => None,
+        });
+        std::iter::once(&self.loss).chain(later)
+    }
 
-/// What a change sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Setting {
-    /// Every frame that comes is lost; those that wait in the queue still leave.
-    Down,
-    /// The loss model.
-    Loss(LossModel),
-    /// The delay.
-    Delay(Delay),
-    /// The rate, for frames that begin to be sent from then on; a link without a bottleneck cannot
-    /// get one.
-    Rate(Rate),
-    /// Corruption.
-    Corrupt(Corruption),
-    /// Duplication.
-    Duplicate(Ppm),
+    fn check_key(&self) -> Result<(), PlanError> {
+        let listed = self.losses().any(|loss| matches!(loss, LossModel::Recorded(_)));
+        match self.key {
+            FateKey::Order => Ok(()),
+            FateKey::Time { slot } if slot.is_zero() => {
+                refuse("key: expected a slot above 0, got time:0")
+            }
+            _ if listed => refuse("a list of losses counts frames: it needs key order"),
+            FateKey::Content if self.losses().any(LossModel::has_memory) => refuse(
+                "bursts need an order of frames, which differs between transports: with key \
+                 content use a plain share, or use key time",
+            ),
+            FateKey::Time { .. } | FateKey::Content => Ok(()),
+        }
+    }
+
+    fn check_reorder(&self) -> Result<(), PlanError> {
+        let changes = self.timetable.iter().any(|change| matches!(change.what, Setting::Delay(_)));
+        match self.reorder {
+            Reorder::ByJitter if self.delay.is_constant() && !changes => {
+                refuse("reorder jitter needs a delay that varies, such as normal:40ms,5ms")
+            }
+            Reorder::Share { .. } if self.delay == Delay::default() && !changes => {
+                refuse("reorder needs a delay: without one there is nothing to overtake")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The share of frames that the loss model loses in the long run, where theory gives it: no
+    /// list, no limit on bursts, no change of loss in the timetable.
+    ///
+    /// With key time it is the share of time slots, which frames need not sample evenly.
+    #[must_use]
+    pub fn expected_loss(&self) -> Option<Ppm> {
+        let changes = self
+            .timetable
+            .iter()
+            .any(|change| matches!(change.what, Setting::Loss(_) | Setting::Down));
+        if changes || self.max_burst.is_some() { None } else { expected(&self.loss) }
+    }
 }

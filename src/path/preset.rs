@@ -3,7 +3,11 @@
 //! It exists so that a person can begin with a path that stands for something. It must never give a
 //! number without saying where it comes from.
 
-use super::{Bottleneck, Delay, LinkPlan, LossModel, Queue, QueueLimit, Rate, Reorder};
+use super::bottleneck::{Bottleneck, Queue, QueueLimit, Rate};
+use super::delay::Delay;
+use super::loss::LossModel;
+use super::plan::LinkPlan;
+use super::reorder::Reorder;
 use crate::measure::Ppm;
 use std::time::Duration;
 

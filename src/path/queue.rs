@@ -4,15 +4,11 @@
 //! the logical time at which it should, however late or often anybody asks.
 //! It must never hold more than its limit, nor drop a copy without giving its release.
 
-use super::DropReason;
 use super::bandwidth::{Rules, Sender};
-use super::plan::{Discipline, Queue, QueueLimit};
+use super::bottleneck::{Discipline, QUEUE_FRAMES_MAX, Queue, QueueLimit};
+use super::fate::DropReason;
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
-
-/// Copies that wait at most, whatever the limit says: 64 MB of state. A queue by bytes reaches it
-/// only with a million frames of which the limit holds more.
-pub(super) const QUEUE_FRAMES_MAX: u32 = 1 << 20;
 
 /// A copy that waits.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,8 @@
 //! It exists so that the router and the network in virtual time account alike, and two runs can be
 //! compared by one number. It must never forget a drop.
 
-use super::{Counts, DropReason, Fate, Release, ReleaseVerdict, Verdict};
+use super::counts::Counts;
+use super::fate::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
 

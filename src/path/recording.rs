@@ -15,9 +15,11 @@
 //! Lines that begin with `#` and empty ones say nothing. It must never be read by guesses: an
 //! unknown word is an error that names its line.
 
-use super::text::{Lines, PlanError};
-use super::{CorruptDraw, Direction, DropReason, Edit, Fate, MtuLimit, Release};
-use super::{ReleaseVerdict, Verdict};
+use super::fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+use super::files::Lines;
+use super::frame::Direction;
+use super::mtu::MtuLimit;
+use super::plan_error::PlanError;
 use crate::measure::{Instant, human};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

@@ -8,7 +8,7 @@
 //! The value comes from [`measure::draw::keyed`](crate::measure::draw::keyed) over a key mixed from
 //! the four parts.
 
-use super::Direction;
+use super::frame::Direction;
 use crate::measure::Ppm;
 use crate::measure::draw::keyed;
 

@@ -3,7 +3,12 @@
 //! It exists so that a frame finds its settings by one comparison, whatever the timetable holds.
 //! It must never copy a setting: a phase names it by its place in the plan.
 
-use super::plan::{Change, Corruption, Delay, LinkPlan, LossModel, Rate, Setting};
+use super::bottleneck::Rate;
+use super::change::{Change, Setting};
+use super::corrupt::Corruption;
+use super::delay::Delay;
+use super::loss::LossModel;
+use super::plan::LinkPlan;
 use crate::measure::{Ppm, nanos};
 
 /// Where a setting stands: 0 in the plan itself, n in the n-th change.

@@ -1,0 +1,55 @@
+//! Corruption: flipped bits.
+
+use super::plan_error::{PlanError, number, share, wrong};
+use crate::measure::{Ppm, human};
+use std::fmt;
+use std::str::FromStr;
+
+/// Flipped bits. By default none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corruption {
+    /// Probability that a frame has bits flipped.
+    pub share: Ppm,
+    /// How many bits; 0 counts as 1. They lie anywhere behind the Ethernet header, or, with
+    /// `repair`, in the payload of TCP or UDP.
+    pub bits: u8,
+    /// Makes the Internet checksums right again, so that only the application can notice. A frame
+    /// without a payload is then left alone.
+    pub repair: bool,
+}
+
+impl Default for Corruption {
+    fn default() -> Self {
+        Self { share: Ppm::ZERO, bits: 1, repair: false }
+    }
+}
+
+impl FromStr for Corruption {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "a share, then perhaps bits=N (1 to 255) and repair, as in \
+                                1%,bits=3,repair";
+        let mut words = text.split(',').map(str::trim);
+        let share = share("corrupt", words.next().unwrap_or_default())?;
+        let mut corruption = Self { share, ..Self::default() };
+        for word in words {
+            match (word, word.strip_prefix("bits=").and_then(number)) {
+                ("repair", _) => corruption.repair = true,
+                (_, Some(bits @ 1..=255)) => corruption.bits = u8::try_from(bits).unwrap_or(1),
+                _ => return Err(wrong("corrupt", EXPECTED, text)),
+            }
+        }
+        Ok(corruption)
+    }
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&human::share(self.share))?;
+        if self.bits > 1 {
+            write!(f, ",bits={}", self.bits)?;
+        }
+        f.write_str(if self.repair { ",repair" } else { "" })
+    }
+}

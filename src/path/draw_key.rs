@@ -1,0 +1,60 @@
+//! What the draws of a frame depend on.
+
+use super::plan_error::{PlanError, duration, wrong};
+use crate::measure::human;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a frame's draws are a function of, beside seed, direction and effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FateKey {
+    /// Its number in its direction: frame n of every run meets the same fate.
+    #[default]
+    Order,
+    /// The time slot it arrives in, counted from the link's start: the same weather for everyone.
+    Time {
+        /// Length of a slot; not zero.
+        slot: Duration,
+    },
+    /// Its payload, and how often that payload came before: request n, attempt k meets the same
+    /// fate on every transport.
+    Content,
+}
+
+impl FromStr for FateKey {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        match text.trim() {
+            "order" => Ok(Self::Order),
+            "content" => Ok(Self::Content),
+            other => {
+                let slot = other.strip_prefix("time:");
+                let slot = slot.ok_or_else(|| wrong("key", "order, time:1ms or content", other))?;
+                Ok(Self::Time { slot: duration("key", slot)? })
+            }
+        }
+    }
+}
+
+impl fmt::Display for FateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Order => f.write_str("order"),
+            Self::Time { slot } => write!(f, "time:{}", human::duration(*slot)),
+            Self::Content => f.write_str("content"),
+        }
+    }
+}
+
+/// What decides a frame's draws.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Its number in its direction.
+    pub(super) index: u64,
+    /// The key of its draws.
+    pub(super) draws: u64,
+    /// The time slot, where the key is time.
+    pub(super) slot: Option<u64>,
+}

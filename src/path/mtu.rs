@@ -1,0 +1,42 @@
+//! The MTU: the longest packet that passes.
+
+use super::plan_error::{PlanError, number, wrong};
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest packet that passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuLimit {
+    /// Bytes of the IP packet; at least [`MtuLimit::MIN`].
+    pub bytes: u16,
+    /// Drops what is longer without a word (a path-MTU black hole, RFC 2923), instead of answering
+    /// "fragmentation needed" (RFC 1191) or "packet too big" (RFC 8201).
+    pub black_hole: bool,
+}
+
+impl MtuLimit {
+    /// What every IPv4 host must accept (RFC 791).
+    pub const MIN: u16 = 576;
+}
+
+impl FromStr for MtuLimit {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "bytes of an IP packet, 576 to 65535, then perhaps ,blackhole";
+        let (bytes, black_hole) = text
+            .trim()
+            .strip_suffix(",blackhole")
+            .map_or_else(|| (text.trim(), false), |bytes| (bytes, true));
+        let bytes = number(bytes).and_then(|bytes| u16::try_from(bytes).ok());
+        let bytes = bytes.filter(|bytes| *bytes >= Self::MIN);
+        let bytes = bytes.ok_or_else(|| wrong("mtu", EXPECTED, text))?;
+        Ok(Self { bytes, black_hole })
+    }
+}
+
+impl fmt::Display for MtuLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.bytes, if self.black_hole { ",blackhole" } else { "" })
+    }
+}

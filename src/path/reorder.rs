@@ -1,0 +1,58 @@
+//! Reordering: which frames may overtake others.
+
+use super::plan_error::{PlanError, number, wrong};
+use crate::measure::{Ppm, human};
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+/// Which frames may overtake others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reorder {
+    /// None: a frame leaves no earlier than the one before it, whatever its delay.
+    #[default]
+    Never,
+    /// Those whose random delay is shorter.
+    ByJitter,
+    /// This share of every `gap`-th frame leaves with no delay, before those that still travel.
+    Share {
+        /// The share.
+        share: Ppm,
+        /// Which frames can be chosen: every `gap`-th; 1 means each.
+        gap: NonZeroU32,
+    },
+}
+
+impl FromStr for Reorder {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "never, jitter, or a share, then perhaps gap=N (1 or more), as in \
+                                25%,gap=5";
+        let text = text.trim();
+        match text {
+            "never" => return Ok(Self::Never),
+            "jitter" => return Ok(Self::ByJitter),
+            _ => {}
+        }
+        let (chosen, gap) = text.split_once(',').unwrap_or((text, "gap=1"));
+        let chosen = human::parse_share(chosen).map_err(|_| wrong("reorder", EXPECTED, text))?;
+        let gap = gap.trim().strip_prefix("gap=").and_then(number);
+        let gap = gap.and_then(|gap| u32::try_from(gap).ok()).and_then(NonZeroU32::new);
+        let gap = gap.ok_or_else(|| wrong("reorder", EXPECTED, text))?;
+        Ok(Self::Share { share: chosen, gap })
+    }
+}
+
+impl fmt::Display for Reorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::ByJitter => f.write_str("jitter"),
+            Self::Share { share, gap } => {
+                f.write_str(&human::share(*share))?;
+                if gap.get() > 1 { write!(f, ",gap={gap}") } else { Ok(()) }
+            }
+        }
+    }
+}
