@@ -6,11 +6,12 @@ use super::plan::{Arm, Plan};
 use std::time::Duration;
 use wirelab::bank::client::Delivery;
 use wirelab::bank::datagram::DatagramClientConfig;
-use wirelab::bank::load::{ArrivalModel, Carrier, LoadGenerator, LoadPlan, Workload};
+use wirelab::bank::load::{ArrivalModel, LoadGenerator, LoadPlan, Workload};
 use wirelab::bank::message::Cents;
 use wirelab::bank::server::{Dedup, Server, ServerConfig};
 use wirelab::bank::store::memory::MemoryStore;
 use wirelab::bank::stream::StreamClientConfig;
+use wirelab::bank::transport::Transport;
 
 /// Accounts of every bank.
 pub const ACCOUNTS: u64 = 64;
@@ -44,16 +45,15 @@ pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator 
         ..StreamClientConfig::default()
     };
     let datagrams = |delivery, deadline| {
-        Carrier::Datagrams(DatagramClientConfig {
+        Box::new(DatagramClientConfig {
             delivery,
             deadline,
             max_in_flight,
             ..DatagramClientConfig::default()
         })
     };
-    let carrier = match arm {
-        Arm::Tcp | Arm::TcpTuned => Carrier::Stream(stream),
-        Arm::TcpReconnect => Carrier::StreamPerRequest(stream),
+    let transport: Box<dyn Transport> = match arm {
+        Arm::Tcp | Arm::TcpTuned | Arm::TcpReconnect => Box::new(stream),
         Arm::Udp => datagrams(Delivery::AtMostOnce, plan.patience),
         Arm::UdpRetry => datagrams(Delivery::AtLeastOnce, plan.deadline),
         Arm::UdpOnce => datagrams(Delivery::ExactlyOnce, plan.deadline),
@@ -61,7 +61,8 @@ pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator 
     let workload = Workload { seed, accounts: ACCOUNTS, only: None };
     // A connection per request carries one request: its depth is its number of clients.
     let clients = if arm == Arm::TcpReconnect { plan.outstanding } else { plan.clients(depth) };
-    LoadGenerator::new(carrier, workload, clients as usize, seed)
+    let generator = LoadGenerator::new(transport, workload, clients, seed);
+    if arm == Arm::TcpReconnect { generator.connection_per_request() } else { generator }
 }
 
 /// The load before anything is measured.

@@ -14,9 +14,10 @@ use std::time::Duration;
 use thiserror::Error;
 use wirelab::bank::driver::client::{ClientLoop, Opener};
 use wirelab::bank::driver::server::{CONNECTIONS_MAX, ServerLimits, ServerLoop, Site};
-use wirelab::bank::load::{LoadCounters, LoadGenerator, Sample};
+use wirelab::bank::load::{LoadGenerator, Sample};
 use wirelab::bank::server::Server;
 use wirelab::bank::store::memory::MemoryStore;
+use wirelab::bank::transport::ClientCounters;
 use wirelab::emulator::endpoint;
 use wirelab::emulator::record::{CapturedFrame, DirectionRecord, LaneRecord};
 use wirelab::emulator::router::{Router, RouterConfig};
@@ -244,7 +245,8 @@ impl KernelRun {
             return Err(KernelError::Lane { lane: format!("{} depth {depth}", arm.name()), error });
         }
         let warm: Vec<Vec<Sample>> = clients.generators().map(|f| f.samples().to_vec()).collect();
-        let stats: Vec<LoadCounters> = clients.generators().map(LoadGenerator::stats).collect();
+        let stats: Vec<ClientCounters> =
+            clients.generators().map(LoadGenerator::counters).collect();
         let tcp = self.tcp_counters(lanes)?;
         self.set_links(loss, self.plan.capture_frames)?;
         let began = self.clock.now();
@@ -293,7 +295,7 @@ impl KernelRun {
         for (index, (((((record, tcp), warm), before), generator), server)) in parts.enumerate() {
             let (arm, depth) = lanes[index];
             let LaneRecord { directions, captured, .. } = record;
-            let stats = generator.stats();
+            let stats = generator.counters();
             outcomes.push(LaneOutcome {
                 arm,
                 depth,
@@ -303,11 +305,7 @@ impl KernelRun {
                 path: [audit(&directions[0]), audit(&directions[1])],
                 lost: directions.map(|direction| direction.lost_frames),
                 tcp: *tcp,
-                udp: (!arm.is_tcp()).then(|| UdpCounters {
-                    retries: stats.retries - before.retries,
-                    late_replies: stats.late_replies - before.late_replies,
-                    rto_ns: before.rto_ns,
-                }),
+                udp: UdpCounters::between(before, &stats),
                 ledger: ledger_audit::audit_lane(server, warm, generator.samples()),
             });
             captures.push(LaneCapture { arm, depth, loss, frames: captured });
@@ -326,7 +324,7 @@ impl KernelRun {
 
 struct Measured {
     warm: Vec<Vec<Sample>>,
-    stats: Vec<LoadCounters>,
+    stats: Vec<ClientCounters>,
     tcp: Vec<Option<TcpCounters>>,
     records: Vec<LaneRecord>,
     elapsed: Duration,

@@ -5,11 +5,12 @@
 
 use super::plan::{Arm, Plan};
 use serde::{Deserialize, Serialize};
+use wirelab::bank::transport::ClientCounters;
 pub use wirelab::emulator::topology::TcpCounters;
-use wirelab::measure::Ppm;
 use wirelab::measure::interval::Share;
 use wirelab::measure::quantile::{EcdfPoint, Quantile};
 use wirelab::measure::staircase::Stair;
+use wirelab::measure::{Ppm, nanos};
 
 /// The version of this document; it changes when a field changes its meaning or goes.
 pub const SCHEMA: &str = "wirelab/tcp-vs-udp/1";
@@ -242,6 +243,18 @@ pub struct UdpCounters {
     pub late_replies: u64,
     /// Mean retransmission timeout in force when requests were first sent, nanoseconds.
     pub rto_ns: u64,
+}
+
+impl UdpCounters {
+    /// What the clients counted from `before` to `after`; `None` where the kernel has the timer.
+    #[must_use]
+    pub fn between(before: &ClientCounters, after: &ClientCounters) -> Option<Self> {
+        before.rto.map(|rto| Self {
+            retries: after.retries - before.retries,
+            late_replies: after.late_replies - before.late_replies,
+            rto_ns: nanos(rto),
+        })
+    }
 }
 
 /// What the ledger says after a stage.

@@ -41,13 +41,13 @@ fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome
         World::new(generator, server, &[clear.clone(), clear], seed);
     world.run(arms::warm_up(plan, depth));
     let warm = world.generator.samples().to_vec();
-    let before = world.generator.stats();
+    let before = world.generator.counters();
     let link = plan.link(loss);
     world.set_links(&[link.clone(), link], seed);
     let began = world.now();
     world.run(arms::measured(plan, depth));
     let elapsed = world.now().since(began);
-    let stats = world.generator.stats();
+    let stats = world.generator.counters();
     let samples = world.generator.samples().to_vec();
     let ledger = ledger_audit::audit_lane(&world.server, &warm, &samples);
     let records = world.records();
@@ -59,11 +59,7 @@ fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome
         path: [audit(&records[0]), audit(&records[1])],
         lost: [records[0].lost.clone(), records[1].lost.clone()],
         tcp: None,
-        udp: Some(UdpCounters {
-            retries: stats.retries - before.retries,
-            late_replies: stats.late_replies - before.late_replies,
-            rto_ns: before.rto_ns,
-        }),
+        udp: UdpCounters::between(&before, &stats),
         ledger,
         samples,
     };

@@ -5,9 +5,10 @@
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
-use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, VERSION};
+use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, NO_LEASE, VERSION};
 use super::message::{Refusal, Request};
 use super::rtt::{RtoConfig, RttEstimator};
+use super::transport::{Client, ClientCounters, SocketKind, Transport};
 use super::violation::Violation;
 use crate::measure::Instant;
 use crate::measure::draw::keyed;
@@ -37,6 +38,20 @@ impl Default for DatagramClientConfig {
             rto: RtoConfig::default(),
             max_in_flight: 64,
         }
+    }
+}
+
+impl Transport for DatagramClientConfig {
+    fn socket(&self) -> SocketKind {
+        SocketKind::Datagram
+    }
+
+    fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    fn client(&self, identity: Identity, seed: u64) -> Box<dyn Client> {
+        Box::new(DatagramClient::new(*self, identity, seed))
     }
 }
 
@@ -317,7 +332,7 @@ impl DatagramClient {
             nonce: self.calls.identity.nonce(),
             features: 0,
         };
-        encode_hello(out, 0, &hello);
+        encode_hello(out, NO_LEASE, &hello);
         let timer = now + self.timer(attempts);
         self.stats.retries += u64::from(attempts > 0);
         let attempts = attempts.saturating_add(1);
@@ -379,5 +394,53 @@ impl DatagramClient {
     #[must_use]
     pub fn into_identity(self) -> Identity {
         self.calls.identity
+    }
+}
+
+impl Client for DatagramClient {
+    fn connect(&mut self, now: Instant) {
+        Self::connect(self, now);
+    }
+
+    fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
+        self.call(now, request)
+    }
+
+    fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        self.handle_datagram(now, bytes);
+    }
+
+    /// A datagram socket has no peer that could close it.
+    fn handle_closed(&mut self, _now: Instant) {}
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        Self::poll_transmit(self, now)
+    }
+
+    fn poll_event(&mut self) -> Option<ClientEvent> {
+        Self::poll_event(self)
+    }
+
+    /// The lease and the round-trip estimate outlive the socket.
+    fn close(&mut self) {}
+
+    fn identity(&self) -> &Identity {
+        Self::identity(self)
+    }
+
+    fn counters(&self) -> ClientCounters {
+        ClientCounters {
+            retries: self.stats.retries,
+            late_replies: self.stats.late,
+            rto: Some(self.rtt.rto()),
+        }
     }
 }

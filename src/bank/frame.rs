@@ -49,6 +49,9 @@ pub const REFUSAL_LEN: usize = HEADER_LEN + 8;
 /// server remembers of one client to 512 records.
 pub const WINDOW: u64 = 512;
 
+/// The client field of a frame whose sender has no lease.
+pub const NO_LEASE: u64 = 0;
+
 /// Text of an address, at most, in bytes.
 pub const ADDRESS_MAX: usize = 255;
 
@@ -115,7 +118,7 @@ pub struct Header {
     pub flags: u8,
     /// 0, or why there is no reply.
     pub status: u16,
-    /// The client's lease, 0 for none.
+    /// The client's lease, or [`NO_LEASE`].
     pub client: u64,
     /// The operation's number, from 1; 0 where the frame is about none.
     pub seq: u64,
@@ -136,7 +139,7 @@ impl Header {
             op: 0,
             flags: 0,
             status: 0,
-            client: 0,
+            client: NO_LEASE,
             seq: 0,
             ack_upto: 0,
             deadline_us: 0,

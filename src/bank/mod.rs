@@ -10,6 +10,7 @@
 //! | [`frame`] | their bytes: header, fixed block, TLV tail, CRC32C |
 //! | [`codec`] | values to frames and back |
 //! | [`client`] | what both clients share: identity, keys, outcomes, open calls |
+//! | [`transport`] | what a transport of requests must do |
 //! | [`datagram`] | the client that retries over datagrams |
 //! | [`stream`] | the client and the server's session on a stream |
 //! | [`server`] | the server core: leases, duplicate check, dispatch, datagrams |
@@ -36,4 +37,5 @@ pub mod sim;
 pub mod storage;
 pub mod store;
 pub mod stream;
+pub mod transport;
 pub mod violation;

@@ -10,8 +10,9 @@ pub use super::session::{
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
-use super::frame::{Frame, FrameError, Kind, MAX_FRAME, VERSION, frame_len};
+use super::frame::{Frame, FrameError, Kind, MAX_FRAME, NO_LEASE, VERSION, frame_len};
 use super::message::{Refusal, Request};
+use super::transport::{Client, SocketKind, Transport};
 use super::violation::Violation;
 use crate::measure::Instant;
 use bytes::{Buf, Bytes, BytesMut};
@@ -37,6 +38,20 @@ impl Default for StreamClientConfig {
             max_in_flight: 64,
             delivery: Delivery::ExactlyOnce,
         }
+    }
+}
+
+impl Transport for StreamClientConfig {
+    fn socket(&self) -> SocketKind {
+        SocketKind::Stream
+    }
+
+    fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    fn client(&self, identity: Identity, _seed: u64) -> Box<dyn Client> {
+        Box::new(StreamClient::disconnected(*self, identity))
     }
 }
 
@@ -94,16 +109,24 @@ impl StreamClient {
             nonce: identity.nonce(),
             features: 0,
         };
-        let mut output = BytesMut::new();
-        encode_hello(&mut output, identity.lease().unwrap_or(0), &hello);
+        let mut client = Self::disconnected(config, identity);
+        let lease = client.identity().lease().unwrap_or(NO_LEASE);
+        encode_hello(&mut client.output, lease, &hello);
+        client.phase = Phase::Greeting;
+        client.greeting_until = now + config.deadline;
+        client
+    }
+
+    /// A client before its first connection; [`Client::connect`] begins one.
+    fn disconnected(config: StreamClientConfig, identity: Identity) -> Self {
         Self {
             config,
             calls: Calls::new(identity, config.delivery),
-            phase: Phase::Greeting,
-            greeting_until: now + config.deadline,
+            phase: Phase::Closed,
+            greeting_until: Instant::ZERO,
             unsent: VecDeque::new(),
             input: BytesMut::new(),
-            output,
+            output: BytesMut::new(),
             stats: StreamStats::default(),
         }
     }
@@ -336,5 +359,52 @@ impl StreamClient {
     #[must_use]
     pub fn into_identity(self) -> Identity {
         self.calls.identity
+    }
+}
+
+impl Client for StreamClient {
+    fn connect(&mut self, now: Instant) {
+        if self.phase == Phase::Closed {
+            *self = Self::new(self.config, self.identity().clone(), now);
+        }
+    }
+
+    fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
+        self.call(now, request)
+    }
+
+    fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
+        self.handle_stream(now, bytes);
+    }
+
+    fn handle_closed(&mut self, now: Instant) {
+        Self::handle_closed(self, now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Self::handle_timeout(self, now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Self::poll_timeout(self)
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+        Self::poll_transmit(self, now)
+    }
+
+    fn poll_event(&mut self) -> Option<ClientEvent> {
+        Self::poll_event(self)
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.output.clear();
+        self.input.clear();
+        self.unsent.clear();
+    }
+
+    fn identity(&self) -> &Identity {
+        Self::identity(self)
     }
 }

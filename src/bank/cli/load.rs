@@ -9,10 +9,9 @@ use crate::bank::client::Delivery;
 use crate::bank::datagram::DatagramClientConfig;
 use crate::bank::driver::client::{ClientLoop, Opener};
 use crate::bank::driver::remote::Remote;
-use crate::bank::load::{
-    ArrivalModel, Carrier as LoadCarrier, End, LoadGenerator, LoadPlan, Sample, Workload,
-};
+use crate::bank::load::{ArrivalModel, End, LoadGenerator, LoadPlan, Sample, Workload};
 use crate::bank::stream::StreamClientConfig;
+use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::progress::Progress;
@@ -20,7 +19,7 @@ use crate::cli::signals::Stop;
 use crate::cli::{seed, stdout};
 use crate::measure::draw::keyed;
 use crate::measure::quantile::{Quantile, quantile};
-use crate::measure::{Instant, human};
+use crate::measure::{Instant, human, nanos};
 use crate::runtime::clock::Clock;
 use serde::Serialize;
 use serde_json::json;
@@ -76,11 +75,10 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     let plan = plan(flags);
     let remote = Remote { address, nodelay: flags.carrier.nodelay() };
     let workload = Workload { seed, accounts: flags.accounts, only: flags.only };
-    let clients = usize::try_from(flags.clients).unwrap_or(usize::MAX);
     // Not drawn from the seed alone: a bank that was asked before under these names would take the
     // requests for repeated ones.
     let names = keyed(seed, seed::or_random(None).map_err(failed)?);
-    let generator = LoadGenerator::new(carrier(lab, flags), workload, clients, names);
+    let generator = LoadGenerator::new(transport(lab, flags), workload, flags.clients, names);
     let clock = Clock::start();
     let opener: Box<dyn Opener> = Box::new(remote);
     let mut clients = ClientLoop::new(vec![(generator, opener)], clock).map_err(failed)?;
@@ -175,17 +173,15 @@ fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
 /// time counts.
 const OPEN_IN_FLIGHT_MAX: usize = 256;
 
-fn carrier<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> LoadCarrier {
+fn transport<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Box<dyn Transport> {
     let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
     let max_in_flight = match flags.rate {
         Some(_) => OPEN_IN_FLIGHT_MAX,
-        None => usize::try_from(depth(flags)).unwrap_or(1),
+        None => depth(flags) as usize,
     };
     match lab.carrier {
-        Carrier::Tcp => {
-            LoadCarrier::Stream(StreamClientConfig { deadline, max_in_flight, delivery })
-        }
-        Carrier::Udp => LoadCarrier::Datagrams(DatagramClientConfig {
+        Carrier::Tcp => Box::new(StreamClientConfig { deadline, max_in_flight, delivery }),
+        Carrier::Udp => Box::new(DatagramClientConfig {
             deadline,
             delivery,
             max_in_flight,
@@ -211,10 +207,9 @@ fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Dura
         *refused.entry(refusal.name()).or_insert(0) += 1;
     }
     let sent = samples.iter().filter(|sample| sample.attempts > 0);
-    let nanos = |sample: &Sample| u64::try_from(sample.latency().as_nanos()).unwrap_or(u64::MAX);
-    let mut latencies_ns: Vec<u64> = sent.map(nanos).collect();
+    let mut latencies_ns: Vec<u64> = sent.map(Sample::latency).map(nanos).collect();
     latencies_ns.sort_unstable();
-    let stats = generator.stats();
+    let stats = generator.counters();
     // Waiting for those that were given up is not part of the rate.
     let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
     Outcome {
@@ -266,7 +261,7 @@ fn in_words<X: ClientFlags>(
     let mut out = headline(lab, flags, address, seed);
     out.push('\n');
     let mut row = |label: &str, text: &str| out.push_str(&format!("  {label:<9} {text}\n"));
-    let elapsed = human::latency(u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX));
+    let elapsed = human::latency(nanos(outcome.elapsed));
     let how = match outcome.ended {
         Ended::Finished => "",
         Ended::Interrupted => " (interrupted; requests on their way are not counted)",
@@ -341,7 +336,7 @@ fn as_json<X: ClientFlags>(
         "delivery": flags.carrier.delivery(),
         "seed": seed,
         "ended": outcome.ended,
-        "elapsed_ns": u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
+        "elapsed_ns": nanos(outcome.elapsed),
         "done": outcome.done,
         "done_per_second": per_second(outcome),
         "refused": outcome.refused,
