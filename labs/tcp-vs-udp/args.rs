@@ -50,8 +50,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub(crate) duplicate: Option<Ppm>,
 
-    /// Arms: tcp, tcp-tuned, tcp-reconnect, udp, udp-retry, udp-once [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_arm)]
+    #[arg(help = arms_help())]
     pub(crate) arms: Option<Vec<Arm>>,
 
     /// Requests per lane and loss rate, at most [default: 4000]
@@ -158,11 +158,16 @@ pub(crate) enum What {
 }
 
 fn parse_arm(text: &str) -> Result<Arm, String> {
-    let found = Arm::ALL.into_iter().find(|arm| arm.name() == text.trim());
-    found.ok_or_else(|| {
-        let names: Vec<_> = Arm::ALL.iter().map(|arm| arm.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
+    Arm::named(text.trim()).ok_or_else(|| format!("expected one of {}", Arm::names()))
+}
+
+fn arms_help() -> String {
+    let others: Vec<_> = Arm::all().filter(|arm| !arm.row().default).map(Arm::name).collect();
+    let default = match &others[..] {
+        [] => "all".to_owned(),
+        names => format!("all but {}", names.join(", ")),
+    };
+    format!("Arms: {} [default: {default}]", Arm::names())
 }
 
 impl Args {

@@ -1,88 +1,243 @@
-//! What an arm is made of: its clients, its bank, its load. Shared by real and virtual runs.
+//! The arms of the comparison: a table with one row for each.
 //!
-//! It must never know what carries the packets.
+//! Nothing outside this table names an arm to decide something: what differs between arms is a
+//! field of [`Row`] or an answer of its [`Transport`].
 
-use super::plan::{Arm, Plan};
-use std::time::Duration;
+use crate::transport::Transport;
+use crate::transport::tcp::{Floor, Tcp};
+use crate::transport::udp::Udp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use wirelab::bank::client::Delivery;
-use wirelab::bank::datagram::DatagramClientConfig;
-use wirelab::bank::load::{ArrivalModel, LoadGenerator, LoadPlan, Workload};
-use wirelab::bank::message::Cents;
-use wirelab::bank::server::{Dedup, Server, ServerConfig};
-use wirelab::bank::store::memory::MemoryStore;
-use wirelab::bank::stream::StreamClientConfig;
-use wirelab::bank::transport::Transport;
+use wirelab::bank::server::Dedup;
 
-/// Accounts of every bank.
-pub const ACCOUNTS: u64 = 64;
-/// Opening balance of each: no transfer of a run can empty one.
-pub const OPENING: Cents = Cents(100_000_000);
-/// Requests per client slot before anything is measured: enough for the round-trip estimate to
-/// settle, since RTTVAR shrinks by a quarter a sample (RFC 6298 §2.3) from RTT/2.
-const WARM_UP_PER_SLOT: u64 = 12;
-/// Time the warm-up may take at most.
-const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
+/// One way of carrying the bank's requests: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Arm(&'static Row);
 
-/// The bank that an arm talks to. Repeats are applied again in `udp-retry` alone.
-#[must_use]
-pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
-    let dedup = match arm {
-        Arm::UdpRetry => Dedup::Off,
-        Arm::UdpOnce => Dedup::Durable,
-        Arm::Udp | Arm::Tcp | Arm::TcpTuned | Arm::TcpReconnect => Dedup::Volatile,
-    };
-    let config = ServerConfig { dedup, ..ServerConfig::default() };
-    Server::new(config, MemoryStore::with_accounts(ACCOUNTS, OPENING), seed)
+/// What an arm is.
+#[derive(Debug)]
+pub struct Row {
+    /// What `--arms` takes and every report shows.
+    pub name: &'static str,
+    /// What it does, in one line for a legend.
+    pub about: &'static str,
+    /// What carries the requests, with its settings.
+    pub transport: &'static dyn Transport,
+    /// What the bank remembers of a request, so that a repeat is not applied again.
+    pub dedup: Dedup,
+    /// Whether it runs where `--arms` names none.
+    pub default: bool,
+    /// Whether the page shows the packets of one of its slow requests.
+    pub ladder: bool,
+    /// The side it can stand for in a verdict's sentence, and its rank there, 0 before 1.
+    pub contender: Option<(Side, u8)>,
+    /// How the page draws it.
+    pub look: Look,
 }
 
-/// The clients of a lane.
-#[must_use]
-pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator {
-    let max_in_flight = depth as usize;
-    let stream = StreamClientConfig {
-        deadline: plan.deadline,
-        max_in_flight,
-        ..StreamClientConfig::default()
-    };
-    let datagrams = |delivery, deadline| {
-        Box::new(DatagramClientConfig {
-            delivery,
-            deadline,
-            max_in_flight,
-            ..DatagramClientConfig::default()
-        })
-    };
-    let transport: Box<dyn Transport> = match arm {
-        Arm::Tcp | Arm::TcpTuned | Arm::TcpReconnect => Box::new(stream),
-        Arm::Udp => datagrams(Delivery::AtMostOnce, plan.patience),
-        Arm::UdpRetry => datagrams(Delivery::AtLeastOnce, plan.deadline),
-        Arm::UdpOnce => datagrams(Delivery::ExactlyOnce, plan.deadline),
-    };
-    let workload = Workload { seed, accounts: ACCOUNTS, only: None };
-    // A connection per request carries one request: its depth is its number of clients.
-    let clients = if arm == Arm::TcpReconnect { plan.outstanding } else { plan.clients(depth) };
-    let generator = LoadGenerator::new(transport, workload, clients, seed);
-    if arm == Arm::TcpReconnect { generator.connection_per_request() } else { generator }
+/// The two sides that a verdict compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// TCP.
+    Tcp,
+    /// UDP with retries.
+    Udp,
 }
 
-/// The load before anything is measured.
-#[must_use]
-pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
-    LoadPlan {
-        arrivals: ArrivalModel::Closed { depth },
-        ops: WARM_UP_PER_SLOT * u64::from(plan.outstanding),
-        limit: WARM_UP_LIMIT,
-        spread: plan.rtt,
+/// How an arm is drawn.
+#[derive(Debug)]
+pub struct Look {
+    /// Its colour on light paper, as CSS has it.
+    pub light: &'static str,
+    /// Its colour on dark paper.
+    pub dark: &'static str,
+    /// The properties of its line besides the colour, as CSS has them.
+    pub line: &'static str,
+    /// The shape of its markers.
+    pub marker: usize,
+}
+
+/// Every arm, in the order of the reports.
+static TABLE: [Row; 6] = [
+    Row {
+        name: "tcp",
+        about: "one TCP connection per client, kernel defaults",
+        transport: &Tcp { nodelay: false, floor: Floor::Kernel, per_request: false },
+        dedup: Dedup::Volatile,
+        default: true,
+        ladder: true,
+        contender: Some((Side::Tcp, 0)),
+        look: Look { light: "#0b5cad", dark: "#5aa9f5", line: "", marker: 0 },
+    },
+    Row {
+        name: "tcp-tuned",
+        about: "TCP with NODELAY and a low retransmission-timeout floor",
+        transport: &Tcp { nodelay: true, floor: Floor::Tuned, per_request: false },
+        dedup: Dedup::Volatile,
+        default: true,
+        ladder: false,
+        contender: Some((Side::Tcp, 1)),
+        look: Look { light: "#2f97d9", dark: "#a5dcff", line: "stroke-dasharray: 9 4;", marker: 1 },
+    },
+    Row {
+        name: "tcp-reconnect",
+        about: "a new TCP connection for every request",
+        transport: &Tcp { nodelay: false, floor: Floor::Kernel, per_request: true },
+        dedup: Dedup::Volatile,
+        default: true,
+        ladder: true,
+        contender: None,
+        look: Look { light: "#6b5bb0", dark: "#b0a2f0", line: "stroke-dasharray: 2 4;", marker: 2 },
+    },
+    Row {
+        name: "udp",
+        about: "one datagram, never repeated (at most once)",
+        transport: &Udp { delivery: Delivery::AtMostOnce },
+        dedup: Dedup::Volatile,
+        default: true,
+        ladder: false,
+        contender: None,
+        look: Look {
+            light: "#a87400",
+            dark: "#e0b23c",
+            line: "stroke-dasharray: 1 5; stroke-linecap: round;",
+            marker: 3,
+        },
+    },
+    Row {
+        name: "udp-retry",
+        about: "repeated until answered, every copy applied (at least once)",
+        transport: &Udp { delivery: Delivery::AtLeastOnce },
+        dedup: Dedup::Off,
+        default: true,
+        ladder: false,
+        contender: Some((Side::Udp, 1)),
+        look: Look {
+            light: "#c2478f",
+            dark: "#f490c8",
+            line: "stroke-dasharray: 12 4 2 4;",
+            marker: 4,
+        },
+    },
+    Row {
+        name: "udp-once",
+        about: "repeated until answered, applied once (exactly once)",
+        transport: &Udp { delivery: Delivery::ExactlyOnce },
+        dedup: Dedup::Durable,
+        default: true,
+        ladder: true,
+        contender: Some((Side::Udp, 0)),
+        look: Look { light: "#d1480a", dark: "#ff8b4d", line: "", marker: 5 },
+    },
+];
+
+/// The names of the table, in its order.
+static NAMES: [&str; TABLE.len()] = {
+    let mut names = [""; TABLE.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = TABLE[at].name;
+        at += 1;
+    }
+    names
+};
+
+impl Arm {
+    /// Every arm, in the order of the reports.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(Self)
+    }
+
+    /// The arms that run where none is named.
+    pub fn defaults() -> impl Iterator<Item = Self> {
+        Self::all().filter(|arm| arm.0.default)
+    }
+
+    /// The arm of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|arm| arm.name() == name)
+    }
+
+    /// Every name, for a person to choose from.
+    #[must_use]
+    pub fn names() -> String {
+        NAMES.join(", ")
+    }
+
+    /// The name that `--arms` takes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// What it does, in one line for a legend.
+    #[must_use]
+    pub const fn about(self) -> &'static str {
+        self.0.about
+    }
+
+    /// What carries its requests.
+    #[must_use]
+    pub const fn transport(self) -> &'static dyn Transport {
+        self.0.transport
+    }
+
+    /// Its row of the table.
+    #[must_use]
+    pub const fn row(self) -> &'static Row {
+        self.0
+    }
+
+    /// Its name with the depth of a lane.
+    #[must_use]
+    pub fn at_depth(self, depth: u32) -> String {
+        format!("{} depth {depth}", self.name())
+    }
+
+    /// Its place in the table.
+    fn place(self) -> Option<usize> {
+        NAMES.iter().position(|name| *name == self.name())
     }
 }
 
-/// The load that is measured.
-#[must_use]
-pub fn measured(plan: &Plan, depth: u32) -> LoadPlan {
-    LoadPlan {
-        arrivals: ArrivalModel::Closed { depth },
-        ops: u64::from(plan.ops),
-        limit: plan.stage_limit,
-        spread: plan.rtt,
+impl PartialEq for Arm {
+    fn eq(&self, other: &Self) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Arm {}
+
+impl PartialOrd for Arm {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Arm {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.place().cmp(&other.place())
+    }
+}
+
+impl Hash for Arm {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
+}
+
+impl Serialize for Arm {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Arm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| serde::de::Error::unknown_variant(&name, &NAMES))
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! It must never compute a figure: it hands over what happened.
 
+use super::arms::Arm;
 use super::outcome::{LaneOutcome, StageOutcome};
-use super::plan::{Arm, Plan};
+use super::plan::Plan;
 use super::result::{Host, LinkAudit, UdpCounters};
-use super::{arms, ledger_audit};
+use super::transport::{ClientSocket, ServerSocket};
+use super::{ledger_audit, load};
 use std::io;
-use std::net::{SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{TcpStream, UdpSocket};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,13 +24,10 @@ use wirelab::emulator::endpoint;
 use wirelab::emulator::record::{CapturedFrame, DirectionRecord, LaneRecord};
 use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{LaneConfig, TcpCounters, Topology, TopologyError};
-use wirelab::measure::Ppm;
 use wirelab::measure::interval::Share;
+use wirelab::measure::{Ppm, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
-
-/// The port of every lane's bank; each has a namespace of its own.
-const PORT: u16 = 7411;
 
 /// Why a run failed.
 #[derive(Debug, Error)]
@@ -100,8 +99,11 @@ impl KernelRun {
         let configs: Vec<LaneConfig> = plan
             .lanes()
             .map(|(arm, depth)| LaneConfig {
-                name: format!("{} depth {depth}", arm.name()),
-                rto_min: (arm == Arm::TcpTuned).then_some(plan.tuned_rto_min),
+                name: arm.at_depth(depth),
+                rto_min: arm
+                    .transport()
+                    .kernel_timer(plan)
+                    .and_then(|timer| timer.set.then_some(timer.floor)),
                 ..LaneConfig::default()
             })
             .collect();
@@ -119,24 +121,23 @@ impl KernelRun {
     pub fn describe(&self, host: &mut Host) -> Result<(), KernelError> {
         let lanes: Vec<_> = self.plan.lanes().zip(&self.topology.lanes).collect();
         for ((arm, _), lane) in &lanes {
-            let floor = lane.rto_min().map_err(step("reading the timeout floor"))?;
-            let nanos = u64::try_from(floor.as_nanos()).ok();
-            match arm {
-                Arm::Tcp | Arm::TcpReconnect => host.tcp_rto_min_ns = nanos,
-                Arm::TcpTuned => host.tcp_tuned_rto_min_ns = nanos,
-                _ => {}
+            let Some(timer) = arm.transport().kernel_timer(&self.plan) else { continue };
+            let floor = Some(nanos(lane.rto_min().map_err(step("reading the timeout floor"))?));
+            if timer.set {
+                host.tcp_tuned_rto_min_ns = floor;
+            } else {
+                host.tcp_rto_min_ns = floor;
+            }
+            let wanted = &self.plan.congestion_control;
+            if host.congestion_control.is_empty() {
+                host.congestion_control = endpoint::congestion_control(&lane.a, wanted)
+                    .map_err(step("setting the congestion control"))?;
             }
         }
         if let Some((_, lane)) = lanes.first() {
             host.offloads_off = lane.offloads_off().map_err(step("reading the offloads"))?;
         }
         host.mtu_bytes = wirelab::emulator::topology::MTU;
-        if let Some((index, _)) = lanes.iter().enumerate().find(|(_, ((arm, _), _))| arm.is_tcp()) {
-            let wanted = &self.plan.congestion_control;
-            host.congestion_control =
-                endpoint::congestion_control(&self.topology.lanes[index].a, wanted)
-                    .map_err(step("setting the congestion control"))?;
-        }
         Ok(())
     }
 
@@ -189,21 +190,16 @@ impl KernelRun {
     fn server_loop(&self, lanes: &[(Arm, u32)]) -> Result<ServerLoop<MemoryStore>, KernelError> {
         let mut sites = Vec::new();
         for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
-            let host = &lane.b;
-            let mut site = Site {
-                server: arms::server(*arm, self.seed),
-                tcp: None,
-                udp: None,
-                nodelay: *arm == Arm::TcpTuned,
-            };
-            if arm.is_tcp() {
-                let listener = endpoint::listening(host, PORT, &self.plan.congestion_control);
-                site.tcp = Some(listener.map_err(step("listening"))?);
-            } else {
-                let socket = endpoint::bound(host, PORT);
-                site.udp = Some(socket.map_err(step("binding a UDP socket"))?);
-            }
-            sites.push(site);
+            let server = load::server(*arm, self.seed);
+            let socket = arm.transport().listen(&lane.b, &self.plan);
+            sites.push(match socket.map_err(step("listening"))? {
+                ServerSocket::Stream(listener, nodelay) => {
+                    Site { server, tcp: Some(listener), udp: None, nodelay }
+                }
+                ServerSocket::Datagram(socket) => {
+                    Site { server, tcp: None, udp: Some(socket), nodelay: false }
+                }
+            });
         }
         let limits = ServerLimits {
             connections: CONNECTIONS_MAX.max(lanes.len() * self.plan.outstanding as usize * 2),
@@ -218,11 +214,11 @@ impl KernelRun {
             let opener = LaneOpener {
                 topology: Arc::clone(&self.topology),
                 lane,
-                congestion_control: self.plan.congestion_control.clone(),
-                nodelay: *arm == Arm::TcpTuned,
+                arm: *arm,
+                plan: self.plan.clone(),
             };
             generators
-                .push((arms::generator(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
+                .push((load::generator(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
         }
         ClientLoop::new(generators, self.clock).map_err(step("starting the clients"))
     }
@@ -236,13 +232,13 @@ impl KernelRun {
         mut observer: impl FnMut(u64) -> ControlFlow<()>,
     ) -> Result<ControlFlow<(), Measured>, KernelError> {
         let plans: Vec<_> =
-            lanes.iter().map(|(_, depth)| arms::warm_up(&self.plan, *depth)).collect();
+            lanes.iter().map(|(_, depth)| load::warm_up(&self.plan, *depth)).collect();
         if clients.run(&plans, |_| observer(0)).map_err(step("warming up"))?.is_break() {
             return Ok(ControlFlow::Break(()));
         }
         if let Some((lane, error)) = clients.take_failures().into_iter().next() {
             let (arm, depth) = lanes[lane];
-            return Err(KernelError::Lane { lane: format!("{} depth {depth}", arm.name()), error });
+            return Err(KernelError::Lane { lane: arm.at_depth(depth), error });
         }
         let warm: Vec<Vec<Sample>> = clients.generators().map(|f| f.samples().to_vec()).collect();
         let stats: Vec<ClientCounters> =
@@ -251,7 +247,7 @@ impl KernelRun {
         self.set_links(loss, self.plan.capture_frames)?;
         let began = self.clock.now();
         let plans: Vec<_> =
-            lanes.iter().map(|(_, depth)| arms::measured(&self.plan, *depth)).collect();
+            lanes.iter().map(|(_, depth)| load::measured(&self.plan, *depth)).collect();
         let run = clients.run(&plans, |progress| observer(progress.ended));
         let ended = run.map_err(step("measuring"))?;
         if ended.is_break() {
@@ -274,7 +270,8 @@ impl KernelRun {
     fn tcp_counters(&self, lanes: &[(Arm, u32)]) -> Result<Vec<Option<TcpCounters>>, KernelError> {
         let mut counters = Vec::new();
         for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
-            let read = arm.is_tcp().then(|| lane.tcp_counters()).transpose();
+            let timer = arm.transport().kernel_timer(&self.plan);
+            let read = timer.map(|_| lane.tcp_counters()).transpose();
             counters.push(read.map_err(step("reading TCP counters"))?);
         }
         Ok(counters)
@@ -301,7 +298,7 @@ impl KernelRun {
                 depth,
                 clients: self.plan.clients(depth),
                 samples: generator.samples().to_vec(),
-                handshakes: generator.handshakes().to_vec(),
+                handshakes: (!generator.uses_datagrams()).then(|| generator.handshakes().to_vec()),
                 path: [audit(&directions[0]), audit(&directions[1])],
                 lost: directions.map(|direction| direction.lost_frames),
                 tcp: *tcp,
@@ -331,7 +328,6 @@ struct Measured {
 }
 
 fn audit(direction: &DirectionRecord) -> LinkAudit {
-    let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
     LinkAudit {
         offered: direction.offered,
         bytes: direction.bytes,
@@ -352,23 +348,32 @@ fn audit(direction: &DirectionRecord) -> LinkAudit {
     }
 }
 
-/// Makes a lane's client sockets in the lane's namespace.
+/// Opens a lane's client sockets in the lane's namespace.
 struct LaneOpener {
     topology: Arc<Topology>,
     lane: usize,
-    congestion_control: String,
-    nodelay: bool,
+    arm: Arm,
+    plan: Plan,
 }
 
-const SERVER: SocketAddrV4 = SocketAddrV4::new(Topology::B_ADDR, PORT);
+impl LaneOpener {
+    fn open(&self) -> io::Result<ClientSocket> {
+        self.arm.transport().connect(&self.topology.lanes[self.lane].a, &self.plan)
+    }
+}
 
 impl Opener for LaneOpener {
     fn tcp(&mut self) -> io::Result<TcpStream> {
-        let host = &self.topology.lanes[self.lane].a;
-        endpoint::connecting(host, SERVER, &self.congestion_control, self.nodelay)
+        match self.open()? {
+            ClientSocket::Stream(stream) => Ok(stream),
+            ClientSocket::Datagram(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn udp(&mut self) -> io::Result<UdpSocket> {
-        endpoint::connected(&self.topology.lanes[self.lane].a, SERVER)
+        match self.open()? {
+            ClientSocket::Datagram(socket) => Ok(socket),
+            ClientSocket::Stream(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }

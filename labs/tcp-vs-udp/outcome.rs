@@ -20,8 +20,8 @@ pub struct LaneOutcome {
     pub clients: u32,
     /// Every request, in the order they ended.
     pub samples: Vec<Sample>,
-    /// How long each connection took to open, while measured.
-    pub handshakes: Vec<Duration>,
+    /// How long each connection took to open, while measured; `None` where there is none to open.
+    pub handshakes: Option<Vec<Duration>>,
     /// What each direction did to frames.
     pub path: [LinkAudit; 2],
     /// The frames each direction lost.

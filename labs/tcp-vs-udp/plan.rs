@@ -2,67 +2,13 @@
 //!
 //! It must never hold a plan that cannot be run: [`Plan::check`] says why one cannot.
 
+pub use super::arms::Arm;
+
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
 use wirelab::measure::{Ppm, human};
 use wirelab::path::{Delay, LinkPlan, LossModel};
-
-/// One way of carrying the bank's requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arm {
-    /// One TCP connection per client, the kernel's defaults.
-    Tcp,
-    /// The same with `TCP_NODELAY` and a low floor under the retransmission timeout.
-    TcpTuned,
-    /// A new TCP connection for every request.
-    TcpReconnect,
-    /// One datagram per request, never repeated: at most once.
-    Udp,
-    /// Repeated until answered, the server applies every copy: at least once.
-    UdpRetry,
-    /// Repeated until answered, the server applies one copy: exactly once.
-    UdpOnce,
-}
-
-impl Arm {
-    /// Every arm, in the order of the table.
-    pub const ALL: [Self; 6] =
-        [Self::Tcp, Self::TcpTuned, Self::TcpReconnect, Self::Udp, Self::UdpRetry, Self::UdpOnce];
-
-    /// The name that `--arms` takes.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::TcpTuned => "tcp-tuned",
-            Self::TcpReconnect => "tcp-reconnect",
-            Self::Udp => "udp",
-            Self::UdpRetry => "udp-retry",
-            Self::UdpOnce => "udp-once",
-        }
-    }
-
-    /// What it does, in one line for a legend.
-    #[must_use]
-    pub const fn about(self) -> &'static str {
-        match self {
-            Self::Tcp => "one TCP connection per client, kernel defaults",
-            Self::TcpTuned => "TCP with NODELAY and a low retransmission-timeout floor",
-            Self::TcpReconnect => "a new TCP connection for every request",
-            Self::Udp => "one datagram, never repeated (at most once)",
-            Self::UdpRetry => "repeated until answered, every copy applied (at least once)",
-            Self::UdpOnce => "repeated until answered, applied once (exactly once)",
-        }
-    }
-
-    /// Whether the requests travel on a stream.
-    #[must_use]
-    pub const fn is_tcp(self) -> bool {
-        matches!(self, Self::Tcp | Self::TcpTuned | Self::TcpReconnect)
-    }
-}
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +83,7 @@ impl Default for Plan {
             rtt: Duration::from_millis(20),
             loss_ppm: [0, 1, 2, 5, 10].map(percent).to_vec(),
             duplicate_ppm: Ppm::ZERO,
-            arms: Arm::ALL.to_vec(),
+            arms: Arm::defaults().collect(),
             depths: vec![1, 8],
             ops: 4_000,
             outstanding: 16,
@@ -235,12 +181,11 @@ impl Plan {
 
     /// The lanes, all depths of an arm together.
     ///
-    /// `tcp-reconnect` has one lane, at the smallest depth: a connection that carries one request
-    /// has no depth.
+    /// An arm with a connection per request has one lane, at the smallest depth.
     pub fn lanes(&self) -> impl Iterator<Item = (Arm, u32)> {
         let smallest = self.depths.iter().min().copied();
         let all = self.arms.iter().flat_map(|arm| self.depths.iter().map(|depth| (*arm, *depth)));
-        all.filter(move |(arm, depth)| *arm != Arm::TcpReconnect || Some(*depth) == smallest)
+        all.filter(move |(arm, depth)| !arm.transport().per_request() || Some(*depth) == smallest)
     }
 
     /// Clients of a lane, so that the lane keeps `outstanding` requests outstanding.

@@ -9,7 +9,7 @@ use super::result::{Ended, Host, Mode, RunResult, SCHEMA, Stage};
 use super::{summary, verdict, virtual_time};
 use std::ops::ControlFlow;
 use std::time::Duration;
-use wirelab::measure::Ppm;
+use wirelab::measure::{Ppm, nanos};
 use wirelab::runtime::clock::Clock;
 
 /// Everything a run leaves.
@@ -113,19 +113,15 @@ fn conclude(
         left_out: if mode == Mode::Sim { virtual_time::left_out(plan) } else { Vec::new() },
         cannot_tell: verdict::cannot_tell(plan, mode, &stages),
         timing,
-        measured_ns: u64::try_from(measured.as_nanos()).unwrap_or(u64::MAX),
+        measured_ns: nanos(measured),
         stages,
     }
 }
 
 fn stage(plan: &Plan, loss: Ppm, outcome: &StageOutcome) -> Stage {
     let lanes = outcome.lanes.iter().map(|lane| summary::lane(plan, loss, lane)).collect();
-    let mut stage = Stage {
-        loss_ppm: loss,
-        verdict: String::new(),
-        lanes,
-        elapsed_ns: u64::try_from(outcome.elapsed.as_nanos()).unwrap_or(u64::MAX),
-    };
+    let mut stage =
+        Stage { loss_ppm: loss, verdict: String::new(), lanes, elapsed_ns: nanos(outcome.elapsed) };
     stage.verdict = verdict::sentence(plan, &stage);
     stage
 }

@@ -2,12 +2,14 @@
 //!
 //! It must never say more than the figures do: each sentence quotes the ones it stands on.
 
-use super::plan::{Arm, Plan};
+use super::arms::{Arm, Side};
+use super::plan::Plan;
 use super::result::{Claim, Holds, Lane, Mode, Stage, Timing, TimingVerdict};
-use super::summary::KERNEL_RTO_MIN;
 use std::time::Duration;
+use wirelab::bank::server::Dedup;
 use wirelab::measure::human::{self, latency};
 use wirelab::measure::interval::{Share, clopper_pearson};
+use wirelab::measure::nanos;
 
 /// Lateness at the 99th percentile above which timing is suspect, as a part of the round trip.
 const LATE_PART_OF_RTT: u32 = 20;
@@ -19,14 +21,21 @@ const FALSE_ALARM: f64 = 1e-4;
 const MEDIANS_AGREE: Duration = Duration::from_millis(1);
 /// Share of slow requests that must lie on the staircase for the claim to hold.
 const ON_STAIRS_MIN: f64 = 0.9;
-/// Loss up to which TCP's timer stays what it was: above, replies that a retransmission delayed are
-/// timed by their timestamps (RFC 7323 §4) and stretch it.
-const SIMPLE_TCP_LOSS_PPM: u32 = 20_000;
 /// Slow requests below which the staircase claim is not decided.
 const SLOW_MIN: u64 = 20;
 
-fn find(stage: &Stage, arm: Arm, depth: u32) -> Option<&Lane> {
-    stage.lanes.iter().find(|lane| lane.arm == arm && lane.depth == depth)
+/// The lanes of a stage at one depth.
+fn at(stage: &Stage, depth: u32) -> impl Iterator<Item = &Lane> {
+    stage.lanes.iter().filter(move |lane| lane.depth == depth)
+}
+
+/// The lane at this depth that stands for a side, with its rank there.
+fn contender(stage: &Stage, side: Side, depth: u32) -> Option<(u8, &Lane)> {
+    let stands = |lane: &Lane| {
+        let (of, rank) = lane.arm.row().contender?;
+        (of == side).then_some(rank)
+    };
+    at(stage, depth).filter_map(|lane| Some((stands(lane)?, lane))).min_by_key(|(rank, _)| *rank)
 }
 
 fn p99(lane: &Lane) -> Option<u64> {
@@ -57,10 +66,11 @@ pub fn headline(plan: &Plan, stages: &[Stage]) -> String {
 }
 
 fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
-    let first = |arms: [Arm; 2]| arms.into_iter().find_map(|arm| find(stage, arm, depth));
-    let (udp, tcp) = (first([Arm::UdpOnce, Arm::UdpRetry]), first([Arm::Tcp, Arm::TcpTuned]));
+    let of = |side| contender(stage, side, depth);
+    let (Some((_, udp)), Some((_, tcp))) = (of(Side::Udp), of(Side::Tcp)) else {
+        return fastest(stage, depth);
+    };
     let loss = stage.loss_ppm;
-    let (Some(udp), Some(tcp)) = (udp, tcp) else { return fastest(stage, depth) };
     let (Some(fast), Some(slow)) = (p99(udp), p99(tcp)) else { return fastest(stage, depth) };
     let (u, t) = (udp.arm.name(), tcp.arm.name());
     if near(fast, slow) {
@@ -89,13 +99,14 @@ fn no_wait(tcp: &Lane) -> &'static str {
 }
 
 fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
-    let floor = if tcp.arm == Arm::Tcp { KERNEL_RTO_MIN } else { plan.tuned_rto_min };
-    let floor = human::duration(floor);
-    let tuned = find(stage, Arm::TcpTuned, depth).filter(|_| tcp.arm == Arm::Tcp).and_then(p99);
-    let tuned = tuned.map_or_else(String::new, |tuned| {
-        let floor = human::duration(plan.tuned_rto_min);
-        format!("; with {floor} instead tcp-tuned needs {}", latency(tuned))
+    let Some(own) = tcp.arm.transport().kernel_timer(plan) else { return String::new() };
+    let floor = human::duration(own.floor);
+    let tuned = at(stage, depth).find_map(|lane| {
+        let timer = lane.arm.transport().kernel_timer(plan)?;
+        let floor = (timer.set && !own.set).then(|| human::duration(timer.floor))?;
+        Some(format!("; with {floor} instead {} needs {}", lane.arm.name(), latency(p99(lane)?)))
     });
+    let tuned = tuned.unwrap_or_default();
     format!(": a lone lost packet waits for TCP's retransmission timer (RTT + {floor}{tuned})")
 }
 
@@ -123,24 +134,27 @@ fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
     if stage.loss_ppm.get() == 0 {
         return None;
     }
-    let tcp = find(stage, Arm::Tcp, deep)?.theory.slow_per_lost_frame?;
-    let udp = [Arm::UdpOnce, Arm::UdpRetry].into_iter().find_map(|a| find(stage, a, deep))?;
-    let own = udp.theory.slow_per_lost_frame?;
+    // Of TCP only the arm with the kernel's own settings.
+    let (_, tcp) = contender(stage, Side::Tcp, deep).filter(|(rank, _)| *rank == 0)?;
+    let (_, udp) = contender(stage, Side::Udp, deep)?;
     Some(format!(
-        "at depth {deep} one lost frame delays {tcp:.1} requests on tcp (head-of-line blocking: \
-         the \
-         stream packs them together and delivers in order), {own:.1} on {}",
+        "at depth {deep} one lost frame delays {:.1} requests on {} (head-of-line blocking: the \
+         stream packs them together and delivers in order), {:.1} on {}",
+        tcp.theory.slow_per_lost_frame?,
+        tcp.arm.name(),
+        udp.theory.slow_per_lost_frame?,
         udp.arm.name()
     ))
 }
 
 fn handshake(stage: &Stage, depth: u32) -> Option<String> {
-    let lane = find(stage, Arm::TcpReconnect, depth)?;
+    let lane = at(stage, depth).find(|lane| lane.arm.transport().per_request())?;
     let open = lane.handshake.as_ref()?.p50.value_ns?;
-    let syn = lane.tcp.unwrap_or_default().syn_retransmits;
+    let syn = lane.tcp.map_or(0, |tcp| tcp.syn_retransmits);
     let lost =
         if syn > 0 { format!(", and 1 s for each of {syn} lost SYNs") } else { String::new() };
-    Some(format!("tcp-reconnect adds a handshake of {} to each request{lost}", latency(open)))
+    let (name, open) = (lane.arm.name(), latency(open));
+    Some(format!("{name} adds a handshake of {open} to each request{lost}"))
 }
 
 /// Within one millisecond, or within a tenth.
@@ -175,7 +189,7 @@ pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
     }
     let late = links().map(|l| l.late_p99_ns).max().unwrap_or(0);
     let limit = (plan.rtt / LATE_PART_OF_RTT).max(LATE_FLOOR);
-    let most = latency(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+    let most = latency(nanos(limit));
     let (verdict, word) = if u128::from(late) <= limit.as_nanos() {
         (TimingVerdict::Trusted, "below")
     } else {
@@ -195,7 +209,7 @@ pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
     let mut claims = vec![realised_loss(plan, stages), slow_share(stages, timing)];
     claims.extend(stairs(stages, timing));
     claims.extend(medians(plan, stages, timing));
-    claims.extend(exactly_once(stages));
+    claims.extend(delivery(stages));
     claims.push(balanced(stages));
     claims
 }
@@ -287,9 +301,9 @@ fn slow_share(stages: &[Stage], timing: &Timing) -> Claim {
 fn stairs(stages: &[Stage], timing: &Timing) -> Option<Claim> {
     let mut seen = Vec::new();
     let mut all_on = true;
-    for arm in [Arm::Tcp, Arm::UdpRetry, Arm::UdpOnce] {
-        let simple = |s: &&Stage| !arm.is_tcp() || s.loss_ppm.get() <= SIMPLE_TCP_LOSS_PPM;
-        let lanes = stages.iter().filter(simple).flat_map(|s| &s.lanes);
+    for arm in Arm::all() {
+        let Some(loss_max) = arm.transport().on_stairs_up_to() else { continue };
+        let lanes = stages.iter().filter(|s| s.loss_ppm <= loss_max).flat_map(|s| &s.lanes);
         let lanes = lanes.filter(|l| l.arm == arm && l.depth == 1);
         let shares: Vec<Share> = lanes.filter_map(|lane| lane.theory.on_stairs).collect();
         let (hits, trials) =
@@ -314,12 +328,12 @@ fn stairs(stages: &[Stage], timing: &Timing) -> Option<Claim> {
 
 fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
     let stage = stages.iter().find(|s| s.loss_ppm.get() == 0)?;
-    let rtt = u64::try_from(plan.rtt.as_nanos()).unwrap_or(u64::MAX);
+    let rtt = nanos(plan.rtt);
     let medians: Vec<u64> = stage
         .lanes
         .iter()
         .filter_map(|lane| {
-            let extra = if lane.arm == Arm::TcpReconnect { rtt } else { 0 };
+            let extra = if lane.arm.transport().per_request() { rtt } else { 0 };
             Some(lane.latency.p50.value_ns?.saturating_sub(extra))
         })
         .collect();
@@ -339,43 +353,61 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
     ))
 }
 
-fn exactly_once(stages: &[Stage]) -> Vec<Claim> {
-    let of = |arm: Arm| {
-        let lanes = stages.iter().flat_map(|s| &s.lanes).filter(move |l| l.arm == arm);
-        lanes.fold((0, 0, 0, 0), |sum, lane| {
-            let l = &lane.ledger;
-            (
-                sum.0 + l.acknowledged,
-                sum.1 + l.acknowledged_missing,
-                sum.2 + l.applied_twice,
-                sum.3 + l.surplus_cents,
-            )
-        })
+/// What the ledgers of one arm say, over all stages and depths.
+#[derive(Default)]
+struct Audited {
+    acknowledged: u64,
+    missing: u64,
+    twice: u64,
+    surplus_cents: i64,
+}
+
+impl Audited {
+    fn of(stages: &[Stage], arm: Arm) -> Self {
+        let mut sum = Self::default();
+        for lane in stages.iter().flat_map(|s| &s.lanes).filter(|lane| lane.arm == arm) {
+            sum.acknowledged += lane.ledger.acknowledged;
+            sum.missing += lane.ledger.acknowledged_missing;
+            sum.twice += lane.ledger.applied_twice;
+            sum.surplus_cents += lane.ledger.surplus_cents;
+        }
+        sum
+    }
+}
+
+/// What the arms promise of repeated requests, exactly once first.
+fn delivery(stages: &[Stage]) -> Vec<Claim> {
+    let of = |dedup: Dedup| {
+        let arms = Arm::all().filter(move |arm| arm.row().dedup == dedup);
+        let audited = arms.map(|arm| (arm.name(), Audited::of(stages, arm)));
+        audited.filter(|(_, audited)| audited.acknowledged > 0)
     };
-    let mut claims = Vec::new();
-    let (acknowledged, missing, twice, _) = of(Arm::UdpOnce);
-    if acknowledged > 0 {
-        claims.push(claim(
+    let once = of(Dedup::Durable).map(|(name, a)| {
+        claim(
             "exactly-once",
-            "udp-once applies every acknowledged operation exactly once",
-            format!("{acknowledged} acknowledged, {missing} missing, {twice} applied twice"),
-            holds(missing == 0 && twice == 0),
-        ));
-    }
-    let (acknowledged, missing, twice, surplus) = of(Arm::UdpRetry);
-    if acknowledged > 0 {
-        claims.push(claim(
-            "at-least-once",
-            "udp-retry applies every acknowledged operation, and some again",
+            &format!("{name} applies every acknowledged operation exactly once"),
             format!(
-                "{acknowledged} acknowledged, {missing} missing, {twice} applied more than once: \
-                 {} moved again",
-                money(surplus)
+                "{} acknowledged, {} missing, {} applied twice",
+                a.acknowledged, a.missing, a.twice
             ),
-            holds(missing == 0),
-        ));
-    }
-    claims
+            holds(a.missing == 0 && a.twice == 0),
+        )
+    });
+    let again = of(Dedup::Off).map(|(name, a)| {
+        claim(
+            "at-least-once",
+            &format!("{name} applies every acknowledged operation, and some again"),
+            format!(
+                "{} acknowledged, {} missing, {} applied more than once: {} moved again",
+                a.acknowledged,
+                a.missing,
+                a.twice,
+                money(a.surplus_cents)
+            ),
+            holds(a.missing == 0),
+        )
+    });
+    once.chain(again).collect()
 }
 
 /// Cents as a reader writes them: `1234.56`.

@@ -1,11 +1,12 @@
 //! Runs a plan in virtual time: the datagram arms over the link model, bit-identical by seed.
 //!
-//! It must never claim to speak of a kernel: the TCP arms are left out, with the reason.
+//! It must never claim to speak of a kernel: arms that need one are left out, with the reason.
 
+use super::arms::Arm;
 use super::outcome::{LaneOutcome, StageOutcome};
-use super::plan::{Arm, Plan};
+use super::plan::Plan;
 use super::result::{LeftOut, LinkAudit, UdpCounters};
-use super::{arms, ledger_audit};
+use super::{ledger_audit, load};
 use std::time::Duration;
 use wirelab::bank::sim::World;
 use wirelab::bank::store::memory::MemoryStore;
@@ -16,16 +17,17 @@ use wirelab::path::Record;
 /// The arms of a plan that virtual time cannot run, and why.
 #[must_use]
 pub fn left_out(plan: &Plan) -> Vec<LeftOut> {
-    let arms = plan.arms.iter().filter(|arm| arm.is_tcp());
-    let reason = "TCP lives in the kernel, and virtual time has none; a model of it would answer \
-                  for itself, not for your kernel. Run without --sim to see it";
-    arms.map(|arm| LeftOut { arm: *arm, reason: reason.to_owned() }).collect()
+    let left_out = |arm: &Arm| {
+        let reason = arm.transport().needs_kernel()?.to_owned();
+        Some(LeftOut { arm: *arm, reason })
+    };
+    plan.arms.iter().filter_map(left_out).collect()
 }
 
 /// Runs one loss rate.
 #[must_use]
 pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
-    let lanes = plan.lanes().filter(|(arm, _)| !arm.is_tcp());
+    let lanes = plan.lanes().filter(|(arm, _)| arm.transport().needs_kernel().is_none());
     let runs: Vec<(LaneOutcome, Duration)> =
         lanes.map(|(arm, depth)| lane(plan, seed, loss, arm, depth)).collect();
     let elapsed = runs.iter().map(|(_, elapsed)| *elapsed).max().unwrap_or_default();
@@ -34,18 +36,18 @@ pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
 
 /// One lane, warmed up without loss and then measured, with the virtual time that took.
 fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome, Duration) {
-    let generator = arms::generator(plan, arm, depth, seed);
-    let server = arms::server(arm, seed);
+    let generator = load::generator(plan, arm, depth, seed);
+    let server = load::server(arm, seed);
     let clear = plan.link(Ppm::ZERO);
     let mut world: World<MemoryStore> =
         World::new(generator, server, &[clear.clone(), clear], seed);
-    world.run(arms::warm_up(plan, depth));
+    world.run(load::warm_up(plan, depth));
     let warm = world.generator.samples().to_vec();
     let before = world.generator.counters();
     let link = plan.link(loss);
     world.set_links(&[link.clone(), link], seed);
     let began = world.now();
-    world.run(arms::measured(plan, depth));
+    world.run(load::measured(plan, depth));
     let elapsed = world.now().since(began);
     let stats = world.generator.counters();
     let samples = world.generator.samples().to_vec();
@@ -55,7 +57,7 @@ fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome
         arm,
         depth,
         clients: plan.clients(depth),
-        handshakes: Vec::new(),
+        handshakes: None,
         path: [audit(&records[0]), audit(&records[1])],
         lost: [records[0].lost.clone(), records[1].lost.clone()],
         tcp: None,

@@ -16,7 +16,7 @@ use wirelab::bank::load::End;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run_dir::{self, RunDir};
-use wirelab::measure::Instant;
+use wirelab::measure::{Instant, nanos};
 use wirelab::path::Direction;
 use wirelab::report::pcapng;
 use wirelab::runtime::clock::Clock;
@@ -176,7 +176,7 @@ fn request(lane: events::LaneId, sample: &wirelab::bank::load::Sample) -> events
             End::Unknown => events::Outcome::Unknown,
         },
         attempts: u32::from(sample.attempts),
-        latency_ns: u64::try_from(sample.latency().as_nanos()).unwrap_or(u64::MAX),
+        latency_ns: nanos(sample.latency()),
     }
 }
 

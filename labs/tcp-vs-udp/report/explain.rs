@@ -2,7 +2,6 @@
 //!
 //! It must never explain a figure that the result does not hold.
 
-use crate::plan::Arm;
 use crate::result::{Lane, RunResult, Stage};
 use wirelab::measure::human::latency;
 use wirelab::report::text::wrapped;
@@ -163,8 +162,8 @@ pub fn explain(result: &RunResult, figure: &str) -> Option<String> {
 }
 
 fn lane_name(lane: &Lane) -> String {
-    if lane.arm == Arm::TcpReconnect {
+    if lane.arm.transport().per_request() {
         return lane.arm.name().to_owned();
     }
-    format!("{} depth {}", lane.arm.name(), lane.depth)
+    lane.arm.at_depth(lane.depth)
 }

@@ -91,11 +91,11 @@ pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
 
 /// The rules by which a cleared box hides its arm, without a script.
 fn hiding() -> String {
-    let rule = |arm: &Arm| {
+    let rule = |arm: Arm| {
         let name = arm.name();
         format!("body:has(#show-{name}:not(:checked)) :is(g,tr).{name}{{display:none}}\n")
     };
-    Arm::ALL.iter().map(rule).collect()
+    Arm::all().map(rule).collect()
 }
 
 fn head(out: &mut String, result: &RunResult) {

@@ -4,19 +4,17 @@
 //! It must never show a request whose frames the capture may not hold in full.
 
 use super::html::{FrameSeen, SlowRequest};
+use crate::arms::Arm;
 use crate::kernel::LaneCapture;
 use crate::outcome::{LaneOutcome, StageOutcome};
-use crate::plan::Arm;
 use crate::result::{RunResult, Stage};
 use std::time::Duration;
 use wirelab::bank::client::Key;
 use wirelab::bank::frame::{Frame, Kind, MAX_FRAME, frame_len};
 use wirelab::bank::load::{End, Sample};
-use wirelab::measure::Ppm;
+use wirelab::measure::{Ppm, nanos};
 use wirelab::path::Direction;
 
-/// Arms that are shown, one request each: a retransmission timer, a lost SYN, a retry.
-const SHOWN: [Arm; 3] = [Arm::Tcp, Arm::TcpReconnect, Arm::UdpOnce];
 /// Frames of one ladder, at most: it must fit a screen.
 const FRAMES_MAX: usize = 24;
 
@@ -30,7 +28,7 @@ struct Seen {
     keys: Vec<Key>,
 }
 
-/// One slow request per shown arm, at the middle lossy stage of the run.
+/// One slow request of each arm that has a ladder, at the middle lossy stage of the run.
 #[must_use]
 pub fn slow_requests(
     result: &RunResult,
@@ -50,7 +48,7 @@ pub fn slow_requests(
         let threshold = Duration::from_nanos(stage.lanes.get(at)?.theory.slow_threshold_ns);
         slow_request(lane, capture, threshold)
     };
-    SHOWN.into_iter().filter_map(find).collect()
+    Arm::all().filter(|arm| arm.row().ladder).filter_map(find).collect()
 }
 
 /// The first slow request of a lane whose every frame was captured.
@@ -80,10 +78,6 @@ fn slow_request(
         })
     })
     .next()
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The frames of a request's flow while it was open; `None` where none was lost, or too many are.

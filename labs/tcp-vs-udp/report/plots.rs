@@ -22,7 +22,7 @@ pub(super) fn class(arm: Arm) -> String {
 
 /// The marker of an arm.
 pub(super) fn shape(arm: Arm) -> usize {
-    Arm::ALL.iter().position(|a| *a == arm).unwrap_or(0)
+    arm.row().look.marker
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place on paper")]

@@ -3,6 +3,7 @@
 //! The simulation runs in this process; the kernel's TCP and UDP run in the lab's own process,
 //! which makes its namespaces before it has threads. A failure prints the command that repeats it.
 
+use crate::fixture::arm;
 use std::ops::ControlFlow;
 use tcp_vs_udp::plan::{Arm, Plan};
 use tcp_vs_udp::result::{Host, Lane};
@@ -25,7 +26,7 @@ fn sim_plan(loss: u32, duplicate: u32) -> Plan {
     Plan {
         loss_ppm: vec![percent(loss)],
         duplicate_ppm: percent(duplicate),
-        arms: vec![Arm::Udp, Arm::UdpRetry, Arm::UdpOnce],
+        arms: ["udp", "udp-retry", "udp-once"].map(arm).to_vec(),
         ops: 600,
         ..Plan::default()
     }
@@ -41,7 +42,7 @@ fn exactly_once_holds_and_at_least_once_does_not() {
     let mut twice = 0;
     for seed in 0..20 {
         let run = simulate(&plan, seed);
-        for lane in lanes(&run, Arm::UdpOnce) {
+        for lane in lanes(&run, arm("udp-once")) {
             let ledger = &lane.ledger;
             assert!(ledger.acknowledged > 0, "seed {seed}: nothing acknowledged");
             assert_eq!(ledger.acknowledged_missing, 0, "seed {seed}: {ledger:?}");
@@ -50,13 +51,13 @@ fn exactly_once_holds_and_at_least_once_does_not() {
             assert!(ledger.balanced, "seed {seed}: {ledger:?}");
             assert!(ledger.repeats_answered > 0, "seed {seed}: no repeat ever came");
         }
-        for lane in lanes(&run, Arm::UdpRetry) {
+        for lane in lanes(&run, arm("udp-retry")) {
             twice += lane.ledger.applied_twice;
             assert_eq!(lane.ledger.acknowledged_missing, 0, "seed {seed}: {:?}", lane.ledger);
             assert!(lane.ledger.balanced, "seed {seed}: {:?}", lane.ledger);
         }
         // A duplicated datagram must not deposit twice where nothing is retried either.
-        for lane in lanes(&run, Arm::Udp) {
+        for lane in lanes(&run, arm("udp")) {
             assert_eq!(lane.ledger.applied_twice, 0, "seed {seed}: {:?}", lane.ledger);
             assert!(lane.ledger.balanced, "seed {seed}: {:?}", lane.ledger);
         }
@@ -82,7 +83,7 @@ fn virtual_time_agrees_with_the_staircase() {
             let run = simulate(&plan, seed);
             for lane in run.result.stages.iter().flat_map(|s| &s.lanes) {
                 // The lanes of a run share their fates: one arm counts.
-                if lane.arm != Arm::UdpRetry || lane.depth != 1 {
+                if lane.arm != arm("udp-retry") || lane.depth != 1 {
                     continue;
                 }
                 late += lane.theory.slow_observed.hits;
@@ -106,7 +107,7 @@ fn virtual_time_agrees_with_the_staircase() {
 #[test]
 fn virtual_time_books_the_at_most_once_unknowns() {
     let run = simulate(&sim_plan(10, 0), 3);
-    for lane in lanes(&run, Arm::Udp) {
+    for lane in lanes(&run, arm("udp")) {
         let (requests, ledger) = (&lane.requests, &lane.ledger);
         assert!(requests.unknown > 0);
         assert_eq!(requests.started, requests.done + requests.refused + requests.unknown);

@@ -26,13 +26,18 @@ pub(crate) fn ppm(parts: u32) -> Ppm {
     Ppm::new(parts).unwrap()
 }
 
+/// The arm of this name.
+pub(crate) fn arm(name: &str) -> Arm {
+    Arm::named(name).unwrap()
+}
+
 /// The default plan.
 pub(crate) fn plan() -> Plan {
     Plan {
         rtt: Duration::from_millis(20),
         loss_ppm: [0, 10_000, 20_000, 50_000, 100_000].map(ppm).to_vec(),
         duplicate_ppm: Ppm::ZERO,
-        arms: Arm::ALL.to_vec(),
+        arms: Arm::defaults().collect(),
         depths: vec![1, 8],
         ops: 4_000,
         outstanding: 64,
@@ -147,13 +152,17 @@ fn stage(plan: &Plan, loss: Ppm) -> Stage {
 }
 
 /// First retry timer of an arm, nanoseconds; `None` where it never retries.
-const fn timer(arm: Arm) -> Option<u64> {
-    match arm {
-        Arm::Tcp | Arm::TcpReconnect => Some(220 * MS),
-        Arm::TcpTuned => Some(64 * MS),
-        Arm::Udp => None,
-        Arm::UdpRetry | Arm::UdpOnce => Some(60 * MS),
+fn timer(arm: Arm) -> Option<u64> {
+    match arm.name() {
+        "tcp" | "tcp-reconnect" => Some(220 * MS),
+        "tcp-tuned" => Some(64 * MS),
+        "udp" => None,
+        _ => Some(60 * MS),
     }
+}
+
+fn is_tcp(arm: Arm) -> bool {
+    arm.name().starts_with("tcp")
 }
 
 struct Draws(u64, u64);
@@ -177,12 +186,13 @@ struct Met {
 
 fn meet(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Met {
     let q = attempt_fails(loss);
-    let mut draws = Draws(42 + u64::from(loss.get()) + 7 * arm as u64, u64::from(depth) << 32);
+    let place = Arm::defaults().position(|other| other == arm).unwrap() as u64;
+    let mut draws = Draws(42 + u64::from(loss.get()) + 7 * place, u64::from(depth) << 32);
     let mut met = Met::default();
     let mut stall = 0_u64;
     for _ in 0..plan.ops {
         let mut at = RTT + (0.2e6 + 0.7e6 * draws.unit().powi(3)) as u64;
-        if arm == Arm::TcpReconnect {
+        if arm.name() == "tcp-reconnect" {
             let mut opening = RTT + (0.3e6 * draws.unit()) as u64;
             let mut syn = 1_000 * MS;
             while draws.unit() < q {
@@ -198,13 +208,13 @@ fn meet(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Met {
                 at = u64::MAX;
                 break;
             };
-            let fast = depth > 1 && arm.is_tcp() && draws.unit() < 0.7;
+            let fast = depth > 1 && is_tcp(arm) && draws.unit() < 0.7;
             at += if fast { 24 * MS } else { timer };
             wait = Some(timer * 2);
             met.repeats += 1;
-            met.twice += u64::from(arm == Arm::UdpRetry && draws.unit() < 0.45);
+            met.twice += u64::from(arm.name() == "udp-retry" && draws.unit() < 0.45);
         }
-        if depth > 1 && matches!(arm, Arm::Tcp | Arm::TcpTuned) {
+        if depth > 1 && matches!(arm.name(), "tcp" | "tcp-tuned") {
             at = at.max(stall);
             stall = at.saturating_sub(4 * MS);
         }
@@ -243,11 +253,11 @@ fn lane(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Lane {
             unknown: met.unknown,
         },
         latency: latency(&met.latencies),
-        handshake: (arm == Arm::TcpReconnect).then(|| latency(&met.handshakes)),
+        handshake: (arm.name() == "tcp-reconnect").then(|| latency(&met.handshakes)),
         traffic: traffic(arm, done, met.repeats),
         theory: theory(plan, arm, depth, loss, &met),
         path: [audit(loss, done, 1), audit(loss, done, 2)],
-        tcp: arm.is_tcp().then(|| TcpCounters {
+        tcp: is_tcp(arm).then(|| TcpCounters {
             retransmitted_segments: met.repeats,
             timeouts: met.repeats * 7 / 10,
             loss_probes: met.repeats / 4,
@@ -255,7 +265,7 @@ fn lane(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Lane {
             syn_retransmits: met.repeats / 9,
             spurious: met.repeats / 2,
         }),
-        udp: (!arm.is_tcp()).then_some(UdpCounters {
+        udp: (!is_tcp(arm)).then_some(UdpCounters {
             retries: met.repeats,
             late_replies: met.repeats / 2,
             rto_ns: 60 * MS,
@@ -267,7 +277,7 @@ fn lane(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Lane {
             surplus_cents: met.twice as i64 * 1_250,
             unknown_applied: met.unknown / 2,
             unknown_not_applied: met.unknown - met.unknown / 2,
-            repeats_answered: if arm == Arm::UdpOnce { met.repeats / 2 } else { 0 },
+            repeats_answered: if arm.name() == "udp-once" { met.repeats / 2 } else { 0 },
             balances_cents: 12_345_600,
             expected_cents: 12_345_600,
             balanced: true,
@@ -276,9 +286,9 @@ fn lane(plan: &Plan, arm: Arm, depth: u32, loss: Ppm) -> Lane {
 }
 
 fn traffic(arm: Arm, done: u64, repeats: u64) -> Traffic {
-    let (frames, bytes) = match arm {
-        Arm::TcpReconnect => (10, 1_010),
-        Arm::Tcp | Arm::TcpTuned => (3, 402),
+    let (frames, bytes) = match arm.name() {
+        "tcp-reconnect" => (10, 1_010),
+        "tcp" | "tcp-tuned" => (3, 402),
         _ => (2, 290),
     };
     let (frames, bytes) = (frames * done + 2 * repeats, bytes * done + 210 * repeats);
@@ -294,7 +304,7 @@ fn traffic(arm: Arm, done: u64, repeats: u64) -> Traffic {
 
 fn theory(plan: &Plan, arm: Arm, depth: u32, loss: Ppm, met: &Met) -> Theory {
     let Some(rto) = timer(arm) else { return Theory::default() };
-    if depth > 1 || arm == Arm::TcpReconnect {
+    if depth > 1 || arm.name() == "tcp-reconnect" {
         return Theory::default();
     }
     let threshold = RTT + rto / 2;

@@ -4,11 +4,11 @@
 //!
 //! `UPDATE=1` writes the text snapshots anew; `PAGE_TO=FILE` keeps the page, to look at it.
 
-use crate::fixture;
+use crate::fixture::{self, arm};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use tcp_vs_udp::plan::{Arm, Plan};
+use tcp_vs_udp::plan::Plan;
 use tcp_vs_udp::report::events::{self, Event, LaneId, Outcome};
 use tcp_vs_udp::report::html::{FrameSeen, SlowRequest, render as page};
 use tcp_vs_udp::report::text::render;
@@ -60,7 +60,7 @@ fn odd_results() -> Vec<(&'static str, RunResult)> {
         lane.path = [LinkAudit::default(), LinkAudit::default()];
     }
     let one = fixture::result_of(Plan {
-        arms: vec![Arm::UdpOnce],
+        arms: vec![arm("udp-once")],
         depths: vec![1],
         loss_ppm: vec![Ppm::ZERO],
         ops: 1,
@@ -69,8 +69,8 @@ fn odd_results() -> Vec<(&'static str, RunResult)> {
     let mut sim = fixture::result();
     sim.mode = Mode::Sim;
     sim.host = Host::default();
-    sim.left_out = vec![LeftOut { arm: Arm::Tcp, reason: "TCP <needs> a kernel".to_owned() }];
-    sim.stages.iter_mut().for_each(|s| s.lanes.retain(|l| !l.arm.is_tcp()));
+    sim.left_out = vec![LeftOut { arm: arm("tcp"), reason: "TCP <needs> a kernel".to_owned() }];
+    sim.stages.iter_mut().for_each(|s| s.lanes.retain(|l| !l.arm.name().starts_with("tcp")));
     let mut stopped = fixture::result();
     stopped.ended = Ended::Interrupted;
     stopped.stages.truncate(1);
@@ -207,7 +207,7 @@ fn the_result_and_the_events_match_their_schemas() {
 /// One line of every kind.
 fn events() -> String {
     let loss_ppm = fixture::ppm(20_000);
-    let lane = LaneId { arm: Arm::UdpOnce, depth: 8, loss_ppm };
+    let lane = LaneId { arm: arm("udp-once"), depth: 8, loss_ppm };
     let all = [
         Event::StageBegin { loss_ppm },
         Event::RequestFinished {
@@ -395,7 +395,7 @@ fn slow() -> Vec<SlowRequest> {
         frame(180, Direction::AToB, "request again", false),
         frame(190, Direction::BToA, "reply from store", false),
     ];
-    let arm = Arm::UdpOnce;
+    let arm = arm("udp-once");
     let operation = "deposit".to_owned();
     let loss_ppm = fixture::ppm(20_000);
     vec![SlowRequest {

@@ -1,0 +1,62 @@
+//! The load of a lane: its bank, its clients, its requests. Shared by real and virtual runs.
+
+use super::arms::Arm;
+use super::plan::Plan;
+use std::time::Duration;
+use wirelab::bank::load::{ArrivalModel, LoadGenerator, LoadPlan, Workload};
+use wirelab::bank::message::Cents;
+use wirelab::bank::server::{Server, ServerConfig};
+use wirelab::bank::store::memory::MemoryStore;
+
+/// Accounts of every bank.
+pub const ACCOUNTS: u64 = 64;
+/// Opening balance of each: no transfer of a run can empty one.
+pub const OPENING: Cents = Cents(100_000_000);
+/// Requests per client slot before anything is measured: enough for the round-trip estimate to
+/// settle, since RTTVAR shrinks by a quarter a sample (RFC 6298 §2.3) from RTT/2.
+const WARM_UP_PER_SLOT: u64 = 12;
+/// Time the warm-up may take at most.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The bank that an arm talks to.
+#[must_use]
+pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
+    let config = ServerConfig { dedup: arm.row().dedup, ..ServerConfig::default() };
+    Server::new(config, MemoryStore::with_accounts(ACCOUNTS, OPENING), seed)
+}
+
+/// The clients of a lane.
+#[must_use]
+pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator {
+    let transport = arm.transport();
+    let clients = transport.clients(plan, depth);
+    let workload = Workload { seed, accounts: ACCOUNTS, only: None };
+    if transport.per_request() {
+        // A connection that carries one request: the depth is the number of clients.
+        LoadGenerator::new(clients, workload, plan.outstanding, seed).connection_per_request()
+    } else {
+        LoadGenerator::new(clients, workload, plan.clients(depth), seed)
+    }
+}
+
+/// The load before anything is measured.
+#[must_use]
+pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
+    LoadPlan {
+        arrivals: ArrivalModel::Closed { depth },
+        ops: WARM_UP_PER_SLOT * u64::from(plan.outstanding),
+        limit: WARM_UP_LIMIT,
+        spread: plan.rtt,
+    }
+}
+
+/// The load that is measured.
+#[must_use]
+pub fn measured(plan: &Plan, depth: u32) -> LoadPlan {
+    LoadPlan {
+        arrivals: ArrivalModel::Closed { depth },
+        ops: u64::from(plan.ops),
+        limit: plan.stage_limit,
+        spread: plan.rtt,
+    }
+}

@@ -1,0 +1,179 @@
+//! TCP: the kernel's own, which repeats what is lost.
+
+use super::{ClientSocket, KernelTimer, PORT, SERVER, ServerSocket, Transport, Yardstick};
+use crate::outcome::LaneOutcome;
+use crate::plan::Plan;
+use std::io;
+use std::time::Duration;
+use wirelab::bank::stream::StreamClientConfig;
+use wirelab::bank::transport::Transport as BankTransport;
+use wirelab::emulator::endpoint;
+use wirelab::measure::staircase::{Stair, attempt_fails, staircase};
+use wirelab::measure::{Ppm, human, nanos};
+use wirelab::sys::netns::Netns;
+
+/// The kernel's retransmission-timeout floor where nothing lowers it (`TCP_RTO_MIN`, 200 ms).
+pub const KERNEL_RTO_MIN: Duration = Duration::from_millis(200);
+/// The timer of a connection request (RFC 6298 §2.1): the first five repeats come 1 s apart on
+/// Linux (`tcp_syn_linear_timeouts`).
+const SYN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Loss up to which TCP's timer stays what it was: above, replies that a retransmission delayed are
+/// timed by their timestamps (RFC 7323 §4) and stretch it.
+const SIMPLE_LOSS: Ppm = Ppm::new(20_000).expect("2 % is a probability");
+
+/// TCP and its settings.
+#[derive(Debug)]
+pub struct Tcp {
+    /// Whether small segments leave at once, though earlier ones are not acknowledged
+    /// (`TCP_NODELAY`).
+    pub nodelay: bool,
+    /// The floor under the retransmission timeout.
+    pub floor: Floor,
+    /// Whether every request has a connection of its own.
+    pub per_request: bool,
+}
+
+/// The floor under the retransmission timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// [`KERNEL_RTO_MIN`].
+    Kernel,
+    /// What the plan says (`--tuned-rto-min`).
+    Tuned,
+}
+
+impl Tcp {
+    const fn floor(&self, plan: &Plan) -> Duration {
+        match self.floor {
+            Floor::Kernel => KERNEL_RTO_MIN,
+            Floor::Tuned => plan.tuned_rto_min,
+        }
+    }
+}
+
+impl Transport for Tcp {
+    fn clients(&self, plan: &Plan, depth: u32) -> Box<dyn BankTransport> {
+        Box::new(StreamClientConfig {
+            deadline: plan.deadline,
+            max_in_flight: depth as usize,
+            ..StreamClientConfig::default()
+        })
+    }
+
+    fn connect(&self, host: &Netns, plan: &Plan) -> io::Result<ClientSocket> {
+        let socket = endpoint::connecting(host, SERVER, &plan.congestion_control, self.nodelay);
+        socket.map(ClientSocket::Stream)
+    }
+
+    fn listen(&self, host: &Netns, plan: &Plan) -> io::Result<ServerSocket> {
+        let listener = endpoint::listening(host, PORT, &plan.congestion_control)?;
+        Ok(ServerSocket::Stream(listener, self.nodelay))
+    }
+
+    fn yardstick(&self, plan: &Plan, loss: Ppm, lane: &LaneOutcome) -> Option<Yardstick> {
+        let q = attempt_fails(loss);
+        let timer = plan.rtt + self.floor(plan);
+        let floor = human::duration(self.floor(plan));
+        if self.per_request {
+            return Some(Yardstick {
+                model: format!(
+                    "a handshake, then the request: a lost SYN waits 1s, a lost request or reply \
+                     RTT + {floor}"
+                ),
+                stairs: reconnect_stairs(plan.rtt, timer, loss, plan.deadline),
+                slow_expected: 1.0 - (1.0 - q).powi(2),
+                base: plan.rtt * 2,
+                timer,
+            });
+        }
+        (lane.depth == 1).then(|| Yardstick {
+            model: format!(
+                "one packet in flight, so every loss waits for the kernel's timer, RTT + {floor}: \
+                 a probe, the same timer again, then doubling (RFC 8985 §7, RFC 6298 §5)"
+            ),
+            stairs: tcp_stairs(plan.rtt, timer, loss, plan.deadline),
+            slow_expected: q,
+            base: plan.rtt,
+            timer,
+        })
+    }
+
+    /// Not claimed of a floor that is set: at some milliseconds, the kernel's ticks and the other
+    /// side's delayed acknowledgements blur the steps. Nor of a handshake, whose SYN timer is
+    /// fifty times as long.
+    fn on_stairs_up_to(&self) -> Option<Ppm> {
+        (self.floor == Floor::Kernel && !self.per_request).then_some(SIMPLE_LOSS)
+    }
+
+    fn kernel_timer(&self, plan: &Plan) -> Option<KernelTimer> {
+        Some(KernelTimer { floor: self.floor(plan), set: self.floor == Floor::Tuned })
+    }
+
+    fn needs_kernel(&self) -> Option<&'static str> {
+        Some(
+            "TCP lives in the kernel, and virtual time has none; a model of it would answer for \
+             itself, not for your kernel. Run without --sim to see it",
+        )
+    }
+
+    fn per_request(&self) -> bool {
+        self.per_request
+    }
+}
+
+/// A lone segment on Linux: a tail loss probe after one timer, the timer again from there, then it
+/// doubles (RFC 8985 §7.3; RFC 6298 §5.5).
+fn tcp_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> {
+    let q = attempt_fails(loss);
+    let mut stairs = staircase(rtt, rto, loss, deadline);
+    let mut at = rtt;
+    let mut timer = rto;
+    for stair in &mut stairs {
+        stair.at_ns = nanos(at);
+        at += timer;
+        if stair.failures > 0 {
+            timer *= 2;
+        }
+    }
+    // The ladder with the probe rises more slowly, so another step may fit below the deadline.
+    if let Some(last) = stairs.last().copied()
+        && at <= deadline
+        && q > 0.0
+    {
+        let share = 1.0 - (1.0 - last.share) * q;
+        stairs.push(Stair { failures: last.failures + 1, at_ns: nanos(at), share });
+    }
+    stairs
+}
+
+/// Every combination of lost handshakes and lost exchanges, in order of latency.
+fn reconnect_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> {
+    let q = attempt_fails(loss);
+    let exchange = tcp_stairs(rtt, rto, loss, deadline);
+    let mut steps: Vec<(u64, u32, f64)> = Vec::new();
+    let mut open = rtt;
+    let mut opened = 1.0 - q;
+    for syn_failures in 0.. {
+        if open > deadline || (syn_failures > 0 && q == 0.0) {
+            break;
+        }
+        let mut below = 0.0;
+        for stair in &exchange {
+            let at = open + Duration::from_nanos(stair.at_ns);
+            if at <= deadline {
+                let failures = stair.failures + syn_failures;
+                steps.push((nanos(at), failures, opened * (stair.share - below)));
+            }
+            below = stair.share;
+        }
+        open += SYN_TIMEOUT;
+        opened *= q;
+    }
+    steps.sort_by_key(|step| step.0);
+    let mut share = 0.0;
+    let cumulate = |(at_ns, failures, weight): (u64, u32, f64)| {
+        share += weight;
+        Stair { failures, at_ns, share }
+    };
+    steps.into_iter().map(cumulate).collect()
+}

@@ -1,0 +1,75 @@
+//! UDP: one datagram per request; the bank's client has the timer.
+
+use super::{ClientSocket, PORT, SERVER, ServerSocket, Transport, Yardstick};
+use crate::outcome::LaneOutcome;
+use crate::plan::Plan;
+use std::io;
+use std::time::Duration;
+use wirelab::bank::client::Delivery;
+use wirelab::bank::datagram::DatagramClientConfig;
+use wirelab::bank::transport::Transport as BankTransport;
+use wirelab::emulator::endpoint;
+use wirelab::measure::Ppm;
+use wirelab::measure::staircase::{attempt_fails, staircase};
+use wirelab::sys::netns::Netns;
+
+/// UDP and its settings.
+#[derive(Debug)]
+pub struct Udp {
+    /// Whether the client repeats a request, and what the bank is asked to do with a repeat.
+    pub delivery: Delivery,
+}
+
+impl Udp {
+    fn retries(&self) -> bool {
+        self.delivery != Delivery::AtMostOnce
+    }
+}
+
+impl Transport for Udp {
+    fn clients(&self, plan: &Plan, depth: u32) -> Box<dyn BankTransport> {
+        Box::new(DatagramClientConfig {
+            delivery: self.delivery,
+            deadline: if self.retries() { plan.deadline } else { plan.patience },
+            max_in_flight: depth as usize,
+            ..DatagramClientConfig::default()
+        })
+    }
+
+    fn connect(&self, host: &Netns, _plan: &Plan) -> io::Result<ClientSocket> {
+        endpoint::connected(host, SERVER).map(ClientSocket::Datagram)
+    }
+
+    fn listen(&self, host: &Netns, _plan: &Plan) -> io::Result<ServerSocket> {
+        endpoint::bound(host, PORT).map(ServerSocket::Datagram)
+    }
+
+    fn yardstick(&self, plan: &Plan, loss: Ppm, lane: &LaneOutcome) -> Option<Yardstick> {
+        let (rtt, deadline) = (plan.rtt, plan.deadline);
+        let slow_expected = attempt_fails(loss);
+        if !self.retries() {
+            return Some(Yardstick {
+                model: "one attempt: answered after one RTT, or never".to_owned(),
+                stairs: staircase(rtt, deadline, loss, deadline),
+                slow_expected,
+                base: rtt,
+                // What is answered at all was not lost, however late it came.
+                timer: deadline * 2,
+            });
+        }
+        let timer = Duration::from_nanos(lane.udp?.rto_ns);
+        Some(Yardstick {
+            model: "each loss waits for the client's own timer, measured, doubling \
+                    (RFC 6298 §5.5), jittered by up to 5 %"
+                .to_owned(),
+            stairs: staircase(rtt, timer, loss, deadline),
+            slow_expected,
+            base: rtt,
+            timer,
+        })
+    }
+
+    fn on_stairs_up_to(&self) -> Option<Ppm> {
+        self.retries().then_some(Ppm::ONE)
+    }
+}
