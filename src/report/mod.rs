@@ -3,11 +3,10 @@
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
 pub mod figures;
+pub mod html;
+pub mod page;
 pub mod pcapng;
 pub mod style;
 pub mod svg;
 pub mod table;
 pub mod text;
-
-/// The style that every page begins with.
-pub const CSS: &str = include_str!("report.css");

@@ -4,23 +4,9 @@
 //! It must never write a coordinate that is not a finite number, nor name a colour: colours and
 //! dashes are classes of the page's style sheet.
 
+use super::html::Html;
+use crate::{html, put};
 use std::fmt::Write as _;
-
-/// Text with the characters that mean something to HTML replaced.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            _ => out.push(c),
-        }
-    }
-    out
-}
 
 /// A coordinate with one decimal; what is not finite becomes 0.
 fn xy(value: f64) -> String {
@@ -105,7 +91,7 @@ pub struct Frame {
 /// One drawing.
 #[derive(Debug)]
 pub struct Svg {
-    body: String,
+    body: Html,
     width: f64,
     height: f64,
     label: String,
@@ -114,14 +100,15 @@ pub struct Svg {
 impl Svg {
     /// `label` is what a screen reader says.
     pub fn new(width: f64, height: f64, label: &str) -> Self {
-        Self { body: String::new(), width, height, label: escape(label) }
+        Self { body: Html::new(), width, height, label: label.to_owned() }
     }
 
     /// A straight line.
     pub fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
-        let _ = write!(
+        put!(
             self.body,
-            r#"<line class="{class}" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
+            r#"<line class="{}" x1="{}" y1="{}" x2="{}" y2="{}"/>"#,
+            class,
             xy(from.0),
             xy(from.1),
             xy(to.0),
@@ -138,14 +125,15 @@ impl Svg {
         for (index, (x, y)) in points.iter().enumerate() {
             let _ = write!(d, "{}{},{}", if index == 0 { "M" } else { "L" }, xy(*x), xy(*y));
         }
-        let _ = write!(self.body, r#"<path class="{class}" d="{d}"/>"#);
+        put!(self.body, r#"<path class="{}" d="{}"/>"#, class, d);
     }
 
     /// A box from its upper left corner, `size` wide and high.
     pub fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64)) {
-        let _ = write!(
+        put!(
             self.body,
-            r#"<rect class="{class}" x="{}" y="{}" width="{}" height="{}" rx="3"/>"#,
+            r#"<rect class="{}" x="{}" y="{}" width="{}" height="{}" rx="3"/>"#,
+            class,
             xy(at.0),
             xy(at.1),
             xy(size.0.max(0.0)),
@@ -155,19 +143,21 @@ impl Svg {
 
     /// Text; `anchor` is `start`, `middle` or `end`.
     pub fn text(&mut self, class: &str, at: (f64, f64), anchor: &str, text: &str) {
-        let _ = write!(
+        put!(
             self.body,
-            r#"<text class="{class}" x="{}" y="{}" text-anchor="{anchor}">{}</text>"#,
+            r#"<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>"#,
+            class,
             xy(at.0),
             xy(at.1),
-            escape(text)
+            anchor,
+            text
         );
     }
 
     /// A marker of one of six shapes, with what it says under the pointer.
     pub fn marker(&mut self, class: &str, shape: usize, at: (f64, f64), title: &str) {
         let (x, y) = at;
-        let _ = write!(self.body, r#"<g class="m {class}"><title>{}</title>"#, escape(title));
+        put!(self.body, r#"<g class="m {}"><title>{}</title>"#, class, title);
         let points: &[(f64, f64)] = match shape % 6 {
             0 | 3 => &[],
             1 => &[(0.0, -5.0), (4.8, 3.6), (-4.8, 3.6)],
@@ -176,13 +166,13 @@ impl Svg {
             _ => &[(0.0, -5.4), (5.4, 0.0), (0.0, 5.4), (-5.4, 0.0)],
         };
         if points.is_empty() {
-            let _ = write!(self.body, r#"<circle cx="{}" cy="{}" r="4"/>"#, xy(x), xy(y));
+            put!(self.body, r#"<circle cx="{}" cy="{}" r="4"/>"#, xy(x), xy(y));
         } else {
             let list: Vec<String> =
                 points.iter().map(|(dx, dy)| format!("{},{}", xy(x + dx), xy(y + dy))).collect();
-            let _ = write!(self.body, r#"<polygon points="{}"/>"#, list.join(" "));
+            put!(self.body, r#"<polygon points="{}"/>"#, list.join(" "));
         }
-        self.body.push_str("</g>");
+        self.body.raw("</g>");
     }
 
     /// An interval from `low` to `high` at `x`; an end that is not known is left open.
@@ -196,32 +186,22 @@ impl Svg {
 
     /// Opens a group, to be closed with [`Self::close`].
     pub fn open(&mut self, class: &str) {
-        let _ = write!(self.body, r#"<g class="{class}">"#);
+        put!(self.body, r#"<g class="{}">"#, class);
     }
 
     /// Closes a group.
     pub fn close(&mut self) {
-        self.body.push_str("</g>");
+        self.body.raw("</g>");
     }
 
-    /// Grid, ticks and titles of both axes.
+    /// Grid, ticks and titles of both axes, the horizontal one below.
     pub fn axes(&mut self, frame: Frame, x: &Axis, y: &Axis) {
         for (value, text) in &y.ticks {
             let at = y.scale.at(*value);
             self.line("grid", (frame.left, at), (frame.right, at));
             self.text("tick", (frame.left - 7.0, at + 4.0), "end", text);
         }
-        let mut free_from = f64::MIN;
-        for (value, text) in &x.ticks {
-            let at = x.scale.at(*value);
-            self.line("grid", (at, frame.top), (at, frame.bottom));
-            // About 7 pixels a character: a label that would touch the last one is left out.
-            let half = 3.6 * f64::from(u16::try_from(text.chars().count()).unwrap_or(u16::MAX));
-            if at - half > free_from {
-                self.text("tick", (at, frame.bottom + 17.0), "middle", text);
-                free_from = at + half + 3.0;
-            }
-        }
+        self.ticks_across(frame, x, frame.bottom + 17.0);
         self.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
         let middle = f64::midpoint(frame.left, frame.right);
         self.text("axis-title", (middle, frame.bottom + 35.0), "middle", &x.title);
@@ -229,9 +209,37 @@ impl Svg {
         self.text("axis-title", (2.0, frame.top - 10.0), "start", &y.title);
     }
 
+    /// One axis across the top, for a drawing that is taller than a screen.
+    pub fn axis_above(&mut self, frame: Frame, x: &Axis) {
+        self.ticks_across(frame, x, frame.top - 7.0);
+        self.line("axis", (frame.left, frame.top), (frame.right, frame.top));
+        self.text("axis-title", (frame.left, frame.top - 24.0), "start", &x.title);
+    }
+
+    fn ticks_across(&mut self, frame: Frame, x: &Axis, y: f64) {
+        let mut free_from = f64::MIN;
+        for (value, text) in &x.ticks {
+            let at = x.scale.at(*value);
+            self.line("grid", (at, frame.top), (at, frame.bottom));
+            // About 7 pixels a character: a label that would touch the last one is left out.
+            let half = 3.6 * number(text.chars().count());
+            if at - half > free_from {
+                self.text("tick", (at, y), "middle", text);
+                free_from = at + half + 3.0;
+            }
+        }
+    }
+
+    /// An arrow head at the end of a horizontal line that comes from `from`.
+    pub fn head(&mut self, from: f64, to: (f64, f64)) {
+        let (x, y) = to;
+        let back = if from < x { -7.0 } else { 7.0 };
+        self.path("head", &[(x + back, y - 4.0), (x, y), (x + back, y + 4.0)]);
+    }
+
     /// The whole element.
-    pub fn finish(self) -> String {
-        format!(
+    pub fn finish(self) -> Html {
+        html!(
             r#"<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>"#,
             xy(self.width),
             xy(self.height),
@@ -239,6 +247,12 @@ impl Svg {
             self.body
         )
     }
+}
+
+/// A count as a factor of coordinates.
+#[expect(clippy::cast_precision_loss, reason = "a place on paper")]
+pub fn number(count: usize) -> f64 {
+    count as f64
 }
 
 /// One axis: its scale, its ticks with their texts, its title.
@@ -250,6 +264,60 @@ pub struct Axis {
     pub ticks: Vec<(f64, String)>,
     /// What the axis shows, with its unit.
     pub title: String,
+}
+
+impl Axis {
+    /// An axis with round ticks, each without needless digits.
+    pub fn new(scale: Scale, title: impl Into<String>) -> Self {
+        Self::labelled(scale, title, short)
+    }
+
+    /// The same with labels of `text`.
+    pub fn labelled(scale: Scale, title: impl Into<String>, text: impl Fn(f64) -> String) -> Self {
+        let ticks = scale.ticks().into_iter().map(|value| (value, text(value))).collect();
+        Self { scale, ticks, title: title.into() }
+    }
+
+    /// An axis without ticks, where rows speak for themselves.
+    pub const fn blank(scale: Scale) -> Self {
+        Self { scale, ticks: Vec::new(), title: String::new() }
+    }
+}
+
+/// A number with at most six decimals, none of them needless.
+pub fn short(value: f64) -> String {
+    let text = format!("{value:.6}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// The least and the largest value with some room around them; never empty.
+pub fn reach(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    if !low.is_finite() || !high.is_finite() {
+        return (-1.0, 1.0);
+    }
+    let room = ((high - low) * 0.06).max(1.0);
+    (low - room, high + room)
+}
+
+/// A unit of time that keeps the numbers on an axis short.
+#[derive(Clone, Copy, Debug)]
+pub struct TimeUnit {
+    /// Nanoseconds.
+    pub ns: f64,
+    /// `µs`, …
+    pub name: &'static str,
+}
+
+impl TimeUnit {
+    /// The largest unit that is not above this many nanoseconds.
+    pub fn of(size_ns: f64) -> Self {
+        let all = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
+        let (ns, name) = all.into_iter().find(|(ns, _)| size_ns >= *ns).unwrap_or(all[3]);
+        Self { ns, name }
+    }
 }
 
 /// Moves labels apart: each keeps `gap` from the next, and all stay between `top` and `bottom`.
@@ -298,7 +366,7 @@ mod tests {
     fn no_coordinate_is_nan() {
         let mut svg = Svg::new(1.0, 1.0, "<x>");
         svg.line("a", (f64::NAN, f64::INFINITY), (1.0, 2.0));
-        let text = svg.finish();
+        let text = svg.finish().into_string();
         assert!(!text.contains("NaN") && !text.contains("inf") && text.contains("&lt;x&gt;"));
     }
 }

@@ -3,12 +3,98 @@
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use wirelab::report::page::CSP;
+
+/// The part of a page that a browser draws: what stands before its data.
+#[must_use]
+pub fn drawn(html: &str) -> &str {
+    html.split("<script").next().unwrap()
+}
+
+/// The data at the end of a page.
+#[must_use]
+pub fn data(html: &str) -> Value {
+    let data = html.split("id=\"result\">").nth(1).unwrap().split("</script>").next().unwrap();
+    serde_json::from_str(data).unwrap()
+}
+
+/// Checks that a page is one whole file that refers to nothing outside itself and holds no script.
+pub fn assert_offline(html: &str, what: &str) {
+    assert!(html.contains(&format!("content=\"{CSP}\"")), "{what}");
+    for attribute in ["src", "action", "poster", "data", "style"] {
+        assert_eq!(attributes(html, attribute), Vec::<&str>::new(), "{what}: {attribute}");
+    }
+    for link in attributes(html, "href") {
+        let id = link.strip_prefix('#').unwrap_or_else(|| panic!("{what}: a link to {link}"));
+        assert!(attributes(html, "id").contains(&id), "{what}: nothing is called {id}");
+    }
+    assert!(!html.contains("@import") && !html.contains("url("), "{what}");
+    assert_eq!(html.matches("<script").count(), 1, "{what}: the data, and no script");
+    assert_eq!(html.matches("</script>").count(), 1, "{what}");
+    assert!(!drawn(html).contains("NaN"), "{what}");
+}
 
 /// Values of an attribute, for a look over the page.
-#[must_use]
-pub fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
+fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     html.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+}
+
+/// What a browser makes of a page: its document, or nothing where there is no browser.
+///
+/// The page must open without a complaint and be drawn, and a script that is written into it must
+/// not run.
+#[must_use]
+pub fn browse(html: &str, what: &str) -> Option<String> {
+    let program = tool(&["chromium", "chromium-browser", "google-chrome"], what)?;
+    let scratch = Scratch::new(&what.replace(' ', "-"));
+    let file = scratch.file("report.html");
+    std::fs::write(&file, html).unwrap();
+    let url = format!("file://{}", file.display());
+    let output = chromium(&program, &scratch.file("dump"), &["--dump-dom", &url]);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    assert!(!complaints.contains("CONSOLE"), "{complaints}");
+    let document = String::from_utf8_lossy(&output.stdout).into_owned();
+    let picture = scratch.file("report.png");
+    let shot = format!("--screenshot={}", picture.display());
+    let size = "--window-size=1200,2400";
+    let output = chromium(&program, &scratch.file("shot"), &[size, &shot, &url]);
+    let png = std::fs::read(&picture).unwrap_or_default();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(png.starts_with(b"\x89PNG") && png.len() > 100_000, "no picture: {errors}");
+    assert_no_script_runs(&program, &scratch, html);
+    Some(document)
+}
+
+/// Writes scripts into the page as an attacker would, and sees that they are stopped.
+fn assert_no_script_runs(program: &Path, scratch: &Scratch, html: &str) {
+    const MARK: &str = "a-script-was-here";
+    let run = format!("document.documentElement.id='{MARK}'");
+    let attacks = [
+        format!("<script>{run}</script>"),
+        format!("<b onclick=\"{run}\" id=\"b\"></b><script>document.all.b.click()</script>"),
+        format!("<details open ontoggle=\"{run}\">x</details>"),
+        format!("<script src=\"data:text/javascript,{run}\"></script>"),
+    ];
+    let open = |html: &str, name: &str| {
+        let file = scratch.file(&format!("{name}.html"));
+        std::fs::write(&file, html).unwrap();
+        let url = format!("file://{}", file.display());
+        chromium(program, &scratch.file(name), &["--dump-dom", &url])
+    };
+    let marked = format!("<html lang=\"en\" id=\"{MARK}\">");
+    let infected = html.replacen("<main>", &format!("{}<main>", attacks.concat()), 1);
+    let output = open(&infected, "infected");
+    let document = String::from_utf8_lossy(&output.stdout);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(document.contains("ontoggle"), "the attack is in the page: {complaints}");
+    assert!(!document.contains(&marked), "a script ran");
+    assert!(complaints.contains("Content Security Policy"), "{complaints}");
+    // Without its policy the same page runs them: the attack is one.
+    let output = open(&infected.replacen(CSP, "", 1), "bare");
+    let document = String::from_utf8_lossy(&output.stdout);
+    assert!(document.contains(&marked), "no attack: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A folder of one test in one run, gone when the test is done.

@@ -8,74 +8,66 @@ use super::text::{Round, digits, doubts, headline, nanos, ppm, seconds, signed};
 use super::{explain, plots};
 use crate::finding::{Checked, Finding, ServerFinding, Verdict};
 use crate::host_clocks::{HostClocks, Moved};
-use std::fmt::Write as _;
-use wirelab::report::svg::escape;
-
-const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
-                   img-src data:";
+use wirelab::report::figures::NONE;
+use wirelab::report::html::Html;
+use wirelab::report::page::{Page, Table, figure, note, panels};
+use wirelab::{html, put};
 
 /// The whole page.
 #[must_use]
 pub fn render(finding: &Finding) -> String {
-    let mut out = String::with_capacity(1 << 19);
-    let _ = write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{CSP}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>clock-offset</title>\n<style>{}{}</style></head><body>\n",
-        wirelab::report::CSS,
-        include_str!("page.css"),
-    );
-    head(&mut out, finding);
+    let mut page = Page::new("clock-offset", include_str!("style.css"));
+    head(&mut page, finding);
     for server in finding.servers.iter().filter(|server| !server.picture.points.is_empty()) {
-        drawings(&mut out, finding, server);
+        page.section(&server.name, &drawings(finding, server));
     }
-    several(&mut out, finding);
+    if finding.servers.iter().filter(|server| server.bound.is_some()).count() > 1 {
+        let seen = "to UTC by each server's own claim; shaded: what most agree on";
+        let svg = plots::servers(finding);
+        page.section("The servers together", &panels([figure("Intervals", seen, &svg)]));
+    }
     if let Some(clocks) = &finding.host_clocks {
-        host(&mut out, clocks);
+        page.section("This host's own clocks", &host(clocks));
     }
     for server in &finding.servers {
         let of = whose(finding, server);
-        estimators(&mut out, server, finding.checked.as_ref(), &of);
-        super::stamps::section(&mut out, server, &of);
-        stability(&mut out, server, &of);
-        refused(&mut out, server);
+        if !server.estimates.is_empty() {
+            let title = format!("Every estimator on the same samples{of}");
+            page.section(&title, &estimators(server, finding.checked.as_ref()));
+        }
+        if let Some(stamps) = super::stamps::section(server) {
+            let title = format!("Stamps of program and kernel, side by side{of}");
+            page.section(&title, &stamps);
+        }
+        if !server.picture.points.is_empty() {
+            page.section(&format!("How stable it is{of}"), &stability(server));
+        }
+        if !server.notes.is_empty() {
+            let title = format!("Replies that were refused, for {}", server.name);
+            page.section(&title, &refused(server));
+        }
     }
     if let Some(text) = explain(finding) {
-        let text = escape(text.trim());
-        let _ = writeln!(out, "<section><h2>One exchange</h2>\n<pre>{text}</pre></section>");
+        page.section("One exchange", &html!("<pre>{}</pre>\n", text.trim()));
     }
-    out.push_str("<section><h2>How to read this</h2>\n");
-    out.push_str(include_str!("reading.html"));
-    let command = escape(&finding.command);
-    let _ = writeln!(out, "<h2>Run it again</h2>\n<pre>{command}</pre></section>");
-    // Neither `</script` nor `<!--` can occur without `<`. A finding is plain numbers and texts.
-    let data = serde_json::to_string(finding).unwrap_or_default().replace('<', "\\u003c");
-    let _ = write!(
-        out,
-        "<script type=\"application/json\" id=\"result\">{data}</script>\n</body></html>\n"
-    );
-    out
+    page.reading(&Html::literal(include_str!("reading.html")), &finding.command, "");
+    page.finish(finding)
 }
 
-fn head(out: &mut String, finding: &Finding) {
-    let _ = writeln!(
-        out,
-        "<header><h1>clock-offset: how wrong is this clock, and between which bounds?</h1>\n\
-         <p class=\"headline\">{}</p>",
-        escape(&sentence(finding))
-    );
-    three(out, finding);
+fn head(page: &mut Page, finding: &Finding) {
+    let mut more = three(finding);
     for line in doubts(finding) {
-        let _ = writeln!(out, "<p class=\"warn\">{}</p>", escape(&line));
+        put!(more, "<p class=\"warn\">{}</p>\n", line);
     }
     if let Some(checked) = &finding.checked {
-        truth(out, checked);
+        truth(&mut more, checked);
     }
-    let facts = facts(finding).into_iter().map(|f| format!("<span>{}</span>", escape(&f)));
-    let facts: Vec<String> = facts.collect();
-    let _ = writeln!(out, "<p class=\"facts\">{}</p></header>", facts.join("\n"));
+    page.header(
+        "clock-offset: how wrong is this clock, and between which bounds?",
+        &html!("<p class=\"headline\">{}</p>\n", sentence(finding)),
+        &more,
+        &facts(finding),
+    );
 }
 
 /// The headline up to its first figure of detail: those stand below it.
@@ -90,8 +82,8 @@ fn sentence(finding: &Finding) -> String {
 }
 
 /// The three numbers that must not be confused, each with its meaning.
-fn three(out: &mut String, finding: &Finding) {
-    let Some(together) = &finding.together else { return };
+fn three(finding: &Finding) -> Html {
+    let Some(together) = &finding.together else { return Html::new() };
     let spread = together.spread_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)));
     let ends = |interval: &crate::bound::Interval| {
         let places = digits(interval.width_ns());
@@ -103,32 +95,36 @@ fn three(out: &mut String, finding: &Finding) {
     };
     let places = 9.min(digits(together.interval.width_ns()) + 1);
     let estimate = seconds(together.estimate_ns, places, Round::Nearest);
-    let _ = writeln!(
-        out,
-        "<div class=\"three\"><div><b class=\"guess\">{estimate} s{spread}</b>\
+    html!(
+        "<div class=\"three\"><div><b class=\"guess\">{} s{}</b>\
          <span>is likely: if both ways of the path take equally long without queues</span></div>\
          <div><b class=\"out\">{}</b><span>must hold it, whatever the path did, if the clocks \
          drift apart by at most {}</span></div>\
          <div><b>{}</b><span>must hold the offset to UTC, if what the servers claim of themselves \
-         is true</span></div></div>",
+         is true</span></div></div>\n",
+        estimate,
+        spread,
         ends(&together.interval),
         super::text::limit(finding.view.drift_limit),
         ends(&together.utc),
-    );
+    )
 }
 
-fn truth(out: &mut String, checked: &Checked) {
+fn truth(out: &mut Html, checked: &Checked) {
     let (class, held) = match checked.inside {
         Some(true) => ("good", "the interval holds it"),
         Some(false) => ("bad", "the interval does not hold it"),
         None => ("doubt", "there is no interval"),
     };
     let error = checked.error_ns.map_or_else(|| "none".to_owned(), signed);
-    let _ = writeln!(
+    put!(
         out,
-        "<p><b>Known truth</b> {} s. Estimate − truth = <b>{error}</b>; <b class=\"{class}\">{held}\
-         </b>. By themselves {} of {} samples held it at their time.</p>",
+        "<p><b>Known truth</b> {} s. Estimate − truth = <b>{}</b>; <b class=\"{}\">{}\
+         </b>. By themselves {} of {} samples held it at their time.</p>\n",
         seconds(checked.offset_ns, 9, Round::Nearest),
+        error,
+        class,
+        held,
         checked.samples_inside,
         checked.samples,
     );
@@ -149,33 +145,33 @@ fn facts(finding: &Finding) -> Vec<String> {
     facts
 }
 
-fn figure(out: &mut String, caption: &str, note: &str, svg: &str) {
-    let _ = writeln!(
-        out,
-        "<figure><figcaption>{caption} <small>{note}</small></figcaption>{svg}</figure>"
-    );
-}
-
-fn drawings(out: &mut String, finding: &Finding, server: &ServerFinding) {
-    let _ = write!(
-        out,
-        "<section><h2>{}</h2>\n<p class=\"note\">Observer: this host. Filled: the estimate rests \
-         on it. Violet: the best estimate with its drift.{}</p>\n<div class=\"panels\">\n",
-        escape(&server.name),
-        if server.counts.interleaved > 0 {
-            " Diamonds: exchanges with both times of leaving (interleaved mode); circles: in basic \
-             mode."
-        } else {
-            ""
-        },
-    );
-    let seen = "T2 − T1 above, T3 − T4 below; the truth passes between";
-    figure(out, "The two clouds", seen, &plots::clouds(finding, server));
-    let seen = "queues on the way out push up, queues on the way back push down";
-    figure(out, "The wedge", seen, &plots::wedge(server));
-    let seen = "each with the interval that it proves; red ticks: lost or refused";
-    figure(out, "Every exchange", seen, &plots::offsets(finding, server));
-    out.push_str("</div>\n");
+fn drawings(finding: &Finding, server: &ServerFinding) -> Html {
+    let modes = if server.counts.interleaved > 0 {
+        " Diamonds: exchanges with both times of leaving (interleaved mode); circles: in basic mode."
+    } else {
+        ""
+    };
+    let mut out = note(format!(
+        "Observer: this host. Filled: the estimate rests on it. Violet: the best estimate with its \
+         drift.{modes}"
+    ));
+    out.push(&panels([
+        figure(
+            "The two clouds",
+            "T2 − T1 above, T3 − T4 below; the truth passes between",
+            &plots::clouds(finding, server),
+        ),
+        figure(
+            "The wedge",
+            "queues on the way out push up, queues on the way back push down",
+            &plots::wedge(server),
+        ),
+        figure(
+            "Every exchange",
+            "each with the interval that it proves; red ticks: lost or refused",
+            &plots::offsets(finding, server),
+        ),
+    ]));
     if let Some(line) = super::text::told_drift(server, finding.view.drift_limit) {
         let spread = server.estimate.and_then(|estimate| estimate.drift_spread_ppt);
         let likely = server.estimate.and_then(|estimate| estimate.drift_ppt).map(|ppt| {
@@ -184,122 +180,72 @@ fn drawings(out: &mut String, finding: &Finding, server: &ServerFinding) {
             });
             format!("likely {}{spread}, ", ppm(ppt, Round::Nearest))
         });
-        let _ = writeln!(
+        put!(
             out,
-            "<p>Drift, if it is constant: {}between {} and {}.</p>",
+            "<p>Drift, if it is constant: {}between {} and {}.</p>\n",
             likely.unwrap_or_default(),
             ppm(line.drift_low_ppt, Round::Down),
             ppm(line.drift_high_ppt, Round::Up)
         );
     }
-    out.push_str("</section>\n");
-}
-
-fn several(out: &mut String, finding: &Finding) {
-    if finding.servers.iter().filter(|server| server.bound.is_some()).count() < 2 {
-        return;
-    }
-    out.push_str("<section><h2>The servers together</h2>\n<div class=\"panels\">\n");
-    let seen = "to UTC by each server's own claim; shaded: what most agree on";
-    figure(out, "Intervals", seen, &plots::servers(finding));
-    out.push_str("</div></section>\n");
+    out
 }
 
 /// A pair of clocks: its name, what moves it, and its figure.
-type Panel = (&'static str, &'static str, fn(&Moved) -> i64);
+type Pair = (&'static str, &'static str, fn(&Moved) -> i64);
 
-fn host(out: &mut String, clocks: &HostClocks) {
-    let _ = write!(
-        out,
-        "<section><h2>This host's own clocks</h2>\n<p>{}</p>\n<div class=\"panels\">\n",
-        escape(&super::text::host_words(clocks))
-    );
-    let panels: [Panel; 3] = [
+fn host(clocks: &HostClocks) -> Html {
+    let pairs: [Pair; 3] = [
         ("REALTIME − MONOTONIC", "jumps where the clock is set", |m| m.wall_ns),
         ("MONOTONIC − RAW", "bends where the clock is slewed", |m| m.slewed_ns),
         ("BOOTTIME − MONOTONIC", "jumps where the host slept", |m| m.slept_ns),
     ];
-    for (name, note, of) in panels {
-        figure(out, name, note, &plots::panel(clocks, name, of));
-    }
-    out.push_str("</div></section>\n");
+    let mut out = html!("<p>{}</p>\n", super::text::host_words(clocks));
+    out.push(&panels(
+        pairs.map(|(name, note, of)| figure(name, note, &plots::host_clock(clocks, name, of))),
+    ));
+    out
 }
 
 /// What a heading says of a server where there are several.
 fn whose(finding: &Finding, server: &ServerFinding) -> String {
-    if finding.servers.len() > 1 { format!(": {}", escape(&server.name)) } else { String::new() }
+    if finding.servers.len() > 1 { format!(": {}", server.name) } else { String::new() }
 }
 
-fn estimators(out: &mut String, server: &ServerFinding, checked: Option<&Checked>, of: &str) {
-    if server.estimates.is_empty() {
-        return;
-    }
-    let truth = if checked.is_some() { "<th>minus truth</th>" } else { "" };
-    let _ = write!(
-        out,
-        "<section><h2>Every estimator on the same samples{of}</h2>\n<div class=\"scroll\"><table>\
-         <thead><tr><th>estimator</th><th>offset, s</th><th>±</th><th>drift</th><th>±</th>\
-         <th>samples</th>{truth}</tr></thead><tbody>\n"
-    );
+fn estimators(server: &ServerFinding, checked: Option<&Checked>) -> Html {
+    let heads = ["estimator", "offset, s", "±", "drift", "±", "samples"];
+    let truth = checked.map(|_| "minus truth");
+    let mut table = Table::new("", heads.into_iter().chain(truth));
     for found in &server.estimates {
-        let none = || "–".to_owned();
+        let none = || NONE.to_owned();
         let best = server.estimate.is_some_and(|best| best.estimator == found.estimator);
-        let _ = write!(
-            out,
-            "<tr><td>{}{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>",
-            found.estimator.name(),
-            if best { " ◂" } else { "" },
+        let cells = [
+            format!("{}{}", found.estimator.name(), if best { " ◂" } else { "" }),
             seconds(found.offset_ns, 9, Round::Nearest),
             found.spread_ns.map_or_else(none, nanos),
             found.drift_ppt.map_or_else(none, |ppt| ppm(ppt, Round::Nearest)),
             found.drift_spread_ppt.map_or_else(none, |ppt| ppm(ppt, Round::Up)),
-            found.samples,
-        );
-        if let Some(checked) = checked {
-            let _ = write!(out, "<td>{}</td>", signed(found.offset_ns - checked.offset_ns));
-        }
-        out.push_str("</tr>\n");
+            found.samples.to_string(),
+        ];
+        let error = checked.map(|checked| signed(found.offset_ns - checked.offset_ns));
+        table.row("", cells.into_iter().chain(error).map(|cell| ("", cell)));
     }
-    out.push_str("</tbody></table></div></section>\n");
+    table.finish()
 }
 
-fn stability(out: &mut String, server: &ServerFinding, of: &str) {
-    if server.picture.points.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "<section><h2>How stable it is{of}</h2>");
+fn stability(server: &ServerFinding) -> Html {
     if let Some(why) = &server.stability.absent {
-        let _ = writeln!(out, "<p class=\"note\">No Allan deviation: {}.</p>", escape(why));
-    } else {
-        let name = escape(&server.name);
-        out.push_str("<div class=\"panels\">\n");
-        figure(out, "Allan deviation", &name, &plots::allan(&server.stability));
-        out.push_str("</div>\n");
+        return note(format!("No Allan deviation: {why}."));
     }
-    out.push_str("</section>\n");
+    panels([figure("Allan deviation", &server.name, &plots::allan(&server.stability))])
 }
 
-fn refused(out: &mut String, server: &ServerFinding) {
-    if server.notes.is_empty() {
-        return;
+fn refused(server: &ServerFinding) -> Html {
+    let mut table = Table::new("words", ["request", "from", "reason", "rule", "in full"]);
+    for found in &server.notes {
+        let (request, from) = (found.request.to_string(), found.from.to_string());
+        let cells = [&request, &from, &*found.reason, &*found.section, &*found.text];
+        table.row("", cells.map(|cell| ("", cell)));
     }
-    let _ = write!(
-        out,
-        "<section><h2>Not believed, of what came for {}</h2>\n<div class=\"scroll\">\
-         <table class=\"words\"><thead><tr><th>request</th><th>from</th><th>reason</th>\
-         <th>rule</th><th>in full</th></tr></thead><tbody>\n",
-        escape(&server.name)
-    );
-    for note in &server.notes {
-        let _ = writeln!(
-            out,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            note.request,
-            note.from,
-            escape(&note.reason),
-            escape(&note.section),
-            escape(&note.text)
-        );
-    }
-    out.push_str("</tbody></table></div></section>\n");
+    table.finish()
 }

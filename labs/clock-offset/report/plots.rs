@@ -10,46 +10,15 @@ use crate::finding::{Finding, ServerFinding};
 use crate::host_clocks::{HostClocks, Moved};
 use crate::plot_data::{Corner, Picture, Point};
 use wirelab::measure::Instant;
-use wirelab::report::svg::{Axis, Frame, Scale, Svg};
+use wirelab::report::html::Html;
+use wirelab::report::svg::{Axis, Frame, Scale, Svg, TimeUnit, reach, short};
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 340.0;
 const FRAME: Frame = Frame { left: 62.0, right: 546.0, top: 34.0, bottom: 292.0 };
 
-/// A unit that keeps numbers on an axis short.
-#[derive(Clone, Copy)]
-struct Unit {
-    ns: f64,
-    name: &'static str,
-}
-
-fn unit(size_ns: f64) -> Unit {
-    let all = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-    let (ns, name) = all.into_iter().find(|(ns, _)| size_ns >= *ns).unwrap_or(all[3]);
-    Unit { ns, name }
-}
-
-/// A number without needless digits.
-fn short(value: f64) -> String {
-    let text = format!("{value:.6}");
-    let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-fn axis(scale: Scale, unit: Unit, title: &str) -> Axis {
-    let ticks = scale.ticks().into_iter().map(|v| (v, short(v))).collect();
-    Axis { scale, ticks, title: format!("{title}, {}", unit.name) }
-}
-
-/// The least and the largest value with room around them; never empty.
-fn reach(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) =
-        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
-    if !low.is_finite() || !high.is_finite() {
-        return (-1.0, 1.0);
-    }
-    let room = ((high - low) * 0.06).max(1.0);
-    (low - room, high + room)
+fn axis(scale: Scale, unit: TimeUnit, title: &str) -> Axis {
+    Axis::new(scale, format!("{title}, {}", unit.name))
 }
 
 /// Time across and offsets upwards, relative to what is named in the title.
@@ -57,15 +26,16 @@ struct Plot {
     svg: Svg,
     x: Scale,
     y: Scale,
-    time: Unit,
-    offset: Unit,
+    time: TimeUnit,
+    offset: TimeUnit,
     /// Offsets are drawn relative to this.
     base: i64,
 }
 
 impl Plot {
     fn new(label: &str, y_title: &str, span: (f64, f64), offsets: (f64, f64), base: i64) -> Self {
-        let (time, offset) = (unit(span.1 - span.0), unit((offsets.1 - offsets.0) / 3.0));
+        let (time, offset) =
+            (TimeUnit::of(span.1 - span.0), TimeUnit::of((offsets.1 - offsets.0) / 3.0));
         let x = Scale::linear(span.0 / time.ns, span.1 / time.ns, FRAME.left, FRAME.right);
         let y =
             Scale::linear(offsets.0 / offset.ns, offsets.1 / offset.ns, FRAME.bottom, FRAME.top);
@@ -106,7 +76,7 @@ const fn mode(point: &Point) -> &'static str {
 }
 
 /// Offset against delay, drift removed: the wedge of queues.
-pub(super) fn wedge(server: &ServerFinding) -> String {
+pub(super) fn wedge(server: &ServerFinding) -> Html {
     let picture = &server.picture;
     let base = base(server);
     let away = |ns: i64| (i128::from(ns) - i128::from(base)) as f64;
@@ -116,7 +86,7 @@ pub(super) fn wedge(server: &ServerFinding) -> String {
     let least = delays().fold(longest, f64::min);
     let room = ((longest - least) * 0.06).max(1.0);
     let (from, to) = ((least - 2.0 * room).max(0.0), longest + room);
-    let (across, up) = (unit(longest / 2.0), unit((high - low) / 3.0));
+    let (across, up) = (TimeUnit::of(longest / 2.0), TimeUnit::of((high - low) / 3.0));
     let x = Scale::linear(from / across.ns, to / across.ns, FRAME.left, FRAME.right);
     let y = Scale::linear(low / up.ns, high / up.ns, FRAME.bottom, FRAME.top);
     let mut svg = Svg::new(WIDTH, HEIGHT, "Offset against delay of every exchange");
@@ -133,7 +103,7 @@ pub(super) fn wedge(server: &ServerFinding) -> String {
             let room = if side > 0.0 { high - away(level) } else { away(level) - low };
             let far = (to - delay as f64).min(room * 2.0).max(0.0);
             let end = (away(level) + side * far) / up.ns;
-            svg.line("wedge", apex, (x.at((delay as f64 + far) / across.ns), y.at(end)));
+            svg.line("guide dashed", apex, (x.at((delay as f64 + far) / across.ns), y.at(end)));
         }
         svg.text("tick", (apex.0 - 8.0, apex.1 + 4.0), "end", "apex");
     }
@@ -147,14 +117,14 @@ pub(super) fn wedge(server: &ServerFinding) -> String {
             nanos(point.delay_ns),
             seconds(point.offset_ns, 9, Round::Nearest)
         );
-        svg.marker(if point.used { "dot" } else { "unused" }, shape(point), place, &title);
+        svg.marker(if point.used { "" } else { "hollow" }, shape(point), place, &title);
     }
     svg.close();
     svg.finish()
 }
 
 /// Upper bounds above, lower bounds below, the hulls and the room of a line between.
-pub(super) fn clouds(finding: &Finding, server: &ServerFinding) -> String {
+pub(super) fn clouds(finding: &Finding, server: &ServerFinding) -> Html {
     let picture = &server.picture;
     let base = base(server);
     let away = |ns: i64| (i128::from(ns) - i128::from(base)) as f64;
@@ -166,7 +136,7 @@ pub(super) fn clouds(finding: &Finding, server: &ServerFinding) -> String {
         picture.room.iter().map(|r| plot.place(r.at_ns as f64, r.high_ns)).collect();
     outline.extend(picture.room.iter().rev().map(|r| plot.place(r.at_ns as f64, r.low_ns)));
     plot.svg.open("guess");
-    plot.svg.path("room", &outline);
+    plot.svg.path("area", &outline);
     plot.svg.close();
     let hull = |plot: &Plot, corners: &[Corner]| -> Vec<(f64, f64)> {
         corners.iter().map(|c| plot.place(c.at_ns as f64, c.offset_ns)).collect()
@@ -174,7 +144,7 @@ pub(super) fn clouds(finding: &Finding, server: &ServerFinding) -> String {
     for (class, upper) in [("out", true), ("back", false)] {
         let corners = hull(&plot, if upper { &picture.upper } else { &picture.lower });
         plot.svg.open(class);
-        plot.svg.path("edge", &corners);
+        plot.svg.path("thin", &corners);
         for point in &picture.points {
             let (at, bound) =
                 if upper { (point.sent, point.high_ns) } else { (point.came, point.low_ns) };
@@ -185,7 +155,7 @@ pub(super) fn clouds(finding: &Finding, server: &ServerFinding) -> String {
                 seconds(bound, 9, if upper { Round::Up } else { Round::Down })
             );
             let place = plot.at(at, bound);
-            let class = if point.used { "dot" } else { "unused" };
+            let class = if point.used { "" } else { "hollow" };
             plot.svg.marker(class, if upper { 4 } else { 1 }, place, &title);
         }
         plot.svg.close();
@@ -209,7 +179,7 @@ fn line(plot: &mut Plot, server: &ServerFinding, span: (f64, f64)) {
 }
 
 /// Each exchange with what it proves, the steps of this host's clock, and what did not come.
-pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> String {
+pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> Html {
     let picture = &server.picture;
     let base = base(server);
     let away = |ns: i64| (i128::from(ns) - i128::from(base)) as f64;
@@ -220,7 +190,7 @@ pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> String {
     plot.svg.open("out");
     for point in &picture.points {
         let (high, low) = (plot.at(point.sent, point.high_ns), plot.at(point.sent, point.low_ns));
-        plot.svg.line("bar", high, low);
+        plot.svg.line("proof", high, low);
         let title = format!(
             "request {}{}: {} s, in [{}, {}] s",
             point.request,
@@ -230,25 +200,25 @@ pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> String {
             seconds(point.high_ns, 9, Round::Up)
         );
         let place = plot.at(point.sent, point.offset_ns);
-        plot.svg.marker(if point.used { "dot" } else { "unused" }, shape(point), place, &title);
+        plot.svg.marker(if point.used { "" } else { "hollow" }, shape(point), place, &title);
     }
     plot.svg.close();
     line(&mut plot, server, span);
     for jump in finding.host_clocks.iter().flat_map(|clocks| &clocks.steps) {
         let x = plot.x.at(jump.before.as_nanos() as f64 / plot.time.ns);
-        plot.svg.line("wedge", (x, FRAME.top), (x, FRAME.bottom));
+        plot.svg.line("guide dashed", (x, FRAME.top), (x, FRAME.bottom));
         plot.svg.text("tick", (x + 4.0, FRAME.top + 12.0), "start", "clock set");
     }
     let lost = server.lost.iter().map(|lost| lost.sent);
     for at in lost.chain(server.notes.iter().map(|note| note.at)) {
         let x = plot.x.at(at.as_nanos() as f64 / plot.time.ns);
-        plot.svg.line("tick-lost", (x, FRAME.bottom - 9.0), (x, FRAME.bottom));
+        plot.svg.line("lost", (x, FRAME.bottom - 9.0), (x, FRAME.bottom));
     }
     plot.svg.finish()
 }
 
 /// One interval per server, to UTC by its own claim, and what most agree on.
-pub(super) fn servers(finding: &Finding) -> String {
+pub(super) fn servers(finding: &Finding) -> Html {
     let heard: Vec<&ServerFinding> =
         finding.servers.iter().filter(|server| server.bound.is_some()).collect();
     let utc = |server: &ServerFinding| server.bound.map(|bound| bound.utc);
@@ -259,14 +229,14 @@ pub(super) fn servers(finding: &Finding) -> String {
     let away = |ns: i64| (i128::from(ns) - i128::from(base)) as f64;
     let ends = heard.iter().filter_map(|s| utc(s)).flat_map(|i| [away(i.low_ns), away(i.high_ns)]);
     let (low, high) = reach(ends);
-    let across = unit((high - low) / 3.0);
+    let across = TimeUnit::of((high - low) / 3.0);
     let rows = u32::try_from(heard.len()).unwrap_or(1);
     let frame = Frame { left: 12.0, bottom: 40.0 + 44.0 * f64::from(rows), ..FRAME };
     let x = Scale::linear(low / across.ns, high / across.ns, frame.left, frame.right);
     let y = Scale::linear(0.0, 1.0, frame.bottom, frame.top);
     let mut svg = Svg::new(WIDTH, frame.bottom + 48.0, "The interval of every server");
-    let none = Axis { scale: y, ticks: Vec::new(), title: String::new() };
-    svg.axes(frame, &axis(x, across, "offset to UTC less the best estimate"), &none);
+    let across_title = "offset to UTC less the best estimate";
+    svg.axes(frame, &axis(x, across, across_title), &Axis::blank(y));
     if let Some(together) = &finding.together {
         let (a, b) = (
             x.at(away(together.utc.low_ns) / across.ns),
@@ -275,7 +245,7 @@ pub(super) fn servers(finding: &Finding) -> String {
         svg.open("truth");
         let corners =
             [(a, frame.top), (b, frame.top), (b, frame.bottom), (a, frame.bottom), (a, frame.top)];
-        svg.path("room", &corners);
+        svg.path("area", &corners);
         svg.close();
     }
     for (row, server) in (0_u32..).zip(&heard) {
@@ -283,12 +253,12 @@ pub(super) fn servers(finding: &Finding) -> String {
         let level = frame.top + 34.0 + 44.0 * f64::from(row);
         let apart = |other: &Interval| other.and(&interval).is_none();
         let wrong = finding.together.is_some_and(|together| apart(&together.utc));
-        svg.open(if wrong { "lie" } else { "out" });
+        svg.open(if wrong { "wrong" } else { "out" });
         let place = |ns: i64| (x.at(away(ns) / across.ns), level);
         svg.line("sure", place(interval.low_ns), place(interval.high_ns));
         if let Some(found) = server.estimate {
             let title = format!("best estimate {} s", seconds(found.offset_ns, 9, Round::Nearest));
-            svg.marker(if wrong { "unused" } else { "dot" }, 5, place(found.offset_ns), &title);
+            svg.marker(if wrong { "hollow" } else { "" }, 5, place(found.offset_ns), &title);
         }
         svg.close();
         let doubt = if wrong { ": outside what most agree on" } else { "" };
@@ -299,7 +269,7 @@ pub(super) fn servers(finding: &Finding) -> String {
 }
 
 /// One pair of this host's clocks over the run.
-pub(super) fn panel(clocks: &HostClocks, label: &str, of: impl Fn(&Moved) -> i64) -> String {
+pub(super) fn host_clock(clocks: &HostClocks, label: &str, of: impl Fn(&Moved) -> i64) -> Html {
     let values = || clocks.readings.iter().map(|reading| of(reading) as f64);
     let (low, high) = reach(values());
     // Flat is to look flat: a reading is good to a microsecond.
@@ -312,14 +282,14 @@ pub(super) fn panel(clocks: &HostClocks, label: &str, of: impl Fn(&Moved) -> i64
     plot.svg.open("out");
     plot.svg.path("line", &points);
     if let Some((last, moved)) = points.last().zip(clocks.readings.last()) {
-        plot.svg.marker("dot", 0, *last, &format!("at the end {}", signed(of(moved))));
+        plot.svg.marker("", 0, *last, &format!("at the end {}", signed(of(moved))));
     }
     plot.svg.close();
     plot.svg.finish()
 }
 
 /// Deviation against averaging time, both logarithmic.
-pub(super) fn allan(stability: &Stability) -> String {
+pub(super) fn allan(stability: &Stability) -> Html {
     let found = &stability.deviations;
     let tau = |index: usize| found.get(index).map_or(1.0, |d| d.tau_ns as f64 / 1e9);
     let value = |ppt: u64| (ppt.max(1)) as f64 / 1e6;
@@ -329,11 +299,10 @@ pub(super) fn allan(stability: &Stability) -> String {
     let x = Scale::log(tau(0) / 1.5, last * 1.5, FRAME.left, FRAME.right);
     let y = Scale::log(least / 2.0, most * 2.0, FRAME.bottom, FRAME.top);
     let mut svg = Svg::new(WIDTH, HEIGHT, "Allan deviation against averaging time");
-    let ticks = |scale: &Scale| scale.ticks().into_iter().map(|v| (v, short(v))).collect();
     svg.axes(
         FRAME,
-        &Axis { scale: x, ticks: ticks(&x), title: "averaging time τ, s (log scale)".to_owned() },
-        &Axis { scale: y, ticks: ticks(&y), title: "deviation, ppm (log scale)".to_owned() },
+        &Axis::new(x, "averaging time τ, s (log scale)"),
+        &Axis::new(y, "deviation, ppm (log scale)"),
     );
     svg.open("out");
     let place = |ns: u64, ppt: u64| (x.at(ns as f64 / 1e9), y.at(value(ppt)));
@@ -349,7 +318,7 @@ pub(super) fn allan(stability: &Stability) -> String {
             d.terms,
             if best { "; the least" } else { "" }
         );
-        svg.marker(if best { "dot" } else { "unused" }, 0, *point, &title);
+        svg.marker(if best { "" } else { "hollow" }, 0, *point, &title);
     }
     svg.close();
     svg.finish()

@@ -7,6 +7,8 @@ use super::text::nanos;
 use crate::finding::ServerFinding;
 use crate::stamps::{Spread, Stamps};
 use std::fmt::Write as _;
+use wirelab::report::html::Html;
+use wirelab::report::page::{Table, note};
 
 /// What text says of it: of interleaved mode always, of the stamps where `all` is wanted.
 pub(super) fn lines(out: &mut String, server: &ServerFinding, all: bool) {
@@ -49,18 +51,13 @@ fn between(found: &Spread) -> String {
     format!("{median} (median of {count}; {least} to {most})")
 }
 
-/// The same on the page, as a table.
-pub(super) fn section(out: &mut String, server: &ServerFinding, of: &str) {
+/// The same on the page, as a table; nothing where the kernel stamped nothing.
+pub(super) fn section(server: &ServerFinding) -> Option<Html> {
     let Stamps { sending, reading, basic_delay, interleaved_delay } = &server.stamps;
     if sending.is_none() && reading.is_none() {
-        return;
+        return None;
     }
-    let _ = write!(
-        out,
-        "<section><h2>Stamps of program and kernel, side by side{of}</h2>\n<div class=\"scroll\">\
-         <table><thead><tr><th>between</th><th>exchanges</th><th>least</th><th>median</th>\
-         <th>most</th></tr></thead><tbody>\n",
-    );
+    let mut table = Table::new("", ["between", "exchanges", "least", "median", "most"]);
     let rows = [
         ("T1: program about to send → kernel hands it to the network", sending),
         ("T4: kernel takes the reply in → program has read it", reading),
@@ -69,16 +66,13 @@ pub(super) fn section(out: &mut String, server: &ServerFinding, of: &str) {
     ];
     for (what, found) in rows {
         let Some(Spread { count, least_ns, median_ns, most_ns }) = found else { continue };
-        let _ = writeln!(
-            out,
-            "<tr><td>{what}</td><td>{count}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            nanos(*least_ns),
-            nanos(*median_ns),
-            nanos(*most_ns)
-        );
+        let [least, median, most] = [least_ns, median_ns, most_ns].map(|ns| nanos(*ns));
+        let cells = [what.to_owned(), count.to_string(), least, median, most];
+        table.row("", cells.map(|cell| ("", cell)));
     }
-    out.push_str("</tbody></table></div>\n");
-    let _ = writeln!(out, "<p class=\"note\">{}</p></section>", meaning(&server.stamps));
+    let mut out = table.finish();
+    out.push(&note(meaning(&server.stamps)));
+    Some(out)
 }
 
 fn meaning(stamps: &Stamps) -> &'static str {

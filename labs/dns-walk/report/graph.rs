@@ -7,8 +7,9 @@ use super::sequence::tone;
 use super::words::{class, ink, took};
 use crate::event::{Class, Event, Exchange, Purpose, Rank, Record};
 use std::collections::{BTreeMap, BTreeSet};
+use wirelab::report::html::Html;
 use wirelab::report::style::Ink;
-use wirelab::report::svg::Svg;
+use wirelab::report::svg::{Svg, number};
 
 /// Pixels of a box, and between boxes.
 const WIDE: f64 = 300.0;
@@ -122,10 +123,6 @@ fn depth(zone: &str) -> usize {
     zone.split('.').filter(|label| !label.is_empty()).count()
 }
 
-fn number(count: usize) -> f64 {
-    f64::from(u16::try_from(count).unwrap_or(u16::MAX))
-}
-
 /// The lines of a zone's box: its servers, and names that only one side knows.
 fn lines(zone: &Zone) -> Vec<(&'static str, String, String)> {
     let mut lines: Vec<_> = zone
@@ -151,7 +148,7 @@ fn lines(zone: &Zone) -> Vec<(&'static str, String, String)> {
 }
 
 /// The graph as one SVG element; nothing where there are no zones.
-pub(super) fn svg(records: &[Record]) -> Option<String> {
+pub(super) fn svg(records: &[Record]) -> Option<Html> {
     let graph = graph(records);
     let deepest = graph.zones.keys().map(|zone| depth(zone)).max()?;
     let mut places: BTreeMap<&str, (f64, f64, f64)> = BTreeMap::new();
@@ -173,11 +170,13 @@ pub(super) fn svg(records: &[Record]) -> Option<String> {
         };
         let start = (from.0 + WIDE, from.1 + HEAD / 2.0);
         let end = (to.0, to.1 + HEAD / 2.0);
-        svg.path("cut", &[start, (end.0 - 30.0, end.1), end]);
-        svg.path("head", &[(end.0 - 8.0, end.1 - 4.0), end, (end.0 - 8.0, end.1 + 4.0)]);
+        svg.path("guide", &[start, (end.0 - 30.0, end.1), end]);
+        svg.open("dim");
+        svg.head(start.0, end);
+        svg.close();
         let (servers, with) = text.split_once(", ").unwrap_or((text, ""));
-        svg.text("tick said", (end.0 - 8.0, end.1 - 7.0), "end", servers);
-        svg.text("tick said", (end.0 - 8.0, end.1 + 16.0), "end", with);
+        svg.text("tick halo", (end.0 - 8.0, end.1 - 7.0), "end", servers);
+        svg.text("tick halo", (end.0 - 8.0, end.1 + 16.0), "end", with);
     }
     for (from, to) in &graph.aliases {
         let (Some(from), Some(to)) = (places.get(from.as_str()), places.get(to.as_str())) else {
@@ -188,7 +187,7 @@ pub(super) fn svg(records: &[Record]) -> Option<String> {
             if start.1 <= end.1 { (start, end) } else { ((start.0, from.1), (end.0, to.1 + to.2)) };
         svg.path("alias", &[start, end]);
         let middle = (start.0 + 8.0, f64::midpoint(start.1, end.1) + 4.0);
-        svg.text("tick said", middle, "start", "alias");
+        svg.text("tick halo", middle, "start", "alias");
     }
     for (name, (x, y, tall)) in &places {
         draw(&mut svg, name, &graph.zones[*name], (*x, *y), *tall);

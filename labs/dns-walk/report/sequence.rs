@@ -6,8 +6,9 @@
 use super::words::{class, ink, took};
 use crate::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
+use wirelab::report::html::Html;
 use wirelab::report::style::{Ink, Style};
-use wirelab::report::svg::Svg;
+use wirelab::report::svg::{Svg, number};
 
 /// Messages of a diagram, at most: longer ones are a list, not a picture.
 const MESSAGES_MAX: usize = 120;
@@ -190,12 +191,8 @@ const GAP: f64 = 150.0;
 /// Room right of the last lifeline for what is said on the last arrow.
 const RIGHT: f64 = 330.0;
 
-fn number(count: usize) -> f64 {
-    f64::from(u16::try_from(count).unwrap_or(u16::MAX))
-}
-
 /// The diagram as one SVG element, and what it leaves out.
-pub(super) fn svg(records: &[Record]) -> Option<(String, Option<String>)> {
+pub(super) fn svg(records: &[Record]) -> Option<(Html, Option<String>)> {
     let diagram = diagram(records);
     let first = diagram.messages.iter().map(|message| message.t_ns).min()?;
     let x = |lifeline: usize| LEFT + GAP * number(lifeline);
@@ -204,7 +201,7 @@ pub(super) fn svg(records: &[Record]) -> Option<(String, Option<String>)> {
     let mut svg = Svg::new(width, bottom + 6.0, "sequence diagram of the walk");
     for (at, name) in diagram.lifelines.iter().enumerate() {
         svg.text("strong", (x(at), TOP - 20.0), "middle", name);
-        svg.line("life", (x(at), TOP - 12.0), (x(at), bottom));
+        svg.line("grid", (x(at), TOP - 12.0), (x(at), bottom));
     }
     for (row, message) in diagram.messages.iter().enumerate() {
         let y = TOP + ROW * (number(row) + 0.8);
@@ -214,12 +211,12 @@ pub(super) fn svg(records: &[Record]) -> Option<(String, Option<String>)> {
         svg.open(tone(message.ink));
         match message.kind {
             Kind::Query => {
-                svg.line("query", (near, y), (far, y));
-                svg.path("head", &[(far - 8.0, y - 4.0), (far - 1.0, y), (far - 8.0, y + 4.0)]);
+                svg.line("thin", (near, y), (far, y));
+                svg.head(near, (far - 1.0, y));
             }
             Kind::Reply => {
-                svg.line("reply", (near, y), (far, y));
-                svg.path("head", &[(near + 8.0, y - 4.0), (near + 1.0, y), (near + 8.0, y + 4.0)]);
+                svg.line("thin dashed", (near, y), (far, y));
+                svg.head(far, (near + 1.0, y));
             }
             Kind::Silence => {
                 let (left, right) = (near + 6.0, near + 16.0);
@@ -228,7 +225,7 @@ pub(super) fn svg(records: &[Record]) -> Option<(String, Option<String>)> {
             }
         }
         let above = if message.kind == Kind::Silence { y + 4.0 } else { y - 5.0 };
-        svg.text("said", (near + 22.0, above), "start", &message.text);
+        svg.text("halo", (near + 22.0, above), "start", &message.text);
         svg.close();
     }
     Some((svg.finish(), diagram.omissions()))

@@ -9,7 +9,8 @@ use crate::plan::Arm;
 use crate::result::{Lane, RunResult, Stage};
 use wirelab::path::Direction;
 use wirelab::report::figures::{interval, ms, ms_or_none, percent};
-use wirelab::report::svg::{Axis, Frame, Scale, Svg, spread};
+use wirelab::report::html::Html;
+use wirelab::report::svg::{Axis, Frame, Scale, Svg, short, spread};
 
 const WIDTH: f64 = 540.0;
 const HEIGHT: f64 = 330.0;
@@ -76,7 +77,7 @@ pub(super) const PACKETS: Figure = Figure {
     log: false,
     get: |lane| plain(lane.traffic.frames_per_request),
     show: |lane| format!("{:.2} packets per request", lane.traffic.frames_per_request),
-    tick: |v| format!("{v}"),
+    tick: short,
 };
 
 /// Useful share of the bytes.
@@ -93,7 +94,7 @@ fn plain(value: f64) -> Option<Point> {
 }
 
 /// One line per arm over the loss rates, at one depth.
-pub(super) fn against_loss(result: &RunResult, depth: u32, figure: &Figure) -> String {
+pub(super) fn against_loss(result: &RunResult, depth: u32, figure: &Figure) -> Html {
     let all = || result.stages.iter().flat_map(|s| &s.lanes).filter_map(figure.get);
     let ends = |p: Point| [p.low.unwrap_or(p.value), p.value, p.high.unwrap_or(p.value)];
     let low = all().flat_map(ends).fold(f64::INFINITY, f64::min);
@@ -106,7 +107,6 @@ pub(super) fn against_loss(result: &RunResult, depth: u32, figure: &Figure) -> S
     let loss_max = result.stages.iter().map(|s| s.loss_ppm.fraction()).fold(0.0, f64::max);
     let x = Scale::linear(0.0, loss_max.max(1e-6), FRAME.left + 14.0, FRAME.right - 14.0);
     let mut svg = Svg::new(WIDTH, HEIGHT, &format!("{} against loss, depth {depth}", figure.title));
-    let ticks = y.ticks().into_iter().map(|v| (v, (figure.tick)(v))).collect();
     let losses = result
         .stages
         .iter()
@@ -115,7 +115,7 @@ pub(super) fn against_loss(result: &RunResult, depth: u32, figure: &Figure) -> S
     svg.axes(
         FRAME,
         &Axis { scale: x, ticks: losses, title: "packet loss each way, %".to_owned() },
-        &Axis { scale: y, ticks, title: figure.title.to_owned() },
+        &Axis::labelled(y, figure.title, figure.tick),
     );
     lines(&mut svg, result, depth, figure, (x, y));
     svg.finish()
@@ -168,7 +168,7 @@ fn end_labels(svg: &mut Svg, ends: &[(Arm, f64)], frame: Frame) {
 }
 
 /// The tail of every arm at one loss rate and depth: the share of requests that took longer.
-pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> String {
+pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Html {
     let lanes: Vec<&Lane> = stage.lanes.iter().filter(|l| l.depth == depth).collect();
     let frame = Frame { right: 520.0, ..FRAME };
     let x = Scale::log(nanos(low_ns) / 1.08, nanos(high_ns) * 1.08, frame.left, frame.right);
@@ -182,11 +182,7 @@ pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Stri
     let shares = y.ticks().into_iter().filter(|v| is_power(*v)).map(|v| (v, percent_tick(v)));
     svg.axes(
         frame,
-        &Axis {
-            scale: x,
-            ticks: x.ticks().into_iter().map(|v| (v, (P99.tick)(v))).collect(),
-            title: "latency, milliseconds (log scale)".to_owned(),
-        },
+        &Axis::labelled(x, "latency, milliseconds (log scale)", P99.tick),
         &Axis {
             scale: y,
             ticks: shares.collect(),
@@ -227,8 +223,7 @@ fn is_power(value: f64) -> bool {
 }
 
 fn percent_tick(share: f64) -> String {
-    let text = format!("{:.4}", share * 100.0);
-    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+    format!("{} %", short(share * 100.0))
 }
 
 /// The corners of a falling staircase: at each latency the share above it drops.
@@ -245,7 +240,7 @@ fn steps_of(steps: &[(f64, f64)], frame: Frame, x: Scale, y: Scale) -> Vec<(f64,
 }
 
 /// Client on the left, server on the right, time downwards: the frames of one slow request.
-pub(super) fn ladder(slow: &SlowRequest) -> String {
+pub(super) fn ladder(slow: &SlowRequest) -> Html {
     let (left, right, top) = (150.0, 390.0, 40.0);
     let end = slow.frames.iter().map(|f| f.t_ns).chain([slow.latency_ns]).max().unwrap_or(1);
     let bottom = top + 300.0;
@@ -274,11 +269,7 @@ pub(super) fn ladder(slow: &SlowRequest) -> String {
             svg.text("lost", (cross.0, cross.1 + 5.0), "middle", "✕");
         } else {
             svg.line("line", (from, *at), (to, arrives));
-            let tip = if to > from { -7.0 } else { 7.0 };
-            svg.path(
-                "line",
-                &[(to + tip, arrives - 5.0), (to, arrives), (to + tip, arrives + 3.0)],
-            );
+            svg.head(from, (to, arrives));
         }
     }
     svg.close();

@@ -6,117 +6,96 @@ use super::html::key;
 use super::lanes::{answered_only, is_fastest, resent};
 use crate::result::{Lane, LinkAudit, RunResult, Stage};
 use serde::Serialize;
-use std::fmt::Write as _;
 use wirelab::measure::interval::Share;
 use wirelab::measure::quantile::Quantile;
 use wirelab::report::figures::{NONE, count, interval, ms, ms_or_none, number, percent_number};
+use wirelab::report::html::Html;
+use wirelab::report::page::{Page, Table, note};
+use wirelab::{html, put};
 
 /// A figure with its raw value, as the JSON has it.
-pub(super) fn data(raw: &impl Serialize, shown: &str) -> String {
-    let raw = serde_json::to_string(raw).unwrap_or_default();
-    format!("<data value=\"{raw}\">{shown}</data>")
+pub(super) fn data(raw: &impl Serialize, shown: &str) -> Html {
+    let raw = serde_json::to_string(raw).expect("a figure can be written as JSON");
+    html!("<data value=\"{}\">{}</data>", raw, shown)
 }
 
-fn whole(value: u64) -> String {
+fn whole(value: u64) -> Html {
     if value == 0 {
-        "<span class=\"note\">·</span>".to_owned()
+        Html::literal("<span class=\"note\">·</span>")
     } else {
         data(&value, &count(value))
     }
 }
 
-fn float(value: f64, decimals: usize) -> String {
+fn float(value: f64, decimals: usize) -> Html {
     data(&value, &number(value, decimals))
 }
 
-fn millis(value: u64) -> String {
+fn millis(value: u64) -> Html {
     data(&value, &ms(value))
 }
 
-fn share_cell(value: &Share) -> String {
+fn share_cell(value: &Share) -> Html {
     if value.trials == 0 {
-        return NONE.to_owned();
+        return html!("{}", NONE);
     }
     let (low, high) = (percent_number(value.low), percent_number(value.high));
     let shown = data(&value.share, &percent_number(value.share));
-    format!("{shown}<small>{low}..{high}</small>")
+    html!("{}<small>{}..{}</small>", shown, low, high)
 }
 
-/// A table: heads with who observed, then a row per lane.
-struct Table<'a> {
-    heads: &'a [(&'a str, &'a str)],
-    class: &'a str,
-}
+/// A cell and its class.
+type Cell = (&'static str, Html);
 
-impl Table<'_> {
-    fn open(&self, out: &mut String) {
-        let _ = write!(out, "<div class=\"scroll\"><table{}><thead><tr>", self.class);
-        for (name, who) in self.heads {
-            let _ = write!(out, "<th>{name}<small>{who}</small></th>");
-        }
-        out.push_str("</tr></thead><tbody>\n");
+/// A row of every lane below these heads, each a name and who observed it.
+fn by_lane(lanes: &[Lane], heads: &[(&str, &str)], cells: impl Fn(&Lane) -> Vec<Cell>) -> Html {
+    let heads = heads.iter().map(|(name, who)| html!("{}<small>{}</small>", name, who));
+    let mut table = Table::new("", heads);
+    for (index, lane) in lanes.iter().enumerate() {
+        let name = lane.arm.name();
+        let rule = if index == 0 || lanes[index - 1].arm != lane.arm { " first" } else { "" };
+        let first = ("", html!("{}{} {}", key(lane.arm), name, lane.depth));
+        table.row(&format!("{name}{rule}"), [first].into_iter().chain(cells(lane)));
     }
-
-    fn close(out: &mut String) {
-        out.push_str("</tbody></table></div>\n");
-    }
-}
-
-/// Opens a row of a lane with its name; `first` draws a rule above it.
-fn row(out: &mut String, lane: &Lane, first: bool, cells: &[(&str, String)]) {
-    let name = lane.arm.name();
-    let rule = if first { " first" } else { "" };
-    let _ =
-        write!(out, "<tr class=\"{name}{rule}\"><td>{}{name} {}</td>", key(lane.arm), lane.depth);
-    for (class, cell) in cells {
-        let _ = write!(out, "<td{class}>{cell}</td>");
-    }
-    out.push_str("</tr>\n");
+    table.finish()
 }
 
 /// The figures of one loss rate.
-pub(super) fn stage(out: &mut String, stage: &Stage) {
-    let table = Table {
-        heads: &[
-            ("arm, depth", ""),
-            ("p50, ms", "client"),
-            ("p99, ms", "client"),
-            ("p99.9, ms", "client"),
-            ("largest, ms", "client"),
-            ("done", "client"),
-            ("unknown", "client"),
-            ("refused", "client"),
-            ("sent again", "sender"),
-            ("packets", "path"),
-            ("bytes", "path"),
-            ("useful, %", "path"),
-            ("slow, %: theory", "loss, timer"),
-            ("slow, %: seen", "client"),
-        ],
-        class: "",
-    };
-    table.open(out);
-    for (index, lane) in stage.lanes.iter().enumerate() {
-        let first = index == 0 || stage.lanes[index - 1].arm != lane.arm;
-        row(out, lane, first, &stage_cells(lane, &stage.lanes));
-    }
-    Table::close(out);
+pub(super) fn stage(stage: &Stage) -> Html {
+    by_lane(&stage.lanes, STAGE, |lane| stage_cells(lane, &stage.lanes))
 }
 
-fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<(&'static str, String)> {
+const STAGE: &[(&str, &str)] = &[
+    ("arm, depth", ""),
+    ("p50, ms", "client"),
+    ("p99, ms", "client"),
+    ("p99.9, ms", "client"),
+    ("largest, ms", "client"),
+    ("done", "client"),
+    ("unknown", "client"),
+    ("refused", "client"),
+    ("sent again", "sender"),
+    ("packets", "path"),
+    ("bytes", "path"),
+    ("useful, %", "path"),
+    ("slow, %: theory", "loss, timer"),
+    ("slow, %: seen", "client"),
+];
+
+fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<Cell> {
     let quantile = |q: &Quantile| match q.value_ns {
-        None => "–".to_owned(),
-        Some(value) => format!("{}<small>{}</small>", millis(value), interval(q)),
+        None => html!("{}", NONE),
+        Some(value) => html!("{}<small>{}</small>", millis(value), interval(q)),
     };
     let p99 = if answered_only(lane) {
-        " class=\"dim\""
+        "dim"
     } else if is_fastest(lane, lanes) {
-        " class=\"best\""
+        "best"
     } else {
         ""
     };
     let (theory, seen) = if lane.theory.stairs.is_empty() {
-        ("–".to_owned(), "–".to_owned())
+        (html!("{}", NONE), html!("{}", NONE))
     } else {
         let expected = lane.theory.slow_expected;
         (data(&expected, &percent_number(expected)), share_cell(&lane.theory.slow_observed))
@@ -128,10 +107,7 @@ fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<(&'static str, String)> {
         ("", quantile(&lane.latency.p999)),
         ("", data(&lane.latency.max_ns, &ms_or_none(largest))),
         ("", whole(lane.requests.done)),
-        (
-            if lane.requests.unknown > 0 { " class=\"doubt\"" } else { "" },
-            whole(lane.requests.unknown),
-        ),
+        (if lane.requests.unknown > 0 { "doubt" } else { "" }, whole(lane.requests.unknown)),
         ("", whole(lane.requests.refused)),
         ("", whole(resent(lane))),
         ("", float(lane.traffic.frames_per_request, 2)),
@@ -143,29 +119,27 @@ fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<(&'static str, String)> {
 }
 
 /// Ledger, path and counters of every lane.
-pub(super) fn audits(out: &mut String, result: &RunResult) {
+pub(super) fn audits(page: &mut Page, result: &RunResult) {
     if result.stages.iter().all(|s| s.lanes.is_empty()) {
         return;
     }
-    out.push_str("<section><h2>The ledger afterwards</h2>\n");
-    books(out, result);
-    by_stage(out, result, LEDGER, ledger_cells);
-    out.push_str(
-        "</section><section><h2>Did the path do what the plan says?</h2>\n\
-         <p class=\"note\">Realised loss with its exact 95 % interval (1 lane in 20 misses the \
-         plan by chance); how late frames left the path; what the kernel lost by itself, which \
-         must be nothing. First client to server, then server to client.</p>\n",
+    let mut ledger = books(result);
+    ledger.push(&by_stage(result, LEDGER, ledger_cells));
+    page.section("The ledger afterwards", &ledger);
+    let mut path = note(
+        "Realised loss with its exact 95 % interval (1 lane in 20 misses the plan by chance); how \
+         late frames left the path; what the kernel lost by itself, which must be nothing. First \
+         client to server, then server to client.",
     );
-    let timing = wirelab::report::svg::escape(&result.timing.reason);
-    let _ = writeln!(out, "<p>Timing: {timing}.</p>");
-    by_stage(out, result, PATH, path_cells);
-    out.push_str("</section><section><h2>What the two ends counted</h2>\n");
-    by_stage(out, result, ENDS, end_cells);
-    out.push_str("</section>\n");
+    put!(path, "<p>Timing: {}.</p>\n", result.timing.reason);
+    path.push(&by_stage(result, PATH, path_cells));
+    page.section("Did the path do what the plan says?", &path);
+    page.section("What the two ends counted", &by_stage(result, ENDS, end_cells));
 }
 
 /// The ledgers in two sentences: do the books balance, and which arms applied something twice.
-fn books(out: &mut String, result: &RunResult) {
+fn books(result: &RunResult) -> Html {
+    let mut out = Html::new();
     let lanes = || result.stages.iter().flat_map(|s| s.lanes.iter().map(move |l| (s, l)));
     let name = |(s, l): (&Stage, &Lane)| format!("{} {} at {}", l.arm.name(), l.depth, s.loss_ppm);
     let wrong: Vec<String> = lanes()
@@ -173,41 +147,36 @@ fn books(out: &mut String, result: &RunResult) {
         .map(name)
         .collect();
     if wrong.is_empty() {
-        out.push_str(
+        out.raw(
             "<p><b class=\"good\">✓</b> Every balance follows from its entries, and no operation \
              that a client saw done is missing.</p>\n",
         );
     } else {
         let wrong = wrong.join(", ");
-        let _ = writeln!(out, "<p class=\"warn\">✗ The books do not balance: {wrong}.</p>");
+        put!(out, "<p class=\"warn\">✗ The books do not balance: {}.</p>\n", wrong);
     }
     let twice: Vec<String> =
         lanes().filter(|(_, l)| l.ledger.applied_twice > 0).map(name).collect();
     if twice.is_empty() {
-        out.push_str("<p><b class=\"good\">✓</b> No operation was applied twice.</p>\n");
+        out.raw("<p><b class=\"good\">✓</b> No operation was applied twice.</p>\n");
     } else {
-        let _ = writeln!(
+        put!(
             out,
-            "<p><b class=\"doubt\">!</b> Some operations were applied more than once: {}.</p>",
+            "<p><b class=\"doubt\">!</b> Some operations were applied more than once: {}.</p>\n",
             twice.join(", ")
         );
     }
+    out
 }
 
-type Cells = fn(&Lane) -> Vec<(&'static str, String)>;
-
-fn by_stage(out: &mut String, result: &RunResult, heads: &[(&str, &str)], cells: Cells) {
+fn by_stage(result: &RunResult, heads: &[(&str, &str)], cells: fn(&Lane) -> Vec<Cell>) -> Html {
+    let mut out = Html::new();
     for stage in result.stages.iter().filter(|s| !s.lanes.is_empty()) {
-        let loss = stage.loss_ppm;
-        let _ = writeln!(out, "<details><summary>{loss} loss each way</summary>");
-        Table { heads, class: "" }.open(out);
-        for (index, lane) in stage.lanes.iter().enumerate() {
-            let first = index == 0 || stage.lanes[index - 1].arm != lane.arm;
-            row(out, lane, first, &cells(lane));
-        }
-        Table::close(out);
-        out.push_str("</details>\n");
+        put!(out, "<details><summary>{} loss each way</summary>\n", stage.loss_ppm);
+        out.push(&by_lane(&stage.lanes, heads, cells));
+        out.raw("</details>\n");
     }
+    out
 }
 
 const LEDGER: &[(&str, &str)] = &[
@@ -224,11 +193,10 @@ const LEDGER: &[(&str, &str)] = &[
     ("balanced", "server"),
 ];
 
-fn ledger_cells(lane: &Lane) -> Vec<(&'static str, String)> {
+fn ledger_cells(lane: &Lane) -> Vec<Cell> {
     let l = &lane.ledger;
-    let bad = |n: u64| if n > 0 { " class=\"bad\"" } else { "" };
-    let (class, balanced) =
-        if l.balanced { (" class=\"good\"", "✓ yes") } else { (" class=\"bad\"", "✗ no") };
+    let bad = |n: u64| if n > 0 { "bad" } else { "" };
+    let (class, balanced) = if l.balanced { ("good", "✓ yes") } else { ("bad", "✗ no") };
     vec![
         ("", whole(l.acknowledged)),
         (bad(l.acknowledged_missing), whole(l.acknowledged_missing)),
@@ -239,7 +207,7 @@ fn ledger_cells(lane: &Lane) -> Vec<(&'static str, String)> {
         ("", whole(l.repeats_answered)),
         ("", data(&l.balances_cents, &l.balances_cents.to_string())),
         ("", data(&l.expected_cents, &l.expected_cents.to_string())),
-        (class, balanced.to_owned()),
+        (class, html!("{}", balanced)),
     ]
 }
 
@@ -257,9 +225,9 @@ const PATH: &[(&str, &str)] = &[
     ("kernel drops", "←"),
 ];
 
-fn path_cells(lane: &Lane) -> Vec<(&'static str, String)> {
+fn path_cells(lane: &Lane) -> Vec<Cell> {
     let side = |audit: &LinkAudit| {
-        let bad = if audit.kernel_dropped > 0 { " class=\"bad\"" } else { "" };
+        let bad = if audit.kernel_dropped > 0 { "bad" } else { "" };
         [
             ("", whole(audit.offered)),
             ("", whole(audit.lost)),
@@ -286,8 +254,8 @@ const ENDS: &[(&str, &str)] = &[
     ("handshake p99, ms", "client"),
 ];
 
-fn end_cells(lane: &Lane) -> Vec<(&'static str, String)> {
-    let none = || ("", String::new());
+fn end_cells(lane: &Lane) -> Vec<Cell> {
+    let none = || ("", Html::new());
     let mut cells = Vec::new();
     match lane.tcp {
         Some(t) => cells.extend(
@@ -312,7 +280,7 @@ fn end_cells(lane: &Lane) -> Vec<(&'static str, String)> {
         None => cells.extend(std::iter::repeat_with(none).take(3)),
     }
     match &lane.handshake {
-        Some(h) => cells.extend([h.p50, h.p99].map(|q| ("", ms_or_none(q.value_ns)))),
+        Some(h) => cells.extend([h.p50, h.p99].map(|q| ("", html!("{}", ms_or_none(q.value_ns))))),
         None => cells.extend(std::iter::repeat_with(none).take(2)),
     }
     cells
