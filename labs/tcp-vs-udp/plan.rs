@@ -78,7 +78,7 @@ pub const LOSS_MAX: u32 = 500_000;
 
 impl Default for Plan {
     fn default() -> Self {
-        let percent = |p: u32| Ppm::new(p * 10_000).unwrap_or(Ppm::ONE);
+        let percent = |p: u32| Ppm::new(p * 10_000).expect("invariant: at most 10 %");
         Self {
             rtt: Duration::from_millis(20),
             loss_ppm: [0, 1, 2, 5, 10].map(percent).to_vec(),

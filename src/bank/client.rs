@@ -4,7 +4,7 @@
 //! It must never report a refusal that an earlier attempt may have belied: that is `Unknown`.
 
 use super::codec::{self, Answer};
-use super::frame::{FLAG_NO_DEDUP, Frame, Header, Kind, WINDOW};
+use super::frame::{FLAG_NO_DEDUP, Frame, Header, Kind, WINDOW, at_most_u32};
 use super::message::{Refusal, Reply, Request};
 use super::violation::Violation;
 use crate::measure::{Instant, nanos};
@@ -420,7 +420,7 @@ impl Calls {
             seq,
             ack_upto: self.identity.ack_upto.min(seq - 1),
             // 0 would mean no deadline.
-            deadline_us: u32::try_from(remaining).unwrap_or(u32::MAX).max(1),
+            deadline_us: at_most_u32(remaining.into()).max(1),
             attempt: call.attempt,
         };
         let pad = if datagram { codec::reply_room(&call.request) } else { 0 };

@@ -5,7 +5,7 @@
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
-use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, NO_LEASE, VERSION};
+use super::frame::{Frame, FrameError, Kind, MAX_DATAGRAM, NO_LEASE, VERSION, wire_len};
 use super::message::{Refusal, Request};
 use super::rtt::{RtoConfig, RttEstimator};
 use super::transport::{Client, ClientCounters, SocketKind, Transport};
@@ -328,7 +328,7 @@ impl DatagramClient {
         let hello = Hello {
             min_version: VERSION,
             max_version: VERSION,
-            max_frame: u32::try_from(MAX_DATAGRAM).unwrap_or(u32::MAX),
+            max_frame: wire_len(MAX_DATAGRAM),
             nonce: self.calls.identity.nonce(),
             features: 0,
         };

@@ -207,7 +207,7 @@ pub fn checksum(frame: &[u8]) -> u32 {
 /// Where the length is below the header's or above `limit`.
 pub fn frame_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
     let Some(len) = bytes.first_chunk::<4>() else { return Ok(None) };
-    let claimed = usize::try_from(u32::from_le_bytes(*len)).unwrap_or(usize::MAX);
+    let claimed = u32::from_le_bytes(*len) as usize;
     let total = claimed.saturating_add(LEN_FIELD);
     if total < HEADER_LEN {
         let fault = Fault::Short { needed: HEADER_LEN, had: total, claimed_by: "len" };
@@ -411,12 +411,26 @@ pub(crate) fn begin<const BLOCK: usize>(
     start
 }
 
-/// Adds a field; content above 65,535 bytes is cut, and callers bound it below that.
+/// A length as the wire has it.
+pub(crate) fn wire_len(len: usize) -> u32 {
+    u32::try_from(len).expect("invariant: no frame comes near 4 GiB")
+}
+
+/// A number as a u32 on the wire, where the largest stands for all above it.
+pub(crate) fn at_most_u32(value: u128) -> u32 {
+    u32::try_from(value.min(u32::MAX.into())).expect("invariant: bounded on this line")
+}
+
+/// The length of a field's content.
+fn field_len(content: usize) -> u16 {
+    u16::try_from(content).expect("invariant: callers bound a field's content below 64 KiB")
+}
+
+/// Adds a field; its content is at most 65,535 bytes.
 pub(crate) fn field(out: &mut BytesMut, tag: u16, content: &[u8]) {
-    let len = u16::try_from(content.len()).unwrap_or(u16::MAX);
     out.put_u16_le(tag);
-    out.put_u16_le(len);
-    out.put_slice(content.get(..len.into()).unwrap_or_default());
+    out.put_u16_le(field_len(content.len()));
+    out.put_slice(content);
 }
 
 /// Pads the frame that began at `start` to at least `target` bytes with one PAD field.
@@ -425,7 +439,7 @@ pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
     if len < target {
         let content = (target - len).saturating_sub(FIELD_HEADER_LEN);
         out.put_u16_le(TAG_PAD);
-        out.put_u16_le(u16::try_from(content).unwrap_or(u16::MAX));
+        out.put_u16_le(field_len(content));
         out.put_bytes(0, content);
     }
 }
@@ -439,7 +453,7 @@ pub(crate) fn finish(out: &mut BytesMut, start: usize) {
 #[inline]
 pub(crate) fn finish_with(out: &mut BytesMut, start: usize, sum: bool) {
     let Some(frame) = out.get_mut(start..) else { return };
-    let len = u32::try_from(frame.len().saturating_sub(LEN_FIELD)).unwrap_or(u32::MAX);
+    let len = wire_len(frame.len().saturating_sub(LEN_FIELD));
     if let Some(place) = frame.first_chunk_mut::<4>() {
         *place = len.to_le_bytes();
     }

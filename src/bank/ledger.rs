@@ -5,7 +5,7 @@
 
 use super::client::Key;
 use super::codec::{ENTRY_LEN, PAGE_ENTRIES_MAX, PAGE_LEN, reply_room};
-use super::frame::{ADDRESS_MAX, FIELD_HEADER_LEN, HEADER_LEN};
+use super::frame::{ADDRESS_MAX, FIELD_HEADER_LEN, HEADER_LEN, wire_len};
 use super::message::{AccountId, Amount, Cents, EntryView, Refusal, Reply, Request};
 use super::storage::{Account, Entry, Line, Storage, StorageError};
 
@@ -49,7 +49,7 @@ pub fn decide(
 }
 
 fn too_large(needed: usize) -> Decision {
-    Decision::Refuse(Refusal::ReplyTooLarge { needed: u32::try_from(needed).unwrap_or(u32::MAX) })
+    Decision::Refuse(Refusal::ReplyTooLarge { needed: wire_len(needed) })
 }
 
 const fn refuse(refusal: Refusal) -> Result<Decision, StorageError> {
@@ -186,7 +186,7 @@ fn address(
 ) -> Result<Decision, StorageError> {
     let Some(mut text) = store.address(account)? else { return refuse(Refusal::UnknownAccount) };
     let end = (0..=ADDRESS_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or(0));
+    text.truncate(end.expect("invariant: 0 is a boundary of every text"));
     let needed = HEADER_LEN + 8 + FIELD_HEADER_LEN + text.len();
     if needed > room {
         return Ok(too_large(needed));

@@ -3,7 +3,7 @@
 //! It exists so that a datagram client waits as long as the path needs and no longer.
 //! It must never be fed a round trip whose attempt is in doubt; the attempt is echoed, so none is.
 
-use crate::measure::nanos;
+use crate::measure::{Ppm, nanos};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub struct RtoConfig {
     pub max: Duration,
     /// A timer is multiplied by a draw from 1 ..= 1 + `jitter_ppm` / 10^6, so that clients that
     /// lost a packet together do not come back together.
-    pub jitter_ppm: u32,
+    pub jitter_ppm: Ppm,
 }
 
 impl Default for RtoConfig {
@@ -31,7 +31,7 @@ impl Default for RtoConfig {
             initial: Duration::from_secs(1),
             min_margin: Duration::from_millis(10),
             max: Duration::from_secs(60),
-            jitter_ppm: 50_000,
+            jitter_ppm: Ppm::new(50_000).expect("invariant: 5 % is a probability"),
         }
     }
 }
@@ -106,8 +106,9 @@ impl RttEstimator {
         //= RFC 6298 §5.5: "The host MUST set RTO <- RTO * 2"
         let doubled = self.rto().saturating_mul(1 << failures.min(BACKOFF_MAX));
         let base = nanos(doubled.min(self.config.max));
-        let part = u128::from(base) * u128::from(self.config.jitter_ppm) / 1_000_000;
-        let jitter = u64::try_from((part * u128::from(draw)) >> 64).unwrap_or(u64::MAX);
+        let part = u128::from(base) * u128::from(self.config.jitter_ppm.get()) / 1_000_000;
+        let jitter = u64::try_from((part * u128::from(draw)) >> 64)
+            .expect("invariant: the upper half of a product of two u64");
         Duration::from_nanos(base.saturating_add(jitter))
     }
 }

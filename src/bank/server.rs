@@ -9,7 +9,7 @@ use super::codec::{
 };
 use super::frame::{
     FLAG_NO_DEDUP, Foreign, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM, MAX_FRAME,
-    REFUSAL_LEN, TAG_PAD, VERSION, WINDOW, begin, finish,
+    REFUSAL_LEN, TAG_PAD, VERSION, WINDOW, at_most_u32, begin, finish, wire_len,
 };
 use super::ledger::{self, Decision};
 use super::message::{Operation, Refusal, Reply};
@@ -336,9 +336,9 @@ impl<S: Storage> Server<S> {
                 let welcome = Welcome {
                     version: VERSION,
                     dedup: self.config.dedup as u8,
-                    window: u16::try_from(WINDOW).unwrap_or(u16::MAX),
-                    max_frame: u32::try_from(MAX_FRAME).unwrap_or(u32::MAX),
-                    lease_ms: u32::try_from(self.config.lease.as_millis()).unwrap_or(u32::MAX),
+                    window: u16::try_from(WINDOW).expect("invariant: 512 fits"),
+                    max_frame: wire_len(MAX_FRAME),
+                    lease_ms: at_most_u32(self.config.lease.as_millis()),
                     features: 0,
                 };
                 encode_welcome(out, lease, &welcome);
@@ -359,8 +359,7 @@ impl<S: Storage> Server<S> {
             return Err(Refusal::Draining);
         }
         if room < WELCOME_LEN {
-            let needed = u32::try_from(WELCOME_LEN).unwrap_or(u32::MAX);
-            return Err(Refusal::ReplyTooLarge { needed });
+            return Err(Refusal::ReplyTooLarge { needed: wire_len(WELCOME_LEN) });
         }
         let named = frame.header().client;
         let same = self.clients.get(&named).is_some_and(|client| client.nonce == hello.nonce);

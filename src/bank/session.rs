@@ -292,6 +292,6 @@ impl ServerSession {
 
 /// The largest frame that the sender of a HELLO takes, as far as we send any.
 fn peer_max_frame(hello: &Frame<'_>) -> usize {
-    let claimed = super::codec::decode_hello(hello).map_or(0, |hello| hello.max_frame);
-    usize::try_from(claimed).unwrap_or(MAX_FRAME).clamp(MIN_MAX_FRAME, MAX_FRAME)
+    let claimed = super::codec::decode_hello(hello).map_or(0, |hello| hello.max_frame as usize);
+    claimed.clamp(MIN_MAX_FRAME, MAX_FRAME)
 }

@@ -3,6 +3,7 @@
 //! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
 //! It must never read a clock; time jumps from one event to the next.
 
+use crate::bank::frame::wire_len;
 use crate::bank::load::{Action, LoadGenerator, LoadPlan};
 use crate::bank::server::Server;
 use crate::bank::storage::Storage;
@@ -48,7 +49,7 @@ impl WaitingRoom {
     fn token(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
-            u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
+            u32::try_from(self.places.len() - 1).expect("invariant: memory ends before u32 does")
         })
     }
 
@@ -188,8 +189,7 @@ impl<S: Storage> World<S> {
     }
 
     fn send(&mut self, direction: Direction, slot: usize, bytes: Bytes) {
-        let length =
-            u32::try_from(bytes.len()).unwrap_or(u32::MAX).saturating_add(DATAGRAM_HEADERS);
+        let length = wire_len(bytes.len()) + DATAGRAM_HEADERS;
         let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
         let side = direction.index();
         let token = self.waiting[side].token();

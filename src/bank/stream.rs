@@ -10,7 +10,7 @@ pub use super::session::{
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
-use super::frame::{Frame, FrameError, Kind, MAX_FRAME, NO_LEASE, VERSION, frame_len};
+use super::frame::{Frame, FrameError, Kind, MAX_FRAME, NO_LEASE, VERSION, frame_len, wire_len};
 use super::message::{Refusal, Request};
 use super::transport::{Client, SocketKind, Transport};
 use super::violation::Violation;
@@ -105,7 +105,7 @@ impl StreamClient {
         let hello = Hello {
             min_version: VERSION,
             max_version: VERSION,
-            max_frame: u32::try_from(MAX_FRAME).unwrap_or(u32::MAX),
+            max_frame: wire_len(MAX_FRAME),
             nonce: identity.nonce(),
             features: 0,
         };

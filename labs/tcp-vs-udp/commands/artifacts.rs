@@ -28,7 +28,7 @@ pub(crate) fn host(privilege: Privilege) -> Host {
     Host {
         kernel: host::kernel_release(),
         cpus: std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            .map_or(1, |n| u32::try_from(n.get()).expect("invariant: fewer than 2^32 processors")),
         privilege: privilege.to_string(),
         started_utc: run_dir::utc(wirelab::runtime::clock::utc_seconds()),
         ..Host::default()
@@ -248,7 +248,8 @@ fn write_lane(
             interface,
             time_ns: clock.to_utc_nanos(at),
             data: &frame.bytes,
-            original_len: u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX),
+            original_len: u32::try_from(frame.bytes.len())
+                .expect("invariant: a frame fits the MTU"),
             comment: comment.as_deref(),
             packet_id: number << 40 | direction << 39 | index,
             outbound: side.sends(frame.direction),

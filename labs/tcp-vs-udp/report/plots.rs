@@ -127,7 +127,8 @@ fn lines(svg: &mut Svg, result: &RunResult, depth: u32, figure: &Figure, scales:
     let mut ends: Vec<(Arm, f64)> = Vec::new();
     for (index, arm) in (0_u32..).zip(&arms) {
         // A few pixels apart, so that equal figures and their whiskers can be told apart.
-        let count = f64::from(u32::try_from(arms.len()).unwrap_or(1));
+        let count = u32::try_from(arms.len()).expect("invariant: at most 24 lanes");
+        let count = f64::from(count);
         let nudge = (f64::from(index) - (count - 1.0) / 2.0) * 3.0;
         let points: Vec<(f64, Point, &Lane, &Stage)> = result
             .stages

@@ -234,10 +234,11 @@ impl Ask {
     }
 }
 
-/// The limit of one page: 0 is as many as fit.
+/// The limit of one page; more than a page can be asked to hold is as many as fit.
 #[must_use]
 pub fn page_limit(left: Option<u32>) -> u16 {
-    left.map_or(0, |left| u16::try_from(left).unwrap_or(0))
+    const AS_MANY_AS_FIT: u16 = 0;
+    left.and_then(|left| u16::try_from(left).ok()).unwrap_or(AS_MANY_AS_FIT)
 }
 
 /// `load`.

@@ -149,7 +149,8 @@ fn ask<X: ClientFlags>(
 /// The request for the next page, where one is wanted.
 fn next_page(ask: &Ask, next: Option<u64>, got: usize) -> Option<Request> {
     let Ask::Transactions { account, limit, .. } = *ask else { return None };
-    let left = limit.map(|limit| limit.saturating_sub(u32::try_from(got).unwrap_or(u32::MAX)));
+    let got = u32::try_from(got).expect("invariant: at most PAGES_MAX pages of 2,045 entries");
+    let left = limit.map(|limit| limit.saturating_sub(got));
     if left == Some(0) {
         return None;
     }

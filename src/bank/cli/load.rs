@@ -196,7 +196,7 @@ fn steps<X: ClientFlags>(flags: &Load<X>) -> u64 {
 }
 
 fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+    nanos(time) / 1_000_000
 }
 
 fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {

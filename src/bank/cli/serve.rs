@@ -15,7 +15,7 @@ use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::stdout::complain;
 use crate::cli::{seed, stdout};
-use crate::measure::human;
+use crate::measure::{human, nanos};
 use crate::runtime::clock::Clock;
 use crate::runtime::shutdown;
 use serde_json::json;
@@ -42,7 +42,7 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     let config = ServerConfig {
         dedup: flags.dedup.into(),
         lease: flags.lease,
-        max_leases: usize::try_from(flags.max_clients).unwrap_or(usize::MAX),
+        max_leases: flags.max_clients as usize,
     };
     let store = MemoryStore::with_accounts(flags.accounts, flags.opening);
     let server = Server::new(config, store, seed);
@@ -159,7 +159,7 @@ fn announce<S: ServeFlags>(
 fn as_json(lab: &Lab, report: &Report) -> String {
     let line = json!({
         "type": "stopped", "lab": lab.name,
-        "ran_ns": u64::try_from(report.ran.as_nanos()).unwrap_or(u64::MAX),
+        "ran_ns": nanos(report.ran),
         "counters": report.counters, "sockets": report.sockets, "books": report.books,
     });
     format!("{line}\n")
@@ -167,9 +167,8 @@ fn as_json(lab: &Lab, report: &Report) -> String {
 
 fn in_words(lab: &Lab, report: &Report) -> String {
     let Report { counters, sockets, books, .. } = report;
-    let mut out = format!("\n{} stopped after {}\n", lab.name, {
-        human::latency(u64::try_from(report.ran.as_nanos()).unwrap_or(u64::MAX))
-    });
+    let mut out =
+        format!("\n{} stopped after {}\n", lab.name, { human::latency(nanos(report.ran)) });
     let mut row = |label: &str, text: &str| out.push_str(&format!("  {label:<12} {text}\n"));
     match lab.carrier {
         Carrier::Tcp => row("connections", &connections(sockets)),
