@@ -1,5 +1,8 @@
-//! The only code that waits: the run's clock, timers, shutdown.
+//! The only code that waits: clock, timer, shutdown, and the event loop with its server.
 
 pub mod clock;
+pub mod event_loop;
+pub mod server;
 pub mod shutdown;
+pub mod stream;
 pub mod timer;

@@ -41,7 +41,9 @@ pub struct Datagram<'a> {
 /// Room for a batch of datagrams, used again and again.
 #[derive(Debug)]
 pub struct Inbox {
-    buffers: Vec<[u8; DATAGRAM_MAX]>,
+    /// Bytes of room for each.
+    size: usize,
+    buffers: Vec<u8>,
     names: Vec<SockAddrStorage>,
     /// u64 for the alignment that control messages need.
     controls: Vec<[u64; CONTROL_LEN / 8]>,
@@ -49,12 +51,20 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Room for this many datagrams, [`BATCH_MAX`] at most.
+    /// Room for this many datagrams, [`BATCH_MAX`] at most, of [`DATAGRAM_MAX`] bytes.
     #[must_use]
     pub fn new(datagrams: usize) -> Self {
+        Self::with_size(datagrams, DATAGRAM_MAX)
+    }
+
+    /// Room for this many datagrams, [`BATCH_MAX`] at most, of so many bytes.
+    #[must_use]
+    pub fn with_size(datagrams: usize, size: usize) -> Self {
         let count = datagrams.clamp(1, BATCH_MAX);
+        let size = size.max(1);
         Self {
-            buffers: vec![[0; DATAGRAM_MAX]; count],
+            size,
+            buffers: vec![0; count * size],
             names: (0..count).map(|_| SockAddrStorage::zeroed()).collect(),
             controls: vec![[0; CONTROL_LEN / 8]; count],
             came: Vec::with_capacity(count),
@@ -64,13 +74,19 @@ impl Inbox {
     /// No room and no memory, to stand in for one that is in use.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { buffers: Vec::new(), names: Vec::new(), controls: Vec::new(), came: Vec::new() }
+        Self {
+            size: DATAGRAM_MAX,
+            buffers: Vec::new(),
+            names: Vec::new(),
+            controls: Vec::new(),
+            came: Vec::new(),
+        }
     }
 
     /// How many fit.
     #[must_use]
     pub const fn room(&self) -> usize {
-        self.buffers.len()
+        self.controls.len()
     }
 
     /// Takes what is there, in place of what was taken before; gives how many came.
@@ -81,11 +97,12 @@ impl Inbox {
     /// `WouldBlock` where there is none, else what the kernel says.
     pub fn fill(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         self.came.clear();
-        let count = self.buffers.len();
+        let count = self.room();
         let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
         // SAFETY: mmsghdr is plain pointers and numbers, for which all zero is a valid value.
         let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
-        let memory = self.buffers.iter_mut().zip(&mut self.names).zip(&mut self.controls);
+        let buffers = self.buffers.chunks_exact_mut(self.size);
+        let memory = buffers.zip(&mut self.names).zip(&mut self.controls);
         for ((part, header), ((buffer, name), control)) in
             parts.iter_mut().zip(&mut headers).zip(memory)
         {
@@ -121,7 +138,7 @@ impl Inbox {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Datagram<'_>> {
         let Came { length, from, kernel_ns, whole } = self.came.get(index)?;
-        let bytes = &self.buffers[index][..(*length).min(DATAGRAM_MAX)];
+        let bytes = &self.buffers[index * self.size..][..(*length).min(self.size)];
         Some(Datagram { bytes, from, kernel_ns: *kernel_ns, whole: *whole })
     }
 }

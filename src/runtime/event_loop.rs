@@ -1,0 +1,327 @@
+//! The event loop: waits for sockets, a deadline or a shutdown, and drives a [`Driver`].
+//!
+//! Sources are edge-triggered. Each that is ready has one turn per round; one that has more to do
+//! asks for another with [`EventLoop::requeue`] and waits behind the others.
+
+use super::clock::Clock;
+use super::shutdown;
+use super::timer::Timer;
+use crate::measure::Instant;
+use mio::event::{Event, Source};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Events taken from the kernel at once; more come with the next round.
+const EVENTS: usize = 1024;
+const TIMER: Token = Token(usize::MAX);
+const SHUTDOWN: Token = Token(usize::MAX - 1);
+/// A token is the generation of a slot above its index.
+const INDEX_BITS: u32 = usize::BITS / 2;
+const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
+
+/// What a loop drives: it owns the sockets, and asks cores what to do with what they bring.
+///
+/// A round: [`poll_output`](Self::poll_output), a wait until [`poll_timeout`](Self::poll_timeout),
+/// [`handle_ready`](Self::handle_ready) for every source that is ready, then
+/// [`handle_timeout`](Self::handle_timeout): what has arrived comes before what is overdue, since
+/// the loop itself may be late.
+pub trait Driver {
+    /// How it names the sources that it registers.
+    type Source: Copy;
+
+    /// Does what can be done at once: sends, opens, closes. `Break` ends the loop.
+    ///
+    /// # Errors
+    /// Ends the loop.
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<Self::Source>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// A source is ready, or its turn came again.
+    ///
+    /// # Errors
+    /// Ends the loop.
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<Self::Source>,
+        now: Instant,
+        ready: Ready<Self::Source>,
+    ) -> io::Result<()>;
+
+    /// The time is `now`; called in every round.
+    fn handle_timeout(&mut self, events: &mut EventLoop<Self::Source>, now: Instant);
+
+    /// A shutdown was asked for: finish, and break in `poll_output` when done.
+    fn handle_shutdown(&mut self, events: &mut EventLoop<Self::Source>, now: Instant);
+}
+
+/// A registered source; never the name of another one, even after it was deregistered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(usize);
+
+/// A source whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready<S> {
+    /// What it was registered as.
+    pub source: S,
+    /// Its registration.
+    pub id: SourceId,
+    /// Since the last turn it became readable.
+    pub readable: bool,
+    /// Since the last turn its end was closed or failed: a short read is not the last.
+    pub closed: bool,
+    /// Since the last turn its error queue was filled.
+    pub error: bool,
+}
+
+/// One slot of the table of sources.
+#[derive(Debug)]
+struct Slot<S> {
+    generation: usize,
+    source: Option<S>,
+    queued: bool,
+    readable: bool,
+    closed: bool,
+    error: bool,
+}
+
+/// Waits for sources named by `S`.
+#[derive(Debug)]
+pub struct EventLoop<S> {
+    poll: Poll,
+    timer: Timer,
+    clock: Clock,
+    events: Events,
+    slots: Vec<Slot<S>>,
+    free: Vec<usize>,
+    /// Sources whose turn comes; each is in it once at most.
+    ready_queue: VecDeque<SourceId>,
+    shutdown_ready: bool,
+}
+
+impl<S: Copy> EventLoop<S> {
+    /// A loop without sources.
+    ///
+    /// # Errors
+    /// Fails if the process has no descriptors left.
+    pub fn new(clock: Clock) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = Timer::new(poll.registry(), TIMER)?;
+        Ok(Self {
+            poll,
+            timer,
+            clock,
+            events: Events::with_capacity(EVENTS),
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready_queue: VecDeque::new(),
+            shutdown_ready: false,
+        })
+    }
+
+    /// The clock of the run.
+    #[must_use]
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Drives `driver` until it breaks or fails; `shutdown` is watched meanwhile.
+    ///
+    /// # Errors
+    /// Fails if the kernel refuses to wait, or with the error of the driver.
+    pub fn run<D: Driver<Source = S>>(
+        &mut self,
+        driver: &mut D,
+        shutdown: &mut shutdown::Receiver,
+    ) -> io::Result<()> {
+        self.poll.registry().register(shutdown.source(), SHUTDOWN, Interest::READABLE)?;
+        // An earlier loop may have read the request.
+        self.shutdown_ready = true;
+        let outcome = self.drive(driver, shutdown);
+        self.poll.registry().deregister(shutdown.source())?;
+        outcome
+    }
+
+    fn drive<D: Driver<Source = S>>(
+        &mut self,
+        driver: &mut D,
+        shutdown: &mut shutdown::Receiver,
+    ) -> io::Result<()> {
+        let mut stopping = false;
+        loop {
+            if std::mem::take(&mut self.shutdown_ready) && !stopping && shutdown.is_stopped() {
+                stopping = true;
+                driver.handle_shutdown(self, self.clock.now());
+            }
+            if driver.poll_output(self, self.clock.now())?.is_break() {
+                return Ok(());
+            }
+            let now = self.wait(driver.poll_timeout())?;
+            // Sources that are queued again during the round have their turn in the next one.
+            for _ in 0..self.ready_queue.len() {
+                if let Some(ready) = self.next_ready() {
+                    driver.handle_ready(self, now, ready)?;
+                }
+            }
+            driver.handle_timeout(self, self.clock.now());
+        }
+    }
+
+    /// Waits until a source is ready or a signal came, or until `deadline`; gives the time after.
+    /// Does not wait while a source is queued.
+    ///
+    /// # Errors
+    /// Fails if the kernel refuses to wait.
+    pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Instant> {
+        let now = self.clock.now();
+        let at_once = !self.ready_queue.is_empty() || deadline.is_some_and(|at| at <= now);
+        if !at_once {
+            self.timer.set(&self.clock, now, deadline)?;
+        }
+        match self.poll.poll(&mut self.events, at_once.then_some(Duration::ZERO)) {
+            // After a failed wait the list still holds the events of the one before.
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            other => other?,
+        }
+        let Self { events, slots, ready_queue, shutdown_ready, .. } = self;
+        for event in &*events {
+            match event.token() {
+                TIMER => {}
+                SHUTDOWN => *shutdown_ready = true,
+                token => note(slots, ready_queue, SourceId(token.0), event),
+            }
+        }
+        Ok(self.clock.now())
+    }
+
+    /// The source whose turn it is, until there is none.
+    pub fn next_ready(&mut self) -> Option<Ready<S>> {
+        while let Some(id) = self.ready_queue.pop_front() {
+            let Some(slot) = slot(&mut self.slots, id) else { continue };
+            let Some(source) = slot.source else { continue };
+            slot.queued = false;
+            let (readable, closed) = (take(&mut slot.readable), take(&mut slot.closed));
+            let error = take(&mut slot.error);
+            return Some(Ready { source, id, readable, closed, error });
+        }
+        None
+    }
+
+    /// Whether no source waits for its turn.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.ready_queue.is_empty()
+    }
+
+    /// Gives a source another turn in the next round, though no new event may tell of it.
+    pub fn requeue(&mut self, id: SourceId) {
+        if let Some(slot) = slot(&mut self.slots, id) {
+            enqueue(slot, &mut self.ready_queue, id);
+        }
+    }
+
+    /// Waits for a source from now on; events name it `source`.
+    ///
+    /// # Errors
+    /// Fails if the kernel takes no more descriptors into its queue.
+    pub fn register(
+        &mut self,
+        socket: &mut impl Source,
+        interest: Interest,
+        source: S,
+    ) -> io::Result<SourceId> {
+        let id = self.claim(source);
+        let registered = self.poll.registry().register(socket, Token(id.0), interest);
+        if registered.is_err() {
+            self.release(id);
+        }
+        registered.map(|()| id)
+    }
+
+    /// Waits for a source no longer.
+    pub fn deregister(&mut self, socket: &mut impl Source, id: SourceId) {
+        // Closing the descriptor has the same effect, and the caller is about to.
+        let _closed_before = self.poll.registry().deregister(socket);
+        self.release(id);
+    }
+
+    /// Forgets a source whose descriptor has been closed, which ended the kernel's interest in it.
+    pub fn release(&mut self, id: SourceId) {
+        if let Some(slot) = slot(&mut self.slots, id) {
+            slot.generation = (slot.generation + 1) & INDEX_MASK;
+            slot.source = None;
+            self.free.push(id.0 & INDEX_MASK);
+        }
+    }
+
+    /// Something that makes `source` ready from another thread.
+    ///
+    /// # Errors
+    /// Fails if the process has no descriptors left.
+    pub fn waker(&mut self, source: S) -> io::Result<Waker> {
+        let id = self.claim(source);
+        Waker::new(self.poll.registry(), Token(id.0))
+    }
+
+    fn claim(&mut self, source: S) -> SourceId {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                source: None,
+                queued: false,
+                readable: false,
+                closed: false,
+                error: false,
+            });
+            self.slots.len() - 1
+        });
+        let slot = &mut self.slots[index];
+        slot.source = Some(source);
+        (slot.queued, slot.readable, slot.closed, slot.error) = (false, false, false, false);
+        SourceId(slot.generation << INDEX_BITS | index)
+    }
+}
+
+fn take(flag: &mut bool) -> bool {
+    std::mem::take(flag)
+}
+
+/// The slot of a source that is still registered.
+fn slot<S>(slots: &mut [Slot<S>], id: SourceId) -> Option<&mut Slot<S>> {
+    let slot = slots.get_mut(id.0 & INDEX_MASK)?;
+    (slot.generation == id.0 >> INDEX_BITS).then_some(slot)
+}
+
+fn enqueue<S>(slot: &mut Slot<S>, ready_queue: &mut VecDeque<SourceId>, id: SourceId) {
+    if !std::mem::replace(&mut slot.queued, true) {
+        ready_queue.push_back(id);
+    }
+}
+
+/// Remembers what an event says and gives its source a turn.
+fn note<S>(
+    slots: &mut [Slot<S>],
+    ready_queue: &mut VecDeque<SourceId>,
+    id: SourceId,
+    event: &Event,
+) {
+    let Some(slot) = slot(slots, id) else { return };
+    slot.readable |= event.is_readable();
+    slot.closed |= event.is_read_closed() || event.is_error();
+    slot.error |= event.is_error();
+    enqueue(slot, ready_queue, id);
+}

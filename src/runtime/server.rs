@@ -1,0 +1,702 @@
+//! The server loop: listeners, datagrams and connections in front of a [`Core`].
+//!
+//! It accepts within a budget, pauses when descriptors run out and resumes by itself, gives every
+//! connection one turn per round, holds requests back while replies wait, and drains on shutdown.
+
+use super::event_loop::{Driver, EventLoop, Ready, SourceId};
+use super::stream::Stream;
+use crate::measure::Instant;
+use crate::sys::datagrams::{Inbox, Outgoing, send_each};
+use crate::sys::sockets::BATCH_MAX;
+use bytes::Bytes;
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream, UdpSocket};
+use socket2::SockAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Bytes read from one connection before the others have their turn: one large read.
+const READ_TURN: usize = 64 * 1024;
+/// Batches of datagrams taken from one socket before the others have their turn.
+const BATCHES_TURN: usize = 4;
+/// Datagrams taken, answered and sent at once: it bounds how long the first reply waits for the
+/// others.
+const BATCH: usize = 16;
+/// Connections accepted before those that are open have their turn.
+const ACCEPT_TURN: usize = 64;
+/// How long a stopping server waits for its last replies to be taken and its clients to leave.
+const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+/// From an accept that found no descriptor to the next: a tenth of a second holds no client up
+/// noticeably and costs nothing.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// One connection as a protocol sees it: a core without a socket.
+pub trait Session {
+    /// Bytes to send, until there are none; asked again when the kernel has taken them.
+    fn poll_transmit(&mut self) -> Option<Bytes>;
+
+    /// Whether to read more now. Nothing is read while bytes wait to be sent, in any case.
+    fn wants_read(&self) -> bool;
+
+    /// Whether bytes that were held back can be handled now: the core is handed an empty slice.
+    fn wants_resume(&self) -> bool;
+
+    /// Whether nothing more will come of it: it is closed when all is sent.
+    fn is_over(&self) -> bool;
+
+    /// How long a session that is over waits for a peer that does not take its last bytes;
+    /// `None` waits for the session's own timeout.
+    fn linger(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The peer will send no more.
+    fn handle_end(&mut self);
+
+    /// The peer took bytes.
+    fn handle_taken(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Bytes of [`Output::Stream`], to be sent after those that wait.
+    fn handle_output(&mut self, bytes: Bytes) {
+        let _ = bytes;
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// The time is `now`.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// The server shuts down: end as soon as the replies that are due are sent.
+    fn begin_drain(&mut self, now: Instant);
+}
+
+/// What a core wants sent.
+#[derive(Debug)]
+pub enum Output {
+    /// A datagram from the UDP socket of a listener.
+    Datagram {
+        /// The listener's place in the list given to [`Server::new`].
+        listener: usize,
+        /// Who is to have it.
+        to: SocketAddr,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// Bytes for a connection; dropped if it has ended.
+    Stream {
+        /// The connection.
+        connection: SourceId,
+        /// Handed to its session.
+        bytes: Bytes,
+    },
+}
+
+/// What a server does: a core without sockets, clocks or threads.
+pub trait Core {
+    /// One connection.
+    type Session: Session;
+
+    /// A connection was accepted.
+    fn handle_open(&mut self, now: Instant, listener: usize) -> Self::Session;
+
+    /// Bytes came on a connection, or bytes that were held back can be handled now.
+    fn handle_stream(
+        &mut self,
+        now: Instant,
+        connection: SourceId,
+        session: &mut Self::Session,
+        bytes: &[u8],
+    );
+
+    /// A connection has ended.
+    fn handle_closed(&mut self, session: Self::Session) {
+        drop(session);
+    }
+
+    /// A datagram came; bytes beyond [`Limits::datagram`] are cut off.
+    fn handle_datagram(&mut self, now: Instant, listener: usize, from: SocketAddr, bytes: &[u8]);
+
+    /// What to send, until there is none.
+    fn poll_output(&mut self, now: Instant) -> Option<Output>;
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// The time is `now`; called in every round.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// The server shuts down: take no new work.
+    fn begin_drain(&mut self, now: Instant);
+
+    /// Whether a server that shuts down need not wait for the core.
+    fn is_drained(&self) -> bool {
+        true
+    }
+}
+
+/// Sockets of one listener, bound.
+#[derive(Debug, Default)]
+pub struct ListenerConfig {
+    /// Where streams arrive.
+    pub tcp: Option<std::net::TcpListener>,
+    /// Where datagrams arrive.
+    pub udp: Option<std::net::UdpSocket>,
+    /// Whether accepted connections send small segments at once (`TCP_NODELAY`).
+    pub nodelay: bool,
+}
+
+/// Limits of a server loop; sessions have their own.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections open at once, over all listeners; one more is accepted and closed.
+    pub connections: usize,
+    /// Bytes of a datagram that are read.
+    pub datagram: usize,
+}
+
+/// What a server loop has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed at once because there were too many.
+    pub turned_away: u64,
+    /// Accepts that failed: no descriptor was left, or the client had gone.
+    pub accept_failures: u64,
+    /// Connections that ended.
+    pub closed: u64,
+    /// Of those, how many with bytes that the peer had not taken.
+    pub closed_unread: u64,
+    /// Datagrams that the kernel would not take.
+    pub datagrams_not_sent: u64,
+}
+
+/// What a server loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// New connections of a listener.
+    Accept(usize),
+    /// Datagrams of a listener.
+    Datagrams(usize),
+    /// A connection.
+    Connection,
+}
+
+struct Listener {
+    tcp: Option<(TcpListener, SourceId)>,
+    udp: Option<(UdpSocket, SourceId)>,
+    nodelay: bool,
+}
+
+struct Connection<S> {
+    stream: Stream,
+    session: S,
+    /// Whether there may be more to read: edges are told once.
+    readable: bool,
+    /// Whether the peer's end is closed, so that a short read is not the last.
+    end_is_near: bool,
+    ended: bool,
+    /// When it is looked at, at the latest; its own deadline may have moved away since.
+    timer: Option<Instant>,
+    /// When it is closed though the peer has not taken the last bytes.
+    linger_until: Option<Instant>,
+}
+
+impl<S: Session> Connection<S> {
+    const fn new(stream: Stream, session: S) -> Self {
+        Self {
+            stream,
+            session,
+            readable: false,
+            end_is_near: false,
+            ended: false,
+            timer: None,
+            linger_until: None,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.linger_until.or_else(|| self.session.poll_timeout())
+    }
+
+    /// Bytes that wait hold back the next requests, so that a peer that never reads cannot make
+    /// the server remember more.
+    fn may_read(&self) -> bool {
+        self.readable && !self.ended && !self.stream.has_unsent() && self.session.wants_read()
+    }
+
+    /// Sends what there is; false where the kernel takes no more for now.
+    fn transmit(&mut self, now: Instant) -> io::Result<bool> {
+        loop {
+            if !self.stream.has_unsent() {
+                match self.session.poll_transmit() {
+                    Some(bytes) => self.stream.push(bytes),
+                    None => return Ok(true),
+                }
+            }
+            if self.stream.flush()? > 0 {
+                self.session.handle_taken(now);
+            }
+            if self.stream.has_unsent() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// When to accept again after descriptors ran out.
+#[derive(Debug, Default)]
+struct AcceptPause {
+    until: Option<Instant>,
+    /// No accept has succeeded since; said once.
+    reported: bool,
+}
+
+/// A core and its sockets.
+pub struct Server<C: Core> {
+    core: C,
+    limits: Limits,
+    listeners: Vec<Listener>,
+    connections: BTreeMap<SourceId, Connection<C::Session>>,
+    /// When to look at which connection; at most one entry each.
+    timers: BTreeSet<(Instant, SourceId)>,
+    pause: AcceptPause,
+    counters: Counters,
+    draining: Option<Instant>,
+    buffer: Box<[u8]>,
+    inbox: Inbox,
+    outbox: Outbox,
+}
+
+impl<C: Core> Server<C> {
+    /// A server at these listeners; their sockets are made non-blocking.
+    ///
+    /// # Errors
+    /// Fails if a socket cannot be registered.
+    pub fn new<S: Copy + From<Source>>(
+        events: &mut EventLoop<S>,
+        core: C,
+        listeners: Vec<ListenerConfig>,
+        limits: Limits,
+    ) -> io::Result<Self> {
+        let mut made = Vec::new();
+        for (index, config) in listeners.into_iter().enumerate() {
+            let mut listener = Listener { tcp: None, udp: None, nodelay: config.nodelay };
+            if let Some(tcp) = config.tcp {
+                tcp.set_nonblocking(true)?;
+                let mut tcp = TcpListener::from_std(tcp);
+                let source = Source::Accept(index).into();
+                let id = events.register(&mut tcp, Interest::READABLE, source)?;
+                listener.tcp = Some((tcp, id));
+            }
+            if let Some(udp) = config.udp {
+                udp.set_nonblocking(true)?;
+                let mut udp = UdpSocket::from_std(udp);
+                let source = Source::Datagrams(index).into();
+                let id = events.register(&mut udp, Interest::READABLE, source)?;
+                listener.udp = Some((udp, id));
+            }
+            made.push(listener);
+        }
+        Ok(Self {
+            core,
+            limits,
+            listeners: made,
+            connections: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            pause: AcceptPause::default(),
+            counters: Counters::default(),
+            draining: None,
+            buffer: vec![0; READ_TURN].into_boxed_slice(),
+            inbox: Inbox::with_size(BATCH, limits.datagram),
+            outbox: Outbox::default(),
+        })
+    }
+
+    /// What it has counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The core.
+    pub const fn core(&self) -> &C {
+        &self.core
+    }
+
+    /// The core.
+    pub const fn core_mut(&mut self) -> &mut C {
+        &mut self.core
+    }
+
+    /// The core; closes every socket.
+    pub fn into_core(self) -> C {
+        self.core
+    }
+
+    /// Sends what the core wants to send; whether there was anything.
+    pub fn transmit<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) -> bool {
+        let any = self.gather(events, now);
+        self.flush_outbox();
+        any
+    }
+
+    /// Takes what the core wants to send; datagrams wait for others to share a call with.
+    fn gather<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) -> bool {
+        let mut any = false;
+        while let Some(output) = self.core.poll_output(now) {
+            any = true;
+            match output {
+                Output::Datagram { listener, to, bytes } => {
+                    if self.outbox.is_full_for(listener) {
+                        self.flush_outbox();
+                    }
+                    self.outbox.push(listener, to, bytes);
+                }
+                Output::Stream { connection, bytes } => {
+                    if let Some(open) = self.connections.get_mut(&connection) {
+                        open.session.handle_output(bytes);
+                        self.flush(events, now, connection);
+                    }
+                }
+            }
+        }
+        any
+    }
+
+    fn flush_outbox(&mut self) {
+        let socket = self.listeners.get(self.outbox.listener).and_then(|l| l.udp.as_ref());
+        if let Some((socket, _)) = socket {
+            // The network may lose a datagram; so may a full socket. The client asks again.
+            self.counters.datagrams_not_sent += self.outbox.send(socket);
+        }
+        self.outbox.messages.clear();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let connections = self.timers.first().map(|(at, _)| *at);
+        let drain = self.draining.map(|since| since + DRAIN_LIMIT);
+        let core = self.core.poll_timeout();
+        core.into_iter().chain(connections).chain(self.pause.until).chain(drain).min()
+    }
+
+    /// A source is ready, or its turn came again.
+    pub fn serve<S: Copy + From<Source>>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        now: Instant,
+        source: Source,
+        ready: Ready<S>,
+    ) {
+        match source {
+            Source::Accept(listener) => self.accept(events, now, listener),
+            Source::Datagrams(listener) => self.receive(events, now, listener),
+            Source::Connection => {
+                let Some(connection) = self.connections.get_mut(&ready.id) else { return };
+                connection.readable |= ready.readable;
+                connection.end_is_near |= ready.closed;
+                self.serve_connection(events, now, ready.id);
+            }
+        }
+    }
+
+    fn accept<S: Copy + From<Source>>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        now: Instant,
+        listener: usize,
+    ) {
+        for _ in 0..ACCEPT_TURN {
+            let Some((socket, _)) = &self.listeners[listener].tcp else { return };
+            match socket.accept() {
+                Ok((stream, _)) => {
+                    self.pause.reported = false;
+                    self.admit(events, now, listener, stream);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // The client left while it waited; the next one has not.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
+                    self.counters.accept_failures += 1;
+                }
+                Err(error) => return self.pause_accepting(now, &error),
+            }
+        }
+        if let Some((_, id)) = &self.listeners[listener].tcp {
+            events.requeue(*id);
+        }
+    }
+
+    /// No descriptor is left. The clients wait in the kernel's queue, and no new edge will tell of
+    /// them: a timer does, and every connection that ends.
+    fn pause_accepting(&mut self, now: Instant, error: &io::Error) {
+        self.counters.accept_failures += 1;
+        if !std::mem::replace(&mut self.pause.reported, true) {
+            let open = self.connections.len();
+            tracing::warn!(%error, open, "cannot accept; new clients wait until others leave");
+        }
+        self.pause.until = Some(now + ACCEPT_PAUSE);
+    }
+
+    fn resume_accepting<S: Copy>(&mut self, events: &mut EventLoop<S>) {
+        self.pause.until = None;
+        for (_, id) in self.listeners.iter().filter_map(|listener| listener.tcp.as_ref()) {
+            events.requeue(*id);
+        }
+    }
+
+    fn admit<S: Copy + From<Source>>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        now: Instant,
+        listener: usize,
+        mut socket: TcpStream,
+    ) {
+        self.counters.accepted += 1;
+        if self.connections.len() >= self.limits.connections {
+            self.counters.turned_away += 1;
+            return;
+        }
+        if self.listeners[listener].nodelay
+            && let Err(error) = socket.set_nodelay(true)
+        {
+            tracing::warn!(%error, "TCP_NODELAY");
+        }
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match events.register(&mut socket, interest, Source::Connection.into()) {
+            Ok(id) => {
+                let session = self.core.handle_open(now, listener);
+                self.connections.insert(id, Connection::new(Stream::accepted(socket), session));
+                self.watch(id);
+            }
+            Err(error) => tracing::warn!(%error, "cannot wait for a connection"),
+        }
+    }
+
+    fn receive<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant, listener: usize) {
+        for _ in 0..BATCHES_TURN {
+            let Some((socket, _)) = &self.listeners[listener].udp else { return };
+            match self.inbox.fill(socket) {
+                Ok(came) => {
+                    for index in 0..came {
+                        let datagram = self.inbox.get(index);
+                        let from = datagram.and_then(|datagram| datagram.from.as_socket());
+                        if let (Some(datagram), Some(from)) = (datagram, from) {
+                            self.core.handle_datagram(now, listener, from, datagram.bytes);
+                            self.gather(events, now);
+                        }
+                    }
+                    self.flush_outbox();
+                    if came < self.inbox.room() {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // An ICMP error of an earlier reply: its client has gone.
+                Err(_) => {}
+            }
+        }
+        if let Some((_, id)) = &self.listeners[listener].udp {
+            events.requeue(*id);
+        }
+    }
+
+    fn serve_connection<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant, id: SourceId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Connection { stream, session, .. } = connection;
+        if !stream.has_unsent() && session.wants_resume() {
+            self.core.handle_stream(now, id, session, &[]);
+        }
+        if connection.may_read() {
+            match connection.stream.read(&mut self.buffer) {
+                Ok(Some(0)) => {
+                    connection.ended = true;
+                    connection.session.handle_end();
+                }
+                Ok(Some(length)) => {
+                    // A short read emptied the socket (epoll(7)), unless its end is behind it.
+                    connection.readable = length == self.buffer.len() || connection.end_is_near;
+                    let bytes = &self.buffer[..length];
+                    self.core.handle_stream(now, id, &mut connection.session, bytes);
+                }
+                Ok(None) => connection.readable = false,
+                Err(_) => return self.close(events, id),
+            }
+        }
+        self.flush(events, now, id);
+    }
+
+    /// Sends what the session has to say; closes where it has said all it will.
+    fn flush<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant, id: SourceId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.transmit(now) {
+            Err(_) => self.close(events, id),
+            Ok(false) => {
+                if let Some(linger) = connection.session.linger() {
+                    connection.linger_until.get_or_insert(now + linger);
+                }
+                self.watch(id);
+            }
+            Ok(true) if connection.session.wants_resume() || connection.may_read() => {
+                // Requests wait for this room, and no new edge will tell of them.
+                events.requeue(id);
+                self.watch(id);
+            }
+            Ok(true) if connection.session.is_over() => self.close(events, id),
+            Ok(true) => self.watch(id),
+        }
+    }
+
+    /// Sees to it that the connection is looked at when its deadline comes.
+    fn watch(&mut self, id: SourceId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(deadline) = connection.deadline() else { return };
+        // An earlier look will do, and saves moving the timer with every request.
+        if connection.timer.is_some_and(|timer| timer <= deadline) {
+            return;
+        }
+        if let Some(timer) = connection.timer.replace(deadline) {
+            self.timers.remove(&(timer, id));
+        }
+        self.timers.insert((deadline, id));
+    }
+
+    fn close<S: Copy>(&mut self, events: &mut EventLoop<S>, id: SourceId) {
+        let Some(mut connection) = self.connections.remove(&id) else { return };
+        if let Some(timer) = connection.timer {
+            self.timers.remove(&(timer, id));
+        }
+        events.deregister(connection.stream.source(), id);
+        self.counters.closed += 1;
+        self.counters.closed_unread += u64::from(connection.stream.has_unsent());
+        self.core.handle_closed(connection.session);
+        if self.pause.until.is_some() {
+            // A descriptor is free again.
+            self.resume_accepting(events);
+        }
+    }
+
+    /// The time is `now`.
+    pub fn expire<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) {
+        self.core.handle_timeout(now);
+        if self.pause.until.is_some_and(|at| at <= now) {
+            self.resume_accepting(events);
+        }
+        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, id));
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.timer = None;
+            if connection.linger_until.is_some_and(|until| until <= now) {
+                self.close(events, id);
+                continue;
+            }
+            connection.session.handle_timeout(now);
+            self.flush(events, now, id);
+        }
+    }
+
+    /// Stops listening and lets every session end; datagrams that have come already are answered.
+    pub fn begin_drain<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) {
+        self.draining = Some(now);
+        self.pause.until = None;
+        self.core.begin_drain(now);
+        for listener in &mut self.listeners {
+            if let Some((mut socket, id)) = listener.tcp.take() {
+                events.deregister(&mut socket, id);
+            }
+            if let Some((_, id)) = &listener.udp {
+                events.requeue(*id);
+            }
+        }
+        let ids: Vec<SourceId> = self.connections.keys().copied().collect();
+        for id in ids {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.session.begin_drain(now);
+            }
+            self.flush(events, now, id);
+        }
+    }
+
+    /// Whether a server that shuts down is done. Clients that stay beyond the limit are cut off.
+    pub fn is_drained<S: Copy>(&self, events: &EventLoop<S>, now: Instant) -> bool {
+        self.draining.is_some_and(|since| {
+            let done = self.connections.is_empty() && events.is_idle() && self.core.is_drained();
+            done || now >= since + DRAIN_LIMIT
+        })
+    }
+}
+
+impl<C: Core> Driver for Server<C> {
+    type Source = Source;
+
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        self.transmit(events, now);
+        let drained = self.is_drained(events, now);
+        Ok(if drained { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.next_deadline()
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        now: Instant,
+        ready: Ready<Source>,
+    ) -> io::Result<()> {
+        self.serve(events, now, ready.source, ready);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, events: &mut EventLoop<Source>, now: Instant) {
+        self.expire(events, now);
+    }
+
+    fn handle_shutdown(&mut self, events: &mut EventLoop<Source>, now: Instant) {
+        self.begin_drain(events, now);
+    }
+}
+
+/// Datagrams of one listener that are sent in one call.
+#[derive(Debug, Default)]
+struct Outbox {
+    listener: usize,
+    messages: Vec<(SockAddr, Bytes)>,
+}
+
+impl Outbox {
+    fn is_full_for(&self, listener: usize) -> bool {
+        let other = self.listener != listener && !self.messages.is_empty();
+        other || self.messages.len() == BATCH_MAX
+    }
+
+    fn push(&mut self, listener: usize, to: SocketAddr, bytes: Bytes) {
+        self.listener = listener;
+        self.messages.push((to.into(), bytes));
+    }
+
+    /// Sends all; gives how many the kernel would not take.
+    fn send(&self, socket: &UdpSocket) -> u64 {
+        let (mut sent, mut failed) = (0, 0);
+        while let Some(rest) = self.messages.get(sent..).filter(|rest| !rest.is_empty()) {
+            let messages = rest.iter().map(|(to, bytes)| Outgoing { bytes, to, stamped: false });
+            match send_each(socket, messages) {
+                Ok(taken @ 1..) => sent += taken,
+                // The one that the kernel would not take is given up; those behind it are not.
+                Ok(_) | Err(_) => (sent, failed) = (sent + 1, failed + 1),
+            }
+        }
+        failed
+    }
+}

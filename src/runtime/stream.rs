@@ -1,0 +1,111 @@
+//! A non-blocking TCP connection with the bytes that the kernel has not taken yet.
+
+use bytes::{Buf, Bytes};
+use mio::net::TcpStream;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+
+/// A connection that was begun or accepted.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    established: bool,
+    out: VecDeque<Bytes>,
+}
+
+impl Stream {
+    /// A connection that was begun and may not be established yet.
+    #[must_use]
+    pub const fn connecting(socket: TcpStream) -> Self {
+        Self { socket, established: false, out: VecDeque::new() }
+    }
+
+    /// A connection that was accepted.
+    #[must_use]
+    pub const fn accepted(socket: TcpStream) -> Self {
+        Self { socket, established: true, out: VecDeque::new() }
+    }
+
+    /// What to register with an event loop, for reading and writing.
+    pub const fn source(&mut self) -> &mut TcpStream {
+        &mut self.socket
+    }
+
+    /// Whether the connection is established, now or before.
+    ///
+    /// # Errors
+    /// Why it could not be made.
+    pub fn establish(&mut self) -> io::Result<bool> {
+        if self.established {
+            return Ok(true);
+        }
+        if let Some(error) = self.socket.take_error()? {
+            return Err(error);
+        }
+        match self.socket.peer_addr() {
+            Ok(_) => self.established = true,
+            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.established)
+    }
+
+    /// Adds bytes to those that [`flush`](Self::flush) sends.
+    pub fn push(&mut self, bytes: Bytes) {
+        if !bytes.is_empty() {
+            self.out.push_back(bytes);
+        }
+    }
+
+    /// Whether bytes wait to be sent.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Sends what the kernel takes; gives the bytes that it took. What is left waits for the next
+    /// event.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn flush(&mut self) -> io::Result<usize> {
+        let mut taken = 0;
+        if !self.establish()? {
+            return Ok(0);
+        }
+        while let Some(bytes) = self.out.front_mut() {
+            match self.socket.write(bytes) {
+                Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
+                Ok(written) => {
+                    taken += written;
+                    bytes.advance(written);
+                    if bytes.is_empty() {
+                        self.out.pop_front();
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Reads once; `None` where nothing is there, zero bytes where the peer has closed.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.socket.read(buffer) {
+                Ok(length) => return Ok(Some(length)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let waits =
+                        matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected);
+                    return if waits { Ok(None) } else { Err(error) };
+                }
+            }
+        }
+    }
+}
