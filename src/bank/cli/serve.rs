@@ -69,7 +69,7 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     announce(lab, flags, bound, seed, config.dedup)?;
     serving.run(stopped).map_err(failed)?;
     let ran = clock.now().since(crate::measure::Instant::ZERO);
-    let sockets = *serving.counters();
+    let sockets = serving.counters();
     let Some(server) = serving.into_servers().pop() else {
         return Err(Failure::new(Exit::Bug, "the bank is gone"));
     };
