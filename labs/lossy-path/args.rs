@@ -4,7 +4,10 @@
 
 use crate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use crate::run::End;
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args as ClapArgs, FromArgMatches, Parser, Subcommand, ValueEnum,
+    ValueHint,
+};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +15,7 @@ use wirelab::cli::args::duration;
 use wirelab::cli::generate::Generate;
 use wirelab::cli::style::ColorChoice;
 use wirelab::emulator::topology::FrameMode;
+use wirelab::path::{LinkPlan, Word};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,53 +85,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME", help_heading = "Path")]
     preset: Option<String>,
 
-    /// Lost frames: 2%, gilbert:1%,30%, gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14, list:FILE
-    #[arg(long, value_name = "MODEL", help_heading = "Path")]
-    loss: Option<String>,
-
-    /// Spare the next frame after this many losses in a row
-    #[arg(long, value_name = "N", help_heading = "Path")]
-    max_burst: Option<String>,
-
-    /// Flipped bits: 1%, 1%,bits=3, or 1%,repair for right checksums around wrong bytes
-    #[arg(long, value_name = "SHARE", help_heading = "Path")]
-    corrupt: Option<String>,
-
-    /// Frames delivered twice: 1%
-    #[arg(long, value_name = "SHARE", help_heading = "Path")]
-    duplicate: Option<String>,
-
-    /// Frames marked "congestion experienced" (ECN): 1%
-    #[arg(long, value_name = "SHARE", help_heading = "Path")]
-    mark: Option<String>,
-
-    /// Longest packet, bytes: 1400, or 1400,blackhole to drop longer ones without a word
-    #[arg(long, value_name = "BYTES", help_heading = "Path")]
-    mtu: Option<String>,
-
-    /// Bottleneck: 20Mbit, or trace:FILE in mahimahi's format
-    #[arg(long, value_name = "RATE", help_heading = "Path")]
-    rate: Option<String>,
-
-    /// Queue before it: 64kB, 100p, codel:100p, drophead:64kB
-    #[arg(long, value_name = "QUEUE", help_heading = "Path")]
-    queue: Option<String>,
-
-    /// One-way delay: 40ms, normal:40ms,5ms, uniform:…, pareto:…, table:FILE, rtt-table:FILE
-    #[arg(long, value_name = "TIME", help_heading = "Path")]
-    delay: Option<String>,
-
-    /// Frames that may overtake: jitter, 25%, 25%,gap=5
-    #[arg(long, value_name = "WHICH", help_heading = "Path")]
-    reorder: Option<String>,
-
-    /// What a frame's fate depends on: order, time:1ms, content
-    #[arg(long, value_name = "KEY", help_heading = "Path")]
-    key: Option<String>,
-
-    /// A change while the run goes on, any number: 'at 2s down for 3s', 'at 5s loss 20%'
-    #[arg(long, value_name = "CHANGE", help_heading = "Path")]
-    at: Vec<String>,
+    #[command(flatten)]
+    path: PathFlags,
 
     /// The same for one direction alone, any number: loss=2%, delay=40ms
     #[arg(long, value_name = "NAME=VALUE", value_parser = Said::pair, help_heading = "Path")]
@@ -186,6 +145,44 @@ pub(crate) struct Flags {
     pub(crate) strict: bool,
 }
 
+/// What the flags set in both directions: a flag for each of [`LinkPlan::words`], and its text.
+#[derive(Debug, Default)]
+struct PathFlags(Vec<(&'static str, String)>);
+
+impl ClapArgs for PathFlags {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.args(LinkPlan::words().iter().map(|word| {
+            let often = word.name == "at";
+            Arg::new(word.name)
+                .long(word.name)
+                .value_name(word.value)
+                .help(word.help)
+                .help_heading("Path")
+                .action(if often { ArgAction::Append } else { ArgAction::Set })
+        }))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for PathFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut flags = Self::default();
+        flags.update_from_arg_matches(matches)?;
+        Ok(flags)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for Word { name, .. } in LinkPlan::words() {
+            let texts = matches.get_many::<String>(name).into_iter().flatten();
+            self.0.extend(texts.map(|text| (*name, text.clone())));
+        }
+        Ok(())
+    }
+}
+
 /// What is printed and left, for every command.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Output {
@@ -215,7 +212,7 @@ pub(crate) struct Output {
     pub(crate) color: ColorChoice,
 
     /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 }
 
@@ -312,27 +309,13 @@ impl Flags {
 
     /// What the flags say of the links.
     fn layer(&self) -> Layer {
-        let ones = [
-            ("key", &self.key),
-            ("loss", &self.loss),
-            ("max-burst", &self.max_burst),
-            ("corrupt", &self.corrupt),
-            ("duplicate", &self.duplicate),
-            ("mark", &self.mark),
-            ("mtu", &self.mtu),
-            ("rate", &self.rate),
-            ("queue", &self.queue),
-            ("delay", &self.delay),
-            ("reorder", &self.reorder),
-        ];
         let said = |word: &str, text: &str, origin: String| Said {
             word: word.to_owned(),
             text: text.to_owned(),
             origin,
         };
-        let ones = ones.iter().filter_map(|(word, text)| Some((*word, text.as_ref()?)));
-        let all = ones.chain(self.at.iter().map(|line| ("at", line)));
-        let both = all.map(|(word, text)| said(word, text, format!("--{word}"))).collect();
+        let flags = self.path.0.iter();
+        let both = flags.map(|(word, text)| said(word, text, format!("--{word}"))).collect();
         let way = |pairs: &[(String, String)], name: &str| {
             let one =
                 |(word, text): &(String, String)| said(word, text, format!("--{name} {word}="));

@@ -1,9 +1,10 @@
 //! The plan of a run, said in words: a preset, a plan file, flags, each layer over the one before.
 //!
-//! Flags and files say the same things with the same words ([`LinkPlan::WORDS`]), so what one can
+//! Flags and files say the same things with the same words ([`LinkPlan::words`]), so what one can
 //! say the other can. It must never run a plan that it only half understood: each mistake names
 //! the flag, or the file, line and column, and what was expected there.
 
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -75,7 +76,7 @@ impl fmt::Display for Ready {
 /// One setting as somebody said it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// One of [`LinkPlan::WORDS`].
+    /// One of [`LinkPlan::words`].
     pub word: String,
     /// Its text.
     pub text: String,
@@ -128,14 +129,12 @@ impl Said {
 
 /// Whether there is a setting of this name.
 fn known(word: &str) -> Result<(), String> {
-    if LinkPlan::WORDS.contains(&word) {
+    let names = LinkPlan::names();
+    if names.contains(&word) {
         return Ok(());
     }
-    let words = LinkPlan::WORDS.join(", ");
-    Err(format!(
-        "no setting is called {word:?}{} There are {words}",
-        nearest(word, &LinkPlan::WORDS)
-    ))
+    let words = names.join(", ");
+    Err(format!("no setting is called {word:?}{} There are {words}", nearest(word, names)))
 }
 
 /// `; did you mean …?` where one of the words is near, else a full stop.
@@ -265,45 +264,58 @@ struct FileText {
     b_to_a: FileWords,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct FileWords {
-    key: Option<Spanned<String>>,
-    loss: Option<Spanned<String>>,
-    max_burst: Option<Spanned<String>>,
-    corrupt: Option<Spanned<String>>,
-    duplicate: Option<Spanned<String>>,
-    mark: Option<Spanned<String>>,
-    mtu: Option<Spanned<String>>,
-    rate: Option<Spanned<String>>,
-    queue: Option<Spanned<String>>,
-    delay: Option<Spanned<String>>,
-    reorder: Option<Spanned<String>>,
-    at: Vec<Spanned<String>>,
+/// What a table of a plan file sets, in the order of [`LinkPlan::words`].
+#[derive(Default)]
+struct FileWords(Vec<(&'static str, Spanned<String>)>);
+
+/// One of [`LinkPlan::names`].
+struct Name(&'static str);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let name = LinkPlan::names().iter().find(|name| **name == text);
+        name.map(|name| Self(name))
+            .ok_or_else(|| de::Error::unknown_field(&text, LinkPlan::names()))
+    }
+}
+
+impl<'de> Deserialize<'de> for FileWords {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for FileWords {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Self, M::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            if name == "at" {
+                let lines: Vec<_> = map.next_value()?;
+                self.0.extend(lines.into_iter().map(|line| (name, line)));
+            } else {
+                self.0.push((name, map.next_value()?));
+            }
+        }
+        let place = |name| LinkPlan::names().iter().position(|other| *other == name);
+        self.0.sort_by_key(|(name, _)| place(*name));
+        Ok(self)
+    }
 }
 
 impl FileWords {
     fn said(self, place: &dyn Fn(usize) -> String) -> Vec<Said> {
-        let ones = [
-            ("key", self.key),
-            ("loss", self.loss),
-            ("max-burst", self.max_burst),
-            ("corrupt", self.corrupt),
-            ("duplicate", self.duplicate),
-            ("mark", self.mark),
-            ("mtu", self.mtu),
-            ("rate", self.rate),
-            ("queue", self.queue),
-            ("delay", self.delay),
-            ("reorder", self.reorder),
-        ];
-        let ones = ones.into_iter().filter_map(|(word, text)| Some((word, text?)));
         let said = |(word, text): (&str, Spanned<String>)| Said {
             word: word.to_owned(),
             origin: place(text.span().start),
             text: text.into_inner(),
         };
-        ones.chain(self.at.into_iter().map(|line| ("at", line))).map(said).collect()
+        self.0.into_iter().map(said).collect()
     }
 }
 
@@ -369,7 +381,7 @@ fn in_words(message: &str) -> String {
 /// One setting of a link, for a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
-    /// One of [`LinkPlan::WORDS`].
+    /// One of [`LinkPlan::words`].
     pub word: String,
     /// Its text.
     pub text: String,
@@ -478,9 +490,9 @@ mod tests {
     #[test]
     fn near_words_are_found() {
         for (typed, meant) in [("los", "loss"), ("dealy", "delay"), ("reoder", "reorder")] {
-            assert_eq!(nearest(typed, &LinkPlan::WORDS), format!("; did you mean {meant}?"));
+            assert_eq!(nearest(typed, LinkPlan::names()), format!("; did you mean {meant}?"));
         }
-        assert_eq!(nearest("bandwidth", &LinkPlan::WORDS), ".");
+        assert_eq!(nearest("bandwidth", LinkPlan::names()), ".");
     }
 
     #[test]

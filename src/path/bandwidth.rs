@@ -4,7 +4,6 @@
 //! frame by frame: what is left of a nanosecond is carried to the next frame.
 
 use super::bottleneck::Rate;
-use super::plan::LinkPlan;
 use super::timetable::Timetable;
 use crate::measure::Instant;
 
@@ -13,17 +12,22 @@ const OPPORTUNITY_BYTES: u32 = 1504;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MS: u64 = 1_000_000;
 
-/// What holds when: a plan, its timetable, and the time from which both count.
+/// What holds when: a timetable, and the time from which it counts.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
-    pub(super) plan: &'a LinkPlan,
     pub(super) timetable: &'a Timetable,
     pub(super) start: Instant,
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
     pub(super) fn elapsed(self, at: Instant) -> u64 {
         at.as_nanos().saturating_sub(self.start.as_nanos())
+    }
+
+    /// The rate in a phase, and which setting that is.
+    fn rate(self, phase: usize) -> Option<(&'a Rate, u16)> {
+        let phase = self.timetable.phase(phase);
+        phase.plan.rate.as_ref().map(|bottleneck| (&bottleneck.rate, phase.rate))
     }
 }
 
@@ -52,7 +56,7 @@ impl Sender {
         let mut phase = self.phase;
         loop {
             phase = rules.timetable.at(rules.elapsed(at), phase);
-            let begins = match rules.timetable.rate(rules.plan, phase) {
+            let begins = match rules.rate(phase) {
                 Some((Rate::Trace(trace), setting)) => {
                     let own = setting == self.setting;
                     if own && self.open_left > 0 && self.open_at >= at {
@@ -82,7 +86,7 @@ impl Sender {
     /// Sends a frame from `begins` on; gives the time at which its last bit is sent.
     pub(super) fn send(&mut self, begins: Instant, bytes: u32, rules: Rules<'_>) -> Instant {
         self.phase = rules.timetable.at(rules.elapsed(begins), self.phase);
-        let Some((rate, setting)) = rules.timetable.rate(rules.plan, self.phase) else {
+        let Some((rate, setting)) = rules.rate(self.phase) else {
             return begins;
         };
         if setting != self.setting {

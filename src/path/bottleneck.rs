@@ -1,5 +1,6 @@
 //! A bottleneck as a plan sets it: its rate, and the queue in front of it.
 
+use super::effect::{Effect, Show, Word};
 use super::files::{FromFile, opportunities};
 use super::plan_error::{PlanError, ReadFile, duration, number, refuse, wrong};
 use crate::measure::human;
@@ -199,7 +200,7 @@ impl Rate {
 }
 
 impl Queue {
-    pub(super) fn check(&self) -> Result<(), PlanError> {
+    fn check(&self) -> Result<(), PlanError> {
         match self.limit {
             QueueLimit::Packets(0) => return refuse("queue: expected at least one frame, got 0p"),
             QueueLimit::Packets(frames) if frames > QUEUE_FRAMES_MAX => {
@@ -227,5 +228,59 @@ impl Queue {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Sends frames one after another; `queue` and `bandwidth` give the times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Transmission;
+
+impl Effect for Transmission {
+    type Setting = Option<Bottleneck>;
+    const WORDS: &'static [Word] = &[
+        Word {
+            name: "rate",
+            value: "RATE",
+            help: "Bottleneck: 20Mbit, or trace:FILE in mahimahi's format",
+        },
+        Word {
+            name: "queue",
+            value: "QUEUE",
+            help: "Queue before it: 64kB, 100p, codel:100p, drophead:64kB",
+        },
+    ];
+
+    fn set(
+        setting: &mut Self::Setting,
+        word: &str,
+        text: &str,
+        read: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        match (word, setting) {
+            ("queue", Some(bottleneck)) => bottleneck.queue = text.parse()?,
+            ("queue", None) => {
+                text.parse::<Queue>()?;
+                return refuse("a queue needs a rate: without one no frame ever waits");
+            }
+            (_, Some(bottleneck)) => bottleneck.rate = Rate::parse(text, read)?,
+            (_, none) => {
+                *none = Some(Bottleneck { rate: Rate::parse(text, read)?, queue: Queue::default() })
+            }
+        }
+        Ok(())
+    }
+
+    fn show(setting: &Self::Setting, add: Show<'_>) {
+        let Some(Bottleneck { rate, queue }) = setting else { return };
+        add("rate", rate.to_string());
+        if *queue != Queue::default() {
+            add("queue", queue.to_string());
+        }
+    }
+
+    fn check(setting: &Self::Setting) -> Result<(), PlanError> {
+        let Some(Bottleneck { rate, queue }) = setting else { return Ok(()) };
+        rate.check()?;
+        queue.check()
     }
 }

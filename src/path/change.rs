@@ -3,6 +3,7 @@
 use super::bottleneck::Rate;
 use super::corrupt::Corruption;
 use super::delay::Delay;
+use super::effect::Word;
 use super::loss::LossModel;
 use super::plan_error::{PlanError, ReadFile, duration, share, wrong};
 use crate::measure::{Ppm, human};
@@ -40,6 +41,12 @@ pub enum Setting {
 }
 
 impl Change {
+    pub(super) const WORD: Word = Word {
+        name: "at",
+        value: "CHANGE",
+        help: "A change while the run goes on, any number: 'at 2s down for 3s', 'at 5s loss 20%'",
+    };
+
     /// Reads a line such as `at 2s down for 3s` or `at 5s loss 20%`; the `at` may be left out.
     ///
     /// # Errors

@@ -1,8 +1,12 @@
 //! Corruption: flipped bits.
 
-use super::plan_error::{PlanError, number, share, wrong};
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::fate::CorruptDraw;
+use super::plan_error::{PlanError, ReadFile, number, share, wrong};
+use super::rng::Stream;
 use crate::measure::{Ppm, human};
 use std::fmt;
+use std::num::NonZeroU8;
 use std::str::FromStr;
 
 /// Flipped bits. By default none.
@@ -34,9 +38,9 @@ impl FromStr for Corruption {
         let share = share("corrupt", words.next().unwrap_or_default())?;
         let mut corruption = Self { share, ..Self::default() };
         for word in words {
-            match (word, word.strip_prefix("bits=").and_then(number)) {
+            match (word, word.strip_prefix("bits=").and_then(bits)) {
                 ("repair", _) => corruption.repair = true,
-                (_, Some(bits @ 1..=255)) => corruption.bits = u8::try_from(bits).unwrap_or(1),
+                (_, Some(bits)) => corruption.bits = bits.get(),
                 _ => return Err(wrong("corrupt", EXPECTED, text)),
             }
         }
@@ -51,5 +55,48 @@ impl fmt::Display for Corruption {
             write!(f, ",bits={}", self.bits)?;
         }
         f.write_str(if self.repair { ",repair" } else { "" })
+    }
+}
+
+/// How many bits to flip, at least one.
+fn bits(text: &str) -> Option<NonZeroU8> {
+    number(text).and_then(|bits| u8::try_from(bits).ok()).and_then(NonZeroU8::new)
+}
+
+/// Flips bits in a share of the frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Corrupt;
+
+impl Effect for Corrupt {
+    type Setting = Corruption;
+    const WORDS: &'static [Word] = &[Word {
+        name: "corrupt",
+        value: "SHARE",
+        help: "Flipped bits: 1%, 1%,bits=3, or 1%,repair for right checksums around wrong bytes",
+    }];
+
+    fn set(
+        setting: &mut Corruption,
+        _: &str,
+        text: &str,
+        _: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        *setting = text.parse()?;
+        Ok(())
+    }
+
+    fn show(setting: &Corruption, add: Show<'_>) {
+        if *setting != Corruption::default() {
+            add("corrupt", setting.to_string());
+        }
+    }
+
+    fn decide(&mut self, setting: &Corruption, draws: &Draws<'_>, frame: &mut Passage<'_>) {
+        let flips = draws.happens(Stream::Corrupt, setting.share);
+        frame.edit.corrupt = flips.then(|| CorruptDraw {
+            key: draws.bits(Stream::CorruptBits),
+            bits: setting.bits.max(1),
+            repair: setting.repair,
+        });
     }
 }

@@ -5,6 +5,7 @@
 //! alike, and read with integers. It must never call a function of the C library, whose last digit
 //! differs from machine to machine.
 
+use super::effect::{Effect, Show, Word};
 use super::files::{FromFile, delays, round_trips};
 use super::plan_error::{PlanError, ReadFile, duration, refuse, wrong};
 use crate::measure::{human, nanos};
@@ -187,6 +188,35 @@ impl Delay {
 /// At most an hour's nanoseconds squared, 2^84; more is refused as too long before it matters.
 fn square(duration: Duration) -> u128 {
     u128::from(nanos(duration) >> 1).pow(2)
+}
+
+/// The time from the bottleneck to departure; [`sample`] gives it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Propagation;
+
+impl Effect for Propagation {
+    type Setting = Delay;
+    const WORDS: &'static [Word] = &[Word {
+        name: "delay",
+        value: "TIME",
+        help: "One-way delay: 40ms, normal:40ms,5ms, uniform:…, pareto:…, table:FILE, \
+               rtt-table:FILE",
+    }];
+
+    fn set(setting: &mut Delay, _: &str, text: &str, read: ReadFile<'_>) -> Result<(), PlanError> {
+        *setting = Delay::parse(text, read)?;
+        Ok(())
+    }
+
+    fn show(setting: &Delay, add: Show<'_>) {
+        if *setting != Delay::default() {
+            add("delay", setting.to_string());
+        }
+    }
+
+    fn check(setting: &Delay) -> Result<(), PlanError> {
+        setting.check()
+    }
 }
 
 /// The inverse of a distribution's upper tail, finer towards its end.

@@ -1,5 +1,6 @@
 //! What the draws of a frame depend on.
 
+use super::effect::Word;
 use super::plan_error::{PlanError, duration, wrong};
 use crate::measure::human;
 use std::fmt;
@@ -20,6 +21,14 @@ pub enum FateKey {
     /// Its payload, and how often that payload came before: request n, attempt k meets the same
     /// fate on every transport.
     Content,
+}
+
+impl FateKey {
+    pub(super) const WORD: Word = Word {
+        name: "key",
+        value: "KEY",
+        help: "What a frame's fate depends on: order, time:1ms, content",
+    };
 }
 
 impl FromStr for FateKey {

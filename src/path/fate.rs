@@ -106,15 +106,39 @@ impl DropReason {
     /// Its name in recordings and in JSON.
     #[must_use]
     pub const fn word(self) -> &'static str {
+        self.about().0
+    }
+
+    /// How a table says it behind a number: "3 lost …".
+    #[must_use]
+    pub const fn loss(self) -> &'static str {
+        self.about().1
+    }
+
+    /// Why the frame was dropped.
+    #[must_use]
+    pub const fn why(self) -> &'static str {
+        self.about().2
+    }
+
+    /// Whether the frame's loss draw decided.
+    #[must_use]
+    pub const fn is_drawn(self) -> bool {
+        matches!(self, Self::Loss | Self::Burst)
+    }
+
+    const fn about(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Loss => "loss",
-            Self::Burst => "burst",
-            Self::Recorded => "recorded",
-            Self::Down => "down",
-            Self::TooBig => "too_big",
-            Self::QueueTail => "queue_tail",
-            Self::QueueHead => "queue_head",
-            Self::CoDel => "co_del",
+            Self::Loss => ("loss", "by the loss model", "the loss model's draw"),
+            Self::Burst => ("burst", "in a burst", "a draw in a bad state of the loss model"),
+            Self::Recorded => ("recorded", "by the list", "its number is on the list of losses"),
+            Self::Down => ("down", "while the link was down", "the timetable had the link down"),
+            Self::TooBig => ("too_big", "for being too big", "it is longer than the path's MTU"),
+            Self::QueueTail => ("queue_tail", "to a full queue", "it found the queue full"),
+            Self::QueueHead => {
+                ("queue_head", "at the head of a full queue", "it was first in a full queue")
+            }
+            Self::CoDel => ("co_del", "to CoDel", "it had waited too long (CoDel)"),
         }
     }
 }

@@ -11,17 +11,16 @@
 use super::bandwidth::Rules;
 use super::change::Setting;
 use super::content::ContentKeys;
-use super::delay::{Delay, prepare, sample};
+use super::delay::{prepare, sample};
 use super::draw_key::{FateKey, Key};
-use super::fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+use super::effect::{Draws, Passage};
+use super::fate::{DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
 use super::frame::{Bytes, Direction, Frame, ecn_bits};
-use super::loss::Loss;
-use super::packet::ETHERNET;
-use super::plan::LinkPlan;
+use super::plan::{Effects, LinkPlan};
 use super::queue::{Bottleneck, Gone, How, Waiting};
 use super::recording::{Recording, Replay};
 use super::reorder::Reorder;
-use super::rng::{Effect, Streams};
+use super::rng::{Stream, Streams};
 use super::timetable::Timetable;
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
@@ -39,7 +38,7 @@ pub struct Link {
     now: Instant,
     /// The timetable's phase at `now`.
     phase: usize,
-    loss: Loss,
+    effects: Effects,
     content: Option<Box<ContentKeys>>,
     queue: Bottleneck,
     departures: Departures,
@@ -57,13 +56,13 @@ struct Departures {
 }
 
 impl Departures {
-    /// When a copy leaves that reaches the last stretch at `from`, in a phase.
-    fn leave(&mut self, from: Instant, delay: &Delay, reorder: Reorder, copy: Draws) -> Instant {
+    /// When a copy leaves that reaches the last stretch at `from`, under the plan in force then.
+    fn leave(&mut self, from: Instant, plan: &LinkPlan, copy: LastDraws) -> Instant {
         if copy.overtakes {
             return from;
         }
-        let at = from + sample(delay, copy.delay);
-        if reorder == Reorder::ByJitter {
+        let at = from + sample(&plan.delay, copy.delay);
+        if plan.reorder == Reorder::ByJitter {
             return at;
         }
         self.latest = self.latest.max(at);
@@ -73,7 +72,7 @@ impl Departures {
 
 /// What was drawn for a copy's last stretch.
 #[derive(Clone, Copy, Debug)]
-struct Draws {
+struct LastDraws {
     delay: u64,
     overtakes: bool,
 }
@@ -90,13 +89,13 @@ impl Link {
             }
         }
         Self {
-            timetable: Timetable::new(&plan.timetable),
+            timetable: Timetable::new(&plan),
             streams: Streams::new(seed, direction),
             next_index: 0,
             start: None,
             now: Instant::ZERO,
             phase: 0,
-            loss: Loss::default(),
+            effects: Effects::default(),
             content: (plan.key == FateKey::Content).then(|| Box::new(ContentKeys::new())),
             queue: Bottleneck::default(),
             departures: Departures::default(),
@@ -155,28 +154,19 @@ impl Link {
         let elapsed = self.now.since(start);
         self.phase = self.timetable.at(nanos(elapsed), self.phase);
         let key = self.key(index, elapsed, frame.bytes);
-        let loss_draw_ppm = self.streams.ppm(Effect::Loss, key.draws);
-        let fate = |verdict| Fate {
-            index,
-            loss_draw_ppm,
-            verdict,
-            edit: Edit::default(),
-            reordered: false,
+        let phase = self.timetable.phase(self.phase);
+        self.effects.loss.begin(phase.loss);
+        let loss_draw_ppm = self.streams.ppm(Stream::Loss, key.draws);
+        let draws = Draws { key, loss_draw_ppm, streams: &self.streams };
+        let mut passage = Passage::new(self.now, frame, phase.down);
+        self.effects.decide(&phase.plan, &draws, &mut passage);
+        let reordered = passage.overtakes;
+        let verdict = match passage.drop_reason() {
+            Some(reason) => Verdict::Dropped(reason),
+            None => self.onward(key, &passage, token),
         };
-        if let Some(reason) = self.lost(key, loss_draw_ppm) {
-            return fate(Verdict::Dropped(reason));
-        }
-        let ip_length = u64::from(frame.length).saturating_sub(ETHERNET as u64);
-        if self.plan.mtu.is_some_and(|mtu| ip_length > u64::from(mtu.bytes)) {
-            return fate(Verdict::Dropped(DropReason::TooBig));
-        }
-        let twice = self.timetable.duplicate(&self.plan, self.phase);
-        let copies = 1 + u8::from(self.streams.happens(Effect::Duplicate, key.draws, twice));
-        let edit = self.edit(key, frame.bytes);
-        let reordered = self.overtakes(key);
-        let verdict = self.onward(key, frame, token, Onward { copies, reordered, edit });
-        let edit = if let Verdict::Dropped(_) = verdict { Edit::default() } else { edit };
-        Fate { edit, reordered, ..fate(verdict) }
+        let edit = if let Verdict::Dropped(_) = verdict { Edit::default() } else { passage.edit };
+        Fate { index, loss_draw_ppm, verdict, edit, reordered }
     }
 
     /// When [`Link::poll_release`] has something next; `None` where no copy waits.
@@ -216,42 +206,16 @@ impl Link {
         }
     }
 
-    /// Whether a frame is lost. The loss model takes its step even while the link is down, so that
-    /// what comes after meets the same fate with and without the outage.
-    fn lost(&mut self, key: Key, draw_ppm: u32) -> Option<DropReason> {
-        let model = self.timetable.loss(&self.plan, self.phase);
-        let lost = self.loss.decide(model, self.plan.max_burst, key, &self.streams, draw_ppm);
-        if self.timetable.down(self.phase) { Some(DropReason::Down) } else { lost }
-    }
-
-    fn edit(&self, key: Key, bytes: Bytes<'_>) -> Edit {
-        let corruption = self.timetable.corrupt(&self.plan, self.phase);
-        let flips = self.streams.happens(Effect::Corrupt, key.draws, corruption.share);
-        let corrupt = flips.then(|| CorruptDraw {
-            key: self.streams.bits(Effect::CorruptBits, key.draws),
-            bits: corruption.bits.max(1),
-            repair: corruption.repair,
-        });
-        let marks = self.streams.happens(Effect::Mark, key.draws, self.plan.mark);
-        // What is marked already cannot be marked again.
-        let mark = marks && matches!(ecn_bits(bytes), 1 | 2);
-        Edit { corrupt, mark }
-    }
-
-    fn overtakes(&self, key: Key) -> bool {
-        let Reorder::Share { share, gap } = self.plan.reorder else { return false };
-        let gap = u64::from(gap.get());
-        key.index % gap == gap - 1 && self.streams.happens(Effect::Reorder, key.draws, share)
-    }
-
     /// Through the bottleneck, if there is one, and on.
-    fn onward(&mut self, key: Key, frame: Frame<'_>, token: u32, how: Onward) -> Verdict {
-        let Onward { copies, reordered, edit } = how;
-        let delay_draw = self.streams.bits(Effect::Delay, key.draws);
+    fn onward(&mut self, key: Key, frame: &Passage<'_>, token: u32) -> Verdict {
+        let draws = LastDraws {
+            delay: self.streams.bits(Stream::Delay, key.draws),
+            overtakes: frame.overtakes,
+        };
+        let copies = frame.copies;
         let Some(bottleneck) = &self.plan.rate else {
-            let draws = Draws { delay: delay_draw, overtakes: reordered };
-            let delay = self.timetable.delay(&self.plan, self.phase);
-            let at = self.departures.leave(self.now, delay, self.plan.reorder, draws);
+            let plan = &self.timetable.phase(self.phase).plan;
+            let at = self.departures.leave(frame.arrived, plan, draws);
             return Verdict::Deliver { at, copies };
         };
         let marks = bottleneck.queue.ecn;
@@ -259,11 +223,11 @@ impl Link {
             index: key.index,
             token,
             bytes: frame.length,
-            arrived: self.now,
-            delay_draw,
+            arrived: frame.arrived,
+            delay_draw: draws.delay,
             ecn_capable: marks && ecn_bits(frame.bytes) != 0,
-            marked: edit.mark || (marks && ecn_bits(frame.bytes) == 3),
-            overtakes: reordered,
+            marked: frame.edit.mark || (marks && ecn_bits(frame.bytes) == 3),
+            overtakes: draws.overtakes,
         };
         self.advance(self.now);
         let accepted = (0..copies).map(|_| u8::from(self.put(copy))).sum();
@@ -294,25 +258,16 @@ impl Link {
         work: impl FnOnce(&mut Bottleneck, &super::Queue, Rules<'_>, &mut dyn FnMut(Gone)) -> T,
     ) -> Option<T> {
         let Self { plan, timetable, start, queue, departures, releases, .. } = self;
-        let rules = Rules { plan, timetable, start: (*start)? };
+        let rules = Rules { timetable, start: (*start)? };
         let limits = &plan.rate.as_ref()?.queue;
         let mut gone = |gone: Gone| releases.push_back(departures.release(gone, rules));
         Some(work(queue, limits, rules, &mut gone))
     }
 
     fn rules(&self) -> Option<Rules<'_>> {
-        let (plan, timetable) = (&self.plan, &self.timetable);
-        plan.rate.as_ref()?;
-        Some(Rules { plan, timetable, start: self.start? })
+        self.plan.rate.as_ref()?;
+        Some(Rules { timetable: &self.timetable, start: self.start? })
     }
-}
-
-/// How a frame goes on that was not lost.
-#[derive(Clone, Copy, Debug)]
-struct Onward {
-    copies: u8,
-    reordered: bool,
-    edit: Edit,
 }
 
 impl Departures {
@@ -323,9 +278,9 @@ impl Departures {
             How::Dropped(reason) => ReleaseVerdict::Dropped(reason),
             How::Sent { ends, mark } => {
                 self.phase = rules.timetable.at(rules.elapsed(ends), self.phase);
-                let delay = rules.timetable.delay(rules.plan, self.phase);
-                let draws = Draws { delay: copy.delay_draw, overtakes: copy.overtakes };
-                let at = self.leave(ends, delay, rules.plan.reorder, draws);
+                let plan = &rules.timetable.phase(self.phase).plan;
+                let draws = LastDraws { delay: copy.delay_draw, overtakes: copy.overtakes };
+                let at = self.leave(ends, plan, draws);
                 ReleaseVerdict::Deliver { at, mark: mark && !copy.marked }
             }
         };
@@ -337,6 +292,7 @@ impl Departures {
 mod tests {
     use super::*;
     use crate::measure::Ppm;
+    use crate::path::Delay;
     use crate::path::LossModel;
 
     fn link(loss: u32, duplicate: u32, seed: u64, direction: Direction) -> Link {

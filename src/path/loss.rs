@@ -3,10 +3,11 @@
 //! It must never lose a frame by anything but its own draws, and never shift another effect's.
 
 use super::draw_key::Key;
+use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::fate::DropReason;
 use super::files::{FromFile, frame_numbers};
-use super::plan_error::{PlanError, ReadFile, refuse, share, wrong};
-use super::rng::{Effect, Streams, happens};
+use super::plan_error::{PlanError, ReadFile, number, refuse, share, wrong};
+use super::rng::{Stream, Streams, happens};
 use crate::measure::draw::keyed;
 use crate::measure::{Ppm, human};
 use std::fmt;
@@ -163,32 +164,14 @@ pub(super) struct Loss {
     slot: Option<u64>,
     /// How far a list has been read.
     read: usize,
-    /// Losses in a row.
-    burst: u32,
 }
 
 impl Loss {
-    /// Decides on a frame; `draw_ppm` is its loss draw. `setting` says which of the plan's loss
-    /// models this is: another one begins in its first state.
-    pub(super) fn decide(
-        &mut self,
-        model: (&LossModel, u16),
-        max_burst: Option<NonZeroU32>,
-        key: Key,
-        streams: &Streams,
-        draw_ppm: u32,
-    ) -> Option<DropReason> {
-        let (model, setting) = model;
+    /// The loss model in force is the timetable's `setting`: another one begins in its first state.
+    pub(super) fn begin(&mut self, setting: u16) {
         if setting != self.setting {
-            *self = Self { setting, burst: self.burst, ..Self::default() };
+            *self = Self { setting, ..Self::default() };
         }
-        let lost = self.lost(model, key, streams, draw_ppm);
-        if lost.is_none() || max_burst.is_some_and(|max| self.burst >= max.get()) {
-            self.burst = 0;
-            return None;
-        }
-        self.burst += u32::from(max_burst.is_some());
-        lost
     }
 
     fn lost(
@@ -225,7 +208,7 @@ impl Loss {
     fn advance(&mut self, model: &LossModel, key: Key, streams: &Streams, after: bool) -> u8 {
         let Some(slot) = key.slot else {
             let before = self.state;
-            self.state = step(model, before, streams.ppm(Effect::State, key.index));
+            self.state = step(model, before, streams.ppm(Stream::State, key.index));
             return if after { self.state } else { before };
         };
         // Both conventions have a state per slot; the four-state model's is the one after a step.
@@ -241,6 +224,87 @@ impl Loss {
     }
 }
 
+impl Effect for Loss {
+    type Setting = LossModel;
+    const WORDS: &'static [Word] = &[Word {
+        name: "loss",
+        value: "MODEL",
+        help: "Lost frames: 2%, gilbert:1%,30%, gemodel:p,r,1-h,1-k, \
+               4state:p13,p31,p32,p23,p14, list:FILE",
+    }];
+    const MEETS_LOST: bool = true;
+
+    fn set(
+        setting: &mut LossModel,
+        _: &str,
+        text: &str,
+        read: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        *setting = LossModel::parse(text, read)?;
+        Ok(())
+    }
+
+    fn show(setting: &LossModel, add: Show<'_>) {
+        if *setting != LossModel::None {
+            add("loss", setting.to_string());
+        }
+    }
+
+    fn check(setting: &LossModel) -> Result<(), PlanError> {
+        setting.check()
+    }
+
+    fn decide(&mut self, setting: &LossModel, draws: &Draws<'_>, frame: &mut Passage<'_>) {
+        frame.dropped = self.lost(setting, draws.key, draws.streams, draws.loss_draw_ppm);
+    }
+}
+
+/// Spares a frame after so many losses in a row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MaxBurst {
+    /// Losses in a row.
+    burst: u32,
+}
+
+impl Effect for MaxBurst {
+    type Setting = Option<NonZeroU32>;
+    const WORDS: &'static [Word] = &[Word {
+        name: "max-burst",
+        value: "N",
+        help: "Spare the next frame after this many losses in a row",
+    }];
+    const MEETS_LOST: bool = true;
+
+    fn set(
+        setting: &mut Self::Setting,
+        _: &str,
+        text: &str,
+        _: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        let most = number(text.trim()).and_then(|most| u32::try_from(most).ok());
+        let most = most.and_then(NonZeroU32::new);
+        let error = || wrong("max-burst", "a number of frames, 1 or more", text);
+        *setting = Some(most.ok_or_else(error)?);
+        Ok(())
+    }
+
+    fn show(setting: &Self::Setting, add: Show<'_>) {
+        if let Some(most) = setting {
+            add("max-burst", most.to_string());
+        }
+    }
+
+    fn decide(&mut self, setting: &Self::Setting, _: &Draws<'_>, frame: &mut Passage<'_>) {
+        let Some(most) = setting else { return };
+        if frame.dropped.is_none() || self.burst >= most.get() {
+            self.burst = 0;
+            frame.dropped = None;
+        } else {
+            self.burst += 1;
+        }
+    }
+}
+
 /// The state at slot `to`, from the state at an earlier one.
 ///
 /// It looks back from `to` and stops where every state leads to the same one: after a long pause
@@ -250,7 +314,7 @@ fn walk(model: &LossModel, (from, state): (u64, u8), to: u64, streams: &Streams)
     let mut leads_to: [u8; STATES] = [0, 1, 2, 3];
     let used = if matches!(model, LossModel::FourState { .. }) { STATES } else { 2 };
     for slot in (from..to).rev() {
-        let draw = streams.ppm(Effect::State, slot);
+        let draw = streams.ppm(Stream::State, slot);
         let target = |state: u8| leads_to[usize::from(step(model, state, draw)) % STATES];
         leads_to = [target(0), target(1), target(2), target(3)];
         if leads_to[1..used].iter().all(|state| *state == leads_to[0]) {
@@ -310,7 +374,7 @@ fn step(model: &LossModel, state: u8, draw_ppm: u32) -> u8 {
 
 /// The state with which an epoch begins.
 fn first_of_epoch(model: &LossModel, epoch: u64, streams: &Streams) -> u8 {
-    let draw = streams.ppm(Effect::State, keyed(EPOCH_KEY, epoch) | EPOCH_KEY);
+    let draw = streams.ppm(Stream::State, keyed(EPOCH_KEY, epoch) | EPOCH_KEY);
     let mut below = 0.0;
     for (state, share) in (0..).zip(stationary(model)) {
         below += share * 1e6;

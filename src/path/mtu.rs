@@ -1,6 +1,9 @@
 //! The MTU: the longest packet that passes.
 
-use super::plan_error::{PlanError, number, wrong};
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::fate::DropReason;
+use super::packet::ETHERNET;
+use super::plan_error::{PlanError, ReadFile, number, refuse, wrong};
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,5 +41,50 @@ impl FromStr for MtuLimit {
 impl fmt::Display for MtuLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.bytes, if self.black_hole { ",blackhole" } else { "" })
+    }
+}
+
+/// Drops packets that are too long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mtu;
+
+impl Effect for Mtu {
+    type Setting = Option<MtuLimit>;
+    const WORDS: &'static [Word] = &[Word {
+        name: "mtu",
+        value: "BYTES",
+        help: "Longest packet, bytes: 1400, or 1400,blackhole to drop longer ones without a word",
+    }];
+
+    fn set(
+        setting: &mut Self::Setting,
+        _: &str,
+        text: &str,
+        _: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        *setting = Some(text.parse()?);
+        Ok(())
+    }
+
+    fn show(setting: &Self::Setting, add: Show<'_>) {
+        if let Some(mtu) = setting {
+            add("mtu", mtu.to_string());
+        }
+    }
+
+    fn check(setting: &Self::Setting) -> Result<(), PlanError> {
+        match setting {
+            Some(mtu) if mtu.bytes < MtuLimit::MIN => {
+                refuse(format!("mtu: expected {} or more, got {}", MtuLimit::MIN, mtu.bytes))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn decide(&mut self, setting: &Self::Setting, _: &Draws<'_>, frame: &mut Passage<'_>) {
+        let packet = u64::from(frame.length).saturating_sub(ETHERNET as u64);
+        if setting.is_some_and(|mtu| packet > u64::from(mtu.bytes)) {
+            frame.dropped = Some(DropReason::TooBig);
+        }
     }
 }

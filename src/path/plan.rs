@@ -1,71 +1,132 @@
-//! What one direction of a path is meant to do to frames: every impairment, in the order in which
+//! What one direction of a path is meant to do to frames: every effect, in the order in which
 //! it acts.
 //!
-//! loss, corruption, duplication, the mark, then the MTU, a rate with its queue, and the delay; a
-//! timetable may change some of them while a run goes on. It must never hold a float:
-//! probabilities are parts per million, times are durations, so that two machines read the same
-//! plan alike.
+//! [`LinkPlan`] is declared by the table of all effects. It must never hold a float: probabilities
+//! are parts per million, times are durations, so that two machines read the same plan alike.
 
-use super::bottleneck::{Bottleneck, Queue, Rate};
+use super::bottleneck::{Bottleneck, Transmission};
 use super::change::{Change, Setting};
-use super::corrupt::Corruption;
-use super::delay::Delay;
+use super::corrupt::{Corrupt, Corruption};
+use super::delay::{Delay, Propagation};
 use super::draw_key::FateKey;
-use super::loss::{LossModel, expected};
-use super::mtu::MtuLimit;
-use super::plan_error::{PlanError, ReadFile, number, refuse, share, wrong};
-use super::reorder::Reorder;
-use crate::measure::{Ppm, human};
-use std::fmt;
+use super::duplicate::Duplicate;
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::loss::{Loss, LossModel, MaxBurst, expected};
+use super::mark::Mark;
+use super::mtu::{Mtu, MtuLimit};
+use super::plan_error::{PlanError, ReadFile, refuse};
+use super::reorder::{Overtaking, Reorder};
+use crate::measure::Ppm;
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Changes of a timetable: making it ready takes their number squared, a million steps.
 const CHANGES_MAX: usize = 1000;
 
-/// What one direction does to frames. The default does nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LinkPlan {
-    /// What the draws of a frame depend on.
-    pub key: FateKey,
+/// Declares a plan's settings, and makes of each effect what a link and the words need of it.
+macro_rules! effects {
+    ($($(#[$about:meta])+ $field:ident: $setting:ty = $effect:ty,)+) => {
+        /// What one direction does to frames. The default does nothing.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct LinkPlan {
+            /// What the draws of a frame depend on.
+            pub key: FateKey,
+            $($(#[$about])+ pub $field: $setting,)+
+            /// Changes while the run goes on, in the order of their times.
+            pub timetable: Vec<Change>,
+        }
+
+        /// The state of every effect of a link.
+        #[derive(Clone, Debug, Default)]
+        pub(super) struct Effects {
+            $(pub(super) $field: $effect,)+
+        }
+
+        impl Effects {
+            /// A frame meets every effect in turn.
+            pub(super) fn decide(
+                &mut self,
+                plan: &LinkPlan,
+                draws: &Draws<'_>,
+                frame: &mut Passage<'_>,
+            ) {
+                $(if <$effect>::MEETS_LOST || frame.drop_reason().is_none() {
+                    self.$field.decide(&plan.$field, draws, frame);
+                })+
+            }
+        }
+
+        impl LinkPlan {
+            fn set(&mut self, word: &str, text: &str, read: ReadFile<'_>) -> Result<(), PlanError> {
+                $(if <$effect>::WORDS.iter().any(|known| known.name == word) {
+                    return <$effect>::set(&mut self.$field, word, text, read);
+                })+
+                match word {
+                    "key" => self.key = text.parse()?,
+                    "at" => self.timetable.push(Change::parse(text, read)?),
+                    _ => {
+                        let names = Self::names().join(", ");
+                        return refuse(format!("expected one of {names}, got {word:?}"));
+                    }
+                }
+                Ok(())
+            }
+
+            fn show_effects(&self, add: Show<'_>) {
+                $(<$effect>::show(&self.$field, add);)+
+            }
+
+            fn check_effects(&self) -> Result<(), PlanError> {
+                $(<$effect>::check(&self.$field)?;)+
+                Ok(())
+            }
+        }
+
+        const WORDS_OF_EFFECTS: &[&[Word]] = &[$(<$effect>::WORDS),+];
+    };
+}
+
+// In the order in which a frame meets them.
+effects! {
     /// Which frames are lost.
-    pub loss: LossModel,
+    loss: LossModel = Loss,
     /// After this many losses in a row the next frame is spared, whatever the loss model says.
-    pub max_burst: Option<NonZeroU32>,
+    max_burst: Option<NonZeroU32> = MaxBurst,
     /// Flipped bits.
-    pub corrupt: Corruption,
+    corrupt: Corruption = Corrupt,
     /// Probability that a frame which is not lost is delivered twice.
-    pub duplicate: Ppm,
+    duplicate: Ppm = Duplicate,
     /// Probability that an ECN-capable frame (RFC 3168) is marked "congestion experienced".
-    pub mark: Ppm,
+    mark: Ppm = Mark,
     /// The longest packet that passes, and what happens to a longer one.
-    pub mtu: Option<MtuLimit>,
+    mtu: Option<MtuLimit> = Mtu,
     /// A bottleneck and the queue in front of it.
-    pub rate: Option<Bottleneck>,
+    rate: Option<Bottleneck> = Transmission,
     /// Time from leaving the bottleneck (or reaching the link, where there is none) to departure.
-    pub delay: Delay,
+    delay: Delay = Propagation,
     /// Which frames may overtake others.
-    pub reorder: Reorder,
-    /// Changes while the run goes on, in the order of their times.
-    pub timetable: Vec<Change>,
+    reorder: Reorder = Overtaking,
 }
 
 impl LinkPlan {
-    /// The words of [`LinkPlan::set_all`], in the order in which the impairments act.
-    pub const WORDS: [&'static str; 12] = [
-        "key",
-        "loss",
-        "max-burst",
-        "corrupt",
-        "duplicate",
-        "mark",
-        "mtu",
-        "rate",
-        "queue",
-        "delay",
-        "reorder",
-        "at",
-    ];
+    /// The words of [`LinkPlan::set_all`], in the order in which the effects act.
+    #[must_use]
+    pub fn words() -> &'static [Word] {
+        static WORDS: LazyLock<Vec<Word>> = LazyLock::new(|| {
+            let effects = WORDS_OF_EFFECTS.iter().copied().flatten().copied();
+            [FateKey::WORD].into_iter().chain(effects).chain([Change::WORD]).collect()
+        });
+        &WORDS
+    }
+
+    /// The names of [`LinkPlan::words`].
+    #[must_use]
+    pub fn names() -> &'static [&'static str] {
+        static NAMES: LazyLock<Vec<&str>> =
+            LazyLock::new(|| LinkPlan::words().iter().map(|word| word.name).collect());
+        &NAMES
+    }
 
     /// Sets what each pair of a word and a text says, in any order; `at` may come several times,
     /// and adds to the timetable, every other word once. What no pair names stays as it is. Where
@@ -79,92 +140,34 @@ impl LinkPlan {
         read: ReadFile<'_>,
     ) -> Result<(), PlanError> {
         let mut plan = self.clone();
-        let mut queue = None;
-        for (i, (word, text)) in settings.iter().enumerate() {
+        for (i, (word, _)) in settings.iter().enumerate() {
             let before = &settings[..i];
             if *word != "at" && before.iter().any(|(earlier, _)| earlier == word) {
-                return Err(PlanError::Together(format!("{word} is set twice")));
-            }
-            match *word {
-                "queue" => queue = Some(text.parse::<Queue>()?),
-                _ => plan.set(word, text, read)?,
+                return refuse(format!("{word} is set twice"));
             }
         }
-        match (queue, &mut plan.rate) {
-            (Some(queue), Some(bottleneck)) => bottleneck.queue = queue,
-            (Some(_), None) => {
-                return Err(PlanError::Together(
-                    "a queue needs a rate: without one no frame ever waits".to_owned(),
-                ));
-            }
-            (None, _) => {}
+        // A queue is set last, when its rate is known.
+        let (last, first): (Vec<_>, Vec<_>) =
+            settings.iter().partition(|(word, _)| *word == "queue");
+        for (word, text) in first.into_iter().chain(last) {
+            plan.set(word, text, read)?;
         }
         plan.check()?;
         *self = plan;
         Ok(())
     }
 
-    fn set(&mut self, word: &str, text: &str, read: ReadFile<'_>) -> Result<(), PlanError> {
-        match word {
-            "key" => self.key = text.parse()?,
-            "loss" => self.loss = LossModel::parse(text, read)?,
-            "max-burst" => {
-                let most = number(text.trim()).and_then(|most| u32::try_from(most).ok());
-                let most = most.and_then(NonZeroU32::new);
-                let error = || wrong("max-burst", "a number of frames, 1 or more", text);
-                self.max_burst = Some(most.ok_or_else(error)?);
-            }
-            "corrupt" => self.corrupt = text.parse()?,
-            "duplicate" => self.duplicate = share("duplicate", text)?,
-            "mark" => self.mark = share("mark", text)?,
-            "mtu" => self.mtu = Some(text.parse()?),
-            "rate" => {
-                let rate = Rate::parse(text, read)?;
-                let queue = self.rate.as_ref().map(|bottleneck| bottleneck.queue);
-                self.rate = Some(Bottleneck { rate, queue: queue.unwrap_or_default() });
-            }
-            "delay" => self.delay = Delay::parse(text, read)?,
-            "reorder" => self.reorder = text.parse()?,
-            "at" => self.timetable.push(Change::parse(text, read)?),
-            _ => {
-                let words = Self::WORDS.join(", ");
-                let error = format!("expected one of {words}, got {word:?}");
-                return Err(PlanError::Together(error));
-            }
-        }
-        Ok(())
-    }
-
     /// The words and texts that make this plan from the default one.
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
-        let plain = Self::default();
         let mut settings = Vec::new();
-        let mut add = |word, differs: bool, text: &dyn fmt::Display| {
-            if differs {
-                settings.push((word, text.to_string()));
-            }
-        };
-        add("key", self.key != plain.key, &self.key);
-        add("loss", self.loss != plain.loss, &self.loss);
-        if let Some(most) = self.max_burst {
-            add("max-burst", true, &most);
+        if self.key != FateKey::default() {
+            settings.push(("key", self.key.to_string()));
         }
-        add("corrupt", self.corrupt != plain.corrupt, &self.corrupt);
-        add("duplicate", self.duplicate != plain.duplicate, &human::share(self.duplicate));
-        add("mark", self.mark != plain.mark, &human::share(self.mark));
-        if let Some(mtu) = self.mtu {
-            add("mtu", true, &mtu);
-        }
-        if let Some(Bottleneck { rate, queue }) = &self.rate {
-            add("rate", true, rate);
-            add("queue", *queue != Queue::default(), queue);
-        }
-        add("delay", self.delay != plain.delay, &self.delay);
-        add("reorder", self.reorder != plain.reorder, &self.reorder);
+        self.show_effects(&mut |word, text| settings.push((word, text)));
         for change in &self.timetable {
             let line = change.to_string();
-            add("at", true, &line.strip_prefix("at ").unwrap_or(&line));
+            settings.push(("at", line.strip_prefix("at ").unwrap_or(&line).to_owned()));
         }
         settings
     }
@@ -176,15 +179,7 @@ impl LinkPlan {
     /// # Errors
     /// The first that does not.
     pub fn check(&self) -> Result<(), PlanError> {
-        self.loss.check()?;
-        self.delay.check()?;
-        if let Some(mtu) = self.mtu.filter(|mtu| mtu.bytes < MtuLimit::MIN) {
-            return refuse(format!("mtu: expected {} or more, got {}", MtuLimit::MIN, mtu.bytes));
-        }
-        if let Some(Bottleneck { rate, queue }) = &self.rate {
-            rate.check()?;
-            queue.check()?;
-        }
+        self.check_effects()?;
         self.check_timetable()?;
         self.check_key()?;
         self.check_reorder()

@@ -23,6 +23,7 @@ use super::plan_error::PlanError;
 use crate::measure::{Instant, human};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Lines of one direction at most: about 100 MB of memory. What comes after is not recorded.
@@ -271,7 +272,7 @@ fn entry(text: &str, track: &Track) -> Result<Entry, &'static str> {
     const FATE: &str = "drop=REASON, hold=DURATION or queued=COPIES behind the number";
     let (word, value) = words.next().and_then(|word| word.split_once('=')).ok_or(FATE)?;
     let outcome = match word {
-        "drop" => Outcome::Dropped { reason: reason(value).ok_or(REASONS)?, draw_ppm: 0 },
+        "drop" => Outcome::Dropped { reason: reason(value).ok_or(REASONS.as_str())?, draw_ppm: 0 },
         "hold" => Outcome::Held { hold: duration(value).ok_or(DURATION)?, copies: 1 },
         "queued" => Outcome::Queued { copies: copies(value)?, ends: [None; 2] },
         _ => return Err(FATE),
@@ -282,8 +283,8 @@ fn entry(text: &str, track: &Track) -> Result<Entry, &'static str> {
 }
 
 const DURATION: &str = "a duration such as 40ms";
-const REASONS: &str =
-    "a reason: loss, burst, recorded, down, too_big, queue_tail, queue_head or co_del";
+static REASONS: LazyLock<String> =
+    LazyLock::new(|| format!("a reason: {}", DropReason::ALL.map(DropReason::word).join(", ")));
 
 impl Entry {
     fn detail(&mut self, word: &str) -> Result<(), &'static str> {

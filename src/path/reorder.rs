@@ -1,6 +1,8 @@
 //! Reordering: which frames may overtake others.
 
-use super::plan_error::{PlanError, number, wrong};
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::plan_error::{PlanError, ReadFile, number, wrong};
+use super::rng::Stream;
 use crate::measure::{Ppm, human};
 use std::fmt;
 use std::num::NonZeroU32;
@@ -54,5 +56,36 @@ impl fmt::Display for Reorder {
                 if gap.get() > 1 { write!(f, ",gap={gap}") } else { Ok(()) }
             }
         }
+    }
+}
+
+/// Chooses the frames that leave without delay.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Overtaking;
+
+impl Effect for Overtaking {
+    type Setting = Reorder;
+    const WORDS: &'static [Word] = &[Word {
+        name: "reorder",
+        value: "WHICH",
+        help: "Frames that may overtake: jitter, 25%, 25%,gap=5",
+    }];
+
+    fn set(setting: &mut Reorder, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
+        *setting = text.parse()?;
+        Ok(())
+    }
+
+    fn show(setting: &Reorder, add: Show<'_>) {
+        if *setting != Reorder::Never {
+            add("reorder", setting.to_string());
+        }
+    }
+
+    fn decide(&mut self, setting: &Reorder, draws: &Draws<'_>, frame: &mut Passage<'_>) {
+        let Reorder::Share { share, gap } = *setting else { return };
+        let gap = u64::from(gap.get());
+        let chosen = draws.key.index % gap == gap - 1;
+        frame.overtakes = chosen && draws.happens(Stream::Reorder, share);
     }
 }

@@ -16,7 +16,7 @@ use crate::measure::draw::keyed;
 /// means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Effect {
+pub enum Stream {
     /// Whether the frame is lost.
     Loss = 0,
     /// Whether the frame is delivered twice.
@@ -43,7 +43,7 @@ const EFFECTS: usize = 8;
 /// The effect happens when the draw is below its probability in ppm. The bias of the scaling is
 /// below 10^-13.
 #[must_use]
-pub fn ppm(seed: u64, direction: Direction, effect: Effect, index: u64) -> u32 {
+pub fn ppm(seed: u64, direction: Direction, effect: Stream, index: u64) -> u32 {
     scaled(keyed(stream(seed, direction, effect), index))
 }
 
@@ -53,7 +53,7 @@ pub const fn happens(draw_ppm: u32, probability: Ppm) -> bool {
     draw_ppm < probability.get()
 }
 
-const fn stream(seed: u64, direction: Direction, effect: Effect) -> u64 {
+const fn stream(seed: u64, direction: Direction, effect: Stream) -> u64 {
     keyed(seed, (direction as u64) << 8 | effect as u64)
 }
 
@@ -69,23 +69,23 @@ pub(super) struct Streams([u64; EFFECTS]);
 
 impl Streams {
     pub(super) fn new(seed: u64, direction: Direction) -> Self {
-        use Effect::{Corrupt, CorruptBits, Delay, Duplicate, Loss, Mark, Reorder, State};
+        use Stream::{Corrupt, CorruptBits, Delay, Duplicate, Loss, Mark, Reorder, State};
         let all = [Loss, Duplicate, State, Delay, Corrupt, CorruptBits, Mark, Reorder];
         Self(all.map(|effect| stream(seed, direction, effect)))
     }
 
     /// Uniform over all 64-bit values.
-    pub(super) const fn bits(&self, effect: Effect, key: u64) -> u64 {
+    pub(super) const fn bits(&self, effect: Stream, key: u64) -> u64 {
         keyed(self.0[effect as usize], key)
     }
 
     /// The same as [`ppm`].
-    pub(super) fn ppm(&self, effect: Effect, key: u64) -> u32 {
+    pub(super) fn ppm(&self, effect: Stream, key: u64) -> u32 {
         scaled(self.bits(effect, key))
     }
 
     /// Whether an effect of this probability happens; what never happens costs no draw.
-    pub(super) fn happens(&self, effect: Effect, key: u64, probability: Ppm) -> bool {
+    pub(super) fn happens(&self, effect: Stream, key: u64, probability: Ppm) -> bool {
         probability != Ppm::ZERO && happens(self.ppm(effect, key), probability)
     }
 }
@@ -98,8 +98,8 @@ mod tests {
     fn mixed_once_or_every_time_is_the_same() {
         let streams = Streams::new(7, Direction::BToA);
         for key in 0..100 {
-            let each = ppm(7, Direction::BToA, Effect::Reorder, key);
-            assert_eq!(streams.ppm(Effect::Reorder, key), each);
+            let each = ppm(7, Direction::BToA, Stream::Reorder, key);
+            assert_eq!(streams.ppm(Stream::Reorder, key), each);
         }
     }
 }

@@ -1,30 +1,26 @@
-//! Which setting is in force when.
+//! Which settings are in force when.
 //!
 //! It exists so that a frame finds its settings by one comparison, whatever the timetable holds.
-//! It must never copy a setting: a phase names it by its place in the plan.
 
-use super::bottleneck::Rate;
 use super::change::{Change, Setting};
-use super::corrupt::Corruption;
-use super::delay::Delay;
-use super::loss::LossModel;
 use super::plan::LinkPlan;
-use crate::measure::{Ppm, nanos};
+use crate::measure::nanos;
 
 /// Where a setting stands: 0 in the plan itself, n in the n-th change.
 type Place = u16;
 
 /// What is in force for a while.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Phase {
+#[derive(Clone, Debug)]
+pub(super) struct Phase {
     /// Nanoseconds from the link's start.
     from: u64,
-    down: bool,
-    loss: Place,
-    delay: Place,
-    rate: Place,
-    corrupt: Place,
-    duplicate: Place,
+    /// Whether every frame that comes is lost.
+    pub(super) down: bool,
+    /// The plan with the changes that are in force, and without a timetable.
+    pub(super) plan: LinkPlan,
+    /// Which setting the loss model is, and which the rate.
+    pub(super) loss: Place,
+    pub(super) rate: Place,
 }
 
 /// A plan's timetable, made ready.
@@ -36,22 +32,25 @@ pub(super) struct Timetable {
 
 impl Timetable {
     /// Of at most 65,535 changes; [`LinkPlan::check`] allows fewer.
-    pub(super) fn new(changes: &[Change]) -> Self {
+    pub(super) fn new(plan: &LinkPlan) -> Self {
         let begin = |change: &Change| nanos(change.at);
         let end = |change: &Change| {
             change.lasting.map_or(u64::MAX, |lasting| begin(change).saturating_add(nanos(lasting)))
         };
-        let mut times: Vec<u64> = changes.iter().flat_map(|c| [begin(c), end(c)]).collect();
-        times.push(0);
+        let changes: Vec<(Place, &Change)> = (1..=Place::MAX).zip(&plan.timetable).collect();
+        let mut times: Vec<u64> =
+            changes.iter().flat_map(|(_, c)| [begin(c), end(c)]).chain([0]).collect();
         times.retain(|time| *time != u64::MAX);
         times.sort_unstable();
         times.dedup();
+        let plan = LinkPlan { timetable: Vec::new(), ..plan.clone() };
         let phase = |from: u64| {
-            let mut phase = Phase { from, ..Phase::default() };
-            let numbered = (1..=Place::MAX).zip(changes);
-            for (place, _) in numbered.filter(|(_, c)| begin(c) <= from && from < end(c)) {
-                phase.set(place, changes);
-            }
+            let mut phase = Phase { from, down: false, plan: plan.clone(), loss: 0, rate: 0 };
+            let holds = |(_, c): &&(Place, &Change)| begin(c) <= from && from < end(c);
+            let mut in_force: Vec<_> = changes.iter().filter(holds).collect();
+            // The one that began last holds; of two at one time, the later one in the plan.
+            in_force.sort_by_key(|(_, change)| change.at);
+            in_force.into_iter().for_each(|(place, change)| phase.set(*place, &change.what));
             phase
         };
         Self { phases: times.into_iter().map(phase).collect() }
@@ -72,72 +71,25 @@ impl Timetable {
         self.phases.get(phase + 1).map(|phase| phase.from)
     }
 
-    pub(super) fn down(&self, phase: usize) -> bool {
-        self.phases[phase].down
+    /// What is in force in a phase.
+    pub(super) fn phase(&self, phase: usize) -> &Phase {
+        &self.phases[phase]
     }
-
-    /// The loss model, and its place.
-    pub(super) fn loss<'a>(&self, plan: &'a LinkPlan, phase: usize) -> (&'a LossModel, u16) {
-        let place = self.phases[phase].loss;
-        match change(plan, place) {
-            Some(Setting::Loss(loss)) => (loss, place),
-            _ => (&plan.loss, 0),
-        }
-    }
-
-    pub(super) fn delay<'a>(&self, plan: &'a LinkPlan, phase: usize) -> &'a Delay {
-        match change(plan, self.phases[phase].delay) {
-            Some(Setting::Delay(delay)) => delay,
-            _ => &plan.delay,
-        }
-    }
-
-    /// The rate, and its place.
-    pub(super) fn rate<'a>(&self, plan: &'a LinkPlan, phase: usize) -> Option<(&'a Rate, u16)> {
-        let place = self.phases[phase].rate;
-        match change(plan, place) {
-            Some(Setting::Rate(rate)) => Some((rate, place)),
-            _ => plan.rate.as_ref().map(|bottleneck| (&bottleneck.rate, 0)),
-        }
-    }
-
-    pub(super) fn corrupt(&self, plan: &LinkPlan, phase: usize) -> Corruption {
-        match change(plan, self.phases[phase].corrupt) {
-            Some(Setting::Corrupt(corruption)) => *corruption,
-            _ => plan.corrupt,
-        }
-    }
-
-    pub(super) fn duplicate(&self, plan: &LinkPlan, phase: usize) -> Ppm {
-        match change(plan, self.phases[phase].duplicate) {
-            Some(Setting::Duplicate(share)) => *share,
-            _ => plan.duplicate,
-        }
-    }
-}
-
-fn change(plan: &LinkPlan, place: Place) -> Option<&Setting> {
-    plan.timetable.get(usize::from(place).checked_sub(1)?).map(|change| &change.what)
 }
 
 impl Phase {
-    /// Lets a change hold here, unless one that began later does.
-    fn set(&mut self, place: Place, changes: &[Change]) {
-        let of = |place: Place| changes.get(usize::from(place).wrapping_sub(1));
-        let Some(change) = of(place) else { return };
-        let held = match change.what {
-            Setting::Down => {
-                self.down = true;
-                return;
+    fn set(&mut self, place: Place, what: &Setting) {
+        match what {
+            Setting::Down => self.down = true,
+            Setting::Loss(loss) => (self.plan.loss, self.loss) = (loss.clone(), place),
+            Setting::Delay(delay) => self.plan.delay = delay.clone(),
+            Setting::Rate(rate) => {
+                if let Some(bottleneck) = &mut self.plan.rate {
+                    (bottleneck.rate, self.rate) = (rate.clone(), place);
+                }
             }
-            Setting::Loss(_) => &mut self.loss,
-            Setting::Delay(_) => &mut self.delay,
-            Setting::Rate(_) => &mut self.rate,
-            Setting::Corrupt(_) => &mut self.corrupt,
-            Setting::Duplicate(_) => &mut self.duplicate,
-        };
-        if of(*held).is_none_or(|before| before.at <= change.at) {
-            *held = place;
+            Setting::Corrupt(corruption) => self.plan.corrupt = *corruption,
+            Setting::Duplicate(share) => self.plan.duplicate = *share,
         }
     }
 }
@@ -145,6 +97,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::Ppm;
     use std::time::Duration;
 
     #[test]
@@ -165,17 +118,19 @@ mod tests {
             ],
             ..LinkPlan::default()
         };
-        let table = Timetable::new(&plan.timetable);
+        let table = Timetable::new(&plan);
         let at = |second: u64, nano: u64| table.at(second * 1_000_000_000 - nano, 0);
         for (second, nano, share) in
             [(1, 0, 1), (3, 1, 1), (3, 0, 3), (5, 1, 3), (5, 0, 5), (7, 0, 7), (8, 1, 7), (8, 0, 5)]
         {
-            let got = table.duplicate(&plan, at(second, nano)).get();
+            let got = table.phase(at(second, nano)).plan.duplicate.get();
             assert_eq!(got, share, "{second} s - {nano} ns");
         }
-        assert_eq!(table.duplicate(&plan, at(100, 0)).get(), 5);
-        let down: Vec<bool> =
-            [(4, 1), (4, 0), (5, 1), (5, 0)].iter().map(|(s, n)| table.down(at(*s, *n))).collect();
+        assert_eq!(table.phase(at(100, 0)).plan.duplicate.get(), 5);
+        let down: Vec<bool> = [(4, 1), (4, 0), (5, 1), (5, 0)]
+            .iter()
+            .map(|(s, n)| table.phase(at(*s, *n)).down)
+            .collect();
         assert_eq!(down, [false, true, true, false]);
     }
 }

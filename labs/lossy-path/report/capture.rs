@@ -131,25 +131,15 @@ impl<W: Write> Capture<W> {
     }
 
     fn lost(&self, note: &Note, reason: DropReason, draw_ppm: Option<u32>) -> String {
-        let why = match reason {
-            DropReason::Loss => "the loss model's draw",
-            DropReason::Burst => "a draw in a bad state of the loss model",
-            DropReason::Recorded => "its number is on the list of losses",
-            DropReason::Down => "the timetable had the link down",
-            DropReason::TooBig => "it is longer than the path's MTU",
-            DropReason::QueueTail => "it found the queue full",
-            DropReason::QueueHead => "it was first in a full queue",
-            DropReason::CoDel => "it had waited too long (CoDel)",
-        };
         let draw = draw_ppm.map_or_else(String::new, |d| format!(", draw {d} ppm"));
-        format!("LOST by the path: {}, {why}{draw}, seed {}", name(note), self.seed)
+        format!("LOST by the path: {}, {}{draw}, seed {}", name(note), reason.why(), self.seed)
     }
 
     fn on_arrival(&self, note: &Note, fate: &Fate) -> Option<String> {
         match fate.verdict {
             Verdict::Dropped(reason) => {
-                let drawn = matches!(reason, DropReason::Loss | DropReason::Burst);
-                Some(self.lost(note, reason, drawn.then_some(fate.loss_draw_ppm)))
+                let draw_ppm = reason.is_drawn().then_some(fate.loss_draw_ppm);
+                Some(self.lost(note, reason, draw_ppm))
             }
             Verdict::Deliver { copies: 2.., .. } | Verdict::Queued { copies: 2.. } => {
                 Some(format!("delivered twice by the path: {}", name(note)))

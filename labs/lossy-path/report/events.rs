@@ -110,8 +110,7 @@ impl<W: Write> Writer<W> {
             match note.what {
                 Happened::Arrived { fate, .. } => {
                     if let Verdict::Dropped(reason) = fate.verdict {
-                        let drawn = matches!(reason, DropReason::Loss | DropReason::Burst);
-                        let draw_ppm = drawn.then_some(fate.loss_draw_ppm);
+                        let draw_ppm = reason.is_drawn().then_some(fate.loss_draw_ppm);
                         self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
                         continue;
                     }

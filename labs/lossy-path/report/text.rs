@@ -137,7 +137,7 @@ fn also(way: &Way) -> Vec<String> {
         .dropped
         .iter()
         .filter(|dropped| dropped.reason != DropReason::Loss)
-        .map(|dropped| format!("{} lost {}", count(dropped.frames), words(dropped.reason)))
+        .map(|dropped| format!("{} lost {}", count(dropped.frames), dropped.reason.loss()))
         .collect();
     for (rate, word) in [(&way.corrupted, "corrupted"), (&way.duplicated, "sent twice")] {
         if rate.seen.hits > 0 || rate.asked_ppm.is_some_and(|asked| asked > 0) {
@@ -165,19 +165,6 @@ fn also(way: &Way) -> Vec<String> {
         also.push(format!("at most {} bytes queued", count(way.queue_peak_bytes)));
     }
     also
-}
-
-const fn words(reason: DropReason) -> &'static str {
-    match reason {
-        DropReason::Loss => "by the loss model",
-        DropReason::Burst => "in a burst",
-        DropReason::Recorded => "by the list",
-        DropReason::Down => "while the link was down",
-        DropReason::TooBig => "for being too big",
-        DropReason::QueueTail => "to a full queue",
-        DropReason::QueueHead => "at the head of a full queue",
-        DropReason::CoDel => "to CoDel",
-    }
 }
 
 fn verdict(result: &PathResult, style: Style) -> String {

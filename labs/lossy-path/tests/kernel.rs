@@ -210,6 +210,7 @@ fn exit_statuses_are_the_programs() {
 }
 
 /// Waits until a condition holds; the harness bounds how long a test may take.
+#[expect(clippy::disallowed_methods, reason = "it waits for real processes")]
 fn until(mut holds: impl FnMut() -> bool) {
     while !holds() {
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -1,0 +1,31 @@
+//! Duplication: frames that are delivered twice.
+
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::plan_error::{PlanError, ReadFile, share};
+use super::rng::Stream;
+use crate::measure::{Ppm, human};
+
+/// Makes two copies of a share of the frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Duplicate;
+
+impl Effect for Duplicate {
+    type Setting = Ppm;
+    const WORDS: &'static [Word] =
+        &[Word { name: "duplicate", value: "SHARE", help: "Frames delivered twice: 1%" }];
+
+    fn set(setting: &mut Ppm, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
+        *setting = share("duplicate", text)?;
+        Ok(())
+    }
+
+    fn show(setting: &Ppm, add: Show<'_>) {
+        if *setting != Ppm::ZERO {
+            add("duplicate", human::share(*setting));
+        }
+    }
+
+    fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {
+        frame.copies += u8::from(draws.happens(Stream::Duplicate, *setting));
+    }
+}

@@ -1,0 +1,37 @@
+//! Marks: ECN-capable frames (RFC 3168) that are told of congestion.
+
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::frame::ecn_bits;
+use super::plan_error::{PlanError, ReadFile, share};
+use super::rng::Stream;
+use crate::measure::{Ppm, human};
+
+/// Marks a share of the frames "congestion experienced".
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark;
+
+impl Effect for Mark {
+    type Setting = Ppm;
+    const WORDS: &'static [Word] = &[Word {
+        name: "mark",
+        value: "SHARE",
+        help: "Frames marked \"congestion experienced\" (ECN): 1%",
+    }];
+
+    fn set(setting: &mut Ppm, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
+        *setting = share("mark", text)?;
+        Ok(())
+    }
+
+    fn show(setting: &Ppm, add: Show<'_>) {
+        if *setting != Ppm::ZERO {
+            add("mark", human::share(*setting));
+        }
+    }
+
+    fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {
+        // A frame that is marked already cannot be marked again.
+        frame.edit.mark =
+            draws.happens(Stream::Mark, *setting) && matches!(ecn_bits(frame.bytes), 1 | 2);
+    }
+}
