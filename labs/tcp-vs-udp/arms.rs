@@ -49,10 +49,8 @@ pub enum Side {
 /// How an arm is drawn.
 #[derive(Debug)]
 pub struct Look {
-    /// Its colour on light paper, as CSS has it.
-    pub light: &'static str,
-    /// Its colour on dark paper.
-    pub dark: &'static str,
+    /// Its colour, one of the names in the style of every page.
+    pub colour: &'static str,
     /// The properties of its line besides the colour, as CSS has them.
     pub line: &'static str,
     /// The shape of its markers.
@@ -69,7 +67,7 @@ static TABLE: [Row; 6] = [
         default: true,
         ladder: true,
         contender: Some((Side::Tcp, 0)),
-        look: Look { light: "#0b5cad", dark: "#5aa9f5", line: "", marker: 0 },
+        look: Look { colour: "blue", line: "", marker: 0 },
     },
     Row {
         name: "tcp-tuned",
@@ -79,7 +77,7 @@ static TABLE: [Row; 6] = [
         default: true,
         ladder: false,
         contender: Some((Side::Tcp, 1)),
-        look: Look { light: "#2f97d9", dark: "#a5dcff", line: "stroke-dasharray: 9 4;", marker: 1 },
+        look: Look { colour: "sky", line: "stroke-dasharray: 9 4", marker: 1 },
     },
     Row {
         name: "tcp-reconnect",
@@ -89,7 +87,7 @@ static TABLE: [Row; 6] = [
         default: true,
         ladder: true,
         contender: None,
-        look: Look { light: "#6b5bb0", dark: "#b0a2f0", line: "stroke-dasharray: 2 4;", marker: 2 },
+        look: Look { colour: "violet", line: "stroke-dasharray: 2 4", marker: 2 },
     },
     Row {
         name: "udp",
@@ -100,9 +98,8 @@ static TABLE: [Row; 6] = [
         ladder: false,
         contender: None,
         look: Look {
-            light: "#a87400",
-            dark: "#e0b23c",
-            line: "stroke-dasharray: 1 5; stroke-linecap: round;",
+            colour: "amber",
+            line: "stroke-dasharray: 1 5; stroke-linecap: round",
             marker: 3,
         },
     },
@@ -114,12 +111,7 @@ static TABLE: [Row; 6] = [
         default: true,
         ladder: false,
         contender: Some((Side::Udp, 1)),
-        look: Look {
-            light: "#c2478f",
-            dark: "#f490c8",
-            line: "stroke-dasharray: 12 4 2 4;",
-            marker: 4,
-        },
+        look: Look { colour: "pink", line: "stroke-dasharray: 12 4 2 4", marker: 4 },
     },
     Row {
         name: "udp-once",
@@ -129,7 +121,7 @@ static TABLE: [Row; 6] = [
         default: true,
         ladder: true,
         contender: Some((Side::Udp, 0)),
-        look: Look { light: "#d1480a", dark: "#ff8b4d", line: "", marker: 5 },
+        look: Look { colour: "orange", line: "", marker: 5 },
     },
 ];
 

@@ -57,7 +57,7 @@ pub struct FrameSeen {
 /// The whole page. `slow` may be empty.
 #[must_use]
 pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
-    let style = include_str!("style.css").to_owned() + &hiding();
+    let style = include_str!("style.css").to_owned() + &arm_rules();
     let mut page = Page::new(&format!("tcp-vs-udp, seed {}", result.seed), &style);
     head(&mut page, result);
     if result.stages.iter().any(|s| !s.lanes.is_empty()) {
@@ -81,13 +81,17 @@ pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
     page.finish(&serde_json::json!({ "result": result, "slow": slow }))
 }
 
-/// The rules by which a cleared box hides its arm, without a script.
-fn hiding() -> String {
-    let rule = |arm: Arm| {
-        let name = arm.name();
-        format!("body:has(#show-{name}:not(:checked)) :is(g,tr).{name}{{display:none}}\n")
+/// The rules that draw each arm, and hide it where its box is cleared, without a script.
+fn arm_rules() -> String {
+    let rules = |arm: Arm| {
+        let (name, look) = (arm.name(), &arm.row().look);
+        format!(
+            ".arm.{name}{{color:var(--{})}} .arm.{name} .line{{{}}}\n\
+             body:has(#show-{name}:not(:checked)) :is(g,tr).{name}{{display:none}}\n",
+            look.colour, look.line
+        )
     };
-    Arm::all().map(rule).collect()
+    Arm::all().map(rules).collect()
 }
 
 fn head(page: &mut Page, result: &RunResult) {

@@ -1,5 +1,7 @@
 //! The tests of tcp-vs-udp that need no namespace: one binary, so that everything links once.
 
+/// The table of arms.
+mod arms;
 /// tcp-vs-udp against theory, in virtual time.
 mod compare;
 /// A plausible result, for the reports.
