@@ -20,6 +20,8 @@ mod many;
 mod messages;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
 mod odd;
+/// The records of many walks in virtual time, pinned by a digest.
+mod pinned;
 /// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
 mod prime;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.
