@@ -6,7 +6,7 @@ use crate::commands::compare::take_servers;
 use crate::demo::{JUDGED, Variant};
 use crate::dnssec::UnixSeconds;
 use crate::event::{Qmin, SkipReason};
-use crate::question::{Question, kind_of};
+use crate::text::{Question, kind_of};
 use crate::walk::WalkConfig;
 use crate::{Name, RecordType};
 use clap::{Parser, ValueEnum, ValueHint};

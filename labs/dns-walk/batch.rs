@@ -19,9 +19,10 @@
 
 use super::cache::{Cache, Seeded};
 use super::dnssec::UnixSeconds;
-use super::event::{Event, Outcome, Record, Summary, Transport, VERSION};
+use super::event::{Event, Record, Summary, Transport, VERSION};
 use super::hints::Hints;
-use super::question::Question;
+use super::outcome::Outcome;
+use super::text::Question;
 use super::walk::{AttemptId, Knowledge, Transmit, Walk, WalkConfig};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};

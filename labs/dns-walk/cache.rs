@@ -4,9 +4,10 @@
 //! It must never give an address that came with a referral as an answer.
 
 use super::dnssec::evidence::Store;
-use super::event::{DropReason, Rank};
 use super::limits::Limits;
-use super::question::{NAME_MAX, Question};
+use super::question::NAME_MAX;
+use super::text::Question;
+use super::trust::{DropReason, Rank};
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -351,16 +352,6 @@ impl BuildHasher for Seeded {
         hasher.write_u64(self.0);
         hasher
     }
-}
-
-/// The name and every name above it, the root last.
-pub(super) fn ancestors(name: &Name) -> impl Iterator<Item = Name> + use<> {
-    let mut next = Some(name.clone());
-    std::iter::from_fn(move || {
-        let name = next.take()?;
-        next = (!name.is_root()).then(|| name.base_name());
-        Some(name)
-    })
 }
 
 #[cfg(test)]

@@ -5,12 +5,13 @@
 
 use super::dnssec::evidence::Sections;
 use super::dnssec::proves;
-use super::event::{Class, DropReason, Rank};
+use super::event::Class;
 use super::limits::Limits;
-use super::question::{Question, name_text};
+use super::text::{Question, name_text};
+use super::trust::{DropReason, Rank};
+use crate::dname::synthesize;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -439,28 +440,6 @@ pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
         }
     };
     public || !public_only
-}
-
-/// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
-pub(super) fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
-    let target = dname_target(dname).ok_or("a DNAME record without a target")?;
-    moved(name, &dname.name, &target).ok_or_else(|| "DNAME: no name comes of it".to_owned())
-}
-
-/// The name with `owner` at its end replaced by `target`; nothing where that is too long.
-pub(super) fn moved(name: &Name, owner: &Name, target: &Name) -> Option<Name> {
-    let kept = name.iter().len().checked_sub(owner.iter().len())?;
-    let labels = name.iter().take(kept).chain(target.iter());
-    let mut made = Name::from_labels(labels).ok()?;
-    made.set_fqdn(true);
-    Some(made)
-}
-
-/// The target of a DNAME, which `hickory-proto` hands over as bytes.
-#[must_use]
-pub fn dname_target(record: &Record) -> Option<Name> {
-    let RData::Unknown { code: RecordType::DNAME, rdata } = &record.data else { return None };
-    Name::read(&mut BinDecoder::new(&rdata.anything)).ok()
 }
 
 /// Whether servers inside their own zone came without any address: who learned of them in passing

@@ -6,8 +6,11 @@
 
 use super::dnssec::reason::Reason;
 use super::dnssec::{Status, UnixSeconds};
-use super::limits::{Limit, Limits, Spent};
+use super::limits::{Limits, Spent};
 use super::message::{Messages, Octets};
+use crate::outcome::Outcome;
+use crate::text::{Asked, EdnsSeen, RecordText, StrayReason};
+use crate::trust::{DropReason, Rank};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,7 +46,7 @@ pub enum Event {
     Cache(CacheUse),
     /// A link of the chain of trust was judged.
     #[serde(rename = "chain")]
-    Chain(Box<super::dnssec::chain::Link>),
+    Chain(Box<super::dnssec::link::Link>),
     /// A name that is not for the public DNS was answered without asking anybody.
     #[serde(rename = "local")]
     Local(LocalAnswer),
@@ -55,23 +58,7 @@ pub enum Event {
     Summary(Box<Summary>),
     /// What a resolver said of the same question, after the walk.
     #[serde(rename = "comparison")]
-    Comparison(Box<super::cross_check::Comparison>),
-}
-
-/// A question: a name and a type, class IN.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Asked {
-    /// The name, with its final dot, in ASCII.
-    pub name: String,
-    /// The type, as in `A`.
-    #[serde(rename = "type")]
-    pub kind: String,
-}
-
-impl fmt::Display for Asked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.kind)
-    }
+    Comparison(Box<super::comparison::Comparison>),
 }
 
 /// How a walk began.
@@ -282,20 +269,6 @@ impl Class {
     }
 }
 
-/// How far a record is to be believed (RFC 2181 §5.4.1), the least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Rank {
-    /// An address that came with a referral: good for asking that server, for nothing else.
-    Glue,
-    /// The servers of a zone, as the zone above names them.
-    Referral,
-    /// The servers of a zone, as it names them itself beside an answer.
-    Authority,
-    /// An authoritative answer.
-    Answer,
-}
-
 /// A record that was learned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Learned {
@@ -306,26 +279,6 @@ pub struct Learned {
     pub rank: Rank,
 }
 
-/// A record as text.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct RecordText {
-    /// Its owner.
-    pub name: String,
-    /// Its type.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Seconds that it may be kept.
-    pub ttl_s: u32,
-    /// What it says, as in a zone file; control characters are written `\DDD`.
-    pub data: String,
-}
-
-impl fmt::Display for RecordText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {} {}", self.name, self.ttl_s, self.kind, self.data)
-    }
-}
-
 /// A record that was not learned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
@@ -334,63 +287,6 @@ pub struct Dropped {
     pub record: RecordText,
     /// Why.
     pub why: DropReason,
-}
-
-/// Why a record was not learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DropReason {
-    /// Its owner is not in the zone that was asked (RFC 5452 §6).
-    OutOfBailiwick,
-    /// It has nothing to do with the question.
-    NotAskedFor,
-    /// Its class is not IN.
-    NotInternet,
-    /// What is known already is to be believed more (RFC 2181 §5.4.1).
-    Outranked,
-    /// Its address is not one of the public Internet.
-    NotPublic,
-    /// More than a limit allows.
-    OverLimit,
-}
-
-impl DropReason {
-    /// The reason in words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::OutOfBailiwick => "not in the zone that was asked",
-            Self::NotAskedFor => "not asked for",
-            Self::NotInternet => "not of class IN",
-            Self::Outranked => "outranked by what is known",
-            Self::NotPublic => "not a public address",
-            Self::OverLimit => "over a limit",
-        }
-    }
-}
-
-/// The EDNS part of a reply (RFC 6891).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EdnsSeen {
-    /// Largest datagram that the server takes.
-    pub payload: u16,
-    /// Its version.
-    pub version: u8,
-    /// DNSSEC wanted.
-    pub dnssec_ok: bool,
-    /// Extended errors (RFC 8914).
-    pub errors: Vec<ExtendedError>,
-    /// Whether it brought a server's cookie (RFC 7873).
-    pub cookie: bool,
-}
-
-/// An extended error (RFC 8914).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExtendedError {
-    /// The code.
-    pub code: u16,
-    /// What the server adds.
-    pub text: String,
 }
 
 /// A query and what became of it. All that is needed to understand it is in it.
@@ -491,70 +387,6 @@ pub struct Stray {
     /// What it was, where messages are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Box<Octets>>,
-}
-
-/// Why something that arrived answers nothing (RFC 5452 §9.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StrayReason {
-    /// Its socket waits for nothing any more.
-    NothingOpen,
-    /// It came from another address or port than was asked.
-    WrongAddress,
-    /// Shorter than a header, or a question itself.
-    NotAReply,
-    /// Another number than the query's.
-    WrongId,
-    /// Another question than the query's.
-    WrongQuestion,
-    /// Another cookie than the query's (RFC 7873 §5.3).
-    WrongCookie,
-}
-
-impl StrayReason {
-    /// The reason in words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::NothingOpen => "nothing is open there",
-            Self::WrongAddress => "from an address that was not asked",
-            Self::NotAReply => "not a reply",
-            Self::WrongId => "with another number than the query's",
-            Self::WrongQuestion => "to another question",
-            Self::WrongCookie => "with another cookie than the query's",
-        }
-    }
-}
-
-/// How a walk ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Outcome {
-    /// The records asked for.
-    Answer,
-    /// The name exists and has no such record.
-    NoData,
-    /// The name does not exist.
-    NxDomain,
-    /// No server of a zone gave an answer.
-    Unanswered {
-        /// The zone.
-        zone: String,
-        /// Whether any of them replied at all.
-        any_reply: bool,
-    },
-    /// The aliases lead in a circle.
-    AliasLoop {
-        /// The name that came up twice.
-        at: String,
-    },
-    /// A limit was reached.
-    Limit {
-        /// Which.
-        limit: Limit,
-    },
-    /// The user stopped it.
-    Interrupted,
 }
 
 /// The end of a walk.

@@ -3,7 +3,7 @@
 //! It exists so that a line that cannot be read is an error with its place, and costs the other
 //! lines nothing. It must never hold more than one line.
 
-use super::question::{Question, printable};
+use super::text::{Question, printable};
 use hickory_proto::rr::Name;
 use serde::Serialize;
 use std::fmt;

@@ -9,6 +9,10 @@
 //! | [`limits`] | what a walk may spend, each limit with its derivation |
 //! | [`event`] | what happened, one record per thing |
 //! | [`finding`] | what is wrong with the zones on the way |
+//! | [`outcome`] | how a walk ended |
+//! | [`text`] | questions, names and records as text |
+//! | [`trust`] | how far a record is believed, why it is not learned |
+//! | [`dname`] | names above a name, names that a DNAME makes |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
 //! | [`entropy`] | what nobody may foretell of a walk's queries |
 //! | [`cookie`] | a word that only the server that was asked has seen |
@@ -25,6 +29,7 @@
 //! | [`input`] | a list of names, line by line |
 //! | [`batch`] | many walks at once with one memory |
 //! | [`resolver`] | a fleet that answers clients: what they may be told, and how much |
+//! | [`comparison`] | another resolver's answer, and the differences |
 //! | [`cross_check`] | what a resolver says of the same question, and why it may differ |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |
 //!
@@ -36,9 +41,11 @@ pub mod batch;
 pub mod cache;
 pub mod classify;
 pub mod commands;
+pub mod comparison;
 pub mod cookie;
 pub mod cross_check;
 pub mod demo;
+pub mod dname;
 pub mod dnssec;
 pub mod driver;
 pub mod entropy;
@@ -48,6 +55,7 @@ pub mod hints;
 pub mod input;
 pub mod limits;
 pub mod message;
+pub mod outcome;
 pub mod question;
 pub mod report;
 pub mod resolver;
@@ -55,7 +63,9 @@ pub mod servers;
 pub mod sim;
 pub mod special_use;
 pub mod survey;
+pub mod text;
 pub mod tolerant;
+pub mod trust;
 pub mod walk;
 
 pub use hickory_proto::rr::{Name, RecordType};

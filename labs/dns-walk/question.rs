@@ -4,11 +4,11 @@
 //! reply whose number and question are not those of the query.
 
 use super::cookie::{self, Cookie};
-use super::event::{Asked, EdnsSeen, ExtendedError, RecordText, StrayReason};
-use super::message;
+use super::text::{EdnsSeen, ExtendedError, StrayReason};
+use crate::text::{Question, printable};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::Name;
 use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
-use hickory_proto::rr::{Name, RData, Record, RecordType};
 use wirelab::measure::draw::keyed;
 
 /// Largest reply that is asked for in a datagram: it fits the smallest packet of IPv6 with room
@@ -20,98 +20,6 @@ pub(super) const NAME_MAX: usize = 255;
 
 /// Bytes of a header (RFC 1035 §4.1.1).
 const HEADER: usize = 12;
-
-/// A name and a type; class IN.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// The name, absolute.
-    pub name: Name,
-    /// The type.
-    pub kind: RecordType,
-}
-
-impl Question {
-    /// A question; the name is made absolute.
-    #[must_use]
-    pub fn new(mut name: Name, kind: RecordType) -> Self {
-        name.set_fqdn(true);
-        Self { name, kind }
-    }
-
-    /// As text.
-    #[must_use]
-    pub fn text(&self) -> Asked {
-        Asked { name: name_text(&self.name), kind: kind_text(self.kind) }
-    }
-}
-
-/// A name in ASCII with its final dot and in small letters: how records and messages show it.
-#[must_use]
-pub fn name_text(name: &Name) -> String {
-    name.to_lowercase().to_ascii()
-}
-
-/// The name as people write it, where that is not ASCII: `bücher.example.` of
-/// `xn--bcher-kva.example.`; absent too where a label breaks the rules of UTS 46.
-#[must_use]
-pub fn unicode(name: &str) -> Option<String> {
-    let shown = Name::from_ascii(name).ok()?.to_utf8();
-    (!shown.is_ascii()).then(|| printable(&shown))
-}
-
-/// A type by its name, or as `TYPE65280` (RFC 3597 §5).
-#[must_use]
-pub fn kind_text(kind: RecordType) -> String {
-    match kind {
-        RecordType::Unknown(number) => message::kind_text(number),
-        known => known.to_string(),
-    }
-}
-
-/// The type that a text names, in whatever capitals.
-#[must_use]
-pub fn kind_of(text: &str) -> Option<RecordType> {
-    let upper = text.to_ascii_uppercase();
-    upper.parse().ok().or_else(|| message::kind_named(&upper).map(RecordType::from))
-}
-
-/// A record as text that is safe to print.
-#[must_use]
-pub fn record_text(record: &Record) -> RecordText {
-    use RecordType as T;
-    let target = super::classify::dname_target(record);
-    let mut data = match (&record.data, target) {
-        (_, Some(target)) => name_text(&target),
-        (RData::Unknown { code, rdata }, _) => {
-            message::plain_text(u16::from(*code), &rdata.anything)
-        }
-        (data, None) => data.to_string(),
-    };
-    // Only names and numbers: their capitals may be the echo of ours.
-    if matches!(record.record_type(), T::NS | T::CNAME | T::PTR | T::MX | T::SRV | T::SOA) {
-        data.make_ascii_lowercase();
-    }
-    RecordText {
-        name: name_text(&record.name),
-        kind: kind_text(record.record_type()),
-        ttl_s: record.ttl,
-        data: printable(&data),
-    }
-}
-
-/// The text without anything that a terminal would obey: control characters become `\DDD`.
-#[must_use]
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            out.push_str(&format!("\\{:03}", u32::from(c)));
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
 
 /// The same name in capitals and small letters as the seed draws them.
 ///
@@ -288,6 +196,7 @@ pub fn edns(message: &Message) -> Option<EdnsSeen> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hickory_proto::rr::RecordType;
 
     fn question() -> Question {
         Question::new(Name::from_ascii("wWw.Example").unwrap(), RecordType::A)
@@ -340,16 +249,6 @@ mod tests {
         let (one, two) = (random_case(&name, 1), random_case(&name, 2));
         assert_eq!(one, name);
         assert!(!one.eq_case(&two) && one.eq_case(&random_case(&name, 1)));
-    }
-
-    #[test]
-    fn a_name_is_shown_as_people_write_it_where_the_rules_allow() {
-        assert_eq!(unicode("xn--bcher-kva.example.").as_deref(), Some("bücher.example."));
-        assert_eq!(unicode("www.example."), None);
-        // No such code, a code for what is ASCII, a change of direction within a label.
-        for wrong in ["xn--a.example.", "xn--www-.example.", "xn--a-0hc2e.example."] {
-            assert_eq!(unicode(wrong), None, "{wrong}");
-        }
     }
 
     #[test]

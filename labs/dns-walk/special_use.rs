@@ -4,8 +4,8 @@
 //! strangers what somebody looks for, and cannot help. It must never keep a name from the network
 //! that a registered document does not keep from it.
 
-use super::event::RecordText;
-use super::question::Question;
+use super::text::Question;
+use super::text::RecordText;
 use hickory_proto::rr::{Name, RecordType};
 use std::net::Ipv4Addr;
 
@@ -123,7 +123,7 @@ pub enum Said {
 #[must_use]
 pub fn answer(special: &Special, question: &Question) -> Said {
     let record = |data: String| {
-        let name = super::question::name_text(&question.name);
+        let name = super::text::name_text(&question.name);
         let kind = question.kind.to_string();
         Said::Records(vec![RecordText { name, kind, ttl_s: LOCAL_TTL_S, data }])
     };

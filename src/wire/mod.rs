@@ -3,6 +3,7 @@
 //! It exists so that every protocol here reads untrusted bytes the same way.
 //! It must never keep state between messages, panic on input, or allocate on the read path.
 
+pub mod base32;
 pub mod cursor;
 mod error;
 pub mod hex;

@@ -5,7 +5,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
 
-use dns_walk::question::{Question, encode};
+use dns_walk::question::encode;
+
+use dns_walk::text::Question;
 use dns_walk::{Name, RecordType};
 use std::ffi::OsStr;
 use std::fmt::Write;

@@ -3,12 +3,14 @@
 //! It must never ask before the walk has ended: what it finds owes nothing to a resolver.
 
 use crate::args::Args;
-use crate::cross_check::{Opinion, compare};
+use crate::comparison::Opinion;
+use crate::cross_check::compare;
 use crate::driver::{System, ask_server};
-use crate::event::{Event, Outcome, Record, VERSION};
+use crate::event::{Event, Record, VERSION};
 use crate::hints::PORT;
-use crate::question::Question;
+use crate::outcome::Outcome;
 use crate::report::summary;
+use crate::text::Question;
 use clap::{Args as ClapArgs, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use crate::driver as net;
 use crate::event::{Event, Record, VERSION};
 use crate::hints::Hints;
 use crate::input::{BadLine, Lines, ReadQuestion, Shard, Word};
-use crate::question::Question;
+use crate::text::Question;
 use crate::walk::WalkConfig;
 use clap::Args as ClapArgs;
 use serde::Serialize;

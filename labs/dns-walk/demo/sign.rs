@@ -8,8 +8,7 @@
 use super::zone::{Zone, renamed};
 use crate::dnssec::UnixSeconds;
 use crate::dnssec::canon::{labels, name_bytes, signed_bytes};
-use crate::dnssec::denial::base32hex_label;
-use crate::dnssec::keys::Key;
+use crate::dnssec::key::Key;
 use hickory_proto::dnssec::crypto::Digest;
 use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, NSEC, NSEC3, RRSIG};
@@ -18,6 +17,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, SerialNumber};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::{BTreeMap, BTreeSet};
+use wirelab::wire::base32;
 
 /// The signatures of the demonstration count from the first day of 2024,
 pub const INCEPTION: UnixSeconds = UnixSeconds(1_704_067_200);
@@ -379,7 +379,7 @@ impl Zone {
             let algorithm = Nsec3HashAlgorithm::SHA1;
             let data = NSEC3::new(algorithm, opt_out, iterations, salt.to_vec(), next, kinds);
             let data = RData::DNSSEC(DNSSECRData::NSEC3(data));
-            let Ok(owner) = self.origin.prepend_label(base32hex_label(hash)) else { continue };
+            let Ok(owner) = self.origin.prepend_label(base32::encode_hex(hash)) else { continue };
             made.insert(hash.clone(), Record::from_rdata(owner, DENIAL_TTL_S, data));
         }
         made

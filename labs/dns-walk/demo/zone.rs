@@ -5,7 +5,7 @@
 
 use super::sign::Signed;
 use super::{FOUR, six};
-use crate::classify::dname_target;
+use crate::dname::dname_target;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NULL};
 use hickory_proto::rr::{Name, RData, Record, RecordType};

@@ -4,11 +4,11 @@
 //! key that is gone, an algorithm that validators will drop. It must never change a verdict.
 
 use super::UnixSeconds;
-use super::chain::Link;
 use super::keys::DsVerdict;
+use super::link::Link;
 use super::verify::SignatureVerdict;
 use crate::finding::Fault;
-use crate::question::name_text;
+use crate::text::name_text;
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{Name, RData, Record};
 
@@ -72,10 +72,10 @@ mod tests {
     use super::*;
     use crate::RecordType;
     use crate::dnssec::Status;
-    use crate::dnssec::chain::LinkKind;
     use crate::dnssec::keys::{DsSeen, KeySeen};
+    use crate::dnssec::link::LinkKind;
     use crate::dnssec::reason::Reason;
-    use crate::question::Question;
+    use crate::text::Question;
 
     fn link(zone: &str, digest: u8, verdict: DsVerdict, algorithm: u8) -> Link {
         let name = Name::from_ascii(zone).unwrap();

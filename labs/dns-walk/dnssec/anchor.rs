@@ -3,7 +3,9 @@
 //! It exists so that a hierarchy of one's own can be validated as the Internet is. It must never
 //! trust a key that the user did not give and that is not built in.
 
-use super::keys::{Key, Trusted};
+use super::keys::Trusted;
+
+use super::key::Key;
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};

@@ -23,7 +23,7 @@ pub fn name_bytes(name: &Name) -> Vec<u8> {
 /// The data of a record: names in small letters where RFC 4034 §6.2 and RFC 6840 §5.1 say so.
 #[must_use]
 pub fn data_bytes(record: &Record) -> Option<Vec<u8>> {
-    if let Some(target) = crate::classify::dname_target(record) {
+    if let Some(target) = crate::dname::dname_target(record) {
         return Some(name_bytes(&target));
     }
     let mut bytes = Vec::new();

@@ -7,15 +7,15 @@
 use super::anchor::Anchors;
 use super::denial::{NoDs, Proofs};
 use super::evidence::{Evidence, Held, Store};
-use super::keys::{self, DsSeen, DsVerdict, Key, KeySeen, Trusted};
+use super::key::Key;
+use super::keys::{self, DsSeen, DsVerdict, Trusted};
 use super::reason::{ProofKind, Reason};
 use super::verify::{Against, Checked, SignatureSeen, check};
 use super::{Status, UnixSeconds, Work, WorkLimits, rrsig};
-use crate::event::Asked;
-use crate::question::{Question, name_text};
+use crate::dnssec::link::{Link, LinkKind};
+use crate::text::{Question, name_text};
 use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use wirelab::measure::Instant;
 
@@ -37,43 +37,6 @@ pub enum Next {
     Need(Question),
     /// The claim is judged.
     Verdict(Reason),
-}
-
-/// What a link of the chain is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkKind {
-    /// The DS records of a zone, or their absence, in the zone above.
-    Ds,
-    /// The keys of a zone.
-    Keys,
-    /// Records that the user's question led to.
-    Records,
-    /// The absence of such records.
-    Absence,
-}
-
-/// One link of the chain: what was checked, against what, and what came of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
-    /// The step that brought it; absent where nothing could be fetched.
-    pub step: Option<u32>,
-    /// What it is about.
-    pub link: LinkKind,
-    /// The name and type.
-    pub subject: Asked,
-    /// The zone whose keys had to prove it.
-    pub zone: String,
-    /// How far it is proved.
-    pub status: Status,
-    /// Why.
-    pub reason: Reason,
-    /// The DS records (or trust anchors) of the zone.
-    pub ds: Vec<DsSeen>,
-    /// The keys of the zone.
-    pub keys: Vec<KeySeen>,
-    /// The signatures that were looked at.
-    pub signatures: Vec<SignatureSeen>,
 }
 
 /// Whether a zone's keys are known.

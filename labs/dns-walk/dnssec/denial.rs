@@ -7,12 +7,13 @@
 use super::reason::{Missing, ProofKind, Reason};
 use super::verify::{Against, SignatureSeen, check};
 use super::{Work, WorkLimit};
-use crate::question::name_text;
+use crate::text::name_text;
 use hickory_proto::dnssec::rdata::{DNSSECRData, NSEC, NSEC3};
 use hickory_proto::dnssec::{DigestType, crypto::Digest};
 use hickory_proto::rr::{Name, RData, Record, RecordType, RecordTypeSet};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use wirelab::wire::base32;
 
 /// Bytes of a hashed name (RFC 5155 §3: SHA-1 is the only hash).
 const HASH: usize = 20;
@@ -111,7 +112,8 @@ impl<'a> Proofs<'a> {
         match record.data {
             RData::DNSSEC(DNSSECRData::NSEC(nsec)) => self.nsec.push((owner.clone(), nsec)),
             RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) if owner.base_name() == *self.zone => {
-                let Some(hash) = owner.iter().next().and_then(base32hex) else { return };
+                let hash = owner.iter().next().and_then(base32::decode_hex);
+                let Some(hash) = hash.and_then(|hash| Hash::try_from(hash).ok()) else { return };
                 // All of one zone hash alike (RFC 5155 §8.2); the first decides.
                 let like = self.nsec3.first().is_none_or(|(_, first)| {
                     first.iterations() == nsec3.iterations() && first.salt() == nsec3.salt()
@@ -384,43 +386,6 @@ fn in_circle(owner_to: Ordering, to_next: Ordering, ordered: bool) -> bool {
     if ordered { behind && before } else { (behind || before) && owner_to != Ordering::Equal }
 }
 
-/// A hash from the label that writes it (RFC 4648 §7, without padding).
-fn base32hex(label: &[u8]) -> Option<Hash> {
-    let mut hash = [0; HASH];
-    if label.len() != HASH * 8 / 5 {
-        return None;
-    }
-    for (at, byte) in label.iter().enumerate() {
-        let value = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'v' => byte - b'a' + 10,
-            b'A'..=b'V' => byte - b'A' + 10,
-            _ => return None,
-        };
-        for bit in 0..5 {
-            if value & (0x10 >> bit) != 0 {
-                let place = 5 * at + bit;
-                hash[place / 8] |= 0x80 >> (place % 8);
-            }
-        }
-    }
-    Some(hash)
-}
-
-/// The label that writes a hash.
-#[must_use]
-pub fn base32hex_label(hash: &[u8]) -> String {
-    let bit = |place: usize| {
-        let byte = hash.get(place / 8).copied().unwrap_or_default();
-        byte & (0x80 >> (place % 8)) != 0
-    };
-    let digit = |at: usize| {
-        let value = (0..5).fold(0, |value, next| value << 1 | u32::from(bit(5 * at + next)));
-        char::from_digit(value, 32).unwrap_or('0')
-    };
-    (0..(hash.len() * 8).div_ceil(5)).map(digit).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,11 +397,9 @@ mod tests {
         let bytes = crate::dnssec::canon::name_bytes(&name);
         let salt = [0xaa, 0xbb, 0xcc, 0xdd];
         let digest = Digest::iterated(&salt, &bytes, DigestType::SHA1, 12).unwrap();
-        let label = base32hex_label(digest.as_ref());
+        let label = base32::encode_hex(digest.as_ref());
         assert_eq!(label, "35mthgpgcu1qg68fab165klnsnk3dpvl");
-        assert_eq!(base32hex(label.as_bytes()).unwrap().as_slice(), digest.as_ref());
-        assert_eq!(base32hex(b"35mthgpgcu1qg68fab165klnsnk3dpvw"), None);
-        assert_eq!(base32hex(b"35"), None);
+        assert_eq!(base32::decode_hex(label.as_bytes()).unwrap(), digest.as_ref());
     }
 
     #[test]

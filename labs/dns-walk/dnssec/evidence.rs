@@ -4,9 +4,9 @@
 //! It must never judge: it keeps.
 
 use super::{proves, rrsig};
-use crate::cache::ancestors;
+use crate::dname::ancestors;
 use crate::limits::Limits;
-use crate::question::Question;
+use crate::text::Question;
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -25,7 +25,9 @@ pub mod canon;
 pub mod chain;
 pub mod denial;
 pub mod evidence;
+pub mod key;
 pub mod keys;
+pub mod link;
 pub mod reason;
 pub mod verify;
 

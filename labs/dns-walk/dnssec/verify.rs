@@ -4,10 +4,10 @@
 //! compute a signature before everything cheaper has been checked.
 
 use super::canon::{labels, signed_bytes};
-use super::keys::Key;
+use super::key::Key;
 use super::reason::Reason;
 use super::{UnixSeconds, Work, WorkLimit, rrsig};
-use crate::question::name_text;
+use crate::text::name_text;
 use hickory_proto::dnssec::PublicKey;
 use hickory_proto::dnssec::rdata::RRSIG;
 use hickory_proto::rr::{Name, Record};

@@ -4,9 +4,10 @@
 //! send more than a person's `dig` would.
 
 use super::{framed, whole};
-use crate::cross_check::{Opinion, Said, Who};
-use crate::event::RecordText;
-use crate::question::{self, Question, Reply, UDP_PAYLOAD, name_text, rcode_text, record_text};
+use crate::comparison::{Opinion, Said, Who};
+use crate::question::{self, Reply, UDP_PAYLOAD, rcode_text};
+use crate::text::{self, RecordText};
+use crate::text::{Question, name_text, record_text};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
 use hickory_resolver::Resolver;
@@ -104,7 +105,7 @@ fn failed(who: Who, error: &NetError) -> Opinion {
             }
         }
         NetError::Dns(DnsError::ResponseCode(other)) => code(*other),
-        other => Said::Nothing { why: question::printable(&other.to_string()) },
+        other => Said::Nothing { why: text::printable(&other.to_string()) },
     };
     Opinion { absent_in, ..nothing(who, said) }
 }

@@ -5,10 +5,9 @@
 
 use super::read::{Cursor, name_text, push_escaped};
 use crate::dnssec::UnixSeconds;
-use crate::dnssec::denial::base32hex_label;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
-use wirelab::wire::{DecodeError, hex};
+use wirelab::wire::{DecodeError, base32, hex};
 
 /// A piece of a record's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +187,7 @@ impl Reader<'_> {
                 [] => "-".to_owned(),
                 salt => hex::compact(salt).to_uppercase(),
             },
-            Piece::Hash => base32hex_label(self.counted()?),
+            Piece::Hash => base32::encode_hex(self.counted()?),
             Piece::Text => quoted(self.counted()?),
             Piece::Texts => {
                 let mut texts = vec![quoted(self.counted()?)];

@@ -2,7 +2,7 @@
 //!
 //! It must never find a difference or a cause: the comparison in the records has both.
 
-use crate::cross_check::{Opinion, Who};
+use crate::comparison::{Opinion, Who};
 use crate::event::{Event, Record};
 use std::fmt::Write;
 use wirelab::measure::human::latency;

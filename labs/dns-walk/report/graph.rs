@@ -5,7 +5,8 @@
 
 use super::sequence::tone;
 use super::words::{class, ink, took};
-use crate::event::{Class, Event, Exchange, Purpose, Rank, Record};
+use crate::event::{Class, Event, Exchange, Purpose, Record};
+use crate::trust::Rank;
 use std::collections::{BTreeMap, BTreeSet};
 use wirelab::report::html::Html;
 use wirelab::report::style::Ink;

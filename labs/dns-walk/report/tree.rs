@@ -5,8 +5,9 @@
 
 use super::words::{answer, class, count, ink, spent, took};
 use super::{steps, summary};
-use crate::event::{CacheUse, Event, Exchange, Outcome, Purpose, Record, Summary};
+use crate::event::{CacheUse, Event, Exchange, Purpose, Record, Summary};
 use crate::finding::{Finding, Severity};
+use crate::outcome::Outcome;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use wirelab::measure::human::latency;

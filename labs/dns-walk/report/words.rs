@@ -2,8 +2,10 @@
 //!
 //! It must never call a server lame: RFC 9499 finds the word ambiguous, and it does not help.
 
-use crate::event::{AddressSource, Class, Exchange, Outcome, Purpose, Summary};
+use crate::event::{AddressSource, Class, Exchange, Purpose, Summary};
+
 use crate::limits::Spent;
+use crate::outcome::Outcome;
 use wirelab::measure::human::latency;
 use wirelab::report::style::Ink;
 

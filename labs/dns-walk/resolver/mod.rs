@@ -20,8 +20,9 @@ pub mod request;
 
 use super::batch::Fleet;
 use super::dnssec::UnixSeconds;
-use super::event::{Event, Outcome, Record, Summary, Transport};
-use super::question::Question;
+use super::event::{Event, Record, Summary, Transport};
+use super::outcome::Outcome;
+use super::text::Question;
 use encode::Extended;
 use hickory_proto::op::ResponseCode;
 use request::{Decision, Refusal, Request, decide};

@@ -5,7 +5,8 @@
 
 use super::encode::{Extended, Head, encode};
 use crate::event::Transport;
-use crate::question::{Question, UDP_PAYLOAD};
+use crate::question::UDP_PAYLOAD;
+use crate::text::Question;
 use hickory_proto::op::{Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::HINFO;
 use hickory_proto::rr::{DNSClass, RData, Record, RecordType};

@@ -5,8 +5,7 @@
 
 use crate::servers::{endpoint, exchange};
 use dns_walk::dnssec::canon::{labels, signed_bytes};
-use dns_walk::dnssec::denial::base32hex_label;
-use dns_walk::dnssec::keys::Key;
+use dns_walk::dnssec::key::Key;
 use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, NSEC, NSEC3, RRSIG};
 use hickory_proto::dnssec::{Algorithm, Nsec3HashAlgorithm, PublicKeyBuf};
@@ -23,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use wirelab::runtime::clock::utc_seconds;
+use wirelab::wire::base32;
 
 /// How long the real server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -770,7 +770,7 @@ fn hashed(zone: &Name, name: &Name, proof: &[Record]) -> Option<Name> {
     let (salt, bytes) = (data.salt(), name_bytes(name));
     let rounds = data.iterations();
     let digest = hickory_proto::dnssec::crypto::Digest::iterated(salt, &bytes, kind, rounds);
-    Some(below(zone, &base32hex_label(digest.unwrap().as_ref())))
+    Some(below(zone, &base32::encode_hex(digest.unwrap().as_ref())))
 }
 
 /// The record of the closest name that exists is left out.
@@ -788,7 +788,7 @@ fn nsec3_uncover(lie: &mut Lie<'_>, label: &str) {
     let first = |name: &Name| name.iter().next().unwrap().to_ascii_lowercase();
     lie.leave_out(|record| {
         let RData::DNSSEC(DNSSECRData::NSEC3(nsec3)) = &record.data else { return false };
-        let next = base32hex_label(nsec3.next_hashed_owner_name()).into_bytes();
+        let next = base32::encode_hex(nsec3.next_hashed_owner_name()).into_bytes();
         let (owner, wanted) = (first(&record.name), first(&name));
         let ordered = owner < next;
         let (behind, before) = (owner < wanted, wanted < next);

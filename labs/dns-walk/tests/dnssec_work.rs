@@ -7,14 +7,15 @@
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, EXPIRATION, INCEPTION, JUDGED, Variant};
 use dns_walk::dnssec::canon::{labels, name_bytes, signed_bytes};
-use dns_walk::dnssec::denial::{Proofs, base32hex_label};
-use dns_walk::dnssec::keys::{self, Key, Trusted};
+use dns_walk::dnssec::denial::Proofs;
+use dns_walk::dnssec::key::Key;
+use dns_walk::dnssec::keys::{self, Trusted};
 use dns_walk::dnssec::reason::Reason;
 use dns_walk::dnssec::verify::{Against, check};
 use dns_walk::dnssec::{Status, Work, WorkLimit, WorkLimits};
 use dns_walk::event::{Event, Transport};
-use dns_walk::question::Question;
 use dns_walk::sim::run;
+use dns_walk::text::Question;
 use dns_walk::walk::{Walk, WalkConfig};
 use hickory_proto::dnssec::crypto::Digest;
 use hickory_proto::dnssec::rdata::sig::SigInput;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::path::LinkPlan;
+use wirelab::wire::base32;
 
 /// Flags of the key that signs keys, and of the one that signs records (RFC 4034 §2.1.1).
 const KSK: u16 = 257;
@@ -229,7 +231,7 @@ fn nsec3(zone: &Name, iterations: u16) -> Vec<Record> {
     let kinds = [RecordType::A];
     let salt = vec![0xaa; 255];
     let data = NSEC3::new(Nsec3HashAlgorithm::SHA1, false, iterations, salt, next, kinds);
-    let mut owner = zone.prepend_label(base32hex_label(&owner)).unwrap();
+    let mut owner = zone.prepend_label(base32::encode_hex(&owner)).unwrap();
     owner.set_fqdn(true);
     let set = [record(&owner, DNSSECRData::NSEC3(data))];
     let signature = sign(zone, &zsk, key(&zsk, ZSK).tag, &set);

@@ -6,7 +6,7 @@ use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Variant};
 use dns_walk::event::{Event, Summary};
 use dns_walk::input::{Lines, Shard};
-use dns_walk::question::Question;
+use dns_walk::text::Question;
 use dns_walk::walk::WalkConfig;
 use dns_walk::{Name, RecordType};
 use proptest::prelude::*;

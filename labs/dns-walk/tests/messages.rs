@@ -3,11 +3,12 @@
 
 use super::walk::{PORT, config, question, walk_at, walk_with};
 use dns_walk::demo::{Authority, FAULTS, Variant};
-use dns_walk::event::{Class, Event, Exchange, StrayReason, Transport};
+use dns_walk::event::{Class, Event, Exchange, Transport};
 use dns_walk::limits::Limit;
 use dns_walk::message::Octets;
 use dns_walk::question::encode;
 use dns_walk::report::read_events;
+use dns_walk::text::StrayReason;
 use dns_walk::walk::WalkConfig;
 use hickory_proto::op::Message;
 use proptest::prelude::*;

@@ -69,6 +69,8 @@ fn spoil(draw: u64, faulty: u64, over: Transport, bytes: Vec<u8>) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+type Arrival<Id> = (Instant, u64, Id, SocketAddr, Option<Vec<u8>>);
+
 /// A path with draws of its own: delay, loss, copies, refusals of the host.
 struct Path<'a, Id> {
     authority: &'a Authority,
@@ -77,7 +79,7 @@ struct Path<'a, Id> {
     lost: u64,
     faulty: u64,
     /// Arrival, order, query, sender; no bytes where nobody listens.
-    arriving: BinaryHeap<Reverse<(Instant, u64, Id, SocketAddr, Option<Vec<u8>>)>>,
+    arriving: BinaryHeap<Reverse<Arrival<Id>>>,
 }
 
 impl<'a, Id: Ord + Copy> Path<'a, Id> {
@@ -149,7 +151,7 @@ fn walk(
                 walk.handle_timeout(now);
             }
         }
-        if keyed(seed, 99) % 23 == 0 && path.sent > 5 {
+        if keyed(seed, 99).is_multiple_of(23) && path.sent > 5 {
             walk.cancel(now);
         }
     }

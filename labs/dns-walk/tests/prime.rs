@@ -4,9 +4,10 @@
 use super::walk::{Ended, ONE_WAY, PORT, config, link, name, question, walk_with};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Manner, Variant};
-use dns_walk::event::{AddressSource, Class, Event, Exchange, Outcome, Purpose, Transport};
+use dns_walk::event::{AddressSource, Class, Event, Exchange, Purpose, Transport};
 use dns_walk::hints::Hints;
 use dns_walk::limits::{Limit, Limits};
+use dns_walk::outcome::Outcome;
 use dns_walk::sim::run;
 use dns_walk::walk::{Walk, WalkConfig};
 use hickory_proto::op::{Message, ResponseCode};
@@ -127,7 +128,7 @@ fn without_the_list_the_walk_goes_on_with_the_hints() {
     assert_eq!(ended.data(), without.data());
 }
 
-const RANK: dns_walk::event::Rank = dns_walk::event::Rank::Referral;
+const RANK: dns_walk::trust::Rank = dns_walk::trust::Rank::Referral;
 
 #[test]
 fn the_last_query_of_the_budget_is_the_users() {

@@ -3,13 +3,13 @@
 
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, FAULTS, Manner, Variant, Zone};
-use dns_walk::event::{
-    Class, DropReason, Event, Exchange, Outcome, Purpose, Qmin, Record, StrayReason, Summary,
-    Transport,
-};
+use dns_walk::event::{Class, Event, Exchange, Purpose, Qmin, Record, Summary, Transport};
 use dns_walk::limits::Limits;
-use dns_walk::question::Question;
+use dns_walk::outcome::Outcome;
 use dns_walk::sim::{Responder, run};
+use dns_walk::text::Question;
+use dns_walk::text::StrayReason;
+use dns_walk::trust::DropReason;
 use dns_walk::walk::{AttemptId, Walk, WalkConfig};
 use dns_walk::{Name, RecordType};
 use proptest::prelude::*;

@@ -6,13 +6,15 @@
 use super::{Ask, Attempt, AttemptId, Candidate, Owner, Task, Transmit, Walk};
 use crate::classify::{may_ask, targets_of};
 use crate::cookie::Cookie;
-use crate::event::{
-    AddressSource, Asked, Class, Exchange, Outcome, Purpose, Qmin, Rank, Server, Transport,
-};
+use crate::event::{AddressSource, Class, Exchange, Purpose, Qmin, Server, Transport};
 use crate::finding::Fault;
 use crate::limits::{Limit, Limits, Purse};
-use crate::question::{self, Question, name_text, record_text};
+use crate::outcome::Outcome;
+use crate::question::{self};
 use crate::servers::{PATIENCE_FIRST, PATIENCE_TCP, Servers};
+use crate::text::{self, Asked};
+use crate::text::{Question, name_text, record_text};
+use crate::trust::Rank;
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -419,7 +421,7 @@ impl Walk {
             parent: plan.parent,
             purpose: plan.purpose,
             zone: name_text(&plan.zone),
-            sent: Asked { name: sent.name.to_ascii(), kind: question::kind_text(sent.kind) },
+            sent: Asked { name: sent.name.to_ascii(), kind: text::kind_text(sent.kind) },
             meant: plan.meant.text(),
             server: plan.server,
             transport: plan.transport,

@@ -3,15 +3,16 @@
 //! It must never decide what to do next.
 
 use super::WalkConfig;
-use crate::classify::moved;
+use crate::dname::moved;
 use crate::event::{
-    Asked, Class, DropReason, Event, Exchange, Outcome, Purpose, Record, RecordText, Security,
-    Skipped, Stray, Summary, Transport,
+    Class, Event, Exchange, Purpose, Record, Security, Skipped, Stray, Summary, Transport,
 };
 use crate::finding::{Fault, Findings};
 use crate::limits::{Limit, Limits, Purse};
 use crate::message::{Messages, Octets};
-use crate::question;
+use crate::outcome::Outcome;
+use crate::text::{self, Asked, RecordText};
+use crate::trust::DropReason;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -119,7 +120,7 @@ impl Book {
 
     /// The type that the user asked for.
     pub(super) fn kind(&self) -> RecordType {
-        question::kind_of(&self.question.kind).unwrap_or(RecordType::A)
+        text::kind_of(&self.question.kind).unwrap_or(RecordType::A)
     }
 
     /// What the user asked.
@@ -276,7 +277,7 @@ impl Book {
         self.purse.want(limits, Limit::Time, nanos(now.since(self.started)));
         let summary = Summary {
             question: self.question.clone(),
-            unicode: question::unicode(&self.question.name),
+            unicode: text::unicode(&self.question.name),
             outcome,
             aliases: std::mem::take(&mut self.aliases),
             answers: std::mem::take(&mut self.answers),

@@ -5,7 +5,8 @@
 
 use super::Walk;
 use crate::classify::{may_ask, targets_of};
-use crate::event::{Family, Rank, Skipped};
+use crate::event::{Family, Skipped};
+use crate::trust::Rank;
 use hickory_proto::rr::{Name, RecordType};
 use std::net::IpAddr;
 use wirelab::measure::Instant;

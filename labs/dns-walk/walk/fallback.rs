@@ -7,7 +7,7 @@
 //! twice for the same list, nor to one server.
 
 use super::Walk;
-use crate::event::Rank;
+use crate::trust::Rank;
 use hickory_proto::rr::{Name, RecordType};
 use wirelab::measure::Instant;
 

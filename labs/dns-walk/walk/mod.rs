@@ -37,14 +37,16 @@ use super::cookie::Cookie;
 use super::dnssec::UnixSeconds;
 use super::entropy::Secret;
 use super::event::{
-    AddressSource, CacheUse, Class, Event, Exchange, Outcome, Purpose, Qmin, Record, RecordText,
-    SkipReason, Start, Transport, VERSION,
+    AddressSource, CacheUse, Class, Event, Exchange, Purpose, Qmin, Record, SkipReason, Start,
+    Transport, VERSION,
 };
 use super::finding::Fault;
 use super::hints::Hints;
 use super::limits::{Limit, Limits};
-use super::question::{Question, name_text};
+use super::outcome::Outcome;
 use super::servers::Servers;
+use super::text::RecordText;
+use super::text::{Question, name_text};
 use checks::Check;
 use cuts::Delegation;
 use event_log::{Book, Ends};

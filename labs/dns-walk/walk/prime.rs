@@ -6,9 +6,10 @@
 use super::ask::{Order, Plan};
 use super::{Ask, Attempt, AttemptId, Candidate, Owner, Walk};
 use crate::classify::{Kept, Reading, targets_of};
-use crate::event::{Class, Purpose, Rank, Server, Transport};
+use crate::event::{Class, Purpose, Server, Transport};
 use crate::finding::Fault;
-use crate::question::{Question, name_text};
+use crate::text::{Question, name_text};
+use crate::trust::Rank;
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;

@@ -8,11 +8,13 @@ use super::{Attempt, AttemptId, Owner, Walk};
 use crate::classify;
 use crate::classify::{Context, Reading, targets_of};
 use crate::cookie::Cookie;
-use crate::event::{
-    Class, DropReason, Dropped, Learned, Outcome, Qmin, Rank, Stray, StrayReason, Transport,
-};
+use crate::event::{Class, Dropped, Learned, Qmin, Stray, Transport};
 use crate::limits::Limit;
-use crate::question::{self, Reply, printable, record_text};
+use crate::outcome::Outcome;
+use crate::question::{self, Reply};
+use crate::text::{self, StrayReason};
+use crate::text::{printable, record_text};
+use crate::trust::{DropReason, Rank};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::net::SocketAddr;
@@ -193,13 +195,13 @@ impl Walk {
             parent: old.parent,
             purpose: old.purpose.clone(),
             zone: attempt.zone.clone(),
-            sent: question::Question {
+            sent: text::Question {
                 name: attempt.sent.name.to_lowercase(),
                 kind: attempt.sent.kind,
             },
-            meant: question::Question {
+            meant: text::Question {
                 name: Name::from_ascii(&old.meant.name).unwrap_or_default(),
-                kind: question::kind_of(&old.meant.kind).unwrap_or(attempt.sent.kind),
+                kind: text::kind_of(&old.meant.kind).unwrap_or(attempt.sent.kind),
             },
             server: old.server.clone(),
             transport: if tcp { Transport::Tcp } else { Transport::Udp },

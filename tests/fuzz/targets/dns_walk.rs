@@ -5,7 +5,7 @@
 
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Variant};
-use dns_walk::question::Question;
+use dns_walk::text::Question;
 use dns_walk::walk::{Transmit, Walk, WalkConfig};
 use dns_walk::{Name, RecordType};
 use libfuzzer_sys::fuzz_target;

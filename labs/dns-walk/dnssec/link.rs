@@ -1,0 +1,45 @@
+//! One link of the chain of trust, as it was judged.
+
+use super::Status;
+use super::keys::{DsSeen, KeySeen};
+use super::reason::Reason;
+use super::verify::SignatureSeen;
+use crate::text::Asked;
+use serde::{Deserialize, Serialize};
+
+/// What a link of the chain is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkKind {
+    /// The DS records of a zone, or their absence, in the zone above.
+    Ds,
+    /// The keys of a zone.
+    Keys,
+    /// Records that the user's question led to.
+    Records,
+    /// The absence of such records.
+    Absence,
+}
+
+/// One link of the chain: what was checked, against what, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The step that brought it; absent where nothing could be fetched.
+    pub step: Option<u32>,
+    /// What it is about.
+    pub link: LinkKind,
+    /// The name and type.
+    pub subject: Asked,
+    /// The zone whose keys had to prove it.
+    pub zone: String,
+    /// How far it is proved.
+    pub status: Status,
+    /// Why.
+    pub reason: Reason,
+    /// The DS records (or trust anchors) of the zone.
+    pub ds: Vec<DsSeen>,
+    /// The keys of the zone.
+    pub keys: Vec<KeySeen>,
+    /// The signatures that were looked at.
+    pub signatures: Vec<SignatureSeen>,
+}

@@ -1,0 +1,50 @@
+//! How far a record is believed, and why it is not learned.
+
+use serde::{Deserialize, Serialize};
+
+/// How far a record is to be believed (RFC 2181 §5.4.1), the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rank {
+    /// An address that came with a referral: good for asking that server, for nothing else.
+    Glue,
+    /// The servers of a zone, as the zone above names them.
+    Referral,
+    /// The servers of a zone, as it names them itself beside an answer.
+    Authority,
+    /// An authoritative answer.
+    Answer,
+}
+
+/// Why a record was not learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// Its owner is not in the zone that was asked (RFC 5452 §6).
+    OutOfBailiwick,
+    /// It has nothing to do with the question.
+    NotAskedFor,
+    /// Its class is not IN.
+    NotInternet,
+    /// What is known already is to be believed more (RFC 2181 §5.4.1).
+    Outranked,
+    /// Its address is not one of the public Internet.
+    NotPublic,
+    /// More than a limit allows.
+    OverLimit,
+}
+
+impl DropReason {
+    /// The reason in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::OutOfBailiwick => "not in the zone that was asked",
+            Self::NotAskedFor => "not asked for",
+            Self::NotInternet => "not of class IN",
+            Self::Outranked => "outranked by what is known",
+            Self::NotPublic => "not a public address",
+            Self::OverLimit => "over a limit",
+        }
+    }
+}
