@@ -58,7 +58,7 @@ pub struct Look {
 }
 
 /// Every arm, in the order of the reports.
-static TABLE: [Row; 6] = [
+static TABLE: [Row; 7] = [
     Row {
         name: "tcp",
         about: "one TCP connection per client, kernel defaults",
@@ -78,6 +78,16 @@ static TABLE: [Row; 6] = [
         ladder: false,
         contender: Some((Side::Tcp, 1)),
         look: Look { colour: "sky", line: "stroke-dasharray: 9 4", marker: 1 },
+    },
+    Row {
+        name: "tcp-nodelay",
+        about: "TCP with NODELAY, kernel defaults otherwise",
+        transport: &Tcp { nodelay: true, floor: Floor::Kernel, per_request: false },
+        dedup: Dedup::Volatile,
+        default: false,
+        ladder: false,
+        contender: Some((Side::Tcp, 2)),
+        look: Look { colour: "blue", line: "stroke-dasharray: 5 2", marker: 5 },
     },
     Row {
         name: "tcp-reconnect",
