@@ -10,7 +10,7 @@ use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::path::{
     Bottleneck, Bytes, Change, Delay, Direction, Discipline, DropReason, Fate, Frame, FromFile,
-    Link, LinkPlan, Queue, QueueLimit, Rate, Release, ReleaseVerdict, Setting, Verdict,
+    Link, LinkPlan, Overhead, Queue, QueueLimit, Rate, Release, ReleaseVerdict, Setting, Verdict,
 };
 
 /// Nanoseconds per byte at this rate: 1,000.
@@ -397,4 +397,38 @@ fn codel_leaves_a_burst_alone_that_drains_within_an_interval() {
     let burst = vec![(0, 1_000); 90];
     let story = run(&plan(EIGHT_MBIT, DEEP, codel), &burst, Poll::OnTime);
     assert_eq!(story.left().len(), 90);
+}
+
+#[test]
+fn a_frame_counts_at_the_rate_with_what_the_link_layer_adds() {
+    // Ethernet's preamble, check sequence and gap are 24 bytes; its shortest frame takes 84. An
+    // acknowledgement of 40 bytes over PPPoA (RFC 2364, 10 bytes) fills two ATM cells.
+    for (overhead, length, counts) in [
+        ("0B", 54, 54),
+        ("24B", 1514, 1538),
+        ("24B,mpu=84B", 54, 84),
+        ("24B,mpu=84B", 61, 85),
+        ("-14B", 1514, 1500),
+        ("-4B,atm", 54, 106),
+        ("-4B,atm", 52, 53),
+        ("-4B,atm", 1514, 32 * 53),
+        ("0B,mpu=64B,atm", 20, 106),
+    ] {
+        let overhead: Overhead = overhead.parse().unwrap();
+        let plan = LinkPlan { overhead, ..drop_tail(EIGHT_MBIT, DEEP) };
+        let story = run(&plan, &[(0, length), (0, length)], Poll::OnTime);
+        let times: Vec<_> = story.left().iter().map(|(_, at)| at.as_nanos() / 1_000).collect();
+        assert_eq!(times, [counts, 2 * counts], "{overhead}, a frame of {length} bytes");
+    }
+}
+
+#[test]
+fn a_queue_holds_as_many_frames_whatever_the_link_layer_adds() {
+    let plain = drop_tail(EIGHT_MBIT, QueueLimit::Bytes(10_000));
+    let overhead = Overhead { bytes: 300, ..Overhead::default() };
+    let arrivals = vec![(0, 1_000); 30];
+    for plan in [plain.clone(), LinkPlan { overhead, ..plain }] {
+        let story = run(&plan, &arrivals, Poll::OnTime);
+        assert_eq!(story.left().len(), 11, "one being sent, ten waiting");
+    }
 }

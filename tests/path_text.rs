@@ -9,8 +9,8 @@ use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
     Bottleneck, Bytes, Change, Corruption, Delay, Direction, Discipline, Fate, FateKey, Frame,
-    FromFile, Link, LinkPlan, LossModel, MtuLimit, PlanError, Queue, QueueLimit, Rate, Recording,
-    Release, Reorder, Setting, fold_fate,
+    FromFile, Link, LinkPlan, LossModel, MtuLimit, Overhead, PlanError, Queue, QueueLimit, Rate,
+    Recording, Release, Reorder, Setting, fold_fate,
 };
 
 /// The files that plans of these tests name.
@@ -72,6 +72,10 @@ fn every_form_is_read_and_written_back() {
         ("mark", "1%", None),
         ("mtu", "1400", None),
         ("mtu", "1400,blackhole", None),
+        ("overhead", "24B", None),
+        ("overhead", "24B,atm,mpu=84B", Some("24B,mpu=84B,atm")),
+        ("overhead", "-4B,atm", None),
+        ("overhead", "0B,mpu=64B", None),
         ("rate", "20Mbit", None),
         ("rate", "0.5 Mbit/s", Some("500kbit")),
         ("rate", "1Gbit", None),
@@ -141,6 +145,11 @@ fn a_mistake_says_what_was_expected_and_what_came() {
         ("duplicate", "1e9%", &["duplicate", "a share"]),
         ("mtu", "500", &["576 to 65535", "\"500\""]),
         ("mtu", "70000", &["576 to 65535"]),
+        ("overhead", "24", &["-14B to 300B", "\"24\""]),
+        ("overhead", "-15B", &["expected -14B to 300B", "-15B"]),
+        ("overhead", "1kB", &["expected -14B to 300B"]),
+        ("overhead", "24B,mpu=2kB", &["at most 1514B"]),
+        ("overhead", "24B,adsl", &["perhaps mpu=BYTES", "\"24B,adsl\""]),
         ("rate", "0Mbit", &["rate: expected", "20Mbit", "\"0Mbit\""]),
         ("rate", "20", &["20Mbit", "\"20\""]),
         ("rate", "20MB", &["20Mbit", "\"20MB\""]),
@@ -196,6 +205,7 @@ fn what_cannot_stand_together_is_refused() {
         (&[("key", "time:1ms"), ("loss", "list:losses")], "needs key order"),
         (&[("at", "1s rate 1Mbit")], "no rate that could change"),
         (&[("reorder", "jitter"), ("delay", "40ms")], "a delay that varies"),
+        (&[("overhead", "24B")], "an overhead counts at a rate"),
         (&[("reorder", "25%")], "reorder needs a delay"),
     ] {
         let mut plan = LinkPlan::default();
@@ -303,6 +313,8 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
     ];
     let mtu = (576..=u16::MAX, any::<bool>())
         .prop_map(|(bytes, black_hole)| MtuLimit { bytes, black_hole });
+    let overhead = (-14..=300_i16, 0..=1514_u16, any::<bool>())
+        .prop_map(|(bytes, mpu, atm)| Overhead { bytes, mpu, atm });
     let reorder = prop_oneof![
         Just(Reorder::Never),
         Just(Reorder::ByJitter),
@@ -313,13 +325,14 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
     let first = (key, loss(), burst, corruption(), ppm(), ppm());
     let rest = (
         prop::option::of(mtu),
+        overhead,
         prop::option::of(bottleneck()),
         delay(),
         reorder,
         prop::collection::vec(change(), 0..4),
     );
     (first, rest).prop_map(|((key, loss, max_burst, corrupt, duplicate, mark), rest)| {
-        let (mtu, rate, delay, reorder, timetable) = rest;
+        let (mtu, overhead, rate, delay, reorder, timetable) = rest;
         LinkPlan {
             key,
             loss,
@@ -328,6 +341,7 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
             duplicate,
             mark,
             mtu,
+            overhead,
             rate,
             delay,
             reorder,

@@ -17,7 +17,7 @@ pub const POOL_FRAMES_MAX: u64 = 3 * FRAMES_PER_SECOND_MAX;
 /// usual on a shared virtual machine, and one burst of each port.
 const SLACK: u64 = FRAMES_PER_SECOND_MAX / 100 + 64;
 /// The shortest frame: the headers of Ethernet, IPv4 and UDP.
-const FRAME_MIN: u64 = 42;
+const FRAME_MIN: u32 = 42;
 
 /// More frames would be on their way than the router holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -75,7 +75,9 @@ fn frames_per_second(plan: &LinkPlan) -> u64 {
         _ => None,
     });
     let frames = |rate: &Rate| match rate {
-        Rate::Constant(bits_per_second) => bits_per_second.div_ceil(8 * FRAME_MIN),
+        Rate::Constant(bits_per_second) => {
+            bits_per_second.div_ceil(8 * u64::from(plan.overhead.on_wire(FRAME_MIN)))
+        }
         // Its opportunities may come all at once.
         Rate::Trace(_) => FRAMES_PER_SECOND_MAX,
     };
@@ -85,7 +87,7 @@ fn frames_per_second(plan: &LinkPlan) -> u64 {
 
 fn queued(plan: &LinkPlan) -> u64 {
     plan.rate.as_ref().map_or(0, |bottleneck| match bottleneck.queue.limit {
-        QueueLimit::Bytes(bytes) => bytes.div_ceil(FRAME_MIN),
+        QueueLimit::Bytes(bytes) => bytes.div_ceil(FRAME_MIN.into()),
         QueueLimit::Packets(frames) => u64::from(frames),
     })
 }

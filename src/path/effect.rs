@@ -79,6 +79,8 @@ pub(super) struct Passage<'a> {
     pub(super) bytes: Bytes<'a>,
     /// Bytes, Ethernet header included.
     pub(super) length: u32,
+    /// Bytes for which it counts at a rate.
+    pub(super) on_wire: u32,
     /// Whether the timetable has the link down.
     pub(super) down: bool,
     pub(super) dropped: Option<DropReason>,
@@ -90,8 +92,17 @@ pub(super) struct Passage<'a> {
 impl<'a> Passage<'a> {
     pub(super) fn new(arrived: Instant, frame: Frame<'a>, down: bool) -> Self {
         let Frame { bytes, length } = frame;
-        let (edit, overtakes) = (Edit::default(), false);
-        Self { arrived, bytes, length, down, dropped: None, copies: 1, edit, overtakes }
+        Self {
+            arrived,
+            bytes,
+            length,
+            on_wire: length,
+            down,
+            dropped: None,
+            copies: 1,
+            edit: Edit::default(),
+            overtakes: false,
+        }
     }
 
     /// Why the frame goes no further; an outage comes before the loss model.

@@ -223,6 +223,7 @@ impl Link {
             index: key.index,
             token,
             bytes: frame.length,
+            on_wire: frame.on_wire,
             arrived: frame.arrived,
             delay_draw: draws.delay,
             ecn_capable: marks && ecn_bits(frame.bytes) != 0,

@@ -14,6 +14,7 @@ use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::loss::{Loss, LossModel, MaxBurst, expected};
 use super::mark::Mark;
 use super::mtu::{Mtu, MtuLimit};
+use super::overhead::{Framing, Overhead};
 use super::plan_error::{PlanError, ReadFile, refuse};
 use super::reorder::{Overtaking, Reorder};
 use crate::measure::Ppm;
@@ -101,6 +102,8 @@ effects! {
     mark: Ppm = Mark,
     /// The longest packet that passes, and what happens to a longer one.
     mtu: Option<MtuLimit> = Mtu,
+    /// Bytes that the link layer adds to each frame, as rates count it.
+    overhead: Overhead = Framing,
     /// A bottleneck and the queue in front of it.
     rate: Option<Bottleneck> = Transmission,
     /// Time from leaving the bottleneck (or reaching the link, where there is none) to departure.
@@ -182,6 +185,7 @@ impl LinkPlan {
         self.check_effects()?;
         self.check_timetable()?;
         self.check_key()?;
+        self.check_overhead()?;
         self.check_reorder()
     }
 
@@ -230,6 +234,13 @@ impl LinkPlan {
             ),
             FateKey::Time { .. } | FateKey::Content => Ok(()),
         }
+    }
+
+    fn check_overhead(&self) -> Result<(), PlanError> {
+        if self.overhead != Overhead::default() && self.rate.is_none() {
+            return refuse("an overhead counts at a rate: the link has none");
+        }
+        Ok(())
     }
 
     fn check_reorder(&self) -> Result<(), PlanError> {

@@ -15,7 +15,10 @@ use std::collections::VecDeque;
 pub(super) struct Waiting {
     pub(super) index: u64,
     pub(super) token: u32,
+    /// What the queue's limit counts.
     pub(super) bytes: u32,
+    /// What the sender counts, with the link layer's overhead.
+    pub(super) on_wire: u32,
     pub(super) arrived: Instant,
     /// The draw of its delay.
     pub(super) delay_draw: u64,
@@ -104,7 +107,7 @@ impl Bottleneck {
                 _ => self.pop().map(|copy| (copy, false)),
             };
             let Some((copy, mark)) = taken else { continue };
-            let ends = self.sender.send(at, copy.bytes, rules);
+            let ends = self.sender.send(at, copy.on_wire, rules);
             gone(Gone { copy, how: How::Sent { ends, mark } });
         }
     }

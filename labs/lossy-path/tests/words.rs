@@ -13,7 +13,7 @@ fn run(lab: &Lab, args: &[&str]) -> Output {
 }
 
 /// A setting, texts that it takes, and texts that it does not.
-const TEXTS: [(&str, &[&str], &[&str]); 12] = [
+const TEXTS: [(&str, &[&str], &[&str]); 13] = [
     // Bursts and content do not go together.
     ("key", &["order", "time:1ms"], &["", "weather", "time:0", "time:5"]),
     (
@@ -26,6 +26,7 @@ const TEXTS: [(&str, &[&str], &[&str]); 12] = [
     ("duplicate", &["1%"], &["1", "x%", "1000%"]),
     ("mark", &["1%"], &["1", "ecn"]),
     ("mtu", &["1400", "1400,blackhole"], &["0", "70000", "1400,whitehole", "big"]),
+    ("overhead", &["24B", "24B,mpu=84B", "10B,atm"], &["24", "-20B", "9kB", "24B,mpu=9kB"]),
     ("rate", &["20Mbit", "1Gbit"], &["0", "0Mbit", "20", "-5Mbit", "20Mbyte", "trace:"]),
     ("queue", &["64kB", "100p", "codel:100p"], &["64", "-1p", "red:100p"]),
     ("delay", &["normal:40ms,5ms"], &["40", "-1ms", "normal:5ms", "soon"]),
@@ -44,7 +45,7 @@ fn a_hundred_mistakes_give_one_clear_error_each() {
     assert_eq!(TEXTS.map(|(word, _, _)| word), LinkPlan::names());
     for round in 0..100_u64 {
         let draw = |n: u64| keyed(seed, round * 8 + n);
-        let (word, _, wrong) = TEXTS[usize::try_from(draw(0) % 12).unwrap()];
+        let (word, _, wrong) = TEXTS[usize::try_from(draw(0) % TEXTS.len() as u64).unwrap()];
         let text = pick(wrong, draw(1));
         // By flag, by one direction's flag, or by plan file.
         let (args, place): (Vec<String>, String) = match draw(2) % 3 {
