@@ -10,7 +10,8 @@ use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::path::{
     Bottleneck, Bytes, Change, Delay, Direction, Discipline, DropReason, Fate, Frame, FromFile,
-    Link, LinkPlan, Overhead, Queue, QueueLimit, Rate, Release, ReleaseVerdict, Setting, Verdict,
+    Link, LinkPlan, LossModel, Overhead, Police, Queue, QueueLimit, Rate, Release, ReleaseVerdict,
+    Setting, Verdict,
 };
 
 /// Nanoseconds per byte at this rate: 1,000.
@@ -431,4 +432,104 @@ fn a_queue_holds_as_many_frames_whatever_the_link_layer_adds() {
         let story = run(&plan, &arrivals, Poll::OnTime);
         assert_eq!(story.left().len(), 11, "one being sent, ten waiting");
     }
+}
+
+/// 8 Mbit/s, or a byte in a microsecond, and a bucket of 10,000 bytes.
+const POLICE: Police = Police { rate: 8_000_000, burst: 10_000 };
+
+fn policed(police: Police) -> LinkPlan {
+    LinkPlan { police: Some(police), ..LinkPlan::default() }
+}
+
+/// The numbers of the frames that a policer let through; none may be late.
+fn passed(plan: &LinkPlan, arrivals: &[(u64, u32)]) -> Vec<usize> {
+    let story = run(plan, arrivals, Poll::OnTime);
+    let mut passed = Vec::new();
+    for (n, fate) in story.fates.iter().enumerate() {
+        match fate.verdict {
+            Verdict::Dropped(reason) => assert_eq!(reason, DropReason::Policed),
+            verdict => {
+                assert_eq!(verdict, Verdict::Deliver { at: nanos(arrivals[n].0), copies: 1 });
+                passed.push(n);
+            }
+        }
+    }
+    passed
+}
+
+#[test]
+fn a_policer_passes_its_rate_in_the_long_run_and_its_burst_at_once() {
+    // Twice the rate for ten seconds: the bucket, and what flows in until the last arrival.
+    let arrivals: Vec<(u64, u32)> = (0..20_000).map(|n| (n * 500_000, 1_000)).collect();
+    let bytes = passed(&policed(POLICE), &arrivals).len() as u64 * 1_000;
+    let most = POLICE.burst + arrivals[19_999].0 / 1_000;
+    assert!((most - 1_000..=most).contains(&bytes), "{bytes} of {most}");
+    // A bucket that has had time to fill holds ten frames, and no more than that after any pause.
+    for pause in [10_000_000, 10_000_000_000_000] {
+        let burst: Vec<(u64, u32)> = [vec![(0, 1_000); 30], vec![(pause, 1_000); 30]].concat();
+        let expected: Vec<usize> = (0..10).chain(30..40).collect();
+        assert_eq!(passed(&policed(POLICE), &burst), expected, "after {pause} ns");
+    }
+    // Half the rate loses nothing.
+    let arrivals: Vec<(u64, u32)> = (0..1_000).map(|n| (n * 2_000_000, 1_000)).collect();
+    assert_eq!(passed(&policed(POLICE), &arrivals).len(), 1_000);
+}
+
+proptest! {
+    /// The bucket's law without a bucket: a frame passes exactly if in no window that ends with it
+    /// more than the burst and what the rate gives for the window has passed.
+    #[test]
+    fn a_policer_keeps_its_bound_in_every_window(
+        parts in prop::collection::vec((0..3_000_000_u64, 60..1_515_u32), 1..60),
+        rate in 1..20_000_000_u64, burst in 1_514..6_000_u64, bytes in -14..100_i16,
+    ) {
+        let overhead = Overhead { bytes, ..Overhead::default() };
+        prop_assume!(u64::from(overhead.on_wire(1514)) <= burst);
+        let plan = LinkPlan { overhead, ..policed(Police { rate, burst }) };
+        let arrivals = arrivals(&parts);
+        // Bits times a billion, so that nothing is rounded.
+        let size = |length: u32| u128::from(overhead.on_wire(length)) * 8_000_000_000;
+        let mut expected: Vec<usize> = Vec::new();
+        for (n, (at, length)) in arrivals.iter().enumerate() {
+            let mut sum = size(*length);
+            let fits = expected.iter().rev().all(|first| {
+                let (begin, length) = arrivals[*first];
+                sum += size(length);
+                let filled = u128::from(rate) * u128::from(at - begin);
+                sum <= u128::from(burst) * 8_000_000_000 + filled
+            });
+            if fits {
+                expected.push(n);
+            }
+        }
+        prop_assert_eq!(passed(&plan, &arrivals), expected);
+    }
+}
+
+#[test]
+fn a_policer_comes_after_loss_and_before_the_queue() {
+    // Lost frames take nothing out of the bucket.
+    let lost: Vec<u64> = (0..5).collect();
+    let loss = LossModel::Recorded(FromFile::new("first", lost));
+    let plan = LinkPlan { loss, ..policed(POLICE) };
+    let story = run(&plan, &[(0, 1_000); 30], Poll::OnTime);
+    assert_eq!(story.dropped(DropReason::Policed), (15..30).collect::<Vec<u64>>());
+    // Of a frame's two copies the bucket holds one more.
+    let police = Police { burst: 2_500, ..POLICE };
+    let plan = LinkPlan { duplicate: wirelab::measure::Ppm::ONE, ..policed(police) };
+    let story = run(&plan, &[(0, 1_000); 3], Poll::OnTime);
+    let copies = |fate: &Fate| match fate.verdict {
+        Verdict::Deliver { copies, .. } => copies,
+        _ => 0,
+    };
+    assert_eq!(story.fates.iter().map(copies).collect::<Vec<_>>(), [2, 0, 0]);
+    let police = Police { burst: 3_500, ..POLICE };
+    let plan = LinkPlan { police: Some(police), ..plan };
+    let story = run(&plan, &[(0, 1_000); 3], Poll::OnTime);
+    assert_eq!(story.fates.iter().map(copies).collect::<Vec<_>>(), [2, 1, 0]);
+    // What was policed never waits: ten frames pass, and leave a bottleneck one by one.
+    let plan = LinkPlan { police: Some(POLICE), ..drop_tail(EIGHT_MBIT, DEEP) };
+    let story = run(&plan, &[(0, 1_000); 30], Poll::OnTime);
+    let left: Vec<u64> = story.left().iter().map(|(_, at)| at.as_nanos() / 1_000_000).collect();
+    assert_eq!(left, (1..=10).collect::<Vec<u64>>());
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
     Bottleneck, Bytes, Change, Corruption, Delay, Direction, Discipline, Fate, FateKey, Frame,
-    FromFile, Link, LinkPlan, LossModel, MtuLimit, Overhead, PlanError, Queue, QueueLimit, Rate,
-    Recording, Release, Reorder, Setting, fold_fate,
+    FromFile, Link, LinkPlan, LossModel, MtuLimit, Overhead, PlanError, Police, Queue, QueueLimit,
+    Rate, Recording, Release, Reorder, Setting, fold_fate,
 };
 
 /// The files that plans of these tests name.
@@ -76,6 +76,8 @@ fn every_form_is_read_and_written_back() {
         ("overhead", "24B,atm,mpu=84B", Some("24B,mpu=84B,atm")),
         ("overhead", "-4B,atm", None),
         ("overhead", "0B,mpu=64B", None),
+        ("police", "10Mbit,burst=32kB", None),
+        ("police", "0.5Mbit/s, burst=1514B", Some("500kbit,burst=1514B")),
         ("rate", "20Mbit", None),
         ("rate", "0.5 Mbit/s", Some("500kbit")),
         ("rate", "1Gbit", None),
@@ -150,6 +152,11 @@ fn a_mistake_says_what_was_expected_and_what_came() {
         ("overhead", "1kB", &["expected -14B to 300B"]),
         ("overhead", "24B,mpu=2kB", &["at most 1514B"]),
         ("overhead", "24B,adsl", &["perhaps mpu=BYTES", "\"24B,adsl\""]),
+        ("police", "10Mbit", &["police: expected", "10Mbit,burst=32kB", "\"10Mbit\""]),
+        ("police", "0Mbit,burst=32kB", &["a rate and a burst"]),
+        ("police", "10Mbit,burst=1kB", &["1514B, the longest frame", "1kB"]),
+        ("police", "10Mbit,burst=2GB", &["to 1GB"]),
+        ("police", "9999Gbit,burst=2kB", &["1bit to 1000Gbit", "9999Gbit"]),
         ("rate", "0Mbit", &["rate: expected", "20Mbit", "\"0Mbit\""]),
         ("rate", "20", &["20Mbit", "\"20\""]),
         ("rate", "20MB", &["20Mbit", "\"20MB\""]),
@@ -315,6 +322,8 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
         .prop_map(|(bytes, black_hole)| MtuLimit { bytes, black_hole });
     let overhead = (-14..=300_i16, 0..=1514_u16, any::<bool>())
         .prop_map(|(bytes, mpu, atm)| Overhead { bytes, mpu, atm });
+    let police = (1..=1_000_000_000_000_u64, 1514..=1_000_000_000_u64)
+        .prop_map(|(rate, burst)| Police { rate, burst });
     let reorder = prop_oneof![
         Just(Reorder::Never),
         Just(Reorder::ByJitter),
@@ -326,13 +335,14 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
     let rest = (
         prop::option::of(mtu),
         overhead,
+        prop::option::of(police),
         prop::option::of(bottleneck()),
         delay(),
         reorder,
         prop::collection::vec(change(), 0..4),
     );
     (first, rest).prop_map(|((key, loss, max_burst, corrupt, duplicate, mark), rest)| {
-        let (mtu, overhead, rate, delay, reorder, timetable) = rest;
+        let (mtu, overhead, police, rate, delay, reorder, timetable) = rest;
         LinkPlan {
             key,
             loss,
@@ -342,6 +352,7 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
             mark,
             mtu,
             overhead,
+            police,
             rate,
             delay,
             reorder,

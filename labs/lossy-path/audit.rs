@@ -138,7 +138,9 @@ fn one_way(
     let asked = |wanted: Option<u32>, steady: bool| wanted.filter(|_| steady);
     let loss = link.expected_loss().map(wirelab::measure::Ppm::get);
     let steady_loss = steady(|what| matches!(what, Setting::Loss(_))) && link.max_burst.is_none();
-    let spared = exposed.saturating_sub(drawn);
+    // The policer takes frames, or one copy of two, whatever was drawn for them.
+    let spared = exposed.saturating_sub(drawn + dropped(DropReason::Policed));
+    let steady_duplicates = steady(|what| matches!(what, Setting::Duplicate(_)));
     let span = record.sent_between.map(|(first, last)| last.since(first));
     let span = span.filter(|span| !span.is_zero());
     Way {
@@ -165,7 +167,7 @@ fn one_way(
         duplicated: Rate {
             asked_ppm: asked(
                 Some(link.duplicate.get()),
-                steady(|what| matches!(what, Setting::Duplicate(_))),
+                steady_duplicates && link.police.is_none(),
             ),
             seen: Share::new(counts.duplicated, spared),
         },

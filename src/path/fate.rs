@@ -74,6 +74,8 @@ pub enum DropReason {
     Down,
     /// It was longer than the path's MTU.
     TooBig,
+    /// It came faster than the policer lets through.
+    Policed,
     /// It found the queue full.
     QueueTail,
     /// It was at the head of a full queue.
@@ -84,12 +86,13 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Loss,
         Self::Burst,
         Self::Recorded,
         Self::Down,
         Self::TooBig,
+        Self::Policed,
         Self::QueueTail,
         Self::QueueHead,
         Self::CoDel,
@@ -134,6 +137,7 @@ impl DropReason {
             Self::Recorded => ("recorded", "by the list", "its number is on the list of losses"),
             Self::Down => ("down", "while the link was down", "the timetable had the link down"),
             Self::TooBig => ("too_big", "for being too big", "it is longer than the path's MTU"),
+            Self::Policed => ("policed", "to the policer", "it came faster than the policed rate"),
             Self::QueueTail => ("queue_tail", "to a full queue", "it found the queue full"),
             Self::QueueHead => {
                 ("queue_head", "at the head of a full queue", "it was first in a full queue")

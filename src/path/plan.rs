@@ -16,6 +16,7 @@ use super::mark::Mark;
 use super::mtu::{Mtu, MtuLimit};
 use super::overhead::{Framing, Overhead};
 use super::plan_error::{PlanError, ReadFile, refuse};
+use super::police::{Police, Policer};
 use super::reorder::{Overtaking, Reorder};
 use crate::measure::Ppm;
 use std::num::NonZeroU32;
@@ -104,6 +105,8 @@ effects! {
     mtu: Option<MtuLimit> = Mtu,
     /// Bytes that the link layer adds to each frame, as rates count it.
     overhead: Overhead = Framing,
+    /// A rate above which frames are dropped.
+    police: Option<Police> = Policer,
     /// A bottleneck and the queue in front of it.
     rate: Option<Bottleneck> = Transmission,
     /// Time from leaving the bottleneck (or reaching the link, where there is none) to departure.
@@ -237,8 +240,8 @@ impl LinkPlan {
     }
 
     fn check_overhead(&self) -> Result<(), PlanError> {
-        if self.overhead != Overhead::default() && self.rate.is_none() {
-            return refuse("an overhead counts at a rate: the link has none");
+        if self.overhead != Overhead::default() && self.rate.is_none() && self.police.is_none() {
+            return refuse("an overhead counts at a rate: the link has none, and no policer");
         }
         Ok(())
     }

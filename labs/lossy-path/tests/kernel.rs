@@ -180,6 +180,35 @@ fn a_program_sees_its_own_world() {
 }
 
 #[test]
+fn a_policer_and_link_layer_overhead_act_on_real_frames() {
+    let _alone = alone();
+    let user = User::new(am_root());
+    if !have("policer", &["bash"]) {
+        return;
+    }
+    // Frames of 1,042 bytes. A bucket of three of them, which fills by a byte in eight seconds.
+    let script = "for n in {1..20}; do printf %1000s > /dev/udp/10.0.0.2/9; done";
+    for (settings, passed) in [
+        (&["--a-to-b", "police=1bit,burst=3126B"][..], 3),
+        (&["--a-to-b", "police=1bit,burst=3126B", "--a-to-b", "overhead=24B"], 2),
+        (&["--a-to-b", "police=1bit,burst=3126B", "--a-to-b", "overhead=-14B,atm"], 2),
+        (&["--b-to-a", "police=1bit,burst=3126B"], 20),
+    ] {
+        let args = [settings, &["--", "bash", "-c", script]].concat();
+        let Some((out, result)) = user.result(&args) else { return };
+        let context = format!("{args:?}\n{}\n{result:#}", out.stderr);
+        assert_eq!(out.code, 0, "{context}");
+        sound(&result, &context);
+        let way = &result["a_to_b"];
+        assert_eq!((&way["offered"], &way["delivered"]), (&20.into(), &passed.into()), "{context}");
+        let lost = if passed == 20 { "" } else { " lost to the policer" };
+        assert!(out.stderr.contains(lost), "{context}");
+        let expected = serde_json::json!([{ "reason": "policed", "frames": 20 - passed }]);
+        assert!(passed == 20 || way["dropped"] == expected, "{context}");
+    }
+}
+
+#[test]
 fn exit_statuses_are_the_programs() {
     let _alone = alone();
     let user = User::new(am_root());

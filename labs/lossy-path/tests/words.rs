@@ -13,7 +13,7 @@ fn run(lab: &Lab, args: &[&str]) -> Output {
 }
 
 /// A setting, texts that it takes, and texts that it does not.
-const TEXTS: [(&str, &[&str], &[&str]); 13] = [
+const TEXTS: [(&str, &[&str], &[&str]); 14] = [
     // Bursts and content do not go together.
     ("key", &["order", "time:1ms"], &["", "weather", "time:0", "time:5"]),
     (
@@ -27,6 +27,11 @@ const TEXTS: [(&str, &[&str], &[&str]); 13] = [
     ("mark", &["1%"], &["1", "ecn"]),
     ("mtu", &["1400", "1400,blackhole"], &["0", "70000", "1400,whitehole", "big"]),
     ("overhead", &["24B", "24B,mpu=84B", "10B,atm"], &["24", "-20B", "9kB", "24B,mpu=9kB"]),
+    (
+        "police",
+        &["10Mbit,burst=32kB"],
+        &["10Mbit", "10Mbit,burst=1kB", "burst=32kB", "0,burst=2kB"],
+    ),
     ("rate", &["20Mbit", "1Gbit"], &["0", "0Mbit", "20", "-5Mbit", "20Mbyte", "trace:"]),
     ("queue", &["64kB", "100p", "codel:100p"], &["64", "-1p", "red:100p"]),
     ("delay", &["normal:40ms,5ms"], &["40", "-1ms", "normal:5ms", "soon"]),

@@ -1,0 +1,114 @@
+//! The policer: a token bucket that drops what comes too fast, and delays nothing.
+
+use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::fate::DropReason;
+use super::plan_error::{PlanError, ReadFile, refuse, wrong};
+use crate::measure::{Instant, human, nanos};
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes of the longest frame of an MTU of 1,500: with a smaller bucket it never passes.
+const BURST_MIN: u64 = 1514;
+/// Bytes; ten seconds of 800 Mbit/s. Bits times a billion of it fit into 64 bits.
+const BURST_MAX: u64 = 1_000_000_000;
+/// Bits per second; as fast as a bottleneck can be.
+const RATE_MAX: u64 = 1_000_000_000_000;
+/// Tokens for a bit: at a rate in bits per second as many tokens come in every nanosecond.
+const TOKENS_PER_BIT: u64 = 1_000_000_000;
+
+/// A token bucket, as tc's `police` action has it: a copy passes if the bucket holds a token for
+/// each of its bytes, and takes them out; otherwise it is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Police {
+    /// Bits per second at which the bucket fills.
+    pub rate: u64,
+    /// Bytes that it holds; it is full at the beginning.
+    pub burst: u64,
+}
+
+impl FromStr for Police {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        const EXPECTED: &str = "a rate and a burst, as in 10Mbit,burst=32kB";
+        let error = || wrong("police", EXPECTED, text);
+        let (rate, burst) = text.split_once(',').ok_or_else(error)?;
+        let burst = burst.trim().strip_prefix("burst=").ok_or_else(error)?;
+        let rate = human::parse_rate(rate).map_err(|_| error())?;
+        let burst = human::parse_size(burst).map_err(|_| error())?;
+        Ok(Self { rate, burst })
+    }
+}
+
+impl fmt::Display for Police {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{},burst={}", human::rate(self.rate), human::size(self.burst))
+    }
+}
+
+/// The bucket of a link.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Policer {
+    /// What is missing until the bucket is full, and when that was so.
+    missing: u64,
+    at: Instant,
+}
+
+impl Effect for Policer {
+    type Setting = Option<Police>;
+    const WORDS: &'static [Word] = &[Word {
+        name: "police",
+        value: "RATE",
+        help: "Frames above a rate are dropped at once, none waits: 10Mbit,burst=32kB",
+    }];
+
+    fn set(
+        setting: &mut Self::Setting,
+        _: &str,
+        text: &str,
+        _: ReadFile<'_>,
+    ) -> Result<(), PlanError> {
+        *setting = Some(text.parse()?);
+        Ok(())
+    }
+
+    fn show(setting: &Self::Setting, add: Show<'_>) {
+        if let Some(police) = setting {
+            add("police", police.to_string());
+        }
+    }
+
+    fn check(setting: &Self::Setting) -> Result<(), PlanError> {
+        match setting {
+            Some(Police { rate, .. }) if !(1..=RATE_MAX).contains(rate) => {
+                refuse(format!("police: expected 1bit to 1000Gbit, got {}", human::rate(*rate)))
+            }
+            Some(Police { burst, .. }) if !(BURST_MIN..=BURST_MAX).contains(burst) => {
+                refuse(format!(
+                    "police: expected a burst of {BURST_MIN}B, the longest frame, to 1GB, got {}",
+                    human::size(*burst)
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Of two copies one may pass; a frame is dropped where none does.
+    fn decide(&mut self, setting: &Self::Setting, _: &Draws<'_>, frame: &mut Passage<'_>) {
+        let Some(Police { rate, burst }) = *setting else { return };
+        let filled = rate.saturating_mul(nanos(frame.arrived.since(self.at)));
+        self.missing = self.missing.saturating_sub(filled);
+        self.at = frame.arrived;
+        let tokens = |bytes: u64| bytes.saturating_mul(8 * TOKENS_PER_BIT);
+        let taken = tokens(frame.on_wire.into());
+        let free = tokens(burst).saturating_sub(self.missing);
+        let passing = (1..=frame.copies).rev().find(|n| taken.saturating_mul((*n).into()) <= free);
+        match passing {
+            Some(copies) => {
+                self.missing += taken * u64::from(copies);
+                frame.copies = copies;
+            }
+            None => frame.dropped = Some(DropReason::Policed),
+        }
+    }
+}
