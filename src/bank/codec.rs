@@ -81,17 +81,37 @@ pub const STATUS_STORAGE_FAILED: u16 = STATUS_INDEFINITE | 1;
 #[must_use]
 #[inline]
 pub fn reply_room(request: &Request) -> usize {
+    let least = least_reply(request.operation());
     match request {
-        Request::Balance { .. } | Request::Deposit { .. } | Request::Transfer { .. } => {
-            HEADER_LEN + 16
-        }
-        Request::Statement { .. } => HEADER_LEN + 48,
         Request::Transactions { limit: 0, .. } => MAX_DATAGRAM,
         Request::Transactions { limit, .. } => {
-            (PAGE_LEN + ENTRY_LEN * usize::from(*limit)).min(MAX_DATAGRAM)
+            (least + ENTRY_LEN * usize::from(*limit)).min(MAX_DATAGRAM)
         }
-        Request::Address { .. } => HEADER_LEN + 8 + FIELD_HEADER_LEN + ADDRESS_MAX,
+        Request::Address { .. } => least + ADDRESS_MAX,
+        _ => least,
     }
+}
+
+/// Bytes of the shortest reply: its lists and texts are empty.
+const fn least_reply(operation: Operation) -> usize {
+    match operation {
+        Operation::Balance | Operation::Deposit | Operation::Transfer => HEADER_LEN + 16,
+        Operation::Statement => HEADER_LEN + 48,
+        Operation::Transactions => PAGE_LEN,
+        Operation::Address => HEADER_LEN + 8 + FIELD_HEADER_LEN,
+    }
+}
+
+/// Bytes of one request and its reply, without padding or any header below the message: what an
+/// exchange is for. Lists and texts count without their content.
+#[must_use]
+pub fn useful_bytes(operation: Operation) -> u64 {
+    let account = AccountId(1);
+    let amount = Amount::new(1).expect("1 is an amount");
+    let request = operation.request(account, account, amount);
+    let mut bytes = BytesMut::new();
+    encode_request(&mut bytes, &Header::of(Kind::Request), &request, 0);
+    (bytes.len() + least_reply(operation)) as u64
 }
 
 /// A block under construction; 48 bytes is the longest of version 1.
@@ -585,5 +605,40 @@ impl Message {
             Body::GoAway => encode_goaway(out, self.header.seq),
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest reply to each operation, as it is really encoded.
+    fn shortest(operation: Operation) -> Reply {
+        let (balance, zero) = (Cents::ZERO, Cents::ZERO);
+        match operation {
+            Operation::Balance => Reply::Balance { balance, commit: 0 },
+            Operation::Deposit => Reply::Deposited { balance, entry: 0 },
+            Operation::Transfer => Reply::Transferred { balance, entry: 0 },
+            Operation::Statement => Reply::Statement {
+                opening: zero,
+                credits: zero,
+                debits: zero,
+                closing: zero,
+                entries: 0,
+                commit: 0,
+            },
+            Operation::Transactions => Reply::Transactions { entries: Vec::new(), next: None },
+            Operation::Address => Reply::Address { text: String::new() },
+        }
+    }
+
+    #[test]
+    fn the_shortest_reply_is_as_long_as_it_says() {
+        for operation in Operation::ALL {
+            let mut bytes = BytesMut::new();
+            let header = Header::of(Kind::Response);
+            encode_answer(&mut bytes, &header, &Answer::Done(shortest(operation)));
+            assert_eq!(bytes.len(), least_reply(operation), "{}", operation.name());
+        }
     }
 }

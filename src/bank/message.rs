@@ -111,16 +111,8 @@ impl Operation {
 
     /// The operation with this byte.
     #[must_use]
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Balance,
-            2 => Self::Deposit,
-            3 => Self::Transfer,
-            4 => Self::Statement,
-            5 => Self::Transactions,
-            6 => Self::Address,
-            _ => return None,
-        })
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| *operation as u8 == byte)
     }
 
     /// Its name in reports and counters.
@@ -133,6 +125,20 @@ impl Operation {
             Self::Statement => "statement",
             Self::Transactions => "transactions",
             Self::Address => "address",
+        }
+    }
+
+    /// A request for it: about `account`, from its first entry, pages of 8 entries, which fit a
+    /// datagram.
+    #[must_use]
+    pub const fn request(self, account: AccountId, to: AccountId, amount: Amount) -> Request {
+        match self {
+            Self::Balance => Request::Balance { account },
+            Self::Deposit => Request::Deposit { account, amount },
+            Self::Transfer => Request::Transfer { from: account, to, amount },
+            Self::Statement => Request::Statement { account, from_entry: 0 },
+            Self::Transactions => Request::Transactions { account, from_entry: 0, limit: 8 },
+            Self::Address => Request::Address { account },
         }
     }
 

@@ -15,7 +15,7 @@ mod workload;
 
 pub use plan::{ArrivalModel, LoadPlan};
 pub use sample::{End, Sample};
-pub use workload::{AMOUNT_CENTS_MAX, Workload, useful_bytes};
+pub use workload::{AMOUNT_CENTS_MAX, Workload};
 
 use super::client::{ClientEvent, Identity};
 use super::frame::NO_LEASE;
