@@ -11,7 +11,7 @@ use crate::sys::sockets::BATCH_MAX;
 use bytes::Bytes;
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
-use socket2::SockAddr;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -149,6 +149,22 @@ pub struct ListenerConfig {
     pub udp: Option<std::net::UdpSocket>,
     /// Whether accepted connections send small segments at once (`TCP_NODELAY`).
     pub nodelay: bool,
+}
+
+/// Connections that the kernel keeps for a server that is busy: its own default limit since
+/// Linux 5.4 (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// A TCP listener with a long queue; its address may be taken again at once after a stop.
+///
+/// # Errors
+/// What the kernel says: the port is in use, the address is not this host's.
+pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Limits of a server loop; sessions have their own.

@@ -2,6 +2,7 @@
 //!
 //! It does not end the process: the loop that receives it finishes its work first.
 
+use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
@@ -58,6 +59,23 @@ impl Receiver {
             Err(_) => self.seen = true,
         }
         self.seen
+    }
+
+    /// Waits until a shutdown is asked for.
+    ///
+    /// # Errors
+    /// Fails if the kernel refuses to wait.
+    pub fn wait(&mut self) -> io::Result<()> {
+        let mut poll = Poll::new()?;
+        poll.registry().register(&mut self.stream, Token(0), Interest::READABLE)?;
+        let mut events = Events::with_capacity(1);
+        while !self.is_stopped() {
+            match poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+        }
+        poll.registry().deregister(&mut self.stream)
     }
 
     /// What to register with a `mio::Poll`.

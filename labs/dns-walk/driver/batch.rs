@@ -7,29 +7,27 @@
 //! with a number of its own. A forger must still guess port, number, question and capitals of one
 //! query: the port is drawn by the kernel, and only that server has seen it.
 
-use super::{framed, read, words, write};
+use super::{connected, framed, read, words};
 use crate::batch::{Fleet, QueryId, Send as Query};
 use crate::event::{Record, Transport};
 use crate::input::{BadLine, Line, Lines};
 use mio::net::{TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Interest, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
+use wirelab::runtime::stream::Stream;
 use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
 
-const TIMER: Token = Token(0);
-const STOP: Token = Token(1);
-const INPUT: Token = Token(2);
-/// Tokens of sockets begin here.
-pub(super) const SOCKETS: usize = 3;
-/// Events taken from the kernel at a time.
-const EVENTS: usize = 256;
+/// Lines asked before the replies have their turn.
+const ASK_TURN: usize = 256;
 /// Queries from one socket: it spreads the cost of making one, about 10 us, and keeps the life of a
 /// port short.
 const USES_MAX: u32 = 64;
@@ -64,21 +62,23 @@ enum Socket {
     },
     Stream {
         query: QueryId,
-        stream: TcpStream,
-        out: Vec<u8>,
-        written: usize,
+        stream: Stream,
         got: Vec<u8>,
     },
 }
 
 struct Slot {
     to: SocketAddr,
+    id: SourceId,
     socket: Socket,
 }
 
+/// The place of a socket among those of a run: how an event loop names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuerySlot(usize);
+
 /// All sockets of a run.
 pub(super) struct Sockets {
-    registry: Registry,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     /// The datagram socket that the next query to a server leaves from.
@@ -86,6 +86,29 @@ pub(super) struct Sockets {
     queries: BTreeMap<QueryId, usize>,
     /// Sockets with something to send.
     dirty: Vec<usize>,
+    buffers: Vec<[u8; 2048]>,
+}
+
+/// What a run waits for.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The thread that reads the list.
+    Input,
+    Query(QuerySlot),
+}
+
+impl From<QuerySlot> for Source {
+    fn from(slot: QuerySlot) -> Self {
+        Self::Query(slot)
+    }
+}
+
+/// A run: the walks, the list of questions and the sockets.
+struct Batch<F> {
+    fleet: Fleet,
+    list: List,
+    sockets: Sockets,
+    observe: F,
 }
 
 /// Asks every line of `input` and tells `observe` what becomes of it, or nothing before it waits;
@@ -95,51 +118,73 @@ pub(super) struct Sockets {
 /// Where the kernel gives no event queue, or `observe` fails; what happens to one query is the
 /// walk's business.
 pub fn many(
-    mut fleet: Fleet,
+    fleet: Fleet,
     clock: Clock,
-    stopped: &mut shutdown::Receiver,
+    shutdown: &mut shutdown::Receiver,
     input: impl Read + Send + 'static,
     lines: Lines,
-    mut observe: impl FnMut(Option<Told<'_>>) -> io::Result<()>,
+    observe: impl FnMut(Option<Told<'_>>) -> io::Result<()>,
 ) -> io::Result<Fleet> {
-    let mut poll = Poll::new()?;
-    let mut timer = Timer::new(poll.registry(), TIMER)?;
-    poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-    let waker = Arc::new(Waker::new(poll.registry(), INPUT)?);
-    let mut list = List::start(input, lines, waker)?;
-    let mut sockets = Sockets::new(poll.registry().try_clone()?);
-    let mut events = Events::with_capacity(EVENTS);
-    let mut buffers = vec![[0; 2048]; BATCH.min(BATCH_MAX)];
-    loop {
-        let over = list.ask(&mut fleet, clock, &mut observe)?;
-        sockets.drain(&mut fleet, clock);
-        while let Some((line, record)) = fleet.poll_event() {
-            observe(Some(Told::Record(line, &record)))?;
+    let mut events = EventLoop::new(clock)?;
+    let waker = Arc::new(events.waker(Source::Input)?);
+    let list = List::start(input, lines, waker)?;
+    let mut batch = Batch { fleet, list, sockets: Sockets::new(), observe };
+    events.run(&mut batch, shutdown)?;
+    Ok(batch.fleet)
+}
+
+impl<F> Batch<F> {
+    /// Whether another line can be asked at once.
+    fn may_ask(&self) -> bool {
+        self.fleet.has_room() && self.list.is_ready()
+    }
+}
+
+impl<F: FnMut(Option<Told<'_>>) -> io::Result<()>> Driver for Batch<F> {
+    type Source = Source;
+
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        _now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        let over = self.list.ask(&mut self.fleet, events.clock(), &mut self.observe)?;
+        self.sockets.drain(events, &mut self.fleet);
+        while let Some((line, record)) = self.fleet.poll_event() {
+            (self.observe)(Some(Told::Record(line, &record)))?;
         }
-        if fleet.is_idle() && over {
-            poll.registry().deregister(stopped.source())?;
-            return Ok(fleet);
+        if self.fleet.is_idle() && over {
+            return Ok(ControlFlow::Break(()));
         }
-        if fleet.has_room() && list.is_ready() {
-            continue;
+        if !self.may_ask() {
+            (self.observe)(None)?;
         }
-        observe(None)?;
-        let now = clock.now();
-        timer.set(&clock, now, fleet.poll_timeout())?;
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            other => other?,
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        if self.may_ask() { Some(Instant::ZERO) } else { self.fleet.poll_timeout() }
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        _now: Instant,
+        ready: Ready<Source>,
+    ) -> io::Result<()> {
+        if let Source::Query(slot) = ready.source {
+            self.sockets.ready(events, &mut self.fleet, slot);
         }
-        // What has arrived comes before what is overdue: this loop may itself have been late.
-        for token in events.iter().map(mio::event::Event::token) {
-            if let Some(slot) = token.0.checked_sub(SOCKETS) {
-                sockets.ready(&mut fleet, clock, slot, &mut buffers);
-            } else if token == STOP && stopped.is_stopped() {
-                list.stop();
-                fleet.cancel(clock.now());
-            }
-        }
-        fleet.handle_timeout(clock.now());
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, _events: &mut EventLoop<Source>, now: Instant) {
+        self.fleet.handle_timeout(now);
+    }
+
+    fn handle_shutdown(&mut self, _events: &mut EventLoop<Source>, now: Instant) {
+        self.list.stop();
+        self.fleet.cancel(now);
     }
 }
 
@@ -206,7 +251,7 @@ impl List {
         observe: &mut impl FnMut(Option<Told<'_>>) -> io::Result<()>,
     ) -> io::Result<bool> {
         // A loop that only asks would leave its replies waiting.
-        for _ in 0..EVENTS {
+        for _ in 0..ASK_TURN {
             if !fleet.has_room() {
                 return Ok(false);
             }
@@ -232,22 +277,27 @@ impl List {
 }
 
 impl Sockets {
-    pub(super) const fn new(registry: Registry) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            registry,
             slots: Vec::new(),
             free: Vec::new(),
             current: BTreeMap::new(),
             queries: BTreeMap::new(),
             dirty: Vec::new(),
+            buffers: vec![[0; 2048]; BATCH.min(BATCH_MAX)],
         }
     }
 
-    /// Sends what the fleet wants to send, and closes what it needs no more.
-    pub(super) fn drain(&mut self, fleet: &mut Fleet, clock: Clock) {
+    /// Sends what the fleet wants to send, and closes what it no longer needs.
+    pub(super) fn drain<S: Copy + From<QuerySlot>>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        fleet: &mut Fleet,
+    ) {
+        let clock = events.clock();
         loop {
             while let Some(query) = fleet.poll_release() {
-                self.release(query);
+                self.release(events, query);
             }
             let Some(query) = fleet.poll_transmit() else {
                 if !self.flush(fleet, clock) {
@@ -259,19 +309,23 @@ impl Sockets {
                 continue;
             }
             let id = query.query;
-            if let Err(error) = self.begin(query) {
+            if let Err(error) = self.begin(events, query) {
                 fleet.handle_unreachable(clock.now(), id, &words(&error));
             }
         }
     }
 
-    fn begin(&mut self, query: Query) -> io::Result<()> {
+    fn begin<S: Copy + From<QuerySlot>>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        query: Query,
+    ) -> io::Result<()> {
         let Query { query, to, transport, bytes } = query;
         if transport == Transport::Tcp {
-            let out = framed(&bytes);
-            let index = self.open(to, || {
-                let stream = TcpStream::connect(to)?;
-                Ok(Socket::Stream { query, stream, out, written: 0, got: Vec::new() })
+            let index = self.open(events, to, || {
+                let mut stream = Stream::connecting(TcpStream::connect(to)?);
+                stream.push(framed(&bytes).into());
+                Ok(Socket::Stream { query, stream, got: Vec::new() })
             })?;
             self.queries.insert(query, index);
             return Ok(());
@@ -288,9 +342,9 @@ impl Sockets {
         let index = match known {
             Some(index) => index,
             None => {
-                let index = self.open(to, || datagram_socket(to))?;
+                let index = self.open(events, to, || datagram_socket(to))?;
                 let before = self.current.insert(to, index);
-                before.into_iter().for_each(|old| self.close_if_unused(old));
+                before.into_iter().for_each(|old| self.close_if_unused(events, old));
                 index
             }
         };
@@ -309,59 +363,59 @@ impl Sockets {
     }
 
     /// Makes a socket and has it waited for.
-    fn open(
+    fn open<S: Copy + From<QuerySlot>>(
         &mut self,
+        events: &mut EventLoop<S>,
         to: SocketAddr,
         make: impl FnOnce() -> io::Result<Socket>,
     ) -> io::Result<usize> {
         let mut socket = make()?;
-        let index = self.free.pop().unwrap_or(self.slots.len());
-        let token = Token(SOCKETS + index);
-        let registered = match &mut socket {
+        let index = self.free.last().copied().unwrap_or(self.slots.len());
+        let source = QuerySlot(index).into();
+        let id = match &mut socket {
             Socket::Datagram { socket, .. } => {
-                self.registry.register(socket, token, Interest::READABLE)
+                events.register(socket, Interest::READABLE, source)?
             }
             Socket::Stream { stream, .. } => {
                 let interest = Interest::READABLE | Interest::WRITABLE;
-                self.registry.register(stream, token, interest)
+                events.register(stream.source(), interest, source)?
             }
         };
-        if index == self.slots.len() {
-            self.slots.push(None);
+        let slot = Some(Slot { to, id, socket });
+        match self.free.pop() {
+            Some(free) => self.slots[free] = slot,
+            None => self.slots.push(slot),
         }
-        if let Err(error) = registered {
-            self.free.push(index);
-            return Err(error);
-        }
-        self.slots[index] = Some(Slot { to, socket });
         Ok(index)
     }
 
-    fn release(&mut self, query: QueryId) {
+    fn release<S: Copy>(&mut self, events: &mut EventLoop<S>, query: QueryId) {
         let Some(index) = self.queries.remove(&query) else { return };
         if let Some(slot) = &mut self.slots[index] {
             match &mut slot.socket {
                 Socket::Datagram { open, .. } => open.retain(|(_, other)| *other != query),
-                Socket::Stream { .. } => return self.close(index),
+                Socket::Stream { .. } => return self.close(events, index),
             }
         }
-        self.close_if_unused(index);
+        self.close_if_unused(events, index);
     }
 
-    fn close_if_unused(&mut self, index: usize) {
+    fn close_if_unused<S: Copy>(&mut self, events: &mut EventLoop<S>, index: usize) {
         let Some(slot) = &self.slots[index] else { return };
         let Socket::Datagram { used, open, out, .. } = &slot.socket else { return };
         let many = self.slots.len() - self.free.len() > IDLE_MAX;
         let current = self.current.get(&slot.to) == Some(&index);
         if open.is_empty() && out.is_empty() && (*used >= USES_MAX || many || !current) {
-            self.close(index);
+            self.close(events, index);
         }
     }
 
-    fn close(&mut self, index: usize) {
-        let Some(slot) = self.slots[index].take() else { return };
-        if self.current.get(&slot.to) == Some(&index) {
-            self.current.remove(&slot.to);
+    fn close<S: Copy>(&mut self, events: &mut EventLoop<S>, index: usize) {
+        let Some(Slot { to, id, socket }) = self.slots[index].take() else { return };
+        drop(socket);
+        events.release(id);
+        if self.current.get(&to) == Some(&index) {
+            self.current.remove(&to);
         }
         self.free.push(index);
     }
@@ -395,59 +449,46 @@ impl Sockets {
         told
     }
 
-    /// A socket has something to say.
-    pub(super) fn ready(
+    /// Hands over what came to a socket, and sends what waits on a connection.
+    pub(super) fn ready<S: Copy>(
         &mut self,
+        events: &mut EventLoop<S>,
         fleet: &mut Fleet,
-        clock: Clock,
-        index: usize,
-        buffers: &mut [[u8; 2048]],
+        QuerySlot(index): QuerySlot,
     ) {
-        let Some(Some(slot)) = self.slots.get_mut(index) else { return };
-        let (to, token) = (slot.to, Token(SOCKETS + index));
-        // What is left over is told of once more: nobody holds the loop.
-        let again = match &mut slot.socket {
+        let clock = events.clock();
+        let Some(Some(Slot { to, id, socket })) = self.slots.get_mut(index) else { return };
+        let more = match socket {
             Socket::Datagram { socket, open, .. } => {
-                match datagrams(fleet, clock, to, socket, open, buffers) {
-                    Ok(false) => Ok(()),
-                    Ok(true) => self.registry.reregister(socket, token, Interest::READABLE),
-                    Err(error) => Err(error),
-                }
+                datagrams(fleet, clock, *to, socket, open, &mut self.buffers)
             }
-            Socket::Stream { query, stream, out, written, got } => {
-                match write(stream, out, written).and_then(|()| read(stream, got)) {
-                    Ok(None) => Ok(()),
-                    Ok(Some(message)) => {
-                        fleet.handle_reply(clock.now(), *query, to, &message);
-                        let interest = Interest::READABLE | Interest::WRITABLE;
-                        self.registry.reregister(stream, token, interest)
-                    }
-                    Err(error) => Err(error),
-                }
+            Socket::Stream { query, stream, got } => {
+                stream.flush().and_then(|_| read(stream, got)).map(|whole| {
+                    whole.is_some_and(|message| {
+                        fleet.handle_reply(clock.now(), *query, *to, &message);
+                        true
+                    })
+                })
             }
         };
-        if let Err(error) = again {
-            let asked = match &slot.socket {
-                Socket::Datagram { open, .. } => open.iter().map(|(_, query)| *query).collect(),
-                Socket::Stream { query, .. } => vec![*query],
-            };
-            for query in asked {
-                fleet.handle_unreachable(clock.now(), query, &words(&error));
+        match more {
+            Ok(true) => events.requeue(*id),
+            Ok(false) => {}
+            Err(error) => {
+                let asked = match socket {
+                    Socket::Datagram { open, .. } => open.iter().map(|(_, query)| *query).collect(),
+                    Socket::Stream { query, .. } => vec![*query],
+                };
+                for query in asked {
+                    fleet.handle_unreachable(clock.now(), query, &words(&error));
+                }
             }
         }
     }
 }
 
 fn datagram_socket(to: SocketAddr) -> io::Result<Socket> {
-    let any = if to.is_ipv4() {
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-    } else {
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-    };
-    // The kernel draws the port (RFC 5452 §9.2). A connected socket hears nobody else.
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(to)?;
-    Ok(Socket::Datagram { socket, used: 0, open: Vec::new(), out: Vec::new() })
+    Ok(Socket::Datagram { socket: connected(to)?, used: 0, open: Vec::new(), out: Vec::new() })
 }
 
 /// Hands every datagram of a turn to the query of its number; others answer nothing. Whether there

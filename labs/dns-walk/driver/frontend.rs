@@ -1,40 +1,24 @@
-//! The clients of a resolver on real sockets: datagrams, connections, and the loop of both sides.
-//!
-//! It exists so that `dig` can ask a walk. It must never decide what a client is told: the resolver
-//! does. It must never keep a connection that only costs.
+//! The clients of a resolver on real sockets, and the walks behind it, in one loop.
 
-use super::batch::{BATCH, SOCKETS, Sockets};
-use super::{framed, whole};
+use super::batch::{QuerySlot, Sockets};
+use super::session::{DnsSession, SessionLimits};
 use crate::dnssec::UnixSeconds;
 use crate::event::{Record, Transport};
 use crate::resolver::{Client, Reply, Resolver};
-use mio::net::{TcpListener, TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Token};
-use std::collections::{BTreeMap, HashMap};
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::ControlFlow;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::{Clock, utc_seconds};
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
+use wirelab::runtime::server::{self, Core, Limits, ListenerConfig, Output, Server, listen_tcp};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
 
-const TIMER: Token = Token(0);
-const STOP: Token = Token(1);
-/// Tokens of listening sockets begin here, those of connections follow: far above those of the
-/// queries' sockets.
-const LISTENING: usize = 1 << 40;
-/// Events taken from the kernel at a time.
-const EVENTS: usize = 256;
-/// Datagrams taken from one socket before the walks have their turn.
-const DATAGRAMS: usize = 256;
 /// Bytes of a datagram that are read: no query is longer than what fits a packet.
 const DATAGRAM: usize = 4_096;
-/// Bytes that wait for a client that reads slowly before no more of its questions are read: two of
-/// the longest messages.
-const UNREAD_MAX: usize = 2 * 65_537;
-/// How often connections are looked through for idle ones.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Attempts at a port that is free for both transports.
 const PORT_TRIES: usize = 32;
 
@@ -61,7 +45,7 @@ impl Default for FrontLimits {
 /// Sockets that clients find, bound and not yet at work.
 #[derive(Debug)]
 pub struct Front {
-    places: Vec<(UdpSocket, TcpListener)>,
+    listeners: Vec<ListenerConfig>,
     addresses: Vec<SocketAddr>,
     limits: FrontLimits,
 }
@@ -72,16 +56,17 @@ impl Front {
     /// # Errors
     /// Where an address cannot be listened on; the error names it.
     pub fn listen(at: &[SocketAddr], limits: FrontLimits) -> io::Result<Self> {
-        let mut places = Vec::new();
+        let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for address in at {
             let (udp, tcp) = bind(*address).map_err(|error| {
                 io::Error::new(error.kind(), format!("{address} over UDP and TCP: {error}"))
             })?;
             addresses.push(udp.local_addr()?);
-            places.push((udp, tcp));
+            // A question and its answer are small; none waits for the next.
+            listeners.push(ListenerConfig { tcp: Some(tcp), udp: Some(udp), nodelay: true });
         }
-        Ok(Self { places, addresses, limits })
+        Ok(Self { listeners, addresses, limits })
     }
 
     /// Where it listens.
@@ -100,45 +85,27 @@ impl Front {
         self,
         resolver: Resolver,
         clock: Clock,
-        stopped: &mut shutdown::Receiver,
+        shutdown: &mut shutdown::Receiver,
         fixed_time: bool,
-        mut observe: impl FnMut(u64, &Record) -> io::Result<()>,
+        observe: impl FnMut(u64, &Record) -> io::Result<()>,
     ) -> io::Result<Resolver> {
-        let mut desk = Desk::new(self, resolver, clock, stopped)?;
-        let mut events = Events::with_capacity(EVENTS);
-        let mut buffers = vec![[0; 2048]; BATCH];
-        loop {
-            if !fixed_time {
-                desk.resolver.judge_at(UnixSeconds(utc_seconds()));
-            }
-            desk.attend();
-            while let Some((number, record)) = desk.resolver.poll_record() {
-                observe(number, &record)?;
-            }
-            if desk.stopping && desk.resolver.is_idle() {
-                desk.poll.registry().deregister(stopped.source())?;
-                return Ok(desk.resolver);
-            }
-            desk.wait(&mut events)?;
-            for token in events.iter().map(mio::event::Event::token) {
-                if token == STOP {
-                    desk.stopping |= stopped.is_stopped();
-                } else if let Some(at) = token.0.checked_sub(LISTENING) {
-                    desk.client(at);
-                } else if let Some(slot) = token.0.checked_sub(SOCKETS) {
-                    let fleet = desk.resolver.fleet_mut();
-                    desk.sockets.ready(fleet, clock, slot, &mut buffers);
-                }
-            }
-            let now = clock.now();
-            for place in std::mem::take(&mut desk.unread) {
-                desk.datagrams(place);
-            }
-            desk.resolver.fleet_mut().handle_timeout(now);
-            if desk.stopping {
-                desk.resolver.fleet_mut().cancel(now);
-            }
-        }
+        let Self { listeners, limits, .. } = self;
+        let mut events = EventLoop::new(clock)?;
+        let session = SessionLimits { in_flight: limits.per_connection, idle: limits.idle };
+        let connections =
+            usize::try_from(limits.connections).expect("invariant: usize holds a u32 on Linux");
+        let core = ResolverCore {
+            resolver,
+            session,
+            clients: HashMap::new(),
+            next_client: 0,
+            stopping: false,
+        };
+        let limits = Limits { connections, datagram: DATAGRAM };
+        let server = Server::new(&mut events, core, listeners, limits)?;
+        let mut frontend = Frontend { server, sockets: Sockets::new(), fixed_time, observe };
+        events.run(&mut frontend, shutdown)?;
+        Ok(frontend.server.into_core().resolver)
     }
 }
 
@@ -146,7 +113,7 @@ fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let mut last = io::Error::new(ErrorKind::AddrInUse, "no port is free for both");
     for _ in 0..PORT_TRIES {
         let udp = UdpSocket::bind(address)?;
-        match TcpListener::bind(udp.local_addr()?) {
+        match listen_tcp(udp.local_addr()?) {
             Ok(tcp) => return Ok((udp, tcp)),
             Err(error) if address.port() == 0 => last = error,
             Err(error) => return Err(error),
@@ -158,279 +125,181 @@ fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
 /// Where a reply goes.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
-    Datagram { place: usize, peer: SocketAddr },
-    Connection(usize),
+    Datagram { listener: usize, peer: SocketAddr },
+    Connection(SourceId),
 }
 
-struct Connection {
-    stream: TcpStream,
-    got: Vec<u8>,
-    out: Vec<u8>,
-    in_flight: u32,
-    /// A whole question came, or the client took a byte.
-    last: Instant,
-    /// The client will send no more.
-    ended: bool,
-    /// Something may be left to read.
-    readable: bool,
-}
-
-/// Everything at work.
-struct Desk {
-    poll: Poll,
-    timer: Timer,
-    clock: Clock,
+/// The resolver as the core of a server.
+struct ResolverCore {
     resolver: Resolver,
-    sockets: Sockets,
-    places: Vec<(UdpSocket, TcpListener)>,
-    limits: FrontLimits,
+    session: SessionLimits,
     clients: HashMap<u64, Origin>,
-    connections: BTreeMap<usize, Connection>,
     next_client: u64,
-    next_connection: usize,
-    next_sweep: Instant,
-    /// Sockets of datagrams that were left with something to read.
-    unread: Vec<usize>,
     stopping: bool,
 }
 
-impl Desk {
-    fn new(
-        front: Front,
-        resolver: Resolver,
-        clock: Clock,
-        stopped: &mut shutdown::Receiver,
-    ) -> io::Result<Self> {
-        let Front { mut places, limits, .. } = front;
-        let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
-        poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-        for (at, (udp, tcp)) in places.iter_mut().enumerate() {
-            let token = LISTENING + 2 * at;
-            poll.registry().register(udp, Token(token), Interest::READABLE)?;
-            poll.registry().register(tcp, Token(token + 1), Interest::READABLE)?;
-        }
-        Ok(Self {
-            sockets: Sockets::new(poll.registry().try_clone()?),
-            next_connection: 2 * places.len(),
-            poll,
-            timer,
-            clock,
-            resolver,
-            places,
-            limits,
-            clients: HashMap::new(),
-            connections: BTreeMap::new(),
-            next_client: 0,
-            next_sweep: Instant::ZERO,
-            unread: Vec::new(),
-            stopping: false,
-        })
-    }
-
-    /// Sends what both sides have to send.
-    fn attend(&mut self) {
-        loop {
-            self.sockets.drain(self.resolver.fleet_mut(), self.clock);
-            self.resolver.settle(self.clock.now());
-            let mut any = false;
-            while let Some(reply) = self.resolver.poll_reply() {
-                any = true;
-                self.reply(reply);
-            }
-            // A reply may make room on a connection, and its next question may send something.
-            if !any {
-                return;
-            }
-        }
-    }
-
-    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
-        let now = self.clock.now();
-        self.sweep(now);
-        let walks = self.resolver.fleet_mut().poll_timeout();
-        let sweep = Some(self.next_sweep).filter(|_| !self.connections.is_empty());
-        let next = walks.into_iter().chain(sweep).min();
-        self.timer.set(&self.clock, now, next)?;
-        let at_once = Some(Duration::ZERO).filter(|_| !self.unread.is_empty() || self.stopping);
-        match self.poll.poll(events, at_once) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Closes connections that only cost.
-    fn sweep(&mut self, now: Instant) {
-        if now < self.next_sweep {
-            return;
-        }
-        self.next_sweep = now + SWEEP_EVERY;
-        let idle = self.limits.idle;
-        self.connections.retain(|_, connection| {
-            // While it waits for an answer it is not the client who is late.
-            let waits = connection.in_flight > 0 && connection.out.is_empty();
-            waits || now.since(connection.last) < idle
-        });
-    }
-
-    /// A client's socket has something to say.
-    fn client(&mut self, at: usize) {
-        if at >= 2 * self.places.len() {
-            if let Some(connection) = self.connections.get_mut(&at) {
-                connection.readable = true;
-                self.talk(at);
-            }
-        } else if at.is_multiple_of(2) {
-            self.datagrams(at / 2);
-        } else {
-            self.accept(at / 2);
-        }
-    }
-
-    fn datagrams(&mut self, place: usize) {
-        let mut buffer = [0; DATAGRAM];
-        for _ in 0..DATAGRAMS {
-            match self.places[place].0.recv_from(&mut buffer) {
-                // Nobody can be replied to there.
-                Ok((_, peer)) if peer.port() == 0 => {}
-                Ok((length, peer)) => {
-                    let origin = Origin::Datagram { place, peer };
-                    self.query(origin, Transport::Udp, &buffer[..length]);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // An ICMP error of an earlier reply: its client has gone.
-                Err(_) => {}
-            }
-        }
-        self.unread.push(place);
-    }
-
-    /// A message came; whether a reply will follow.
-    fn query(&mut self, origin: Origin, transport: Transport, bytes: &[u8]) -> bool {
+impl ResolverCore {
+    /// Hands a message over; whether a reply will follow.
+    fn query(&mut self, now: Instant, origin: Origin, transport: Transport, bytes: &[u8]) -> bool {
         if self.stopping {
             return false;
         }
         self.next_client += 1;
         let client = Client(self.next_client);
-        let now = self.clock.now();
         let follows = self.resolver.handle_query(now, client, transport, bytes);
         if follows {
             self.clients.insert(client.0, origin);
         }
         follows
     }
+}
 
-    fn accept(&mut self, place: usize) {
+impl Core for ResolverCore {
+    type Session = DnsSession;
+
+    fn handle_open(&mut self, now: Instant, listener: usize) -> DnsSession {
+        DnsSession::new(listener, self.session, now)
+    }
+
+    fn handle_stream(
+        &mut self,
+        now: Instant,
+        connection: SourceId,
+        session: &mut DnsSession,
+        bytes: &[u8],
+    ) {
+        session.feed(bytes);
+        while let Some(message) = session.next_query(now) {
+            if !self.query(now, Origin::Connection(connection), Transport::Tcp, &message) {
+                session.abort();
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, listener: usize, from: SocketAddr, bytes: &[u8]) {
+        // No reply can reach port 0.
+        if from.port() != 0 {
+            let origin = Origin::Datagram { listener, peer: from };
+            self.query(now, origin, Transport::Udp, bytes);
+        }
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        self.resolver.settle(now);
         loop {
-            let (mut stream, _) = match self.places[place].1.accept() {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return,
-            };
-            let most = usize::try_from(self.limits.connections).unwrap_or(usize::MAX);
-            if self.connections.len() >= most || self.stopping {
-                continue;
-            }
-            let at = self.next_connection;
-            self.next_connection += 1;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let registry = self.poll.registry();
-            if registry.register(&mut stream, Token(LISTENING + at), interest).is_ok() {
-                // A question and its answer are small; none waits for the next.
-                let _ = stream.set_nodelay(true);
-                let connection = Connection {
-                    stream,
-                    got: Vec::new(),
-                    out: Vec::new(),
-                    in_flight: 0,
-                    last: self.clock.now(),
-                    ended: false,
-                    readable: false,
-                };
-                self.connections.insert(at, connection);
+            let Reply { client, bytes } = self.resolver.poll_reply()?;
+            let bytes = Bytes::from(bytes);
+            match self.clients.remove(&client.0) {
+                Some(Origin::Datagram { listener, peer: to }) => {
+                    return Some(Output::Datagram { listener, to, bytes });
+                }
+                Some(Origin::Connection(connection)) => {
+                    return Some(Output::Stream { connection, bytes });
+                }
+                None => {}
             }
         }
     }
 
-    /// Reads questions while the connection may ask more, writes what it takes, and closes it
-    /// where nothing more is to come.
-    fn talk(&mut self, at: usize) {
-        let now = self.clock.now();
-        let Some(mut connection) = self.connections.remove(&at) else { return };
-        let mut sound = connection.write(now).is_ok();
-        while sound && let Some(message) = connection.next(&self.limits) {
-            match message {
-                Ok(bytes) => {
-                    connection.last = now;
-                    // What is no question on a connection ends it: nobody knows what follows.
-                    sound = self.query(Origin::Connection(at), Transport::Tcp, &bytes);
-                    connection.in_flight += u32::from(sound);
-                }
-                Err(_) => sound = false,
-            }
-        }
-        let over = connection.ended && connection.in_flight == 0 && connection.out.is_empty();
-        if sound && !over {
-            self.connections.insert(at, connection);
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.resolver.fleet().poll_timeout()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.resolver.fleet_mut().handle_timeout(now);
+        if self.stopping {
+            self.resolver.fleet_mut().cancel(now);
         }
     }
 
-    fn reply(&mut self, reply: Reply) {
-        match self.clients.remove(&reply.client.0) {
-            Some(Origin::Datagram { place, peer }) => {
-                // A full socket loses a datagram as a path does.
-                let _ = self.places[place].0.send_to(&reply.bytes, peer);
-            }
-            Some(Origin::Connection(at)) => {
-                if let Some(connection) = self.connections.get_mut(&at) {
-                    connection.in_flight = connection.in_flight.saturating_sub(1);
-                    connection.out.extend(framed(&reply.bytes));
-                    self.talk(at);
-                }
-            }
-            None => {}
-        }
+    fn begin_drain(&mut self, now: Instant) {
+        self.stopping = true;
+        self.resolver.fleet_mut().cancel(now);
+    }
+
+    fn is_drained(&self) -> bool {
+        self.resolver.is_idle()
     }
 }
 
-impl Connection {
-    /// Writes what the client takes.
-    fn write(&mut self, now: Instant) -> io::Result<()> {
-        while !self.out.is_empty() {
-            match self.stream.write(&self.out) {
-                Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
-                Ok(count) => {
-                    self.out.drain(..count);
-                    self.last = now;
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Clients(server::Source),
+    Query(QuerySlot),
+}
+
+impl From<server::Source> for Source {
+    fn from(source: server::Source) -> Self {
+        Self::Clients(source)
+    }
+}
+
+impl From<QuerySlot> for Source {
+    fn from(slot: QuerySlot) -> Self {
+        Self::Query(slot)
+    }
+}
+
+/// Both sides: the clients' sockets and those of the walks.
+struct Frontend<F> {
+    server: Server<ResolverCore>,
+    sockets: Sockets,
+    fixed_time: bool,
+    observe: F,
+}
+
+impl<F: FnMut(u64, &Record) -> io::Result<()>> Driver for Frontend<F> {
+    type Source = Source;
+
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        let Self { server, sockets, fixed_time, observe } = self;
+        if !*fixed_time {
+            server.core_mut().resolver.judge_at(UnixSeconds(utc_seconds()));
+        }
+        // A failure of a query may end a walk, and a reply may make room for another question.
+        loop {
+            sockets.drain(events, server.core_mut().resolver.fleet_mut());
+            if !server.transmit(events, now) {
+                break;
+            }
+        }
+        while let Some((number, record)) = server.core_mut().resolver.poll_record() {
+            observe(number, &record)?;
+        }
+        let drained = server.is_drained(events, now);
+        Ok(if drained { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.server.next_deadline()
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        now: Instant,
+        ready: Ready<Source>,
+    ) -> io::Result<()> {
+        let Self { server, sockets, .. } = self;
+        match ready.source {
+            Source::Clients(source) => server.serve(events, now, source, ready),
+            Source::Query(slot) => {
+                sockets.ready(events, server.core_mut().resolver.fleet_mut(), slot);
             }
         }
         Ok(())
     }
 
-    /// The next whole message, if there is one and the connection may ask more now.
-    fn next(&mut self, limits: &FrontLimits) -> Option<io::Result<Vec<u8>>> {
-        if self.in_flight >= limits.per_connection || self.out.len() > UNREAD_MAX {
-            return None;
-        }
-        let mut buffer = [0; 4_096];
-        loop {
-            if let Some(message) = whole(&mut self.got) {
-                return Some(Ok(message));
-            }
-            if !self.readable {
-                return None;
-            }
-            match self.stream.read(&mut buffer) {
-                Ok(0) => (self.ended, self.readable) = (true, false),
-                Ok(count) => self.got.extend_from_slice(&buffer[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Some(Err(error)),
-            }
-        }
+    fn handle_timeout(&mut self, events: &mut EventLoop<Source>, now: Instant) {
+        self.server.expire(events, now);
+    }
+
+    fn handle_shutdown(&mut self, events: &mut EventLoop<Source>, now: Instant) {
+        self.server.begin_drain(events, now);
     }
 }

@@ -1,11 +1,11 @@
 //! Walks on real sockets: one socket for every query.
 //!
-//! It exists so that the walk need not wait. It must never judge what arrives beyond whose socket
-//! it came to: that is the walk's.
+//! What arrives is matched to the query whose socket it came to, and judged by the walk alone.
 
 mod batch;
 mod frontend;
 mod serve;
+mod session;
 mod stub;
 
 pub use batch::{Told, many};
@@ -16,21 +16,18 @@ pub use stub::{System, ask_server};
 use crate::event::{Record, Transport};
 use crate::hints::{Hints, PORT};
 use crate::walk::{AttemptId, Transmit, Walk};
+use mio::Interest;
 use mio::net::{TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Registry, Token};
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::ControlFlow;
+use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
+use wirelab::runtime::stream::Stream;
 
-const TIMER: Token = Token(0);
-const STOP: Token = Token(1);
-/// Tokens of sockets begin here.
-const SOCKETS: usize = 2;
-/// Events taken from the kernel at a time; a walk has seldom more than a few open.
-const EVENTS: usize = 32;
 /// Largest datagram (RFC 768): nothing is cut that a server may send.
 const DATAGRAM: usize = 65_535;
 /// Datagrams of one socket before the others and the clock have their turn: a server that sends
@@ -40,29 +37,22 @@ const TURN: usize = 64;
 /// The socket of one attempt.
 enum Socket {
     Datagram(UdpSocket),
-    Stream { stream: TcpStream, out: Vec<u8>, written: usize, got: Vec<u8> },
-}
-
-impl Socket {
-    /// Has the event queue tell once more what is there already.
-    fn again(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match self {
-            Self::Datagram(socket) => registry.reregister(socket, token, Interest::READABLE),
-            // It can be written to, so that this comes at once.
-            Self::Stream { stream, .. } => {
-                registry.reregister(stream, token, Interest::READABLE | Interest::WRITABLE)
-            }
-        }
-    }
+    Stream { stream: Stream, got: Vec<u8> },
 }
 
 struct Open {
     socket: Socket,
+    id: SourceId,
     to: SocketAddr,
 }
 
-fn token(attempt: AttemptId) -> Token {
-    Token(usize::try_from(attempt.0).unwrap_or_default() + SOCKETS)
+/// A walk and the sockets of its attempts.
+struct Resolving<F> {
+    walk: Walk,
+    open: BTreeMap<AttemptId, Open>,
+    buffer: Vec<u8>,
+    records: Vec<Record>,
+    observe: F,
 }
 
 /// Runs a walk to its end, or until it is told to stop; `observe` sees each record as it is made.
@@ -70,140 +60,148 @@ fn token(attempt: AttemptId) -> Token {
 /// # Errors
 /// Where the kernel gives no event queue; what happens to one query is the walk's business.
 pub fn resolve(
-    mut walk: Walk,
+    walk: Walk,
     clock: Clock,
-    stopped: &mut shutdown::Receiver,
-    mut observe: impl FnMut(&Record),
+    shutdown: &mut shutdown::Receiver,
+    observe: impl FnMut(&Record),
 ) -> io::Result<(Vec<Record>, Walk)> {
-    let mut poll = Poll::new()?;
-    let mut timer = Timer::new(poll.registry(), TIMER)?;
-    poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-    let mut open: BTreeMap<AttemptId, Open> = BTreeMap::new();
-    let mut events = Events::with_capacity(EVENTS);
-    let mut records = Vec::new();
-    loop {
-        drain(&mut walk, clock, poll.registry(), &mut open);
-        while let Some(record) = walk.poll_event() {
-            observe(&record);
-            records.push(record);
+    let (open, buffer, records) = (BTreeMap::new(), vec![0; DATAGRAM], Vec::new());
+    let mut resolving = Resolving { walk, open, buffer, records, observe };
+    EventLoop::new(clock)?.run(&mut resolving, shutdown)?;
+    Ok((resolving.records, resolving.walk))
+}
+
+impl<F: FnMut(&Record)> Driver for Resolving<F> {
+    type Source = AttemptId;
+
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<AttemptId>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        self.transmit(events, now);
+        while let Some(record) = self.walk.poll_event() {
+            (self.observe)(&record);
+            self.records.push(record);
         }
-        if walk.is_done() {
-            poll.registry().deregister(stopped.source())?;
-            return Ok((records, walk));
+        Ok(if self.walk.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.walk.poll_timeout()
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<AttemptId>,
+        _now: Instant,
+        ready: Ready<AttemptId>,
+    ) -> io::Result<()> {
+        let (clock, attempt) = (events.clock(), ready.source);
+        let Self { walk, open, buffer, .. } = self;
+        let Some(Open { socket, to, .. }) = open.get_mut(&attempt) else { return Ok(()) };
+        let mut reply = |bytes: &[u8]| walk.handle_reply(clock.now(), attempt, *to, bytes);
+        let more = match socket {
+            Socket::Datagram(socket) => datagrams(socket, buffer, &mut reply),
+            Socket::Stream { stream, got } => {
+                stream.flush().and_then(|_| read(stream, got)).map(|whole| {
+                    whole.is_some_and(|message| {
+                        reply(&message);
+                        true
+                    })
+                })
+            }
+        };
+        match more {
+            Ok(true) => events.requeue(ready.id),
+            Ok(false) => {}
+            Err(error) => walk.handle_unreachable(clock.now(), attempt, &words(&error)),
         }
-        let now = clock.now();
-        let timeout = walk.poll_timeout();
-        if timeout.is_some_and(|at| at <= now) {
-            walk.handle_timeout(now);
-            continue;
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, _events: &mut EventLoop<AttemptId>, now: Instant) {
+        if self.walk.poll_timeout().is_some_and(|at| at <= now) {
+            self.walk.handle_timeout(now);
         }
-        timer.set(&clock, now, timeout)?;
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            other => other?,
-        }
-        if stopped.is_stopped() {
-            walk.cancel(clock.now());
-        }
-        for token in events.iter().map(mio::event::Event::token) {
-            let id = token.0.checked_sub(SOCKETS).and_then(|id| u32::try_from(id).ok());
-            if let Some(id) = id.map(AttemptId) {
-                ready(&mut walk, clock, id, poll.registry(), &mut open)?;
+    }
+
+    fn handle_shutdown(&mut self, _events: &mut EventLoop<AttemptId>, now: Instant) {
+        self.walk.cancel(now);
+    }
+}
+
+impl<F> Resolving<F> {
+    /// Sends what the walk wants to send, and closes what it no longer needs.
+    fn transmit(&mut self, events: &mut EventLoop<AttemptId>, now: Instant) {
+        loop {
+            while let Some(attempt) = self.walk.poll_release() {
+                if let Some(Open { socket, id, .. }) = self.open.remove(&attempt) {
+                    drop(socket);
+                    events.release(id);
+                }
+            }
+            let Some(transmit) = self.walk.poll_transmit() else { return };
+            let (attempt, to) = (transmit.attempt, transmit.to);
+            match begin(events, transmit) {
+                Ok((socket, id)) => drop(self.open.insert(attempt, Open { socket, id, to })),
+                Err(error) => self.walk.handle_unreachable(now, attempt, &words(&error)),
             }
         }
     }
 }
 
-/// Sends what the walk wants to send, and closes what it needs no more.
-fn drain(walk: &mut Walk, clock: Clock, registry: &Registry, open: &mut BTreeMap<AttemptId, Open>) {
-    loop {
-        while let Some(id) = walk.poll_release() {
-            open.remove(&id);
-        }
-        let Some(transmit) = walk.poll_transmit() else { return };
-        let (id, to) = (transmit.attempt, transmit.to);
-        match begin(registry, transmit) {
-            Ok(socket) => drop(open.insert(id, Open { socket, to })),
-            Err(error) => walk.handle_unreachable(clock.now(), id, &words(&error)),
-        }
-    }
-}
-
 /// Opens the socket of an attempt and sends, or begins to connect.
-fn begin(registry: &Registry, transmit: Transmit) -> io::Result<Socket> {
-    let token = token(transmit.attempt);
-    let to = transmit.to;
-    match transmit.transport {
+fn begin(events: &mut EventLoop<AttemptId>, transmit: Transmit) -> io::Result<(Socket, SourceId)> {
+    let Transmit { attempt, to, transport, bytes } = transmit;
+    match transport {
         Transport::Udp => {
-            // The kernel draws the port (RFC 5452 §9.2). A connected socket hears nobody else, and
-            // learns where nobody listens.
-            let any = if to.is_ipv4() {
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
-            } else {
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
-            };
-            let mut socket = UdpSocket::bind(any)?;
-            socket.connect(to)?;
-            registry.register(&mut socket, token, Interest::READABLE)?;
-            socket.send(&transmit.bytes)?;
-            Ok(Socket::Datagram(socket))
+            let mut socket = connected(to)?;
+            let id = events.register(&mut socket, Interest::READABLE, attempt)?;
+            if let Err(error) = socket.send(&bytes) {
+                events.deregister(&mut socket, id);
+                return Err(error);
+            }
+            Ok((Socket::Datagram(socket), id))
         }
         Transport::Tcp => {
-            let mut stream = TcpStream::connect(to)?;
+            let mut stream = Stream::connecting(TcpStream::connect(to)?);
             let interest = Interest::READABLE | Interest::WRITABLE;
-            registry.register(&mut stream, token, interest)?;
-            let out = framed(&transmit.bytes);
-            Ok(Socket::Stream { stream, out, written: 0, got: Vec::new() })
+            let id = events.register(stream.source(), interest, attempt)?;
+            stream.push(framed(&bytes).into());
+            Ok((Socket::Stream { stream, got: Vec::new() }, id))
         }
     }
 }
 
-/// The message with its length before it (RFC 1035 §4.2.2); a query is far shorter than 64 KiB.
-fn framed(message: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
-    [&length.to_be_bytes(), message].concat()
-}
-
-/// A socket has something to say.
-fn ready(
-    walk: &mut Walk,
-    clock: Clock,
-    id: AttemptId,
-    registry: &Registry,
-    open: &mut BTreeMap<AttemptId, Open>,
-) -> io::Result<()> {
-    let Some(Open { socket, to }) = open.get_mut(&id) else { return Ok(()) };
-    let more = match socket {
-        Socket::Datagram(socket) => datagrams(walk, clock, id, *to, socket),
-        Socket::Stream { stream, out, written, got } => {
-            write(stream, out, written).and_then(|()| read(stream, got)).map(|whole| {
-                whole.is_some_and(|message| {
-                    walk.handle_reply(clock.now(), id, *to, &message);
-                    true
-                })
-            })
-        }
+/// A UDP socket that hears one server alone, and learns where nothing listens.
+fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
+    // The kernel draws the port (RFC 5452 §9.2).
+    let any = if to.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
     };
-    match more {
-        Ok(true) => socket.again(registry, token(id))?,
-        Ok(false) => {}
-        Err(error) => walk.handle_unreachable(clock.now(), id, &words(&error)),
-    }
-    Ok(())
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+/// The message with its length before it (RFC 1035 §4.2.2).
+fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(message.len()).expect("invariant: no DNS message exceeds 64 KiB");
+    [&length.to_be_bytes(), message].concat()
 }
 
 /// Hands over what came, as far as one turn goes; whether there may be more.
 fn datagrams(
-    walk: &mut Walk,
-    clock: Clock,
-    id: AttemptId,
-    to: SocketAddr,
     socket: &UdpSocket,
+    buffer: &mut [u8],
+    reply: &mut impl FnMut(&[u8]),
 ) -> io::Result<bool> {
-    let mut buffer = vec![0; DATAGRAM];
     for _ in 0..TURN {
-        match socket.recv(&mut buffer) {
-            Ok(length) => walk.handle_reply(clock.now(), id, to, &buffer[..length]),
+        match socket.recv(buffer) {
+            Ok(length) => reply(&buffer[..length]),
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -212,55 +210,34 @@ fn datagrams(
     Ok(true)
 }
 
-fn write(stream: &mut TcpStream, out: &[u8], written: &mut usize) -> io::Result<()> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    while *written < out.len() {
-        match stream.write(&out[*written..]) {
-            Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
-            Ok(count) => *written += count,
-            // Not connected yet, or the kernel's buffer is full: the next event says when.
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
-            {
-                return Ok(());
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// A message, once all of it is there; a server that drips it meets the walk's patience.
 ///
-/// What follows it stays: a reply to somebody else is no reason not to hear the right one.
-fn read(stream: &mut TcpStream, got: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+/// What follows it stays: a reply to another query is no reason not to hear the right one.
+fn read(stream: &mut Stream, got: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; 4096];
     loop {
         if let Some(message) = whole(got) {
             return Ok(Some(message));
         }
-        match stream.read(&mut buffer) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => got.extend_from_slice(&buffer[..count]),
-            Err(error)
-                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) =>
-            {
-                return Ok(None);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match stream.read(&mut buffer)? {
+            None => return Ok(None),
+            Some(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Some(count) => got.extend_from_slice(&buffer[..count]),
         }
     }
 }
 
 /// Takes the first message, if it is whole.
 fn whole(got: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let end = message_end(got)?;
+    Some(got.drain(..end).skip(2).collect())
+}
+
+/// Where the first message ends, its length included, if it is whole.
+fn message_end(got: &[u8]) -> Option<usize> {
     let (length, _) = got.split_first_chunk::<2>()?;
     let end = 2 + usize::from(u16::from_be_bytes(*length));
-    (got.len() >= end).then(|| got.drain(..end).skip(2).collect())
+    (got.len() >= end).then_some(end)
 }
 
 fn words(error: &io::Error) -> String {

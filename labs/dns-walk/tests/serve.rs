@@ -502,6 +502,56 @@ fn a_connection_carries_many_questions_and_ends_when_it_only_costs() {
     drop(held);
 }
 
+/// Leaves a process this many descriptors beyond those that it has open.
+fn leave_descriptors(child: &Child, spare: usize) {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
+    let mut limit = Command::new("prlimit");
+    limit.args(["--pid", &child.id().to_string(), &format!("--nofile={}", open + spare)]);
+    assert!(limit.status().unwrap().success());
+}
+
+/// More clients than descriptors connect, then all but the last leave: that one is answered,
+/// though no other comes after it.
+fn assert_the_last_client_is_served(child: &Child, at: SocketAddr, asked: &Message) {
+    let connect = || {
+        let stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    };
+    let bytes = asked.to_vec().unwrap();
+    let exchange = |stream: &mut TcpStream| {
+        send(stream, &bytes);
+        receive(stream);
+    };
+    // A server that answers has opened all descriptors of its own.
+    let mut first = connect();
+    exchange(&mut first);
+    leave_descriptors(child, 6);
+    let held: Vec<TcpStream> = (0..20).map(|_| connect()).collect();
+    let mut last = connect();
+    send(&mut last, &bytes);
+    // By now it has tried to accept them all.
+    exchange(&mut first);
+    drop(held);
+    assert_eq!(receive(&mut last).metadata.id, asked.metadata.id);
+}
+
+#[test]
+fn clients_that_waited_for_a_descriptor_are_served_when_others_leave() {
+    let server = Server::start("--demo");
+    // Refused at once: a walk would need descriptors of its own.
+    let mut asked = query("www.igbank.com");
+    asked.metadata.recursion_desired = false;
+    assert_the_last_client_is_served(&server.child, server.at, &asked);
+    let lab = Lab::new("dns-walk");
+    let (mut demo, _, said) = serve_demo(&lab, "sound");
+    let port = said.split(" -p ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let at = SocketAddr::from(([127, 53, 2, 1], port));
+    assert_the_last_client_is_served(&demo, at, &query("www.igbank.com"));
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+}
+
 #[test]
 fn what_is_no_query_gets_nothing_and_hurts_nobody() {
     let server = Server::start("--demo");

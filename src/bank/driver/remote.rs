@@ -8,10 +8,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Connections that the kernel keeps for a server that is busy: its own default limit since
-/// Linux 5.4 (`net.core.somaxconn`).
-const BACKLOG: i32 = 4096;
-
 /// A server, as seen from this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -43,16 +39,4 @@ impl Opener for Remote {
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
-}
-
-/// A TCP listener with a long queue; its address may be taken again at once after a stop.
-///
-/// # Errors
-/// What the kernel says: the port is in use, the address is not this host's.
-pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
