@@ -184,6 +184,21 @@ pub fn latency(nanos: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
+/// Bytes for a reader, three digits: `532 B`, `20.3 kB`, `60.1 MB`.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+pub fn bytes(bytes: u64) -> String {
+    let (unit, scale) = match bytes {
+        0..1_000 => return format!("{bytes} B"),
+        1_000..999_500 => ("kB", 1e3),
+        999_500..999_500_000 => ("MB", 1e6),
+        _ => ("GB", 1e9),
+    };
+    let value = bytes as f64 / scale;
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,6 +259,19 @@ mod tests {
             assert_eq!(size(bytes), shortest);
         }
         assert!(parse_size("64").is_err() && parse_size("99999999999GB").is_err());
+    }
+
+    #[test]
+    fn bytes_have_three_digits() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (20_349, "20.3 kB"),
+            (999_500, "1.00 MB"),
+            (2_000_000_000, "2.00 GB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub fn kernel_release() -> String {
     }
 }
 
+/// Processors that this process may use; 1 where the system does not say.
+#[must_use]
+pub fn cpus() -> u32 {
+    let fits =
+        |n: std::num::NonZero<usize>| u32::try_from(n.get()).expect("fewer than 2^32 processors");
+    std::thread::available_parallelism().map_or(1, fits)
+}
+
 /// Processor time of the whole machine since it started, in clock ticks (1/100 s), from
 /// `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod datagrams;
+pub mod dir;
 pub mod ethtool;
 pub mod host;
 pub mod mounts;

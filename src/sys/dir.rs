@@ -1,0 +1,267 @@
+//! A directory held open, and calls on the names in it that follow no link.
+//!
+//! A path is looked up again at every call, so another user of a shared folder can exchange a part
+//! of it in between. A descriptor stays with the directory that was checked.
+#![expect(unsafe_code, reason = "openat and its kin have no safe wrapper in std")]
+
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Mode of what is made here: it holds traffic and command lines, so it is the user's alone.
+const FILE_MODE: libc::mode_t = 0o600;
+const DIR_MODE: libc::mode_t = 0o700;
+
+/// An open directory. Names are single components: `a/b` is refused.
+#[derive(Debug)]
+pub struct Dir(File);
+
+impl Dir {
+    /// Opens the directory at a path that the user named: links in it are followed.
+    ///
+    /// # Errors
+    /// What the system says: `ENOENT`, `ENOTDIR`, `EACCES`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path).map(Self)
+    }
+
+    /// Opens a directory in this one; a link is `ENOTDIR`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn subdir(&self, name: &OsStr) -> io::Result<Self> {
+        self.open_at(name, libc::O_RDONLY | libc::O_DIRECTORY).map(Self)
+    }
+
+    /// Makes a new directory in this one, and opens it.
+    ///
+    /// # Errors
+    /// `EEXIST` where there is anything of this name.
+    pub fn make_dir(&self, name: &OsStr) -> io::Result<Self> {
+        let text = component(name)?;
+        // SAFETY: `text` is a live string with a terminator.
+        done(unsafe { libc::mkdirat(self.fd(), text.as_ptr(), DIR_MODE) })?;
+        self.subdir(name)
+    }
+
+    /// Makes a new file in this directory, for reading and appending.
+    ///
+    /// # Errors
+    /// `EEXIST` where there is anything of this name, a link too.
+    pub fn create(&self, name: &OsStr) -> io::Result<File> {
+        self.open_at(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL)
+    }
+
+    /// Opens a regular file in this directory for reading.
+    ///
+    /// # Errors
+    /// `InvalidInput` where it is no regular file: reading a FIFO or a device may never end.
+    pub fn file(&self, name: &OsStr) -> io::Result<File> {
+        let file = self.open_at(name, libc::O_RDONLY | libc::O_NONBLOCK)?;
+        if file.metadata()?.is_file() {
+            return Ok(file);
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+    }
+
+    /// Kind, size, owner and mode of what has this name; of a link, its own.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn status(&self, name: &OsStr) -> io::Result<Metadata> {
+        self.open_at(name, libc::O_PATH)?.metadata()
+    }
+
+    /// Kind, owner and mode of the directory itself.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn own_status(&self) -> io::Result<Metadata> {
+        self.0.metadata()
+    }
+
+    /// Gives a name another one in one step, in place of what had that.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let (from, to) = (component(from)?, component(to)?);
+        // SAFETY: both are live strings with a terminator.
+        done(unsafe { libc::renameat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr()) })
+    }
+
+    /// Makes a symbolic link in this directory.
+    ///
+    /// # Errors
+    /// `EEXIST` where there is anything of this name.
+    pub fn link(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
+        let (target, name) = (CString::new(target.as_bytes())?, component(name)?);
+        // SAFETY: both are live strings with a terminator.
+        done(unsafe { libc::symlinkat(target.as_ptr(), self.fd(), name.as_ptr()) })
+    }
+
+    /// Where a symbolic link in this directory leads.
+    ///
+    /// # Errors
+    /// `EINVAL` where it is no link.
+    pub fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        let name = component(name)?;
+        let mut target = vec![0_u8; 4_096];
+        let (at, room) = (target.as_mut_ptr().cast(), target.len());
+        // SAFETY: `name` is a live string with a terminator, and `room` bytes are writable at `at`.
+        let length = unsafe { libc::readlinkat(self.fd(), name.as_ptr(), at, room) };
+        target.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
+        Ok(OsString::from_vec(target))
+    }
+
+    /// Removes a file or a link.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove_file(&self, name: &OsStr) -> io::Result<()> {
+        self.unlink(name, 0)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY`, and what else the system says.
+    pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        self.unlink(name, libc::AT_REMOVEDIR)
+    }
+
+    /// Every name in this directory, sorted, without `.` and `..`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        // A description of its own: reading moves its position.
+        let own = self.open_at(OsStr::new("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
+        let fd = OwnedFd::from(own).into_raw_fd();
+        // SAFETY: `fd` is an open directory, which the stream owns from here on.
+        let stream = unsafe { libc::fdopendir(fd) };
+        if stream.is_null() {
+            let error = io::Error::last_os_error();
+            // SAFETY: where fdopendir fails, the descriptor is still this function's own.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            return Err(error);
+        }
+        let mut names = Vec::new();
+        let ended = loop {
+            // SAFETY: errno of this thread is always there to be written.
+            unsafe { *libc::__errno_location() = 0 };
+            // SAFETY: `stream` is open; the entry is read before the next call.
+            let entry = unsafe { libc::readdir(stream) };
+            if entry.is_null() {
+                break io::Error::last_os_error();
+            }
+            // SAFETY: an entry holds a name with a terminator.
+            let name = unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) }.to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        };
+        // SAFETY: `stream` is open and not used again.
+        unsafe { libc::closedir(stream) };
+        names.sort();
+        if ended.raw_os_error() == Some(0) { Ok(names) } else { Err(ended) }
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    fn open_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<File> {
+        let name = component(name)?;
+        let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        // SAFETY: `name` is a live string with a terminator; the mode is read where a file is made.
+        let fd = unsafe { libc::openat(self.fd(), name.as_ptr(), flags, FILE_MODE) };
+        done(fd.min(0))?;
+        // SAFETY: the kernel has just given this descriptor to nothing else.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    }
+
+    fn unlink(&self, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
+        let name = component(name)?;
+        // SAFETY: `name` is a live string with a terminator.
+        done(unsafe { libc::unlinkat(self.fd(), name.as_ptr(), flags) })
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The effective user.
+#[must_use]
+pub fn effective_user() -> u32 {
+    // SAFETY: it has no argument and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// A single component of a path; `.` is the directory itself.
+fn component(name: &OsStr) -> io::Result<CString> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes == b".." || bytes.contains(&b'/') {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file name"));
+    }
+    Ok(CString::new(bytes)?)
+}
+
+fn done(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    fn at(name: &str) -> &OsStr {
+        OsStr::new(name)
+    }
+
+    #[test]
+    fn no_link_is_followed_and_nothing_is_overwritten() {
+        let path = std::env::temp_dir().join(format!("wirelab-dir-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let base = Dir::open(&path).unwrap();
+        let dir = base.make_dir(at("run")).unwrap();
+        assert!(base.make_dir(at("run")).is_err(), "it is there already");
+        let mut file = dir.create(at("a")).unwrap();
+        file.write_all(b"text").unwrap();
+        assert_eq!(dir.create(at("a")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        dir.rename(at("a"), at("b")).unwrap();
+        let mut text = String::new();
+        dir.file(at("b")).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), dir.status(at("b")).unwrap().len()), ("text", 4));
+        // A planted link: neither read nor written through, as a file or as a directory.
+        dir.link(at("b"), at("link")).unwrap();
+        base.link(at("run"), at("other")).unwrap();
+        assert_eq!(dir.read_link(at("link")).unwrap(), "b");
+        assert!(dir.file(at("link")).is_err() && dir.create(at("link")).is_err());
+        assert!(base.subdir(at("other")).is_err());
+        assert!(dir.status(at("link")).unwrap().is_symlink());
+        for name in ["", "..", "../run", "/etc/passwd", "a\0b"] {
+            assert!(dir.create(at(name)).is_err() && dir.file(at(name)).is_err(), "{name:?}");
+        }
+        assert_eq!(dir.names().unwrap(), ["b", "link"]);
+        assert_eq!(dir.names().unwrap(), ["b", "link"], "a second reading sees all again");
+        for name in ["b", "link"] {
+            dir.remove_file(at(name)).unwrap();
+        }
+        base.remove_dir(at("run")).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_device_or_fifo_is_not_read() {
+        assert!(Dir::open(Path::new("/dev")).unwrap().file(at("zero")).is_err());
+    }
+}
