@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::generate::Generate;
+use wirelab::cli::run::RunsArgs;
 use wirelab::cli::style::ColorChoice;
 use wirelab::measure::{Instant, Ppm, human};
 
@@ -28,7 +29,7 @@ Examples:
   clock-offset --sim --host-step 80ms@9s       this host is set instead: its own clocks show it
   clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
-  clock-offset show latest                     print the last run again; its folder has a report
+  clock-offset show                            print the last run again; its folder has a report
   clock-offset --demo --nts                    replies with proof of who made them (RFC 8915)
   clock-offset --from samples.ndjson           what was saved with --samples, looked at again
   clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
@@ -174,11 +175,19 @@ pub(crate) struct Args {
 pub(crate) enum What {
     /// Be an NTP server with a clock and a path as told, until Ctrl-C
     Serve(Serve),
-    /// Print a run again: the folder that it left, or `latest`
+    /// Print a run again
     Show {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
         /// Print its JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runs that were left, or remove old ones
+    Runs {
+        #[command(flatten)]
+        runs: RunsArgs,
+        /// Print one JSON document
         #[arg(long)]
         json: bool,
     },

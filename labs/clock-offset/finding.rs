@@ -380,6 +380,37 @@ impl Finding {
         }
     }
 
+    /// The same run looked at in another way: its samples are judged again; what was asked, lost
+    /// and played stays.
+    ///
+    /// # Errors
+    /// The rule that a saved sample breaks.
+    pub fn viewed(self, view: View) -> Result<Self, Refusal> {
+        let again = |server: ServerFinding| {
+            let samples = server.samples.into_iter().map(|sample| Sample::new(sample.record));
+            Ok(Gathered {
+                name: server.name,
+                address: server.address,
+                samples: samples.collect::<Result<_, _>>()?,
+                notes: server.notes,
+                lost: server.lost,
+                counts: server.counts,
+                ended: server.ended,
+            })
+        };
+        let gathered = self.servers.into_iter().map(again).collect::<Result<_, _>>()?;
+        let mut found = Self::new(gathered, view, self.now);
+        found.seed = self.seed;
+        found.host_clocks = self.host_clocks;
+        let together = found.together;
+        found.checked = self.checked.map(|old| Checked {
+            error_ns: together.map(|found| found.estimate_ns - old.offset_ns),
+            inside: together.map(|found| found.interval.contains(old.offset_ns)),
+            ..old
+        });
+        Ok(found)
+    }
+
     /// Holds it against a truth: `offset_at` is that of the first server at each time.
     #[must_use]
     pub fn check(mut self, scenario: Scenario, offset_at: impl Fn(Instant) -> i64) -> Self {

@@ -26,7 +26,7 @@ Examples:
   dns-walk www.igbank.com --demo broken --all         every server of every zone, outcome by share
   dns-walk shop.igbank.com --demo --explain           every step in a sentence, with its RFC
   dns-walk www.igbank.com --demo broken --loss 10%    the same through packet loss
-  dns-walk show latest --sequence                     the last run again, as a diagram
+  dns-walk show --sequence                            the last run again, as a diagram
   dns-walk --faults                                   what is wrong in --demo broken, by name
   dns-walk www.example.com AAAA                       the real thing, from the real root
   dns-walk -x 192.0.2.1 --qmin off                    a reverse name, whole to every server
@@ -60,6 +60,7 @@ Of a list (dns-walk -), the first of these that is so:
 /// With @SERVER or --compare that server, or the system's resolver, is asked the same after the
 /// walk, and what differs is shown with its likely cause; the exit code is the walk's.
 /// `dns-walk serve` answers other tools by walking: see `dns-walk serve --help`.
+/// `dns-walk show [RUN]` shows a run again, `dns-walk runs` lists them.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
 #[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = CODES)]

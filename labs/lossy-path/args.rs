@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wirelab::cli::args::duration;
 use wirelab::cli::generate::Generate;
+use wirelab::cli::run::RunsArgs;
 use wirelab::cli::style::ColorChoice;
 use wirelab::emulator::topology::FrameMode;
 use wirelab::path::{LinkPlan, Word};
@@ -231,20 +232,22 @@ pub(crate) enum What {
     Presets,
     /// Try everything that a run needs, step by step, and say what forbids what
     Doctor,
+    /// List the runs that were left, or remove old ones
+    Runs(RunsArgs),
     /// Print a run's audit again
     Show {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
     },
     /// Run a run's program again through its plan, with its seed
     Replay {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
     },
     /// Say in plain words where a figure of a run comes from
     Explain {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
         /// The figure: lost, late, rate, … (a list without it)
         figure: Option<String>,
     },

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::generate::Generate;
+use wirelab::cli::run::RunsArgs;
 use wirelab::cli::style::ColorChoice;
 use wirelab::measure::Ppm;
 
@@ -17,7 +18,7 @@ Examples:
   tcp-vs-udp --loss 2% --depth 1 --ops 1000    one loss rate, a few seconds
   tcp-vs-udp --arms tcp,udp-once --rtt 80ms    two arms over a longer path
   tcp-vs-udp --sim --seed 7                    virtual time: no privilege, bit-identical
-  tcp-vs-udp show latest                       print the last run again
+  tcp-vs-udp show                              print the last run again
 
 ";
 
@@ -138,20 +139,22 @@ pub(crate) struct Args {
 /// What to do with a run that is there already.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
+    /// List the runs that were left, or remove old ones
+    Runs(RunsArgs),
     /// Print a run again
     Show {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
     },
     /// Run a run's plan again with its seed
     Replay {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
     },
     /// Say in plain words where a figure of a run comes from
     Explain {
-        /// Its folder, or `latest`
-        run: PathBuf,
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
         /// The figure: p99, useful-share, staircase, … (a list without it)
         figure: Option<String>,
     },

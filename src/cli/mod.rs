@@ -11,7 +11,7 @@ pub mod generate;
 pub mod lab;
 pub mod log;
 pub mod progress;
-pub mod run_dir;
+pub mod run;
 pub mod seed;
 pub mod signals;
 pub mod stdout;

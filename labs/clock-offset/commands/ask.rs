@@ -18,6 +18,7 @@ use crate::scenario::Scenario;
 use crate::server::ServerConfig;
 use crate::sim::Plan;
 use crate::timestamp::WallTime;
+use clap::CommandFactory;
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -25,6 +26,7 @@ use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::run::{Repeat, Saved};
 use wirelab::cli::stdout::Pipe;
 use wirelab::cli::{seed, stdout};
 use wirelab::measure::human;
@@ -49,26 +51,30 @@ const PORT: u16 = 123;
 /// Where there is nothing to ask or to read, or no file for what came.
 pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
     let view = view(args);
+    let repeat = Repeat::new(LAB, Args::command());
     if let Some(file) = &args.from {
-        let (gathered, now) = read(file)?;
-        let leaving = Leaving::open(args)?;
-        return Ok(finish(args, Finding::new(gathered, view, now), leaving, None));
+        let finding = read(file, view)?;
+        let command = repeat.command();
+        let leaving = Leaving::open(args, &command, finding.seed)?;
+        return Ok(finish(args, finding, leaving, command));
     }
     if args.sim || args.demo {
         let seed = seed::or_random(args.played.seed)
             .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+        let command = repeat.seed(Some(seed)).command();
         let scenario = args.host.over(args.played.demo(), seed);
         if args.sim {
-            let mut leaving = Leaving::open(args)?;
+            let mut leaving = Leaving::open(args, &command, Some(seed))?;
             let finding = sim(args, scenario, seed, view, &mut leaving);
-            return Ok(finish(args, finding, leaving, Some(seed)));
+            return Ok(finish(args, finding, leaving, command));
         }
-        let asked = demo(args, scenario.clone(), seed)?;
+        let asked = demo(args, scenario.clone(), seed, &command)?;
         let truth = scenario.truth.clone();
         let finding = Finding::new(asked.gathered, view, asked.now);
         let mut finding = finding.check(scenario, |at| truth.offset_at(at));
         finding.host_clocks = asked.host_clocks;
-        return Ok(finish(args, finding, asked.leaving, Some(seed)));
+        finding.seed = Some(seed);
+        return Ok(finish(args, finding, asked.leaving, command));
     }
     if args.servers.is_empty() {
         return Err(Failure::new(Exit::Usage, "name a server to ask; none is asked by default")
@@ -78,10 +84,11 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
     let asked: Vec<Asked> =
         args.servers.iter().map(|name| named(args, name)).collect::<Result<_, _>>()?;
     manners(args, &asked)?;
-    let asked = query(args, asked, Clock::start())?;
+    let command = repeat.command();
+    let asked = query(args, asked, Clock::start(), (&command, None))?;
     let mut finding = Finding::new(asked.gathered, view, asked.now);
     finding.host_clocks = asked.host_clocks;
-    Ok(finish(args, finding, asked.leaving, None))
+    Ok(finish(args, finding, asked.leaving, command))
 }
 
 /// How to look at what comes.
@@ -113,51 +120,41 @@ fn sim(args: &Args, scenario: Scenario, seed: u64, view: View, leaving: &mut Lea
     let mut finding = Finding::new(vec![gathered], view, now);
     finding = finding.check(scenario, |at| plan.offset_at(at));
     finding.host_clocks = plan.host_clocks(now.at);
+    finding.seed = Some(seed);
     finding
 }
 
 /// Virtual time begins at 2026-01-01, so that a run is the same on any day.
 pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_000_000);
 
-fn finish(args: &Args, mut finding: Finding, leaving: Leaving, seed: Option<u64>) -> Found {
-    finding.seed = seed;
-    finding.command = command(seed.filter(|_| args.played.seed.is_none()));
+fn finish(args: &Args, mut finding: Finding, leaving: Leaving, command: String) -> Found {
+    finding.command = command;
     let stopped = finding.servers.iter().any(|server| server.ended == Ended::Stopped);
     // Who follows along ends it with Ctrl-C; that is no interruption.
     Found { finding, leaving, interrupted: stopped && !args.watch }
 }
 
-/// The words that were typed, with the seed where it was drawn.
-fn command(drawn: Option<u64>) -> String {
-    typed(|_| true, drawn)
-}
+/// A command that leaves a run.
+pub(crate) const FIRST: &str = "clock-offset --demo";
 
-/// Those of the words that were typed which are to be typed again.
-pub(crate) fn typed(keep: impl Fn(&String) -> bool, drawn: Option<u64>) -> String {
-    let plain =
-        |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+@[]".contains(c));
-    let quote = |word: String| {
-        if plain(&word) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
-    };
-    let words = std::env::args().skip(1).filter(keep).map(quote);
-    let seed = drawn.map(|seed| format!("--seed {seed}"));
-    [LAB.to_owned()].into_iter().chain(words).chain(seed).collect::<Vec<_>>().join(" ")
-}
-
-fn read(run: &Path) -> Result<(Vec<Gathered>, TimePair), Failure> {
-    // A run's folder holds them under this name.
-    let folder = wirelab::cli::run_dir::folder(run).join("samples.ndjson");
-    let (whole, file) = (folder.is_file(), if folder.is_file() { &folder } else { run });
-    let what = format!("{} cannot be used as samples", file.display());
-    let text = std::fs::read_to_string(file)
+/// What a saved run or a file of samples says, looked at in this way.
+fn read(from: &Path, view: View) -> Result<Finding, Failure> {
+    if from == Path::new("latest") || from.is_dir() {
+        let old: Finding = Saved::find(LAB, Some(from), FIRST)?.result(LAB, FIRST)?;
+        return old.viewed(view).map_err(|error| {
+            let what = format!("the samples of {} cannot be used", from.display());
+            Failure::from_error(Exit::Usage, what, &error)
+        });
+    }
+    let what = format!("{} cannot be used as samples", from.display());
+    let text = std::fs::read_to_string(from)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     let (gathered, last) = report::samples::read(&text).map_err(|error| {
         Failure::from_error(Exit::Usage, what, &error)
             .or_type("make such a file", format!("{LAB} --demo --samples samples.ndjson"))
     })?;
-    // A run knows when it ended; a file of samples knows only its last reply.
-    let now = if whole { artifacts::read(run)?.now } else { last };
-    Ok((gathered, now))
+    // A file of samples knows only its last reply, and nothing of what was asked.
+    Ok(Finding::new(gathered, view, last))
 }
 
 /// A server by what the user called it.
@@ -225,8 +222,13 @@ fn too_many(args: &Args) -> bool {
     args.config().requests.is_none_or(|requests| requests > crate::client::BURST)
 }
 
-fn query(args: &Args, asked: Vec<Asked>, clock: Clock) -> Result<Answers, Failure> {
-    let mut leaving = Leaving::open(args)?;
+fn query(
+    args: &Args,
+    asked: Vec<Asked>,
+    clock: Clock,
+    (command, seed): (&str, Option<u64>),
+) -> Result<Answers, Failure> {
+    let mut leaving = Leaving::open(args, command, seed)?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "cannot ask", &error);
     let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
     stopper.on_signals().map_err(failed)?;
@@ -299,7 +301,7 @@ fn watched(
 }
 
 /// Asks a server in a thread of this process, over the emulated path where that was asked for.
-fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> {
+fn demo(args: &Args, scenario: Scenario, seed: u64, command: &str) -> Result<Answers, Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
     // One clock for both, so that the truth is the same function of it.
     let clock = Clock::start();
@@ -325,9 +327,10 @@ fn demo(args: &Args, scenario: Scenario, seed: u64) -> Result<Answers, Failure> 
     let found = match &path {
         // Its sockets are those of host A.
         Some(path) => {
-            path.host(kernel::End::A).run(|| query(args, vec![asked], clock)).map_err(failed)?
+            let ask = || query(args, vec![asked], clock, (command, Some(seed)));
+            path.host(kernel::End::A).run(ask).map_err(failed)?
         }
-        None => query(args, vec![asked], clock),
+        None => query(args, vec![asked], clock, (command, Some(seed))),
     };
     stopper.stop();
     match serving.join() {

@@ -2,12 +2,17 @@
 //!
 //! It must never play the path in silence elsewhere: where it cannot be built, it says why.
 
+use crate::args::Args;
+use crate::commands::LAB;
 use crate::driver::link::link;
 use crate::scenario::{Scenario, Way};
+use clap::CommandFactory;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::lab;
+use wirelab::cli::run::Repeat;
 use wirelab::cli::stdout;
 use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{LaneConfig, Topology};
@@ -94,16 +99,10 @@ pub(crate) fn pathless(scenario: &Scenario) -> Scenario {
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 fn refuse(refused: &PrivilegeError) -> Failure {
-    let other = crate::commands::ask::typed(|word| word != "--kernel", None);
-    let text = refused.to_string();
-    let what = text.lines().next().unwrap_or_default().to_owned();
-    let mut failure = Failure::new(Exit::Privilege, what)
-        .because(refused.why.clone())
-        .or_type("the same with the path played inside the program", other.to_owned());
-    for way in &refused.remedy {
-        failure = failure.or_type("try", way.clone());
-    }
-    failure.or_type("to see every step", "lossy-path doctor".to_owned())
+    let other = Repeat::new(LAB, Args::command()).without("kernel").command();
+    lab::refused(refused)
+        .or_type("the same with the path played inside the program", other)
+        .or_type("to see every step", "lossy-path doctor".to_owned())
 }
 
 fn failed(error: io::Error) -> Failure {

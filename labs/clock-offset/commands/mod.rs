@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
+use wirelab::cli::run::{self, Saved};
 
 /// The name of the lab.
 pub(crate) const LAB: &str = "clock-offset";
@@ -39,17 +40,19 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         Some(What::Serve(flags)) => return serve::run(flags),
         Some(What::Order(flags)) => return order::run(flags, args.color),
         Some(What::Show { run, json }) => {
-            let finding = artifacts::read(run)?;
+            let finding: Finding =
+                Saved::find(LAB, run.as_deref(), ask::FIRST)?.result(LAB, ask::FIRST)?;
             say(&text(args, &finding, *json)?)?;
             return Ok(exit_of(&finding));
         }
+        Some(What::Runs { runs, json }) => return run::list(LAB, runs, *json),
         None => {}
     }
     let found = ask::find(args)?;
     if !artifacts::events_only(args) {
         say(&text(args, &found.finding, args.json)?)?;
     }
-    found.leaving.finish(&found.finding, args.json || artifacts::events_only(args))?;
+    found.leaving.finish(&found.finding)?;
     Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
 }
 

@@ -2,16 +2,18 @@
 //!
 //! It must never touch a clock: it plays in virtual time, or shows a clock that is off as told.
 
-use crate::args::Order;
+use crate::args::{Args, Order};
 use crate::causality::play;
 use crate::commands::LAB;
 use crate::commands::kernel::{End, Path};
 use crate::commands::say;
 use crate::driver::order::Playing;
 use crate::scenario::Scenario;
+use clap::CommandFactory;
 use std::io;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::run::Repeat;
 use wirelab::cli::style::ColorChoice;
 use wirelab::cli::{seed, stdout};
 use wirelab::measure::human;
@@ -40,7 +42,8 @@ pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
         say(&(text + "\n"))?;
     } else {
         let text = report::order::render(&order, color.for_stdout());
-        say(&format!("{text}\nseed {seed}\n"))?;
+        let again = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
+        say(&format!("{text}\nseed {seed}: {again}\n"))?;
     }
     Ok(Exit::Holds)
 }

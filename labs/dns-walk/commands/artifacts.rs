@@ -3,105 +3,88 @@
 //! It must never compute a figure: everything comes from the records.
 
 use crate::args::Args;
-use crate::event::Record;
+use crate::commands::LAB;
+use crate::event::{Event, Record};
 use crate::report::{About, Reached, WalkResult, page};
-use serde::Serialize;
+use clap::CommandFactory;
 use std::io;
-use std::path::Path;
 use wirelab::cli::error::Failure;
-use wirelab::cli::exit::Exit;
-use wirelab::cli::lab;
-use wirelab::cli::run_dir::{self, RunDir};
-use wirelab::cli::stdout;
-use wirelab::sys::host;
+use wirelab::cli::run::{Manifest, Place, Repeat, RunFolder, Saved, unwritten, utc};
+use wirelab::runtime::clock::utc_seconds;
 
 /// Where the files go; chosen before the walk, so that nothing is asked for nothing.
-pub(crate) struct Place {
-    dir: Option<RunDir>,
-    started_utc: String,
+pub(crate) struct Artifacts {
+    folder: Option<RunFolder>,
+    about: About,
 }
 
-#[derive(Serialize)]
-struct Manifest<'a> {
-    lab: &'static str,
-    version: &'a str,
-    command: &'a str,
-    seed: u64,
-    reached: Reached,
-    kernel: String,
-    started_utc: &'a str,
-    files: &'a [&'static str],
-}
-
-const FILES: [&str; 4] = ["manifest.json", "result.json", "events.ndjson", "report.html"];
-
-impl Place {
+impl Artifacts {
+    /// For a walk that begins now.
+    ///
     /// # Errors
     /// Where the folder cannot be made.
-    pub(crate) fn choose(args: &Args, now: u64) -> Result<Self, Failure> {
-        let started_utc = run_dir::utc(now);
-        if args.no_report {
-            return Ok(Self { dir: None, started_utc });
-        }
-        let made = match &args.out {
-            Some(path) => RunDir::at(path),
-            None => RunDir::create(Path::new(run_dir::BASE), crate::commands::LAB, now),
-        };
-        made.map(|dir| Self { dir: Some(dir), started_utc }).map_err(|error| {
-            let shown = args.out.as_deref().unwrap_or_else(|| Path::new(run_dir::BASE));
-            let what = format!("the run cannot be left in {}", shown.display());
-            Failure::from_error(Exit::Usage, what, &error)
-                .or_type("in another folder", format!("{} … --out DIR", crate::commands::LAB))
-                .or_type("without files", format!("{} … --no-report", crate::commands::LAB))
-        })
+    pub(crate) fn of_walk(args: &Args, seed: u64) -> Result<Self, Failure> {
+        let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
+        let (reached, started_utc) = (reached(args), utc(utc_seconds()));
+        Self::open(args, About { command, seed, reached, started_utc })
+    }
+
+    /// For a saved walk that is shown: the same run, in another folder.
+    ///
+    /// Of a file of records alone only the seed is known; `walks` are its records.
+    ///
+    /// # Errors
+    /// Where the folder cannot be made.
+    pub(crate) fn of_saved(
+        args: &Args,
+        saved: Option<&Saved>,
+        walks: &[Vec<Record>],
+    ) -> Result<Self, Failure> {
+        let known = saved.map(|saved| saved.result::<WalkResult>(LAB, FIRST)).transpose()?;
+        Self::open(args, known.map_or_else(|| of_records(walks), About::from))
+    }
+
+    fn open(args: &Args, about: About) -> Result<Self, Failure> {
+        let mut manifest = Manifest::new(LAB, &about.command, Some(about.seed));
+        manifest.started_utc.clone_from(&about.started_utc);
+        let place = Place { out: args.out.as_deref(), no_report: args.no_report };
+        Ok(Self { folder: RunFolder::open(&place, manifest)?, about })
     }
 
     /// Writes every file, and says on stderr where they are.
     ///
     /// # Errors
     /// Where a file cannot be written.
-    pub(crate) fn leave(
-        self,
-        args: &Args,
-        seed: u64,
-        walks: &[Vec<Record>],
-    ) -> Result<(), Failure> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        let reached = reached(args);
-        let started_utc = self.started_utc.clone();
-        let needed = (reached != Reached::Replay).then_some(seed);
-        let command = lab::repeat_command(crate::commands::LAB, needed);
-        let about = About { command, seed, reached, started_utc };
-        let result = WalkResult::new(about, walks);
-        write_all(dir, &result, walks).map_err(|error| {
-            Failure::from_error(Exit::Usage, "the run could not be written down", &error)
-        })?;
-        stdout::complain(&format!(
-            "{}: left {}/  {}\n",
-            crate::commands::LAB,
-            dir.path().display(),
-            FILES.join("  ")
-        ));
-        Ok(())
+    pub(crate) fn write(self, walks: &[Vec<Record>]) -> Result<(), Failure> {
+        let Some(folder) = self.folder else { return Ok(()) };
+        let result = WalkResult::new(self.about, walks);
+        write_all(folder, &result, walks).map_err(|error| unwritten(&error))
     }
 }
 
-fn write_all(dir: &RunDir, result: &WalkResult, walks: &[Vec<Record>]) -> io::Result<()> {
-    let manifest = Manifest {
-        lab: crate::commands::LAB,
-        version: &result.version,
-        command: &result.command,
-        seed: result.seed,
-        reached: result.reached,
-        kernel: host::kernel_release(),
-        started_utc: &result.started_utc,
-        files: &FILES,
-    };
-    dir.write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
-    dir.write("result.json", &serde_json::to_vec_pretty(result)?)?;
-    dir.write("events.ndjson", lines(walks)?.as_bytes())?;
-    dir.write("report.html", page(result, walks).as_bytes())?;
-    Ok(())
+/// A command that leaves a run.
+pub(crate) const FIRST: &str = "dns-walk www.igbank.com --demo";
+
+/// What a file of records says of its run.
+fn of_records(walks: &[Vec<Record>]) -> About {
+    let seed = walks.iter().flatten().find_map(|record| match &record.event {
+        Event::Start(start) => Some(start.seed),
+        _ => None,
+    });
+    About {
+        command: Repeat::new(LAB, Args::command()).command(),
+        seed: seed.expect("read_events takes no walk without its start"),
+        reached: Reached::Replay,
+        started_utc: utc(utc_seconds()),
+    }
+}
+
+fn write_all(mut folder: RunFolder, result: &WalkResult, walks: &[Vec<Record>]) -> io::Result<()> {
+    folder.write("result.json", &serde_json::to_vec_pretty(result)?)?;
+    folder.write("events.ndjson", lines(walks)?.as_bytes())?;
+    folder.write("report.html", page(result, walks).as_bytes())?;
+    folder.manifest.add("reached", result.reached)?;
+    folder.finish(false).map(drop)
 }
 
 /// One line per record.
@@ -118,11 +101,10 @@ pub(crate) fn lines(walks: &[Vec<Record>]) -> serde_json::Result<String> {
 }
 
 const fn reached(args: &Args) -> Reached {
-    match (&args.replay, &args.demo, &args.hints) {
-        (Some(_), _, _) => Reached::Replay,
-        (None, Some(_), _) if args.sim => Reached::Sim,
-        (None, Some(_), _) => Reached::Demo,
-        (None, None, Some(_)) => Reached::Hints,
-        (None, None, None) => Reached::Internet,
+    match (&args.demo, &args.hints) {
+        (Some(_), _) if args.sim => Reached::Sim,
+        (Some(_), _) => Reached::Demo,
+        (None, Some(_)) => Reached::Hints,
+        (None, None) => Reached::Internet,
     }
 }

@@ -20,6 +20,7 @@ use wirelab::cli::args::positive;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::progress::Progress;
+use wirelab::cli::run::Stream;
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
@@ -74,7 +75,7 @@ struct Refused<'a> {
 struct Output {
     results: Pipe<BufWriter<io::Stdout>>,
     /// Every record; none where the results are all that is wanted.
-    steps: Option<BufWriter<std::fs::File>>,
+    steps: Option<BufWriter<Stream>>,
     /// Every record goes where the results go.
     all: bool,
     done: u64,
@@ -180,7 +181,7 @@ impl Output {
         let all = args.events.as_ref().is_some_and(|file| file.as_os_str() == "-");
         let steps = match args.events.as_ref().filter(|_| !all) {
             None => None,
-            Some(file) => Some(std::fs::File::create(file).map_err(|error| {
+            Some(file) => Some(Stream::open(file).map_err(|error| {
                 let what = format!("cannot write {}", file.display());
                 Failure::from_error(Exit::Usage, what, &error)
             })?),

@@ -22,19 +22,21 @@ use crate::report;
 use crate::report::Document;
 use crate::text::Question;
 use crate::walk::{Walk, WalkConfig};
-use artifacts::Place;
+use artifacts::Artifacts;
 use clap::{CommandFactory, Parser};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::{run_dir, seed, stdout};
+use wirelab::cli::run::{Saved, Stream};
+use wirelab::cli::{seed, stdout};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{Delay, LinkPlan, LossModel};
-use wirelab::runtime::clock::{Clock, utc_seconds};
+use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
 /// The name of the lab.
@@ -66,23 +68,17 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     if let Some(word) = args.words.iter().find(|word| *word == "serve" || *word == "serve-demo") {
         return Err(usage(format!("expected {word} as the first word")));
     }
-    if let [word, run] = args.words.as_slice()
-        && word == "show"
-    {
-        return again(args, &run_dir::folder(Path::new(run)));
-    }
-    if args.words == ["show"] {
-        return Err(Failure::new(Exit::Usage, "nothing was asked")
-            .because("expected show RUN, got no run".to_owned())
-            .or_type("the last run again", format!("{LAB} show latest"))
-            .or_type("the name show itself", format!("{LAB} show.")));
+    match args.words.as_slice() {
+        [word] if word == "show" => return show(args, None),
+        [word, run] if word == "show" => return show(args, Some(Path::new(run))),
+        _ => {}
     }
     let list = args.words.first().is_some_and(|word| word == "-");
     if list {
         many::refuse_others(args)?;
     }
     if let Some(file) = &args.replay {
-        return again(args, file);
+        return if file.is_dir() { show(args, Some(file)) } else { again(args, file) };
     }
     let question = if list { None } else { Some(args.question().map_err(usage)?) };
     let seed = seed::or_random(args.seed)
@@ -92,14 +88,14 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     }
     let Some(question) = question else { return many::start(args, seed) };
     let others = compare::prepare(args)?;
-    let place = Place::choose(args, utc_seconds())?;
+    let artifacts = Artifacts::of_walk(args, seed)?;
     let mut walks = match args.variant() {
         Some(variant) => in_demo(args, variant, &question, seed)?,
         None => outside(args, &question, seed)?,
     };
     let exit = exit_of(&walks);
     others.ask(&question, &mut walks)?;
-    place.leave(args, seed, &walks)?;
+    artifacts.write(&walks)?;
     tell(args, walks)?;
     Ok(exit)
 }
@@ -111,23 +107,38 @@ fn usage(why: String) -> Failure {
         .or_type("more examples", format!("{LAB} --help"))
 }
 
-/// Tells a saved walk again: a file of events, or the folder of a run.
-fn again(args: &Args, saved: &Path) -> Result<Exit, Failure> {
-    let file = if saved.is_dir() { saved.join("events.ndjson") } else { saved.to_owned() };
-    let fail = |error: &dyn std::error::Error| {
-        let what = format!("{} is no saved walk", file.display());
-        Failure::from_error(Exit::Usage, what, error)
-            .or_type("to save one", format!("{LAB} www.igbank.com --demo --out DIR"))
-            .or_type("to tell it again", format!("{LAB} show DIR"))
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| fail(&error))?;
-    let mut walks = report::read_events(&text).map_err(|error| fail(&error))?;
+/// Shows a run that was left.
+fn show(args: &Args, run: Option<&Path>) -> Result<Exit, Failure> {
+    let saved = Saved::find(LAB, run, artifacts::FIRST).map_err(|failure| {
+        let what = run.map(|run| format!("{} is no saved walk", run.display()));
+        Failure { what: what.unwrap_or_else(|| failure.what.clone()), ..failure }
+    })?;
+    let file = saved.path.join("events.ndjson");
+    let text = saved.text("events.ndjson").map_err(|error| no_walk(&file, &error))?;
+    shown(args, &file, &text, Some(&saved))
+}
+
+/// Shows the walks of a file of records.
+fn again(args: &Args, file: &Path) -> Result<Exit, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| no_walk(file, &error))?;
+    shown(args, file, &text, None)
+}
+
+fn no_walk(file: &Path, error: &dyn std::error::Error) -> Failure {
+    let what = format!("{} is no saved walk", file.display());
+    Failure::from_error(Exit::Usage, what, error)
+        .or_type("to save one", format!("{LAB} www.igbank.com --demo --out DIR"))
+        .or_type("to show it again", format!("{LAB} show DIR"))
+}
+
+fn shown(args: &Args, file: &Path, text: &str, saved: Option<&Saved>) -> Result<Exit, Failure> {
+    let mut walks = report::read_events(text).map_err(|error| no_walk(file, &error))?;
     if args.no_messages {
         report::without_messages(&mut walks);
     }
     let exit = exit_of(&walks);
     if args.out.is_some() {
-        Place::choose(args, utc_seconds())?.leave(args, 0, &walks)?;
+        Artifacts::of_saved(args, saved, &walks)?.write(&walks)?;
     }
     tell(args, walks)?;
     Ok(exit)
@@ -282,7 +293,8 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
         if file.as_os_str() == "-" {
             return say(&lines);
         }
-        std::fs::write(file, lines).map_err(|error| {
+        let written = Stream::open(file).and_then(|mut to| to.write_all(lines.as_bytes()));
+        written.map_err(|error| {
             let what = format!("cannot write {}", file.display());
             Failure::from_error(Exit::Usage, what, &error)
         })?;

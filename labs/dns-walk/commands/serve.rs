@@ -24,6 +24,7 @@ use wirelab::cli::args::{duration, positive, share};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
+use wirelab::cli::run::{self as runs, RunsCommand, Stream};
 use wirelab::cli::seed;
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::cli::style::ColorChoice;
@@ -224,6 +225,12 @@ pub(crate) fn start() -> Option<ExitCode> {
         wirelab::cli::log::start(args.verbose);
         return Some(lab::end(LAB, args.color.for_stderr(), serve(&args)));
     }
+    if command == "runs" {
+        let name = std::iter::once(format!("{LAB} runs").into());
+        let args = RunsCommand::parse_from(name.chain(words.skip(1)));
+        let listed = runs::list(LAB, &args.args, args.json);
+        return Some(lab::end(LAB, ColorChoice::Auto.for_stderr(), listed));
+    }
     if command == "serve-demo" {
         let args = DemoArgs::parse_from(words);
         wirelab::cli::log::start(args.verbose);
@@ -389,7 +396,7 @@ fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
     if file.as_os_str() == "-" {
         return Ok(Some(Box::new(Pipe::new(BufWriter::new(io::stdout())))));
     }
-    let made = std::fs::File::create(file).map_err(|error| {
+    let made = Stream::open(file).map_err(|error| {
         Failure::from_error(Exit::Usage, format!("cannot write {}", file.display()), &error)
     })?;
     Ok(Some(Box::new(BufWriter::new(made))))

@@ -92,6 +92,13 @@ pub struct About {
     pub started_utc: String,
 }
 
+impl From<WalkResult> for About {
+    fn from(result: WalkResult) -> Self {
+        let WalkResult { command, seed, reached, started_utc, .. } = result;
+        Self { command, seed, reached, started_utc }
+    }
+}
+
 /// Why a file is no saved walk.
 #[derive(Debug, Error)]
 pub enum ReadError {

@@ -88,7 +88,7 @@ fn mistakes_say_what_was_expected() {
         ("www.igbank.com A -t MX --demo", "expected one TYPE"),
         ("-x 192.0.2.1 www.igbank.com", "expected -x ADDRESS alone"),
         ("www..igbank.com --demo", "got \"www..igbank.com\": a label is empty"),
-        ("show", "expected show RUN, got no run"),
+        ("show", "there is no latest run of dns-walk"),
         ("www.igbank.com --budget 99999999999", "up to 4294967295"),
         ("- --demo --all", "--all is for one walk"),
         ("- --demo --check", "--check is for one walk"),

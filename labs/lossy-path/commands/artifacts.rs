@@ -4,21 +4,21 @@
 
 use crate::args::{Flags, Output};
 use crate::audit::Meter;
+use crate::commands::LAB;
 use crate::report::capture::Capture;
 use crate::report::events;
 use crate::report::events::Event as Line;
 use crate::result::PathResult;
 use crate::run::Watch;
-use serde::Serialize;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, IntoInnerError, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::forward_signals::Relay;
-use wirelab::cli::run_dir::{self, RunDir};
+use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole};
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::measure::Instant;
 use wirelab::path::Recording;
@@ -32,11 +32,14 @@ type Lines = events::Writer<Box<dyn Write>>;
 
 /// Everything that is written while a run goes on.
 pub(crate) struct Leaving {
-    dir: Option<RunDir>,
-    capture: Option<Capture<BufWriter<File>>>,
+    folder: Option<RunFolder>,
+    capture: Option<Capture<BufWriter<Whole>>>,
     events: Vec<Lines>,
     recording: Recording,
-    record_to: Option<PathBuf>,
+    /// `--record FILE`.
+    record: Option<Whole>,
+    /// `--json=FILE`.
+    json: Option<Whole>,
     server_output: Option<File>,
     seed: u64,
     relay: Relay,
@@ -59,36 +62,40 @@ impl Leaving {
     pub(crate) fn open(
         flags: &Flags,
         output: &Output,
-        seed: u64,
-        now: u64,
+        (command, seed): (&str, u64),
         server: bool,
     ) -> Result<Self, Failure> {
-        let dir = run_dir(output, now)?;
+        let place = Place { out: output.out.as_deref(), no_report: output.no_report };
+        let folder = RunFolder::open(&place, Manifest::new(LAB, command, Some(seed)))?;
         let capture = flags.capture.as_deref().map(|to| capture(to, seed)).transpose()?;
-        let inside = dir.as_ref().map(|dir| dir.path().join("events.ndjson"));
         let mut events = Vec::new();
-        for path in inside.iter().chain(&output.events) {
+        if let Some(folder) = &folder {
+            let file = folder.create("events.ndjson");
+            let file = file.map_err(cannot("the events cannot be kept".to_owned()))?;
+            events.push(Lines::new(Box::new(BufWriter::new(file))));
+        }
+        if let Some(path) = &output.events {
             if path == Path::new("-") {
                 let what = "--events: stdout belongs to the program; name a file";
                 return Err(Failure::new(Exit::Usage, what));
             }
-            let file = File::create(path)
-                .map_err(cannot(format!("the events cannot go to {}", path.display())))?;
+            let file = named(Stream::open, path, "events")?;
             events.push(Lines::new(Box::new(BufWriter::new(file))));
         }
-        if let Some(path) = &flags.record {
-            File::create(path)
-                .map_err(cannot(format!("the fates cannot go to {}", path.display())))?;
-        }
-        let server_output = if server { Some(server_log(dir.as_ref())?) } else { None };
+        let record = flags.record.as_deref();
+        let record = record.map(|path| named(Whole::create, path, "fates")).transpose()?;
+        let json = output.json.as_deref().filter(|path| *path != Path::new("-"));
+        let json = json.map(|path| named(Whole::create, path, "result")).transpose()?;
+        let server_output = if server { Some(server_log(folder.as_ref())?) } else { None };
         let relay = Relay::install()
             .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for signals", &error))?;
         Ok(Self {
-            dir,
+            folder,
             capture,
             events,
             recording: Recording::default(),
-            record_to: flags.record.clone(),
+            record,
+            json,
             server_output,
             seed,
             relay,
@@ -124,12 +131,8 @@ impl Leaving {
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|l| (*l).to_owned()).collect()
     }
 
-    /// Closes the files and writes the result; the answer is the folder, if there is one.
-    pub(crate) fn finish(
-        mut self,
-        result: &PathResult,
-        output: &Output,
-    ) -> io::Result<Option<PathBuf>> {
+    /// Closes the files, writes the result, and says where it is unless `quiet`.
+    pub(crate) fn finish(mut self, result: &PathResult, quiet: bool) -> io::Result<()> {
         let code = result.program.status.code();
         let frames_lost = self.lost;
         for mut lines in std::mem::take(&mut self.events) {
@@ -137,85 +140,46 @@ impl Leaving {
             lines.finish()?;
         }
         if let Some(capture) = self.capture.take() {
-            capture.finish()?;
+            for side in capture.finish()? {
+                side.into_inner().map_err(IntoInnerError::into_error)?.finish()?;
+            }
         }
-        if let Some(path) = &self.record_to {
-            std::fs::write(path, self.recording.to_string())?;
-        }
+        let fates = self.recording.to_string();
         let json = serde_json::to_vec_pretty(result)?;
-        if let Some(path) = output.json.as_deref().filter(|path| *path != Path::new("-")) {
-            std::fs::write(path, &json)?;
+        for (file, content) in [(self.record, fates.as_bytes()), (self.json, &json)] {
+            let Some(mut file) = file else { continue };
+            file.write_all(content)?;
+            file.finish()?;
         }
-        let Some(dir) = self.dir else { return Ok(None) };
-        dir.write("result.json", &json)?;
-        dir.write("fates.txt", self.recording.to_string().as_bytes())?;
-        let mut files = vec!["manifest.json", "result.json", "events.ndjson", "fates.txt"];
-        if self.server_output.is_some() {
-            files.push("b.log");
-        }
-        let manifest = Manifest {
-            lab: crate::commands::LAB,
-            version: &result.version,
-            command: &result.command,
-            seed: result.seed,
-            plan: &result.plan,
-            host: &result.host,
-            fates_cut: self.recording.is_cut(),
-            files: &files,
-        };
-        dir.write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
-        Ok(Some(dir.path().to_owned()))
+        let Some(mut folder) = self.folder else { return Ok(()) };
+        folder.write("result.json", &json)?;
+        folder.write("fates.txt", fates.as_bytes())?;
+        folder.manifest.add_host(&result.host)?;
+        folder.manifest.add("plan", &result.plan)?;
+        // Whether the run had more frames than fates.txt can hold.
+        folder.manifest.add("fates_cut", self.recording.is_cut())?;
+        folder.finish(quiet).map(drop)
     }
 }
 
-#[derive(Serialize)]
-struct Manifest<'a> {
-    lab: &'static str,
-    version: &'a str,
-    command: &'a str,
-    seed: u64,
-    plan: &'a crate::plan::PlanWords,
-    host: &'a crate::result::Host,
-    /// Whether the run had more frames than `fates.txt` can hold.
-    fates_cut: bool,
-    files: &'a [&'static str],
+/// A file that the user named.
+fn named<T>(open: fn(&Path) -> io::Result<T>, path: &Path, what: &str) -> Result<T, Failure> {
+    open(path).map_err(cannot(format!("the {what} cannot go to {}", path.display())))
 }
 
-fn run_dir(output: &Output, now: u64) -> Result<Option<RunDir>, Failure> {
-    if output.no_report {
-        return Ok(None);
-    }
-    let made = match &output.out {
-        Some(path) => RunDir::at(path),
-        None => RunDir::create(Path::new(run_dir::BASE), crate::commands::LAB, now),
-    };
-    made.map(Some).map_err(|error| {
-        let shown = output.out.as_deref().unwrap_or_else(|| Path::new(run_dir::BASE));
-        let what = format!("the run cannot be left in {}", shown.display());
-        Failure::from_error(Exit::Usage, what, &error)
-            .or_type("in another folder", format!("{} --out FOLDER …", crate::commands::LAB))
-            .or_type("without files", format!("{} --no-report …", crate::commands::LAB))
-    })
-}
-
-fn capture(folder: &Path, seed: u64) -> Result<Capture<BufWriter<File>>, Failure> {
+fn capture(folder: &Path, seed: u64) -> Result<Capture<BufWriter<Whole>>, Failure> {
     let open = || {
         std::fs::create_dir_all(folder)?;
-        let file = |name: &str| File::create(folder.join(name)).map(BufWriter::new);
-        let application = format!("wirelab {} {}", env!("CARGO_PKG_VERSION"), crate::commands::LAB);
+        let file = |name: &str| Whole::create(&folder.join(name)).map(BufWriter::new);
+        let application = format!("wirelab {} {LAB}", env!("CARGO_PKG_VERSION"));
         Capture::new([file("a.pcapng")?, file("b.pcapng")?], &application, seed)
     };
     open().map_err(cannot(format!("the captures cannot go to {}", folder.display())))
 }
 
 /// The file for the other end's output: in the run's folder, or one without a name.
-fn server_log(dir: Option<&RunDir>) -> Result<File, Failure> {
-    let mut options = File::options();
-    options.read(true).append(true);
-    let made = match dir {
-        Some(dir) => options.create(true).open(dir.path().join("b.log")),
-        None => unnamed(),
-    };
+fn server_log(folder: Option<&RunFolder>) -> Result<File, Failure> {
+    let made = folder.map_or_else(unnamed, |folder| folder.create("b.log"));
     made.map_err(cannot("the output of the other end cannot be kept".to_owned()))
 }
 
@@ -229,7 +193,7 @@ fn unnamed() -> io::Result<File> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
         made => return made,
     }
-    let path = folder.join(format!("{}-{}", crate::commands::LAB, std::process::id()));
+    let path = folder.join(format!("{LAB}-{}", std::process::id()));
     let file = options.create_new(true).open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)

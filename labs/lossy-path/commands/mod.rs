@@ -19,11 +19,12 @@ use std::process::ExitCode;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::{run_dir, seed, stdout};
+use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, unwritten};
+use wirelab::cli::{seed, stdout};
 use wirelab::emulator::topology;
 use wirelab::path::Recording;
 use wirelab::runtime::clock::utc_seconds;
-use wirelab::sys::privilege::{self, PrivilegeError};
+use wirelab::sys::privilege;
 use wirelab::sys::{host, terminal};
 
 /// The name of the lab.
@@ -95,19 +96,24 @@ fn start(args: &Args) -> Result<u8, Refusal> {
                     .or_type("everything", format!("{LAB} --help"));
                 return Err(failure.into());
             }
-            let task = Task { command: args.program.clone(), on: End::A, shell: false };
+            let task = Task::new(args.program.clone(), End::A, false);
             task.run(&args.flags, &args.output, &plan)
         }
         Some(What::Shell { on, flags }) => {
             let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
-            let task = Task { command: vec![shell], on: (*on).into(), shell: true };
+            let task = Task::new(vec![shell], (*on).into(), true);
             task.run(flags, &args.output, &flags.plan()?)
         }
         Some(What::Presets) => presets(),
-        Some(What::Show { run }) => show(&read_result(run)?, &args.output),
-        Some(What::Replay { run }) => replay(&read_result(run)?, &args.output),
+        Some(What::Show { run }) => show(&find(run.as_deref())?.1, &args.output),
+        Some(What::Replay { run }) => replay(run.as_deref(), &args.output),
+        Some(What::Runs(flags)) => Ok(runs::list(LAB, flags, args.output.json.is_some())?.code()),
         Some(What::Doctor) => examine(&args.output),
-        Some(What::Explain { run, figure }) => explain(&read_result(run)?, figure.as_deref()),
+        Some(What::Explain { run, figure }) => {
+            let is_figure = |word: &str| explain::figures().any(|name| name == word);
+            let (run, figure) = run_and_figure(run.as_deref(), figure.as_deref(), is_figure);
+            explain(&find(run)?.1, figure)
+        }
     }
 }
 
@@ -116,21 +122,46 @@ struct Task {
     command: Vec<OsString>,
     on: End,
     shell: bool,
+    /// The run that this one repeats.
+    of: Option<(Saved, Box<PathResult>)>,
 }
 
 impl Task {
+    const fn new(command: Vec<OsString>, on: End, shell: bool) -> Self {
+        Self { command, on, shell, of: None }
+    }
+
+    /// The fates to repeat, if any: of the run that this one repeats, as they were.
+    fn fates(&self, flags: &Flags) -> Result<Option<Recording>, Failure> {
+        let Some((saved, _)) = self.of.as_ref().filter(|(_, old)| old.replayed.is_some()) else {
+            return flags.fates.as_deref().map(recording).transpose();
+        };
+        let file = saved.path.join("fates.txt").display().to_string();
+        let failed = |error: &dyn std::error::Error| {
+            Failure::from_error(Exit::Usage, format!("{file} cannot be repeated"), error)
+        };
+        let text = saved.text("fates.txt").map_err(|error| failed(&error))?;
+        Recording::parse(&file, &text).map(Some).map_err(|error| failed(&error))
+    }
+
     fn run(self, flags: &Flags, output: &Output, plan: &Plan) -> Result<u8, Refusal> {
         let seed = seed::or_random(flags.seed).map_err(|error| {
             Failure::from_error(Exit::Bug, "no random seed", &error)
                 .or_type("with a seed of your own", format!("{LAB} --seed 1 …"))
         })?;
-        let replay = flags.fates.as_deref().map(recording).transpose()?;
+        let replay = self.fates(flags)?;
+        let command = match &self.of {
+            Some((_, old)) => old.command.clone(),
+            None => Repeat::new(LAB, Args::command()).seed(Some(seed)).command(),
+        };
         // Before any thread: a user namespace cannot be entered after one.
-        let privilege = privilege::acquire().map_err(|refused| refuse(&refused))?;
+        let privilege = privilege::acquire().map_err(|refused| {
+            lab::refused(&refused).or_type("to see every step", format!("{LAB} doctor"))
+        })?;
         let mut host = facts();
         host.privilege = privilege.to_string();
-        let now = utc_seconds();
-        let mut leaving = Leaving::open(flags, output, seed, now, plan.server.is_some())?;
+        let server = plan.server.is_some();
+        let mut leaving = Leaving::open(flags, output, (&command, seed), server)?;
         self.announce(output, seed);
         let job = Job {
             command: self.command.clone(),
@@ -145,13 +176,16 @@ impl Task {
             terminal::take_back();
         }
         let outcome = outcome.map_err(|error| failed(&error, &leaving.server_said()))?;
-        let command = repeat_command(seed);
         let mut result = self.result(&outcome, plan, seed, command, host, &leaving);
         result.replayed = flags.fates.as_ref().map(|path| path.display().to_string());
-        let folder = leaving.finish(&result, output).map_err(|error| {
-            Failure::from_error(Exit::Usage, "the run could not be written down", &error)
-        })?;
-        report(&result, output, folder.as_deref())?;
+        if let Some((_, old)) = &self.of {
+            result.replayed.clone_from(&old.replayed);
+        }
+        report(&result, output);
+        leaving.finish(&result, output.quiet).map_err(|error| unwritten(&error))?;
+        if output.json.as_deref() == Some(Path::new("-")) {
+            print_json(&result)?;
+        }
         let untrusted = flags.strict && result.verdict != Verdict::Trusted;
         Ok(if untrusted { Exit::Inconclusive.code() } else { result.program.status.code() })
     }
@@ -217,10 +251,9 @@ impl Task {
 fn facts() -> Host {
     Host {
         kernel: host::kernel_release(),
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+        cpus: host::cpus(),
         mtu_bytes: topology::MTU,
-        started_utc: run_dir::utc(utc_seconds()),
+        started_utc: runs::utc(utc_seconds()),
         ..Host::default()
     }
 }
@@ -235,18 +268,11 @@ fn prompt(on: End) -> Vec<(OsString, OsString)> {
     env
 }
 
-/// Prints the audit to stderr, and the result to stdout where that was asked for.
-fn report(result: &PathResult, output: &Output, folder: Option<&Path>) -> Result<(), Failure> {
+/// Prints the audit to stderr.
+fn report(result: &PathResult, output: &Output) {
     if !output.quiet {
         stdout::complain(&text::render(result, output.color.for_stderr()));
-        if let Some(folder) = folder {
-            stdout::complain(&format!("  {}/\n", folder.display()));
-        }
     }
-    if output.json.as_deref() == Some(Path::new("-")) {
-        print_json(result)?;
-    }
-    Ok(())
 }
 
 fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
@@ -261,17 +287,6 @@ fn recording(path: &Path) -> Result<Recording, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     Recording::parse(&name, &text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
-}
-
-/// The refusal with its rule, and what to type.
-fn refuse(refused: &PrivilegeError) -> Failure {
-    let text = refused.to_string();
-    let what = text.lines().next().unwrap_or_default().to_owned();
-    let mut failure = Failure::new(Exit::Privilege, what).because(refused.why.clone());
-    for way in &refused.remedy {
-        failure = failure.or_type("try", way.clone());
-    }
-    failure.or_type("to see every step", format!("{LAB} doctor"))
 }
 
 fn failed(error: &RunError, server_said: &[String]) -> Refusal {
@@ -313,29 +328,6 @@ fn exists(program: &str) -> bool {
     named || std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-/// The command that repeats this run: the words that were typed, with the seed before them.
-fn repeat_command(seed: u64) -> String {
-    let mut given =
-        std::env::args_os().skip(1).map(|w| w.to_string_lossy().into_owned()).peekable();
-    let mut words = vec![LAB.to_owned()];
-    if given.peek().is_some_and(|first| first == "shell") {
-        words.extend(given.next());
-    }
-    words.extend(["--seed".to_owned(), seed.to_string()]);
-    let mut behind = false;
-    while let Some(word) = given.next() {
-        behind |= word == "--";
-        if word == "--seed" && !behind {
-            given.next();
-        } else if behind || !word.starts_with("--seed=") {
-            let plain = word.chars().all(|c| c.is_ascii_alphanumeric() || "-_=.,:%/+".contains(c));
-            let whole = plain && !word.is_empty();
-            words.push(if whole { word } else { format!("'{}'", word.replace('\'', r"'\''")) });
-        }
-    }
-    words.join(" ")
-}
-
 fn presets() -> Result<u8, Refusal> {
     let mut text = String::new();
     for preset in wirelab::path::preset::ALL {
@@ -356,8 +348,12 @@ fn presets() -> Result<u8, Refusal> {
     Ok(0)
 }
 
-fn read_result(run: &Path) -> Result<PathResult, Failure> {
-    lab::read_result(LAB, run, &format!("{LAB} -- ping -c 1 b"))
+/// A saved run, and its result.
+fn find(run: Option<&Path>) -> Result<(Saved, Box<PathResult>), Failure> {
+    let first = format!("{LAB} -- ping -c 1 b");
+    let saved = Saved::find(LAB, run, &first)?;
+    let result = saved.result(LAB, &first)?;
+    Ok((saved, result))
 }
 
 fn show(result: &PathResult, output: &Output) -> Result<u8, Refusal> {
@@ -369,11 +365,14 @@ fn show(result: &PathResult, output: &Output) -> Result<u8, Refusal> {
     Ok(0)
 }
 
-fn replay(old: &PathResult, output: &Output) -> Result<u8, Refusal> {
+/// The same program, plan and seed: the command that made the run repeats it.
+fn replay(run: Option<&Path>, output: &Output) -> Result<u8, Refusal> {
+    let (saved, old) = find(run)?;
     let plan = Plan::of_words(&old.plan, &mut read_file)?;
     let command = old.program.argv.iter().map(OsString::from).collect();
-    let task = Task { command, on: old.program.on, shell: false };
-    task.run(&Flags::seeded(old.seed), output, &plan)
+    let (flags, on) = (Flags::seeded(old.seed), old.program.on);
+    let task = Task { of: Some((saved, old)), ..Task::new(command, on, false) };
+    task.run(&flags, output, &plan)
 }
 
 fn examine(output: &Output) -> Result<u8, Refusal> {

@@ -153,11 +153,9 @@ impl<W: Write> Capture<W> {
     ///
     /// # Errors
     /// What they return.
-    pub fn finish(self) -> io::Result<()> {
-        for side in self.sides {
-            side.finish()?;
-        }
-        Ok(())
+    pub fn finish(self) -> io::Result<[W; 2]> {
+        let [a, b] = self.sides;
+        Ok([a.finish()?, b.finish()?])
     }
 }
 

@@ -3,19 +3,18 @@
 //! It must never compute a figure: everything comes from the run.
 
 use crate::args::Args;
+use crate::commands::LAB;
 use crate::kernel::LaneCapture;
-use crate::plan::Plan;
 use crate::report::{events, html, ladder};
 use crate::result::{Host, Mode};
-use crate::run::Run;
-use serde::Serialize;
+use crate::run::{Identity, Run};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use wirelab::bank::load::End;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::run_dir::{self, RunDir};
+use wirelab::cli::run::{self, Manifest, Place, RunFolder, Stream, unwritten};
 use wirelab::measure::{Instant, nanos};
 use wirelab::path::Direction;
 use wirelab::report::pcapng;
@@ -27,101 +26,76 @@ use wirelab::sys::privilege::Privilege;
 pub(crate) fn host(privilege: Privilege) -> Host {
     Host {
         kernel: host::kernel_release(),
-        cpus: std::thread::available_parallelism()
-            .map_or(1, |n| u32::try_from(n.get()).expect("invariant: fewer than 2^32 processors")),
+        cpus: host::cpus(),
         privilege: privilege.to_string(),
-        started_utc: run_dir::utc(wirelab::runtime::clock::utc_seconds()),
+        started_utc: run::utc(wirelab::runtime::clock::utc_seconds()),
         ..Host::default()
     }
 }
 
-/// Where the files go; chosen before the run, so that a minute is not measured for nothing.
-pub(crate) struct Place(Option<RunDir>);
+/// Where a run is written: opened before it, so that a minute is not measured for nothing.
+pub(crate) struct Artifacts {
+    folder: Option<RunFolder>,
+    /// `--events FILE`.
+    events: Option<Stream>,
+}
 
-impl Place {
+impl Artifacts {
+    /// Opens every place.
+    ///
     /// # Errors
-    /// Where the folder cannot be made.
-    pub(crate) fn choose(args: &Args, now: u64) -> Result<Self, Failure> {
-        if args.no_report {
-            return Ok(Self(None));
+    /// Which file or folder cannot be made.
+    pub(crate) fn open(args: &Args, identity: &Identity) -> Result<Self, Failure> {
+        let file = args.events.as_deref().filter(|_| !events_to_stdout(args));
+        let events = file.map(Stream::open).transpose().map_err(|error| {
+            let shown = file.unwrap_or_else(|| Path::new("-")).display();
+            Failure::from_error(Exit::Usage, format!("the events cannot go to {shown}"), &error)
+        })?;
+        let manifest = Manifest::new(LAB, &identity.command, Some(identity.seed));
+        let place = Place { out: args.out.as_deref(), no_report: args.no_report };
+        Ok(Self { folder: RunFolder::open(&place, manifest)?, events })
+    }
+
+    /// Writes every file.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub(crate) fn write(self, args: &Args, run: &Run) -> Result<(), Failure> {
+        self.write_all(args, run).map_err(|error| unwritten(&error))
+    }
+
+    fn write_all(self, args: &Args, run: &Run) -> io::Result<()> {
+        if events_to_stdout(args) {
+            write_events(run, wirelab::cli::stdout::Pipe::new(io::stdout().lock()))?;
         }
-        let made = match &args.out {
-            Some(path) => RunDir::at(path),
-            None => RunDir::create(Path::new(run_dir::BASE), crate::commands::LAB, now),
-        };
-        made.map(|dir| Self(Some(dir))).map_err(|error| {
-            let shown = args.out.as_deref().unwrap_or_else(|| Path::new(run_dir::BASE));
-            Failure::from_error(
-                Exit::Usage,
-                format!("the run cannot be left in {}", shown.display()),
-                &error,
-            )
-            .or_type("in another folder", format!("{} --out FOLDER", crate::commands::LAB))
-            .or_type("without files", format!("{} --no-report", crate::commands::LAB))
-        })
+        if let Some(stream) = self.events {
+            write_events(run, BufWriter::new(stream))?;
+        }
+        let Some(mut folder) = self.folder else { return Ok(()) };
+        let slow = ladder::slow_requests(&run.result, &run.stages, &run.captures);
+        folder.write("result.json", &serde_json::to_vec(&run.result)?)?;
+        write_events(run, BufWriter::new(folder.create("events.ndjson")?))?;
+        folder.write("report.html", html::render(&run.result, &slow).as_bytes())?;
+        if let (Some(clock), false) = (run.clock, run.captures.is_empty()) {
+            for (name, side) in [("client.pcapng", Side::Client), ("server.pcapng", Side::Server)] {
+                write_capture(run, clock, side, folder.create(name)?)?;
+            }
+        }
+        let result = &run.result;
+        if result.mode == Mode::Kernel {
+            folder.manifest.add_host(&result.host)?;
+        }
+        folder.manifest.add("mode", result.mode)?;
+        folder.manifest.add("plan", &result.plan)?;
+        // Frames kept per lane and stage; the captures hold no more.
+        folder.manifest.add("capture_frames", result.plan.capture_frames)?;
+        folder.finish(false).map(drop)
     }
 }
 
 /// Whether stdout carries the events and nothing else.
 pub(crate) fn events_to_stdout(args: &Args) -> bool {
     args.events.as_deref() == Some(Path::new("-"))
-}
-
-#[derive(Serialize)]
-struct Manifest<'a> {
-    lab: &'static str,
-    version: &'a str,
-    command: &'a str,
-    seed: u64,
-    mode: Mode,
-    plan: &'a Plan,
-    host: &'a Host,
-    /// Frames kept per lane and stage; the captures hold no more.
-    capture_frames: u32,
-    files: &'a [&'static str],
-}
-
-/// Writes every file; the answer says where they are.
-pub(crate) fn files(args: &Args, run: &Run, place: Place) -> Result<String, Failure> {
-    write_all(args, run, &place).map_err(|error| {
-        Failure::from_error(Exit::Usage, "the run could not be written down", &error)
-    })
-}
-
-fn write_all(args: &Args, run: &Run, place: &Place) -> io::Result<String> {
-    if let Some(path) = &args.events {
-        if events_to_stdout(args) {
-            write_events(run, wirelab::cli::stdout::Pipe::new(io::stdout().lock()))?;
-        } else {
-            write_events(run, BufWriter::new(File::create(path)?))?;
-        }
-    }
-    let Place(Some(dir)) = place else { return Ok(String::new()) };
-    let slow = ladder::slow_requests(&run.result, &run.stages, &run.captures);
-    let mut files = vec!["manifest.json", "result.json", "events.ndjson", "report.html"];
-    dir.write("result.json", &serde_json::to_vec(&run.result)?)?;
-    write_events(run, BufWriter::new(File::create(dir.path().join("events.ndjson"))?))?;
-    dir.write("report.html", html::render(&run.result, &slow).as_bytes())?;
-    if let (Some(clock), false) = (run.clock, run.captures.is_empty()) {
-        for (name, side) in [("client.pcapng", Side::Client), ("server.pcapng", Side::Server)] {
-            write_capture(run, clock, side, &dir.path().join(name))?;
-            files.push(name);
-        }
-    }
-    let manifest = Manifest {
-        lab: crate::commands::LAB,
-        version: &run.result.version,
-        command: &run.result.command,
-        seed: run.result.seed,
-        mode: run.result.mode,
-        plan: &run.result.plan,
-        host: &run.result.host,
-        capture_frames: run.result.plan.capture_frames,
-        files: &files,
-    };
-    dir.write("manifest.json", &serde_json::to_vec_pretty(&manifest)?)?;
-    let shown = dir.path().display();
-    Ok(format!("\n{shown}/  {}\n", files.join("  ")))
 }
 
 fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
@@ -194,9 +168,9 @@ impl Side {
     }
 }
 
-fn write_capture(run: &Run, clock: Clock, side: Side, path: &PathBuf) -> io::Result<()> {
-    let application = format!("wirelab {} {}", run.result.version, crate::commands::LAB);
-    let mut writer = pcapng::Writer::new(BufWriter::new(File::create(path)?), &application)?;
+fn write_capture(run: &Run, clock: Clock, side: Side, file: File) -> io::Result<()> {
+    let application = format!("wirelab {} {}", run.result.version, LAB);
+    let mut writer = pcapng::Writer::new(BufWriter::new(file), &application)?;
     for (number, lane) in (0_u64..).zip(&run.captures) {
         let host = if side == Side::Client { "client" } else { "server" };
         let name = format!("{} d{} {}", lane.arm.name(), lane.depth, lane.loss);

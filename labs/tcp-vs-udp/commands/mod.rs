@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::report;
 use crate::result::{Ended, Holds, Host, RunResult, TimingVerdict};
 use crate::run::{Identity, Run, in_virtual_time, on_kernel};
+use artifacts::Artifacts;
 use clap::{CommandFactory, Parser};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -19,9 +20,9 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::progress::Progress;
+use wirelab::cli::run::{self, Repeat, Saved, run_and_figure};
 use wirelab::cli::seed;
 use wirelab::cli::signals::Stop;
-use wirelab::runtime::clock::utc_seconds;
 use wirelab::sys::privilege;
 
 /// The name of the lab.
@@ -41,12 +42,18 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         return lab::generate(what, Args::command());
     }
     match &args.command {
-        Some(What::Show { run }) => show(args, run),
-        Some(What::Explain { run, figure }) => explain(run, figure.as_deref()),
-        Some(What::Replay { run }) => {
-            let old = read_result(run)?;
-            compare(args, &old.plan, old.seed, old.mode == crate::result::Mode::Sim)
+        Some(What::Show { run }) => show(args, run.as_deref()),
+        Some(What::Explain { run, figure }) => {
+            let is_figure = |word: &str| report::explain::figures().any(|name| name == word);
+            let (run, figure) = run_and_figure(run.as_deref(), figure.as_deref(), is_figure);
+            explain(run, figure)
         }
+        Some(What::Replay { run }) => {
+            let old = read_result(run.as_deref())?;
+            // The same plan with the same seed: the command that made it repeats it.
+            compare(args, &old.plan, old.seed, old.mode == crate::result::Mode::Sim, old.command)
+        }
+        Some(What::Runs(runs)) => run::list(LAB, runs, args.json),
         None => {
             let plan = args.plan(base_plan(args.plan.as_deref())?).map_err(|error| {
                 Failure::from_error(Exit::Usage, "this plan cannot be run", &error)
@@ -63,7 +70,8 @@ fn start(args: &Args) -> Result<Exit, Failure> {
                 Failure::from_error(Exit::Bug, "no random seed", &error)
                     .or_type("with a seed of your own", format!("{LAB} --seed 1"))
             })?;
-            compare(args, &plan, seed, args.sim)
+            let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
+            compare(args, &plan, seed, args.sim, command)
         }
     }
 }
@@ -81,19 +89,28 @@ fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
 }
 
 /// Runs the plan, leaves the files, prints the result.
-fn compare(args: &Args, plan: &Plan, seed: u64, sim: bool) -> Result<Exit, Failure> {
+fn compare(
+    args: &Args,
+    plan: &Plan,
+    seed: u64,
+    sim: bool,
+    command: String,
+) -> Result<Exit, Failure> {
     let mut host = Host::default();
     if !sim {
         // Before any thread: a user namespace cannot be entered after one.
-        let privilege = privilege::acquire().map_err(|refused| refuse(&refused))?;
+        let privilege = privilege::acquire().map_err(|refused| {
+            let sim = format!("{LAB} --sim   (UDP arms, virtual time)");
+            lab::refused(&refused).or_type("without any privilege", sim)
+        })?;
         host = artifacts::host(privilege);
     }
     let stop = Stop::install()
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for Ctrl-C", &error))?;
-    let place = artifacts::Place::choose(args, utc_seconds())?;
-    let identity = Identity { seed, command: lab::repeat_command(LAB, Some(seed)), host };
+    let identity = Identity { seed, command, host };
+    let artifacts = Artifacts::open(args, &identity)?;
     let run = run(args, plan, identity, &stop, sim)?;
-    let files = artifacts::files(args, &run, place)?;
+    artifacts.write(args, &run)?;
     if args.json {
         let text = serde_json::to_string_pretty(&run.result).map_err(|error| {
             Failure::from_error(Exit::Bug, "the result cannot be written", &error)
@@ -101,7 +118,6 @@ fn compare(args: &Args, plan: &Plan, seed: u64, sim: bool) -> Result<Exit, Failu
         say(&(text + "\n"))?;
     } else if !artifacts::events_to_stdout(args) {
         say(&report::text::render(&run.result, args.color.for_stdout()))?;
-        say(&files)?;
     }
     Ok(exit_of(&run.result))
 }
@@ -141,17 +157,6 @@ fn intention(plan: &Plan, sim: bool) -> String {
     format!("building {lanes} paths in namespaces of this process; they vanish when it ends")
 }
 
-/// The refusal with its rule, what to type, and what works without.
-fn refuse(refused: &privilege::PrivilegeError) -> Failure {
-    let text = refused.to_string();
-    let what = text.lines().next().unwrap_or_default().to_owned();
-    let mut failure = Failure::new(Exit::Privilege, what).because(refused.why.clone());
-    for way in &refused.remedy {
-        failure = failure.or_type("try", way.clone());
-    }
-    failure.or_type("without any privilege", format!("{LAB} --sim   (UDP arms, virtual time)"))
-}
-
 fn exit_of(result: &RunResult) -> Exit {
     if result.ended == Ended::Interrupted {
         return Exit::Interrupted;
@@ -168,11 +173,11 @@ fn exit_of(result: &RunResult) -> Exit {
     }
 }
 
-fn read_result(run: &Path) -> Result<RunResult, Failure> {
-    lab::read_result(LAB, run, LAB)
+fn read_result(run: Option<&Path>) -> Result<RunResult, Failure> {
+    Saved::find(LAB, run, LAB)?.result(LAB, LAB)
 }
 
-fn show(args: &Args, run: &Path) -> Result<Exit, Failure> {
+fn show(args: &Args, run: Option<&Path>) -> Result<Exit, Failure> {
     let result = read_result(run)?;
     let text = if args.json {
         serde_json::to_string_pretty(&result).map_err(|error| {
@@ -185,7 +190,7 @@ fn show(args: &Args, run: &Path) -> Result<Exit, Failure> {
     Ok(exit_of(&result))
 }
 
-fn explain(run: &Path, figure: Option<&str>) -> Result<Exit, Failure> {
+fn explain(run: Option<&Path>, figure: Option<&str>) -> Result<Exit, Failure> {
     let result = read_result(run)?;
     let names = report::explain::figures().collect::<Vec<_>>().join(", ");
     let Some(figure) = figure else {
