@@ -42,10 +42,11 @@ impl Instant {
     }
 }
 
-/// Whole nanoseconds of a duration, at most `u64::MAX`.
+/// Whole nanoseconds of a duration, at most `u64::MAX` (584 years).
 #[must_use]
 pub fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    let bounded = duration.as_nanos().min(u64::MAX.into());
+    u64::try_from(bounded).expect("invariant: bounded on the line above")
 }
 
 impl Add<Duration> for Instant {

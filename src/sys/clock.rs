@@ -4,6 +4,7 @@
 //! The bridge must never put a stamp earlier than it was: a frame would leave too early.
 #![expect(unsafe_code, reason = "clock_gettime and prctl have no safe wrapper in std")]
 
+use crate::measure::nanos;
 use std::io;
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: `time` is a valid timespec to write to for the whole call.
     // The call cannot fail: the clocks used here exist on every Linux that has namespaces.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    seconds * NANOS + u64::try_from(time.tv_nsec).unwrap_or(0)
+    let seconds =
+        u64::try_from(time.tv_sec).expect("invariant: these clocks count from 1970 or boot");
+    seconds * NANOS + u64::try_from(time.tv_nsec).expect("invariant: 0 to 999,999,999")
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -49,7 +51,7 @@ pub fn process_cpu() -> Duration {
 /// What `prctl(PR_SET_TIMERSLACK)` says.
 pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
     // Zero would mean "back to the default".
-    let ns = libc::c_ulong::try_from(slack.as_nanos()).unwrap_or(libc::c_ulong::MAX).max(1);
+    let ns = nanos(slack).max(1);
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory of ours.
     if unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0 {
         Ok(())

@@ -125,7 +125,8 @@ impl Inbox {
             // copy of plain bytes is as good as the first.
             let from = unsafe { SockAddr::new(ptr::read(name), header.msg_hdr.msg_namelen) };
             self.came.push(Came {
-                length: usize::try_from(header.msg_len).unwrap_or(0),
+                length: usize::try_from(header.msg_len)
+                    .expect("invariant: usize has 32 bits or more"),
                 from,
                 kernel_ns: arrival(&header.msg_hdr),
                 whole: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,

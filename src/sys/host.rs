@@ -3,6 +3,7 @@
 //! It must never fail a run: what cannot be read counts as absent.
 #![expect(unsafe_code, reason = "sched_setaffinity and sched_setscheduler have no wrapper in std")]
 
+use crate::measure::nanos;
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -128,12 +129,12 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let size = size_of::<SchedAttr>();
     let attributes = SchedAttr {
-        size: u32::try_from(size).unwrap_or(0),
-        policy: u32::try_from(libc::SCHED_OTHER).unwrap_or(0),
+        size: u32::try_from(size).expect("invariant: a few dozen bytes"),
+        policy: u32::try_from(libc::SCHED_OTHER).expect("invariant: 0"),
         flags: 0,
         nice,
         priority: 0,
-        runtime: u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX),
+        runtime: nanos(slice),
         deadline: 0,
         period: 0,
     };

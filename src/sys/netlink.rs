@@ -33,7 +33,8 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn new(kind: u16, flags: i32, family_header: &[u8]) -> Self {
-        let flags = u16::try_from(libc::NLM_F_REQUEST | flags).unwrap_or(0);
+        let flags = u16::try_from(libc::NLM_F_REQUEST | flags)
+            .expect("invariant: flags of a message have 16 bits");
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
@@ -54,14 +55,15 @@ impl Message {
         self.0.extend([0; 2]);
         self.0.extend(kind.to_ne_bytes());
         fill(self);
-        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
+        let length =
+            u16::try_from(self.0.len() - start).expect("invariant: requests are far below 64 KiB");
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
     fn finish(&mut self) -> &[u8] {
-        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(self.0.len()).expect("invariant: requests are far below 64 KiB");
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         &self.0
     }
@@ -159,7 +161,8 @@ impl Netlink {
     /// As [`Netlink::add_veth`].
     pub fn no_ipv6_address(&self, interface: &str) -> io::Result<()> {
         let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
-        let inet6 = u16::try_from(libc::AF_INET6).unwrap_or(0);
+        let inet6 =
+            u16::try_from(libc::AF_INET6).expect("invariant: a constant of the kernel that fits");
         message.attribute(libc::IFLA_IFNAME, interface.as_bytes()).nest(
             libc::IFLA_AF_SPEC | NESTED,
             |message| {
@@ -190,7 +193,8 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn set_up(&self, interface: &str) -> io::Result<()> {
-        let up = u32::try_from(libc::IFF_UP).unwrap_or(1);
+        let up =
+            u32::try_from(libc::IFF_UP).expect("invariant: a constant of the kernel that fits");
         let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(up, up));
         message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
         self.ask(&format!("set up {interface}"), message).map(|_| ())
@@ -202,7 +206,8 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn set_up_silent(&self, interface: &str) -> io::Result<()> {
-        let flags = u32::try_from(libc::IFF_UP | libc::IFF_NOARP).unwrap_or(1);
+        let flags = u32::try_from(libc::IFF_UP | libc::IFF_NOARP)
+            .expect("invariant: a constant of the kernel that fits");
         let header = link_header(flags, flags);
         let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header);
         message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
@@ -219,7 +224,11 @@ impl Netlink {
         let own = own.into();
         let bytes = octets(own);
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        let flags = if own.is_ipv6() { u8::try_from(libc::IFA_F_NODAD).unwrap_or(0) } else { 0 };
+        let flags = if own.is_ipv6() {
+            u8::try_from(libc::IFA_F_NODAD).expect("invariant: a constant of the kernel that fits")
+        } else {
+            0
+        };
         let mut header = vec![family(own), bits(own), flags, 0];
         header.extend(interface.to_ne_bytes());
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -269,7 +278,8 @@ impl Netlink {
             .attribute(libc::RTA_DST, &octets(peer))
             .attribute(libc::RTA_OIF, &interface.to_ne_bytes());
         if let Some(floor) = rto_min {
-            let ms = u32::try_from(floor.as_millis()).unwrap_or(u32::MAX);
+            let ms = u32::try_from(floor.as_millis())
+                .map_err(|_| io::Error::other("a retransmission timeout above 49 days"))?;
             message.nest(libc::RTA_METRICS | NESTED, |message| {
                 message
                     .attribute(RTAX_LOCK, &(1_u32 << RTAX_RTO_MIN).to_ne_bytes())
@@ -297,7 +307,8 @@ impl Netlink {
 }
 
 fn family(address: IpAddr) -> u8 {
-    u8::try_from(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 }).unwrap_or(0)
+    u8::try_from(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 })
+        .expect("invariant: a constant of the kernel that fits")
 }
 
 /// Bits of an address of this family.
@@ -361,8 +372,9 @@ fn outcome(answer: &[u8], flags: u16) -> io::Result<()> {
     }
     // The request comes back first: its header alone if capped, else all of it.
     let echoed = answer.get(HEADER + 4..HEADER + 8).and_then(|bytes| bytes.first_chunk::<4>());
-    let whole =
-        echoed.map_or(HEADER, |b| usize::try_from(u32::from_ne_bytes(*b)).unwrap_or(HEADER));
+    let whole = echoed.map_or(HEADER, |b| {
+        usize::try_from(u32::from_ne_bytes(*b)).expect("invariant: usize has 32 bits or more")
+    });
     let skip = if flags & NLM_F_CAPPED == 0 { whole.next_multiple_of(4) } else { HEADER };
     let words = answer.get(HEADER + 4 + skip..).and_then(|rest| find(rest, NLMSGERR_ATTR_MSG));
     Err(match words {

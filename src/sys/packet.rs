@@ -148,11 +148,16 @@ impl Port {
         let index = interface_index(interface)?;
         // SAFETY: sockaddr_ll is plain numbers, for which all zero is valid.
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family = u16::try_from(libc::AF_PACKET).unwrap_or(0);
+        address.sll_family =
+            u16::try_from(libc::AF_PACKET).expect("invariant: a constant of the kernel that fits");
         // Every protocol, so that a frame which should not be there is seen.
-        address.sll_protocol = u16::try_from(libc::ETH_P_ALL).unwrap_or(0).to_be();
-        address.sll_ifindex = i32::try_from(index).unwrap_or(0);
-        let size = libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0);
+        address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
+            .expect("invariant: a constant of the kernel that fits")
+            .to_be();
+        address.sll_ifindex =
+            i32::try_from(index).expect("invariant: the kernel counts interfaces in an i32");
+        let size =
+            libc::socklen_t::try_from(size_of_val(&address)).expect("invariant: a few bytes");
         let fd = self.socket.as_raw_fd();
         // SAFETY: `address` is a live sockaddr_ll of the size passed.
         if unsafe { libc::bind(fd, (&raw const address).cast(), size) } == 0 {
@@ -183,7 +188,9 @@ impl Port {
         // is the atomic above. The other fields are plain numbers.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
         let start = usize::from(header.tp_mac).min(size);
-        let kept = usize::try_from(header.tp_snaplen).unwrap_or(0).min(size - start);
+        let kept = usize::try_from(header.tp_snaplen)
+            .expect("invariant: usize has 32 bits or more")
+            .min(size - start);
         let ahead = self.framing.header().min(start);
         // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three are
         // held to the slot above.
@@ -227,7 +234,8 @@ impl Port {
     /// What `getsockopt(PACKET_STATISTICS)` says.
     pub fn take_drops(&self) -> io::Result<u64> {
         let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut size = libc::socklen_t::try_from(size_of_val(&statistics)).unwrap_or(0);
+        let mut size =
+            libc::socklen_t::try_from(size_of_val(&statistics)).expect("invariant: a few bytes");
         let fd = self.socket.as_raw_fd();
         // SAFETY: `statistics` is live and as large as `size` says. Reading it sets it to zero.
         let done = unsafe {

@@ -140,7 +140,8 @@ impl Keeper {
         }
         let [kind, number, v0, v1, v2, v3, l0, l1, l2, l3] = header;
         let value = i32::from_ne_bytes([v0, v1, v2, v3]);
-        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3]))
+            .expect("invariant: usize has 32 bits or more");
         let mut text = vec![0; length.min(TEXT_MAX)];
         self.stream.read_exact(&mut text)?;
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -184,12 +185,18 @@ fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Waits until one of the descriptors can be read; `None` waits for ever.
+/// The longest wait that poll(2) takes, about 24 days.
+const POLL_MAX_MS: u128 = i32::MAX as u128;
+
+/// Waits until one of the descriptors can be read; `None` waits without end.
 fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool> {
     let entry = |fd: &i32| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 };
     let mut entries: Vec<_> = descriptors.iter().map(entry).collect();
-    let wait = patience.map_or(-1, |p| i32::try_from(p.as_millis()).unwrap_or(i32::MAX));
-    let count = libc::nfds_t::try_from(entries.len()).unwrap_or(0);
+    let wait = patience.map_or(-1, |p| {
+        let ms = p.as_millis().min(POLL_MAX_MS);
+        i32::try_from(ms).expect("invariant: bounded on the line above")
+    });
+    let count = libc::nfds_t::try_from(entries.len()).expect("invariant: a handful of descriptors");
     // SAFETY: `entries` is live, writable and `count` long.
     match unsafe { libc::poll(entries.as_mut_ptr(), count, wait) } {
         -1 => {
@@ -208,7 +215,7 @@ fn leave(code: i32) -> ! {
 
 /// The kernel kills the calling process when its parent ends.
 fn die_with_parent() {
-    let killed = libc::c_ulong::try_from(libc::SIGKILL).unwrap_or(9);
+    let killed = libc::c_ulong::try_from(libc::SIGKILL).expect("invariant: 9");
     // SAFETY: this option takes a signal number and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, killed, 0, 0, 0) };
 }
@@ -298,7 +305,7 @@ fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
     let mut message = Vec::with_capacity(HEADER + text.len());
     message.extend([kind, number]);
     message.extend(value.to_ne_bytes());
-    message.extend(u32::try_from(text.len()).unwrap_or(0).to_ne_bytes());
+    message.extend(u32::try_from(text.len()).expect("invariant: a line of words").to_ne_bytes());
     message.extend(text);
     // A lab that does not listen any more has gone; the next read says so.
     let _ = stream.write_all(&message);

@@ -10,6 +10,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
+/// The longest wait that is handed to the kernel; longer ones end early, as by a signal.
+const WAIT_MAX: Duration = Duration::from_secs(1 << 32);
+
 fn owned(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
@@ -37,7 +40,8 @@ impl Poll {
     /// # Errors
     /// What `epoll_ctl` says.
     pub fn add(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let interest = u32::try_from(libc::EPOLLIN).unwrap_or(1);
+        let interest =
+            u32::try_from(libc::EPOLLIN).expect("invariant: a constant of the kernel that fits");
         let mut event = libc::epoll_event { events: interest, u64: 0 };
         let (set, fd) = (self.0.as_raw_fd(), fd.as_raw_fd());
         // SAFETY: both descriptors are open and `event` is valid to read for the whole call.
@@ -54,7 +58,7 @@ impl Poll {
     /// What `ppoll` says, except `EINTR`.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|time| libc::timespec {
-            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: time.as_secs().min(WAIT_MAX.as_secs()).cast_signed(),
             tv_nsec: time.subsec_nanos().into(),
         });
         // An epoll set is itself readable while one of its members is: so ppoll waits for all of

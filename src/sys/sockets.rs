@@ -19,7 +19,8 @@ pub(super) fn set_option<T: Copy>(
     name: i32,
     value: T,
 ) -> io::Result<()> {
-    let size = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
+    let size = libc::socklen_t::try_from(size_of::<T>())
+        .expect("invariant: a socket option is a few bytes");
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: `value` is live and `size` bytes long; the kernel only reads it.
     let done = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) };
@@ -96,14 +97,14 @@ pub fn receive_batch(
         }
     })?;
     for (length, header) in lengths.iter_mut().zip(&headers[..came]) {
-        *length = usize::try_from(header.msg_len).unwrap_or(0);
+        *length = usize::try_from(header.msg_len).expect("invariant: usize has 32 bits or more");
     }
     Ok(came)
 }
 
 /// Runs a batch call again while signals interrupt it.
 pub(super) fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize> {
-    let wanted = u32::try_from(count).unwrap_or(0);
+    let wanted = u32::try_from(count).expect("invariant: a batch is a few dozen messages");
     loop {
         if let Ok(done) = usize::try_from(call(wanted)) {
             return Ok(done);

@@ -36,7 +36,7 @@ impl TimerFd {
     pub fn set(&self, nanos: u64) -> io::Result<()> {
         // Zero would disarm the timer.
         let nanos = nanos.max(1);
-        let part = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        let part = |n: u64| i64::try_from(n).expect("invariant: u64::MAX ns are 2^34 s");
         let spec = libc::itimerspec {
             it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             it_value: libc::timespec {
