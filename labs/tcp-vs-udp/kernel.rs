@@ -102,7 +102,7 @@ impl KernelRun {
                 name: arm.at_depth(depth),
                 rto_min: arm
                     .transport()
-                    .kernel_timer(plan)
+                    .kernel_timer(plan.conditions())
                     .and_then(|timer| timer.set.then_some(timer.floor)),
                 ..LaneConfig::default()
             })
@@ -121,7 +121,9 @@ impl KernelRun {
     pub fn describe(&self, host: &mut Host) -> Result<(), KernelError> {
         let lanes: Vec<_> = self.plan.lanes().zip(&self.topology.lanes).collect();
         for ((arm, _), lane) in &lanes {
-            let Some(timer) = arm.transport().kernel_timer(&self.plan) else { continue };
+            let Some(timer) = arm.transport().kernel_timer(self.plan.conditions()) else {
+                continue;
+            };
             let floor = Some(nanos(lane.rto_min().map_err(step("reading the timeout floor"))?));
             if timer.set {
                 host.tcp_tuned_rto_min_ns = floor;
@@ -191,7 +193,7 @@ impl KernelRun {
         let mut sites = Vec::new();
         for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
             let server = load::server(*arm, self.seed);
-            let socket = arm.transport().listen(&lane.b, &self.plan);
+            let socket = arm.transport().listen(&lane.b, self.plan.conditions());
             sites.push(match socket.map_err(step("listening"))? {
                 ServerSocket::Stream(listener, nodelay) => {
                     Site { server, tcp: Some(listener), udp: None, nodelay }
@@ -270,7 +272,7 @@ impl KernelRun {
     fn tcp_counters(&self, lanes: &[(Arm, u32)]) -> Result<Vec<Option<TcpCounters>>, KernelError> {
         let mut counters = Vec::new();
         for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
-            let timer = arm.transport().kernel_timer(&self.plan);
+            let timer = arm.transport().kernel_timer(self.plan.conditions());
             let read = timer.map(|_| lane.tcp_counters()).transpose();
             counters.push(read.map_err(step("reading TCP counters"))?);
         }
@@ -358,7 +360,7 @@ struct LaneOpener {
 
 impl LaneOpener {
     fn open(&self) -> io::Result<ClientSocket> {
-        self.arm.transport().connect(&self.topology.lanes[self.lane].a, &self.plan)
+        self.arm.transport().connect(&self.topology.lanes[self.lane].a, self.plan.conditions())
     }
 }
 

@@ -29,7 +29,7 @@ pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
 #[must_use]
 pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator {
     let transport = arm.transport();
-    let clients = transport.clients(plan, depth);
+    let clients = transport.clients(plan.conditions(), depth);
     let workload = Workload { seed, accounts: ACCOUNTS, only: None };
     if transport.per_request() {
         // A connection that carries one request: the depth is the number of clients.

@@ -3,7 +3,7 @@
 //! It exists so that real sockets and virtual time hand over the same thing.
 //! It must never hold a quantile or a verdict: `summary` computes those.
 
-use super::plan::Arm;
+use super::arms::Arm;
 use super::result::{LedgerAudit, LinkAudit, TcpCounters, UdpCounters};
 use std::time::Duration;
 use wirelab::bank::load::Sample;

@@ -4,6 +4,7 @@
 
 pub use super::arms::Arm;
 
+use super::transport::Conditions;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
@@ -176,6 +177,18 @@ impl Plan {
             loss: LossModel::Iid(loss),
             duplicate: self.duplicate_ppm,
             ..LinkPlan::default()
+        }
+    }
+
+    /// What the plan says to every transport.
+    #[must_use]
+    pub fn conditions(&self) -> Conditions<'_> {
+        Conditions {
+            rtt: self.rtt,
+            deadline: self.deadline,
+            patience: self.patience,
+            tuned_rto_min: self.tuned_rto_min,
+            congestion_control: &self.congestion_control,
         }
     }
 

@@ -3,7 +3,8 @@
 //! This is the `result.json` of `tcp-vs-udp`. It must never hold a figure without its unit in its
 //! name, nor a quantile without its interval.
 
-use super::plan::{Arm, Plan};
+use super::arms::Arm;
+use super::plan::Plan;
 use serde::{Deserialize, Serialize};
 use wirelab::bank::transport::ClientCounters;
 pub use wirelab::emulator::topology::TcpCounters;

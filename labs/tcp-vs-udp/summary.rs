@@ -6,7 +6,7 @@
 use super::outcome::LaneOutcome;
 use super::plan::Plan;
 use super::result::{Lane, Latency, Requests, Theory, Traffic};
-use super::transport::Yardstick;
+use super::transport::{LaneFacts, Yardstick};
 use std::time::Duration;
 use wirelab::bank::codec::useful_bytes;
 use wirelab::bank::load::{End, Sample};
@@ -98,7 +98,9 @@ fn tolerance(timer: Duration, late: Duration) -> Duration {
 }
 
 fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> Theory {
-    let yardstick = outcome.arm.transport().yardstick(plan, loss, outcome);
+    let client_rto = outcome.udp.map(|udp| Duration::from_nanos(udp.rto_ns));
+    let facts = LaneFacts { loss, depth: outcome.depth, client_rto };
+    let yardstick = outcome.arm.transport().yardstick(plan.conditions(), facts);
     let threshold = slow_threshold(plan, yardstick.as_ref());
     let stairs = yardstick.as_ref().map_or(&[][..], |y| &y.stairs);
     let slow: Vec<u64> =

@@ -99,10 +99,12 @@ fn no_wait(tcp: &Lane) -> &'static str {
 }
 
 fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
-    let Some(own) = tcp.arm.transport().kernel_timer(plan) else { return String::new() };
+    let Some(own) = tcp.arm.transport().kernel_timer(plan.conditions()) else {
+        return String::new();
+    };
     let floor = human::duration(own.floor);
     let tuned = at(stage, depth).find_map(|lane| {
-        let timer = lane.arm.transport().kernel_timer(plan)?;
+        let timer = lane.arm.transport().kernel_timer(plan.conditions())?;
         let floor = (timer.set && !own.set).then(|| human::duration(timer.floor))?;
         Some(format!("; with {floor} instead {} needs {}", lane.arm.name(), latency(p99(lane)?)))
     });

@@ -3,6 +3,7 @@
 use crate::fixture;
 use std::collections::BTreeSet;
 use tcp_vs_udp::arms::{Arm, Side};
+use tcp_vs_udp::plan::Plan;
 use tcp_vs_udp::report;
 
 #[test]
@@ -36,6 +37,13 @@ fn every_arm_has_a_name_a_look_and_a_place_of_its_own() {
     }
     let sorted: BTreeSet<Arm> = Arm::all().collect();
     assert!(sorted.into_iter().eq(Arm::all()), "the order of the table");
+}
+
+#[test]
+fn what_runs_where_no_arm_is_named() {
+    let names: Vec<&str> = Plan::default().arms.iter().map(|arm| arm.name()).collect();
+    let six = ["tcp", "tcp-tuned", "tcp-reconnect", "udp", "udp-retry", "udp-once"];
+    assert_eq!(names, six);
 }
 
 #[test]

@@ -6,8 +6,6 @@
 pub mod tcp;
 pub mod udp;
 
-use crate::outcome::LaneOutcome;
-use crate::plan::Plan;
 use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -23,33 +21,58 @@ pub const PORT: u16 = 7411;
 /// Where every lane's bank is.
 pub const SERVER: SocketAddrV4 = SocketAddrV4::new(Topology::B_ADDR, PORT);
 
+/// What a plan says to every transport.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// Round-trip time of the path without queues.
+    pub rtt: Duration,
+    /// When a client gives a request up.
+    pub deadline: Duration,
+    /// When a client that never retries gives up.
+    pub patience: Duration,
+    /// The retransmission-timeout floor of arms that set one.
+    pub tuned_rto_min: Duration,
+    /// The congestion control of every TCP socket.
+    pub congestion_control: &'a str,
+}
+
+/// What a lane was measured under, as far as theory needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneFacts {
+    /// Loss probability, each way.
+    pub loss: Ppm,
+    /// Requests each client kept outstanding.
+    pub depth: u32,
+    /// The clients' mean timer when they began; `None` where the kernel has the timer.
+    pub client_rto: Option<Duration>,
+}
+
 /// What carries the requests of an arm, with the arm's settings.
 pub trait Transport: Debug + Sync {
     /// Makes the clients' side: calls to bytes and back, retries, deadlines.
-    fn clients(&self, plan: &Plan, depth: u32) -> Box<dyn BankTransport>;
+    fn clients(&self, on: Conditions<'_>, depth: u32) -> Box<dyn BankTransport>;
 
     /// Opens one client's socket in `host`, non-blocking, on its way to [`SERVER`].
     ///
     /// # Errors
     /// What the kernel says.
-    fn connect(&self, host: &Netns, plan: &Plan) -> io::Result<ClientSocket>;
+    fn connect(&self, host: &Netns, on: Conditions<'_>) -> io::Result<ClientSocket>;
 
     /// Opens the bank's socket in `host`, non-blocking, on [`PORT`].
     ///
     /// # Errors
     /// What the kernel says.
-    fn listen(&self, host: &Netns, plan: &Plan) -> io::Result<ServerSocket>;
+    fn listen(&self, host: &Netns, on: Conditions<'_>) -> io::Result<ServerSocket>;
 
-    /// What theory says of a lane at this loss; `None` where it has nothing to say.
-    fn yardstick(&self, plan: &Plan, loss: Ppm, lane: &LaneOutcome) -> Option<Yardstick>;
+    /// What theory says of a lane; `None` where it has nothing to say.
+    fn yardstick(&self, on: Conditions<'_>, lane: LaneFacts) -> Option<Yardstick>;
 
     /// The highest loss at which slow requests at depth 1 must lie on the yardstick's steps.
     /// `None`: not claimed.
     fn on_stairs_up_to(&self) -> Option<Ppm>;
 
     /// The retransmission timer, where the kernel has it.
-    fn kernel_timer(&self, plan: &Plan) -> Option<KernelTimer> {
-        let _ = plan;
+    fn kernel_timer(&self, _on: Conditions<'_>) -> Option<KernelTimer> {
         None
     }
 

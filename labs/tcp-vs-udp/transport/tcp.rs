@@ -1,8 +1,9 @@
 //! TCP: the kernel's own, which repeats what is lost.
 
-use super::{ClientSocket, KernelTimer, PORT, SERVER, ServerSocket, Transport, Yardstick};
-use crate::outcome::LaneOutcome;
-use crate::plan::Plan;
+use super::{
+    ClientSocket, Conditions, KernelTimer, LaneFacts, PORT, SERVER, ServerSocket, Transport,
+    Yardstick,
+};
 use std::io;
 use std::time::Duration;
 use wirelab::bank::stream::StreamClientConfig;
@@ -43,57 +44,58 @@ pub enum Floor {
 }
 
 impl Tcp {
-    const fn floor(&self, plan: &Plan) -> Duration {
+    const fn floor(&self, on: Conditions<'_>) -> Duration {
         match self.floor {
             Floor::Kernel => KERNEL_RTO_MIN,
-            Floor::Tuned => plan.tuned_rto_min,
+            Floor::Tuned => on.tuned_rto_min,
         }
     }
 }
 
 impl Transport for Tcp {
-    fn clients(&self, plan: &Plan, depth: u32) -> Box<dyn BankTransport> {
+    fn clients(&self, on: Conditions<'_>, depth: u32) -> Box<dyn BankTransport> {
         Box::new(StreamClientConfig {
-            deadline: plan.deadline,
+            deadline: on.deadline,
             max_in_flight: depth as usize,
             ..StreamClientConfig::default()
         })
     }
 
-    fn connect(&self, host: &Netns, plan: &Plan) -> io::Result<ClientSocket> {
-        let socket = endpoint::connecting(host, SERVER, &plan.congestion_control, self.nodelay);
+    fn connect(&self, host: &Netns, on: Conditions<'_>) -> io::Result<ClientSocket> {
+        let socket = endpoint::connecting(host, SERVER, on.congestion_control, self.nodelay);
         socket.map(ClientSocket::Stream)
     }
 
-    fn listen(&self, host: &Netns, plan: &Plan) -> io::Result<ServerSocket> {
-        let listener = endpoint::listening(host, PORT, &plan.congestion_control)?;
+    fn listen(&self, host: &Netns, on: Conditions<'_>) -> io::Result<ServerSocket> {
+        let listener = endpoint::listening(host, PORT, on.congestion_control)?;
         Ok(ServerSocket::Stream(listener, self.nodelay))
     }
 
-    fn yardstick(&self, plan: &Plan, loss: Ppm, lane: &LaneOutcome) -> Option<Yardstick> {
+    fn yardstick(&self, on: Conditions<'_>, lane: LaneFacts) -> Option<Yardstick> {
+        let LaneFacts { loss, depth, .. } = lane;
         let q = attempt_fails(loss);
-        let timer = plan.rtt + self.floor(plan);
-        let floor = human::duration(self.floor(plan));
+        let timer = on.rtt + self.floor(on);
+        let floor = human::duration(self.floor(on));
         if self.per_request {
             return Some(Yardstick {
                 model: format!(
                     "a handshake, then the request: a lost SYN waits 1s, a lost request or reply \
                      RTT + {floor}"
                 ),
-                stairs: reconnect_stairs(plan.rtt, timer, loss, plan.deadline),
+                stairs: reconnect_stairs(on.rtt, timer, loss, on.deadline),
                 slow_expected: 1.0 - (1.0 - q).powi(2),
-                base: plan.rtt * 2,
+                base: on.rtt * 2,
                 timer,
             });
         }
-        (lane.depth == 1).then(|| Yardstick {
+        (depth == 1).then(|| Yardstick {
             model: format!(
                 "one packet in flight, so every loss waits for the kernel's timer, RTT + {floor}: \
                  a probe, the same timer again, then doubling (RFC 8985 §7, RFC 6298 §5)"
             ),
-            stairs: tcp_stairs(plan.rtt, timer, loss, plan.deadline),
+            stairs: tcp_stairs(on.rtt, timer, loss, on.deadline),
             slow_expected: q,
-            base: plan.rtt,
+            base: on.rtt,
             timer,
         })
     }
@@ -105,8 +107,8 @@ impl Transport for Tcp {
         (self.floor == Floor::Kernel && !self.per_request).then_some(SIMPLE_LOSS)
     }
 
-    fn kernel_timer(&self, plan: &Plan) -> Option<KernelTimer> {
-        Some(KernelTimer { floor: self.floor(plan), set: self.floor == Floor::Tuned })
+    fn kernel_timer(&self, on: Conditions<'_>) -> Option<KernelTimer> {
+        Some(KernelTimer { floor: self.floor(on), set: self.floor == Floor::Tuned })
     }
 
     fn needs_kernel(&self) -> Option<&'static str> {

@@ -1,10 +1,9 @@
 //! UDP: one datagram per request; the bank's client has the timer.
 
-use super::{ClientSocket, PORT, SERVER, ServerSocket, Transport, Yardstick};
-use crate::outcome::LaneOutcome;
-use crate::plan::Plan;
+use super::{
+    ClientSocket, Conditions, LaneFacts, PORT, SERVER, ServerSocket, Transport, Yardstick,
+};
 use std::io;
-use std::time::Duration;
 use wirelab::bank::client::Delivery;
 use wirelab::bank::datagram::DatagramClientConfig;
 use wirelab::bank::transport::Transport as BankTransport;
@@ -27,42 +26,42 @@ impl Udp {
 }
 
 impl Transport for Udp {
-    fn clients(&self, plan: &Plan, depth: u32) -> Box<dyn BankTransport> {
+    fn clients(&self, on: Conditions<'_>, depth: u32) -> Box<dyn BankTransport> {
         Box::new(DatagramClientConfig {
             delivery: self.delivery,
-            deadline: if self.retries() { plan.deadline } else { plan.patience },
+            deadline: if self.retries() { on.deadline } else { on.patience },
             max_in_flight: depth as usize,
             ..DatagramClientConfig::default()
         })
     }
 
-    fn connect(&self, host: &Netns, _plan: &Plan) -> io::Result<ClientSocket> {
+    fn connect(&self, host: &Netns, _on: Conditions<'_>) -> io::Result<ClientSocket> {
         endpoint::connected(host, SERVER).map(ClientSocket::Datagram)
     }
 
-    fn listen(&self, host: &Netns, _plan: &Plan) -> io::Result<ServerSocket> {
+    fn listen(&self, host: &Netns, _on: Conditions<'_>) -> io::Result<ServerSocket> {
         endpoint::bound(host, PORT).map(ServerSocket::Datagram)
     }
 
-    fn yardstick(&self, plan: &Plan, loss: Ppm, lane: &LaneOutcome) -> Option<Yardstick> {
-        let (rtt, deadline) = (plan.rtt, plan.deadline);
-        let slow_expected = attempt_fails(loss);
+    fn yardstick(&self, on: Conditions<'_>, lane: LaneFacts) -> Option<Yardstick> {
+        let (rtt, deadline) = (on.rtt, on.deadline);
+        let slow_expected = attempt_fails(lane.loss);
         if !self.retries() {
             return Some(Yardstick {
                 model: "one attempt: answered after one RTT, or never".to_owned(),
-                stairs: staircase(rtt, deadline, loss, deadline),
+                stairs: staircase(rtt, deadline, lane.loss, deadline),
                 slow_expected,
                 base: rtt,
                 // What is answered at all was not lost, however late it came.
                 timer: deadline * 2,
             });
         }
-        let timer = Duration::from_nanos(lane.udp?.rto_ns);
+        let timer = lane.client_rto?;
         Some(Yardstick {
             model: "each loss waits for the client's own timer, measured, doubling \
                     (RFC 6298 §5.5), jittered by up to 5 %"
                 .to_owned(),
-            stairs: staircase(rtt, timer, loss, deadline),
+            stairs: staircase(rtt, timer, lane.loss, deadline),
             slow_expected,
             base: rtt,
             timer,
