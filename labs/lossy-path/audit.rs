@@ -14,7 +14,7 @@ use wirelab::emulator::events::{Chunk, Event};
 use wirelab::emulator::router::DirectionRecord;
 use wirelab::measure::human::latency;
 use wirelab::measure::interval::Share;
-use wirelab::measure::{Instant, nanos};
+use wirelab::measure::{Instant, nanos, saturated};
 use wirelab::path::{Delay, DropReason, LinkPlan, ReleaseVerdict, Setting, Verdict as FateVerdict};
 
 /// Lateness at the 99th percentile above which timing is suspect, as a part of the plan's delay.
@@ -40,8 +40,8 @@ struct WayMeter {
 
 impl WayMeter {
     fn leaves(&mut self, at: Instant, length: u32) {
-        let second = usize::try_from(at.as_nanos() / 1_000_000_000).unwrap_or(usize::MAX);
-        if second < SECONDS_MAX {
+        let second = usize::try_from(at.as_nanos() / 1_000_000_000).ok();
+        if let Some(second) = second.filter(|second| *second < SECONDS_MAX) {
             if self.seconds.len() <= second {
                 self.seconds.resize(second + 1, 0);
             }
@@ -96,9 +96,9 @@ impl Meter {
 /// How a program ended, in the result's words.
 #[must_use]
 pub fn status(status: ExitStatus) -> Status {
-    let small = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
+    let small = |n: i32| u8::try_from(n).expect("codes have 8 bits, signals 7 (wait(2))");
     status.signal().map_or_else(
-        || Status::Exited(small(status.code().unwrap_or(255))),
+        || Status::Exited(small(status.code().expect("no signal ended it, so it exited"))),
         |signal| Status::Killed(small(signal)),
     )
 }
@@ -117,7 +117,7 @@ pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
 
 fn bit_per_s(bytes: u64, span: Duration) -> u64 {
     let bits = u128::from(bytes) * 8 * 1_000_000_000 / span.as_nanos().max(1);
-    u64::try_from(bits).unwrap_or(u64::MAX)
+    saturated(bits)
 }
 
 fn one_way(
@@ -198,9 +198,10 @@ fn delay(link: &LinkPlan) -> Duration {
         Delay::Uniform { mean, .. } | Delay::Normal { mean, .. } | Delay::Pareto { mean, .. } => {
             *mean
         }
-        // The least of what was measured: a table holds at least one.
-        Delay::Table(file) => file.values.iter().min().copied().unwrap_or_default(),
-        Delay::RttTable(file) => file.values.iter().min().copied().unwrap_or_default() / 2,
+        // The least of what was measured; round trips are halved already.
+        Delay::Table(file) | Delay::RttTable(file) => {
+            *file.values.first().expect("a table holds at least one delay")
+        }
     }
 }
 

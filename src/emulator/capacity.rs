@@ -5,6 +5,7 @@
 //! needs, however short the frames are.
 
 use super::frame_pool::{Pending, Pool};
+use crate::measure::saturated;
 use crate::path::{Bottleneck, Delay, LinkPlan, QueueLimit, Rate, Setting};
 use std::time::Duration;
 use thiserror::Error;
@@ -64,7 +65,7 @@ pub(super) fn frames_on_way<'a>(
 /// What passes in a time, rounded up.
 fn within(per_second: u64, time: Duration) -> u64 {
     let frames = u128::from(per_second).saturating_mul(time.as_nanos()).div_ceil(1_000_000_000);
-    u64::try_from(frames).unwrap_or(u64::MAX)
+    saturated(frames)
 }
 
 /// What leaves a link's bottleneck, or reaches its wire where there is none.

@@ -111,13 +111,12 @@ impl Arrival<'_> {
             index: 0,
             copy: 0,
             captured: None,
-            // The caller has seen that it is not oversize.
-            length: u16::try_from(self.bytes.len()).unwrap_or(u16::MAX),
+            length: u16::try_from(self.bytes.len()).expect("the caller drops oversize frames"),
             draw_ppm: 0,
             edit: Edit::default(),
         };
-        // Ports come in pairs, an end's own and the other end's; there are at most 128.
-        let port_out = u16::try_from(self.inlet ^ 1).unwrap_or(u16::MAX);
+        // Ports come in pairs, an end's own and the other end's.
+        let port_out = u16::try_from(self.inlet ^ 1).expect("there are at most 128 ports");
         Cargo { frame, port_out, generation, answer: false, twin: None }
     }
 }
@@ -581,7 +580,8 @@ pub(super) fn answer(
     let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
     let Some(slot) = pool.take() else { return };
     lane.recorder.note_answer(direction, cargo.frame.index, arrival.at, &message);
-    let frame = Traveller { length: u16::try_from(message.len()).unwrap_or(0), ..cargo.frame };
+    let length = u16::try_from(message.len()).expect("at most FRAME_MAX");
+    let frame = Traveller { length, ..cargo.frame };
     // It leaves by the port that the frame came in by.
     let cargo = Cargo { frame, port_out: cargo.port_out ^ 1, answer: true, ..cargo };
     pool.fill(slot, cargo, &message);

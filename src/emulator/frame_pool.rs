@@ -185,8 +185,8 @@ impl Pool {
     }
 }
 
-fn place(slot: u32) -> usize {
-    usize::try_from(slot).unwrap_or(usize::MAX)
+const fn place(slot: u32) -> usize {
+    slot as usize
 }
 
 fn start(slot: u32) -> usize {

@@ -166,10 +166,8 @@ impl Layout {
         expect("checksum field", at, sum_at, if unfinished.is_some() { at } else { 0 })?;
         let payload = length - joined.payload;
         let count = payload.checked_div(each).map_or(0, |_| payload.div_ceil(each));
-        if count == 0 || count > usize::from(SEGMENTS_MAX) {
-            return Err(Invalid::Count(count));
-        }
-        let count = u16::try_from(count).unwrap_or(SEGMENTS_MAX);
+        let fits = u16::try_from(count).ok().filter(|count| (1..=SEGMENTS_MAX).contains(count));
+        let count = fits.ok_or(Invalid::Count(count))?;
         Ok(Self { length, count, unfinished, joined: Some(joined) })
     }
 
@@ -256,7 +254,7 @@ impl Layout {
         offload[8..].copy_from_slice(&unfinished.field.to_ne_bytes());
         if let (true, Some(joined)) = (several, self.joined) {
             offload[1] = joined.kind(first);
-            let number = |n: usize| u16::try_from(n).unwrap_or(u16::MAX).to_ne_bytes();
+            let number = |n: usize| u16::try_from(n).expect("from 16-bit fields").to_ne_bytes();
             // The kernel keeps this much in one piece, and the rest in pages.
             offload[2..4].copy_from_slice(&number(joined.payload));
             offload[4..6].copy_from_slice(&number(joined.each));
@@ -410,5 +408,5 @@ fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    u16::try_from(sum).unwrap_or(u16::MAX)
+    u16::try_from(sum).expect("folded to 16 bits")
 }

@@ -81,7 +81,7 @@ impl Runs {
         let memory = &mut self.memory[place(slot) * SLOT..][..SLOT];
         // It cannot fail: the run is part of the frame, and no frame is longer than a slot.
         let length = layout.write(frame, run.clone(), Checksums::AsTheyCame, memory)?;
-        let last_length = u16::try_from(layout.wire_length(run.end - 1)).unwrap_or(u16::MAX);
+        let last_length = segment_length(layout, run.end - 1);
         let kept = Run { first, segments: run.end - run.start, last_length, length };
         match self.runs.get_mut(place(slot)) {
             Some(run) => *run = kept,
@@ -104,8 +104,12 @@ impl Runs {
     }
 }
 
-fn place(slot: u32) -> usize {
-    usize::try_from(slot).unwrap_or(usize::MAX)
+const fn place(slot: u32) -> usize {
+    slot as usize
+}
+
+fn segment_length(layout: &Layout, number: u16) -> u16 {
+    u16::try_from(layout.wire_length(number)).expect("oversize segments are dropped on arrival")
 }
 
 /// One segment of a super-frame as a frame of its own, its checksums complete.
@@ -245,14 +249,13 @@ impl Admission<'_> {
             }
         }
         // A single segment; or runs have no room, and each of its segments is a frame.
-        let length = |number| u16::try_from(self.layout.wire_length(number)).unwrap_or(u16::MAX);
         for (n, number) in (0..).zip(self.run.clone()) {
             let Some(slot) = pool.take() else { return };
             self.cut(pool, slot, number, self.looked_into);
             let frame = Traveller {
                 index: first.frame.index + u64::from(n),
                 captured: first.frame.captured.map(|place| place + n),
-                length: length(number),
+                length: segment_length(&self.layout, number),
                 ..first.frame
             };
             pool.set_cargo(slot, Cargo { frame, ..first });

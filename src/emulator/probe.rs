@@ -15,7 +15,7 @@ use std::time::Duration;
 /// How long a datagram may take on a path without delay.
 const ECHO_PATIENCE: Duration = Duration::from_secs(2);
 /// Sleeps of a trial, and the length of each: a fifth of a second in all.
-const SLEEPS: u32 = 200;
+const SLEEPS: usize = 200;
 const SLEEP: Duration = Duration::from_millis(1);
 /// A floor for TCP's retransmission timeout that is nobody's default.
 const FLOOR: Duration = Duration::from_millis(23);
@@ -74,7 +74,7 @@ pub fn congestion_controls(host: &Netns) -> io::Result<Vec<(String, bool)>> {
 /// What waiting returns.
 pub fn sleep_overshoot() -> io::Result<Vec<Duration>> {
     let poll = Poll::new()?;
-    let mut over = Vec::with_capacity(usize::try_from(SLEEPS).unwrap_or(0));
+    let mut over = Vec::with_capacity(SLEEPS);
     for _ in 0..SLEEPS {
         let begin = monotonic_ns();
         poll.wait(Some(SLEEP))?;

@@ -5,7 +5,7 @@
 
 use super::events::{Chunk, Event, Streaming};
 use super::topology::MTU;
-use crate::measure::Instant;
+use crate::measure::{Instant, nanos};
 use crate::path::{
     Counts, Direction, DropReason, Edit, Fate, LostFrame, Release, ReleaseVerdict, Verdict,
     fold_fate,
@@ -38,14 +38,14 @@ pub struct Lateness(Histogram<u64>);
 
 impl Lateness {
     pub(crate) fn new() -> Self {
-        let top = u64::try_from(LATENESS_MAX.as_nanos()).unwrap_or(u64::MAX);
+        let top = nanos(LATENESS_MAX);
         // Two digits: a bin is at most 1 % wide. The bounds are constants that fit.
         let histogram = Histogram::new_with_bounds(1, top, 2).or_else(|_| Histogram::new(2));
         Self(histogram.unwrap_or_else(|_| unreachable!("2 significant digits are allowed")))
     }
 
     pub(crate) fn note(&mut self, late: Duration) {
-        self.0.saturating_record(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+        self.0.saturating_record(nanos(late));
     }
 
     /// How many frames were timed.
@@ -229,7 +229,7 @@ pub struct LaneRecord {
 impl LaneRecord {
     /// An empty record with the room that `config` asks for.
     pub(crate) fn new(config: RecordConfig) -> Self {
-        let frames = usize::try_from(config.capture_frames.min(CAPTURE_MAX)).unwrap_or(0);
+        let frames = usize::try_from(config.capture_frames.min(CAPTURE_MAX)).expect("CAPTURE_MAX");
         let mut captured = Vec::with_capacity(frames);
         captured.resize_with(frames, || CapturedFrame {
             direction: Direction::AToB,
@@ -298,7 +298,7 @@ impl Recorder {
         at: Instant,
         bytes: &[u8],
     ) -> Option<u32> {
-        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let length = u32::try_from(bytes.len()).expect("oversize frames are dropped before");
         self.direction(direction).note_fate(fate, at, length);
         let arrived = Event::Arrived { fate: *fate, length };
         self.record.rest.note(direction, fate.index, at, arrived, bytes);

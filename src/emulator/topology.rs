@@ -456,7 +456,7 @@ fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<
         }
         // The router's ring has slots of this size, and its pool room for so many segments.
         FrameMode::Segmented => {
-            let bytes = u32::try_from(SUPER_FRAME_MAX).unwrap_or(0);
+            let bytes = u32::try_from(SUPER_FRAME_MAX).expect("64 KiB");
             netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
         }
     }

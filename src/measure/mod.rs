@@ -13,6 +13,6 @@ pub mod staircase;
 mod time;
 mod units;
 
-pub use time::{Instant, nanos};
+pub use time::{Instant, nanos, saturated};
 
 pub use units::Ppm;

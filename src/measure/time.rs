@@ -45,8 +45,13 @@ impl Instant {
 /// Whole nanoseconds of a duration, at most `u64::MAX` (584 years).
 #[must_use]
 pub fn nanos(duration: Duration) -> u64 {
-    let bounded = duration.as_nanos().min(u64::MAX.into());
-    u64::try_from(bounded).expect("invariant: bounded on the line above")
+    saturated(duration.as_nanos())
+}
+
+/// A number in 64 bits; what is larger becomes `u64::MAX`.
+#[must_use]
+pub fn saturated(number: u128) -> u64 {
+    u64::try_from(number.min(u64::MAX.into())).expect("at most u64::MAX")
 }
 
 impl Add<Duration> for Instant {

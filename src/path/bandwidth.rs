@@ -5,7 +5,7 @@
 
 use super::bottleneck::Rate;
 use super::timetable::Timetable;
-use crate::measure::Instant;
+use crate::measure::{Instant, saturated};
 
 /// Bytes that one line of a mahimahi trace lets through.
 const OPPORTUNITY_BYTES: u32 = 1504;
@@ -116,8 +116,8 @@ impl Sender {
         }
         let all = u128::from(bits) * u128::from(NANOS_PER_SECOND) + u128::from(self.carry);
         let rate = u128::from(bits_per_second);
-        self.carry = u64::try_from(all % rate).unwrap_or(0);
-        u64::try_from(all / rate).unwrap_or(u64::MAX)
+        self.carry = u64::try_from(all % rate).expect("below a 64-bit rate");
+        saturated(all / rate)
     }
 
     /// Uses up opportunities, the first at `begins`, until a frame has gone through.
@@ -149,7 +149,7 @@ impl Sender {
 fn opportunity(trace: &[u32], number: u64, start: Instant) -> Instant {
     let length = trace.len().max(1) as u64;
     let period = u64::from(trace.last().copied().unwrap_or(1));
-    let within = usize::try_from(number % length).unwrap_or(0);
+    let within = usize::try_from(number % length).expect("below the trace's length");
     let ms = (number / length)
         .saturating_mul(period)
         .saturating_add(u64::from(trace.get(within).copied().unwrap_or(1)));

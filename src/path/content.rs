@@ -47,7 +47,7 @@ impl ContentKeys {
 
     /// How often this hash came before.
     fn occurrence(&mut self, hash: u64) -> u32 {
-        let index = usize::try_from(hash % SETS as u64).unwrap_or(0);
+        let index = usize::try_from(hash % SETS as u64).expect("below the number of sets");
         let set = &mut self.sets[index];
         let free_or_known = |&(known, count): &(u64, u32)| count == 0 || known == hash;
         let way = set.iter().position(free_or_known).unwrap_or(WAYS - 1);

@@ -8,7 +8,7 @@
 use super::effect::{Effect, Show, Word};
 use super::files::{FromFile, delays, round_trips};
 use super::plan_error::{PlanError, ReadFile, duration, refuse, wrong};
-use crate::measure::{human, nanos};
+use crate::measure::{human, nanos, saturated};
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -256,7 +256,7 @@ impl Tail {
         let between = i128::from((place << CELL_BITS) >> UNIT_BITS);
         let (low, high) = (i128::from(cells[cell]), i128::from(cells[cell + 1]));
         let value = low + (((high - low) * between) >> UNIT_BITS);
-        i64::try_from(value).unwrap_or(i64::MAX)
+        i64::try_from(value).expect("between two 64-bit values")
     }
 }
 
@@ -325,7 +325,7 @@ pub(super) fn sample(delay: &Delay, draw: u64) -> Duration {
         Delay::Uniform { mean, half_width } => {
             let (mean, half) = (nanos(*mean), nanos(*half_width));
             let width = u128::from(half) * 2 + 1;
-            let within = u64::try_from((width * u128::from(draw)) >> 64).unwrap_or(u64::MAX);
+            let within = saturated((width * u128::from(draw)) >> 64);
             Duration::from_nanos(mean.saturating_sub(half).saturating_add(within))
         }
         Delay::Normal { mean, deviation } => {
@@ -350,17 +350,18 @@ pub(super) fn prepare(delay: &Delay) {
 fn scaled(mean: Duration, deviation: Duration, value: i64) -> Duration {
     let off = (i128::from(nanos(deviation)) * i128::from(value)) >> UNIT_BITS;
     let sum = i128::from(nanos(mean)) + off;
-    Duration::from_nanos(u64::try_from(sum.max(0)).unwrap_or(u64::MAX))
+    Duration::from_nanos(saturated(sum.max(0).unsigned_abs()))
 }
 
 fn interpolated(table: &[Duration], draw: u64) -> Duration {
     let steps = table.len().saturating_sub(1) as u128;
     let place = u128::from(draw) * steps;
-    let index = usize::try_from(place >> 64).unwrap_or(0);
+    let index = usize::try_from(place >> 64).expect("below the table's length");
     let at = |i: usize| table.get(i).or_else(|| table.last()).copied().map_or(0, nanos);
     let (low, high) = (at(index), at(index + 1));
     let between = (place & u128::from(u64::MAX)) * u128::from(high.saturating_sub(low));
-    Duration::from_nanos(low + u64::try_from(between >> 64).unwrap_or(0))
+    let between = u64::try_from(between >> 64).expect("below a 64-bit difference");
+    Duration::from_nanos(low + between)
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ fn flip(draw: CorruptDraw, bytes: &mut [u8], mut tell: impl FnMut(usize, u8, u8)
     let mut flipped = [usize::MAX; u8::MAX as usize];
     for n in 0..wanted {
         let wide = u128::from(keyed(draw.key, n as u64)) * all as u128;
-        let mut bit = usize::try_from(wide >> 64).unwrap_or(0);
+        let mut bit = usize::try_from(wide >> 64).expect("below the number of bits");
         // A bit that was flipped already would be flipped back: the next one takes its place. At
         // most 254 are taken.
         while flipped[..n].contains(&bit) {
@@ -124,5 +124,5 @@ impl Sum {
 pub(super) fn internet_checksum_of(sum: u32) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);
-    !u16::try_from(folded).unwrap_or(u16::MAX)
+    !u16::try_from(folded).expect("two folds leave 16 bits of 32")
 }

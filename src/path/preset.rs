@@ -150,7 +150,7 @@ fn varying(delay: Delay) -> LinkPlan {
 }
 
 fn gilbert(p: u32, r: u32) -> LossModel {
-    let ppm = |parts| Ppm::new(parts).unwrap_or_default();
+    let ppm = |parts| Ppm::new(parts).expect("at most a million parts");
     LossModel::GilbertElliott { p: ppm(p), r: ppm(r), loss_bad: Ppm::ONE, loss_good: Ppm::ZERO }
 }
 

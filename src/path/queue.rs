@@ -144,7 +144,7 @@ impl Limits {
     fn next_drop(self, from: u64, count: u32) -> u64 {
         let squared = u128::from(self.interval) * u128::from(self.interval);
         let step = (squared / u128::from(count.max(1))).isqrt();
-        from.saturating_add(u64::try_from(step).unwrap_or(u64::MAX))
+        from.saturating_add(u64::try_from(step).expect("the root of a 64-bit number squared"))
     }
 }
 

@@ -59,8 +59,7 @@ const fn stream(seed: u64, direction: Direction, effect: Stream) -> u64 {
 
 fn scaled(draw: u64) -> u32 {
     let wide = u128::from(draw) * 1_000_000;
-    // The product is below 2^64 * 10^6, so the shifted value is below 10^6.
-    u32::try_from(wide >> 64).unwrap_or(999_999)
+    u32::try_from(wide >> 64).expect("a part of 2^64 of a million is below a million")
 }
 
 /// The streams of one link, mixed once.

@@ -22,6 +22,7 @@ use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, unwritten};
 use wirelab::cli::{seed, stdout};
 use wirelab::emulator::topology;
+use wirelab::measure::nanos;
 use wirelab::path::Recording;
 use wirelab::runtime::clock::utc_seconds;
 use wirelab::sys::privilege;
@@ -216,7 +217,6 @@ impl Task {
         let (verdict, reasons) = audit::verdict(&ways, plan, missed);
         let [a_to_b, b_to_a] = ways;
         let [_, started, ended] = outcome.times;
-        let nanos = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         PathResult {
             schema: SCHEMA.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

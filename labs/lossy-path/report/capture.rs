@@ -123,7 +123,7 @@ impl<W: Write> Capture<W> {
             interface: 0,
             time_ns,
             data,
-            original_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
+            original_len: u32::try_from(data.len()).expect("a frame is shorter than 4 GiB"),
             comment,
             packet_id: (note.direction.index() as u64) << 63 | answer << 62 | note.index,
             outbound,
