@@ -2,7 +2,8 @@
 //!
 //! It must never know more of a plan than how to say it: `compare::plan` decides what can be run.
 
-use crate::plan::{Arm, Plan, PlanError};
+use crate::arms::Arm;
+use crate::plan::{Plan, PlanError};
 use clap::{Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;

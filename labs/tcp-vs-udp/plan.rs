@@ -2,8 +2,7 @@
 //!
 //! It must never hold a plan that cannot be run: [`Plan::check`] says why one cannot.
 
-pub use super::arms::Arm;
-
+use super::arms::Arm;
 use super::transport::Conditions;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

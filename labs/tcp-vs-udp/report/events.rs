@@ -2,7 +2,7 @@
 //!
 //! It must never hold back a line, nor write one that the schema beside this file does not allow.
 
-use crate::plan::Arm;
+use crate::arms::Arm;
 use crate::result::Ended;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};

@@ -4,55 +4,17 @@
 //! JavaScript: there is none. It must never refer to anything outside itself, nor show a figure
 //! that the JSON inside it does not hold: figures in tables carry theirs in `<data value>`.
 
+use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms, arms_at, depths, is_fastest, mark};
-use super::plots::{self, P99, PACKETS, USEFUL};
+use super::plots::{self, P99, PACKETS, USEFUL, key};
 use super::tables;
-use crate::plan::Arm;
+use crate::arms::Arm;
 use crate::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
-use serde::{Deserialize, Serialize};
-use wirelab::measure::{Ppm, human};
-use wirelab::path::Direction;
+use wirelab::measure::human;
 use wirelab::report::figures::{NONE, count, ms};
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, figure, note, panels};
-use wirelab::report::svg::Svg;
 use wirelab::{html, put};
-
-/// A slow request and its frames, to be drawn as a ladder.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlowRequest {
-    /// The arm.
-    pub arm: Arm,
-    /// The depth of its lane.
-    pub depth: u32,
-    /// The loss of its stage.
-    pub loss_ppm: Ppm,
-    /// Which request of its lane.
-    pub seq: u64,
-    /// What was asked: `deposit`, …
-    pub operation: String,
-    /// How long it took, nanoseconds.
-    pub latency_ns: u64,
-    /// How often it was sent.
-    pub attempts: u32,
-    /// Its frames, in the order in which they reached the path.
-    pub frames: Vec<FrameSeen>,
-}
-
-/// One frame of a slow request. Observer: path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrameSeen {
-    /// When it reached the path, nanoseconds since the request was sent.
-    pub t_ns: u64,
-    /// How long it was on its way, nanoseconds.
-    pub delay_ns: u64,
-    /// Which way.
-    pub direction: Direction,
-    /// What it is: `request`, `reply`, `SYN`, …
-    pub what: String,
-    /// Whether the path lost it.
-    pub lost: bool,
-}
 
 /// The whole page. `slow` may be empty.
 #[must_use]
@@ -140,16 +102,6 @@ fn facts(result: &RunResult) -> Vec<String> {
     facts.push(format!("wirelab {}", result.version));
     facts.retain(|fact| !fact.is_empty());
     facts
-}
-
-/// A sample of an arm's line and marker.
-pub(super) fn key(arm: Arm) -> Html {
-    let mut svg = Svg::new(44.0, 14.0, arm.name());
-    svg.open(&plots::class(arm));
-    svg.line("line", (1.0, 7.0), (43.0, 7.0));
-    svg.marker("", plots::shape(arm), (22.0, 7.0), arm.about());
-    svg.close();
-    svg.finish()
 }
 
 /// What a depth means on this run.

@@ -3,17 +3,53 @@
 //! It exists because one ladder with a lost frame in it explains more than a percentile.
 //! It must never show a request whose frames the capture may not hold in full.
 
-use super::html::{FrameSeen, SlowRequest};
 use crate::arms::Arm;
 use crate::kernel::LaneCapture;
 use crate::outcome::{LaneOutcome, StageOutcome};
 use crate::result::{RunResult, Stage};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wirelab::bank::client::Key;
 use wirelab::bank::frame::{Frame, Kind, MAX_FRAME, frame_len};
 use wirelab::bank::load::{End, Sample};
 use wirelab::measure::{Ppm, nanos};
 use wirelab::path::Direction;
+
+/// A slow request and its frames, to be drawn as a ladder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowRequest {
+    /// The arm.
+    pub arm: Arm,
+    /// The depth of its lane.
+    pub depth: u32,
+    /// The loss of its stage.
+    pub loss_ppm: Ppm,
+    /// Which request of its lane.
+    pub seq: u64,
+    /// What was asked: `deposit`, …
+    pub operation: String,
+    /// How long it took, nanoseconds.
+    pub latency_ns: u64,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Its frames, in the order in which they reached the path.
+    pub frames: Vec<FrameSeen>,
+}
+
+/// One frame of a slow request. Observer: path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrameSeen {
+    /// When it reached the path, nanoseconds since the request was sent.
+    pub t_ns: u64,
+    /// How long it was on its way, nanoseconds.
+    pub delay_ns: u64,
+    /// Which way.
+    pub direction: Direction,
+    /// What it is: `request`, `reply`, `SYN`, …
+    pub what: String,
+    /// Whether the path lost it.
+    pub lost: bool,
+}
 
 /// Frames of one ladder, at most: it must fit a screen.
 const FRAMES_MAX: usize = 24;

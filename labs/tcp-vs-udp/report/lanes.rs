@@ -1,6 +1,6 @@
 //! What the reports of tcp-vs-udp read off a result in the same way.
 
-use crate::plan::Arm;
+use crate::arms::Arm;
 use crate::result::{Holds, Lane, RunResult};
 
 /// Requests or segments sent again, by whoever sends again on this arm.

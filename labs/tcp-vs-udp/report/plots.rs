@@ -3,9 +3,9 @@
 //!
 //! It must never draw a point that is not a figure of the result, nor cut an axis silently.
 
-use super::html::SlowRequest;
+use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms};
-use crate::plan::Arm;
+use crate::arms::Arm;
 use crate::result::{Lane, RunResult, Stage};
 use wirelab::path::Direction;
 use wirelab::report::figures::{interval, ms, ms_or_none, percent};
@@ -29,6 +29,16 @@ pub(super) fn shape(arm: Arm) -> usize {
 #[expect(clippy::cast_precision_loss, reason = "a place on paper")]
 fn nanos(value: u64) -> f64 {
     value as f64
+}
+
+/// A sample of an arm's line and marker.
+pub(super) fn key(arm: Arm) -> Html {
+    let mut svg = Svg::new(44.0, 14.0, arm.name());
+    svg.open(&class(arm));
+    svg.line("line", (1.0, 7.0), (43.0, 7.0));
+    svg.marker("", shape(arm), (22.0, 7.0), arm.about());
+    svg.close();
+    svg.finish()
 }
 
 /// What a plot against loss shows of a lane.

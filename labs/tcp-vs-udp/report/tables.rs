@@ -2,8 +2,8 @@
 //!
 //! It must never show a figure without its raw value beside it, in `<data value>`.
 
-use super::html::key;
 use super::lanes::{answered_only, is_fastest, resent};
+use super::plots::key;
 use crate::result::{Lane, LinkAudit, RunResult, Stage};
 use serde::Serialize;
 use wirelab::measure::interval::Share;

@@ -5,7 +5,8 @@
 
 use crate::fixture::arm;
 use std::ops::ControlFlow;
-use tcp_vs_udp::plan::{Arm, Plan};
+use tcp_vs_udp::arms::Arm;
+use tcp_vs_udp::plan::Plan;
 use tcp_vs_udp::result::{Host, Lane};
 use tcp_vs_udp::run::{Identity, in_virtual_time};
 use wirelab::measure::Ppm;

@@ -11,7 +11,8 @@
 )]
 
 use std::time::Duration;
-use tcp_vs_udp::plan::{Arm, Plan};
+use tcp_vs_udp::arms::Arm;
+use tcp_vs_udp::plan::Plan;
 use tcp_vs_udp::result::*;
 use wirelab::measure::Ppm;
 use wirelab::measure::draw::keyed;
