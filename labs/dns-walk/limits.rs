@@ -229,12 +229,12 @@ impl Spent {
 
 /// What a walk spends, counted as it goes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Purse {
+pub(super) struct Budget {
     most: BTreeMap<Limit, u64>,
     refused: BTreeSet<Limit>,
 }
 
-impl Purse {
+impl Budget {
     /// So much of a limit is spent at this moment.
     pub(super) fn spend(&mut self, limit: Limit, amount: u64) {
         let most = self.most.entry(limit).or_default();
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn an_account_names_every_limit_and_what_was_refused() {
         let limits = Limits::default();
-        let mut purse = Purse::default();
-        purse.spend(Limit::Queries, 7);
-        purse.spend(Limit::Queries, 3);
-        purse.want(&limits, Limit::Servers, 300);
-        purse.spend(Limit::Time, 1_500_000_000);
-        let account = purse.account(&limits);
+        let mut budget = Budget::default();
+        budget.spend(Limit::Queries, 7);
+        budget.spend(Limit::Queries, 3);
+        budget.want(&limits, Limit::Servers, 300);
+        budget.spend(Limit::Time, 1_500_000_000);
+        let account = budget.account(&limits);
         assert_eq!(account.len(), Limit::ALL.len());
         let words: Vec<String> = account.iter().map(Spent::words).collect();
         assert_eq!(words[0], "7 of 100 queries");

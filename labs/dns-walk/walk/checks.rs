@@ -1,14 +1,18 @@
 //! After the answer: every server of the zones on the way is asked what it says itself.
 //!
-//! It exists because a walk that is lucky meets no broken server, and a person wants to know of
-//! them. It must never change the answer, nor delay it.
+//! A walk that is lucky meets no broken server, and a person wants to know of them. The answer is
+//! neither changed nor delayed.
 
-use super::ask::Plan;
+use super::cuts::{Beside, Cuts, compare_glue};
+use super::event_log::EventLog;
+use super::known::Known;
 use super::prime::addresses_of;
-use super::{Attempt, Candidate, Owner, Walk};
+use super::queries::{Attempt, Owner, Plan, carrier};
+use super::setup::Setup;
+use super::tasks::Candidate;
 use crate::classify::{Reading, targets_of};
-use crate::event::{AddressSource, Class, Purpose, Server, Transport};
-use crate::finding::Fault;
+use crate::event::{AddressSource, Class, Purpose};
+use crate::finding::{Fault, Findings};
 use crate::text::{Question, name_text};
 use crate::trust::Rank;
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -35,11 +39,11 @@ struct Probe {
 
 /// A server whose address is not known yet.
 #[derive(Clone, Debug)]
-struct Unresolved {
-    zone: Name,
-    name: Name,
-    kind: RecordType,
-    parent: u32,
+pub(super) struct Unresolved {
+    pub(super) zone: Name,
+    pub(super) name: Name,
+    pub(super) kind: RecordType,
+    pub(super) parent: u32,
 }
 
 /// All probes.
@@ -55,204 +59,185 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// When the next probe has waited long enough.
-    pub(super) fn next_at(&self) -> Option<Instant> {
-        self.probes.iter().filter(|probe| !probe.over).map(|probe| probe.next_at).min()
-    }
-}
-
-impl Walk {
-    pub(super) fn begin_check(&mut self, now: Instant) {
-        let mut check = Check::default();
-        let mut known = Vec::new();
-        for (zone, delegation) in &self.delegations {
-            if zone.iter().len() < LABELS_MIN && !self.config.all {
+    /// Plans a probe of every server whose address is known. The root's own servers are `roots`,
+    /// where the user wants them asked too.
+    pub(super) fn new(
+        now: Instant,
+        setup: &Setup,
+        known: &Known,
+        cuts: &Cuts,
+        log: &mut EventLog,
+        roots: Option<Vec<Candidate>>,
+    ) -> Self {
+        let mut check = Self::default();
+        let mut found = Vec::new();
+        for (zone, delegation) in cuts.iter() {
+            if zone.iter().len() < LABELS_MIN && !setup.config.all {
                 continue;
             }
             let names: BTreeSet<&Name> = delegation.above.union(&delegation.own).collect();
             for name in names {
                 let parent = delegation.step;
-                let found = self.addresses(now, name);
-                if found.is_empty() && !zone.zone_of(name) {
-                    let all = self.kinds().map(|kind| (zone.clone(), name.clone(), kind));
-                    check.unresolved.extend(all.map(|(zone, name, kind)| Unresolved {
-                        zone,
-                        name,
-                        kind,
-                        parent,
-                    }));
+                let addresses = known.addresses(now, setup, name);
+                if addresses.is_empty() && !zone.zone_of(name) {
+                    let of_kind = |kind| {
+                        let (zone, name) = (zone.clone(), name.clone());
+                        Unresolved { zone, name, kind, parent }
+                    };
+                    check.unresolved.extend(setup.kinds().map(of_kind));
                 }
-                known.push((zone.clone(), parent, found));
+                found.push((zone.clone(), parent, addresses));
             }
         }
-        if self.config.all {
-            known.push((Name::root(), 0, self.servers_of(now, &Name::root()).0));
+        found.extend(roots.map(|roots| (Name::root(), 0, roots)));
+        for (zone, parent, addresses) in found {
+            check.add(now, setup, log, &zone, parent, addresses);
         }
-        self.check = Some(check);
-        for (zone, parent, found) in known {
-            self.add_probes(now, &zone, parent, found);
-        }
-        // Whoever called goes on with `advance`.
+        check
     }
 
-    fn add_probes(&mut self, now: Instant, zone: &Name, parent: u32, found: Vec<Candidate>) {
+    /// When the next probe has waited long enough.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.probes.iter().filter(|probe| !probe.over).map(|probe| probe.next_at).min()
+    }
+
+    /// Whether every server has said what it will, or not replied.
+    pub(super) fn is_over(&self) -> bool {
+        self.probes.iter().all(|probe| probe.over)
+    }
+
+    /// The next server to walk for.
+    pub(super) fn next_unresolved(&mut self) -> Option<Unresolved> {
+        self.walking_for = self.unresolved.pop_front();
+        self.walking_for.clone()
+    }
+
+    /// The address of a server was looked for.
+    pub(super) fn resolved(
+        &mut self,
+        now: Instant,
+        setup: &Setup,
+        log: &mut EventLog,
+        found: Vec<Candidate>,
+    ) {
+        let Some(Unresolved { zone, parent, name, .. }) = self.walking_for.take() else { return };
+        if !found.is_empty() {
+            self.unresolved.retain(|other| other.name != name || other.zone != zone);
+        }
+        self.add(now, setup, log, &zone, parent, found);
+    }
+
+    fn add(
+        &mut self,
+        now: Instant,
+        setup: &Setup,
+        log: &mut EventLog,
+        zone: &Name,
+        parent: u32,
+        found: Vec<Candidate>,
+    ) {
         for mut server in found {
             server.source = match server.source {
                 AddressSource::Hints => AddressSource::Earlier,
                 other => other,
             };
-            if let Some(check) = self.check.as_mut() {
-                let places = check.places.entry(zone.clone()).or_default();
-                let names = places.entry(server.address.ip()).or_default();
-                names.insert(server.name.clone());
-            }
-            for question in self.probe_questions(zone) {
-                let step = self.book.next_step();
-                let (zone, server) = (zone.clone(), server.clone());
-                let probe =
-                    Probe { zone, server, question, parent, step, next_at: now, over: false };
-                self.check.iter_mut().for_each(|check| check.probes.push(probe.clone()));
+            let places = self.places.entry(zone.clone()).or_default();
+            places.entry(server.address.ip()).or_default().insert(server.name.clone());
+            for question in probe_questions(setup, log, zone) {
+                let (step, zone, server) = (log.next_step(), zone.clone(), server.clone());
+                let (next_at, over) = (now, false);
+                self.probes.push(Probe { zone, server, question, parent, step, next_at, over });
             }
         }
     }
 
-    /// What a server of the zone is asked: its own servers, and with `all` what the user asked and
-    /// which copy of the zone it holds.
-    fn probe_questions(&self, zone: &Name) -> Vec<Question> {
-        let mut questions = vec![Question::new(zone.clone(), RecordType::NS)];
-        if self.config.all {
-            let ours = self.book.names().into_iter().filter(|name| zone.zone_of(name));
-            let kind = self.book.kind();
-            questions.extend(ours.map(|name| Question::new(name, kind)));
-            questions.push(Question::new(zone.clone(), RecordType::SOA));
-            let mut seen = BTreeSet::new();
-            questions.retain(|q| seen.insert((q.name.clone(), u16::from(q.kind))));
-        }
-        questions
+    /// The probes whose time has come.
+    pub(super) fn due(&self, now: Instant) -> Vec<usize> {
+        let probes = self.probes.iter().enumerate();
+        probes.filter(|(_, probe)| !probe.over && probe.next_at <= now).map(|(at, _)| at).collect()
     }
 
-    /// Notes what the survey shows of each zone as a whole.
-    pub(super) fn compare_copies(&mut self) {
-        let Some(check) = self.check.as_ref() else { return };
-        for (zone, (step, serials)) in &check.serials {
-            if let (Some(least), Some(most)) = (serials.first(), serials.last())
-                && least != most
-            {
-                let fault = Fault::SerialsDiffer { least: *least, most: *most };
-                self.book.findings.note(fault, &name_text(zone), None, *step);
-            }
-        }
-        for (zone, places) in &check.places {
-            let names: BTreeSet<&Name> = places.values().flatten().collect();
-            // One machine may have an address of each family.
-            let of = |v4| places.keys().filter(|address| address.is_ipv4() == v4).count();
-            let one_each = of(true) <= 1 && of(false) <= 1;
-            let shared = places.values().any(|at| at.len() == names.len());
-            if one_each && shared && names.len() > 1 {
-                let step = self.delegations.get(zone).map_or(0, |delegation| delegation.step);
-                self.book.findings.note(Fault::SingleAddress, &name_text(zone), None, step);
-            }
-        }
-    }
-
-    /// Goes on with the check; false: wait.
-    pub(super) fn advance_check(&mut self, now: Instant) -> bool {
-        let Some(check) = self.check.as_mut() else {
-            self.close(now);
-            return false;
-        };
-        check.walking_for = None;
-        if let Some(next) = check.unresolved.pop_front() {
-            let (name, kind, parent) = (next.name.clone(), next.kind, next.parent);
-            let zone = name_text(&next.zone);
-            check.walking_for = Some(next);
-            return self.walk_for(now, name, kind, zone, parent);
-        }
-        let due: Vec<usize> = (0..check.probes.len())
-            .filter(|at| !check.probes[*at].over && check.probes[*at].next_at <= now)
-            .collect();
-        for at in due {
-            self.probe(now, at);
-            if self.done {
-                return false;
-            }
-        }
-        let over = self.check.as_ref().is_none_or(|c| c.probes.iter().all(|probe| probe.over));
-        // Who checks wants to know of the hints too.
-        if over && self.prime.is_none() {
-            self.close(now);
-        }
-        false
-    }
-
-    fn probe(&mut self, now: Instant, at: usize) {
-        let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) else {
-            return;
-        };
+    /// The next query of a probe; none where it gives up.
+    pub(super) fn plan(&mut self, at: usize, setup: &Setup, known: &Known) -> Option<Plan> {
+        let probe = self.probes.get_mut(at)?;
         if probe.server.tries >= TRIES {
             probe.over = true;
-            self.close_attempts(now, |attempt| attempt.owner == Owner::Probe(at));
-            return;
+            return None;
         }
         probe.server.tries += 1;
-        let question = probe.question.clone();
-        let state = self.servers.get(probe.server.address);
-        let tcp = self.config.tcp || state.case_lost;
-        let plan = Plan {
+        let (transport, edns) = carrier(setup, known.servers.get(probe.server.address));
+        Some(Plan {
             owner: Owner::Probe(at),
             step: probe.step,
             number: probe.server.tries,
             parent: Some(probe.parent).filter(|parent| *parent > 0),
             purpose: Purpose::Check { zone: name_text(&probe.zone) },
             zone: probe.zone.clone(),
-            sent: question.clone(),
-            meant: question,
-            server: Server {
-                name: name_text(&probe.server.name),
-                address: probe.server.address,
-                source: probe.server.source.clone(),
-            },
-            transport: if tcp { Transport::Tcp } else { Transport::Udp },
-            edns: self.config.edns && !state.no_edns,
-        };
-        if let Some(due) = self.send(now, plan) {
-            self.probe_waits(at, due);
-        }
+            sent: probe.question.clone(),
+            meant: probe.question.clone(),
+            server: probe.server.shown(),
+            transport,
+            edns,
+        })
     }
 
-    pub(super) fn probe_waits(&mut self, at: usize, until: Instant) {
-        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+    /// A query of the probe is on its way.
+    pub(super) fn wait(&mut self, at: usize, until: Instant) {
+        if let Some(probe) = self.probes.get_mut(at) {
             probe.next_at = until;
         }
     }
 
-    /// The probe was not sent.
-    pub(super) fn probe_withdrawn(&mut self, at: usize, now: Instant) {
-        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+    /// The query of the probe was not sent.
+    pub(super) fn take_back(&mut self, at: usize, now: Instant) {
+        if let Some(probe) = self.probes.get_mut(at) {
             probe.server.tries = probe.server.tries.saturating_sub(1);
             probe.next_at = now;
         }
     }
 
     /// The server has said what it will.
-    pub(super) fn probe_over(&mut self, now: Instant, at: usize) {
-        if let Some(probe) = self.check.as_mut().and_then(|check| check.probes.get_mut(at)) {
+    pub(super) fn finish(&mut self, at: usize) {
+        if let Some(probe) = self.probes.get_mut(at) {
             probe.over = true;
         }
-        self.close_attempts(now, |attempt| attempt.owner == Owner::Probe(at));
     }
 
-    pub(super) fn probe_replied(
+    /// Notes what the survey shows of each zone as a whole.
+    pub(super) fn compare_copies(&self, cuts: &Cuts, findings: &mut Findings) {
+        for (zone, (step, serials)) in &self.serials {
+            if let (Some(least), Some(most)) = (serials.first(), serials.last())
+                && least != most
+            {
+                let fault = Fault::SerialsDiffer { least: *least, most: *most };
+                findings.note(fault, &name_text(zone), None, *step);
+            }
+        }
+        for (zone, places) in &self.places {
+            let names: BTreeSet<&Name> = places.values().flatten().collect();
+            // One machine may have an address of each family.
+            let of = |v4| places.keys().filter(|address| address.is_ipv4() == v4).count();
+            let one_each = of(true) <= 1 && of(false) <= 1;
+            let shared = places.values().any(|at| at.len() == names.len());
+            if one_each && shared && names.len() > 1 {
+                let step = cuts.step_of(zone);
+                findings.note(Fault::SingleAddress, &name_text(zone), None, step);
+            }
+        }
+    }
+
+    /// Compares what a server says of its zone. Nothing of it is learned: the walk is over.
+    pub(super) fn replied(
         &mut self,
-        now: Instant,
         at: usize,
-        mut attempt: Attempt,
+        beside: Beside<'_>,
+        cuts: &mut Cuts,
+        log: &mut EventLog,
+        attempt: &Attempt,
         reading: &Reading,
     ) {
-        // What it says of the zone's servers is compared, not learned: the walk is over.
-        super::reply::note_dropped(&mut attempt, reading);
-        self.compare_sides(now, &attempt, reading);
-        self.compare_own_address(now, at, &attempt, reading);
+        cuts.compare_sides(beside, &mut log.findings, attempt, reading);
+        self.compare_own_address(at, beside, cuts, log, attempt, reading);
         let own = reading.kept.iter().filter(|kept| {
             let first = &kept.records[0];
             first.record_type() == RecordType::NS
@@ -260,66 +245,68 @@ impl Walk {
                 && kept.rank >= Rank::Authority
         });
         let names: Vec<Name> = own.flat_map(|kept| targets_of(&kept.records)).collect();
-        let told = reading.kept.iter().flat_map(|kept| &kept.records);
-        for record in told.filter(|record| record.name == attempt.zone) {
-            if let (RData::SOA(soa), Some(check)) = (&record.data, self.check.as_mut()) {
-                let step = attempt.record.step;
-                let zone = check.serials.entry(attempt.zone.clone());
-                zone.or_insert((step, BTreeSet::new())).1.insert(soa.serial);
+        let records = reading.kept.iter().flat_map(|kept| &kept.records);
+        for record in records.filter(|record| record.name == attempt.zone) {
+            if let RData::SOA(soa) = &record.data {
+                let zone = self.serials.entry(attempt.zone.clone());
+                zone.or_insert((attempt.record.step, BTreeSet::new())).1.insert(soa.serial);
             }
         }
         if reading.class == Class::Answer && attempt.sent.kind == RecordType::NS {
-            self.note_own_servers(&attempt.zone, names);
+            cuts.note_own_servers(&attempt.zone, names);
         }
-        attempt.record.class = reading.class.clone();
-        self.book.ended(now, attempt.record);
-        self.probe_over(now, at);
     }
 
     /// A server whose address came from the zone above is asked for it too, where it did not say
     /// it beside the list of servers. That it has none is an answer.
     fn compare_own_address(
         &mut self,
-        now: Instant,
         at: usize,
+        beside: Beside<'_>,
+        cuts: &Cuts,
+        log: &mut EventLog,
         attempt: &Attempt,
         reading: &Reading,
     ) {
-        let (name, kind) = (&attempt.sent.name, attempt.sent.kind);
+        let (zone, name, kind) = (&attempt.zone, &attempt.sent.name, attempt.sent.kind);
         if reading.class == Class::NoData && kind.is_ip_addr() {
+            let glue = cuts.glue_from_above(beside, zone, (name, kind));
             let step = attempt.record.step;
-            self.compare_glue(now, &attempt.zone, (name, kind), Vec::new(), step);
+            compare_glue(&mut log.findings, glue, zone, name, Vec::new(), step);
         }
         if reading.class != Class::Answer || kind != RecordType::NS {
             return;
         }
-        let known = |kind| {
-            let probe = self.check.as_ref()?.probes.get(at)?;
+        let Some(probe) = self.probes.get(at).cloned() else { return };
+        for kind in [RecordType::A, RecordType::AAAA] {
             let server = &probe.server.name;
             let silent = addresses_of(&reading.kept, server, kind).is_none();
-            let glue = self.glue_from_above(now, &attempt.zone, (server, kind)).is_some();
-            (silent && glue).then(|| (probe.clone(), Question::new(server.clone(), kind)))
-        };
-        let wanted = [RecordType::A, RecordType::AAAA].map(known);
-        for (probe, question) in wanted.into_iter().flatten() {
-            let step = self.book.next_step();
-            let Some(check) = self.check.as_mut() else { return };
-            if !check.probes.iter().any(|probe| probe.question == question) {
+            if !silent || cuts.glue_from_above(beside, zone, (server, kind)).is_none() {
+                continue;
+            }
+            let question = Question::new(server.clone(), kind);
+            let step = log.next_step();
+            if !self.probes.iter().any(|probe| probe.question == question) {
                 let mut server = probe.server.clone();
                 server.tries = 0;
-                check.probes.push(Probe { server, question, step, next_at: now, ..probe });
+                let next_at = beside.now;
+                self.probes.push(Probe { server, question, step, next_at, ..probe.clone() });
             }
         }
     }
+}
 
-    /// The address of a server was found for the check.
-    pub(super) fn probe_found(&mut self, now: Instant, found: Vec<Candidate>) {
-        let walked = self.check.as_mut().and_then(|check| check.walking_for.take());
-        if let Some(Unresolved { zone, parent, name, .. }) = walked {
-            if let Some(check) = self.check.as_mut().filter(|_| !found.is_empty()) {
-                check.unresolved.retain(|other| other.name != name || other.zone != zone);
-            }
-            self.add_probes(now, &zone, parent, found);
-        }
+/// What a server of the zone is asked: its own servers, and with `all` what the user asked and
+/// which copy of the zone it holds.
+fn probe_questions(setup: &Setup, log: &EventLog, zone: &Name) -> Vec<Question> {
+    let mut questions = vec![Question::new(zone.clone(), RecordType::NS)];
+    if setup.config.all {
+        let ours = log.names().into_iter().filter(|name| zone.zone_of(name));
+        let kind = log.kind();
+        questions.extend(ours.map(|name| Question::new(name, kind)));
+        questions.push(Question::new(zone.clone(), RecordType::SOA));
+        let mut seen = BTreeSet::new();
+        questions.retain(|q| seen.insert((q.name.clone(), u16::from(q.kind))));
     }
+    questions
 }

@@ -1,4 +1,4 @@
-//! What a walk writes down: its records, its counts, its findings, and the summary.
+//! The event log of a walk: its records, counts, findings and budget, and the summary.
 //!
 //! It must never decide what to do next.
 
@@ -8,10 +8,10 @@ use crate::event::{
     Class, Event, Exchange, Purpose, Record, Security, Skipped, Stray, Summary, Transport,
 };
 use crate::finding::{Fault, Findings};
-use crate::limits::{Limit, Limits, Purse};
+use crate::limits::{Budget, Limit, Limits};
 use crate::message::{Messages, Octets};
 use crate::outcome::Outcome;
-use crate::text::{self, Asked, RecordText};
+use crate::text::{self, Asked, Question, RecordText, name_text};
 use crate::trust::DropReason;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,16 +33,16 @@ struct Seen {
     useful: bool,
 }
 
-/// How a walk ends, beside what the book knows.
+/// How a walk ends, beside what the log knows.
 pub(super) struct Ends {
     pub(super) outcome: Outcome,
     pub(super) security: Option<Security>,
-    pub(super) skipped: Option<Skipped>,
+    pub(super) excluded: Option<Skipped>,
 }
 
-/// The book of a walk.
+/// The records of a walk, and what they add up to.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct EventLog {
     pub(super) events: VecDeque<Record>,
     pub(super) findings: Findings,
     pub(super) started: Instant,
@@ -51,8 +51,8 @@ pub(super) struct Book {
     pub(super) aliases: Vec<RecordText>,
     pub(super) queries: u32,
     pub(super) cache_hits: u32,
-    pub(super) purse: Purse,
-    question: Asked,
+    pub(super) budget: Budget,
+    question: Question,
     steps: BTreeSet<u32>,
     pub(super) last_step: u32,
     /// Numbers of attempts are never used again, even where a query was withdrawn.
@@ -70,8 +70,8 @@ pub(super) struct Book {
     seen: BTreeMap<(String, String, SocketAddr), Seen>,
 }
 
-impl Book {
-    pub(super) fn new(question: Asked, now: Instant, config: &WalkConfig) -> Self {
+impl EventLog {
+    pub(super) fn new(question: Question, now: Instant, config: &WalkConfig) -> Self {
         Self {
             events: VecDeque::new(),
             findings: Findings::default(),
@@ -81,7 +81,7 @@ impl Book {
             aliases: Vec::new(),
             queries: 0,
             cache_hits: 0,
-            purse: Purse::default(),
+            budget: Budget::default(),
             question,
             steps: BTreeSet::new(),
             last_step: 0,
@@ -98,7 +98,7 @@ impl Book {
         }
     }
 
-    pub(super) fn tell(&mut self, now: Instant, event: Event) {
+    pub(super) fn record(&mut self, now: Instant, event: Event) {
         if !self.summary_only || matches!(event, Event::Summary(_)) {
             self.events.push_back(Record::new(now, event));
         }
@@ -106,7 +106,7 @@ impl Book {
 
     /// The name that the user asked for, and those that aliases led to.
     pub(super) fn names(&self) -> Vec<Name> {
-        let mut names: Vec<Name> = Name::from_ascii(&self.question.name).into_iter().collect();
+        let mut names = vec![self.question.name.to_lowercase()];
         for alias in &self.aliases {
             let Ok(target) = Name::from_ascii(&alias.data) else { continue };
             let next = match (alias.kind.as_str(), names.last(), Name::from_ascii(&alias.name)) {
@@ -119,13 +119,13 @@ impl Book {
     }
 
     /// The type that the user asked for.
-    pub(super) fn kind(&self) -> RecordType {
-        text::kind_of(&self.question.kind).unwrap_or(RecordType::A)
+    pub(super) const fn kind(&self) -> RecordType {
+        self.question.kind
     }
 
     /// What the user asked.
-    pub(super) const fn question(&self) -> &Asked {
-        &self.question
+    pub(super) fn question(&self) -> Asked {
+        self.question.text()
     }
 
     /// The number of a new step, from 1.
@@ -153,7 +153,7 @@ impl Book {
     /// The bytes of a message, where they are wanted and there is room.
     fn keep(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Octets> {
         let wanted = self.kept? + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        self.purse.want(limits, Limit::MessageBytes, wanted);
+        self.budget.want(limits, Limit::MessageBytes, wanted);
         if wanted > limits.allowed(Limit::MessageBytes) {
             return None;
         }
@@ -189,12 +189,12 @@ impl Book {
     /// Something arrived that answers nothing: described while `limits` allows, counted always.
     pub(super) fn stray(&mut self, now: Instant, limits: &Limits, mut stray: Stray, bytes: &[u8]) {
         self.strays += 1;
-        self.purse.want(limits, Limit::Strays, u64::from(self.strays));
+        self.budget.want(limits, Limit::Strays, u64::from(self.strays));
         let step = stray.step.unwrap_or_default();
         self.findings.note(Fault::StrayReplies, ".", None, step);
         if self.strays <= limits.strays {
             stray.message = self.keep(limits, bytes).map(Box::new);
-            self.tell(now, Event::Stray(stray));
+            self.record(now, Event::Stray(stray));
         }
     }
 
@@ -246,7 +246,7 @@ impl Book {
             let server = Some((exchange.server.name.clone(), address));
             self.findings.note(fault, &exchange.zone, server, exchange.step);
         }
-        self.tell(now, Event::Exchange(Box::new(exchange)));
+        self.record(now, Event::Exchange(Box::new(exchange)));
     }
 
     /// One server of the root that looks like a resolver is broken; several are not themselves.
@@ -260,7 +260,7 @@ impl Book {
 
     /// Writes the summary.
     pub(super) fn summarize(&mut self, now: Instant, ends: Ends, limits: &Limits) {
-        let Ends { outcome, security, skipped } = ends;
+        let Ends { outcome, security, excluded } = ends;
         for ((zone, name, address), seen) in &self.seen {
             if seen.replies == 0 && seen.silent > 0 {
                 let server = Some((name.clone(), *address));
@@ -273,11 +273,11 @@ impl Book {
             }
         }
         self.note_interception();
-        self.purse.spend(Limit::Queries, u64::from(self.queries));
-        self.purse.want(limits, Limit::Time, nanos(now.since(self.started)));
+        self.budget.spend(Limit::Queries, u64::from(self.queries));
+        self.budget.want(limits, Limit::Time, nanos(now.since(self.started)));
         let summary = Summary {
-            question: self.question.clone(),
-            unicode: text::unicode(&self.question.name),
+            unicode: text::unicode(&name_text(&self.question.name)),
+            question: self.question.text(),
             outcome,
             aliases: std::mem::take(&mut self.aliases),
             answers: std::mem::take(&mut self.answers),
@@ -292,12 +292,12 @@ impl Book {
             strays: self.strays,
             bytes_sent: self.bytes_sent,
             bytes_received: self.bytes_received,
-            spent: self.purse.account(limits),
+            spent: self.budget.account(limits),
             findings: self.findings.list(),
             security,
-            skipped,
+            skipped: excluded,
         };
-        self.tell(now, Event::Summary(Box::new(summary)));
+        self.record(now, Event::Summary(Box::new(summary)));
     }
 }
 

@@ -24,36 +24,39 @@ mod checks;
 mod cuts;
 mod event_log;
 mod excluded;
-mod fallback;
+mod known;
 mod prime;
+mod queries;
 mod reply;
+mod setup;
 mod shared;
 mod special_use;
+mod tasks;
 
+pub use queries::{AttemptId, Transmit};
 pub use shared::Knowledge;
 
 use super::cache::Cache;
-use super::cookie::Cookie;
 use super::dnssec::UnixSeconds;
 use super::entropy::Secret;
-use super::event::{
-    AddressSource, CacheUse, Class, Event, Exchange, Purpose, Qmin, Record, SkipReason, Start,
-    Transport, VERSION,
-};
+use super::event::{CacheUse, Class, Event, Purpose, Qmin, Record, SkipReason, Start, VERSION};
 use super::finding::Fault;
 use super::hints::Hints;
 use super::limits::{Limit, Limits};
 use super::outcome::Outcome;
-use super::servers::Servers;
-use super::text::RecordText;
-use super::text::{Question, name_text};
+use super::text::{Question, RecordText, name_text};
+use chain::{JudgeNext, Judging};
 use checks::Check;
-use cuts::Delegation;
-use event_log::{Book, Ends};
-use hickory_proto::rr::{Name, RecordType};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use cuts::Cuts;
+use event_log::{Ends, EventLog};
+use excluded::Excluded;
+use hickory_proto::rr::Name;
+use known::Known;
+use prime::{PrimeNext, Priming};
+use queries::{Owner, Plan, Queries, Unsent};
+use setup::Setup;
 use std::sync::Arc;
+use tasks::{Tasks, counted};
 use wirelab::measure::Instant;
 
 /// How to walk.
@@ -123,164 +126,32 @@ impl Default for WalkConfig {
     }
 }
 
-/// One query, and the socket that waits for its reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AttemptId(pub u32);
-
-/// A query to send, from a socket of its own.
+/// How far a walk has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// The name of its socket.
-    pub attempt: AttemptId,
-    /// Where to.
-    pub to: SocketAddr,
-    /// Over what.
-    pub transport: Transport,
-    /// The message, without the length that TCP puts before it.
-    pub bytes: Vec<u8>,
+enum Phase {
+    /// The user's question is open.
+    Answering,
+    /// It has ended so; the check or the judgement goes on.
+    Answered(Outcome),
+    /// The summary is written.
+    Done,
 }
 
-/// Who sent an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    /// The step of a task.
-    Step(u32),
-    /// A probe of the check after the answer.
-    Probe(usize),
-}
-
-/// A query that waits for its reply.
-#[derive(Clone, Debug)]
-struct Attempt {
-    owner: Owner,
-    /// The record of it, complete but for the reply.
-    record: Exchange,
-    query: Vec<u8>,
-    sent: Question,
-    zone: Name,
-    edns: bool,
-    cookie: Option<Cookie>,
-    due: Instant,
-    overdue: bool,
-}
-
-impl Attempt {
-    /// Marks the query as overdue once its time is up; a late reply still counts.
-    fn expire(&mut self, now: Instant, servers: &mut Servers) {
-        if !self.overdue && self.due <= now {
-            self.overdue = true;
-            servers.overdue(self.record.server.address, self.record.sent_ns);
-        }
-    }
-}
-
-/// A server that a step may ask.
-#[derive(Clone, Debug)]
-struct Candidate {
-    name: Name,
-    address: SocketAddr,
-    source: AddressSource,
-    tries: u32,
-    /// It replied and cannot help.
-    useless: bool,
-}
-
-/// A question put to a zone.
-#[derive(Clone, Debug)]
-struct Ask {
-    step: u32,
-    zone: Name,
-    sent: Question,
-    candidates: Vec<Candidate>,
-    /// Servers without an address, and the type of address to walk for.
-    unresolved: VecDeque<(Name, RecordType)>,
-    /// Servers whose address was walked for.
-    walked_for: BTreeSet<Name>,
-    attempts: u32,
-    any_reply: bool,
-    /// When somebody else is asked.
-    next_at: Instant,
-}
-
-/// A question to be answered.
-#[derive(Clone, Debug)]
-struct Task {
-    parent: Option<u32>,
-    purpose: Purpose,
-    asked_first: Question,
-    question: Question,
-    /// Names that aliases led through.
-    seen: Vec<Name>,
-    aliases: Vec<RecordText>,
-    referrals: u32,
-    /// The zone that the last referral led to.
-    referred_to: Option<Name>,
-    /// Who referred there.
-    referred_by: Option<Name>,
-    /// Zones whose own list of servers was given up.
-    retreated: BTreeSet<Name>,
-    /// Servers that referred to nobody who has an address.
-    passed_over: BTreeSet<Name>,
-    /// The zone that they referred to.
-    stranded: Option<Name>,
-    /// Labels of the name that the servers of the zone have been told already.
-    told: usize,
-    /// Minimised questions so far.
-    minimised: u32,
-    ask: Option<Ask>,
-}
-
-impl Task {
-    fn new(question: Question, purpose: Purpose, parent: Option<u32>) -> Self {
-        Self {
-            parent,
-            purpose,
-            seen: vec![question.name.clone()],
-            asked_first: question.clone(),
-            question,
-            aliases: Vec::new(),
-            referrals: 0,
-            referred_to: None,
-            referred_by: None,
-            retreated: BTreeSet::new(),
-            passed_over: BTreeSet::new(),
-            stranded: None,
-            told: 0,
-            minimised: 0,
-            ask: None,
-        }
-    }
-}
-
-/// A walk, from the question to its summary.
+/// A walk, from the question to its summary: the parts that own its data, and what leads from one
+/// to the next.
 #[derive(Debug)]
 pub struct Walk {
-    config: WalkConfig,
-    hints: Arc<Hints>,
-    seed: u64,
-    cache: Cache,
-    servers: Servers,
-    stack: Vec<Task>,
-    /// Boxed: a node of the tree has room for eleven, and most walks have one.
-    attempts: BTreeMap<AttemptId, Box<Attempt>>,
-    /// Questions about servers' addresses that have failed (RFC 9520: failures are kept).
-    failed: BTreeSet<(Name, u16)>,
-    /// Zones that the user's own question went through.
-    delegations: BTreeMap<Name, Delegation>,
-    /// Addresses that were left out for their family.
-    skipped: Vec<IpAddr>,
-    /// The question for the root's own servers, while it is open; boxed, for most walks have none.
-    prime: Option<Box<Ask>>,
-    /// When that was last begun; walks that share what they know share this.
-    primed_at: Option<Instant>,
+    setup: Setup,
+    phase: Phase,
+    known: Known,
+    tasks: Tasks,
+    queries: Queries,
+    log: EventLog,
+    cuts: Cuts,
+    excluded: Excluded,
+    priming: Priming,
+    judging: Option<Judging>,
     check: Option<Check>,
-    judging: Option<chain::Judging>,
-    /// How the user's question ended, once it has.
-    outcome: Option<Outcome>,
-    done: bool,
-    book: Book,
-    transmits: VecDeque<Transmit>,
-    released: VecDeque<AttemptId>,
 }
 
 impl Walk {
@@ -295,8 +166,8 @@ impl Walk {
         now: Instant,
     ) -> Self {
         let mut walk = Self::idle(config, hints.into(), &question, seed, now);
-        walk.cache = cache;
-        walk.start(&question, now);
+        walk.known.cache = cache;
+        walk.start(now);
         walk
     }
 
@@ -307,120 +178,105 @@ impl Walk {
         seed: u64,
         now: Instant,
     ) -> Self {
-        let judging = Self::judging(config.validate_at, &hints.anchors);
+        let setup = Setup { config, hints, seed };
         Self {
-            config,
-            judging,
-            hints,
-            seed,
-            servers: Servers::default(),
-            stack: vec![Task::new(question.clone(), Purpose::Answer, None)],
-            attempts: BTreeMap::new(),
-            failed: BTreeSet::new(),
-            delegations: BTreeMap::new(),
-            skipped: Vec::new(),
-            prime: None,
-            primed_at: None,
+            judging: Judging::new(&setup),
+            setup,
+            phase: Phase::Answering,
+            known: Known::default(),
+            tasks: Tasks::new(question.clone()),
+            queries: Queries::default(),
+            log: EventLog::new(question.clone(), now, &config),
+            cuts: Cuts::default(),
+            excluded: Excluded::default(),
+            priming: Priming::default(),
             check: None,
-            outcome: None,
-            done: false,
-            book: Book::new(question.text(), now, &config),
-            transmits: VecDeque::new(),
-            released: VecDeque::new(),
-            cache: Cache::default(),
         }
     }
 
-    fn start(&mut self, question: &Question, now: Instant) {
+    fn start(&mut self, now: Instant) {
         let start = Start {
-            question: question.text(),
-            seed: self.seed,
-            qmin: self.config.qmin,
-            limits: self.config.limits,
-            cached: u32::try_from(self.cache.len()).unwrap_or(u32::MAX),
+            question: self.log.question(),
+            seed: self.setup.seed,
+            qmin: self.setup.config.qmin,
+            limits: self.setup.config.limits,
+            cached: u32::try_from(self.known.cache.len())
+                .expect("invariant: a cache has at most as many entries as a limit of 32 bits"),
         };
-        self.book.tell(now, Event::Start(start));
+        self.log.record(now, Event::Start(start));
         self.advance(now);
     }
 
     /// A query to send, until there is none. One that was released before it was sent is not.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        loop {
-            let transmit = self.transmits.pop_front()?;
-            if self.is_open(transmit.attempt) {
-                return Some(transmit);
-            }
-        }
+        self.queries.poll_transmit()
     }
 
-    /// A socket that is needed no more, until there is none.
+    /// A socket that is no longer needed, until there is none.
     pub fn poll_release(&mut self) -> Option<AttemptId> {
-        self.released.pop_front()
+        self.queries.poll_release()
     }
 
     /// A record of what happened, until there is none.
     pub fn poll_event(&mut self) -> Option<Record> {
-        self.book.events.pop_front()
+        self.log.events.pop_front()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); never once the walk is done.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if self.done {
+        if self.is_done() {
             return None;
         }
-        let next = match (&self.check, self.stack.last().and_then(|task| task.ask.as_ref())) {
+        let next = match (&self.check, self.tasks.top().and_then(|task| task.ask.as_ref())) {
             (_, Some(ask)) => Some(ask.next_at),
             (Some(check), None) => check.next_at(),
             (None, None) => None,
         };
-        let prime = self.prime.as_ref().map(|ask| ask.next_at);
-        let next = next.into_iter().chain(prime).min();
-        let end = self.book.started + self.config.limits.time();
+        let next = next.into_iter().chain(self.priming.next_at()).min();
+        let end = self.deadline();
         Some(next.map_or(end, |next| next.min(end)))
     }
 
-    /// Whether the summary has been told.
+    /// Whether the summary is written.
     #[must_use]
-    pub const fn is_done(&self) -> bool {
-        self.done
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
     }
 
     /// What was learned, for the next walk.
     #[must_use]
     pub fn into_cache(self) -> Cache {
-        self.cache
+        self.known.cache
     }
 
-    /// The time has come that [`poll_timeout`](Self::poll_timeout) said.
+    /// The time has come that [`poll_timeout`](Self::poll_timeout) gave.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.done {
+        if self.is_done() {
             return;
         }
-        if now >= self.book.started + self.config.limits.time() {
-            self.book.purse.refuse(Limit::Time);
+        if now >= self.deadline() {
+            self.log.budget.refuse(Limit::Time);
             self.end(now, Outcome::Limit { limit: Limit::Time });
             self.close(now);
             return;
         }
-        for attempt in self.attempts.values_mut() {
-            attempt.expire(now, &mut self.servers);
-        }
+        self.queries.expire(now, &mut self.known.servers, |_| true);
         self.advance(now);
     }
 
     /// The user does not want to wait any longer.
     pub fn cancel(&mut self, now: Instant) {
-        if !self.done {
+        if !self.is_done() {
             self.end(now, Outcome::Interrupted);
             self.close(now);
         }
     }
 
-    /// Goes on until somebody else must act.
+    /// Goes on until a reply or the time must come.
     fn advance(&mut self, now: Instant) {
-        while !self.done {
-            let goes_on = match self.stack.last() {
+        while !self.is_done() {
+            let goes_on = match self.tasks.top() {
                 Some(task) if task.ask.is_none() => {
                     self.begin(now);
                     true
@@ -429,25 +285,117 @@ impl Walk {
                 None => self.advance_chain(now) || self.advance_check(now),
             };
             // The user's question goes out first.
-            if !goes_on && !self.prime_on(now) {
+            if !goes_on && !self.advance_prime(now) {
                 return;
             }
         }
     }
 
+    /// Goes on with the judgement; false where it is done or was not wanted.
+    fn advance_chain(&mut self, now: Instant) -> bool {
+        let wanted = self.setup.wants_proof();
+        let Some(judging) = self.judging.as_mut().filter(|_| wanted) else { return false };
+        match judging.advance(now, self.known.cache.store(), &mut self.log) {
+            JudgeNext::Done => return false,
+            JudgeNext::Again => {}
+            JudgeNext::Fetch(task) => self.tasks.push(*task),
+        }
+        true
+    }
+
+    /// Goes on with the check; false: wait.
+    fn advance_check(&mut self, now: Instant) -> bool {
+        let Some(check) = self.check.as_mut() else {
+            self.close(now);
+            return false;
+        };
+        if let Some(next) = check.next_unresolved() {
+            return self.walk_for(now, next.name, next.kind, &next.zone, next.parent);
+        }
+        for at in check.due(now) {
+            let check = self.check.as_mut();
+            match check.and_then(|check| check.plan(at, &self.setup, &self.known)) {
+                Some(plan) => self.send_probe(now, at, plan),
+                None => self.queries.close(now, &mut self.log, |owner| owner == Owner::Probe(at)),
+            }
+            if self.is_done() {
+                return false;
+            }
+        }
+        // A check is of the hints too.
+        if self.check.as_ref().is_none_or(Check::is_over) && !self.priming.is_open() {
+            self.close(now);
+        }
+        false
+    }
+
+    /// Asks for the root's own list, where it is time. True: that is over.
+    fn advance_prime(&mut self, now: Instant) -> bool {
+        match self.priming.next(now, &self.setup, &self.known, self.log.queries) {
+            PrimeNext::Wait => false,
+            PrimeNext::Send(plan) => {
+                self.send_step(now, *plan);
+                false
+            }
+            PrimeNext::GiveUp => {
+                self.end_prime(now);
+                true
+            }
+        }
+    }
+
+    fn end_prime(&mut self, now: Instant) {
+        let Some(ended) = self.priming.end() else { return };
+        self.queries.close(now, &mut self.log, |owner| owner == ended);
+    }
+
+    /// Sends a query; the time until which to wait for its reply, or none where the walk ended.
+    fn send(&mut self, now: Instant, plan: Plan) -> Option<Instant> {
+        let sent = self.queries.send(now, plan, &self.setup, &self.known.servers, &mut self.log);
+        match sent {
+            Ok(due) => return Some(due),
+            Err(Unsent::OverBudget) if self.phase != Phase::Answering => self.close(now),
+            Err(Unsent::OverBudget) => self.end(now, Outcome::Limit { limit: Limit::Queries }),
+            Err(Unsent::Unencodable(zone)) => {
+                let zone = name_text(&zone);
+                self.end(now, Outcome::Unanswered { zone, any_reply: true });
+            }
+        }
+        None
+    }
+
+    /// Sends a query of a step, which then waits for its reply.
+    fn send_step(&mut self, now: Instant, plan: Plan) {
+        let step = plan.step;
+        if let Some(due) = self.send(now, plan)
+            && let Some(ask) = self.ask_mut(step)
+        {
+            ask.next_at = due;
+        }
+    }
+
+    /// Sends a query of a probe, which then waits for its reply.
+    fn send_probe(&mut self, now: Instant, at: usize, plan: Plan) {
+        if let (Some(due), Some(check)) = (self.send(now, plan), self.check.as_mut()) {
+            check.wait(at, due);
+        }
+    }
+
+    /// The step of that number, if it goes on.
+    fn ask_mut(&mut self, step: u32) -> Option<&mut tasks::Ask> {
+        self.tasks.ask_mut(step).or_else(|| self.priming.ask_mut(step))
+    }
+
     /// The top task has its answer: the one below goes on, or the walk is at its end.
     fn task_done(&mut self, now: Instant, class: &Class, answers: Vec<RecordText>) {
-        let Some(task) = self.stack.pop() else { return };
-        if matches!(task.purpose, Purpose::Address { .. }) {
-            self.address_found(now, &task);
-            return;
+        let Some(task) = self.tasks.pop() else { return };
+        match &task.purpose {
+            Purpose::Address { .. } => return self.address_found(now, &task),
+            Purpose::Chain { .. } => return self.note_fetched(now, &task.asked_first, None),
+            _ => {}
         }
-        if matches!(task.purpose, Purpose::Chain { .. }) {
-            self.chain_task_over(now, &task, None);
-            return;
-        }
-        self.book.answers = answers;
-        self.book.aliases = task.aliases;
+        self.log.answers = answers;
+        self.log.aliases = task.aliases;
         let outcome = match class {
             Class::NxDomain => Outcome::NxDomain,
             Class::NoData => Outcome::NoData,
@@ -458,111 +406,121 @@ impl Walk {
 
     /// The task ends without an answer.
     fn task_failed(&mut self, now: Instant, outcome: Outcome) {
-        let Some(task) = self.stack.pop() else { return };
-        if matches!(task.purpose, Purpose::Chain { .. }) {
-            self.chain_task_over(now, &task, Some(&outcome));
-            return;
+        let Some(task) = self.tasks.pop() else { return };
+        match &task.purpose {
+            Purpose::Chain { .. } => self.note_fetched(now, &task.asked_first, Some(&outcome)),
+            Purpose::Address { server, zone } => {
+                self.known.note_failed(&task.asked_first);
+                let fault = Fault::ServerUnresolvable { subject: server.clone() };
+                let step = task.parent.unwrap_or_default();
+                self.log.findings.note(fault, zone, None, step);
+            }
+            _ => {
+                self.log.aliases = task.aliases;
+                self.end(now, outcome);
+            }
         }
-        let Purpose::Address { server, zone } = &task.purpose else {
-            self.book.aliases = task.aliases;
-            self.end(now, outcome);
-            return;
-        };
-        let first = &task.asked_first;
-        self.failed.insert((first.name.clone(), u16::from(first.kind)));
-        let fault = Fault::ServerUnresolvable { subject: server.clone() };
-        let step = task.parent.unwrap_or_default();
-        self.book.findings.note(fault, zone, None, step);
+    }
+
+    fn note_fetched(&mut self, now: Instant, question: &Question, outcome: Option<&Outcome>) {
+        let limits = &self.setup.config.limits;
+        chain::note_fetched(&mut self.known, now, limits, question, outcome);
     }
 
     /// The user's question has ended: the checks follow, or the summary.
     fn end(&mut self, now: Instant, outcome: Outcome) {
-        if self.outcome.is_some() {
+        if self.phase != Phase::Answering {
             return;
         }
-        self.stack.clear();
-        let prime = self.prime.as_ref().map(|ask| Owner::Step(ask.step));
-        self.close_attempts(now, |attempt| Some(attempt.owner) != prime);
-        self.book.answered_at = Some(now);
+        self.tasks.clear();
+        let prime = self.priming.owner();
+        self.queries.close(now, &mut self.log, |owner| Some(owner) != prime);
+        self.log.answered_at = Some(now);
         let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
-        self.outcome = Some(outcome);
-        if (self.config.check || self.config.all) && !stopped {
+        self.phase = Phase::Answered(outcome);
+        if (self.setup.config.check || self.setup.config.all) && !stopped {
             self.begin_check(now);
-        } else if stopped || !self.wants_proof() {
+        } else if stopped || !self.setup.wants_proof() {
             self.close(now);
         }
     }
 
-    /// Tells the summary; nothing follows.
+    fn begin_check(&mut self, now: Instant) {
+        let roots = self.setup.config.all.then(|| self.servers_of(now, &Name::root()).candidates);
+        let (setup, known, log) = (&self.setup, &self.known, &mut self.log);
+        self.check = Some(Check::new(now, setup, known, &self.cuts, log, roots));
+        // The caller goes on with `advance`.
+    }
+
+    /// Writes the summary; nothing follows.
     fn close(&mut self, now: Instant) {
-        if self.done {
-            return;
+        let outcome = match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Done => return,
+            Phase::Answering => Outcome::Interrupted,
+            Phase::Answered(outcome) => outcome,
+        };
+        self.tasks.clear();
+        self.queries.close(now, &mut self.log, |_| true);
+        if self.priming.is_open() {
+            self.priming.abandon();
         }
-        self.stack.clear();
-        self.close_attempts(now, |_| true);
-        if self.prime.take().is_some() {
-            // Others have not primed, and may.
-            self.primed_at = None;
+        self.cuts.compare(&mut self.log.findings);
+        if let Some(check) = &self.check {
+            check.compare_copies(&self.cuts, &mut self.log.findings);
         }
-        self.compare_delegations();
-        self.compare_copies();
-        let outcome = self.outcome.clone().unwrap_or(Outcome::Interrupted);
-        let security = self.security();
-        let known = u64::try_from(self.cache.len()).unwrap_or(u64::MAX);
-        self.book.purse.spend(Limit::CacheEntries, known);
-        let ends = Ends { outcome, security, skipped: self.count_skipped() };
-        self.book.summarize(now, ends, &self.config.limits);
-        self.done = true;
+        let judging = self.judging.as_ref();
+        let security = judging.map(|judging| judging.security(&self.setup, &self.log));
+        self.log.budget.spend(Limit::CacheEntries, counted(self.known.cache.len()));
+        let excluded = self.excluded.count(self.setup.config.left_out);
+        let ends = Ends { outcome, security, excluded };
+        self.log.summarize(now, ends, &self.setup.config.limits);
     }
 
     /// Notes a question that the cache answered.
-    fn tell_cache(&mut self, now: Instant, class: Class, learned_at: u32, expires: Instant) {
-        let Some(task) = self.stack.last() else { return };
+    fn note_cache_use(&mut self, now: Instant, class: Class, learned_at: u32, expires: Instant) {
+        let Some(task) = self.tasks.top() else { return };
         let used = CacheUse {
             parent: task.parent,
             purpose: task.purpose.clone(),
             meant: task.question.text(),
             class,
             learned_at,
-            ttl_left_s: u32::try_from(expires.since(now).as_secs()).unwrap_or(u32::MAX),
+            ttl_left_s: u32::try_from(expires.since(now).as_secs())
+                .expect("invariant: a time to live has 32 bits"),
         };
-        self.book.cache_hits += 1;
-        self.book.tell(now, Event::Cache(used));
+        self.log.cache_hits += 1;
+        self.log.record(now, Event::Cache(used));
     }
 
-    /// Follows an alias of the top task; false where that ended the task.
-    fn follow(&mut self, now: Instant, target: Name, by: Vec<RecordText>) -> bool {
-        let limits = self.config.limits;
-        if matches!(self.stack.last().map(|task| &task.purpose), Some(Purpose::Chain { .. })) {
+    /// Follows an alias of the top task.
+    fn follow(&mut self, now: Instant, target: Name, by: Vec<RecordText>) {
+        let Some(task) = self.tasks.top_mut() else { return };
+        if matches!(task.purpose, Purpose::Chain { .. }) {
             // What stands there is judged as it is.
             self.task_done(now, &Class::NoData, Vec::new());
-            return false;
+            return;
         }
-        let Some(task) = self.stack.last_mut() else { return false };
         task.aliases.extend(by);
         let zone = name_text(&task.question.name);
         let step = task.ask.take().map_or(0, |ask| ask.step);
         if task.seen.contains(&target) {
             let name = name_text(&target);
-            self.book.findings.note(Fault::AliasLoop { name: name.clone() }, &zone, None, step);
+            let fault = Fault::AliasLoop { name: name.clone() };
+            self.log.findings.note(fault, &zone, None, step);
             self.task_failed(now, Outcome::AliasLoop { at: name });
-            return false;
+            return;
         }
-        let aliases = u64::try_from(task.seen.len()).unwrap_or(u64::MAX);
-        self.book.purse.want(&limits, Limit::Aliases, aliases);
+        let (limits, aliases) = (&self.setup.config.limits, counted(task.seen.len()));
+        self.log.budget.want(limits, Limit::Aliases, aliases);
         if aliases > u64::from(limits.aliases) {
             self.task_failed(now, Outcome::Limit { limit: Limit::Aliases });
-            return false;
+            return;
         }
         if task.purpose == Purpose::Answer || matches!(task.purpose, Purpose::Alias { .. }) {
             task.purpose = Purpose::Alias { of: zone };
             task.parent = Some(step).filter(|step| *step > 0).or(task.parent);
         }
-        task.seen.push(target.clone());
-        task.question.name = target;
-        (task.told, task.minimised, task.referred_to) = (0, 0, None);
-        (task.referred_by, task.stranded) = (None, None);
-        true
+        task.rename(target);
     }
 }
 

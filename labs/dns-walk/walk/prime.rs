@@ -1,15 +1,18 @@
 //! Beside the first question: the root's own list of its servers (priming, RFC 9609).
 //!
-//! It exists because hints grow old, and the root knows best who serves it. It must never delay the
-//! user's question, nor end a walk: where it fails, the walk goes on with the hints.
+//! Hints grow old, and the root knows best which servers it has. Priming never delays the user's
+//! question, nor ends a walk: where it fails, the walk goes on with the hints.
 
-use super::ask::{Order, Plan};
-use super::{Ask, Attempt, AttemptId, Candidate, Owner, Walk};
-use crate::classify::{Kept, Reading, targets_of};
-use crate::event::{Class, Purpose, Server, Transport};
+use super::event_log::EventLog;
+use super::known::Known;
+use super::queries::{Owner, Plan, carrier};
+use super::setup::Setup;
+use super::tasks::Ask;
+use crate::classify::{Kept, targets_of};
+use crate::event::Purpose;
 use crate::finding::Fault;
+use crate::hints::Hints;
 use crate::text::{Question, name_text};
-use crate::trust::Rank;
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -23,56 +26,88 @@ const TRIES: u32 = 3;
 /// so long before one of them tries again.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-impl Walk {
+/// The question for the root's own list.
+#[derive(Debug, Default)]
+pub(super) struct Priming {
+    /// Its step, while it is open; boxed, for most walks have none.
+    ask: Option<Box<Ask>>,
+    /// When it was last begun; walks that share what they know share this.
+    pub(super) begun_at: Option<Instant>,
+}
+
+/// What priming does next.
+pub(super) enum PrimeNext {
+    /// Nothing yet.
+    Wait,
+    /// It sends a query.
+    Send(Box<Plan>),
+    /// It gives up.
+    GiveUp,
+}
+
+impl Priming {
     /// The walk is about to ask the root for `question`: the root is asked for its own list too,
     /// where that is neither known nor asked for already.
-    pub(super) fn begin_prime(&mut self, now: Instant, question: &Question) {
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        setup: &Setup,
+        known: &Known,
+        log: &mut EventLog,
+        question: &Question,
+    ) {
         let sent = Question::new(Name::root(), RecordType::NS);
-        let lately = self.primed_at.is_some_and(|at| now < at + AGAIN_AFTER);
-        if !self.config.prime || lately || *question == sent || self.knows_root(now) {
+        let lately = self.begun_at.is_some_and(|at| now < at + AGAIN_AFTER);
+        if !setup.config.prime || lately || *question == sent || known.has_root_list(now) {
             return;
         }
-        self.primed_at = Some(now);
-        let ask = Ask {
-            step: self.book.next_step(),
-            zone: Name::root(),
-            sent,
-            candidates: self.root_candidates(),
-            unresolved: VecDeque::new(),
-            walked_for: BTreeSet::new(),
-            attempts: 0,
-            any_reply: false,
-            next_at: now,
-        };
-        self.prime = Some(Box::new(ask));
+        self.begun_at = Some(now);
+        let (step, candidates) = (log.next_step(), setup.root_candidates());
+        let ask = Ask::new(step, Name::root(), sent, candidates, VecDeque::new(), now);
+        self.ask = Some(Box::new(ask));
     }
 
-    fn knows_root(&self, now: Instant) -> bool {
-        self.cache.get(now, &Name::root(), RecordType::NS, Rank::Authority).is_some()
+    /// Whether it waits for a reply.
+    pub(super) const fn is_open(&self) -> bool {
+        self.ask.is_some()
     }
 
-    /// Asks a server of the root for the list, where it is time; gives up after a few. True: it is
-    /// over.
-    pub(super) fn prime_on(&mut self, now: Instant) -> bool {
-        let known = self.knows_root(now);
-        let limits = self.config.limits;
-        let (tries_max, seed, proof) = (limits.attempts, self.seed, self.wants_proof());
-        let order = Order { tries_max, seed, proof };
-        let Some(ask) = self.prime.as_mut().filter(|ask| ask.next_at <= now) else {
-            return false;
+    /// When another server is asked.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.ask.as_ref().map(|ask| ask.next_at)
+    }
+
+    /// What its queries belong to.
+    pub(super) fn owner(&self) -> Option<Owner> {
+        self.ask.as_ref().map(|ask| Owner::Step(ask.step))
+    }
+
+    /// Its step, if that is the number.
+    pub(super) fn ask_mut(&mut self, step: u32) -> Option<&mut Ask> {
+        self.ask.as_deref_mut().filter(|ask| ask.step == step)
+    }
+
+    /// Asks a server of the root for the list, where it is time; gives up after a few.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        setup: &Setup,
+        known: &Known,
+        queries: u32,
+    ) -> PrimeNext {
+        let Some(ask) = self.ask.as_mut().filter(|ask| ask.next_at <= now) else {
+            return PrimeNext::Wait;
         };
         // The last query of the budget is the user's.
-        let may = ask.attempts < TRIES && self.book.queries + 1 < limits.queries && !known;
-        let best = ask.best(order, &self.servers);
-        let Some(at) = best.filter(|_| may) else {
-            self.end_prime(now);
-            return true;
-        };
+        let may = ask.attempts < TRIES
+            && queries + 1 < setup.config.limits.queries
+            && !known.has_root_list(now);
+        let best = ask.best(setup.order(), &known.servers);
+        let Some(at) = best.filter(|_| may) else { return PrimeNext::GiveUp };
         ask.attempts += 1;
         let candidate = &mut ask.candidates[at];
         candidate.tries += 1;
-        let state = self.servers.get(candidate.address);
-        let tcp = self.config.tcp || state.case_lost;
+        let (transport, edns) = carrier(setup, known.servers.get(candidate.address));
         let plan = Plan {
             owner: Owner::Step(ask.step),
             step: ask.step,
@@ -82,105 +117,54 @@ impl Walk {
             zone: ask.zone.clone(),
             sent: ask.sent.clone(),
             meant: ask.sent.clone(),
-            server: Server {
-                name: name_text(&candidate.name),
-                address: candidate.address,
-                source: candidate.source.clone(),
-            },
-            transport: if tcp { Transport::Tcp } else { Transport::Udp },
-            edns: self.config.edns && !state.no_edns,
+            server: candidate.shown(),
+            transport,
+            edns,
         };
-        let due = self.send(now, plan);
-        if let (Some(due), Some(ask)) = (due, self.prime.as_mut()) {
-            ask.next_at = due;
+        PrimeNext::Send(Box::new(plan))
+    }
+
+    /// It is over; what its open queries belong to.
+    pub(super) fn end(&mut self) -> Option<Owner> {
+        let owner = self.owner();
+        self.ask = None;
+        owner
+    }
+
+    /// It was stopped: other walks have not primed, and may.
+    pub(super) fn abandon(&mut self) {
+        (self.ask, self.begun_at) = (None, None);
+    }
+}
+
+/// Compares the root's own list, and the addresses beside it, with the hints.
+///
+/// A family that the hints leave out as a whole is left out by choice.
+pub(super) fn compare_hints(hints: &Hints, list: &[Record], kept: &[Kept]) -> Vec<Fault> {
+    let named: BTreeSet<Name> = targets_of(list).into_iter().collect();
+    let hinted: BTreeSet<Name> = hints.roots.iter().map(|(name, _)| name.clone()).collect();
+    let mut faults: Vec<Fault> = Vec::new();
+    let unknown = hinted.difference(&named).map(name_text);
+    faults.extend(unknown.map(|subject| Fault::HintsServerUnknown { subject }));
+    let missing = named.difference(&hinted).map(name_text);
+    faults.extend(missing.map(|subject| Fault::HintsServerMissing { subject }));
+    for kind in [RecordType::A, RecordType::AAAA] {
+        let of_kind = |ip: &IpAddr| ip.is_ipv4() == (kind == RecordType::A);
+        if !hints.roots.iter().any(|(_, ip)| of_kind(ip)) {
+            continue;
         }
-        false
-    }
-
-    /// Whether a query asks for the root's own list.
-    #[must_use]
-    pub fn is_prime(&self, id: AttemptId) -> bool {
-        self.attempts.get(&id).is_some_and(|attempt| attempt.record.purpose == Purpose::Prime)
-    }
-
-    /// The query for the root's own list would have to wait for others, and with it the walk: it is
-    /// taken back, and left to a later walk.
-    pub fn forgo_prime(&mut self, id: AttemptId) {
-        if let Some(attempt) = self.attempts.remove(&id) {
-            self.book.withdrawn(&attempt.record);
-        }
-        (self.prime, self.primed_at) = (None, None);
-    }
-
-    /// A server of the root has said something useful about its servers.
-    pub(super) fn primed(&mut self, now: Instant, mut attempt: Attempt, reading: &Reading) {
-        if reading.class != Class::Answer {
-            // A root without servers is none; another of them may know better.
-            self.useless(now, attempt, reading.class.clone());
-            return;
-        }
-        self.learn(now, &mut attempt, reading, false);
-        self.keep_evidence(now, &attempt, reading);
-        attempt.record.class = reading.class.clone();
-        self.book.ended(now, attempt.record);
-        self.end_prime(now);
-    }
-
-    fn end_prime(&mut self, now: Instant) {
-        let Some(ask) = self.prime.take() else { return };
-        self.close_attempts(now, |attempt| attempt.owner == Owner::Step(ask.step));
-    }
-
-    /// Adds the addresses of a server of the root that the hints have, of each family of which the
-    /// root said nothing: its reply need not have had room for all (RFC 9609 §4.2).
-    pub(super) fn add_hinted(&self, name: &Name, known: &mut Vec<Candidate>) {
-        let said = |v4: bool| known.iter().any(|candidate| candidate.address.is_ipv4() == v4);
-        let said = [said(false), said(true)];
-        let hinted = self.root_candidates().into_iter().filter(|candidate| {
-            candidate.name == *name && !said[usize::from(candidate.address.is_ipv4())]
-        });
-        known.extend(hinted);
-    }
-
-    /// Whether the hints have an address of the root beside those in use.
-    pub(super) fn hints_have_others(&mut self, now: Instant) -> bool {
-        let (used, _) = self.servers_of(now, &Name::root());
-        let is_used = |hint: &Candidate| used.iter().any(|used| used.address == hint.address);
-        !self.root_candidates().iter().all(is_used)
-    }
-
-    /// Compares the root's own list, and the addresses beside it, with the hints.
-    ///
-    /// A family that the hints leave out as a whole is left out by choice.
-    pub(super) fn compare_hints(&mut self, list: &[Record], kept: &[Kept], step: u32) {
-        let named: BTreeSet<Name> = targets_of(list).into_iter().collect();
-        let hinted: BTreeSet<Name> =
-            self.hints.roots.iter().map(|(name, _)| name.clone()).collect();
-        let mut faults: Vec<Fault> = Vec::new();
-        let unknown = hinted.difference(&named).map(name_text);
-        faults.extend(unknown.map(|subject| Fault::HintsServerUnknown { subject }));
-        let missing = named.difference(&hinted).map(name_text);
-        faults.extend(missing.map(|subject| Fault::HintsServerMissing { subject }));
-        for kind in [RecordType::A, RecordType::AAAA] {
-            let of_kind = |ip: &IpAddr| ip.is_ipv4() == (kind == RecordType::A);
-            if !self.hints.roots.iter().any(|(_, ip)| of_kind(ip)) {
-                continue;
-            }
-            for name in named.intersection(&hinted) {
-                let Some(root) = addresses_of(kept, name, kind) else { continue };
-                let own = self.hints.roots.iter().filter(|(of, ip)| of == name && of_kind(ip));
-                let mut hints: Vec<IpAddr> = own.map(|(_, ip)| *ip).collect();
-                hints.sort_unstable();
-                if hints != root {
-                    let subject = name_text(name);
-                    faults.push(Fault::HintsAddressesDiffer { subject, hints, root });
-                }
+        for name in named.intersection(&hinted) {
+            let Some(root) = addresses_of(kept, name, kind) else { continue };
+            let own = hints.roots.iter().filter(|(of, ip)| of == name && of_kind(ip));
+            let mut listed: Vec<IpAddr> = own.map(|(_, ip)| *ip).collect();
+            listed.sort_unstable();
+            if listed != root {
+                let subject = name_text(name);
+                faults.push(Fault::HintsAddressesDiffer { subject, hints: listed, root });
             }
         }
-        for fault in faults {
-            self.book.findings.note(fault, ".", None, step);
-        }
     }
+    faults
 }
 
 /// The addresses that a reply has for a name, in order; none where it says nothing of them.

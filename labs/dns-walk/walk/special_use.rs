@@ -11,10 +11,10 @@ use wirelab::measure::Instant;
 impl Walk {
     /// Whether the top task was one of these names, and has ended.
     pub(super) fn answer_special(&mut self, now: Instant) -> bool {
-        if !self.config.special_names {
+        if !self.setup.config.special_names {
             return false;
         }
-        let Some(task) = self.stack.last() else { return false };
+        let Some(task) = self.tasks.top() else { return false };
         let Some(special) = find(&task.question.name) else { return false };
         let of_a_server = matches!(task.purpose, Purpose::Address { .. });
         let (class, records) = match answer(&special, &task.question) {
@@ -31,7 +31,7 @@ impl Walk {
             document: special.document.to_owned(),
             why: special.why.to_owned(),
         };
-        self.book.tell(now, Event::Local(local));
+        self.log.record(now, Event::Local(local));
         self.task_done(now, &class, records);
         true
     }
