@@ -124,6 +124,12 @@ const MORE: &[Question] = &[
 ];
 
 impl Good {
+    /// Whether a usual run has it: unsigned, or of the algorithm that most zones have, with each
+    /// denial; and the one that is not supported.
+    pub(crate) fn is_usual(&self) -> bool {
+        matches!(self.algorithm, None | Some("ECDSAP256SHA256" | "ED448"))
+    }
+
     pub(crate) fn ds(&self) -> Ds {
         if self.algorithm.is_some() { Ds::Right } else { Ds::Missing }
     }
