@@ -232,6 +232,26 @@ impl Ask {
             Self::Address { account } => Request::Address { account: AccountId(account) },
         }
     }
+
+    /// The words that ask it again on a command line.
+    #[must_use]
+    pub fn typed(&self) -> String {
+        match *self {
+            Self::Balance { account } => format!("balance {account}"),
+            Self::Deposit { account, amount } => {
+                format!("deposit {account} {}", Cents::from(amount))
+            }
+            Self::Transfer { from, to, amount } => {
+                format!("transfer {from} {to} {}", Cents::from(amount))
+            }
+            Self::Statement { account, from } => format!("statement {account} --from {from}"),
+            Self::Transactions { account, from, limit } => {
+                let limit = limit.map_or_else(String::new, |limit| format!(" --limit {limit}"));
+                format!("transactions {account} --from {from}{limit}")
+            }
+            Self::Address { account } => format!("address {account}"),
+        }
+    }
 }
 
 /// The limit of one page; more than a page can be asked to hold is as many as fit.
@@ -470,6 +490,29 @@ fn amount(text: &str) -> Result<Amount, String> {
 mod tests {
     use super::*;
     use crate::bank::stream::{FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT};
+
+    /// A command line that holds nothing but what to ask.
+    #[derive(Debug, Parser)]
+    struct Typed {
+        #[command(subcommand)]
+        ask: Ask,
+    }
+
+    #[test]
+    fn what_is_typed_again_asks_the_same() {
+        for words in [
+            "balance 1",
+            "deposit 2 12.34",
+            "transfer 1 2 0.05",
+            "statement 3 --from 7",
+            "transactions 3 --from 7 --limit 5",
+            "transactions 3 --from 1",
+            "address 4",
+        ] {
+            let line = std::iter::once("call").chain(words.split(' '));
+            assert_eq!(Typed::try_parse_from(line).unwrap().ask.typed(), words);
+        }
+    }
 
     #[test]
     fn money_is_exact_and_never_guessed() {

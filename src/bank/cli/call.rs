@@ -272,16 +272,7 @@ fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key
 fn command<X: ClientFlags>(lab: &Lab, flags: &Call<X>, extra: &str) -> String {
     let server =
         if flags.server == ADDRESS { String::new() } else { format!("--server {} ", flags.server) };
-    let cents = |amount: crate::bank::message::Amount| crate::bank::message::Cents::from(amount);
-    let ask = match flags.ask {
-        Ask::Balance { account } => format!("balance {account}"),
-        Ask::Deposit { account, amount } => format!("deposit {account} {}", cents(amount)),
-        Ask::Transfer { from, to, amount } => format!("transfer {from} {to} {}", cents(amount)),
-        Ask::Statement { account, from } => format!("statement {account} --from {from}"),
-        Ask::Transactions { account, from, .. } => format!("transactions {account} --from {from}"),
-        Ask::Address { account } => format!("address {account}"),
-    };
-    format!("{} call {server}{extra}{ask}", lab.name)
+    format!("{} call {server}{extra}{}", lab.name, flags.ask.typed())
 }
 
 fn as_json<X: ClientFlags>(
