@@ -8,6 +8,7 @@ use super::dnssec::reason::algorithm_name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use wirelab::measure::human;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -217,7 +218,10 @@ impl Fault {
         match self {
             Self::ServerUnresponsive => "does not reply".to_owned(),
             Self::ServerSilent { queries } => {
-                format!("did not reply (asked {queries}x; the path may have lost it)")
+                format!(
+                    "did not reply (asked {}; the path may have lost it)",
+                    human::times((*queries).into())
+                )
             }
             Self::ServerNoTcp => "takes no TCP connection".to_owned(),
             Self::ServerRefuses => "is delegated to, but refuses (REFUSED)".to_owned(),

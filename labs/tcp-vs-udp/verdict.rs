@@ -80,10 +80,10 @@ fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
         return format!("At {loss} {t} and {u} are level ({slow} and {fast} at p99): {cause}");
     }
     let (first, second, a, b) = if fast < slow { (u, t, fast, slow) } else { (t, u, slow, fast) };
-    let factor = ratio(b, a);
+    let factor = human::factor(ratio(b, a));
     let (a, b) = (latency(a), latency(b));
     let mut text =
-        format!("At {loss} {first} answers 99 % within {a}, {second} within {b} ({factor:.1} x)");
+        format!("At {loss} {first} answers 99 % within {a}, {second} within {b} ({factor})");
     if fast < slow && loss.get() > 0 {
         text.push_str(&timer_cause(plan, stage, depth, tcp));
     }
@@ -102,10 +102,10 @@ fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
     let Some(own) = tcp.arm.transport().kernel_timer(plan.conditions()) else {
         return String::new();
     };
-    let floor = human::duration(own.floor);
+    let floor = human::span(own.floor);
     let tuned = at(stage, depth).find_map(|lane| {
         let timer = lane.arm.transport().kernel_timer(plan.conditions())?;
-        let floor = (timer.set && !own.set).then(|| human::duration(timer.floor))?;
+        let floor = (timer.set && !own.set).then(|| human::span(timer.floor))?;
         Some(format!("; with {floor} instead {} needs {}", lane.arm.name(), latency(p99(lane)?)))
     });
     let tuned = tuned.unwrap_or_default();
@@ -183,9 +183,10 @@ pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
         return Timing {
             verdict: TimingVerdict::Invalid,
             reason: format!(
-                "{unasked} frames were dropped by the kernel, longer than the MTU or not sent on: \
-                 the loss is not the loss of the plan. Run again on an idler machine, or with \
-                 fewer requests outstanding"
+                "{} dropped by the kernel, longer than the MTU or not sent on: the loss is not \
+                 the loss of the plan. Run again on an idler machine, or with fewer requests \
+                 outstanding",
+                human::plural(unasked, "frame was", "frames were")
             ),
         };
     }
@@ -258,9 +259,10 @@ fn realised_loss(plan: &Plan, stages: &[Stage]) -> Claim {
         "realised-loss",
         &format!("each direction of each lane loses {} of its frames", rates.join(", ")),
         format!(
-            "{lost} of {frames} frames lost; {off} of {} directions outside the exact binomial \
-             interval",
-            links.len()
+            "{} of {} lost; {off} of {} outside the exact binomial interval",
+            human::count(lost),
+            human::plural(frames, "frame", "frames"),
+            human::plural(links.len() as u64, "direction", "directions")
         ),
         holds(off == 0),
     )
@@ -287,7 +289,10 @@ fn slow_share(stages: &[Stage], timing: &Timing) -> Claim {
         })
         .collect();
     let seen = if off.is_empty() {
-        format!("all {} lanes that have a yardstick agree", lanes.len())
+        match lanes.len() {
+            1 => "the one lane that has a yardstick agrees".to_owned(),
+            many => format!("all {many} lanes that have a yardstick agree"),
+        }
     } else {
         off.join("; ")
     };
@@ -346,10 +351,10 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
         "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip \
          later",
         format!(
-            "medians from {} to {} over {} lanes (tcp-reconnect less one round trip)",
+            "medians from {} to {} over {} (tcp-reconnect less one round trip)",
             latency(*low),
             latency(*high),
-            medians.len()
+            human::plural(medians.len() as u64, "lane", "lanes")
         ),
         timed(agree, timing),
     ))
@@ -462,10 +467,11 @@ pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
     let few = stages.iter().flat_map(|s| &s.lanes).filter(open).count();
     if few > 0 {
         sentences.push(format!(
-            "In {few} lanes there are too few samples (below 3,688) for an upper end of p99.9; \
-             raise --ops and --stage-limit (now {} and {}).",
+            "In {} there are too few samples (below 3,688) for an upper end of p99.9; raise --ops \
+             and --stage-limit (now {} and {}).",
+            human::plural(few as u64, "lane", "lanes"),
             plan.ops,
-            human::duration(plan.stage_limit)
+            human::span(plan.stage_limit)
         ));
     }
     sentences

@@ -1,8 +1,10 @@
-//! Durations, shares and counts as people write them.
+//! Durations, shares and counts as people type and as they read them.
 //!
 //! It must never guess a unit: a number without one is an error, except 0.
 
 use super::Ppm;
+use super::interval::Share;
+use super::quantile::Quantile;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -128,7 +130,7 @@ fn decimal(text: &str, scale: u64) -> Option<u64> {
     Some(value)
 }
 
-/// The shortest exact text that [`parse_duration`] reads back.
+/// The shortest exact text that [`parse_duration`] reads back, as it is typed: `200ms`, `250us`.
 #[must_use]
 pub fn duration(value: Duration) -> String {
     let nanos = super::time::nanos(value);
@@ -169,13 +171,13 @@ fn shortest(value: u64, units: &[(&str, u64)]) -> String {
     format!("{}{unit}", value / scale)
 }
 
-/// Nanoseconds for a reader, three digits: `20.3 ms`, `1.56 s`, `850 us`.
+/// Nanoseconds for a reader, three digits: `20.3 ms`, `1.56 s`, `850 µs`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn latency(nanos: u64) -> String {
     let (unit, scale) = match nanos {
         0..1_000 => return format!("{nanos} ns"),
-        1_000..999_500 => ("us", 1e3),
+        1_000..999_500 => ("µs", 1e3),
         999_500..999_500_000 => ("ms", 1e6),
         _ => ("s", 1e9),
     };
@@ -197,6 +199,118 @@ pub fn bytes(bytes: u64) -> String {
     let value = bytes as f64 / scale;
     let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.decimals$} {unit}")
+}
+
+/// An exact duration for a reader: `200 ms`, `250 µs`, `90 s`.
+#[must_use]
+pub fn span(value: Duration) -> String {
+    let nanos = value.as_nanos();
+    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)];
+    let whole = units.into_iter().find(|(_, scale)| nanos.is_multiple_of(*scale));
+    let (unit, scale) = whole.unwrap_or(("ns", 1));
+    if nanos == 0 { "0".to_owned() } else { format!("{} {unit}", nanos / scale) }
+}
+
+/// What stands where there is no figure.
+pub const NONE: &str = "–";
+
+/// Nanoseconds as milliseconds, three digits, no unit: `20.3`, `243`, `1560`.
+#[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+#[must_use]
+pub fn ms(nanos: u64) -> String {
+    let value = nanos as f64 / 1e6;
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.decimals$}")
+}
+
+/// The same, or a dash.
+#[must_use]
+pub fn ms_or_none(nanos: Option<u64>) -> String {
+    nanos.map_or_else(|| NONE.to_owned(), ms)
+}
+
+/// The interval of a quantile in milliseconds: `241–265`, `≥ 241` where its upper end is open, empty
+/// where there is no value.
+#[must_use]
+pub fn interval(quantile: &Quantile) -> String {
+    match (quantile.value_ns, quantile.low_ns, quantile.high_ns) {
+        (None, ..) => String::new(),
+        (_, None, None) => NONE.to_owned(),
+        (_, Some(low), Some(high)) => range(&ms(low), &ms(high)),
+        (_, Some(low), None) => format!("≥ {}", ms(low)),
+        (_, None, Some(high)) => format!("≤ {}", ms(high)),
+    }
+}
+
+/// From the one to the other: `241–265`.
+#[must_use]
+pub fn range(low: &str, high: &str) -> String {
+    format!("{low}–{high}")
+}
+
+/// A share of one in percent, three digits at most: `3.96 %`.
+#[must_use]
+pub fn percent(share: f64) -> String {
+    format!("{} %", percent_number(share))
+}
+
+/// The same without the sign.
+#[must_use]
+pub fn percent_number(share: f64) -> String {
+    let value = share * 100.0;
+    if !value.is_finite() {
+        return NONE.to_owned();
+    }
+    let decimals = if value == 0.0 || value >= 99.95 { 0 } else { 1 + usize::from(value < 9.995) };
+    format!("{value:.decimals$}")
+}
+
+/// An observed share with its interval: `4.1 % (3.3–5.0)`.
+#[must_use]
+pub fn observed(share: &Share) -> String {
+    if share.trials == 0 {
+        return NONE.to_owned();
+    }
+    let (low, high) = (percent_number(share.low), percent_number(share.high));
+    format!("{} ({})", percent(share.share), range(&low, &high))
+}
+
+/// A number with this many decimals, or a dash where it is none.
+#[must_use]
+pub fn number(value: f64, decimals: usize) -> String {
+    if value.is_finite() { format!("{value:.decimals$}") } else { NONE.to_owned() }
+}
+
+/// A count with thousands apart: `38,212`.
+#[must_use]
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count with its noun: `1 lane`, `2,524 lanes`.
+#[must_use]
+pub fn plural(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
+/// How often: `once`, `3 times`.
+#[must_use]
+pub fn times(n: u64) -> String {
+    if n == 1 { "once".to_owned() } else { format!("{} times", count(n)) }
+}
+
+/// How many times as much: `4.8×`.
+#[must_use]
+pub fn factor(value: f64) -> String {
+    format!("{}×", number(value, 1))
 }
 
 #[cfg(test)]
@@ -278,12 +392,56 @@ mod tests {
     fn latencies_have_three_digits() {
         for (nanos, text) in [
             (850, "850 ns"),
-            (85_000, "85.0 us"),
+            (85_000, "85.0 µs"),
             (20_300_000, "20.3 ms"),
             (243_000_000, "243 ms"),
             (1_560_000_000, "1.56 s"),
         ] {
             assert_eq!(latency(nanos), text);
+        }
+    }
+
+    #[test]
+    fn figures_keep_three_digits() {
+        for (nanos, text) in [(20_300_000, "20.3"), (243_100_000, "243"), (1_560_000_000, "1560")] {
+            assert_eq!(ms(nanos), text);
+        }
+        for (value, text) in [(0.0396, "3.96 %"), (0.0, "0 %"), (1.0, "100 %"), (0.416, "41.6 %")] {
+            assert_eq!(percent(value), text);
+        }
+        assert_eq!(percent(f64::NAN), "– %");
+        assert_eq!(count(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn open_intervals_show_a_dash() {
+        let quantile = Quantile { value_ns: Some(5), low_ns: Some(2_000_000), high_ns: None };
+        assert_eq!(interval(&quantile), "≥ 2.00");
+        assert_eq!(interval(&Quantile::default()), "");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        for (number, words) in [(0, "0 lanes"), (1, "1 lane"), (2_524, "2,524 lanes")] {
+            assert_eq!(plural(number, "lane", "lanes"), words);
+        }
+        assert_eq!([times(0), times(1), times(2)], ["0 times", "once", "2 times"]);
+        assert_eq!(factor(4.84), "4.8×");
+    }
+
+    #[test]
+    fn what_is_read_can_be_typed_again() {
+        for (nanos, text) in [
+            (200_000_000, "200 ms"),
+            (250_000, "250 µs"),
+            (90_000_000_000, "90 s"),
+            (1_500_000_000, "1500 ms"),
+            (7, "7 ns"),
+            (0, "0"),
+        ] {
+            let value = Duration::from_nanos(nanos);
+            assert_eq!(span(value), text);
+            assert_eq!(parse_duration(text), Ok(value));
         }
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
-pub mod figures;
 pub mod html;
 pub mod page;
 pub mod pcapng;

@@ -1,23 +1,46 @@
 //! Words as lines of text.
 
+use super::table::width;
+
 /// Columns of an explanation.
 const WIDTH: usize = 92;
+/// What a line never begins with.
+const UNITS: [&str; 6] = ["%", "ns", "µs", "ms", "s", "…"];
 
-/// The words in lines that fit.
+/// The words in lines of an explanation.
 #[must_use]
 pub fn wrapped(words: &str) -> String {
+    folded(words, WIDTH).join("\n")
+}
+
+/// The words in lines of at most `room` columns; a figure and its unit stay together.
+#[must_use]
+pub fn folded(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in words.split_whitespace() {
-        let line = lines.last_mut().map_or(0, |line| line.chars().count());
-        if line + 1 + word.chars().count() > WIDTH {
-            lines.push(String::new());
-        }
-        if let Some(line) = lines.last_mut() {
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
+    let glued = UNITS.iter().fold(text.to_owned(), |text, unit| {
+        text.replace(&format!(" {unit} "), &format!("\u{a0}{unit} "))
+    });
+    for word in glued.split([' ', '\n']).filter(|word| !word.is_empty()) {
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last].push_str(word);
+        } else if width(&lines[last]) + 1 + width(word) <= room {
+            lines[last].push(' ');
+            lines[last].push_str(word);
+        } else {
+            lines.push(word.to_owned());
         }
     }
-    lines.join("\n")
+    lines.iter().map(|line| line.replace('\u{a0}', " ")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_keeps_its_unit() {
+        let lines = folded("a reply took 250 ms there", 16);
+        assert_eq!(lines, ["a reply took", "250 ms there"]);
+    }
 }

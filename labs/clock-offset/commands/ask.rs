@@ -198,7 +198,7 @@ fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
     match other {
         Some(one) if every < BURST_INTERVAL => Err(Failure::new(
             Exit::Usage,
-            format!("{} must not be asked every {}", one.name, human::duration(every)),
+            format!("{} must not be asked every {}", one.name, human::span(every)),
         )
         .because("servers of others put up with a request every 2 s for a short while, no more")
         .or_type("as often as is right", format!("{LAB} {}", one.name))),
@@ -264,8 +264,8 @@ fn announce(args: &Args, asked: &[Asked]) {
             let slow = requests.saturating_sub(config.burst);
             let total = config.burst_interval * requests.min(config.burst).saturating_sub(1)
                 + config.interval * slow;
-            let tenths = total.as_millis() / 100;
-            format!("{requests} requests each, about {}.{} s", tenths / 10, tenths % 10)
+            let each = human::plural(requests.into(), "request", "requests");
+            format!("{each} to each, about {}", human::latency(wirelab::measure::nanos(total)))
         },
     );
     stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));

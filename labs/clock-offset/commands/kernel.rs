@@ -81,8 +81,9 @@ impl Path {
             let late = way.lateness.p99().as_nanos();
             let late = human::latency(u64::try_from(late).unwrap_or(u64::MAX));
             format!(
-                "{} packets, {} lost, 99 % of the others late by {late} at most",
-                way.offered, way.lost
+                "{}, {} lost, 99 % of the others late by {late} at most",
+                human::plural(way.offered, "packet", "packets"),
+                way.lost
             )
         });
         stdout::complain(&format!("the path: out {out}; back {back}\n"));

@@ -62,9 +62,9 @@ fn on_path(
     stopper.on_signals().map_err(failed)?;
     let span = flags.every * flags.messages.saturating_sub(1);
     stdout::complain(&format!(
-        "{LAB}: {} messages over the emulated path, about {}\n",
-        flags.messages,
-        human::duration(span)
+        "{LAB}: {} over the emulated path, about {}\n",
+        human::plural(flags.messages.into(), "message", "messages"),
+        human::span(span)
     ));
     let playing = Playing { scenario, seed, messages: flags.messages, every: flags.every };
     let order =

@@ -12,6 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::{seed, stdout};
+use wirelab::measure::human::plural;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
@@ -67,9 +68,11 @@ fn report(counts: &Counts, as_json: bool) -> String {
         counts.ignored.iter().map(|(why, count)| format!("{count} for their {why}")).collect();
     let ignored = if ignored.is_empty() { "none".to_owned() } else { ignored.join(", ") };
     format!(
-        "\n{LAB} stopped: {} requests, {} replies, {} lost as told, {} not sent; \
-         ignored: {ignored}\n",
-        counts.requests, counts.replies, counts.lost, counts.not_sent
+        "\n{LAB} stopped: {}, {}, {} lost as told, {} not sent; ignored: {ignored}\n",
+        plural(counts.requests, "request", "requests"),
+        plural(counts.replies, "reply", "replies"),
+        counts.lost,
+        counts.not_sent
     )
 }
 

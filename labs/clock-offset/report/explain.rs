@@ -15,10 +15,11 @@ pub fn refusals(finding: &Finding) -> String {
     let mut out = String::new();
     for server in &finding.servers {
         for (name, count) in &server.counts.refused {
+            let times = human::times(*count);
             let note = server.notes.iter().find(|note| note.reason == *name);
             let (section, text) =
                 note.map_or(("", ""), |note| (&*note.section, note.text.as_str()));
-            out.push_str(&format!("  {count} x {name} ({section}): {text}\n"));
+            out.push_str(&format!("  {name}, {times} ({section}): {text}\n"));
         }
     }
     if out.is_empty() {

@@ -5,7 +5,7 @@
 use crate::causality::{Carrier, Direction, Host, Order};
 use std::fmt::Write as _;
 use wirelab::measure::human;
-use wirelab::report::figures::{percent, share};
+use wirelab::measure::human::{observed, percent, plural};
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
 
@@ -28,13 +28,17 @@ const fn name(host: Host) -> &'static str {
 /// The whole report.
 #[must_use]
 pub fn render(order: &Order, style: Style) -> String {
-    let total = order.messages.len();
+    let total = order.messages.len() as u64;
     let wrong = order.messages.iter().filter(|message| message.contradicts()).count();
     let offset = order.scenario.truth.offset_ns;
     let way = if offset >= 0 { "ahead of" } else { "behind" };
     let headline = format!(
-        "{wrong} of {total} messages were received before they were sent, if one believes the wall \
-         clocks: B is {} {way} A",
+        "{wrong} of {}, if one believes the wall clocks: B is {} {way} A",
+        plural(
+            total,
+            "message was received before it was sent",
+            "messages were received before they were sent"
+        ),
         human::latency(offset.unsigned_abs())
     );
     let mut out = style.ink(Ink::Strong, &headline) + "\n\n";
@@ -74,10 +78,10 @@ fn direction(out: &mut String, order: &Order, found: &Direction) {
         name(found.from),
         found.contradicted.hits,
         found.contradicted.trials,
-        share(&found.contradicted),
+        observed(&found.contradicted),
         percent(found.expected.fraction()),
-        human::duration(way.delay),
-        human::duration(way.jitter),
+        human::span(way.delay),
+        human::span(way.jitter),
     );
 }
 

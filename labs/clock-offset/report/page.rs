@@ -8,7 +8,7 @@ use super::text::{Round, digits, doubts, headline, nanos, ppm, seconds, signed};
 use super::{explain, plots};
 use crate::finding::{Checked, Finding, ServerFinding, Verdict};
 use crate::host_clocks::{HostClocks, Moved};
-use wirelab::report::figures::NONE;
+use wirelab::measure::human::NONE;
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, figure, note, panels};
 use wirelab::{html, put};

@@ -10,6 +10,7 @@ use crate::finding::{Finding, ServerFinding};
 use crate::host_clocks::{HostClocks, Moved};
 use crate::plot_data::{Corner, Picture, Point};
 use wirelab::measure::Instant;
+use wirelab::measure::human::plural;
 use wirelab::report::html::Html;
 use wirelab::report::svg::{Axis, Frame, Scale, Svg, TimeUnit, reach, short};
 
@@ -312,10 +313,10 @@ pub(super) fn allan(stability: &Stability) -> Html {
         let best = stability.best_tau_ns == Some(d.tau_ns);
         let ppt = i64::try_from(d.deviation_ppt).unwrap_or(i64::MAX);
         let title = format!(
-            "τ {} s: {}, of {} differences{}",
+            "τ {} s: {}, of {}{}",
             short(d.tau_ns as f64 / 1e9),
             ppm(ppt, Round::Nearest),
-            d.terms,
+            plural(d.terms as u64, "difference", "differences"),
             if best { "; the least" } else { "" }
         );
         svg.marker(if best { "" } else { "hollow" }, 0, *point, &title);

@@ -7,6 +7,7 @@ use super::text::nanos;
 use crate::finding::ServerFinding;
 use crate::stamps::{Spread, Stamps};
 use std::fmt::Write as _;
+use wirelab::measure::human::plural;
 use wirelab::report::html::Html;
 use wirelab::report::page::{Table, note};
 
@@ -27,8 +28,8 @@ pub(super) fn lines(out: &mut String, server: &ServerFinding, all: bool) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(
             out,
-            "  {name}: {told} of {} replies told when the one before had left (RFC 9769){gain}",
-            server.counts.samples
+            "  {name}: {told} of {} told when the one before had left (RFC 9769){gain}",
+            plural(server.counts.samples.into(), "reply", "replies")
         );
     }
     // Interleaved mode is asked for by who wants to know of stamps.

@@ -126,10 +126,10 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         let aside = server.samples.iter().filter(before).count();
         if aside > 0 {
             lines.push(format!(
-                "{}: {aside} of {} samples are from before this host slept and are set aside: \
-                 sleep is counted by another clock, perhaps in whole seconds",
+                "{}: {aside} of {} from before this host slept, set aside: sleep is counted by \
+                 another clock, perhaps in whole seconds",
                 server.name,
-                server.samples.len(),
+                human::plural(server.samples.len() as u64, "sample is", "samples are"),
             ));
         }
         let Some(bound) = &server.bound else { continue };
@@ -229,7 +229,7 @@ pub(super) fn against_truth(checked: &Checked, certain: bool, style: Style) -> S
         false => style.ink(Ink::Doubt, "the interval since the jump does not hold it"),
     };
     format!(
-        "  truth {} s; estimate - truth = {}; {}; so did {} of {} samples by themselves\n",
+        "  truth {} s; estimate - truth = {}; {}; so did {} of {} by themselves\n",
         seconds(checked.offset_ns, 9, Round::Nearest),
         checked.error_ns.map_or_else(|| "none".to_owned(), signed),
         checked.inside.map_or_else(|| "there is no interval".to_owned(), held),
@@ -318,14 +318,13 @@ pub(super) fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit)
 /// What was proved, and at what cost.
 pub(super) fn authenticated(out: &mut String, server: &ServerFinding) {
     let Some(nts) = server.counts.nts else { return };
-    let keys = match nts.key_exchanges {
-        1 => "once".to_owned(),
-        times => format!("{times} times"),
-    };
+    let keys = human::times(nts.key_exchanges.into());
     out.push_str(&format!(
         "  {}: replies are believed only with proof that the server made them (NTS, RFC 8915); \
-         {} had it; keys agreed {keys}; {} cookies came, each is sent once\n",
-        server.name, nts.proved, nts.cookies_received,
+         {} had it; keys agreed {keys}; {}, each is sent once\n",
+        server.name,
+        nts.proved,
+        human::plural(nts.cookies_received.into(), "cookie came", "cookies came"),
     ));
 }
 

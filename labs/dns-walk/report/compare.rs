@@ -5,7 +5,7 @@
 use crate::comparison::{Opinion, Who};
 use crate::event::{Event, Record};
 use std::fmt::Write;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{latency, plural};
 use wirelab::report::style::{Ink, Style};
 
 /// The stub resolver's library sends a datagram again after this, however fast its server was
@@ -30,10 +30,9 @@ pub fn render(records: &[Record], style: Style) -> String {
     for record in records {
         let Event::Comparison(comparison) = &record.event else { continue };
         let (opinion, differences) = (&comparison.opinion, &comparison.differences);
-        let verdict = match differences.len() {
+        let verdict = match differences.len() as u64 {
             0 => style.ink(Ink::Good, "the same"),
-            1 => style.ink(Ink::Doubt, "1 difference"),
-            many => style.ink(Ink::Doubt, &format!("{many} differences")),
+            found => style.ink(Ink::Doubt, &plural(found, "difference", "differences")),
         };
         let took = latency(opinion.elapsed_ns) + asked_again(opinion);
         let _ = writeln!(out, "\ncompared with {}: {verdict} ({took})", opinion.who);

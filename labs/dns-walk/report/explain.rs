@@ -2,10 +2,11 @@
 //!
 //! It exists for people who learn how a name is resolved. It must never say what was not seen.
 
-use super::words::{answer, count, source, spent};
+use super::words::{answer, source, spent};
 use super::{steps, summary, tree};
 use crate::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
+use wirelab::measure::human::plural;
 use wirelab::report::style::{Ink, Style};
 
 /// The story of one walk.
@@ -85,13 +86,13 @@ fn primed(exchange: &Exchange) -> Option<(String, &'static str)> {
     let server = asked_server(exchange);
     let of = |wanted: fn(&str) -> bool| {
         let kinds = exchange.learned.iter().map(|learned| learned.record.kind.as_str());
-        u32::try_from(kinds.filter(|kind| wanted(kind)).count()).unwrap_or(u32::MAX)
+        kinds.filter(|kind| wanted(kind)).count() as u64
     };
     match &exchange.class {
         _ if exchange.purpose != Purpose::Prime => None,
         Class::Answer => {
-            let servers = count(of(|kind| kind == "NS"), "server", "servers");
-            let addresses = count(of(|kind| kind != "NS"), "address", "addresses");
+            let servers = plural(of(|kind| kind == "NS"), "server", "servers");
+            let addresses = plural(of(|kind| kind != "NS"), "address", "addresses");
             Some((format!("{server} names {servers} of the root, and {addresses}."), PRIMING))
         }
         Class::Overtaken => Some((format!("The walk did not wait for {server}."), PRIMING)),

@@ -6,6 +6,7 @@
 use super::words::{class, ink, took};
 use crate::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
+use wirelab::measure::human::{latency, plural};
 use wirelab::report::html::Html;
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::svg::{Svg, number};
@@ -40,7 +41,7 @@ struct Diagram {
     lifelines: Vec<String>,
     messages: Vec<Message>,
     left_out: usize,
-    checks: usize,
+    checks: u64,
 }
 
 fn diagram(records: &[Record]) -> Diagram {
@@ -120,10 +121,13 @@ impl Diagram {
     fn omissions(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.checks > 0 {
-            parts.push(format!("{} queries of the check after the answer", self.checks));
+            parts.push(format!(
+                "{} of the check after the answer",
+                plural(self.checks, "query", "queries")
+            ));
         }
         if self.left_out > 0 {
-            parts.push(format!("{} further messages", self.left_out));
+            parts.push(plural(self.left_out as u64, "further message", "further messages"));
         }
         (!parts.is_empty()).then(|| format!("not drawn: {}", parts.join(", ")))
     }
@@ -150,7 +154,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     }
     let _ = writeln!(out, "{}", style.ink(Ink::Strong, heads.trim_end()));
     for message in &diagram.messages {
-        let time = wirelab::measure::human::latency(message.t_ns - first);
+        let time = latency(message.t_ns - first);
         let row = arrow(count, message);
         let text = style.ink(message.ink, &message.text);
         let _ = writeln!(out, "{:>width$}  {row}  {text}", time, width = TIME - 2);
@@ -206,7 +210,7 @@ pub(super) fn svg(records: &[Record]) -> Option<(Html, Option<String>)> {
     for (row, message) in diagram.messages.iter().enumerate() {
         let y = TOP + ROW * (number(row) + 0.8);
         let (near, far) = (x(WALK), x(message.zone));
-        let time = wirelab::measure::human::latency(message.t_ns - first);
+        let time = latency(message.t_ns - first);
         svg.text("tick", (LEFT - 12.0, y + 4.0), "end", &time);
         svg.open(tone(message.ink));
         match message.kind {

@@ -3,14 +3,14 @@
 //! It exists so that a person sees at once what was asked of whom, and why. It must never show an
 //! attempt away from its question.
 
-use super::words::{answer, class, count, ink, spent, took};
+use super::words::{answer, class, ink, spent, took};
 use super::{steps, summary};
 use crate::event::{CacheUse, Event, Exchange, Purpose, Record, Summary};
 use crate::finding::{Finding, Severity};
 use crate::outcome::Outcome;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{latency, plural};
 use wirelab::report::style::{Ink, Style};
 
 /// Widest question and server that keep the columns together; longer ones push them.
@@ -67,7 +67,7 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let told: Vec<String> = problems
         .iter()
         .filter(|(severity, _, _)| number(*severity) > 0)
-        .map(|(severity, one, many)| count(number(*severity), one, many))
+        .map(|(severity, one, many)| plural(number(*severity).into(), one, many))
         .collect();
     let problems = if told.is_empty() { "none met".to_owned() } else { told.join(", ") };
     let _ = writeln!(out, "problems  {problems}");
@@ -77,9 +77,9 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let cost = format!(
         "{} of {} allowed, {}, {} without reply, {} from cache; {} in all, {} of it for the \
          replies that led to the answer",
-        count(end.queries, "query", "queries"),
+        plural(end.queries.into(), "query", "queries"),
         end.budget,
-        count(end.retries, "retry", "retries"),
+        plural(end.retries.into(), "retry", "retries"),
         end.unanswered,
         end.cache_hits,
         latency(end.elapsed_ns),

@@ -6,7 +6,7 @@ use crate::event::{AddressSource, Class, Exchange, Purpose, Summary};
 
 use crate::limits::Spent;
 use crate::outcome::Outcome;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{latency, plural};
 use wirelab::report::style::Ink;
 
 /// A reply in a few words.
@@ -24,7 +24,7 @@ pub(super) fn class_words(class: &Class, rcode: Option<&str>) -> String {
         Class::Answer => "answer".to_owned(),
         Class::Alias { to } => format!("alias of {to}"),
         Class::Referral { to, servers, with_address } => {
-            let servers = count(*servers, "server", "servers");
+            let servers = plural(u64::from(*servers), "server", "servers");
             format!("referral to {to} ({servers}, {with_address} with address)")
         }
         Class::NoData => "no such record (NODATA)".to_owned(),
@@ -118,11 +118,6 @@ fn question(summary: &Summary) -> String {
 pub(super) fn spent(summary: &Summary) -> Vec<String> {
     let touched = summary.spent.iter().filter(|spent| spent.spent > 0 || spent.refused);
     touched.map(Spent::words).collect()
-}
-
-/// `1 query`, `2 queries`.
-pub(super) fn count(number: u32, one: &str, many: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// The second line of the verdict: how far the answer is proved, and why.

@@ -3,8 +3,8 @@
 //! It must never explain a figure that the result does not hold.
 
 use crate::result::{PathResult, Way};
+use wirelab::measure::human::count;
 use wirelab::measure::human::latency;
-use wirelab::report::figures::count;
 use wirelab::report::text::wrapped;
 
 struct Topic {

@@ -5,9 +5,9 @@
 use crate::doctor::{Diagnosis, State};
 use crate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
 use wirelab::measure::Ppm;
+use wirelab::measure::human::count;
 use wirelab::measure::human::latency;
 use wirelab::path::DropReason;
-use wirelab::report::figures::count;
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
 

@@ -15,7 +15,7 @@ use wirelab::bank::load::End;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{self, Manifest, Place, RunFolder, Stream, unwritten};
-use wirelab::measure::{Instant, nanos};
+use wirelab::measure::{Instant, human, nanos};
 use wirelab::path::Direction;
 use wirelab::report::pcapng;
 use wirelab::runtime::clock::Clock;
@@ -175,11 +175,11 @@ fn write_capture(run: &Run, clock: Clock, side: Side, file: File) -> io::Result<
         let host = if side == Side::Client { "client" } else { "server" };
         let name = format!("{} d{} {}", lane.arm.name(), lane.depth, lane.loss);
         let about = format!(
-            "{host} of {} at depth {}, loss {} each way; the first {} frames after loss began",
+            "{host} of {} at depth {}, loss {} each way; the first {} after loss began",
             lane.arm.name(),
             lane.depth,
             lane.loss,
-            lane.frames.len()
+            human::plural(lane.frames.len() as u64, "frame", "frames")
         );
         let interface = writer.add_interface(&name, &about)?;
         write_lane(&mut writer, run, clock, side, interface, number, lane)?;

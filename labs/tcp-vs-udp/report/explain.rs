@@ -3,7 +3,7 @@
 //! It must never explain a figure that the result does not hold.
 
 use crate::result::{Lane, RunResult, Stage};
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{latency, plural};
 use wirelab::report::text::wrapped;
 
 /// One figure that can be explained.
@@ -22,9 +22,7 @@ const TOPICS: [Topic; 10] = [
                 decoded; in tcp-reconnect the handshake is part of it. The interval is the pair of \
                 order statistics that enclose the median with 95 % confidence (binomial ranks; it \
                 assumes independent requests and nothing else).",
-        example: |_, lane| {
-            format!("{} samples, median {}", lane.latency.count, opt(lane.latency.p50.value_ns))
-        },
+        example: |_, lane| format!("{}, median {}", samples(lane), opt(lane.latency.p50.value_ns)),
     },
     Topic {
         name: "p99",
@@ -41,10 +39,8 @@ const TOPICS: [Topic; 10] = [
         name: "p99.9",
         words: "The latency that 999 of 1000 answered requests did not exceed. Observer: client. \
                 Below 3,688 samples no upper end can be given with 95 % confidence, and the report \
-                shows a dash rather than invent one.",
-        example: |_, lane| {
-            format!("{} from {} samples", opt(lane.latency.p999.value_ns), lane.latency.count)
-        },
+                shows `≥` and the lower end.",
+        example: |_, lane| format!("{} from {}", opt(lane.latency.p999.value_ns), samples(lane)),
     },
     Topic {
         name: "unknown",
@@ -60,7 +56,11 @@ const TOPICS: [Topic; 10] = [
                 handshakes, repeats. A request over UDP without loss costs 2.",
         example: |_, lane| {
             let t = &lane.traffic;
-            format!("{} frames, {:.2} per request", t.frames, t.frames_per_request)
+            format!(
+                "{}, {:.2} per request",
+                plural(t.frames, "frame", "frames"),
+                t.frames_per_request
+            )
         },
     },
     Topic {
@@ -71,7 +71,7 @@ const TOPICS: [Topic; 10] = [
                 headers, acknowledgements, handshakes and repeats.",
         example: |_, lane| {
             let t = &lane.traffic;
-            format!("{:.1} % of {} bytes", 100.0 * t.useful_share, t.bytes)
+            format!("{:.1} % of {}", 100.0 * t.useful_share, plural(t.bytes, "byte", "bytes"))
         },
     },
     Topic {
@@ -135,6 +135,10 @@ const TOPICS: [Topic; 10] = [
         },
     },
 ];
+
+fn samples(lane: &Lane) -> String {
+    plural(lane.latency.count, "sample", "samples")
+}
 
 fn opt(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| "–".to_owned(), latency)

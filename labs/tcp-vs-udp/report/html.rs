@@ -10,8 +10,7 @@ use super::plots::{self, P99, PACKETS, USEFUL, key};
 use super::tables;
 use crate::arms::Arm;
 use crate::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
-use wirelab::measure::human;
-use wirelab::report::figures::{NONE, count, ms};
+use wirelab::measure::human::{self, NONE, ms};
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, figure, note, panels};
 use wirelab::{html, put};
@@ -82,8 +81,11 @@ fn head(page: &mut Page, result: &RunResult) {
 fn facts(result: &RunResult) -> Vec<String> {
     let (plan, host) = (&result.plan, &result.host);
     let mut facts = vec![
-        format!("RTT {}", human::duration(plan.rtt)),
-        format!("at most {} requests per arm and depth", count(u64::from(plan.ops))),
+        format!("RTT {}", human::span(plan.rtt)),
+        format!(
+            "at most {} per arm and depth",
+            human::plural(plan.ops.into(), "request", "requests")
+        ),
         format!("seed {}", result.seed),
     ];
     if result.mode == Mode::Sim {
@@ -108,8 +110,9 @@ fn facts(result: &RunResult) -> Vec<String> {
 fn depth_note(result: &RunResult, depth: u32) -> String {
     let lane = result.stages.iter().flat_map(|s| &s.lanes).find(|l| l.depth == depth);
     let clients = lane.map_or(0, |l| l.clients);
-    let s = |n: u32| if n == 1 { "" } else { "s" };
-    format!("{clients} client{}, each with {depth} request{} outstanding", s(clients), s(depth))
+    let clients = human::plural(clients.into(), "client", "clients");
+    let requests = human::plural(depth.into(), "request", "requests");
+    format!("{clients}, each with {requests} outstanding")
 }
 
 fn overview(result: &RunResult) -> Html {
@@ -229,12 +232,12 @@ fn ladders(slow: &[SlowRequest]) -> Html {
     let mut out = note("Time runs downwards. A ✕ is a frame that the path lost. Observer: path.");
     out.push(&panels(slow.iter().map(|s| {
         let seen = format!(
-            "request {} at depth {}, {} loss: {}, sent {} times",
+            "request {} at depth {}, {} loss: {}, sent {}",
             s.seq,
             s.depth,
             s.loss_ppm,
             human::latency(s.latency_ns),
-            s.attempts
+            human::times(s.attempts.into())
         );
         figure(format!("{}, {}", s.arm.name(), s.operation), seen, &plots::ladder(s))
     })));

@@ -7,8 +7,8 @@ use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms};
 use crate::arms::Arm;
 use crate::result::{Lane, RunResult, Stage};
+use wirelab::measure::human::{interval, ms, ms_or_none, percent};
 use wirelab::path::Direction;
-use wirelab::report::figures::{interval, ms, ms_or_none, percent};
 use wirelab::report::html::Html;
 use wirelab::report::svg::{Axis, Frame, Scale, Svg, short, spread};
 

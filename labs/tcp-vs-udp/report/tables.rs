@@ -6,9 +6,11 @@ use super::lanes::{answered_only, is_fastest, resent};
 use super::plots::key;
 use crate::result::{Lane, LinkAudit, RunResult, Stage};
 use serde::Serialize;
+use wirelab::measure::human::{
+    NONE, count, interval, ms, ms_or_none, number, percent_number, range,
+};
 use wirelab::measure::interval::Share;
 use wirelab::measure::quantile::Quantile;
-use wirelab::report::figures::{NONE, count, interval, ms, ms_or_none, number, percent_number};
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, note};
 use wirelab::{html, put};
@@ -41,7 +43,7 @@ fn share_cell(value: &Share) -> Html {
     }
     let (low, high) = (percent_number(value.low), percent_number(value.high));
     let shown = data(&value.share, &percent_number(value.share));
-    html!("{}<small>{}..{}</small>", shown, low, high)
+    html!("{}<small>{}</small>", shown, range(&low, &high))
 }
 
 /// A cell and its class.

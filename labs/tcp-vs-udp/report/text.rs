@@ -7,10 +7,11 @@
 use super::lanes::{answered_only, arms_at, depths, is_fastest, mark, resent};
 use crate::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
 use wirelab::measure::human;
+use wirelab::measure::human::{NONE, interval, ms, ms_or_none, number, observed, percent};
 use wirelab::measure::quantile::Quantile;
-use wirelab::report::figures::{NONE, count, interval, ms, ms_or_none, number, percent, share};
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns, width};
+use wirelab::report::text::folded;
 
 /// The whole report.
 #[must_use]
@@ -45,37 +46,13 @@ fn section(out: &mut String, title: &str, style: Style) {
 /// Adds `label  text`, the text folded and indented to stand beside its label.
 fn item(out: &mut String, label: &str, ink: Ink, indent: usize, text: &str, style: Style) {
     let room = style.width.saturating_sub(indent).max(30);
-    for (index, line) in fold(text, room).iter().enumerate() {
+    for (index, line) in folded(text, room).iter().enumerate() {
         let lead = if index == 0 { label } else { "" };
         let pad = " ".repeat(indent.saturating_sub(2 + width(lead)));
         out.push_str(format!("  {}{pad}{line}", style.ink(ink, lead)).trim_end());
         out.push('\n');
     }
 }
-
-/// Breaks a text into lines of at most `room` columns, between words.
-fn fold(text: &str, room: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    // A figure and its unit stay together.
-    let glued = UNITS.iter().fold(text.to_owned(), |text, unit| {
-        text.replace(&format!(" {unit} "), &format!("\u{a0}{unit} "))
-    });
-    for word in glued.split([' ', '\n']).filter(|word| !word.is_empty()) {
-        let last = lines.len() - 1;
-        if lines[last].is_empty() {
-            lines[last].push_str(word);
-        } else if width(&lines[last]) + 1 + width(word) <= room {
-            lines[last].push(' ');
-            lines[last].push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines.iter().map(|line| line.replace('\u{a0}', " ")).collect()
-}
-
-/// What a line never begins with.
-const UNITS: [&str; 5] = ["%", "ms", "us", "s", "…"];
 
 const LABEL: usize = 12;
 
@@ -91,10 +68,10 @@ fn head(out: &mut String, result: &RunResult, style: Style) {
         plan.loss_ppm.iter().map(|loss| loss.to_string().replace(" %", "")).collect();
     let depths: Vec<String> = plan.depths.iter().map(u32::to_string).collect();
     let path = format!(
-        "RTT {} · loss {} % each way · {} requests per arm and depth ({}) at most",
-        human::duration(plan.rtt),
+        "RTT {} · loss {} % each way · {} per arm and depth ({}) at most",
+        human::span(plan.rtt),
         losses.join(", "),
-        count(u64::from(plan.ops)),
+        human::plural(plan.ops.into(), "request", "requests"),
         depths.join(", "),
     );
     item(out, "path", Ink::Dim, LABEL, &path, style);
@@ -165,12 +142,9 @@ fn matrix(out: &mut String, result: &RunResult, style: Style) {
 fn depth_title(result: &RunResult, depth: u32) -> String {
     let lane = result.stages.iter().flat_map(|s| &s.lanes).find(|l| l.depth == depth);
     let clients = lane.map_or(0, |l| l.clients);
-    let s = |n: u32| if n == 1 { "" } else { "s" };
-    format!(
-        "depth {depth}: {clients} client{}, each with {depth} request{} outstanding",
-        s(clients),
-        s(depth)
-    )
+    let clients = human::plural(clients.into(), "client", "clients");
+    let requests = human::plural(depth.into(), "request", "requests");
+    format!("depth {depth}: {clients}, each with {requests} outstanding")
 }
 
 fn matrix_columns(result: &RunResult, depth: u32, bars: &Bars) -> Vec<Column> {
@@ -339,7 +313,7 @@ fn theory_columns(stage: &Stage) -> Option<Vec<Column>> {
         names.push(Cell::new(lane_name(lane)));
         steps.push(Cell::new(at.join(" ") + dots));
         expected.push(Cell::new(percent(theory.slow_expected)));
-        seen.push(Cell::new(share(&theory.slow_observed)));
+        seen.push(Cell::new(observed(&theory.slow_observed)));
         agrees.push(Cell::inked(mark, ink));
         on.push(Cell::new(theory.on_stairs.map_or_else(|| NONE.to_owned(), |s| percent(s.share))));
     }

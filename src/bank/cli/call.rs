@@ -224,8 +224,8 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
 fn done(answer: &Answer, reply: &Reply) -> String {
     let mut text = match reply {
         Reply::Transactions { .. } => {
-            let pages = if answer.pages == 1 { "page" } else { "pages" };
-            format!("{} entries, {} {pages}.\n", answer.entries.len(), answer.pages)
+            let entries = human::plural(answer.entries.len() as u64, "entry", "entries");
+            format!("{entries}, {}.\n", human::plural(answer.pages as u64, "page", "pages"))
         }
         reply => words::reply(&answer.request, reply),
     };
@@ -246,7 +246,7 @@ fn refused(refusal: Refusal) -> Failure {
 /// No answer came: what that means, and how to ask again under the same key.
 fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key) -> Failure {
     let attempts = answer.finished.attempts;
-    let times = if attempts == 1 { "once".to_owned() } else { format!("{attempts} times") };
+    let times = human::times(attempts.into());
     let waited = human::latency(answer.elapsed_ns);
     let mut failure = Failure::new(
         Exit::Inconclusive,

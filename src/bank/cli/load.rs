@@ -148,7 +148,7 @@ fn finish<X: ClientFlags>(
         Ended::Finished if refused > 0 && outcome.unknown == 0 => Ok(Exit::Fails),
         Ended::Finished => Err(Failure::new(
             Exit::Network,
-            format!("no answer from {address} within {}", human::duration(flags.deadline)),
+            format!("no answer from {address} within {}", human::span(flags.deadline)),
         )),
     }
 }
@@ -225,12 +225,12 @@ fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Dura
 }
 
 fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u64) -> String {
-    let clients = match flags.clients {
-        1 => "1 client".to_owned(),
-        more => format!("{more} clients"),
-    };
+    let clients = human::plural(flags.clients.into(), "client", "clients");
     let arrivals = match flags.rate {
-        Some(rate) => format!("open loop, {rate} requests per second over {clients}"),
+        Some(rate) => {
+            let requests = human::plural(rate, "request", "requests");
+            format!("open loop, {requests} per second over {clients}")
+        }
         None => format!("closed loop, {clients}, {} outstanding each", depth(flags)),
     };
     format!("{} load on {at}: {arrivals}; seed {seed}", lab.name)
@@ -285,7 +285,8 @@ fn in_words<X: ClientFlags>(
         row("", "an unknown one counts until it was given up");
     }
     if lab.carrier == Carrier::Udp {
-        row("retries", &format!("{}; {} late replies", outcome.retries, outcome.late_replies));
+        let late = human::plural(outcome.late_replies, "late reply", "late replies");
+        row("retries", &format!("{}; {late}", outcome.retries));
     }
     if outcome.refused.contains_key("unknown_account") {
         row("hint", "the bank has fewer accounts than --accounts says");

@@ -175,7 +175,7 @@ fn in_words(lab: &Lab, report: &Report) -> String {
         Carrier::Udp => {
             let lost = match sockets.replies_not_sent {
                 0 => String::new(),
-                lost => format!(", {lost} replies not sent"),
+                lost => format!(", {} not sent", human::plural(lost, "reply", "replies")),
             };
             row("datagrams", &format!("{}{lost}", counters.datagrams));
         }
@@ -188,7 +188,13 @@ fn in_words(lab: &Lab, report: &Report) -> String {
         row("unknown", &format!("{}: the store failed", counters.indefinite));
     }
     if counters.withheld > 0 {
-        row("withheld", &format!("{} replies longer than what asked", counters.withheld));
+        row(
+            "withheld",
+            &format!(
+                "{} longer than the request",
+                human::plural(counters.withheld, "reply", "replies")
+            ),
+        );
     }
     row("clients", &format!("{} had a lease", counters.leases_granted));
     row("books", &balance(books));
@@ -216,21 +222,22 @@ fn connections(sockets: &LoopCounters) -> String {
 fn balance(books: &AuditReport) -> String {
     let sum = Cents(books.sum_cents);
     let AuditReport { entries, accounts, .. } = books;
-    let mut text = format!("{entries} entries, {accounts} accounts hold {sum}");
+    let holders = human::plural(*accounts, "account holds", "accounts hold");
+    let mut text = format!("{}, {holders} {sum}", human::plural(*entries, "entry", "entries"));
     if books.balanced {
         text.push_str(": balanced");
     } else {
         text.push_str(&format!(
-            ": NOT BALANCED, expected {}; {} accounts below zero, {} not explained by the ledger",
+            ": NOT BALANCED, expected {}; {} below zero, {} not explained by the ledger",
             Cents(books.expected_sum_cents),
-            books.negative_accounts,
+            human::plural(books.negative_accounts, "account", "accounts"),
             books.unexplained_accounts
         ));
     }
     if books.keys_applied_twice > 0 {
         text.push_str(&format!(
-            "; {} requests were done more than once, {} too much",
-            books.keys_applied_twice,
+            "; {} done more than once, {} too much",
+            human::plural(books.keys_applied_twice, "request was", "requests were"),
             Cents(books.cents_beyond_first)
         ));
     }

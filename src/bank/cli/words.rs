@@ -6,6 +6,7 @@ use crate::bank::codec::{Body, Hello, Message, Welcome};
 use crate::bank::driver::call::Way;
 use crate::bank::frame::{FrameError, MAX_FRAME, frame_len};
 use crate::bank::message::{Cents, EntryView, Operation, Reply, Request};
+use crate::measure::human;
 use crate::wire::hex;
 use std::collections::BTreeMap;
 
@@ -42,9 +43,10 @@ pub(super) fn reply(request: &Request, reply: &Reply) -> String {
             Reply::Statement { opening, credits, debits, closing, entries, .. },
         ) => {
             let mut text = format!(
-                "Account {}, from ledger entry {}: {entries} entries.\n",
+                "Account {}, from ledger entry {}: {}.\n",
                 account.0,
-                (*from_entry).max(1)
+                (*from_entry).max(1),
+                human::plural(*entries, "entry", "entries")
             );
             for (label, sum) in [
                 ("held before", opening),
@@ -89,11 +91,15 @@ pub(super) fn frames(way: Way, bytes: &[u8]) -> String {
             _ => rest.len(),
         };
         let (frame, after) = rest.split_at(whole);
-        out.push_str(&format!("{arrow} {} bytes: {}\n", frame.len(), describe(frame)));
+        out.push_str(&format!("{arrow} {}: {}\n", bytes_of(frame), describe(frame)));
         out.push_str(&hex::dump(frame));
         rest = after;
     }
     out
+}
+
+fn bytes_of(frame: &[u8]) -> String {
+    human::plural(frame.len() as u64, "byte", "bytes")
 }
 
 fn describe(frame: &[u8]) -> String {
@@ -117,7 +123,7 @@ fn describe(frame: &[u8]) -> String {
         ),
         Body::Welcome(Err(refusal)) => format!("WELCOME, refused: {refusal}"),
         Body::Request(Ok(request)) => format!(
-            "REQUEST {op}, {key}, {} us left, acknowledged up to {}: {request:?}",
+            "REQUEST {op}, {key}, {} µs left, acknowledged up to {}: {request:?}",
             header.deadline_us, header.ack_upto
         ),
         Body::Request(Err(refusal)) => format!("REQUEST {op}, {key}: {refusal}"),
