@@ -263,6 +263,43 @@ fn a_lab_includes_no_file_of_another_room() {
     faults.none();
 }
 
+/// What the kit of `src/report` alone may write, each with what a lab uses in its place.
+const ONLY_THE_KIT: &[(&str, &str)] = &[
+    ("<!doctype", "report::page::Page"),
+    ("content-security-policy", "report::page::Page"),
+    ("<style", "report::page::Page::new"),
+    ("<script", "report::page::Page::finish"),
+    ("<section", "report::page::Page::section"),
+    ("<figure", "report::page::figure"),
+    ("<table", "report::page::Table"),
+    ("<svg", "report::svg::Svg"),
+    ("&lt;", "wirelab::html!"),
+    ("html::shown", "wirelab::html!"),
+    ("fn escape", "wirelab::html!"),
+    ("fn fold", "report::text::folded"),
+    ("fn wrap", "report::text::wrapped"),
+    ("fn plural", "measure::human::plural"),
+    ("\\x1b[", "report::style::Style::ink"),
+    ("\\u{1b}[", "report::style::Style::ink"),
+    ("} us\"", "measure::human::latency"),
+    ("} us ", "measure::human::latency"),
+];
+
+#[test]
+fn no_lab_has_a_twin_of_the_kit() {
+    let mut faults = Faults::default();
+    let of_lab = |source: &&Source| source.path.starts_with("labs/") && !is_test(source);
+    for source in sources().iter().filter(of_lab) {
+        for (line, text) in without_tests(&source.text).lines().enumerate() {
+            let text = text.to_lowercase();
+            for (twin, kit) in ONLY_THE_KIT.iter().filter(|(twin, _)| text.contains(twin)) {
+                faults.at(&source.path, line, &format!("{twin} is written by {kit}"));
+            }
+        }
+    }
+    faults.none();
+}
+
 #[test]
 fn unsafe_stays_in_sys() {
     let mut faults = Faults::default();

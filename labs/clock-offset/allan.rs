@@ -12,6 +12,7 @@
 
 use super::bound::Row;
 use serde::{Deserialize, Serialize};
+use wirelab::measure::nanos;
 
 /// The deviation at one averaging time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,8 +61,7 @@ fn grid(rows: &[Row]) -> Result<(u64, Vec<f64>), String> {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return Err("there are no samples".to_owned());
     };
-    let span = last.sent.since(first.sent).as_nanos();
-    let span = u64::try_from(span).unwrap_or(u64::MAX);
+    let span = nanos(last.sent.since(first.sent));
     if rows.len() < SAMPLES_MIN || span < SPAN_MIN_NS {
         return Err(format!(
             "it takes {SAMPLES_MIN} samples over 10 min, there are {} over {} s",
@@ -107,7 +107,7 @@ fn deviations(tau_ns: u64, offsets: &[f64]) -> Stability {
         found.push(Deviation {
             tau_ns: tau_ns.saturating_mul(step as u64),
             deviation_ppt: deviation_ppt.round() as u64,
-            terms: u32::try_from(terms).unwrap_or(u32::MAX),
+            terms: u32::try_from(terms).expect("fewer than 2^32 samples"),
         });
         step *= 2;
     }

@@ -2,12 +2,12 @@
 //!
 //! It must never know more of a scenario than how to say it: `clock::truth` plays it.
 
-use crate::bound::DriftLimit;
 use crate::causality::MESSAGES_MAX;
 use crate::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
+use crate::drift::DriftLimit;
 use crate::estimate::Estimator;
 use crate::packet::Leap;
-use crate::scenario::{Lie, Scenario, Sleep, Smear, Step, Truth, Wander, Way};
+use crate::scenario::{Falseticker, RandomWalkFm, Scenario, Sleep, Smear, Step, Truth, Way};
 use clap::{Args as Flags, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -215,8 +215,8 @@ pub(crate) struct Happening {
     host_sleep: Vec<Sleep>,
 
     /// The server's rate walks: every second by a normal draw of this deviation, such as 0.01ppm
-    #[arg(long, value_name = "PPM", value_parser = drift, requires = "sim")]
-    wander: Option<i64>,
+    #[arg(long, value_name = "PPM", value_parser = wander, requires = "sim")]
+    wander: Option<u32>,
 }
 
 impl Happening {
@@ -227,7 +227,7 @@ impl Happening {
 
     /// The scenario with the wander of this seed.
     pub(crate) fn over(&self, mut scenario: Scenario, seed: u64) -> Scenario {
-        let wander = |ppb: i64| Wander { ppb_per_root_s: u32::try_from(ppb).unwrap_or(0), seed };
+        let wander = |ppb_per_root_s| RandomWalkFm { ppb_per_root_s, seed };
         scenario.truth.wander = self.wander.map(wander);
         scenario
     }
@@ -318,7 +318,7 @@ pub(crate) struct Played {
 
     /// Some replies lie: 40ms:25% shifts a quarter of them by 40 ms
     #[arg(long, value_name = "TIME:SHARE", value_parser = lie, allow_hyphen_values = true)]
-    lie: Option<Lie>,
+    lie: Option<Falseticker>,
 
     /// What the server says of leap seconds: none, insert, delete or unsynchronized
     #[arg(long, value_name = "WHAT", value_parser = leap, default_value = "none")]
@@ -428,10 +428,9 @@ const SHIFT_MAX_NS: i64 = 10 * 365 * 86_400 * 1_000_000_000;
 
 fn signed(text: &str) -> Result<i64, String> {
     let (sign, size) = sign_of(text);
-    let nanos = i64::try_from(duration(size)?.as_nanos()).unwrap_or(i64::MAX);
-    if nanos > SHIFT_MAX_NS {
-        return Err(format!("expected at most ten years, got {text:?}"));
-    }
+    let nanos = i64::try_from(duration(size)?.as_nanos()).ok();
+    let nanos = nanos.filter(|nanos| *nanos <= SHIFT_MAX_NS);
+    let nanos = nanos.ok_or_else(|| format!("expected at most ten years, got {text:?}"))?;
     Ok(sign * nanos)
 }
 
@@ -455,6 +454,10 @@ fn parts(text: &str) -> Result<i64, String> {
 fn drift(text: &str) -> Result<i64, String> {
     let (sign, size) = sign_of(text);
     Ok(sign * parts(size)?)
+}
+
+fn wander(text: &str) -> Result<u32, String> {
+    u32::try_from(parts(text)?).map_err(|_| "out of range".to_owned())
 }
 
 fn drift_limit(text: &str) -> Result<DriftLimit, String> {
@@ -486,9 +489,9 @@ fn smear(text: &str) -> Result<Smear, String> {
     Ok(Smear { from, until, by_ns: signed(by)? })
 }
 
-fn lie(text: &str) -> Result<Lie, String> {
+fn lie(text: &str) -> Result<Falseticker, String> {
     let (by, chance) = text.split_once(':').ok_or("expected TIME:SHARE, such as 40ms:25%")?;
-    Ok(Lie { by_ns: signed(by)?, share: share(chance)? })
+    Ok(Falseticker { by_ns: signed(by)?, share: share(chance)? })
 }
 
 fn leap(text: &str) -> Result<Leap, String> {

@@ -5,48 +5,13 @@
 //! hold at once. Where they cannot, something was set or something lies: that is the result, not an
 //! error. It must never use floating point, nor round inwards.
 
+use super::drift::DriftLimit;
 use super::sample::{Sample, TimePair};
+use super::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use wirelab::measure::Instant;
 
-/// How fast two clocks may drift apart, parts per billion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct DriftLimit(u32);
-
-/// The limit unless told otherwise: 100 ppm.
-///
-/// Crystals are within 50 ppm of each other's rate at most (ClockBound takes 50, RFC 5905 takes
-/// 15), and two clocks may err in opposite directions. A clock that is being slewed hard (500 ppm,
-/// adjtimex(2)) is beyond it.
-pub const DRIFT_MAX: DriftLimit = DriftLimit(100_000);
-
-/// How fast a server's clock is taken to leave the truth that it last knew: 15 ppm (RFC 5905 §7.3,
-/// PHI).
-pub const PHI: DriftLimit = DriftLimit(15_000);
-
 const BILLION: i128 = 1_000_000_000;
-
-impl DriftLimit {
-    /// This many parts per billion; `None` above 10 %, which is no clock.
-    #[must_use]
-    pub const fn from_ppb(ppb: u32) -> Option<Self> {
-        if ppb <= 100_000_000 { Some(Self(ppb)) } else { None }
-    }
-
-    /// Parts per billion.
-    #[must_use]
-    pub const fn ppb(self) -> u32 {
-        self.0
-    }
-
-    /// How far apart two clocks may drift over this many nanoseconds, rounded up.
-    #[must_use]
-    pub fn over(self, nanos: u64) -> i64 {
-        let drift = (u128::from(nanos) * u128::from(self.0)).div_ceil(1_000_000_000);
-        i64::try_from(drift).unwrap_or(i64::MAX)
-    }
-}
 
 /// The offset lies between these, ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,7 +39,7 @@ impl Interval {
     #[must_use]
     pub fn middle_ns(&self) -> i64 {
         let sum = i128::from(self.low_ns) + i128::from(self.high_ns);
-        i64::try_from(sum.div_euclid(2)).unwrap_or(0)
+        i64::try_from(sum.div_euclid(2)).expect("the mean of two values lies between them")
     }
 
     /// Wider by this on each side.
@@ -229,7 +194,7 @@ pub fn bounded_drift(
 /// A clock that drifts by at most phi satisfies all bounds if it satisfies every pair of an upper
 /// and a lower one (Lipschitz functions extend); each sweep finds the worst pair in one direction.
 fn contradiction(window: &Window, limit: DriftLimit) -> Option<Contradiction> {
-    let drift = i128::from(limit.0);
+    let drift = i128::from(limit.ppb());
     let mut ends: Vec<End> = Vec::with_capacity(2 * window.rows.len());
     for row in &window.rows {
         let end = |at: Instant, offset: i64, upper| End {
@@ -250,7 +215,7 @@ fn contradiction(window: &Window, limit: DriftLimit) -> Option<Contradiction> {
     let down = down.map(|(excess, first, then)| (excess, -1, then, first));
     let (excess, sign, earlier, later) = up.into_iter().chain(down).max_by_key(|found| found.0)?;
     let jump = sign * (excess / BILLION).max(1);
-    Some(Contradiction { earlier, later, jump_ns: i64::try_from(jump).unwrap_or(i64::MAX) })
+    Some(Contradiction { earlier, later, jump_ns: saturated(jump) })
 }
 
 /// One bound in time; its offset is in units of 1e-9 ns, so that drift in ppb times ns is whole.

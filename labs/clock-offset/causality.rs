@@ -8,6 +8,7 @@
 
 use super::scenario::{Scenario, Way};
 use super::timestamp::WallTime;
+use crate::timestamp::saturated;
 use serde::Serialize;
 use std::time::Duration;
 use wirelab::measure::interval::Share;
@@ -173,7 +174,7 @@ pub fn play(
     start: WallTime,
 ) -> Order {
     let wall = |host: Host, at: Instant| {
-        let right = start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX));
+        let right = start.plus(saturated(at.as_nanos().into()));
         shown(scenario, host, right, at)
     };
     // Sends and receipts in the order of true time; the number breaks ties.
@@ -226,7 +227,7 @@ fn direction(messages: &[Message], from: Host, way: &Way, ahead: i64) -> Directi
     } else {
         1.0 - (-beyond / way.jitter.as_nanos() as f64).exp()
     };
-    let expected = Ppm::new((expected * 1e6).round() as u32).unwrap_or(Ppm::ONE);
+    let expected = Ppm::new((expected * 1e6).round() as u32).expect("a probability");
     Direction { from, contradicted: Share::new(hits, mine().count() as u64), expected }
 }
 

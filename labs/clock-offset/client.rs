@@ -4,7 +4,7 @@
 //! driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
 //! It must never ask more often than it was told, nor end a query for what failed identity.
 
-use super::exchange::{Before, Believed, Exchange};
+use super::exchange::{Accepted, Before, Exchange};
 use super::nts::NtsRefusal;
 use super::nts::session::{Proof, Session};
 use super::packet::Header;
@@ -242,7 +242,7 @@ impl Client {
     fn take_session(&mut self, session: Session) {
         let counts = self.counts.nts.get_or_insert_default();
         counts.key_exchanges += 1;
-        counts.cookies_left = u32::try_from(session.cookies()).unwrap_or(u32::MAX);
+        counts.cookies_left = few(session.cookies());
         let fruitless = self.nts.as_ref().map_or(0, |nts| nts.fruitless) + 1;
         self.nts = Some(Association { session, doubted: false, waiting: false, fruitless });
     }
@@ -345,8 +345,8 @@ impl Client {
 
     fn count_cookies(&mut self, received: usize) {
         if let (Some(nts), Some(counts)) = (&self.nts, &mut self.counts.nts) {
-            counts.cookies_received += u32::try_from(received).unwrap_or(u32::MAX);
-            counts.cookies_left = u32::try_from(nts.session.cookies()).unwrap_or(u32::MAX);
+            counts.cookies_received += few(received);
+            counts.cookies_left = few(nts.session.cookies());
         }
     }
 
@@ -385,7 +385,7 @@ impl Client {
         let (judged, cookies) = self.judge(request, from, bytes, arrival);
         self.keep(cookies);
         match judged {
-            Ok(Believed { sample, record }) => {
+            Ok(Accepted { sample, record }) => {
                 self.counts.samples += 1;
                 self.counts.interleaved += u32::from(sample.record.interleaved);
                 self.unreachable_in_a_row = 0;
@@ -404,7 +404,7 @@ impl Client {
         from: SocketAddr,
         bytes: &[u8],
         arrival: &Arrival,
-    ) -> (Result<Believed, Refusal>, Option<Vec<Vec<u8>>>) {
+    ) -> (Result<Accepted, Refusal>, Option<Vec<Vec<u8>>>) {
         let Some(open) = self.find(request).filter(|open| open.sent) else {
             return (Err(Refusal::Late), None);
         };
@@ -552,4 +552,9 @@ impl Client {
         self.ended = true;
         self.events.push_back(Event::Ended(self.ending.unwrap_or(Ended::Complete)));
     }
+}
+
+/// A count of cookies, of which a session keeps few and a datagram holds few.
+fn few(cookies: usize) -> u32 {
+    u32::try_from(cookies).expect("no more cookies than a datagram has bytes")
 }

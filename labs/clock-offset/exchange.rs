@@ -42,7 +42,7 @@ pub struct Before {
 
 /// A reply that was believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Believed {
+pub struct Accepted {
     /// The sample: of this exchange, or of the one before in interleaved mode.
     pub sample: Sample,
     /// What is known of this exchange, for the next to ask about.
@@ -59,7 +59,7 @@ impl Exchange {
         from: SocketAddr,
         bytes: &[u8],
         arrival: &Arrival,
-    ) -> Result<Believed, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let packet = self.identify(from, bytes)?;
         self.believe(&packet, arrival, false)
     }
@@ -74,7 +74,7 @@ impl Exchange {
         bytes: &[u8],
         arrival: &Arrival,
         proof: &Proof,
-    ) -> (Result<Believed, Refusal>, Option<Vec<Vec<u8>>>) {
+    ) -> (Result<Accepted, Refusal>, Option<Vec<Vec<u8>>>) {
         let packet = match self.identify(from, bytes) {
             Ok(packet) => packet,
             Err(refusal) => return (Err(refusal), None),
@@ -91,7 +91,7 @@ impl Exchange {
         packet: &Packet<'_>,
         arrival: &Arrival,
         authenticated: bool,
-    ) -> Result<Believed, Refusal> {
+    ) -> Result<Accepted, Refusal> {
         let header = &packet.header;
         // Only a server's packet can be a kiss, and its timestamps mean nothing (RFC 5905 §7.4).
         if header.mode == Mode::Server && header.stratum == 0 {
@@ -120,7 +120,7 @@ impl Exchange {
             None => Sample::new(record)?,
             Some(before) => interleaved(&before.record, &record)?,
         };
-        Ok(Believed { sample, record: self.as_left(record) })
+        Ok(Accepted { sample, record: self.as_left(record) })
     }
 
     /// The record with T1 as the kernel has it, where that can be of the same clock.

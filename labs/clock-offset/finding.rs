@@ -4,20 +4,20 @@
 //! It must never hold an estimate without the bound beside it, nor mix the two.
 
 use super::allan::Stability;
-use super::bound::{
-    Contradiction, DriftLimit, Interval, PHI, Window, bounded_drift, consistent_end,
-};
+use super::bound::{Contradiction, Interval, Window, bounded_drift, consistent_end};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
+use super::drift::{DriftLimit, PHI};
 use super::estimate::{Estimate, Estimator, estimate};
 use super::host_clocks::HostClocks;
 use super::hull::{ConstantDrift, constant_drift, steady_end};
-use super::plot_data::Picture;
+use super::plot_data::PlotData;
 use super::refusal::Refusal;
 use super::sample::{Sample, TimePair};
 use super::scenario::Scenario;
 use super::select::{Agreement, agree};
 use super::spans::straight_end;
 use super::stamps::Stamps;
+use super::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -164,7 +164,7 @@ pub struct ServerFinding {
     /// How stable the offset is over different times.
     pub stability: Stability,
     /// What a report draws.
-    pub picture: Picture,
+    pub picture: PlotData,
     /// The program's stamps and the kernel's, side by side.
     #[serde(default)]
     pub stamps: Stamps,
@@ -189,7 +189,7 @@ impl ServerFinding {
         let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
         let likely = by(which).map(kept);
         Self {
-            picture: Picture::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
+            picture: PlotData::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
             stability: Stability::of(window.rows()),
             stamps: Stamps::of(&gathered.samples),
             estimate: likely,
@@ -223,7 +223,7 @@ fn bound(
     let root_distance_ns = samples.last().map_or(0, aged);
     Some(Bound {
         interval,
-        samples: u32::try_from(window.rows().len()).unwrap_or(u32::MAX),
+        samples: count(window.rows().len()),
         constant_drift: constant_drift(window, view.drift_limit, at),
         root_distance_ns,
         utc: interval.widened(root_distance_ns),
@@ -424,12 +424,17 @@ impl Finding {
             offset_ns,
             error_ns: self.together.map(|found| found.estimate_ns - offset_ns),
             inside: self.together.map(|found| found.interval.contains(offset_ns)),
-            samples_inside: u32::try_from(samples.iter().filter(holds).count()).unwrap_or(0),
-            samples: u32::try_from(samples.len()).unwrap_or(u32::MAX),
+            samples_inside: count(samples.iter().filter(holds).count()),
+            samples: count(samples.len()),
             scenario,
         });
         self
     }
+}
+
+/// How many samples.
+fn count(samples: usize) -> u32 {
+    u32::try_from(samples).expect("fewer than 2^32 samples")
 }
 
 /// The likely offset of the servers that agree, each counting by how narrow its bound is.
@@ -459,7 +464,7 @@ fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together>
         (i128::from(e.offset_ns) - i128::from(base)) * weight(b).max(1)
     };
     let mean = parts.iter().map(away).sum::<i128>().div_euclid(sum);
-    let mean = base.saturating_add(i64::try_from(mean).unwrap_or(0));
+    let mean = base.saturating_add(saturated(mean));
     Some(Together {
         estimate_ns: mean.clamp(interval.low_ns, interval.high_ns),
         spread_ns: parts.iter().filter_map(|(estimate, _)| estimate.spread_ns).max(),

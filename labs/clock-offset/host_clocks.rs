@@ -6,6 +6,7 @@
 //! It must never read a clock, nor keep more readings than a picture can show.
 
 use super::timestamp::WallTime;
+use super::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wirelab::measure::Instant;
@@ -78,19 +79,19 @@ const JUMPS_MAX: usize = 64;
 
 /// Readings of a run, thinned out as it grows.
 #[derive(Clone, Debug)]
-pub struct Panel {
+pub struct HostClockMonitor {
     readings: Vec<Reading>,
     every: Duration,
     next: Instant,
 }
 
-impl Default for Panel {
+impl Default for HostClockMonitor {
     fn default() -> Self {
         Self { readings: Vec::new(), every: READ_EVERY, next: Instant::ZERO }
     }
 }
 
-impl Panel {
+impl HostClockMonitor {
     /// When the next reading is due.
     #[must_use]
     pub const fn due(&self) -> Instant {
@@ -128,7 +129,7 @@ impl Panel {
 }
 
 fn moved(first: &Reading, now: &Reading) -> Moved {
-    let since = |now: i128, first: i128| i64::try_from(now - first).unwrap_or(i64::MAX);
+    let since = |now: i128, first: i128| saturated(now - first);
     let monotonic = since(now.at.as_nanos().into(), first.at.as_nanos().into());
     let raw = since(now.raw_ns.into(), first.raw_ns.into());
     let boot = since(now.boot_ns.into(), first.boot_ns.into());
@@ -172,7 +173,7 @@ fn slews(readings: &[Moved]) -> (i64, i64) {
         let blur = i64::from(reading.width_ns) + i64::from(begin.width_ns) + 1;
         // The value in [by - blur, by + blur] that is nearest to no slew.
         let sure = by.signum() * (by.abs() - blur).max(0);
-        let sure = i64::try_from(ppt(sure)).unwrap_or(i64::MAX);
+        let sure = saturated(ppt(sure));
         low = Some(low.map_or(sure, |low| low.min(sure)));
         high = Some(high.map_or(sure, |high| high.max(sure)));
         from = to;
@@ -186,7 +187,7 @@ mod tests {
 
     /// Readings every 50 ms; `wall`, `slewed`, `slept` say what moved by then.
     fn play(count: u64, of: impl Fn(u64) -> [i64; 3]) -> HostClocks {
-        let mut panel = Panel::default();
+        let mut panel = HostClockMonitor::default();
         for index in 0..count {
             let at = Instant::from_nanos(index * 50_000_000);
             if at < panel.due() {

@@ -6,7 +6,8 @@
 //! rate was not constant: a step, a lie, or wander.
 //! It must never use floating point, nor round inwards.
 
-use super::bound::{DriftLimit, Interval, Row, Window};
+use super::bound::{Interval, Row, Window};
+use super::drift::DriftLimit;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use wirelab::measure::Instant;

@@ -104,7 +104,7 @@ impl Memory {
 
 fn place(receive: u64) -> usize {
     // Timestamps a power of two apart must not share a place.
-    usize::try_from(keyed(0, receive) % EXCHANGES_MAX as u64).unwrap_or(0)
+    usize::try_from(keyed(0, receive) % EXCHANGES_MAX as u64).expect("below the number of places")
 }
 
 #[cfg(test)]

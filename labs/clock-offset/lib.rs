@@ -21,6 +21,7 @@ pub mod bound;
 pub mod causality;
 pub mod client;
 pub mod commands;
+pub mod drift;
 pub mod driver;
 pub mod estimate;
 pub mod exchange;

@@ -273,7 +273,7 @@ fn field<'a>(reader: &mut Reader<'a>) -> Result<Field<'a>, DecodeError> {
     // What is left is longer than a MAC, so a last field is of 28 bytes at least by itself.
     if length < FIELD_MIN || !length.is_multiple_of(4) {
         let expected = "a field length that is a multiple of 4 and at least 16";
-        let got = u64::try_from(length).unwrap_or(u64::MAX);
+        let got = length as u64;
         return Err(at.fault(Fault::Value { expected, got }));
     }
     Ok(Field { kind, value: reader.take(length - 4, "field length")? })

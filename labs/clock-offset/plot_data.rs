@@ -3,9 +3,11 @@
 //! It exists so that every place on paper is a figure of the result.
 //! It must never hold what the bounds and estimates of the finding do not say.
 
-use super::bound::{DriftLimit, Window};
+use super::bound::Window;
+use super::drift::DriftLimit;
 use super::estimate::Estimate;
 use super::hull::{Point as HullPoint, constant_drift, hulls};
+use super::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use wirelab::measure::Instant;
 
@@ -59,7 +61,7 @@ pub struct Room {
 
 /// What there is to draw of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Picture {
+pub struct PlotData {
     /// The samples, the last [`POINTS_MAX`].
     pub points: Vec<Point>,
     /// Below the upper bounds of the samples that the estimate rests on.
@@ -77,7 +79,7 @@ pub const POINTS_MAX: usize = 1_024;
 /// Places at which the room is told: its edges bend at few.
 const ROOM_PLACES: u64 = 24;
 
-impl Picture {
+impl PlotData {
     /// The picture of all samples, of which the estimate rests on those of `used`.
     #[must_use]
     pub fn new(
@@ -102,7 +104,7 @@ impl Picture {
                     high_ns: row.high_ns,
                     low_ns: row.low_ns,
                     offset_ns: row.offset_ns,
-                    level_ns: row.offset_ns.saturating_add(i64::try_from(since).unwrap_or(0)),
+                    level_ns: row.offset_ns.saturating_add(saturated(since)),
                     delay_ns: row.delay_ns,
                     used: row.sent >= first,
                     interleaved: row.interleaved,

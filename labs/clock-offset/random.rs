@@ -45,7 +45,7 @@ impl Random {
 /// For virtual time, where a run must repeat: what is drawn from a number can be guessed.
 impl From<u64> for Random {
     fn from(seed: u64) -> Self {
-        let byte = |index: usize| keyed(seed, u64::try_from(index).unwrap_or(0)).to_be_bytes()[0];
+        let byte = |index: usize| keyed(seed, index as u64).to_be_bytes()[0];
         let drawn = Self::from_bytes(&std::array::from_fn(byte));
         Self { transmit: seed, ..drawn }
     }

@@ -4,10 +4,10 @@
 //! `T3 - T4 = theta - d2 <= theta <= theta + d1 = T2 - T1`: the interval needs no other assumption.
 //! It must never be widened or narrowed by what is likely, and rounds outwards only.
 
-use super::bound::DRIFT_MAX;
+use super::drift::DRIFT_MAX;
 use super::packet::{Leap, ReferenceId};
 use super::refusal::{FLOOR, Refusal, Warning};
-use super::timestamp::{NtpTimestamp, Rounded, ShortDuration, WallTime};
+use super::timestamp::{NtpTimestamp, Rounded, ShortDuration, WallTime, saturated};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use wirelab::measure::Instant;
@@ -57,7 +57,7 @@ impl TimePair {
     fn beyond_doubt(&self, later: &Self, moved: i128) -> i64 {
         let blur = i128::from(self.width_ns) + i128::from(later.width_ns) + 1;
         let moved = if moved.abs() <= blur { 0 } else { moved };
-        i64::try_from(moved).unwrap_or(if moved < 0 { i64::MIN } else { i64::MAX })
+        saturated(moved)
     }
 }
 
@@ -264,7 +264,7 @@ impl Sample {
     #[must_use]
     pub fn offset_ns(&self) -> i64 {
         let sum = i128::from(self.forward_ns) + i128::from(self.backward_ns);
-        i64::try_from(sum.div_euclid(2)).unwrap_or(0)
+        i64::try_from(sum.div_euclid(2)).expect("the mean of two values lies between them")
     }
 
     /// Both ways together; not below zero, though the last nanosecond may be missing.

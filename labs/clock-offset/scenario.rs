@@ -4,6 +4,7 @@
 //! It must never draw from anything but its seed.
 
 use super::packet::Leap;
+use crate::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wirelab::measure::draw::keyed;
@@ -23,7 +24,7 @@ pub struct Truth {
     pub smears: Vec<Smear>,
     /// How its rate wanders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub wander: Option<Wander>,
+    pub wander: Option<RandomWalkFm>,
 }
 
 /// A jump of a clock.
@@ -69,20 +70,20 @@ impl Smear {
         let (from, until) = (nanos(self.from), nanos(self.until));
         let length = (until - from).max(1);
         let part = (nanos(at) - from).clamp(0, length);
-        i64::try_from(i128::from(self.by_ns) * part / length).unwrap_or(0)
+        i64::try_from(i128::from(self.by_ns) * part / length).expect("a part of the whole")
     }
 }
 
 /// A rate that walks: every second it changes by a normal draw (random-walk frequency noise).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wander {
+pub struct RandomWalkFm {
     /// The deviation of one change: parts per billion per root second. A crystal has below 1.
     pub ppb_per_root_s: u32,
     /// What the changes are drawn from.
     pub seed: u64,
 }
 
-impl Wander {
+impl RandomWalkFm {
     /// What has come of it at a time, nanoseconds. It takes a step for every second of the run, so
     /// it is for demonstrations and not for servers that run for days.
     #[expect(
@@ -114,7 +115,7 @@ impl Truth {
     #[must_use]
     pub fn offset_at(&self, at: Instant) -> i64 {
         let drift = i128::from(self.drift_ppb) * i128::from(at.as_nanos());
-        let drift = i64::try_from(drift.div_euclid(1_000_000_000)).unwrap_or(i64::MAX);
+        let drift = saturated(drift.div_euclid(1_000_000_000));
         let stepped = self.steps.iter().filter(|step| step.at <= at).map(|step| step.by_ns);
         let smeared = self.smears.iter().map(|smear| smear.moved_at(at));
         let wandered = self.wander.map(|wander| wander.offset_at(at));
@@ -139,7 +140,7 @@ pub struct Way {
 
 /// A lie: both timestamps of some replies are shifted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lie {
+pub struct Falseticker {
     /// By this much.
     pub by_ns: i64,
     /// The chance that a reply lies.
@@ -157,7 +158,7 @@ pub struct Scenario {
     /// Back.
     pub back: Way,
     /// Whether it lies.
-    pub lie: Option<Lie>,
+    pub lie: Option<Falseticker>,
     /// What it says of leap seconds.
     pub leap: Leap,
 }

@@ -5,12 +5,13 @@
 
 use crate::client::{Client, ClientConfig, Event};
 use crate::finding::Gathered;
-use crate::host_clocks::{HostClocks, Panel, Reading};
+use crate::host_clocks::{HostClockMonitor, HostClocks, Reading};
 use crate::interleaved::Memory;
 use crate::packet::HEADER_LEN;
 use crate::sample::{Arrival, TimePair};
 use crate::scenario::{Fate, Scenario, Sleep, Smear, Step};
 use crate::server::{ServerConfig, reply_by};
+use crate::timestamp::saturated;
 use crate::timestamp::{NtpTimestamp, WallTime};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -60,12 +61,12 @@ impl Plan {
         let moved: i64 = steps.sum();
         let slept = self.slept(at, |sleep| sleep.for_ns + sleep.error_ns);
         let wall = self.undisturbed(at).plus(moved).plus(slept);
-        TimePair { wall, at, width_ns: 0, slept_ns: u64::try_from(slept).unwrap_or(0) }
+        TimePair { wall, at, width_ns: 0, slept_ns: slept.max(0).unsigned_abs() }
     }
 
     /// This host's clock as if nobody had set it.
     fn undisturbed(&self, at: Instant) -> WallTime {
-        self.start.plus(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX))
+        self.start.plus(saturated(at.as_nanos().into()))
     }
 
     /// What has come of this host's sleep.
@@ -86,8 +87,7 @@ impl Plan {
 
     /// Every clock of this host at a time.
     fn reading(&self, at: Instant) -> Reading {
-        let nanos = i128::from(at.as_nanos());
-        let raw = u64::try_from(nanos - i128::from(self.slewed(at))).unwrap_or(0);
+        let raw = at.as_nanos().saturating_add_signed(-self.slewed(at));
         let TimePair { wall, width_ns, slept_ns, .. } = self.clocks(at);
         Reading { at, wall, raw_ns: raw, boot_ns: at.as_nanos() + slept_ns, width_ns }
     }
@@ -97,11 +97,13 @@ impl Plan {
     pub fn host_clocks(&self, until: Instant) -> Option<HostClocks> {
         // As many readings as a picture shows, from a run of any length.
         const READINGS: u64 = 256;
-        let mut panel = Panel::default();
+        let mut panel = HostClockMonitor::default();
         let span = u128::from(until.as_nanos());
         for part in 0..=READINGS {
             let at = span * u128::from(part) / u128::from(READINGS);
-            panel.take(self.reading(Instant::from_nanos(u64::try_from(at).unwrap_or(u64::MAX))));
+            panel.take(
+                self.reading(Instant::from_nanos(u64::try_from(at).expect("not after the end"))),
+            );
         }
         panel.clocks()
     }
@@ -131,7 +133,7 @@ impl Plan {
             if let Some(transmit) = client.poll_transmit(now, random) {
                 let t1 = self.clocks(now);
                 // Ports go round in the dynamic range.
-                let port = 49_152 + u16::try_from(transmit.request % 16_384).unwrap_or(0);
+                let port = 49_152 + u16::try_from(transmit.request % 16_384).expect("below 2^14");
                 client.handle_sent(transmit.request, port, t1);
                 let coming_back = self.answer(now, transmit.request, &transmit.bytes, &mut memory);
                 coming.extend(coming_back.map(Reverse));

@@ -166,15 +166,22 @@ impl ShortDuration {
     #[must_use]
     pub fn nanos_up(self) -> i64 {
         let nanos = (i128::from(self.0) * NANOS + 0xffff) >> 16;
-        i64::try_from(nanos).unwrap_or(i64::MAX)
+        i64::try_from(nanos).expect("16 bits of seconds")
     }
 
     /// The shortest wire value of at least this many nanoseconds; the longest where none is.
     #[must_use]
     pub fn at_least(nanos: u64) -> Self {
         let bits = (u128::from(nanos) << 16).div_ceil(1_000_000_000);
-        Self(u32::try_from(bits).unwrap_or(u32::MAX))
+        Self(u32::try_from(bits.min(u32::MAX.into())).expect("at most the longest"))
     }
+}
+
+/// The value as 64 bits; what lies beyond them becomes the end that is nearest to it.
+#[must_use]
+pub fn saturated(value: i128) -> i64 {
+    let value = value.clamp(i64::MIN.into(), i64::MAX.into());
+    i64::try_from(value).expect("clamped to 64 bits")
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Page {
             return id;
         }
         let mut ids = (2_u32..).map(|number| format!("{id}-{number}"));
-        ids.find(|id| !taken(id)).unwrap_or(id)
+        ids.find(|id| !taken(id)).expect("there are more numbers than titles")
     }
 }
 

@@ -113,7 +113,7 @@ impl<W: Write> Writer<W> {
         // §4.3: the upper half of the time stands first.
         let [a, b, c, d, e, f, g, h] = packet.time_ns.to_le_bytes();
         self.bytes(&[e, f, g, h, a, b, c, d]);
-        self.u32(u32::try_from(kept).unwrap_or(SNAP_LENGTH));
+        self.u32(u32::try_from(kept).expect("at most SNAP_LENGTH"));
         self.u32(packet.original_len);
         self.padded(&packet.data[..kept]);
         if let Some(comment) = packet.comment {
@@ -153,13 +153,14 @@ impl<W: Write> Writer<W> {
 
     fn option(&mut self, code: u16, value: &[u8]) {
         self.u16(code);
-        self.u16(u16::try_from(value.len()).unwrap_or(u16::MAX));
+        self.u16(u16::try_from(value.len()).expect("at most TEXT_MAX"));
         self.padded(value);
     }
 
     fn text(&mut self, code: u16, text: &str) {
-        let end = (0..=text.len().min(TEXT_MAX)).rev().find(|i| text.is_char_boundary(*i));
-        self.option(code, &text.as_bytes()[..end.unwrap_or(0)]);
+        let mut ends = (0..=text.len().min(TEXT_MAX)).rev();
+        let end = ends.find(|i| text.is_char_boundary(*i)).expect("0 is a boundary");
+        self.option(code, &text.as_bytes()[..end]);
     }
 
     fn padded(&mut self, bytes: &[u8]) {

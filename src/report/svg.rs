@@ -53,7 +53,7 @@ impl Scale {
         let rough = (self.high - self.low) / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|m| m * power);
-        let step = steps.into_iter().find(|s| *s >= rough * 0.999).unwrap_or(steps[3]);
+        let step = steps.into_iter().find(|s| *s >= rough * 0.85).unwrap_or(steps[3]);
         let first = (self.low / step).ceil();
         (0..12)
             .map(|i| (first + f64::from(i)) * step)

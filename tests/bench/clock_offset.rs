@@ -8,8 +8,9 @@
 
 use super::clock_peers::{Served, chronyd, found, free_port, scratch};
 use super::path::{Usage, said, say_how_quiet_it_was, spread};
-use clock_offset::bound::{DRIFT_MAX, Window};
+use clock_offset::bound::Window;
 use clock_offset::client::ClientConfig;
+use clock_offset::drift::DRIFT_MAX;
 use clock_offset::driver::clocks;
 use clock_offset::driver::link::link;
 use clock_offset::driver::query::{Asked, Query};

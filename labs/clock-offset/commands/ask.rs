@@ -18,6 +18,7 @@ use crate::scenario::Scenario;
 use crate::server::ServerConfig;
 use crate::sim::Plan;
 use crate::timestamp::WallTime;
+use crate::timestamp::saturated;
 use clap::CommandFactory;
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
@@ -29,7 +30,7 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{Repeat, Saved};
 use wirelab::cli::stdout::Pipe;
 use wirelab::cli::{seed, stdout};
-use wirelab::measure::human;
+use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
@@ -93,7 +94,7 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
 
 /// How to look at what comes.
 fn view(args: &Args) -> View {
-    let within_ns = args.within.map(|time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+    let within_ns = args.within.map(|time| saturated(nanos(time).into()));
     View { estimator: args.estimator, drift_limit: args.max_drift, within_ns }
 }
 
@@ -265,7 +266,7 @@ fn announce(args: &Args, asked: &[Asked]) {
             let total = config.burst_interval * requests.min(config.burst).saturating_sub(1)
                 + config.interval * slow;
             let each = human::plural(requests.into(), "request", "requests");
-            format!("{each} to each, about {}", human::latency(wirelab::measure::nanos(total)))
+            format!("{each} to each, about {}", human::latency(nanos(total)))
         },
     );
     stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));

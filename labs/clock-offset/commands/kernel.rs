@@ -16,7 +16,7 @@ use wirelab::cli::run::Repeat;
 use wirelab::cli::stdout;
 use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{LaneConfig, Topology};
-use wirelab::measure::human;
+use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::{PrivilegeError, acquire};
@@ -78,8 +78,7 @@ impl Path {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let record = self.router.take_record(0).map_err(failed)?;
         let [out, back] = record.directions.map(|way| {
-            let late = way.lateness.p99().as_nanos();
-            let late = human::latency(u64::try_from(late).unwrap_or(u64::MAX));
+            let late = human::latency(nanos(way.lateness.p99()));
             format!(
                 "{}, {} lost, 99 % of the others late by {late} at most",
                 human::plural(way.offered, "packet", "packets"),

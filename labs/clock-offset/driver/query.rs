@@ -7,7 +7,7 @@ use super::nts::{Established, KeError, KeySource};
 use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
 use crate::client::{Client, ClientConfig, Event};
 use crate::finding::{Gathered, Note};
-use crate::host_clocks::{HostClocks, Panel};
+use crate::host_clocks::{HostClockMonitor, HostClocks};
 use crate::nts::session::Session;
 use crate::packet::HEADER_LEN;
 use crate::random::Random;
@@ -110,7 +110,7 @@ pub struct Query {
     next_slot: usize,
     rehearsal: Rehearsal,
     /// What this host's clocks do meanwhile.
-    panel: Panel,
+    panel: HostClockMonitor,
     /// Where random bits come from that nobody may guess.
     entropy: File,
     buffer: Vec<u8>,
@@ -137,7 +137,7 @@ impl Query {
             slots: BTreeMap::new(),
             next_slot: FIRST,
             rehearsal: Rehearsal::new(),
-            panel: Panel::default(),
+            panel: HostClockMonitor::default(),
             entropy: File::open("/dev/urandom")?,
             buffer: vec![0; DATAGRAM_MAX],
             agreed: mpsc::channel(),

@@ -32,7 +32,7 @@ pub type UniqueId = [u8; UNIQUE_ID_LEN];
 /// Appends a field; what is no multiple of four bytes is padded with zeros (RFC 7822 §3).
 pub fn push(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = value.len().next_multiple_of(4);
-    let claimed = u16::try_from(HEAD_LEN + length).unwrap_or(u16::MAX);
+    let claimed = u16::try_from(HEAD_LEN + length).expect("a field fits its datagram");
     out.extend_from_slice(&kind.to_be_bytes());
     out.extend_from_slice(&claimed.to_be_bytes());
     out.extend_from_slice(value);
@@ -42,10 +42,11 @@ pub fn push(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
 /// Appends an authenticator over all of `out`, with `plain` encrypted in it.
 pub fn authenticate(out: &mut Vec<u8>, key: &Key, nonce: &[u8; NONCE_LEN], plain: &[u8]) {
     //= RFC 8915 §5.6: lengths of nonce and ciphertext, then both, each padded to four bytes.
-    let sealed = key.seal(out, nonce, plain).unwrap_or_default();
+    let sealed = key.seal(out, nonce, plain);
     let mut value = Vec::with_capacity(LENGTHS_LEN + NONCE_LEN + TAG_LEN + plain.len());
     for length in [nonce.len(), sealed.len()] {
-        value.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+        let length = u16::try_from(length).expect("a field fits its datagram");
+        value.extend_from_slice(&length.to_be_bytes());
     }
     value.extend_from_slice(nonce);
     value.extend_from_slice(&sealed);
@@ -129,7 +130,7 @@ pub fn read_encrypted(plain: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
         let length = usize::from(reader.u16_be("field length")?);
         if length < HEAD_LEN || !length.is_multiple_of(4) {
             let expected = "a field length that is a multiple of 4 and at least 4";
-            let got = u64::try_from(length).unwrap_or(u64::MAX);
+            let got = length as u64;
             return Err(at.fault(Fault::Value { expected, got }));
         }
         fields.push(Field { kind, value: reader.take(length - HEAD_LEN, "field length")? });

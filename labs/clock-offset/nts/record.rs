@@ -103,7 +103,8 @@ pub struct Response {
 
 fn push(out: &mut Vec<u8>, kind: u16, body: &[u8]) {
     out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&u16::try_from(body.len()).unwrap_or(u16::MAX).to_be_bytes());
+    let length = u16::try_from(body.len()).expect("a record's body has at most 65,535 bytes");
+    out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(body);
 }
 

@@ -55,7 +55,7 @@ impl Master {
     fn cookie(&self, keys: &Keys, random: Draw<'_>) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = draw(random);
         let plain = [*keys.c2s.bytes(), *keys.s2c.bytes()].concat();
-        let sealed = self.0.seal(&[], &nonce, &plain).unwrap_or_default();
+        let sealed = self.0.seal(&[], &nonce, &plain);
         [&nonce[..], &sealed].concat()
     }
 

@@ -3,7 +3,7 @@
 //! It exists so that a person can check the sums by hand.
 //! It must never show a stamp without saying who took it.
 
-use super::text::{Round, nanos, seconds};
+use super::numbers::{Round, nanos, seconds};
 use crate::finding::Finding;
 use crate::sample::{Record, StampedBy};
 use crate::timestamp::WallTime;
@@ -69,7 +69,7 @@ pub fn explain(finding: &Finding) -> Option<String> {
         delay = s(sample.delay_ns()),
         slack = nanos(sample.slack_ns),
         drift = nanos(finding.view.drift_limit.over(t4.minus(t1).unsigned_abs())),
-        limit = super::text::limit(finding.view.drift_limit),
+        limit = super::numbers::limit(finding.view.drift_limit),
         stamps = stamps(record),
         size = human::latency(sample.offset_ns().unsigned_abs()),
     ))

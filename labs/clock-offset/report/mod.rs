@@ -2,6 +2,7 @@
 
 pub mod events;
 mod explain;
+mod numbers;
 pub mod order;
 pub mod page;
 mod plots;

@@ -4,7 +4,8 @@
 //! without JavaScript: there is none. It must never refer to anything outside itself, nor show a
 //! figure that the JSON inside it does not hold.
 
-use super::text::{Round, digits, doubts, headline, nanos, ppm, seconds, signed};
+use super::numbers::{Round, digits, nanos, ppm, seconds, signed};
+use super::text::{doubts, headline};
 use super::{explain, plots};
 use crate::finding::{Checked, Finding, ServerFinding, Verdict};
 use crate::host_clocks::{HostClocks, Moved};
@@ -105,7 +106,7 @@ fn three(finding: &Finding) -> Html {
         estimate,
         spread,
         ends(&together.interval),
-        super::text::limit(finding.view.drift_limit),
+        super::numbers::limit(finding.view.drift_limit),
         ends(&together.utc),
     )
 }

@@ -3,16 +3,17 @@
 //! It must never draw a point that is not a figure of the finding, nor cut an axis silently.
 #![expect(clippy::cast_precision_loss, reason = "a place on paper")]
 
-use super::text::{Round, nanos, ppm, seconds, signed};
+use super::numbers::{Round, nanos, ppm, seconds, signed};
 use crate::allan::Stability;
 use crate::bound::Interval;
 use crate::finding::{Finding, ServerFinding};
 use crate::host_clocks::{HostClocks, Moved};
-use crate::plot_data::{Corner, Picture, Point};
+use crate::plot_data::{Corner, PlotData, Point};
+use crate::timestamp::saturated;
 use wirelab::measure::Instant;
 use wirelab::measure::human::plural;
 use wirelab::report::html::Html;
-use wirelab::report::svg::{Axis, Frame, Scale, Svg, TimeUnit, reach, short};
+use wirelab::report::svg::{Axis, Frame, Scale, Svg, TimeUnit, number, reach, short};
 
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 340.0;
@@ -62,7 +63,7 @@ fn base(server: &ServerFinding) -> i64 {
     server.estimate.map_or_else(first, |estimate| estimate.offset_ns)
 }
 
-fn span(finding: &Finding, picture: &Picture) -> (f64, f64) {
+fn span(finding: &Finding, picture: &PlotData) -> (f64, f64) {
     let first = picture.points.first().map_or(0.0, |point| point.sent.as_nanos() as f64);
     (first, (finding.now.at.as_nanos() as f64).max(first + 1.0))
 }
@@ -231,8 +232,7 @@ pub(super) fn servers(finding: &Finding) -> Html {
     let ends = heard.iter().filter_map(|s| utc(s)).flat_map(|i| [away(i.low_ns), away(i.high_ns)]);
     let (low, high) = reach(ends);
     let across = TimeUnit::of((high - low) / 3.0);
-    let rows = u32::try_from(heard.len()).unwrap_or(1);
-    let frame = Frame { left: 12.0, bottom: 40.0 + 44.0 * f64::from(rows), ..FRAME };
+    let frame = Frame { left: 12.0, bottom: 40.0 + 44.0 * number(heard.len()), ..FRAME };
     let x = Scale::linear(low / across.ns, high / across.ns, frame.left, frame.right);
     let y = Scale::linear(0.0, 1.0, frame.bottom, frame.top);
     let mut svg = Svg::new(WIDTH, frame.bottom + 48.0, "The interval of every server");
@@ -249,9 +249,9 @@ pub(super) fn servers(finding: &Finding) -> Html {
         svg.path("area", &corners);
         svg.close();
     }
-    for (row, server) in (0_u32..).zip(&heard) {
+    for (row, server) in heard.iter().enumerate() {
         let Some(interval) = utc(server) else { continue };
-        let level = frame.top + 34.0 + 44.0 * f64::from(row);
+        let level = frame.top + 34.0 + 44.0 * number(row);
         let apart = |other: &Interval| other.and(&interval).is_none();
         let wrong = finding.together.is_some_and(|together| apart(&together.utc));
         svg.open(if wrong { "wrong" } else { "out" });
@@ -311,7 +311,7 @@ pub(super) fn allan(stability: &Stability) -> Html {
     svg.path("line", &points);
     for (point, d) in points.iter().zip(found) {
         let best = stability.best_tau_ns == Some(d.tau_ns);
-        let ppt = i64::try_from(d.deviation_ppt).unwrap_or(i64::MAX);
+        let ppt = saturated(d.deviation_ppt.into());
         let title = format!(
             "τ {} s: {}, of {}{}",
             short(d.tau_ns as f64 / 1e9),

@@ -3,7 +3,7 @@
 //! It exists because what lies between stamp and wire looks like delay until it is shown.
 //! It must never call a difference of delays a saving where queues make a larger one.
 
-use super::text::nanos;
+use super::numbers::nanos;
 use crate::finding::ServerFinding;
 use crate::stamps::{Spread, Stamps};
 use std::fmt::Write as _;

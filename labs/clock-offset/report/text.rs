@@ -3,13 +3,16 @@
 //! It exists so that nobody takes the estimate for the bound, or the sign for its opposite.
 //! It must never show a figure that the finding does not hold, nor round an interval inwards.
 
-use crate::bound::{DriftLimit, Interval};
+use super::numbers::{Round, between, digits, limit, nanos, ppm, seconds, signed};
+use crate::bound::Interval;
 use crate::client::Ended;
+use crate::drift::DriftLimit;
 use crate::finding::{Checked, Finding, Gathered, Live, ServerFinding, Together, Verdict, View};
 use crate::host_clocks::HostClocks;
 use crate::hull::ConstantDrift;
 use crate::sample::{Sample, StampedBy, TimePair};
 use crate::select::Agreement;
+use crate::timestamp::saturated;
 use wirelab::measure::human;
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
@@ -112,8 +115,8 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
     let mut lines = Vec::new();
     match finding.verdict {
         Verdict::TooWide => lines.push(format!(
-            "the interval is wider than ± {}, which was asked for",
-            nanos(finding.view.within_ns.unwrap_or(0))
+            "the interval is wider than{}, which was asked for",
+            finding.view.within_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)))
         )),
         Verdict::Disagreement => lines.push(
             "at least one server is wrong, or has moved, and nothing here says which: ask a third"
@@ -369,7 +372,7 @@ pub(super) fn stability(out: &mut String, server: &ServerFinding) {
     let best = found.deviations.iter().find(|one| found.best_tau_ns == Some(one.tau_ns));
     let text = match (best, &found.absent) {
         (Some(one), _) => {
-            let ppt = i64::try_from(one.deviation_ppt).unwrap_or(i64::MAX);
+            let ppt = saturated(one.deviation_ppt.into());
             format!(
                 "Allan deviation: least over {}, {}; a longer window is not worth averaging over",
                 human::latency(one.tau_ns),
@@ -395,7 +398,7 @@ pub(super) fn notes(out: &mut String, server: &ServerFinding, all: bool) {
         ));
     }
     let total = server.counts.refused.values().sum::<u64>();
-    let rest = total.saturating_sub(u64::try_from(shown).unwrap_or(0));
+    let rest = total.saturating_sub(shown as u64);
     if rest > 0 {
         let counts: Vec<String> =
             server.counts.refused.iter().map(|(name, n)| format!("{n} {name}")).collect();
@@ -423,82 +426,4 @@ pub fn watched(gathered: &Gathered, sample: &Sample, view: &View, now: &TimePair
         between(sample.offset_ns(), Interval { low_ns: low, high_ns: high }),
         nanos(sample.delay_ns()),
     )
-}
-
-/// An estimate and the interval beside it.
-pub(super) fn between(offset_ns: i64, interval: Interval) -> String {
-    let places = digits(interval.width_ns());
-    format!(
-        "{} s, in [{}, {}] s",
-        seconds(offset_ns, 9.min(places + 1), Round::Nearest),
-        seconds(interval.low_ns, places, Round::Down),
-        seconds(interval.high_ns, places, Round::Up),
-    )
-}
-
-/// Decimals of a second that are worth showing beside an interval of this width.
-pub(super) const fn digits(width_ns: i64) -> usize {
-    match width_ns {
-        ..1_000_000 => 9,
-        1_000_000..100_000_000 => 6,
-        _ => 4,
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Round {
-    Down,
-    Nearest,
-    Up,
-}
-
-/// Seconds with a sign and this many decimals, rounded as told.
-pub(super) fn seconds(ns: i64, decimals: usize, round: Round) -> String {
-    let unit = 10_i128.pow(u32::try_from(9 - decimals.min(9)).unwrap_or(0));
-    let value = i128::from(ns);
-    let units = match round {
-        Round::Down => value.div_euclid(unit),
-        Round::Up => -(-value).div_euclid(unit),
-        Round::Nearest => (value + unit / 2).div_euclid(unit),
-    };
-    let sign = if units < 0 { '-' } else { '+' };
-    let (size, one) = (units.abs(), 1_000_000_000 / unit);
-    format!("{sign}{}.{:0decimals$}", size / one, size % one)
-}
-
-pub(super) fn nanos(ns: i64) -> String {
-    human::latency(ns.unsigned_abs())
-}
-
-pub(super) fn signed(ns: i64) -> String {
-    format!("{}{}", if ns < 0 { '-' } else { '+' }, nanos(ns))
-}
-
-/// How fast two clocks may drift apart: a size, without a sign.
-pub(super) fn limit(limit: DriftLimit) -> String {
-    let text = seconds(i64::from(limit.ppb()) * 1_000_000, 3, Round::Up);
-    format!("{} ppm", text.trim_start_matches('+').trim_end_matches('0').trim_end_matches('.'))
-}
-
-/// Parts per trillion as ppm with a sign, rounded as told.
-pub(super) fn ppm(ppt: i64, round: Round) -> String {
-    // As many parts per trillion are in a ppm as microseconds are in a second.
-    let nanos = ppt.saturating_mul(1000);
-    seconds(nanos, 3, round) + " ppm"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interval_is_rounded_outwards() {
-        assert_eq!(seconds(1_234_567_891, 6, Round::Down), "+1.234567");
-        assert_eq!(seconds(1_234_567_891, 6, Round::Up), "+1.234568");
-        assert_eq!(seconds(-1_234_567_891, 6, Round::Down), "-1.234568");
-        assert_eq!(seconds(-1_234_567_891, 6, Round::Up), "-1.234567");
-        assert_eq!(seconds(-400, 9, Round::Nearest), "-0.000000400");
-        assert_eq!(seconds(i64::MIN, 9, Round::Down), "-9223372036.854775808");
-        assert_eq!(ppm(-50_100_499, Round::Up), "-50.100 ppm");
-    }
 }

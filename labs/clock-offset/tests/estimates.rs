@@ -2,10 +2,9 @@
 //!
 //! Every run is drawn from its number, which a failure prints: `run N` repeats it.
 
-use clock_offset::bound::{
-    Contradiction, DRIFT_MAX, DriftLimit, Interval, Window, bounded_drift, consistent_end,
-};
+use clock_offset::bound::{Contradiction, Interval, Window, bounded_drift, consistent_end};
 use clock_offset::client::{ClientConfig, Ended};
+use clock_offset::drift::{DRIFT_MAX, DriftLimit};
 use clock_offset::estimate::{Estimator, estimate};
 use clock_offset::finding::{Finding, Verdict, View};
 use clock_offset::hull::constant_drift;
@@ -179,7 +178,7 @@ fn a_step_is_proved_exactly_where_the_delays_let_it_be_seen() {
             plan.scenario.truth.steps = vec![Step { at, by_ns: draw.signed(SECOND) }];
         } else {
             let (by_ns, share) = (draw.signed(SECOND), Ppm::new(300_000).unwrap());
-            plan.scenario.lie = Some(clock_offset::scenario::Lie { by_ns, share });
+            plan.scenario.lie = Some(clock_offset::scenario::Falseticker { by_ns, share });
         }
         let (gathered, now) = plan.play();
         let window = Window::new(&gathered.samples, &now);

@@ -2,8 +2,8 @@
 //!
 //! It must never let an interval rest on what another clock has counted.
 
-use clock_offset::bound::DRIFT_MAX;
 use clock_offset::client::ClientConfig;
+use clock_offset::drift::DRIFT_MAX;
 use clock_offset::finding::{Finding, Verdict, View};
 use clock_offset::scenario::{Scenario, Sleep, Step, Truth, Way};
 use clock_offset::sim::Plan;

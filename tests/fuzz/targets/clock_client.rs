@@ -5,8 +5,8 @@
 //! the interval. It must never hold more requests open than it has sent, nor wait for the past.
 #![no_main]
 
-use clock_offset::bound::DRIFT_MAX;
 use clock_offset::client::{Client, ClientConfig};
+use clock_offset::drift::DRIFT_MAX;
 use clock_offset::finding::{Finding, Gathered, View};
 use clock_offset::interleaved::Memory;
 use clock_offset::sample::{Arrival, TimePair};

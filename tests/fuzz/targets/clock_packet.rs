@@ -4,7 +4,7 @@
 //! was sent. It must never panic, nor answer with more bytes than it was asked with.
 #![no_main]
 
-use clock_offset::exchange::{Believed, Exchange};
+use clock_offset::exchange::{Accepted, Exchange};
 use clock_offset::packet::{HEADER_LEN, Packet};
 use clock_offset::sample::{Arrival, TimePair};
 use clock_offset::server::{ServerConfig, reply};
@@ -51,7 +51,7 @@ fn judged(data: &[u8], time: WallTime) {
     let exchange = Exchange { server, request: 1, local_port: 9, nonce, t1, left, before };
     let arrival = Arrival { user: pair(1_000_000), kernel: None };
     match exchange.judge(server, &bytes, &arrival) {
-        Ok(Believed { sample, .. }) => {
+        Ok(Accepted { sample, .. }) => {
             assert!(sample.low_ns() <= sample.high_ns() + 101);
             assert!(sample.slack_ns > 0 && sample.root_distance_ns < 16_000_000_000);
         }
