@@ -157,7 +157,10 @@ fn modules_used(code: &str, prefix: &str) -> Vec<(usize, String)> {
         for part in group.split(',').take(if several { usize::MAX } else { 1 }) {
             let word = |c: &char| c.is_alphanumeric() || *c == '_';
             let name: String = part.trim().chars().take_while(word).collect();
-            used.push((line, name));
+            // A macro stands at the root of the crate, wherever it was written.
+            if !part.trim()[name.len()..].starts_with('!') {
+                used.push((line, name));
+            }
         }
     }
     used

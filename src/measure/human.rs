@@ -229,8 +229,8 @@ pub fn ms_or_none(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| NONE.to_owned(), ms)
 }
 
-/// The interval of a quantile in milliseconds: `241–265`, `≥ 241` where its upper end is open, empty
-/// where there is no value.
+/// The interval of a quantile in milliseconds: `241–265`, `≥ 241` where its upper end is open,
+/// empty where there is no value.
 #[must_use]
 pub fn interval(quantile: &Quantile) -> String {
     match (quantile.value_ns, quantile.low_ns, quantile.high_ns) {

@@ -2,6 +2,7 @@
 //!
 //! It must never compute a figure that the result does not hold, nor touch a file or a terminal.
 
+#[macro_use]
 pub mod html;
 pub mod page;
 pub mod pcapng;

@@ -3,7 +3,6 @@
 //! Figures, tables and sections are made here, so that the pages of all labs look and print alike.
 
 use super::html::{Html, ToHtml};
-use crate::{html, put};
 use serde::Serialize;
 
 /// No script runs, whatever the page holds; nothing is loaded, nothing is sent.

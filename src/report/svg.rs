@@ -5,7 +5,6 @@
 //! dashes are classes of the page's style sheet.
 
 use super::html::Html;
-use crate::{html, put};
 use std::fmt::Write as _;
 
 /// A coordinate with one decimal; what is not finite becomes 0.

@@ -5,7 +5,7 @@
 use crate::causality::{Carrier, Direction, Host, Order};
 use std::fmt::Write as _;
 use wirelab::measure::human;
-use wirelab::measure::human::{observed, percent, plural};
+use wirelab::measure::human::{count, observed, percent, plural};
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
 
@@ -55,9 +55,10 @@ pub fn render(order: &Order, style: Style) -> String {
     }
     let _ = writeln!(
         out,
-        "  Lamport clocks: {} of {total} contradict, by construction none: a receipt counts on \
-         from the number that the message carries",
-        order.lamport_contradicted
+        "  Lamport clocks: {} of {} contradict, by construction none: a receipt counts on from the \
+         number that the message carries",
+        order.lamport_contradicted,
+        count(total)
     );
     let _ = writeln!(
         out,
@@ -76,8 +77,8 @@ fn direction(out: &mut String, order: &Order, found: &Direction) {
         "  from {} to {to}: {} of {} contradict, {}; {} is the chance that the way ({} and a queue \
          of {} on average) takes less than the sender's clock is ahead",
         name(found.from),
-        found.contradicted.hits,
-        found.contradicted.trials,
+        count(found.contradicted.hits),
+        count(found.contradicted.trials),
         observed(&found.contradicted),
         percent(found.expected.fraction()),
         human::span(way.delay),

@@ -148,7 +148,8 @@ fn facts(finding: &Finding) -> Vec<String> {
 
 fn drawings(finding: &Finding, server: &ServerFinding) -> Html {
     let modes = if server.counts.interleaved > 0 {
-        " Diamonds: exchanges with both times of leaving (interleaved mode); circles: in basic mode."
+        " Diamonds: exchanges with both times of leaving (interleaved mode); circles: in basic \
+         mode."
     } else {
         ""
     };

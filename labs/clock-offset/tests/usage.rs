@@ -174,7 +174,7 @@ fn wall_clocks_contradict_causes_and_lamport_clocks_do_not() {
     assert_eq!(value["directions"][0]["contradicted"]["hits"], 0);
     assert!(value["directions"][1]["contradicted"]["hits"].as_u64() > Some(400), "{value:#}");
     let text = lab.run("order --offset 0ms --seed 1").stdout;
-    assert!(text.starts_with("0 of 1000 messages were received before they were sent"), "{text}");
+    assert!(text.starts_with("0 of 1,000 messages were received before they were sent"), "{text}");
 }
 
 #[test]
