@@ -1,8 +1,9 @@
 //! As much of rtnetlink(7) as a path needs: veth pairs, addresses, neighbours, routes.
 //!
-//! Written by hand: the crates for it need an async runtime or cannot place a peer in a namespace.
-//! It must never give a bare errno: an error names the operation, the interface, and the kernel's
-//! own words where it has some.
+//! Written by hand because nine requests need few attributes. `netlink-packet-route` has them all
+//! (`InfoVeth::Peer`, `LinkAttribute::NetNsFd`) and needs no async runtime, but every lab would
+//! compile it, and the requests themselves would be as long.
+//! An error names the operation, the interface, and the kernel's own words where it has some.
 
 use super::sockets::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
