@@ -1,34 +1,39 @@
-//! The server's half of key establishment, for the demonstration: one client after the other.
+//! The server's half of key establishment, for the demonstration.
 //!
-//! It exists so that authenticated time can be tried with no certificate at hand: it makes its own,
-//! which lives as long as the process, and gives the one that it has made to be trusted.
-//! It must never listen beyond loopback, nor wait for a client for long.
+//! It makes a certificate of its own, which lives as long as the process, so that authenticated
+//! time can be tried with none at hand. It listens on loopback alone.
 
-use super::nts::{KeError, KeySource, RoundTrip, export, trusting};
+use super::nts::{KeError, KeySource, export, trusting};
 use crate::nts::server::Master;
 use crate::nts::{ALPN, record};
+use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, version};
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{EventLoop, SourceId};
+use wirelab::runtime::server::{Core, Limits, ListenerConfig, Output, Server, Session};
+use wirelab::runtime::shutdown;
 
 /// The name in the certificate.
 const NAME: &str = "localhost";
 /// Longest that a client may take: it is in the same process.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Clients at once; the demonstration has one.
+const CONNECTIONS_MAX: usize = 16;
 
 /// A server of keys in a thread of its own.
 #[derive(Debug)]
 pub struct KeyServer {
     address: SocketAddr,
     certificate: CertificateDer<'static>,
-    stop: Arc<AtomicBool>,
+    stop: shutdown::Sender,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,18 +58,18 @@ impl KeyServer {
             })
             .map_err(broken)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        let (config, stop) = (Arc::new(config), Arc::new(AtomicBool::new(false)));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-        let mut entropy = File::open("/dev/urandom")?;
-        let stopped = Arc::clone(&stop);
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = tcp.local_addr()?;
+        let entropy = File::open("/dev/urandom")?;
+        let core = Establishment { config: Arc::new(config), master, ntp_port, entropy };
+        let (stop, mut shutdown) = shutdown::pair()?;
+        let listeners = vec![ListenerConfig { tcp: Some(tcp), udp: None, nodelay: true }];
+        let limits = Limits { connections: CONNECTIONS_MAX, datagram: 0 };
+        let mut events = EventLoop::new(Clock::start())?;
+        let mut server = Server::new(&mut events, core, listeners, limits)?;
         let thread = std::thread::spawn(move || {
-            for stream in listener.incoming().filter_map(Result::ok) {
-                if stopped.load(Ordering::Acquire) {
-                    return;
-                }
-                // A client that fails is told so by TLS, and is no concern of the next.
-                let _ = give(stream, &config, &master, ntp_port, &mut entropy);
+            if let Err(error) = events.run(&mut server, &mut shutdown) {
+                tracing::error!("the demonstration's key server stopped: {error}");
             }
         });
         Ok(Self { address, certificate, stop, thread: Some(thread) })
@@ -85,44 +90,140 @@ impl KeyServer {
 
 impl Drop for KeyServer {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        // Wakes the thread; where nobody listens any more, it has ended.
-        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+        self.stop.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// Agrees with one client.
-fn give(
-    stream: TcpStream,
-    config: &Arc<ServerConfig>,
-    master: &Master,
+/// What the server knows.
+struct Establishment {
+    config: Arc<ServerConfig>,
+    master: Master,
     ntp_port: u16,
-    entropy: &mut File,
-) -> Result<(), KeError> {
-    let mut tls = ServerConnection::new(Arc::clone(config))?;
-    let clock = Clock::start();
-    let mut round = RoundTrip::new(stream, clock, clock.now() + PATIENCE)?;
-    let mut request = Vec::new();
-    while !record::is_whole(&request)? && request.len() <= record::REQUEST_MAX {
-        if !round.turn(&mut tls, &mut request)? {
+    entropy: File,
+}
+
+/// One client: TLS, and the request in it.
+struct KeSession {
+    /// Absent where TLS could not begin.
+    tls: Option<ServerConnection>,
+    request: Vec<u8>,
+    until: Instant,
+    over: bool,
+}
+
+impl Establishment {
+    /// Takes bytes of a client, and answers its request once it is whole.
+    fn advance(&mut self, session: &mut KeSession, mut bytes: &[u8]) -> Result<(), KeError> {
+        let Some(tls) = &mut session.tls else { return Ok(()) };
+        while !bytes.is_empty() && tls.read_tls(&mut bytes)? > 0 {
+            tls.process_new_packets()?;
+            match tls.reader().read_to_end(&mut session.request) {
+                Ok(_) => {}
+                // More may come, or the end came without TLS saying so: the records tell.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let request = &session.request;
+        if !record::is_whole(request)? && request.len() <= record::REQUEST_MAX {
             return Ok(());
         }
-    }
-    let mut failed = None;
-    let mut random = |bytes: &mut [u8]| {
-        if let Err(error) = entropy.read_exact(bytes) {
-            failed = Some(error);
+        let (mut failed, entropy) = (None, &mut self.entropy);
+        let mut random = |bytes: &mut [u8]| {
+            if let Err(error) = entropy.read_exact(bytes) {
+                failed = Some(error);
+            }
+        };
+        let keys = export(tls)?;
+        let response = self.master.establish(request, &keys, self.ntp_port, &mut random);
+        // A cookie whose nonce is not random is none to give.
+        if let Some(error) = failed {
+            return Err(error.into());
         }
-    };
-    let response = master.establish(&request, &export(&tls)?, ntp_port, &mut random);
-    // A cookie whose nonce is not random is none to give.
-    if let Some(error) = failed {
-        return Err(error.into());
+        tls.writer().write_all(&response)?;
+        tls.send_close_notify();
+        session.over = true;
+        Ok(())
     }
-    tls.writer().write_all(&response)?;
-    tls.send_close_notify();
-    round.flush(&mut tls)
+}
+
+impl Core for Establishment {
+    type Session = KeSession;
+
+    fn handle_open(&mut self, now: Instant, _listener: usize) -> KeSession {
+        let tls = ServerConnection::new(Arc::clone(&self.config)).ok();
+        KeSession { over: tls.is_none(), tls, request: Vec::new(), until: now + PATIENCE }
+    }
+
+    fn handle_stream(
+        &mut self,
+        _now: Instant,
+        _connection: SourceId,
+        session: &mut KeSession,
+        bytes: &[u8],
+    ) {
+        // TLS has an alert for the client that says why.
+        session.over |= self.advance(session, bytes).is_err();
+    }
+
+    fn handle_datagram(&mut self, _: Instant, _: usize, _: SocketAddr, _: &[u8]) {}
+
+    fn poll_output(&mut self, _now: Instant) -> Option<Output> {
+        None
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) {}
+
+    fn begin_drain(&mut self, _now: Instant) {}
+}
+
+impl Session for KeSession {
+    fn poll_transmit(&mut self) -> Option<Bytes> {
+        let tls = self.tls.as_mut().filter(|tls| tls.wants_write())?;
+        let mut out = Vec::new();
+        // Writing to memory cannot fail.
+        while tls.wants_write() && tls.write_tls(&mut out).is_ok() {}
+        Some(out.into())
+    }
+
+    fn wants_read(&self) -> bool {
+        !self.over
+    }
+
+    fn wants_resume(&self) -> bool {
+        false
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn linger(&self) -> Option<Duration> {
+        self.over.then_some(PATIENCE)
+    }
+
+    fn handle_end(&mut self) {
+        self.over = true;
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!self.over).then_some(self.until)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.over |= self.until <= now;
+    }
+
+    fn begin_drain(&mut self, _now: Instant) {
+        self.over = true;
+    }
 }

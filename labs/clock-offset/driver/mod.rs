@@ -35,7 +35,7 @@ pub fn reading(clock: &Clock) -> Reading {
         wall: wall(all.wall_ns),
         raw_ns: all.raw_ns,
         boot_ns: all.boot_ns,
-        width_ns: u32::try_from(all.width_ns).unwrap_or(u32::MAX),
+        width_ns: width(all.width_ns),
     }
 }
 
@@ -43,11 +43,16 @@ fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
     TimePair {
         wall: wall(both.wall_ns),
         at: clock.at(both.monotonic_ns),
-        width_ns: u32::try_from(both.width_ns).unwrap_or(u32::MAX),
+        width_ns: width(both.width_ns),
         slept_ns: both.boot_ns.saturating_sub(both.monotonic_ns),
     }
 }
 
+/// From one clock's reading to another's; saturates where the process was stopped between them.
+fn width(nanos: u64) -> u32 {
+    u32::try_from(nanos.min(u32::MAX.into())).expect("invariant: clamped to 32 bits")
+}
+
 fn wall(nanos: u64) -> WallTime {
-    WallTime::from_nanos(i64::try_from(nanos).unwrap_or(i64::MAX))
+    WallTime::from_nanos(i64::try_from(nanos).expect("invariant: today is before the year 2262"))
 }

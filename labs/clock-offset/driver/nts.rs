@@ -225,23 +225,20 @@ fn left(clock: Clock, deadline: Instant) -> Result<Duration, KeError> {
 }
 
 /// TLS over a connection that has until a deadline.
-pub(super) struct RoundTrip {
+struct RoundTrip {
     stream: TcpStream,
     clock: Clock,
     deadline: Instant,
 }
 
 impl RoundTrip {
-    pub(super) fn new(stream: TcpStream, clock: Clock, deadline: Instant) -> io::Result<Self> {
+    fn new(stream: TcpStream, clock: Clock, deadline: Instant) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, clock, deadline })
     }
 
     /// Sends what there is to send.
-    pub(super) fn flush<S: SideData>(
-        &mut self,
-        tls: &mut ConnectionCommon<S>,
-    ) -> Result<(), KeError> {
+    fn flush(&mut self, tls: &mut ClientConnection) -> Result<(), KeError> {
         while tls.wants_write() {
             self.stream.set_write_timeout(Some(left(self.clock, self.deadline)?))?;
             tls.write_tls(&mut self.stream).map_err(late)?;
@@ -251,11 +248,7 @@ impl RoundTrip {
 
     /// Sends, and waits for more; what was said goes to `plain`. False where the other side has
     /// closed.
-    pub(super) fn turn<S: SideData>(
-        &mut self,
-        tls: &mut ConnectionCommon<S>,
-        plain: &mut Vec<u8>,
-    ) -> Result<bool, KeError> {
+    fn turn(&mut self, tls: &mut ClientConnection, plain: &mut Vec<u8>) -> Result<bool, KeError> {
         self.flush(tls)?;
         self.stream.set_read_timeout(Some(left(self.clock, self.deadline)?))?;
         let mut closed = tls.read_tls(&mut self.stream).map_err(late)? == 0;

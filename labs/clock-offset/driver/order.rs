@@ -7,20 +7,19 @@ use super::{clocks, wall};
 use crate::causality::{Books, Carrier, Host, Order, sender, shown};
 use crate::scenario::Scenario;
 use crate::timestamp::WallTime;
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
 use wirelab::sys::timestamp::{receive, stamp_arrivals};
 
-const STOP: Token = Token(2);
-const TIMER: Token = Token(3);
 /// From the last message to giving up those that have not arrived: longer than any way.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a message: its number, the sender's time, the sender's Lamport time.
@@ -46,56 +45,88 @@ struct Hosts<'a> {
     playing: &'a Playing,
     clock: Clock,
     books: Books,
+    began: Instant,
+    sent: u32,
+    stopping: bool,
 }
 
-/// Sends the messages in turn and waits for them to arrive. Where somebody says stop before the
-/// end, those that have arrived are what there is.
+/// Sends the messages in turn and waits for them to arrive. After a shutdown before the end, those
+/// that have arrived are the result.
 ///
 /// # Errors
-/// Where a socket or the wait fails.
+/// Fails if a socket fails or the kernel refuses to wait.
 pub fn play(
     sockets: &[UdpSocket; 2],
     playing: &Playing,
     clock: Clock,
-    stopped: &mut shutdown::Receiver,
+    shutdown: &mut shutdown::Receiver,
 ) -> io::Result<Order> {
-    let mut poll = Poll::new()?;
-    let mut timer = Timer::new(poll.registry(), TIMER)?;
-    poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-    for (index, socket) in sockets.iter().enumerate() {
+    let mut events = EventLoop::new(clock)?;
+    for (host, socket) in [Host::A, Host::B].into_iter().zip(sockets) {
         socket.set_nonblocking(true)?;
         // Without kernel stamps the program's own are taken.
         let _user_stamps = stamp_arrivals(socket);
-        let fd = socket.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), Token(index), Interest::READABLE)?;
+        events.register(&mut SourceFd(&socket.as_raw_fd()), Interest::READABLE, host)?;
     }
     let addresses = [sockets[0].local_addr()?, sockets[1].local_addr()?];
-    let mut hosts = Hosts { sockets, addresses, playing, clock, books: Books::default() };
-    let mut events = Events::with_capacity(8);
-    let (began, mut sent) = (clock.now(), 0);
-    let due = |number: u32| began + playing.every * number;
-    let end = due(playing.messages) + PATIENCE;
-    while hosts.books.arrived() < playing.messages as usize && !stopped.is_stopped() {
-        let now = clock.now();
-        while sent < playing.messages && due(sent) <= now {
-            sent += 1;
-            hosts.send(sent)?;
-        }
-        if now >= end {
-            break;
-        }
-        let next = if sent < playing.messages { due(sent) } else { end };
-        timer.set(&clock, now, Some(next))?;
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            other => other?,
-        }
-        hosts.receive_all()?;
-    }
+    let (books, began) = (Books::default(), clock.now());
+    let mut hosts =
+        Hosts { sockets, addresses, playing, clock, books, began, sent: 0, stopping: false };
+    events.run(&mut hosts, shutdown)?;
     Ok(hosts.books.close(&playing.scenario, playing.seed, Carrier::Path))
 }
 
+impl Driver for Hosts<'_> {
+    type Source = Host;
+
+    fn poll_output(
+        &mut self,
+        _events: &mut EventLoop<Host>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        let messages = self.playing.messages;
+        if self.stopping || self.books.arrived() >= messages as usize {
+            return Ok(ControlFlow::Break(()));
+        }
+        while self.sent < messages && self.due(self.sent) <= now {
+            self.sent += 1;
+            self.send(self.sent)?;
+        }
+        Ok(if now >= self.end() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Some(if self.sent < self.playing.messages { self.due(self.sent) } else { self.end() })
+    }
+
+    fn handle_ready(
+        &mut self,
+        _events: &mut EventLoop<Host>,
+        _now: Instant,
+        ready: Ready<Host>,
+    ) -> io::Result<()> {
+        self.receive_all(ready.source)
+    }
+
+    /// Nothing but messages is due: `poll_output` sends them.
+    fn handle_timeout(&mut self, _events: &mut EventLoop<Host>, _now: Instant) {}
+
+    fn handle_shutdown(&mut self, _events: &mut EventLoop<Host>, _now: Instant) {
+        self.stopping = true;
+    }
+}
+
 impl Hosts<'_> {
+    /// When a message leaves.
+    fn due(&self, number: u32) -> Instant {
+        self.began + self.playing.every * number
+    }
+
+    /// When those that have not arrived are given up.
+    fn end(&self) -> Instant {
+        self.due(self.playing.messages) + PATIENCE
+    }
+
     fn shown(&self, host: Host, right: WallTime, at: Instant) -> WallTime {
         shown(&self.playing.scenario, host, right, at)
     }
@@ -113,30 +144,27 @@ impl Hosts<'_> {
         self.sockets[from as usize].send_to(&bytes, to).map(drop)
     }
 
-    fn receive_all(&mut self) -> io::Result<()> {
-        for host in [Host::A, Host::B] {
-            // One byte more than a message, so that a longer one is seen to be none.
-            let mut bytes = [0; LENGTH + 1];
-            loop {
-                match receive(&self.sockets[host as usize], &mut bytes) {
-                    Ok(got) => {
-                        let now = clocks(&self.clock);
-                        let right = got.kernel_ns.map_or(now.wall, wall).min(now.wall);
-                        let before = now.wall.minus(right).unsigned_abs();
-                        let at = now.at.as_nanos().saturating_sub(before);
-                        let received = self.shown(host, right, Instant::from_nanos(at));
-                        let peer = self.addresses[1 - host as usize];
-                        if got.from == peer && got.length == LENGTH {
-                            self.take(host, &bytes, received);
-                        }
+    fn receive_all(&mut self, host: Host) -> io::Result<()> {
+        // One byte more than a message, so that a longer one is seen to be none.
+        let mut bytes = [0; LENGTH + 1];
+        loop {
+            match receive(&self.sockets[host as usize], &mut bytes) {
+                Ok(got) => {
+                    let now = clocks(&self.clock);
+                    let right = got.kernel_ns.map_or(now.wall, wall).min(now.wall);
+                    let before = now.wall.minus(right).unsigned_abs();
+                    let at = now.at.as_nanos().saturating_sub(before);
+                    let received = self.shown(host, right, Instant::from_nanos(at));
+                    let peer = self.addresses[1 - host as usize];
+                    if got.from == peer && got.length == LENGTH {
+                        self.take(host, &bytes, received);
                     }
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     fn take(&mut self, host: Host, bytes: &[u8; LENGTH + 1], received: WallTime) {

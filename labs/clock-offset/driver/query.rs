@@ -13,17 +13,18 @@ use crate::packet::HEADER_LEN;
 use crate::random::Random;
 use crate::sample::{Arrival, TimePair};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Interest, Waker};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, mpsc};
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
 use wirelab::sys::clock::both_clocks;
 use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
@@ -40,10 +41,15 @@ pub struct Asked {
     pub nts: Option<(Session, KeySource)>,
 }
 
-const STOP: Token = Token(0);
-const TIMER: Token = Token(1);
-const KEYS: Token = Token(2);
-const FIRST: usize = 3;
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// The threads that agree on keys.
+    Keys,
+    /// The socket of the request in that slot.
+    Request(usize),
+}
+
 /// Datagrams read from one socket before the others have their turn: a flood must not starve them.
 const TURN: usize = 64;
 
@@ -65,6 +71,7 @@ struct Slot {
     member: usize,
     request: u32,
     socket: UdpSocket,
+    id: SourceId,
 }
 
 /// Sends that go to this process itself and are not read.
@@ -101,8 +108,12 @@ const REHEARSALS: u32 = 2;
 
 /// Servers being asked, until all have ended.
 pub struct Query {
-    poll: Poll,
-    timer: Timer,
+    events: EventLoop<Source>,
+    asking: Asking,
+}
+
+/// The servers and their sockets, without the loop.
+struct Asking {
     clock: Clock,
     config: ClientConfig,
     members: Vec<Member>,
@@ -125,17 +136,14 @@ impl Query {
     /// # Errors
     /// Where the kernel gives no event queue, timer or random bits.
     pub fn new(asked: Vec<Asked>, config: ClientConfig, clock: Clock) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
-        let waker = Arc::new(Waker::new(poll.registry(), KEYS)?);
-        let mut query = Self {
-            poll,
-            timer,
+        let mut events = EventLoop::new(clock)?;
+        let waker = Arc::new(events.waker(Source::Keys)?);
+        let mut asking = Asking {
             clock,
             config,
             members: Vec::new(),
             slots: BTreeMap::new(),
-            next_slot: FIRST,
+            next_slot: 0,
             rehearsal: Rehearsal::new(),
             panel: HostClockMonitor::default(),
             entropy: File::open("/dev/urandom")?,
@@ -145,13 +153,100 @@ impl Query {
         };
         for Asked { name, addresses, nts } in asked {
             match nts {
-                None => query.add(name, addresses, clock.now()),
-                Some((session, source)) => query.add_proved(name, &addresses, session, source),
+                None => asking.add(name, addresses, clock.now()),
+                Some((session, source)) => asking.add_proved(name, &addresses, session, source),
             }
         }
-        Ok(query)
+        Ok(Self { events, asking })
     }
 
+    /// Asks until every server has ended, or a shutdown is asked for. `observe` sees every event
+    /// after it was taken.
+    ///
+    /// # Errors
+    /// Fails if the kernel refuses to wait; what a network says is in the gathered counts.
+    pub fn run(
+        &mut self,
+        shutdown: &mut shutdown::Receiver,
+        observe: impl FnMut(&Gathered, &Event, &TimePair),
+    ) -> io::Result<()> {
+        let Self { events, asking } = self;
+        events.run(&mut Observed { asking, observe }, shutdown)
+    }
+
+    /// What this host's clocks did while servers were asked.
+    #[must_use]
+    pub fn host_clocks(&mut self) -> Option<HostClocks> {
+        self.asking.panel.take(reading(&self.asking.clock));
+        self.asking.panel.clocks()
+    }
+
+    /// What came.
+    #[must_use]
+    pub fn into_gathered(self) -> Vec<Gathered> {
+        self.asking.members.into_iter().map(|member| member.gathered).collect()
+    }
+}
+
+/// The servers being asked, and what is told of them.
+struct Observed<'a, F> {
+    asking: &'a mut Asking,
+    observe: F,
+}
+
+impl<F: FnMut(&Gathered, &Event, &TimePair)> Driver for Observed<'_, F> {
+    type Source = Source;
+
+    fn poll_output(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        _now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        let Self { asking, observe } = self;
+        asking.send_all(events)?;
+        asking.tell(events, observe);
+        if asking.members.iter().all(|member| member.client.is_ended()) {
+            return Ok(ControlFlow::Break(()));
+        }
+        if events.now() >= asking.panel.due() {
+            asking.panel.take(reading(&asking.clock));
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let clients = self.asking.members.iter().filter_map(|m| m.client.poll_timeout());
+        clients.chain([self.asking.panel.due()]).min()
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        _now: Instant,
+        ready: Ready<Source>,
+    ) -> io::Result<()> {
+        match ready.source {
+            Source::Keys => self.asking.take_keys(),
+            Source::Request(slot) => self.asking.receive_all(events, slot),
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, _events: &mut EventLoop<Source>, now: Instant) {
+        for member in &mut self.asking.members {
+            member.client.handle_timeout(now);
+        }
+    }
+
+    fn handle_shutdown(&mut self, _events: &mut EventLoop<Source>, _now: Instant) {
+        for member in &mut self.asking.members {
+            member.others.clear();
+            member.client.stop();
+        }
+    }
+}
+
+impl Asking {
     fn add(&mut self, name: String, mut others: VecDeque<SocketAddr>, now: Instant) {
         if let Some(address) = others.pop_front() {
             let client = Client::new(address, self.config, now);
@@ -212,69 +307,7 @@ impl Query {
         }
     }
 
-    /// Asks until every server has ended, or somebody says stop. `observe` is told of every event
-    /// after it was taken.
-    ///
-    /// # Errors
-    /// Where waiting fails; what a network says is in the gathered counts.
-    pub fn run(
-        &mut self,
-        stopped: &mut shutdown::Receiver,
-        mut observe: impl FnMut(&Gathered, &Event, &TimePair),
-    ) -> io::Result<()> {
-        self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-        let mut events = Events::with_capacity(64);
-        loop {
-            self.send_all()?;
-            self.tell(&mut observe);
-            if self.members.iter().all(|member| member.client.is_ended()) {
-                break;
-            }
-            let now = self.clock.now();
-            if now >= self.panel.due() {
-                self.panel.take(reading(&self.clock));
-            }
-            let clients = self.members.iter().filter_map(|m| m.client.poll_timeout());
-            let deadline = clients.chain([self.panel.due()]).min();
-            if deadline.is_none_or(|at| at > now) {
-                self.timer.set(&self.clock, now, deadline)?;
-                match self.poll.poll(&mut events, None) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                    other => other?,
-                }
-            }
-            for event in &events {
-                self.receive_all(event.token());
-            }
-            events.clear();
-            self.take_keys();
-            let now = self.clock.now();
-            let stop = stopped.is_stopped();
-            for member in &mut self.members {
-                member.client.handle_timeout(now);
-                if stop {
-                    member.others.clear();
-                    member.client.stop();
-                }
-            }
-        }
-        self.poll.registry().deregister(stopped.source())
-    }
-
-    /// What this host's clocks did while servers were asked.
-    #[must_use]
-    pub fn host_clocks(&mut self) -> Option<HostClocks> {
-        self.panel.take(reading(&self.clock));
-        self.panel.clocks()
-    }
-
-    /// What came.
-    #[must_use]
-    pub fn into_gathered(self) -> Vec<Gathered> {
-        self.members.into_iter().map(|member| member.gathered).collect()
-    }
-
-    fn send_all(&mut self) -> io::Result<()> {
+    fn send_all(&mut self, events: &mut EventLoop<Source>) -> io::Result<()> {
         let now = self.clock.now();
         for index in 0..self.members.len() {
             let mut random = [0; Random::LEN];
@@ -284,7 +317,7 @@ impl Query {
             let Some(transmit) = member.client.poll_transmit(now, random) else { continue };
             let server = member.client.server();
             // A request that cannot be sent ends as one that nobody listened to.
-            match self.open(index, transmit.request, server) {
+            match self.open(events, index, transmit.request, server) {
                 Ok((slot, port)) => {
                     let Slot { socket, .. } = &self.slots[&slot];
                     self.rehearsal.play(socket, server);
@@ -315,7 +348,13 @@ impl Query {
     }
 
     /// A socket for one request; gives its slot and its port.
-    fn open(&mut self, member: usize, request: u32, to: SocketAddr) -> io::Result<(usize, u16)> {
+    fn open(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        member: usize,
+        request: u32,
+        to: SocketAddr,
+    ) -> io::Result<(usize, u16)> {
         let any = match to {
             SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
@@ -330,13 +369,14 @@ impl Query {
         let slot = self.next_slot;
         self.next_slot += 1;
         let fd = socket.as_raw_fd();
-        self.poll.registry().register(&mut SourceFd(&fd), Token(slot), Interest::READABLE)?;
-        self.slots.insert(slot, Slot { member, request, socket });
+        let source = Source::Request(slot);
+        let id = events.register(&mut SourceFd(&fd), Interest::READABLE, source)?;
+        self.slots.insert(slot, Slot { member, request, socket, id });
         Ok((slot, port))
     }
 
-    fn receive_all(&mut self, token: Token) {
-        let Some(slot) = self.slots.get(&token.0) else { return };
+    fn receive_all(&mut self, events: &mut EventLoop<Source>, slot: usize) {
+        let Some(slot) = self.slots.get(&slot) else { return };
         let client = &mut self.members[slot.member].client;
         // A device tells of a departure later than loopback does.
         if self.config.interleaved {
@@ -359,22 +399,25 @@ impl Query {
                 }
             }
         }
-        // More is waiting, and an edge is told once: ask to be told again.
-        let fd = slot.socket.as_raw_fd();
-        let again = &mut SourceFd(&fd);
-        // Where this fails the request ends by its timer.
-        let _ = self.poll.registry().reregister(again, token, Interest::READABLE);
+        events.requeue(slot.id);
     }
 
     /// Takes what the clients tell, and tells it on.
-    fn tell(&mut self, observe: &mut impl FnMut(&Gathered, &Event, &TimePair)) {
+    fn tell(
+        &mut self,
+        events: &mut EventLoop<Source>,
+        observe: &mut impl FnMut(&Gathered, &Event, &TimePair),
+    ) {
         let (mut next, mut keyless) = (Vec::new(), Vec::new());
         for (index, member) in self.members.iter_mut().enumerate() {
             while let Some(event) = member.client.poll_event() {
                 if let Event::Closed { request } = event {
-                    let open = |slot: &Slot| slot.member == index && slot.request == request;
-                    // Closing the socket takes it out of the event queue.
-                    self.slots.retain(|_, slot| !open(slot));
+                    let ended = |slot: &Slot| slot.member == index && slot.request == request;
+                    let slot = self.slots.iter().find(|(_, slot)| ended(slot));
+                    let slot = slot.map(|(index, _)| *index).and_then(|i| self.slots.remove(&i));
+                    if let Some(slot) = slot {
+                        events.deregister(&mut SourceFd(&slot.socket.as_raw_fd()), slot.id);
+                    }
                 }
                 if event == Event::KeysNeeded {
                     keyless.push(index);

@@ -12,8 +12,8 @@ use crate::sample::TimePair;
 use crate::scenario::{Fate, Scenario};
 use crate::server::{Ignored, ServerConfig, reply_by};
 use crate::timestamp::{NtpTimestamp, WallTime};
+use mio::Interest;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use serde::Serialize;
 use socket2::SockAddr;
 use std::cmp::Reverse;
@@ -21,12 +21,13 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
+use wirelab::runtime::event_loop::{Driver, EventLoop, Ready as Turn};
 use wirelab::runtime::shutdown;
-use wirelab::runtime::timer::Timer;
 use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
 use wirelab::sys::timestamp::stamp_arrivals;
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
@@ -59,9 +60,6 @@ pub struct Counts {
     pub ignored: BTreeMap<&'static str, u64>,
 }
 
-const STOP: Token = Token(0);
-const TIMER: Token = Token(1);
-const SOCKET: Token = Token(2);
 /// Replies that wait for their time: at 2 s of delay this is 8192 requests a second.
 const WAITING_MAX: usize = 16_384;
 /// Datagrams taken in one call.
@@ -127,8 +125,12 @@ struct Prover {
 
 /// A server on one socket.
 pub struct Server {
-    poll: Poll,
-    timer: Timer,
+    events: EventLoop<()>,
+    responder: Responder,
+}
+
+/// The server without its loop.
+struct Responder {
     clock: Clock,
     socket: UdpSocket,
     serving: Serving,
@@ -141,6 +143,7 @@ pub struct Server {
     memory: Memory,
     /// A reply was sent whose departure is to be told.
     asked_to_stamp: bool,
+    stopping: bool,
 }
 
 impl Server {
@@ -149,30 +152,27 @@ impl Server {
     /// # Errors
     /// Where the kernel gives no event queue or timer.
     pub fn new(socket: UdpSocket, serving: Serving, clock: Clock) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
+        let mut events = EventLoop::new(clock)?;
         socket.set_nonblocking(true)?;
         // Without kernel stamps the program's own are taken.
         let _user_stamps = stamp_arrivals(&socket);
         let _user_stamps = stamp_departures_on_request(&socket);
         let fd = socket.as_raw_fd();
-        poll.registry().register(&mut SourceFd(&fd), SOCKET, Interest::READABLE)?;
-        let (waiting, counts) = (BinaryHeap::new(), Counts::default());
-        let (inbox, ready) = (Inbox::new(BATCH), Vec::with_capacity(BATCH));
-        Ok(Self {
-            poll,
-            timer,
+        events.register(&mut SourceFd(&fd), Interest::READABLE, ())?;
+        let responder = Responder {
             clock,
             socket,
             serving,
-            waiting,
-            counts,
-            inbox,
-            ready,
+            waiting: BinaryHeap::new(),
+            counts: Counts::default(),
+            inbox: Inbox::new(BATCH),
+            ready: Vec::with_capacity(BATCH),
             prover: None,
             memory: Memory::default(),
             asked_to_stamp: false,
-        })
+            stopping: false,
+        };
+        Ok(Self { events, responder })
     }
 
     /// The same, where requests with a cookie of this master are answered with proof (RFC 8915).
@@ -180,39 +180,63 @@ impl Server {
     /// # Errors
     /// Where the kernel gives no random bits.
     pub fn proving(mut self, master: Master) -> io::Result<Self> {
-        self.prover = Some(Prover { master, entropy: File::open("/dev/urandom")? });
+        self.responder.prover = Some(Prover { master, entropy: File::open("/dev/urandom")? });
         Ok(self)
     }
 
-    /// Serves until somebody says stop; gives what was counted.
+    /// Serves until a shutdown is asked for; gives what was counted.
     ///
     /// # Errors
-    /// Where waiting fails.
-    pub fn run(mut self, stopped: &mut shutdown::Receiver) -> io::Result<Counts> {
-        self.poll.registry().register(stopped.source(), STOP, Interest::READABLE)?;
-        let mut events = Events::with_capacity(8);
-        let (mut more, mut stop) = (false, stopped.is_stopped());
-        while !stop {
-            let now = self.clock.now();
-            self.send_due(now);
-            self.timer.set(&self.clock, now, self.waiting.peek().map(|Reverse(w)| w.at))?;
-            let wait = more.then_some(Duration::ZERO);
-            match self.poll.poll(&mut events, wait) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            let told = |token: Token| events.iter().any(|event| event.token() == token);
-            if events.iter().any(|event| event.token() == SOCKET && event.is_error()) {
-                self.read_departures();
-            }
-            if more || told(SOCKET) {
-                more = self.receive_some();
-            }
-            stop = told(STOP) && stopped.is_stopped();
+    /// Fails if the kernel refuses to wait.
+    pub fn run(mut self, shutdown: &mut shutdown::Receiver) -> io::Result<Counts> {
+        self.events.run(&mut self.responder, shutdown)?;
+        Ok(self.responder.counts)
+    }
+}
+
+impl Driver for Responder {
+    type Source = ();
+
+    fn poll_output(
+        &mut self,
+        _events: &mut EventLoop<()>,
+        now: Instant,
+    ) -> io::Result<ControlFlow<()>> {
+        if self.stopping {
+            return Ok(ControlFlow::Break(()));
         }
-        Ok(self.counts)
+        self.send_due(now);
+        Ok(ControlFlow::Continue(()))
     }
 
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.waiting.peek().map(|Reverse(waiting)| waiting.at)
+    }
+
+    fn handle_ready(
+        &mut self,
+        events: &mut EventLoop<()>,
+        _now: Instant,
+        ready: Turn<()>,
+    ) -> io::Result<()> {
+        if ready.error {
+            self.read_departures();
+        }
+        if self.receive_some() {
+            events.requeue(ready.id);
+        }
+        Ok(())
+    }
+
+    /// Nothing but replies is due: `poll_output` sends them.
+    fn handle_timeout(&mut self, _events: &mut EventLoop<()>, _now: Instant) {}
+
+    fn handle_shutdown(&mut self, _events: &mut EventLoop<()>, _now: Instant) {
+        self.stopping = true;
+    }
+}
+
+impl Responder {
     /// Whether there may be more to read.
     fn receive_some(&mut self) -> bool {
         for _ in 0..TURN {
@@ -254,7 +278,10 @@ impl Server {
         let Fate { out, back, lie_ns } = scenario.fate(*seed, request);
         let way = out.unwrap_or_default();
         let plays = !way.is_zero() || back.is_some_and(|back| !back.is_zero());
-        let late = |by: Duration| stamp.plus(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX));
+        let late = |by: Duration| {
+            let nanos = i64::try_from(by.as_nanos());
+            stamp.plus(nanos.expect("invariant: a way takes less than 292 years"))
+        };
         let t2 = shown(scenario, late(way), came + way, lie_ns);
         let stay = if plays { RESIDENCE } else { Duration::ZERO };
         let t3 = if plays {
@@ -321,11 +348,17 @@ impl Server {
                 to: &ready.to,
                 stamped: ready.said.remembered,
             });
-            let taken = send_each(&self.socket, messages).unwrap_or(0);
-            self.counts.replies += u64::try_from(taken).unwrap_or(0);
-            // The one that the kernel would not take is given up; those behind it are not.
-            self.counts.not_sent += u64::from(taken == 0);
-            sent += taken.max(1);
+            match send_each(&self.socket, messages) {
+                Ok(taken @ 1..) => {
+                    self.counts.replies += taken as u64;
+                    sent += taken;
+                }
+                // The one that the kernel would not take is given up; those behind it are not.
+                Ok(_) | Err(_) => {
+                    self.counts.not_sent += 1;
+                    sent += 1;
+                }
+            }
         }
         self.ready.clear();
         if std::mem::take(&mut self.asked_to_stamp) {
