@@ -325,3 +325,104 @@ fn note<S>(
     slot.error |= event.is_error();
     enqueue(slot, ready_queue, id);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::net::UnixStream;
+    use std::io::Write;
+
+    fn readable() -> (UnixStream, UnixStream) {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        far.write_all(b"x").unwrap();
+        (far, near)
+    }
+
+    #[test]
+    fn a_source_that_ended_gives_its_turn_to_no_other() {
+        let mut events = EventLoop::new(Clock::start()).unwrap();
+        let (_far, mut first) = readable();
+        let old = events.register(&mut first, Interest::READABLE, "first").unwrap();
+        events.wait(None).unwrap();
+        events.deregister(&mut first, old);
+        let (mut far, mut second) = UnixStream::pair().unwrap();
+        let new = events.register(&mut second, Interest::READABLE, "second").unwrap();
+        assert_ne!(old, new);
+        events.requeue(old);
+        assert!(events.next_ready().is_none());
+        far.write_all(b"x").unwrap();
+        events.wait(None).unwrap();
+        let ready = events.next_ready().unwrap();
+        assert!((ready.source, ready.id, ready.readable) == ("second", new, true));
+    }
+
+    /// Asks for another turn as long as it is driven, beside a source that comes once.
+    struct Greedy {
+        turns: u32,
+        other: bool,
+    }
+
+    impl Driver for Greedy {
+        type Source = bool;
+
+        fn poll_output(
+            &mut self,
+            _events: &mut EventLoop<bool>,
+            _now: Instant,
+        ) -> io::Result<ControlFlow<()>> {
+            Ok(if self.other { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        }
+
+        fn poll_timeout(&self) -> Option<Instant> {
+            None
+        }
+
+        fn handle_ready(
+            &mut self,
+            events: &mut EventLoop<bool>,
+            _now: Instant,
+            ready: Ready<bool>,
+        ) -> io::Result<()> {
+            if ready.source {
+                self.turns += 1;
+                events.requeue(ready.id);
+            } else {
+                self.other = true;
+            }
+            Ok(())
+        }
+
+        fn handle_timeout(&mut self, _events: &mut EventLoop<bool>, _now: Instant) {}
+
+        fn handle_shutdown(&mut self, _events: &mut EventLoop<bool>, _now: Instant) {
+            self.other = true;
+        }
+    }
+
+    #[test]
+    fn each_source_has_one_turn_per_round() {
+        let mut events = EventLoop::new(Clock::start()).unwrap();
+        let (_far, mut greedy) = readable();
+        let (_other_far, mut other) = readable();
+        events.register(&mut greedy, Interest::READABLE, true).unwrap();
+        events.register(&mut other, Interest::READABLE, false).unwrap();
+        let mut driver = Greedy { turns: 0, other: false };
+        let (_sender, mut shutdown) = shutdown::pair().unwrap();
+        events.run(&mut driver, &mut shutdown).unwrap();
+        assert_eq!(driver.turns, 1);
+    }
+
+    #[test]
+    fn a_shutdown_ends_a_loop_that_never_rests_even_if_it_was_seen_before() {
+        let mut events = EventLoop::new(Clock::start()).unwrap();
+        let (_far, mut greedy) = readable();
+        events.register(&mut greedy, Interest::READABLE, true).unwrap();
+        let (sender, mut shutdown) = shutdown::pair().unwrap();
+        sender.stop();
+        assert!(shutdown.is_stopped());
+        for _ in 0..2 {
+            let mut driver = Greedy { turns: 0, other: false };
+            events.run(&mut driver, &mut shutdown).unwrap();
+        }
+    }
+}
