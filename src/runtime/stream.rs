@@ -31,6 +31,12 @@ impl Stream {
         &mut self.socket
     }
 
+    /// Whether the connection was seen to be established.
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.established
+    }
+
     /// Whether the connection is established, now or before.
     ///
     /// # Errors

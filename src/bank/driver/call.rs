@@ -3,20 +3,17 @@
 //! It exists for `call`, which wants an answer and the bytes behind it, not a load.
 //! It must never decide what an answer means, nor send anything that the client core did not.
 
-use super::client::{established, write_all};
 use crate::bank::client::{CallError, ClientEvent, CloseReason, Finished, Identity};
 use crate::bank::datagram::{DatagramClient, DatagramClientConfig};
 use crate::bank::message::Request;
 use crate::bank::stream::{StreamClient, StreamClientConfig};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
-use crate::runtime::timer::Timer;
-use bytes::Bytes;
+use crate::runtime::event_loop::EventLoop;
+use crate::runtime::stream::Stream;
+use mio::Interest;
 use mio::net::{TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Token};
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read};
-use std::time::Duration;
+use std::io::{self, ErrorKind};
 use thiserror::Error;
 
 /// What carries the requests.
@@ -53,7 +50,7 @@ pub enum CallFailure {
 
 enum Socket {
     Datagram(UdpSocket),
-    Stream { stream: TcpStream, connected: bool, out: VecDeque<Bytes> },
+    Stream(Stream),
 }
 
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
@@ -67,8 +64,7 @@ pub type Tap = Box<dyn FnMut(Way, &[u8])>;
 
 /// A client and its socket.
 pub struct Caller {
-    poll: Poll,
-    timer: Timer,
+    events: EventLoop<()>,
     clock: Clock,
     socket: Socket,
     client: Client,
@@ -79,8 +75,6 @@ pub struct Caller {
     closed: Option<CloseReason>,
 }
 
-const TIMER: Token = Token(0);
-const SOCKET: Token = Token(1);
 /// Longer than the largest datagram or a usual reply; longer ones take more reads.
 const BUFFER: usize = 16 * 1024;
 
@@ -95,14 +89,12 @@ impl Caller {
         nonce: u64,
         tap: Tap,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let mut stream = TcpStream::from_std(socket);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        poll.registry().register(&mut stream, SOCKET, interest)?;
         let clock = Clock::start();
+        let mut events = EventLoop::new(clock)?;
+        let mut stream = Stream::connecting(TcpStream::from_std(socket));
+        events.register(stream.source(), Interest::READABLE | Interest::WRITABLE, ())?;
         let client = StreamClient::new(config, Identity::new(nonce), clock.now());
-        let socket = Socket::Stream { stream, connected: false, out: VecDeque::new() };
-        Self::new(poll, clock, socket, Client::Stream(client), tap)
+        Ok(Self::new(events, Socket::Stream(stream), Client::Stream(client), tap))
     }
 
     /// A client over a connected, non-blocking UDP socket; `seed` draws its jitter.
@@ -116,19 +108,18 @@ impl Caller {
         seed: u64,
         tap: Tap,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let mut socket = UdpSocket::from_std(socket);
-        poll.registry().register(&mut socket, SOCKET, Interest::READABLE)?;
-        let mut client = DatagramClient::new(config, Identity::new(nonce), seed);
         let clock = Clock::start();
+        let mut events = EventLoop::new(clock)?;
+        let mut socket = UdpSocket::from_std(socket);
+        events.register(&mut socket, Interest::READABLE, ())?;
+        let mut client = DatagramClient::new(config, Identity::new(nonce), seed);
         client.connect(clock.now());
-        Self::new(poll, clock, Socket::Datagram(socket), Client::Datagram(client), tap)
+        Ok(Self::new(events, Socket::Datagram(socket), Client::Datagram(client), tap))
     }
 
-    fn new(poll: Poll, clock: Clock, socket: Socket, client: Client, tap: Tap) -> io::Result<Self> {
-        let timer = Timer::new(poll.registry(), TIMER)?;
-        let (ready, refusals, closed) = (false, 0, None);
-        Ok(Self { poll, timer, clock, socket, client, tap, ready, refusals, closed })
+    const fn new(events: EventLoop<()>, socket: Socket, client: Client, tap: Tap) -> Self {
+        let clock = events.clock();
+        Self { events, clock, socket, client, tap, ready: false, refusals: 0, closed: None }
     }
 
     /// How often the server's host said that nobody listens.
@@ -212,15 +203,9 @@ impl Caller {
             Client::Datagram(client) => client.poll_timeout(),
             Client::Stream(client) => client.poll_timeout(),
         };
-        // The client core may have ended meanwhile; then there is nothing to wait for.
-        let wait = if deadline.is_none() { Some(Duration::ZERO) } else { None };
-        self.timer.set(&self.clock, now, deadline)?;
-        let mut events = Events::with_capacity(8);
-        match self.poll.poll(&mut events, wait) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        }
-        if events.iter().any(|event| event.token() == SOCKET) {
+        // A client core that has ended has no deadline, and there is nothing to wait for.
+        self.events.wait(Some(deadline.unwrap_or(now)))?;
+        while self.events.next_ready().is_some() {
             match self.receive() {
                 Err(error) if !asked => return Err(error),
                 Err(error) => self.lost(error)?,
@@ -265,15 +250,15 @@ impl Caller {
                 }
                 Ok(())
             }
-            (Client::Stream(client), Socket::Stream { stream, connected, out }) => {
-                if !*connected {
+            (Client::Stream(client), Socket::Stream(stream)) => {
+                if !stream.is_established() {
                     return Ok(());
                 }
                 while let Some(bytes) = client.poll_transmit(now) {
                     (self.tap)(Way::Sent, &bytes);
-                    out.push_back(bytes);
+                    stream.push(bytes);
                 }
-                if write_all(stream, out) { Ok(()) } else { Err(ErrorKind::ConnectionReset.into()) }
+                stream.flush().map(drop)
             }
             _ => Ok(()),
         }
@@ -284,14 +269,11 @@ impl Caller {
         loop {
             let got = match &mut self.socket {
                 Socket::Datagram(socket) => socket.recv(&mut buffer),
-                Socket::Stream { stream, connected, .. } => {
-                    if !*connected {
-                        *connected = established(stream)?;
-                        if !*connected {
-                            return Ok(());
-                        }
+                Socket::Stream(stream) => {
+                    if !stream.establish()? {
+                        return Ok(());
                     }
-                    stream.read(&mut buffer)
+                    stream.read(&mut buffer)?.ok_or_else(|| ErrorKind::WouldBlock.into())
                 }
             };
             let now = self.clock.now();

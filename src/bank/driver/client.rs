@@ -1,4 +1,4 @@
-//! Load generators on real sockets: one mio loop for any number of lanes.
+//! Load generators on real sockets: one loop for any number of lanes.
 //!
 //! The [`LoadGenerator`] of virtual time decides when a request starts or ends; this loop moves its
 //! bytes over the kernel's TCP and UDP.
@@ -6,12 +6,12 @@
 use crate::bank::load::{Action, LoadGenerator, LoadPlan};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
-use crate::runtime::timer::Timer;
-use bytes::{Buf, Bytes};
+use crate::runtime::event_loop::{EventLoop, SourceId};
+use crate::runtime::stream::Stream;
+use bytes::Bytes;
+use mio::Interest;
 use mio::net::{TcpStream, UdpSocket};
-use mio::{Events, Interest, Poll, Token};
-use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -34,15 +34,16 @@ pub trait Opener: Send {
 struct Lane {
     generator: LoadGenerator,
     opener: Box<dyn Opener>,
-    sockets: Vec<Socket>,
-    first_token: usize,
+    sockets: Vec<Option<(Socket, SourceId)>>,
 }
 
 enum Socket {
-    None,
     Datagram(UdpSocket),
-    Stream { stream: TcpStream, connected: bool, out: VecDeque<Bytes> },
+    Stream(Stream),
 }
+
+/// A slot of a lane, by their places.
+type Place = (usize, usize);
 
 /// What [`ClientLoop::run`] tells its caller now and then.
 #[derive(Clone, Copy, Debug)]
@@ -61,15 +62,12 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const READ_BUFFER: usize = 64 * 1024;
 /// Errors of sockets kept for the caller, at most: the first ones tell what is wrong.
 const FAILURES_KEPT_MAX: usize = 64;
-const TIMER: Token = Token(0);
-const FIRST: usize = 1;
 
 /// The loop.
 pub struct ClientLoop {
-    poll: Poll,
+    events: EventLoop<Place>,
     clock: Clock,
     lanes: Vec<Lane>,
-    timer: Timer,
     failures: Vec<(usize, io::Error)>,
     failures_in_a_row: u64,
     buffer: Box<[u8]>,
@@ -84,18 +82,18 @@ impl ClientLoop {
         generators: Vec<(LoadGenerator, Box<dyn Opener>)>,
         clock: Clock,
     ) -> io::Result<Self> {
-        let poll = Poll::new()?;
-        let timer = Timer::new(poll.registry(), TIMER)?;
-        let mut lanes = Vec::new();
-        let mut first_token = FIRST;
-        for (generator, opener) in generators {
-            let sockets: Vec<Socket> = (0..generator.slots()).map(|_| Socket::None).collect();
-            let count = sockets.len();
-            lanes.push(Lane { generator, opener, sockets, first_token });
-            first_token += count;
-        }
-        let buffer = vec![0; READ_BUFFER].into_boxed_slice();
-        Ok(Self { poll, clock, lanes, timer, failures: Vec::new(), failures_in_a_row: 0, buffer })
+        let lane = |(generator, opener): (LoadGenerator, Box<dyn Opener>)| {
+            let sockets = (0..generator.slots()).map(|_| None).collect();
+            Lane { generator, opener, sockets }
+        };
+        Ok(Self {
+            events: EventLoop::new(clock)?,
+            clock,
+            lanes: generators.into_iter().map(lane).collect(),
+            failures: Vec::new(),
+            failures_in_a_row: 0,
+            buffer: vec![0; READ_BUFFER].into_boxed_slice(),
+        })
     }
 
     /// The generators, in the order given.
@@ -111,7 +109,10 @@ impl ClientLoop {
     /// Closes every socket; the generators and what they measured stay.
     pub fn hang_up(&mut self) {
         for socket in self.lanes.iter_mut().flat_map(|lane| &mut lane.sockets) {
-            *socket = Socket::None;
+            if let Some((socket, id)) = socket.take() {
+                drop(socket);
+                self.events.release(id);
+            }
         }
     }
 
@@ -129,7 +130,6 @@ impl ClientLoop {
             self.lanes[index].generator.begin(now, *plan);
             self.act(index);
         }
-        let mut events = Events::with_capacity(1024);
         let mut next_progress = now;
         loop {
             let now = self.clock.now();
@@ -145,16 +145,11 @@ impl ClientLoop {
             }
             let deadline = self.lanes.iter().filter_map(|lane| lane.generator.poll_timeout()).min();
             let wake = deadline.map_or(next_progress, |at| at.min(next_progress));
-            self.timer.set(&self.clock, now, Some(wake))?;
-            match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                other => other?,
-            }
-            for event in &events {
-                if let Some((lane, slot)) = self.place(event.token()) {
-                    // A short read does not empty a socket whose end is behind it.
-                    self.ready(lane, slot, event.is_read_closed() || event.is_error());
-                }
+            self.events.wait(Some(wake))?;
+            while let Some(ready) = self.events.next_ready() {
+                let (lane, slot) = ready.source;
+                // A short read does not empty a socket whose end is behind it.
+                self.ready(lane, slot, ready.closed);
             }
             self.expire();
         }
@@ -171,11 +166,6 @@ impl ClientLoop {
         if self.failures.len() < FAILURES_KEPT_MAX {
             self.failures.push((index, error));
         }
-    }
-
-    fn place(&self, token: Token) -> Option<(usize, usize)> {
-        let lane = self.lanes.partition_point(|lane| lane.first_token <= token.0).checked_sub(1)?;
-        Some((lane, token.0 - self.lanes[lane].first_token))
     }
 
     fn expire(&mut self) {
@@ -200,18 +190,15 @@ impl ClientLoop {
             failures_in_a_row: &mut self.failures_in_a_row,
         };
         let over = match &mut lane.sockets[slot] {
-            Socket::None => false,
-            Socket::Datagram(socket) => {
+            None => false,
+            Some((Socket::Datagram(socket), _)) => {
                 inbox.receive_all(socket);
                 false
             }
-            Socket::Stream { stream, connected, out } => {
-                if !*connected {
-                    match established(stream) {
-                        Ok(true) => {
-                            *connected = true;
-                            inbox.generator.handle_open(now, slot);
-                        }
+            Some((Socket::Stream(stream), _)) => {
+                if !stream.is_established() {
+                    match stream.establish() {
+                        Ok(true) => inbox.generator.handle_open(now, slot),
                         Ok(false) => return,
                         Err(error) => {
                             self.failed(index, error);
@@ -219,7 +206,7 @@ impl ClientLoop {
                         }
                     }
                 }
-                inbox.read_all(stream, to_the_end) || !write_all(stream, out)
+                inbox.read_all(stream, to_the_end) || stream.flush().is_err()
             }
         };
         if over {
@@ -232,11 +219,16 @@ impl ClientLoop {
     /// The slot's connection is over.
     fn lost(&mut self, index: usize, slot: usize) {
         let now = self.clock.now();
-        let lane = &mut self.lanes[index];
-        // Dropping the socket closes it and takes it out of the queue.
-        lane.sockets[slot] = Socket::None;
-        lane.generator.handle_closed(now, slot);
+        self.close(index, slot);
+        self.lanes[index].generator.handle_closed(now, slot);
         self.act(index);
+    }
+
+    fn close(&mut self, index: usize, slot: usize) {
+        if let Some((socket, id)) = self.lanes[index].sockets[slot].take() {
+            drop(socket);
+            self.events.release(id);
+        }
     }
 
     /// Does everything the generator says.
@@ -245,7 +237,7 @@ impl ClientLoop {
             let done = match action {
                 Action::Open { slot } => self.open(index, slot).map_err(|e| (slot, e)),
                 Action::Close { slot } => {
-                    self.lanes[index].sockets[slot] = Socket::None;
+                    self.close(index, slot);
                     Ok(())
                 }
                 Action::Send { slot, bytes } => {
@@ -255,33 +247,32 @@ impl ClientLoop {
             if let Err((slot, error)) = done {
                 self.failed(index, error);
                 let now = self.clock.now();
-                self.lanes[index].sockets[slot] = Socket::None;
+                self.close(index, slot);
                 self.lanes[index].generator.handle_closed(now, slot);
             }
         }
     }
 
     fn open(&mut self, index: usize, slot: usize) -> io::Result<()> {
+        self.close(index, slot);
         let lane = &mut self.lanes[index];
-        let mut stream = TcpStream::from_std(lane.opener.tcp()?);
-        let token = Token(lane.first_token + slot);
+        let mut stream = Stream::connecting(TcpStream::from_std(lane.opener.tcp()?));
         let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, token, interest)?;
-        lane.sockets[slot] = Socket::Stream { stream, connected: false, out: VecDeque::new() };
+        let id = self.events.register(stream.source(), interest, (index, slot))?;
+        lane.sockets[slot] = Some((Socket::Stream(stream), id));
         Ok(())
     }
 
     fn send(&mut self, index: usize, slot: usize, bytes: Bytes) -> io::Result<()> {
         let lane = &mut self.lanes[index];
-        if matches!(lane.sockets[slot], Socket::None) && lane.generator.uses_datagrams() {
+        if lane.sockets[slot].is_none() && lane.generator.uses_datagrams() {
             let mut socket = UdpSocket::from_std(lane.opener.udp()?);
-            let token = Token(lane.first_token + slot);
-            self.poll.registry().register(&mut socket, token, Interest::READABLE)?;
-            lane.sockets[slot] = Socket::Datagram(socket);
+            let id = self.events.register(&mut socket, Interest::READABLE, (index, slot))?;
+            lane.sockets[slot] = Some((Socket::Datagram(socket), id));
         }
         match &mut lane.sockets[slot] {
-            Socket::None => Ok(()),
-            Socket::Datagram(socket) => match socket.send(&bytes) {
+            None => Ok(()),
+            Some((Socket::Datagram(socket), _)) => match socket.send(&bytes) {
                 // A datagram may be lost; a full socket or an absent server loses it here.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
@@ -290,26 +281,12 @@ impl ClientLoop {
                 }
                 other => other.map(drop),
             },
-            Socket::Stream { stream, connected, out } => {
-                out.push_back(bytes);
-                if *connected && !write_all(stream, out) {
-                    return Err(ErrorKind::ConnectionReset.into());
-                }
-                Ok(())
+            Some((Socket::Stream(stream), _)) => {
+                stream.push(bytes);
+                // The event that establishes the connection sends it, and tells the generator.
+                if stream.is_established() { stream.flush().map(drop) } else { Ok(()) }
             }
         }
-    }
-}
-
-/// Whether a connection that was begun is established.
-pub(super) fn established(stream: &TcpStream) -> io::Result<bool> {
-    if let Some(error) = stream.take_error()? {
-        return Err(error);
-    }
-    match stream.peer_addr() {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -343,39 +320,19 @@ impl Inbox<'_> {
     }
 
     /// Reads until there is no more; true when the connection is over.
-    fn read_all(&mut self, stream: &mut TcpStream, to_the_end: bool) -> bool {
+    fn read_all(&mut self, stream: &mut Stream, to_the_end: bool) -> bool {
         loop {
             match stream.read(self.buffer) {
-                Ok(0) => return true,
-                Ok(length) => {
+                Ok(Some(0)) | Err(_) => return true,
+                Ok(Some(length)) => {
                     self.take(length);
                     // A short read emptied the socket (epoll(7)).
                     if length < self.buffer.len() && !to_the_end {
                         return false;
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return true,
+                Ok(None) => return false,
             }
         }
     }
-}
-
-/// Writes until the kernel takes no more; false when the connection is over.
-pub(super) fn write_all(stream: &mut TcpStream, out: &mut VecDeque<Bytes>) -> bool {
-    while let Some(bytes) = out.front_mut() {
-        match stream.write(bytes) {
-            Ok(written) => {
-                bytes.advance(written);
-                if bytes.is_empty() {
-                    out.pop_front();
-                }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-    }
-    true
 }
