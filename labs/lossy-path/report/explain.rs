@@ -2,9 +2,11 @@
 //!
 //! It must never explain a figure that the result does not hold.
 
+use crate::plan::PlanWords;
 use crate::result::{PathResult, Way};
 use wirelab::measure::human::count;
 use wirelab::measure::human::latency;
+use wirelab::path::{LinkPlan, Word};
 use wirelab::report::text::wrapped;
 
 struct Topic {
@@ -93,19 +95,41 @@ const TOPICS: [Topic; 6] = [
     },
 ];
 
-/// The names of the figures that can be explained.
+/// The words of a plan that are not the name of a figure.
+fn settings() -> impl Iterator<Item = &'static Word> {
+    LinkPlan::words().iter().filter(|word| TOPICS.iter().all(|topic| topic.name != word.name))
+}
+
+/// The names of the figures, and of the plan's settings, that can be explained.
 pub fn figures() -> impl Iterator<Item = &'static str> {
-    TOPICS.iter().map(|topic| topic.name)
+    TOPICS.iter().map(|topic| topic.name).chain(settings().map(|word| word.name))
+}
+
+/// What a setting does, and what each direction of the run had.
+fn setting(word: &Word, plan: &PlanWords) -> String {
+    let mut text = format!("{}\n\n{}\n\n", word.name, wrapped(word.help));
+    for (name, way) in [("a to b", &plan.a_to_b), ("b to a", &plan.b_to_a)] {
+        let set = way.iter().filter(|setting| setting.word == word.name);
+        let set: Vec<&str> = set.map(|setting| setting.text.as_str()).collect();
+        text +=
+            &format!("  {name}  {}\n", if set.is_empty() { "–".into() } else { set.join("; ") });
+    }
+    text
 }
 
 /// What a figure is, and what it is in this run; `None` for a figure of no such name.
 #[must_use]
 pub fn explain(result: &PathResult, figure: &str) -> Option<String> {
-    let topic = TOPICS.iter().find(|topic| topic.name == figure)?;
-    let mut text = format!("{}\n\n{}\n\n", topic.name, wrapped(topic.words));
-    for (name, way) in [("a to b", &result.a_to_b), ("b to a", &result.b_to_a)] {
-        text += &format!("  {name}  {}\n", (topic.example)(way));
-    }
+    let mut text = match TOPICS.iter().find(|topic| topic.name == figure) {
+        Some(topic) => {
+            let mut text = format!("{}\n\n{}\n\n", topic.name, wrapped(topic.words));
+            for (name, way) in [("a to b", &result.a_to_b), ("b to a", &result.b_to_a)] {
+                text += &format!("  {name}  {}\n", (topic.example)(way));
+            }
+            text
+        }
+        None => setting(settings().find(|word| word.name == figure)?, &result.plan),
+    };
     text += &format!("\nrepeat with: {}\n", result.command);
     Some(text)
 }
