@@ -26,7 +26,7 @@ use wirelab::emulator::router::{LaneRecord, Router, RouterConfig};
 use wirelab::emulator::topology::{FrameMode, LaneConfig, MTU, Topology};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bottleneck, Bytes, Corruption, Delay, Direction, FateKey, Frame, Link, LinkPlan, LossModel,
+    Bottleneck, Bytes, Corruption, Delay, Direction, DrawKey, Frame, Link, LinkPlan, LossModel,
     Queue, QueueLimit, Rate, Verdict, fold_fate,
 };
 use wirelab::runtime::clock::Clock;
@@ -354,7 +354,7 @@ fn datagrams_are_decided_one_by_one() {
 fn links_see_segments() {
     let world = world(FrameMode::Segmented);
     let ppm = |ppm| Ppm::new(ppm).unwrap();
-    for (seed, key) in [(31, FateKey::Content), (32, FateKey::Order)] {
+    for (seed, key) in [(31, DrawKey::Content), (32, DrawKey::Order)] {
         let rough = LinkPlan {
             key,
             duplicate: ppm(20_000),

@@ -13,12 +13,12 @@ use wirelab::bank::message::{AccountId, Amount, Request};
 use wirelab::measure::draw::keyed;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bytes, CorruptDraw, Corruption, Direction, DropReason, Edit, Fate, FateKey, Frame, Link,
-    LinkPlan, LossModel, MtuLimit, Verdict, apply, apply_to_payload, icmp_too_big,
+    Bytes, CorruptDraw, Corruption, Direction, DrawKey, DropReason, Fate, Frame, Link, LinkPlan,
+    LossModel, MtuLimit, Mutation, Verdict, apply, apply_to_payload, icmp_too_big,
 };
 
-fn flips(key: u64, bits: u8, repair: bool) -> Edit {
-    Edit { corrupt: Some(CorruptDraw { key, bits, repair }), mark: false }
+fn flips(key: u64, bits: u8, repair: bool) -> Mutation {
+    Mutation { corrupt: Some(CorruptDraw { key, bits, repair }), mark: false }
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
@@ -85,7 +85,7 @@ proptest! {
     ) {
         let before = frame(kind, ecn, &payload);
         let mut after = before.clone();
-        let changed = apply(&Edit { corrupt: None, mark: true }, &mut after);
+        let changed = apply(&Mutation { corrupt: None, mark: true }, &mut after);
         prop_assert_eq!(changed, ecn == 1 || ecn == 2);
         let expected = if changed { frame(kind, 3, &payload) } else { before };
         prop_assert_eq!(after, expected);
@@ -104,7 +104,7 @@ proptest! {
             bytes[ETHERNET] = version;
         }
         let plan = LinkPlan {
-            key: FateKey::Content,
+            key: DrawKey::Content,
             mark: Ppm::ONE,
             ..LinkPlan::default()
         };
@@ -115,7 +115,7 @@ proptest! {
         for repair in [false, true] {
             let mut edited = bytes.clone();
             let corrupt = flips(key, 9, repair).corrupt;
-            let changed = apply(&Edit { corrupt, mark: true }, &mut edited);
+            let changed = apply(&Mutation { corrupt, mark: true }, &mut edited);
             prop_assert_eq!(edited.len(), bytes.len());
             prop_assert!(changed || edited == bytes);
         }
@@ -161,7 +161,7 @@ fn meet(link: &mut Link, bytes: Bytes<'_>) -> Fate {
 #[test]
 fn a_payload_meets_one_fate_on_every_transport() {
     let plan = LinkPlan {
-        key: FateKey::Content,
+        key: DrawKey::Content,
         loss: LossModel::Iid(Ppm::new(300_000).unwrap()),
         ..LinkPlan::default()
     };
@@ -192,7 +192,7 @@ fn a_payload_meets_one_fate_on_every_transport() {
 
 #[test]
 fn attempts_and_bare_acknowledgements_have_draws_of_their_own() {
-    let plan = LinkPlan { key: FateKey::Content, ..LinkPlan::default() };
+    let plan = LinkPlan { key: DrawKey::Content, ..LinkPlan::default() };
     let tcp = Kind { six: false, tcp: true };
     for payload in [&b"deposit"[..], b""] {
         let mut link = Link::new(plan.clone(), 3, Direction::AToB);
@@ -313,7 +313,7 @@ fn the_banks_own_checksum_refuses_what_a_repairing_link_corrupts() {
             let mut bytes = frame(kind, 0, &sent);
             let seen = Frame { bytes: Bytes::Ethernet(&bytes), length: bytes.len() as u32 };
             let fate = link.handle_frame(Instant::ZERO, seen, 0);
-            let changed = apply(&fate.edit, &mut bytes);
+            let changed = apply(&fate.mutation, &mut bytes);
             assert!(checksums_right(kind, &bytes), "{}: the kernel would refuse it", what());
             let came = &bytes[kind.payload_at()..];
             assert_eq!(changed, came != sent, "{}", what());

@@ -55,9 +55,9 @@ fn files(name: &str) -> Result<String, String> {
 }
 
 fn line(text: &mut String, fate: &Fate) {
-    let Fate { index, loss_draw_ppm, verdict, edit, reordered } = *fate;
-    write!(text, "{index} {loss_draw_ppm} {reordered} {} ", edit.mark).unwrap();
-    if let Some(draw) = edit.corrupt {
+    let Fate { index, loss_draw_ppm, verdict, mutation, reordered } = *fate;
+    write!(text, "{index} {loss_draw_ppm} {reordered} {} ", mutation.mark).unwrap();
+    if let Some(draw) = mutation.corrupt {
         write!(text, "{} {} {} ", draw.key, draw.bits, draw.repair).unwrap();
     }
     match verdict {

@@ -18,9 +18,9 @@ use wirelab::emulator::topology::{FrameMode, LaneConfig, Topology};
 use wirelab::measure::draw::keyed;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bottleneck, Bytes, Change, Corruption, Counts, Delay, Direction, Discipline, DropReason, Edit,
-    Fate, FateKey, Frame, FromFile, Link, LinkPlan, LossModel, MtuLimit, Queue, QueueLimit, Rate,
-    Recording, ReleaseVerdict, Reorder, Setting, Verdict, apply, fold_fate,
+    Bottleneck, Bytes, Change, Corruption, Counts, Delay, Direction, Discipline, DrawKey,
+    DropReason, Fate, Frame, FromFile, Link, LinkPlan, LossModel, MtuLimit, Mutation, Queue,
+    QueueLimit, Rate, Recording, ReleaseVerdict, Reorder, Setting, Verdict, apply, fold_fate,
 };
 use wirelab::runtime::clock::Clock;
 use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
@@ -152,10 +152,10 @@ impl Seen {
     }
 
     /// Departures from A to B: number, copy, when due, when done, and the frame.
-    fn departures(&self) -> impl Iterator<Item = (u64, Instant, Instant, Edit, &[u8])> {
+    fn departures(&self) -> impl Iterator<Item = (u64, Instant, Instant, Mutation, &[u8])> {
         self.notes.iter().filter_map(|(note, bytes)| match note.what {
-            Event::Left { due, edit, .. } if note.direction == Direction::AToB => {
-                Some((note.index, due, note.at, edit, bytes.as_slice()))
+            Event::Left { due, mutation, .. } if note.direction == Direction::AToB => {
+                Some((note.index, due, note.at, mutation, bytes.as_slice()))
             }
             _ => None,
         })
@@ -165,7 +165,7 @@ impl Seen {
 // ---- a link run beside --------------------------------------------------------------------------
 
 /// When and how a copy must leave.
-type Expected = (u64, Instant, Edit);
+type Expected = (u64, Instant, Mutation);
 
 /// Runs a link beside what was seen and holds every decision, departure and byte against it.
 fn assert_as_predicted(seen: &Seen, mut link: Link, what: &str) {
@@ -179,9 +179,9 @@ fn assert_as_predicted(seen: &Seen, mut link: Link, what: &str) {
             released.push((release.index, release.verdict));
             if let ReleaseVerdict::Deliver { at, mark } = release.verdict {
                 let index = usize::try_from(release.index).unwrap();
-                let mut edit = arrivals[index].1.edit;
-                edit.mark |= mark;
-                expected.push((release.index, at, edit));
+                let mut mutation = arrivals[index].1.mutation;
+                mutation.mark |= mark;
+                expected.push((release.index, at, mutation));
             }
         }
     };
@@ -194,7 +194,7 @@ fn assert_as_predicted(seen: &Seen, mut link: Link, what: &str) {
         counts.note(&predicted, length);
         digest = fold_fate(digest, &predicted);
         if let Verdict::Deliver { at, copies } = predicted.verdict {
-            expected.extend((0..copies).map(|_| (predicted.index, at, predicted.edit)));
+            expected.extend((0..copies).map(|_| (predicted.index, at, predicted.mutation)));
         }
     }
     settle(&mut link, &mut counts, &mut expected, Instant::MAX);
@@ -224,14 +224,17 @@ fn assert_departures(
     what: &str,
 ) {
     let mut left: Vec<Expected> = Vec::new();
-    for (index, due, at, edit, bytes) in seen.departures() {
+    for (index, due, at, mutation, bytes) in seen.departures() {
         assert!(at >= due, "{what}: frame {index} left {:?} early", due.since(at));
         let mut frame = arrivals[usize::try_from(index).unwrap()].2.to_vec();
-        apply(&edit, &mut frame);
-        assert!(bytes == frame, "{what}: frame {index} has other bytes than its edit {edit:?}");
-        left.push((index, due, edit));
+        apply(&mutation, &mut frame);
+        assert!(
+            bytes == frame,
+            "{what}: frame {index} has other bytes than its mutation {mutation:?}"
+        );
+        left.push((index, due, mutation));
     }
-    let key = |(index, due, edit): &Expected| (*index, *due, edit.mark);
+    let key = |(index, due, mutation): &Expected| (*index, *due, mutation.mark);
     left.sort_by_key(key);
     expected.sort_by_key(key);
     assert!(left == expected, "{what}: {} copies left, {} should", left.len(), expected.len());
@@ -312,9 +315,9 @@ fn plans() -> Vec<(&'static str, LinkPlan)> {
         // Few slots pass, so that a small loss might lose none.
         (
             "by time",
-            LinkPlan { key: FateKey::Time { slot: ms(1) }, ..loss(LossModel::Iid(ppm(500_000))) },
+            LinkPlan { key: DrawKey::Time { slot: ms(1) }, ..loss(LossModel::Iid(ppm(500_000))) },
         ),
-        ("by content", LinkPlan { key: FateKey::Content, ..loss(some_loss) }),
+        ("by content", LinkPlan { key: DrawKey::Content, ..loss(some_loss) }),
         ("a timetable", LinkPlan { timetable: changes, ..plain() }),
     ]
 }
@@ -460,7 +463,7 @@ pub(crate) fn checksums_stop_what_is_corrupted() {
         let seen = watch.end(COUNT, &what);
         let corrupted = seen.record.directions[0].counts.corrupted;
         assert!(corrupted > 100, "{what}: {corrupted}");
-        let changed = seen.departures().filter(|(_, _, _, edit, _)| edit.corrupt.is_some());
+        let changed = seen.departures().filter(|(_, _, _, mutation, _)| mutation.corrupt.is_some());
         assert_eq!(changed.count() as u64, corrupted, "{what}");
         if repair {
             assert_eq!((came, wrong), (COUNT, corrupted), "{what}: each reaches the application");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use wirelab::measure::interval::clopper_pearson;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bytes, Change, Corruption, Delay, Direction, DropReason, Fate, FateKey, Frame, FromFile, Link,
+    Bytes, Change, Corruption, Delay, Direction, DrawKey, DropReason, Fate, Frame, FromFile, Link,
     LinkPlan, LossModel, Reorder, Setting, Verdict,
 };
 
@@ -134,7 +134,7 @@ fn iid_losses_duplicates_and_corruption_have_their_shares() {
             let left = FRAMES - gone;
             let twice = |fate: &Fate| matches!(fate.verdict, Verdict::Deliver { copies: 2, .. });
             assert_share(count(&fates, |(_, f)| twice(f)), left, share, &what("duplicates"));
-            let flipped = count(&fates, |(_, fate)| fate.edit.corrupt.is_some());
+            let flipped = count(&fates, |(_, fate)| fate.mutation.corrupt.is_some());
             assert_share(flipped, left, share, &what("corruption"));
         }
     }
@@ -421,7 +421,7 @@ fn same_effect(effect: &str, alone: &Fate, beside: &Fate) -> bool {
         return true;
     };
     match effect {
-        "corrupt" => alone.edit == beside.edit,
+        "corrupt" => alone.mutation == beside.mutation,
         "duplicate" => copies == others,
         "jitter" => at == other,
         _ => alone.reordered == beside.reordered,
@@ -430,7 +430,7 @@ fn same_effect(effect: &str, alone: &Fate, beside: &Fate) -> bool {
 
 #[test]
 fn frames_of_one_moment_share_their_weather() {
-    let key = FateKey::Time { slot: ms(1) };
+    let key = DrawKey::Time { slot: ms(1) };
     let loss = gilbert(20_000, 200_000);
     let plan = LinkPlan { key, loss: loss.clone(), ..LinkPlan::default() };
     for seed in SEEDS {

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bottleneck, Bytes, Change, Corruption, Delay, Direction, Discipline, Fate, FateKey, Frame,
+    Bottleneck, Bytes, Change, Corruption, Delay, Direction, Discipline, DrawKey, Fate, Frame,
     FromFile, Link, LinkPlan, LossModel, MtuLimit, Overhead, PlanError, Police, Queue, QueueLimit,
     Rate, Recording, Release, Reorder, Setting, fold_fate,
 };
@@ -325,9 +325,9 @@ fn change() -> impl Strategy<Value = Change> {
 
 fn plan() -> impl Strategy<Value = LinkPlan> {
     let key = prop_oneof![
-        Just(FateKey::Order),
-        Just(FateKey::Content),
-        duration().prop_map(|slot| FateKey::Time { slot }),
+        Just(DrawKey::Order),
+        Just(DrawKey::Content),
+        duration().prop_map(|slot| DrawKey::Time { slot }),
     ];
     let mtu = (576..=u16::MAX, any::<bool>())
         .prop_map(|(bytes, black_hole)| MtuLimit { bytes, black_hole });

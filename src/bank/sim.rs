@@ -9,8 +9,8 @@ use crate::bank::server::Server;
 use crate::bank::storage::Storage;
 use crate::measure::Instant;
 use crate::path::{
-    Bytes as FrameBytes, DATAGRAM_HEADERS, Direction, Edit, Fate, Frame, Link, LinkPlan, Record,
-    Release, ReleaseVerdict, Verdict, apply_to_payload,
+    Bytes as FrameBytes, DATAGRAM_HEADERS, Direction, Fate, Frame, Link, LinkPlan, Mutation,
+    Record, Release, ReleaseVerdict, Verdict, apply_to_payload,
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
@@ -204,7 +204,7 @@ impl<S: Storage> World<S> {
                 self.waiting[side].free.push(token);
                 if let Verdict::Deliver { at, copies } = other {
                     for _ in 0..copies {
-                        self.deliver(direction, at, slot, &bytes, &fate.edit);
+                        self.deliver(direction, at, slot, &bytes, &fate.mutation);
                     }
                 }
             }
@@ -230,14 +230,14 @@ impl<S: Storage> World<S> {
             waiting.at,
             waiting.length,
         );
-        let (slot, bytes, edit) = (waiting.slot, waiting.bytes.clone(), waiting.fate.edit);
+        let (slot, bytes, mutation) = (waiting.slot, waiting.bytes.clone(), waiting.fate.mutation);
         waiting.copies -= 1;
         if waiting.copies == 0 {
             *place = None;
             room.free.push(release.token);
         }
         if let ReleaseVerdict::Deliver { at, .. } = release.verdict {
-            self.deliver(direction, at, slot, &bytes, &edit);
+            self.deliver(direction, at, slot, &bytes, &mutation);
         }
     }
 
@@ -249,16 +249,16 @@ impl<S: Storage> World<S> {
         at: Instant,
         slot: usize,
         bytes: &Bytes,
-        edit: &Edit,
+        mutation: &Mutation,
     ) {
-        if edit.corrupt.is_some_and(|corrupt| !corrupt.repair) {
+        if mutation.corrupt.is_some_and(|corrupt| !corrupt.repair) {
             self.checksum_discards[direction.index()] += 1;
             return;
         }
         let mut bytes = bytes.clone();
-        if edit.corrupt.is_some() {
+        if mutation.corrupt.is_some() {
             let mut edited = bytes.to_vec();
-            apply_to_payload(edit, &mut edited);
+            apply_to_payload(mutation, &mut edited);
             bytes = edited.into();
         }
         let order = self.order;

@@ -6,7 +6,7 @@
 
 use super::record::FRAME_MAX;
 use crate::measure::Instant;
-use crate::path::{Direction, Edit, Fate, Release};
+use crate::path::{Direction, Fate, Mutation, Release};
 
 /// Frames that one router thread can move in the 100 ms between two fetches, at 160,000 frames/s.
 const FRAMES_PER_CHUNK: usize = 16_000;
@@ -65,7 +65,7 @@ pub enum Event {
         /// When it should have left.
         due: Instant,
         /// What was changed in it, the queue's mark included.
-        edit: Edit,
+        mutation: Mutation,
     },
     /// A copy could not be sent; else as [`Event::Left`]. It makes a run invalid.
     SendFailed {

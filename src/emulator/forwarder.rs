@@ -1,19 +1,19 @@
-//! The router's thread: takes frames up, asks the links, sends what is due.
+//! The router's thread: receives frames, applies the link model, transmits those that are due.
 //!
-//! It exists apart from its handle because nothing here may block on anything but the ports. It
-//! must never allocate or make a system call for a single frame, nor lose one uncounted.
+//! Nothing here may block on anything but the ports, allocate or make a system call for a single
+//! frame, or lose one uncounted.
 
 use super::capacity;
 use super::events::Chunk;
-use super::frame_pool::{Cargo, OnWay, Pending, Pool};
+use super::frame_pool::{Pending, Pool, SlotMeta, TxQueue};
 use super::gso::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 use super::gso_burst;
-use super::gso_burst::{Run, Runs};
-use super::record::{Departure, FRAME_MAX, LaneRecord, Recorder, Traveller};
+use super::gso_burst::{SegmentTrain, TrainPool};
+use super::record::{Departure, FRAME_MAX, FrameMeta, LaneRecord, Recorder};
 use super::router::{RouterConfig, RouterSummary};
 use crate::measure::Instant;
 use crate::path::{
-    self, Bytes, Direction, DropReason, Edit, Frame, Link, LinkPlan, Release, ReleaseVerdict,
+    self, Bytes, Direction, DropReason, Frame, Link, LinkPlan, Mutation, Release, ReleaseVerdict,
     Verdict,
 };
 use crate::runtime::clock::Clock;
@@ -51,7 +51,7 @@ pub(super) enum Command {
 pub(super) type Reply<T> = SyncSender<io::Result<T>>;
 
 /// One port: where frames of one direction come in, and those of the other go out.
-struct Inlet {
+struct RxPort {
     port: Port,
     /// No further frame can have come before this: the ring was empty then, or its last frame came.
     floor: Instant,
@@ -73,13 +73,13 @@ pub(super) struct LaneState {
     pub(super) generation: u32,
 }
 
-pub(super) struct Engine {
-    inlets: Vec<Inlet>,
+pub(super) struct Forwarder {
+    rx_ports: Vec<RxPort>,
     lanes: Vec<LaneState>,
     /// Replaced links in which frames still wait, and where those came in.
     retired: Vec<(usize, Link)>,
     pool: Pool,
-    on_way: OnWay,
+    on_way: TxQueue,
     poll: Poll,
     waker: Arc<Waker>,
     inbox: Receiver<Command>,
@@ -94,35 +94,35 @@ pub(super) struct Engine {
 /// A frame to decide on, and what the router knows of it beside its bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
-    pub(super) inlet: usize,
+    pub(super) rx_port: usize,
     pub(super) at: Instant,
     pub(super) bytes: &'a [u8],
 }
 
 impl Arrival<'_> {
     pub(super) fn direction(&self) -> Direction {
-        Direction::BOTH[self.inlet % 2]
+        Direction::BOTH[self.rx_port % 2]
     }
 
     /// What lies in its slot where it goes on.
-    pub(super) fn cargo(&self, generation: u32) -> Cargo {
-        let frame = Traveller {
+    pub(super) fn meta(&self, generation: u32) -> SlotMeta {
+        let frame = FrameMeta {
             direction: self.direction(),
             index: 0,
             copy: 0,
             captured: None,
             length: u16::try_from(self.bytes.len()).expect("the caller drops oversize frames"),
             draw_ppm: 0,
-            edit: Edit::default(),
+            mutation: Mutation::default(),
         };
         // Ports come in pairs, an end's own and the other end's.
-        let port_out = u16::try_from(self.inlet ^ 1).expect("there are at most 128 ports");
-        Cargo { frame, port_out, generation, answer: false, twin: None }
+        let port_out = u16::try_from(self.rx_port ^ 1).expect("there are at most 128 ports");
+        SlotMeta { frame, port_out, generation, answer: false, duplicate: None }
     }
 }
 
 /// What the links are to decide on.
-enum Load {
+enum FrameKind {
     /// A frame that is complete as it is.
     Frame,
     /// What a sender left undone or joined, as the header in front of it says.
@@ -130,7 +130,11 @@ enum Load {
 }
 
 /// What a frame is to the links, where it is for them: not noise, and whole.
-fn load(recorder: &mut Recorder, direction: Direction, frame: &Received<'_>) -> Option<Load> {
+fn classify(
+    recorder: &mut Recorder,
+    direction: Direction,
+    frame: &Received<'_>,
+) -> Option<FrameKind> {
     let record = recorder.direction(direction);
     if !carried(frame.bytes) {
         record.not_carried += 1;
@@ -140,25 +144,25 @@ fn load(recorder: &mut Recorder, direction: Direction, frame: &Received<'_>) -> 
         record.oversize += 1;
         return None;
     }
-    let (load, longest) = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
+    let (kind, longest) = match frame.offload.first_chunk::<OFFLOAD_HEADER>() {
         Some(offload) => {
             let Ok(layout) = Layout::parse(offload, frame.bytes) else {
                 record.bad_offload += 1;
                 return None;
             };
             // The first segment is never shorter than another.
-            (Load::Offloaded(layout), layout.wire_length(0))
+            (FrameKind::Offloaded(layout), layout.wire_length(0))
         }
         None => {
             record.bad_checksum_status += u64::from(!frame.checksum_ready);
-            (Load::Frame, frame.bytes.len())
+            (FrameKind::Frame, frame.bytes.len())
         }
     };
     if longest > FRAME_MAX {
         record.oversize += 1;
         return None;
     }
-    Some(load)
+    Some(kind)
 }
 
 /// Ethernet's type field for IPv4 and for IPv6 (RFC 894, RFC 2464).
@@ -171,8 +175,8 @@ const ICMPV6: u8 = 58;
 const ETHERNET: usize = 14;
 const IPV6: usize = 40;
 
-/// Whether links carry a frame: IPv4, and IPv6 but for what keeps house on a link, which no
-/// application sends.
+/// Whether links carry a frame: IPv4, and IPv6 except link-local control traffic (NDP,
+/// MLD), which no application sends.
 fn carried(frame: &[u8]) -> bool {
     match frame.get(12..ETHERNET) {
         Some(kind) if kind == ETHERTYPE_IPV4 => true,
@@ -211,7 +215,7 @@ fn send_all(port: &Port, frames: &[&[u8]]) -> u64 {
     refused
 }
 
-impl Engine {
+impl Forwarder {
     pub(super) fn new(
         ports: Vec<Port>,
         poll: Poll,
@@ -236,23 +240,23 @@ impl Engine {
         let pool_frames = slots as u64;
         let summary = RouterSummary {
             pool_frames,
-            pool_bytes: capacity::bytes(pool_frames) + Runs::bytes(runs),
+            pool_bytes: capacity::bytes(pool_frames) + TrainPool::bytes(runs),
             ring_bytes: ports.iter().map(|port| port.ring_bytes() as u64).sum(),
             ..RouterSummary::default()
         };
         let floor = clock.now();
-        let inlet = |port| {
+        let rx_port = |port| {
             let due = Vec::with_capacity(BURST);
             let segments = if segmented(&port) { SEGMENTS_MAX.into() } else { 1 };
             let slots_needed = SLOTS_PER_FRAME * segments;
-            Inlet { port, floor, due, copies: 0, bytes: 0, slots_needed, queues: false }
+            RxPort { port, floor, due, copies: 0, bytes: 0, slots_needed, queues: false }
         };
         Self {
-            inlets: ports.into_iter().map(inlet).collect(),
+            rx_ports: ports.into_iter().map(rx_port).collect(),
             lanes: (0..lanes).map(|_| lane()).collect(),
             retired: Vec::new(),
             pool: Pool::new(slots, runs),
-            on_way: OnWay::new(slots + runs),
+            on_way: TxQueue::new(slots + runs),
             poll,
             waker,
             inbox,
@@ -278,21 +282,21 @@ impl Engine {
             let looked_at = self.clock.now();
             self.bridge.renew(self.clock.to_monotonic_nanos(looked_at));
             let mut moved = false;
-            for inlet in 0..self.inlets.len() {
-                moved |= self.receive(inlet, looked_at) > 0;
+            for rx_port in 0..self.rx_ports.len() {
+                moved |= self.receive(rx_port, looked_at) > 0;
             }
-            self.let_go();
+            self.release_due();
             let now = self.clock.now();
             moved |= self.send_due(now);
             match self.inbox.try_recv() {
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
-                Ok(command) => self.obey(command),
+                Ok(command) => self.handle_command(command),
                 Err(TryRecvError::Empty) if moved => {}
-                Err(TryRecvError::Empty) => self.rest(now)?,
+                Err(TryRecvError::Empty) => self.idle(now)?,
             }
         }
-        for inlet in &self.inlets {
-            self.summary.ring_dropped += inlet.port.take_drops()?;
+        for rx_port in &self.rx_ports {
+            self.summary.ring_dropped += rx_port.port.take_drops()?;
         }
         self.summary.pool_peak = self.pool.peak() as u64;
         self.summary.cpu = thread_cpu();
@@ -300,7 +304,7 @@ impl Engine {
     }
 
     /// Sleeps until a frame comes or the next deadline is near, then leaves the rest to watching.
-    fn rest(&self, now: Instant) -> io::Result<()> {
+    fn idle(&self, now: Instant) -> io::Result<()> {
         let next = self.on_way.next_due().into_iter().chain(self.next_release()).min();
         let sleep = next.map(|next| next.since(now).saturating_sub(self.spin));
         if sleep == Some(Duration::ZERO) {
@@ -315,14 +319,14 @@ impl Engine {
     // ---- taking frames up -----------------------------------------------------------------------
 
     /// Takes up to [`BURST`] frames from a port's ring; gives how many there were.
-    fn receive(&mut self, inlet: usize, looked_at: Instant) -> usize {
+    fn receive(&mut self, rx_port: usize, looked_at: Instant) -> usize {
         let mut taken = 0;
-        let Inlet { port, floor, queues, slots_needed, .. } = &mut self.inlets[inlet];
-        let lane = &mut self.lanes[inlet / 2];
+        let RxPort { port, floor, queues, slots_needed, .. } = &mut self.rx_ports[rx_port];
+        let lane = &mut self.lanes[rx_port / 2];
         while taken < BURST {
             if self.pool.room() < *slots_needed {
                 self.summary.pool_full += 1;
-                lane.recorder.direction(Direction::BOTH[inlet % 2]).pool_full += 1;
+                lane.recorder.direction(Direction::BOTH[rx_port % 2]).pool_full += 1;
                 if *queues {
                     // Slots come free only as the queue's time goes on.
                     *floor = looked_at.max(*floor);
@@ -342,11 +346,11 @@ impl Engine {
             at = at.max(*floor);
             *floor = at;
             self.summary.frames += 1;
-            let arrival = Arrival { inlet, at, bytes: frame.bytes };
+            let arrival = Arrival { rx_port, at, bytes: frame.bytes };
             let (pool, on_way) = (&mut self.pool, &mut self.on_way);
-            *queues |= match load(&mut lane.recorder, arrival.direction(), &frame) {
-                Some(Load::Frame) => admit(lane, pool, on_way, arrival),
-                Some(Load::Offloaded(layout)) => {
+            *queues |= match classify(&mut lane.recorder, arrival.direction(), &frame) {
+                Some(FrameKind::Frame) => admit(lane, pool, on_way, arrival),
+                Some(FrameKind::Offloaded(layout)) => {
                     gso_burst::admit(lane, pool, on_way, arrival, layout)
                 }
                 None => false,
@@ -359,8 +363,8 @@ impl Engine {
 
     /// When the next copy leaves a bottleneck.
     fn next_release(&self) -> Option<Instant> {
-        let queues = self.inlets.iter().enumerate().filter(|(_, inlet)| inlet.queues);
-        let now = queues.map(|(inlet, _)| &self.lanes[inlet / 2].links[inlet % 2]);
+        let queues = self.rx_ports.iter().enumerate().filter(|(_, rx_port)| rx_port.queues);
+        let now = queues.map(|(rx_port, _)| &self.lanes[rx_port / 2].links[rx_port % 2]);
         let before = self.retired.iter().map(|(_, link)| link);
         now.chain(before).filter_map(Link::poll_timeout).min()
     }
@@ -369,20 +373,22 @@ impl Engine {
     ///
     /// Links are asked about no later time than the earliest at which another frame can come to
     /// them, so an arrival never finds a queue that is ahead of it.
-    fn let_go(&mut self) {
-        let Self { inlets, lanes, retired, pool, on_way, .. } = self;
-        for (number, inlet) in inlets.iter_mut().enumerate().filter(|(_, inlet)| inlet.queues) {
+    fn release_due(&mut self) {
+        let Self { rx_ports, lanes, retired, pool, on_way, .. } = self;
+        for (number, rx_port) in
+            rx_ports.iter_mut().enumerate().filter(|(_, rx_port)| rx_port.queues)
+        {
             let LaneState { links, recorder, generation } = &mut lanes[number / 2];
             let link = &mut links[number % 2];
-            while let Some(release) = link.poll_release(inlet.floor) {
-                settle(recorder, *generation, (pool, on_way), &release, inlet.floor);
+            while let Some(release) = link.poll_release(rx_port.floor) {
+                settle(recorder, *generation, (pool, on_way), &release, rx_port.floor);
             }
-            inlet.queues = link.poll_timeout().is_some();
+            rx_port.queues = link.poll_timeout().is_some();
         }
         for (number, link) in retired.iter_mut() {
             let lane = &mut lanes[*number / 2];
             // No frame comes to it any more.
-            let floor = inlets[*number].floor;
+            let floor = rx_ports[*number].floor;
             while let Some(release) = link.poll_release(floor) {
                 settle(&mut lane.recorder, lane.generation, (pool, on_way), &release, floor);
             }
@@ -397,21 +403,21 @@ impl Engine {
         let mut any = false;
         while let Some(next) = self.on_way.pop_due(now) {
             any = true;
-            let port = usize::from(self.pool.cargo(next.slot).port_out);
+            let port = usize::from(self.pool.meta(next.slot).port_out);
             let copies = usize::from(next.copies);
             let bytes = copies * self.pool.bytes(next.slot).len();
-            let inlet = &self.inlets[port];
-            if inlet.copies + copies > BURST || inlet.bytes + bytes > BURST_BYTES {
+            let rx_port = &self.rx_ports[port];
+            if rx_port.copies + copies > BURST || rx_port.bytes + bytes > BURST_BYTES {
                 self.send_burst(port);
             }
-            let inlet = &mut self.inlets[port];
-            inlet.copies += copies;
-            inlet.bytes += bytes;
-            inlet.due.push(next);
+            let rx_port = &mut self.rx_ports[port];
+            rx_port.copies += copies;
+            rx_port.bytes += bytes;
+            rx_port.due.push(next);
         }
         if any {
-            for port in 0..self.inlets.len() {
-                if self.inlets[port].copies > 0 {
+            for port in 0..self.rx_ports.len() {
+                if self.rx_ports[port].copies > 0 {
                     self.send_burst(port);
                 }
             }
@@ -421,7 +427,7 @@ impl Engine {
 
     /// Hands what is due to its port, and notes how late it was.
     fn send_burst(&mut self, port: usize) {
-        let Inlet { port: out, due, copies, bytes, .. } = &mut self.inlets[port];
+        let RxPort { port: out, due, copies, bytes, .. } = &mut self.rx_ports[port];
         let header = out.framing().header();
         let mut frames: [&[u8]; BURST] = [&[]; BURST];
         let copied = due.iter().flat_map(|next| (0..next.copies).map(|_| next.slot));
@@ -434,21 +440,21 @@ impl Engine {
         let lane = &mut self.lanes[port / 2];
         let mut place = 0;
         for next in due.iter() {
-            let cargo = *self.pool.cargo(next.slot);
+            let meta = *self.pool.meta(next.slot);
             let segments = self.pool.run(next.slot).map_or(1, |run| run.segments);
             for copy in 0..next.copies {
                 let failed = refused >> place & 1 == 1;
                 place += 1;
                 self.summary.sent += if failed { 0 } else { segments.into() };
                 self.summary.send_failed += if failed { segments.into() } else { 0 };
-                if cargo.generation != lane.generation || cargo.answer {
+                if meta.generation != lane.generation || meta.answer {
                     continue;
                 }
                 let left = Departure { due: next.due, at: departed, failed };
                 if self.pool.run(next.slot).is_some() {
                     note_run(&mut lane.recorder, &self.pool, next.slot, left, &mut self.scratch);
                 } else {
-                    let frame = Traveller { copy: cargo.frame.copy + copy, ..cargo.frame };
+                    let frame = FrameMeta { copy: meta.frame.copy + copy, ..meta.frame };
                     lane.recorder.note_departure(&frame, left, self.pool.bytes(next.slot));
                 }
             }
@@ -461,14 +467,14 @@ impl Engine {
     // ---- commands -------------------------------------------------------------------------------
 
     /// Takes what has arrived on a lane so far, then does as told.
-    fn obey(&mut self, command: Command) {
+    fn handle_command(&mut self, command: Command) {
         // Where nobody waits for an answer any more, it is not wanted.
         match command {
             Command::SetLinks { lane, links, record, done } => {
-                let _ = done.send(self.turn_page(lane, Some(links), record));
+                let _ = done.send(self.rotate_record(lane, Some(links), record));
             }
             Command::TakeRecord { lane, next, done } => {
-                let _ = done.send(self.turn_page(lane, None, next));
+                let _ = done.send(self.rotate_record(lane, None, next));
             }
             Command::SwapChunk { lane, spare, done } => {
                 let _ = done.send(Ok(self.lanes[lane].recorder.swap_chunk(spare)));
@@ -477,15 +483,15 @@ impl Engine {
         }
     }
 
-    fn turn_page(
+    fn rotate_record(
         &mut self,
         lane: usize,
         links: Option<Box<[Link; 2]>>,
         record: LaneRecord,
     ) -> io::Result<LaneRecord> {
         let pair = [2 * lane, 2 * lane + 1];
-        for inlet in pair {
-            while self.receive(inlet, self.clock.now()) == BURST {
+        for rx_port in pair {
+            while self.receive(rx_port, self.clock.now()) == BURST {
                 self.send_due(self.clock.now());
             }
         }
@@ -494,10 +500,10 @@ impl Engine {
         let beyond = state.links.each_ref().map(Link::beyond);
         if let Some(links) = links {
             let old = std::mem::replace(&mut state.links, *links);
-            for (inlet, old) in pair.into_iter().zip(old) {
-                self.inlets[inlet].queues = false;
+            for (rx_port, old) in pair.into_iter().zip(old) {
+                self.rx_ports[rx_port].queues = false;
                 if old.poll_timeout().is_some() {
-                    self.retired.push((inlet, old));
+                    self.retired.push((rx_port, old));
                 }
             }
         }
@@ -510,8 +516,8 @@ impl Engine {
         Ok(ended)
     }
 
-    fn take_ring_drops(&mut self, inlet: usize) -> io::Result<u64> {
-        let drops = self.inlets[inlet].port.take_drops()?;
+    fn take_ring_drops(&mut self, rx_port: usize) -> io::Result<u64> {
+        let drops = self.rx_ports[rx_port].port.take_drops()?;
         self.summary.ring_dropped += drops;
         Ok(drops)
     }
@@ -521,8 +527,8 @@ impl Engine {
 fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, scratch: &mut [u8]) {
     let message = pool.message(slot, OFFLOAD_HEADER);
     let wanted = recorder.streams_bytes();
-    let travellers = pool.run(slot).into_iter().flat_map(Run::travellers);
-    for (number, frame) in (0..).zip(travellers) {
+    let frames = pool.run(slot).into_iter().flat_map(SegmentTrain::frames);
+    for (number, frame) in (0..).zip(frames) {
         let bytes = if wanted { gso_burst::segment(message, number, scratch) } else { &[] };
         recorder.note_departure(&frame, left, bytes);
     }
@@ -532,37 +538,42 @@ fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, sc
 /// the link's bottleneck.
 ///
 /// The caller has seen that there are [`SLOTS_PER_FRAME`] free slots.
-fn admit(lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, arrival: Arrival<'_>) -> bool {
+fn admit(
+    lane: &mut LaneState,
+    pool: &mut Pool,
+    on_way: &mut TxQueue,
+    arrival: Arrival<'_>,
+) -> bool {
     let Some(slot) = pool.take() else { return false };
     let direction = arrival.direction();
-    let mut cargo = arrival.cargo(lane.generation);
+    let mut meta = arrival.meta(lane.generation);
     let seen =
-        Frame { bytes: Bytes::Ethernet(arrival.bytes), length: u32::from(cargo.frame.length) };
+        Frame { bytes: Bytes::Ethernet(arrival.bytes), length: u32::from(meta.frame.length) };
     let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
-    cargo.frame.index = fate.index;
-    cargo.frame.draw_ppm = fate.loss_draw_ppm;
-    cargo.frame.edit = fate.edit;
-    cargo.frame.captured = lane.recorder.note(direction, &fate, arrival.at, arrival.bytes);
+    meta.frame.index = fate.index;
+    meta.frame.draw_ppm = fate.loss_draw_ppm;
+    meta.frame.mutation = fate.mutation;
+    meta.frame.captured = lane.recorder.note(direction, &fate, arrival.at, arrival.bytes);
     if let Verdict::Dropped(reason) = fate.verdict {
         pool.put_back(slot);
         if reason == DropReason::TooBig {
-            answer(lane, pool, on_way, arrival, cargo);
+            answer(lane, pool, on_way, arrival, meta);
         }
         return false;
     }
-    pool.fill(slot, cargo, arrival.bytes);
-    make_edit(pool, slot, &fate.edit);
+    pool.fill(slot, meta, arrival.bytes);
+    apply_mutation(pool, slot, &fate.mutation);
     match fate.verdict {
         Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
-        Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
+        Verdict::Queued { copies } if copies > 1 => drop(pool.add_duplicate(slot)),
         Verdict::Queued { .. } | Verdict::Dropped(_) => {}
     }
     matches!(fate.verdict, Verdict::Queued { .. })
 }
 
-pub(super) fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
-    if *edit != Edit::default() {
-        path::apply(edit, pool.bytes_mut(slot));
+pub(super) fn apply_mutation(pool: &mut Pool, slot: u32, mutation: &Mutation) {
+    if *mutation != Mutation::default() {
+        path::apply(mutation, pool.bytes_mut(slot));
     }
 }
 
@@ -570,21 +581,21 @@ pub(super) fn make_edit(pool: &mut Pool, slot: u32, edit: &Edit) {
 pub(super) fn answer(
     lane: &mut LaneState,
     pool: &mut Pool,
-    on_way: &mut OnWay,
+    on_way: &mut TxQueue,
     arrival: Arrival<'_>,
-    cargo: Cargo,
+    meta: SlotMeta,
 ) {
     let direction = arrival.direction();
     let limit = lane.links[direction.index()].plan().mtu.filter(|limit| !limit.black_hole);
     let message = limit.and_then(|limit| path::icmp_too_big(arrival.bytes, limit.bytes));
     let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
     let Some(slot) = pool.take() else { return };
-    lane.recorder.note_answer(direction, cargo.frame.index, arrival.at, &message);
+    lane.recorder.note_answer(direction, meta.frame.index, arrival.at, &message);
     let length = u16::try_from(message.len()).expect("at most FRAME_MAX");
-    let frame = Traveller { length, ..cargo.frame };
+    let frame = FrameMeta { length, ..meta.frame };
     // It leaves by the port that the frame came in by.
-    let cargo = Cargo { frame, port_out: cargo.port_out ^ 1, answer: true, ..cargo };
-    pool.fill(slot, cargo, &message);
+    let meta = SlotMeta { frame, port_out: meta.port_out ^ 1, answer: true, ..meta };
+    pool.fill(slot, meta, &message);
     on_way.push(arrival.at, slot, 1);
 }
 
@@ -592,18 +603,18 @@ pub(super) fn answer(
 fn settle(
     recorder: &mut Recorder,
     generation: u32,
-    (pool, on_way): (&mut Pool, &mut OnWay),
+    (pool, on_way): (&mut Pool, &mut TxQueue),
     release: &Release,
     now: Instant,
 ) {
     let slot = pool.next_copy(release.token);
     if let ReleaseVerdict::Deliver { mark: true, .. } = release.verdict {
-        make_edit(pool, slot, &Edit { corrupt: None, mark: true });
-        pool.cargo_mut(slot).frame.edit.mark = true;
+        apply_mutation(pool, slot, &Mutation { corrupt: None, mark: true });
+        pool.meta_mut(slot).frame.mutation.mark = true;
     }
-    let cargo = pool.cargo(slot);
-    if cargo.generation == generation {
-        recorder.note_release(&cargo.frame, release, now);
+    let meta = pool.meta(slot);
+    if meta.generation == generation {
+        recorder.note_release(&meta.frame, release, now);
     }
     match release.verdict {
         ReleaseVerdict::Deliver { at, .. } => on_way.push(at, slot, 1),

@@ -4,17 +4,17 @@
 //! one. It must never give a slot to two frames, nor let a frame overtake one that is due before.
 
 use super::gso::OFFLOAD_HEADER;
-use super::gso_burst::{Run, Runs};
-use super::record::{FRAME_MAX, Traveller};
+use super::gso_burst::{SegmentTrain, TrainPool};
+use super::record::{FRAME_MAX, FrameMeta};
 use crate::measure::Instant;
-use crate::path::{Direction, Edit};
+use crate::path::{Direction, Mutation};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 /// What the router knows of a frame that lies in a slot.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cargo {
-    pub(super) frame: Traveller,
+pub(super) struct SlotMeta {
+    pub(super) frame: FrameMeta,
     /// The port it leaves by.
     pub(super) port_out: u16,
     /// Which record of its lane it belongs to.
@@ -22,24 +22,24 @@ pub(super) struct Cargo {
     /// Whether it is an answer of the router's own, which no link carries.
     pub(super) answer: bool,
     /// The slot of the other copy, while both wait at a bottleneck.
-    pub(super) twin: Option<u32>,
+    pub(super) duplicate: Option<u32>,
 }
 
-impl Cargo {
+impl SlotMeta {
     const NOTHING: Self = Self {
-        frame: Traveller {
+        frame: FrameMeta {
             direction: Direction::AToB,
             index: 0,
             copy: 0,
             captured: None,
             length: 0,
             draw_ppm: 0,
-            edit: Edit { corrupt: None, mark: false },
+            mutation: Mutation { corrupt: None, mark: false },
         },
         port_out: 0,
         generation: 0,
         answer: false,
-        twin: None,
+        duplicate: None,
     };
 }
 
@@ -54,23 +54,23 @@ const RUN: u32 = 1 << 31;
 /// that was never needed is never touched, and what is used is still in the cache.
 pub(super) struct Pool {
     memory: Box<[u8]>,
-    cargo: Vec<Cargo>,
+    meta: Vec<SlotMeta>,
     free: Vec<u32>,
     slots: usize,
-    pub(super) runs: Runs,
+    pub(super) runs: TrainPool,
 }
 
 impl Pool {
-    /// Memory of one slot, all told: the frame, its cargo, its place among the free.
-    pub(super) const SLOT_BYTES: usize = SLOT + size_of::<Cargo>() + size_of::<u32>();
+    /// Memory of one slot, all told: the frame, its meta, its place among the free.
+    pub(super) const SLOT_BYTES: usize = SLOT + size_of::<SlotMeta>() + size_of::<u32>();
 
     pub(super) fn new(slots: usize, runs: usize) -> Self {
         Self {
             memory: vec![0; slots * SLOT].into_boxed_slice(),
-            cargo: Vec::with_capacity(slots),
+            meta: Vec::with_capacity(slots),
             free: Vec::with_capacity(slots),
             slots,
-            runs: Runs::new(runs),
+            runs: TrainPool::new(runs),
         }
     }
 
@@ -80,18 +80,18 @@ impl Pool {
     }
 
     /// The run under a number, if it is one's.
-    pub(super) fn run(&self, slot: u32) -> Option<&Run> {
+    pub(super) fn run(&self, slot: u32) -> Option<&SegmentTrain> {
         (slot & RUN != 0).then(|| self.runs.get(slot & !RUN))
     }
 
     /// How many slots are free.
     pub(super) fn room(&self) -> usize {
-        self.free.len() + (self.slots - self.cargo.len())
+        self.free.len() + (self.slots - self.meta.len())
     }
 
     /// Most slots that were ever in use at once.
     pub(super) fn peak(&self) -> usize {
-        self.cargo.len()
+        self.meta.len()
     }
 
     /// Takes a slot.
@@ -99,9 +99,9 @@ impl Pool {
         if let Some(slot) = self.free.pop() {
             return Some(slot);
         }
-        let slot = u32::try_from(self.cargo.len()).ok()?;
-        (self.cargo.len() < self.slots).then(|| {
-            self.cargo.push(Cargo::NOTHING);
+        let slot = u32::try_from(self.meta.len()).ok()?;
+        (self.meta.len() < self.slots).then(|| {
+            self.meta.push(SlotMeta::NOTHING);
             slot
         })
     }
@@ -116,16 +116,16 @@ impl Pool {
     }
 
     /// Fills a slot that was taken with a frame that leaves nothing to do.
-    pub(super) fn fill(&mut self, slot: u32, cargo: Cargo, bytes: &[u8]) {
+    pub(super) fn fill(&mut self, slot: u32, meta: SlotMeta, bytes: &[u8]) {
         let (header, frame) = self.memory_mut(slot).split_at_mut(OFFLOAD_HEADER);
         header.fill(0);
         frame[..bytes.len()].copy_from_slice(bytes);
-        self.set_cargo(slot, cargo);
+        self.set_meta(slot, meta);
     }
 
     /// Says what lies in a slot whose memory is filled.
-    pub(super) fn set_cargo(&mut self, slot: u32, cargo: Cargo) {
-        self.cargo[place(slot)] = cargo;
+    pub(super) fn set_meta(&mut self, slot: u32, meta: SlotMeta) {
+        self.meta[place(slot)] = meta;
     }
 
     /// All memory of a slot that was taken, the header first.
@@ -143,34 +143,34 @@ impl Pool {
         if slot & RUN != 0 {
             return self.runs.message(slot & !RUN);
         }
-        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        let end = OFFLOAD_HEADER + usize::from(self.meta(slot).frame.length);
         &self.memory(slot)[OFFLOAD_HEADER - header.min(OFFLOAD_HEADER)..end]
     }
 
     /// Makes the copy that waits beside a frame.
-    pub(super) fn add_twin(&mut self, slot: u32) -> Option<u32> {
-        let twin = self.take()?;
-        self.memory.copy_within(start(slot)..start(slot) + SLOT, start(twin));
-        self.cargo[place(twin)] = self.cargo[place(slot)];
-        let first = &mut self.cargo[place(slot)];
-        // Its twin leaves before it.
+    pub(super) fn add_duplicate(&mut self, slot: u32) -> Option<u32> {
+        let duplicate = self.take()?;
+        self.memory.copy_within(start(slot)..start(slot) + SLOT, start(duplicate));
+        self.meta[place(duplicate)] = self.meta[place(slot)];
+        let first = &mut self.meta[place(slot)];
+        // Its duplicate leaves before it.
         first.frame.copy = 1;
-        first.twin = Some(twin);
-        Some(twin)
+        first.duplicate = Some(duplicate);
+        Some(duplicate)
     }
 
     /// The copy that is next to leave of those that wait under a token.
     pub(super) fn next_copy(&mut self, token: u32) -> u32 {
-        self.cargo[place(token)].twin.take().unwrap_or(token)
+        self.meta[place(token)].duplicate.take().unwrap_or(token)
     }
 
     /// What lies in a slot; of a run, its first segment.
-    pub(super) fn cargo(&self, slot: u32) -> &Cargo {
-        self.run(slot).map_or_else(|| &self.cargo[place(slot)], |run| &run.first)
+    pub(super) fn meta(&self, slot: u32) -> &SlotMeta {
+        self.run(slot).map_or_else(|| &self.meta[place(slot)], |run| &run.first)
     }
 
-    pub(super) fn cargo_mut(&mut self, slot: u32) -> &mut Cargo {
-        &mut self.cargo[place(slot)]
+    pub(super) fn meta_mut(&mut self, slot: u32) -> &mut SlotMeta {
+        &mut self.meta[place(slot)]
     }
 
     /// The frame in a slot.
@@ -180,7 +180,7 @@ impl Pool {
 
     /// The same, to be changed.
     pub(super) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
-        let end = OFFLOAD_HEADER + usize::from(self.cargo(slot).frame.length);
+        let end = OFFLOAD_HEADER + usize::from(self.meta(slot).frame.length);
         &mut self.memory_mut(slot)[OFFLOAD_HEADER..end]
     }
 }
@@ -206,13 +206,13 @@ pub(super) struct Pending {
 ///
 /// With constant delays frames come in the order in which they leave: those stand in a line, and
 /// only the others in a heap.
-pub(super) struct OnWay {
+pub(super) struct TxQueue {
     line: VecDeque<Pending>,
     heap: BinaryHeap<Reverse<Pending>>,
     order: u64,
 }
 
-impl OnWay {
+impl TxQueue {
     pub(super) fn new(room: usize) -> Self {
         let (line, heap) = (VecDeque::with_capacity(room), BinaryHeap::with_capacity(room));
         Self { line, heap, order: 0 }
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn frames_leave_when_due_and_then_in_the_order_of_their_coming() {
         for seed in 0..50 {
-            let mut on_way = OnWay::new(100);
+            let mut on_way = TxQueue::new(100);
             let mut all: Vec<(u64, u32)> = Vec::new();
             for slot in 0..100 {
                 // Few different times, so that many are equal.
@@ -280,9 +280,9 @@ mod tests {
 
     fn put(pool: &mut Pool, bytes: &[u8]) -> Option<u32> {
         let slot = pool.take()?;
-        let mut cargo = Cargo::NOTHING;
-        cargo.frame.length = u16::try_from(bytes.len()).unwrap();
-        pool.fill(slot, cargo, bytes);
+        let mut meta = SlotMeta::NOTHING;
+        meta.frame.length = u16::try_from(bytes.len()).unwrap();
+        pool.fill(slot, meta, bytes);
         Some(slot)
     }
 
@@ -299,15 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn twins_leave_one_by_one_and_are_marked_apart() {
+    fn duplicates_leave_one_by_one_and_are_marked_apart() {
         let mut pool = Pool::new(2, 0);
         let token = put(&mut pool, b"same").unwrap();
-        let twin = pool.add_twin(token).unwrap();
+        let duplicate = pool.add_duplicate(token).unwrap();
         let first = pool.next_copy(token);
-        assert_eq!((first, pool.cargo(first).frame.copy), (twin, 0));
+        assert_eq!((first, pool.meta(first).frame.copy), (duplicate, 0));
         pool.bytes_mut(first)[0] = b'S';
         let second = pool.next_copy(token);
-        assert_eq!((second, pool.cargo(second).frame.copy), (token, 1));
+        assert_eq!((second, pool.meta(second).frame.copy), (token, 1));
         assert_eq!(pool.bytes(second), b"same");
         assert_eq!(pool.bytes(first), b"Same");
     }

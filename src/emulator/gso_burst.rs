@@ -5,12 +5,12 @@
 //! segment share a fate that it did not draw: each has its own index, length and place in the
 //! record, as if it had come as a frame of its own.
 
-use super::forwarder::{Arrival, LaneState, answer, make_edit};
-use super::frame_pool::{Cargo, OnWay, Pool};
+use super::forwarder::{Arrival, LaneState, answer, apply_mutation};
+use super::frame_pool::{Pool, SlotMeta, TxQueue};
 use super::gso::{Checksums, Layout, OFFLOAD_HEADER, SUPER_FRAME_MAX};
-use super::record::{FRAME_MAX, Traveller};
+use super::record::{FRAME_MAX, FrameMeta};
 use crate::measure::Instant;
-use crate::path::{Bytes, DropReason, Edit, FateKey, Frame, Verdict};
+use crate::path::{Bytes, DrawKey, DropReason, Frame, Mutation, Verdict};
 use std::ops::Range;
 
 /// Bytes of a slot: a super-frame and the header in front of it.
@@ -18,9 +18,9 @@ const SLOT: usize = OFFLOAD_HEADER + SUPER_FRAME_MAX;
 
 /// Segments on their way as one super-frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(super) struct SegmentTrain {
     /// What is known of the first segment.
-    pub(super) first: Cargo,
+    pub(super) first: SlotMeta,
     pub(super) segments: u16,
     /// Length of the last segment as a frame; all others have that of the first.
     last_length: u16,
@@ -28,11 +28,11 @@ pub(super) struct Run {
     length: usize,
 }
 
-impl Run {
+impl SegmentTrain {
     /// The segments, each as the record knows it.
-    pub(super) fn travellers(&self) -> impl Iterator<Item = Traveller> {
+    pub(super) fn frames(&self) -> impl Iterator<Item = FrameMeta> {
         let Self { first, segments, last_length, .. } = *self;
-        (0..segments).map(move |n| Traveller {
+        (0..segments).map(move |n| FrameMeta {
             index: first.frame.index + u64::from(n),
             // They were captured one behind the other.
             captured: first.frame.captured.map(|place| place + u32::from(n)),
@@ -43,17 +43,17 @@ impl Run {
 }
 
 /// Memory for runs, in slots of equal size, touched when used.
-pub(super) struct Runs {
+pub(super) struct TrainPool {
     memory: Box<[u8]>,
-    runs: Vec<Run>,
+    runs: Vec<SegmentTrain>,
     free: Vec<u32>,
     slots: usize,
 }
 
-impl Runs {
+impl TrainPool {
     /// The memory that so many slots take.
     pub(super) const fn bytes(slots: usize) -> u64 {
-        slots as u64 * (SLOT + size_of::<Run>() + size_of::<u32>()) as u64
+        slots as u64 * (SLOT + size_of::<SegmentTrain>() + size_of::<u32>()) as u64
     }
 
     pub(super) fn new(slots: usize) -> Self {
@@ -71,7 +71,7 @@ impl Runs {
         layout: &Layout,
         frame: &[u8],
         run: &Range<u16>,
-        first: Cargo,
+        first: SlotMeta,
     ) -> Option<u32> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
@@ -82,7 +82,7 @@ impl Runs {
         // It cannot fail: the run is part of the frame, and no frame is longer than a slot.
         let length = layout.write(frame, run.clone(), Checksums::AsTheyCame, memory)?;
         let last_length = segment_length(layout, run.end - 1);
-        let kept = Run { first, segments: run.end - run.start, last_length, length };
+        let kept = SegmentTrain { first, segments: run.end - run.start, last_length, length };
         match self.runs.get_mut(place(slot)) {
             Some(run) => *run = kept,
             None => self.runs.push(kept),
@@ -90,7 +90,7 @@ impl Runs {
         Some(slot)
     }
 
-    pub(super) fn get(&self, slot: u32) -> &Run {
+    pub(super) fn get(&self, slot: u32) -> &SegmentTrain {
         &self.runs[place(slot)]
     }
 
@@ -128,7 +128,7 @@ struct Admission<'a> {
     layout: Layout,
     run: Range<u16>,
     /// When they leave, and what is known of the first one.
-    way: Option<(Instant, Cargo)>,
+    way: Option<(Instant, SlotMeta)>,
     /// Whether whoever looks behind the headers must see each segment as it would be on a wire.
     looked_into: bool,
     /// Whether one waits at the link's bottleneck.
@@ -142,24 +142,24 @@ struct Admission<'a> {
 pub(super) fn admit(
     lane: &mut LaneState,
     pool: &mut Pool,
-    on_way: &mut OnWay,
+    on_way: &mut TxQueue,
     frame: Arrival<'_>,
     layout: Layout,
 ) -> bool {
     let plan = lane.links[frame.direction().index()].plan();
     let looked_into =
-        plan.key == FateKey::Content || plan.mtu.is_some() || lane.recorder.keeps_bytes();
+        plan.key == DrawKey::Content || plan.mtu.is_some() || lane.recorder.keeps_bytes();
     let mut admission =
         Admission { frame, layout, run: 0..0, way: None, looked_into, waits: false };
     for number in 0..layout.segments() {
         admission.decide(lane, pool, on_way, number);
     }
-    admission.let_go(pool, on_way);
+    admission.flush(pool, on_way);
     admission.waits
 }
 
 impl Admission<'_> {
-    fn decide(&mut self, lane: &mut LaneState, pool: &mut Pool, on_way: &mut OnWay, number: u16) {
+    fn decide(&mut self, lane: &mut LaneState, pool: &mut Pool, on_way: &mut TxQueue, number: u16) {
         let Some(slot) = pool.take() else { return };
         let length = self.layout.wire_length(number);
         if self.looked_into {
@@ -174,41 +174,41 @@ impl Admission<'_> {
         };
         let arrival = Arrival { bytes, ..self.frame };
         let direction = arrival.direction();
-        let mut cargo = arrival.cargo(lane.generation);
-        let seen = Frame { bytes: Bytes::Ethernet(bytes), length: u32::from(cargo.frame.length) };
+        let mut meta = arrival.meta(lane.generation);
+        let seen = Frame { bytes: Bytes::Ethernet(bytes), length: u32::from(meta.frame.length) };
         let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
-        cargo.frame.index = fate.index;
-        cargo.frame.draw_ppm = fate.loss_draw_ppm;
-        cargo.frame.edit = fate.edit;
-        cargo.frame.captured = lane.recorder.note(direction, &fate, arrival.at, bytes);
+        meta.frame.index = fate.index;
+        meta.frame.draw_ppm = fate.loss_draw_ppm;
+        meta.frame.mutation = fate.mutation;
+        meta.frame.captured = lane.recorder.note(direction, &fate, arrival.at, bytes);
         if let Verdict::Dropped(reason) = fate.verdict {
             if reason == DropReason::TooBig {
                 // Out of the slot, which the answer may get.
                 let mut copy = [0; FRAME_MAX];
                 copy[..length].copy_from_slice(bytes);
                 let arrival = Arrival { bytes: &copy[..length], ..self.frame };
-                answer(lane, pool, on_way, arrival, cargo);
+                answer(lane, pool, on_way, arrival, meta);
             }
             pool.put_back(slot);
-            self.let_go(pool, on_way);
+            self.flush(pool, on_way);
             return;
         }
-        let whole = fate.edit == Edit::default();
+        let whole = fate.mutation == Mutation::default();
         if let (Verdict::Deliver { at, copies: 1 }, true) = (fate.verdict, whole) {
             pool.put_back(slot);
-            self.join(pool, on_way, number, at, cargo);
+            self.join(pool, on_way, number, at, meta);
             return;
         }
-        self.let_go(pool, on_way);
+        self.flush(pool, on_way);
         if !self.looked_into {
             self.cut(pool, slot, number, !whole);
         }
         self.waits |= matches!(fate.verdict, Verdict::Queued { .. });
-        pool.set_cargo(slot, cargo);
-        make_edit(pool, slot, &fate.edit);
+        pool.set_meta(slot, meta);
+        apply_mutation(pool, slot, &fate.mutation);
         match fate.verdict {
             Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
-            Verdict::Queued { copies } if copies > 1 => drop(pool.add_twin(slot)),
+            Verdict::Queued { copies } if copies > 1 => drop(pool.add_duplicate(slot)),
             Verdict::Queued { .. } | Verdict::Dropped(_) => {}
         }
     }
@@ -225,21 +225,21 @@ impl Admission<'_> {
     fn join(
         &mut self,
         pool: &mut Pool,
-        on_way: &mut OnWay,
+        on_way: &mut TxQueue,
         number: u16,
         at: Instant,
-        cargo: Cargo,
+        meta: SlotMeta,
     ) {
         if self.way.is_none_or(|(due, _)| due != at) {
-            self.let_go(pool, on_way);
-            self.way = Some((at, cargo));
+            self.flush(pool, on_way);
+            self.way = Some((at, meta));
             self.run = number..number;
         }
         self.run.end = number + 1;
     }
 
     /// Sends the run on its way, as one super-frame where it is more than one segment.
-    fn let_go(&mut self, pool: &mut Pool, on_way: &mut OnWay) {
+    fn flush(&mut self, pool: &mut Pool, on_way: &mut TxQueue) {
         let Some((due, first)) = self.way.take() else { return };
         if self.run.len() > 1 {
             let run = pool.runs.keep(&self.layout, self.frame.bytes, &self.run, first);
@@ -252,13 +252,13 @@ impl Admission<'_> {
         for (n, number) in (0..).zip(self.run.clone()) {
             let Some(slot) = pool.take() else { return };
             self.cut(pool, slot, number, self.looked_into);
-            let frame = Traveller {
+            let frame = FrameMeta {
                 index: first.frame.index + u64::from(n),
                 captured: first.frame.captured.map(|place| place + n),
                 length: segment_length(&self.layout, number),
                 ..first.frame
             };
-            pool.set_cargo(slot, Cargo { frame, ..first });
+            pool.set_meta(slot, SlotMeta { frame, ..first });
             on_way.push(due, slot, 1);
         }
     }

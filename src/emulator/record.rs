@@ -7,7 +7,7 @@ use super::events::{Chunk, Event, Streaming};
 use super::topology::MTU;
 use crate::measure::{Instant, nanos};
 use crate::path::{
-    Counts, Direction, DropReason, Edit, Fate, LostFrame, Release, ReleaseVerdict, Verdict,
+    Counts, Direction, DropReason, Fate, LostFrame, Mutation, Release, ReleaseVerdict, Verdict,
     fold_fate,
 };
 use hdrhistogram::Histogram;
@@ -253,7 +253,7 @@ impl LaneRecord {
 
 /// A frame on its way, as far as its record goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Traveller {
+pub(crate) struct FrameMeta {
     pub(crate) direction: Direction,
     pub(crate) index: u64,
     /// Which copy, from 0.
@@ -263,7 +263,7 @@ pub(crate) struct Traveller {
     pub(crate) length: u16,
     pub(crate) draw_ppm: u32,
     /// What was changed in it.
-    pub(crate) edit: Edit,
+    pub(crate) mutation: Mutation,
 }
 
 /// When a copy left, and when it should have.
@@ -327,7 +327,7 @@ impl Recorder {
     }
 
     /// Notes that a copy came out of the bottleneck, or was dropped there.
-    pub(crate) fn note_release(&mut self, frame: &Traveller, release: &Release, now: Instant) {
+    pub(crate) fn note_release(&mut self, frame: &FrameMeta, release: &Release, now: Instant) {
         let event = Event::Released(*release);
         self.record.rest.note(frame.direction, frame.index, now, event, &[]);
         self.direction(frame.direction).counts.note_release(release);
@@ -336,8 +336,8 @@ impl Recorder {
         }
     }
 
-    fn note_dropped(&mut self, frame: &Traveller, reason: DropReason, at: Instant) {
-        let Traveller { index, draw_ppm, .. } = *frame;
+    fn note_dropped(&mut self, frame: &FrameMeta, reason: DropReason, at: Instant) {
+        let FrameMeta { index, draw_ppm, .. } = *frame;
         let len = u32::from(frame.length);
         let direction = self.direction(frame.direction);
         direction.on_way = direction.on_way.saturating_sub(1);
@@ -348,7 +348,7 @@ impl Recorder {
     }
 
     /// Notes that a copy left, or could not.
-    pub(crate) fn note_departure(&mut self, frame: &Traveller, left: Departure, bytes: &[u8]) {
+    pub(crate) fn note_departure(&mut self, frame: &FrameMeta, left: Departure, bytes: &[u8]) {
         let record = self.direction(frame.direction);
         record.on_way = record.on_way.saturating_sub(1);
         if !left.failed {
@@ -359,11 +359,11 @@ impl Recorder {
         }
         record.send_failed += u64::from(left.failed);
         record.lateness.note(left.at.since(left.due));
-        let (copy, due, edit) = (frame.copy, left.due, frame.edit);
+        let (copy, due, mutation) = (frame.copy, left.due, frame.mutation);
         let event = if left.failed {
             Event::SendFailed { copy, due }
         } else {
-            Event::Left { copy, due, edit }
+            Event::Left { copy, due, mutation }
         };
         self.record.rest.note(frame.direction, frame.index, left.at, event, bytes);
         if let Some(captured) = self.captured(frame) {
@@ -383,7 +383,7 @@ impl Recorder {
         self.record.rest.note(direction, index, at, Event::Answered, message);
     }
 
-    fn captured(&mut self, frame: &Traveller) -> Option<&mut CapturedFrame> {
+    fn captured(&mut self, frame: &FrameMeta) -> Option<&mut CapturedFrame> {
         let place = usize::try_from(frame.captured?).ok()?;
         self.record.captured.get_mut(place)
     }
@@ -404,7 +404,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::{DropReason, Edit};
+    use crate::path::{DropReason, Mutation};
 
     #[test]
     fn a_recorder_keeps_the_first_frames_and_counts_all() {
@@ -418,8 +418,8 @@ mod tests {
             } else {
                 Verdict::Deliver { at: Instant::ZERO, copies: 1 }
             };
-            let (edit, reordered) = (Edit::default(), false);
-            let fate = Fate { index, loss_draw_ppm: 9, verdict, edit, reordered };
+            let (mutation, reordered) = (Mutation::default(), false);
+            let fate = Fate { index, loss_draw_ppm: 9, verdict, mutation, reordered };
             let place = recorder.note(Direction::AToB, &fate, Instant::ZERO, b"frame");
             assert_eq!(place.is_some(), index < 2);
         }

@@ -7,7 +7,7 @@
 
 use super::capacity;
 use super::events::{Chunk, Streaming};
-use super::forwarder::{Command, Engine, Reply};
+use super::forwarder::{Command, Forwarder, Reply};
 use super::record::RecordConfig;
 use super::topology::{DropProbe, FrameMode, Lane, Topology};
 use crate::path::{Direction, Link, LinkPlan};
@@ -34,7 +34,7 @@ pub struct RouterConfig {
     /// How long before a deadline to stop sleeping and watch the clock; zero never watches.
     ///
     /// It costs a processor for this long per wait. Measured on a virtual machine of two
-    /// processors, at 1,000 frames/s and a delay of 10 ms (`cargo bench -- router`): the transit,
+    /// processors, at 1,000 frames/s and a delay of 10 ms (`meta bench -- router`): the transit,
     /// less the delay and less what loopback takes, was off by 16 us (median) and 71 us (99th
     /// percentile) at 6 % of a processor without, by -24 and 42 us at 7 % with 50 us, -31 and 14 us
     /// at 11 % with 100 us, -33 and 24 us at 20 % with 200 us. With 50 us and the usual slice of
@@ -145,7 +145,7 @@ impl Router {
             poll.add(port.as_fd())?;
         }
         let (commands, inbox) = channel();
-        let engine = Engine::new(ports, poll, Arc::clone(&waker), inbox, config, clock);
+        let engine = Forwarder::new(ports, poll, Arc::clone(&waker), inbox, config, clock);
         let died = Arc::new(OnceLock::new());
         let obituary = Obituary(Arc::clone(&died));
         let thread = Builder::new().name("router".to_owned()).spawn(move || {

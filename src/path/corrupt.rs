@@ -93,7 +93,7 @@ impl Effect for Corrupt {
 
     fn decide(&mut self, setting: &Corruption, draws: &Draws<'_>, frame: &mut Passage<'_>) {
         let flips = draws.happens(Stream::Corrupt, setting.share);
-        frame.edit.corrupt = flips.then(|| CorruptDraw {
+        frame.mutation.corrupt = flips.then(|| CorruptDraw {
             key: draws.bits(Stream::CorruptBits),
             bits: setting.bits.max(1),
             repair: setting.repair,

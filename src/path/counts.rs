@@ -49,10 +49,10 @@ impl Counts {
             }
             Verdict::Queued { copies } => copies,
         };
-        self.corrupted += u64::from(fate.edit.corrupt.is_some());
+        self.corrupted += u64::from(fate.mutation.corrupt.is_some());
         self.duplicated += u64::from(copies > 1);
         self.reordered += u64::from(fate.reordered);
-        self.marked += u64::from(fate.edit.mark);
+        self.marked += u64::from(fate.mutation.mark);
     }
 
     /// Accounts for a copy that came out of the queue.

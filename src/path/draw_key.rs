@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a frame's draws are a function of, beside seed, direction and effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FateKey {
+pub enum DrawKey {
     /// Its number in its direction: frame n of every run meets the same fate.
     #[default]
     Order,
@@ -23,7 +23,7 @@ pub enum FateKey {
     Content,
 }
 
-impl FateKey {
+impl DrawKey {
     pub(super) const WORD: Word = Word {
         name: "key",
         value: "KEY",
@@ -31,7 +31,7 @@ impl FateKey {
     };
 }
 
-impl FromStr for FateKey {
+impl FromStr for DrawKey {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
@@ -47,7 +47,7 @@ impl FromStr for FateKey {
     }
 }
 
-impl fmt::Display for FateKey {
+impl fmt::Display for DrawKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Order => f.write_str("order"),

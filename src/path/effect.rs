@@ -3,7 +3,7 @@
 //! Each effect is one file; `plan` lists them in the order in which a frame meets them.
 
 use super::draw_key::Key;
-use super::fate::{DropReason, Edit};
+use super::fate::{DropReason, Mutation};
 use super::frame::{Bytes, Frame};
 use super::plan_error::{PlanError, ReadFile};
 use super::rng::{Stream, Streams};
@@ -85,7 +85,7 @@ pub(super) struct Passage<'a> {
     pub(super) down: bool,
     pub(super) dropped: Option<DropReason>,
     pub(super) copies: u8,
-    pub(super) edit: Edit,
+    pub(super) mutation: Mutation,
     pub(super) overtakes: bool,
 }
 
@@ -100,7 +100,7 @@ impl<'a> Passage<'a> {
             down,
             dropped: None,
             copies: 1,
-            edit: Edit::default(),
+            mutation: Mutation::default(),
             overtakes: false,
         }
     }

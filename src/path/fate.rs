@@ -15,7 +15,7 @@ pub struct Fate {
     /// What to do with the frame.
     pub verdict: Verdict,
     /// What to change in it before it leaves.
-    pub edit: Edit,
+    pub mutation: Mutation,
     /// Whether it was chosen to overtake.
     pub reordered: bool,
 }
@@ -42,7 +42,7 @@ pub enum Verdict {
 
 /// Changes to a frame's bytes, made by [`apply`](crate::path::apply).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Edit {
+pub struct Mutation {
     /// Flip bits, chosen by this draw.
     pub corrupt: Option<CorruptDraw>,
     /// Mark "congestion experienced" (RFC 3168).

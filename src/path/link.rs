@@ -12,9 +12,9 @@ use super::bandwidth::Rules;
 use super::change::Setting;
 use super::content::ContentKeys;
 use super::delay::{prepare, sample};
-use super::draw_key::{FateKey, Key};
+use super::draw_key::{DrawKey, Key};
 use super::effect::{Draws, Passage};
-use super::fate::{DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+use super::fate::{DropReason, Fate, Mutation, Release, ReleaseVerdict, Verdict};
 use super::frame::{Bytes, Direction, Frame, ecn_bits};
 use super::plan::{Effects, LinkPlan};
 use super::queue::{Bottleneck, Gone, How, Waiting};
@@ -96,7 +96,7 @@ impl Link {
             now: Instant::ZERO,
             phase: 0,
             effects: Effects::default(),
-            content: (plan.key == FateKey::Content).then(|| Box::new(ContentKeys::new())),
+            content: (plan.key == DrawKey::Content).then(|| Box::new(ContentKeys::new())),
             queue: Bottleneck::default(),
             departures: Departures::default(),
             releases: VecDeque::new(),
@@ -165,8 +165,9 @@ impl Link {
             Some(reason) => Verdict::Dropped(reason),
             None => self.onward(key, &passage, token),
         };
-        let edit = if let Verdict::Dropped(_) = verdict { Edit::default() } else { passage.edit };
-        Fate { index, loss_draw_ppm, verdict, edit, reordered }
+        let mutation =
+            if let Verdict::Dropped(_) = verdict { Mutation::default() } else { passage.mutation };
+        Fate { index, loss_draw_ppm, verdict, mutation, reordered }
     }
 
     /// When [`Link::poll_release`] has something next; `None` where no copy waits.
@@ -194,12 +195,12 @@ impl Link {
     /// What decides a frame's draws.
     fn key(&mut self, index: u64, elapsed: Duration, bytes: Bytes<'_>) -> Key {
         match self.plan.key {
-            FateKey::Order => Key { index, draws: index, slot: None },
-            FateKey::Time { slot } => {
+            DrawKey::Order => Key { index, draws: index, slot: None },
+            DrawKey::Time { slot } => {
                 let slot = nanos(elapsed) / nanos(slot).max(1);
                 Key { index, draws: slot, slot: Some(slot) }
             }
-            FateKey::Content => {
+            DrawKey::Content => {
                 let keys = self.content.get_or_insert_with(|| Box::new(ContentKeys::new()));
                 Key { index, draws: keys.key(bytes), slot: None }
             }
@@ -227,7 +228,7 @@ impl Link {
             arrived: frame.arrived,
             delay_draw: draws.delay,
             ecn_capable: marks && ecn_bits(frame.bytes) != 0,
-            marked: frame.edit.mark || (marks && ecn_bits(frame.bytes) == 3),
+            marked: frame.mutation.mark || (marks && ecn_bits(frame.bytes) == 3),
             overtakes: draws.overtakes,
         };
         self.advance(self.now);

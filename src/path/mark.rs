@@ -31,7 +31,7 @@ impl Effect for Mark {
 
     fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {
         // A frame that is marked already cannot be marked again.
-        frame.edit.mark =
+        frame.mutation.mark =
             draws.happens(Stream::Mark, *setting) && matches!(ecn_bits(frame.bytes), 1 | 2);
     }
 }

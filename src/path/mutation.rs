@@ -2,35 +2,35 @@
 //!
 //! It must never change the length of a frame, nor fail on bytes that are no packet.
 
-use super::fate::{CorruptDraw, Edit};
+use super::fate::{CorruptDraw, Mutation};
 use super::packet::{ETHERNET, Transport, Version, be16, ecn, layout, version};
 use crate::measure::draw::keyed;
 use std::ops::Range;
 
-/// Makes an edit's changes in a frame, Ethernet header first; whether a byte was changed.
+/// Makes a mutation's changes in a frame, Ethernet header first; whether a byte was changed.
 ///
 /// Without repair, one flipped bit always fails a checksum of the receiver, with two exceptions: it
 /// turns the checksum of a UDP datagram over IPv4 into 0, which stands for none (one bit of that
 /// field, and only where it is the last one set); or it lies where no checksum looks, as in an IPv6
 /// hop limit. Several bits may also cancel each other in a 16-bit sum. With repair, nothing but the
 /// application can notice.
-pub fn apply(edit: &Edit, frame: &mut [u8]) -> bool {
-    let corrupted = edit.corrupt.is_some_and(|corrupt| {
+pub fn apply(mutation: &Mutation, frame: &mut [u8]) -> bool {
+    let corrupted = mutation.corrupt.is_some_and(|corrupt| {
         if corrupt.repair {
             flip_and_repair(corrupt, frame)
         } else {
             flip(corrupt, frame.get_mut(ETHERNET..).unwrap_or_default(), |_, _, _| {})
         }
     });
-    let marked = edit.mark && mark(frame);
+    let marked = mutation.mark && mark(frame);
     corrupted || marked
 }
 
-/// Makes an edit's changes in a payload that has no headers; whether a byte was changed.
+/// Makes a mutation's changes in a payload that has no headers; whether a byte was changed.
 ///
 /// Only a repaired corruption can be seen there: the other kind is for the receiver's checksum.
-pub fn apply_to_payload(edit: &Edit, payload: &mut [u8]) -> bool {
-    edit.corrupt.is_some_and(|corrupt| corrupt.repair && flip(corrupt, payload, |_, _, _| {}))
+pub fn apply_to_payload(mutation: &Mutation, payload: &mut [u8]) -> bool {
+    mutation.corrupt.is_some_and(|corrupt| corrupt.repair && flip(corrupt, payload, |_, _, _| {}))
 }
 
 /// Flips as many different bits as a draw says, or all there are, and tells of each: the byte's

@@ -8,7 +8,7 @@ use super::bottleneck::{Bottleneck, Transmission};
 use super::change::{Change, Setting};
 use super::corrupt::{Corrupt, Corruption};
 use super::delay::{Delay, Propagation};
-use super::draw_key::FateKey;
+use super::draw_key::DrawKey;
 use super::duplicate::Duplicate;
 use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::loss::{Loss, LossModel, MaxBurst, expected};
@@ -33,7 +33,7 @@ macro_rules! effects {
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct LinkPlan {
             /// What the draws of a frame depend on.
-            pub key: FateKey,
+            pub key: DrawKey,
             $($(#[$about])+ pub $field: $setting,)+
             /// Changes while the run goes on, in the order of their times.
             pub timetable: Vec<Change>,
@@ -121,7 +121,7 @@ impl LinkPlan {
     pub fn words() -> &'static [Word] {
         static WORDS: LazyLock<Vec<Word>> = LazyLock::new(|| {
             let effects = WORDS_OF_EFFECTS.iter().copied().flatten().copied();
-            [FateKey::WORD].into_iter().chain(effects).chain([Change::WORD]).collect()
+            [DrawKey::WORD].into_iter().chain(effects).chain([Change::WORD]).collect()
         });
         &WORDS
     }
@@ -167,7 +167,7 @@ impl LinkPlan {
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
-        if self.key != FateKey::default() {
+        if self.key != DrawKey::default() {
             settings.push(("key", self.key.to_string()));
         }
         self.show_effects(&mut |word, text| settings.push((word, text)));
@@ -226,16 +226,16 @@ impl LinkPlan {
     fn check_key(&self) -> Result<(), PlanError> {
         let listed = self.losses().any(|loss| matches!(loss, LossModel::Recorded(_)));
         match self.key {
-            FateKey::Order => Ok(()),
-            FateKey::Time { slot } if slot.is_zero() => {
+            DrawKey::Order => Ok(()),
+            DrawKey::Time { slot } if slot.is_zero() => {
                 refuse("key: expected a slot above 0, got time:0")
             }
             _ if listed => refuse("a list of losses counts frames: it needs key order"),
-            FateKey::Content if self.losses().any(LossModel::has_memory) => refuse(
+            DrawKey::Content if self.losses().any(LossModel::has_memory) => refuse(
                 "bursts need an order of frames, which differs between transports: with key \
                  content use a plain share, or use key time",
             ),
-            FateKey::Time { .. } | FateKey::Content => Ok(()),
+            DrawKey::Time { .. } | DrawKey::Content => Ok(()),
         }
     }
 

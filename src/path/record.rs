@@ -76,7 +76,7 @@ pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::path::Edit;
+    use crate::path::Mutation;
 
     #[test]
     fn a_digest_tells_verdicts_and_orders_apart() {
@@ -84,7 +84,7 @@ mod tests {
             index,
             loss_draw_ppm: 0,
             verdict: Verdict::Deliver { at: Instant::ZERO, copies },
-            edit: Edit::default(),
+            mutation: Mutation::default(),
             reordered: false,
         };
         let two = |a: &Fate, b: &Fate| fold_fate(fold_fate(0, a), b);

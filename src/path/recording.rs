@@ -15,7 +15,7 @@
 //! Lines that begin with `#` and empty ones say nothing. It must never be read by guesses: an
 //! unknown word is an error that names its line.
 
-use super::fate::{CorruptDraw, DropReason, Edit, Fate, Release, ReleaseVerdict, Verdict};
+use super::fate::{CorruptDraw, DropReason, Fate, Mutation, Release, ReleaseVerdict, Verdict};
 use super::files::Lines;
 use super::frame::Direction;
 use super::mtu::MtuLimit;
@@ -56,7 +56,7 @@ struct Track {
 struct Entry {
     index: u64,
     outcome: Outcome,
-    edit: Edit,
+    mutation: Mutation,
     overtakes: bool,
 }
 
@@ -103,10 +103,10 @@ impl Recording {
                 Outcome::Queued { copies, ends: [None; 2] }
             }
         };
-        let Fate { index, edit, reordered, .. } = *fate;
+        let Fate { index, mutation, reordered, .. } = *fate;
         let plain = Outcome::Held { hold: track.hold.unwrap_or_default(), copies: 1 };
-        if outcome != plain || edit != Edit::default() || reordered {
-            track.entries.push(Entry { index, outcome, edit, overtakes: reordered });
+        if outcome != plain || mutation != Mutation::default() || reordered {
+            track.entries.push(Entry { index, outcome, mutation, overtakes: reordered });
         }
     }
 
@@ -233,10 +233,10 @@ impl fmt::Display for Entry {
                 }
             }
         }
-        if let Some(CorruptDraw { key, bits, repair }) = self.edit.corrupt {
+        if let Some(CorruptDraw { key, bits, repair }) = self.mutation.corrupt {
             write!(f, " flip={key:x},{bits}{}", if repair { ",repair" } else { "" })?;
         }
-        let words = [(self.edit.mark, " mark"), (self.overtakes, " overtakes")];
+        let words = [(self.mutation.mark, " mark"), (self.overtakes, " overtakes")];
         words.iter().filter(|(set, _)| *set).try_for_each(|(_, word)| f.write_str(word))
     }
 }
@@ -277,7 +277,7 @@ fn entry(text: &str, track: &Track) -> Result<Entry, &'static str> {
         "queued" => Outcome::Queued { copies: copies(value)?, ends: [None; 2] },
         _ => return Err(FATE),
     };
-    let mut entry = Entry { index, outcome, edit: Edit::default(), overtakes: false };
+    let mut entry = Entry { index, outcome, mutation: Mutation::default(), overtakes: false };
     words.try_for_each(|word| entry.detail(word))?;
     Ok(entry)
 }
@@ -301,8 +301,8 @@ impl Entry {
                 let free = room.iter_mut().find(|end| end.is_none());
                 *free.ok_or("no more ends than copies")? = Some(end(value)?);
             }
-            ("flip", _) => self.edit.corrupt = Some(flip(value).ok_or(DETAIL)?),
-            ("mark", _) if value.is_empty() => self.edit.mark = true,
+            ("flip", _) => self.mutation.corrupt = Some(flip(value).ok_or(DETAIL)?),
+            ("mark", _) if value.is_empty() => self.mutation.mark = true,
             ("overtakes", _) if value.is_empty() => self.overtakes = true,
             _ => return Err(DETAIL),
         }
@@ -372,10 +372,10 @@ impl Replay {
     ) -> Fate {
         let usual = self.track.hold.unwrap_or_default();
         let next = self.track.entries.get(self.read).filter(|entry| entry.index == index);
-        let Some(Entry { outcome, edit, overtakes, .. }) = next.copied() else {
+        let Some(Entry { outcome, mutation, overtakes, .. }) = next.copied() else {
             let verdict = Verdict::Deliver { at: now + usual, copies: 1 };
-            let edit = Edit::default();
-            return Fate { index, loss_draw_ppm: 0, verdict, edit, reordered: false };
+            let mutation = Mutation::default();
+            return Fate { index, loss_draw_ppm: 0, verdict, mutation, reordered: false };
         };
         self.read += 1;
         let mut loss_draw_ppm = 0;
@@ -398,6 +398,6 @@ impl Replay {
                 Verdict::Queued { copies }
             }
         };
-        Fate { index, loss_draw_ppm, verdict, edit, reordered: overtakes }
+        Fate { index, loss_draw_ppm, verdict, mutation, reordered: overtakes }
     }
 }

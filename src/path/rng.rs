@@ -1,7 +1,7 @@
 //! Random draws that depend on nothing but their key, so that one effect never shifts another.
 //!
 //! A draw is a pure function of (seed, direction, effect, key); the key is what
-//! [`FateKey`](super::FateKey) says, a frame's number by default. Adding an impairment, or traffic
+//! [`DrawKey`](super::DrawKey) says, a frame's number by default. Adding an impairment, or traffic
 //! in the other direction, leaves every other decision as it was.
 //! It must never hold state.
 //!

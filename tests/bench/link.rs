@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bottleneck, Bytes, Corruption, Delay, Direction, Discipline, FateKey, Frame, Link, LinkPlan,
+    Bottleneck, Bytes, Corruption, Delay, Direction, Discipline, DrawKey, Frame, Link, LinkPlan,
     LossModel, Queue, QueueLimit, Rate, Reorder, apply,
 };
 use wirelab::runtime::clock::Clock;
@@ -68,7 +68,7 @@ fn plans() -> Vec<(&'static str, LinkPlan)> {
         ("rate and drop-tail, 100 frames", queue(Discipline::DropTail)),
         ("rate and codel, 100 frames", queue(codel)),
         ("every impairment but the rate", everything),
-        ("loss 2%, key content", LinkPlan { key: FateKey::Content, ..iid() }),
+        ("loss 2%, key content", LinkPlan { key: DrawKey::Content, ..iid() }),
     ]
 }
 
@@ -100,7 +100,7 @@ fn round(plan: &LinkPlan) -> f64 {
         while let Some(release) = link.poll_release(now) {
             black_box(release);
         }
-        apply(&fate.edit, &mut bytes);
+        apply(&fate.mutation, &mut bytes);
         black_box(fate);
     }
     clock.now().since(Instant::ZERO).as_secs_f64() * 1e9 / f64::from(FRAMES)

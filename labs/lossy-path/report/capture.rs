@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use wirelab::emulator::events::{Chunk, Event, Note};
 use wirelab::measure::Instant;
-use wirelab::path::{Direction, DropReason, Edit, Fate, ReleaseVerdict, Verdict};
+use wirelab::path::{Direction, DropReason, Fate, Mutation, ReleaseVerdict, Verdict};
 use wirelab::report::pcapng::{Packet, Writer};
 
 /// Frames kept by until the bottleneck has decided on them, at most; beyond, the oldest goes, and
@@ -93,8 +93,8 @@ impl<W: Write> Capture<W> {
                     self.packet(to, note, &waited.bytes, time_ns, false, Some(&comment))?;
                 }
             }
-            Event::Left { copy, edit, .. } => {
-                let comment = on_departure(note, copy, edit);
+            Event::Left { copy, mutation, .. } => {
+                let comment = on_departure(note, copy, mutation);
                 self.packet(to, note, bytes, time_ns, false, comment.as_deref())?;
             }
             Event::SendFailed { .. } => {
@@ -163,16 +163,16 @@ fn name(note: &Note) -> String {
     format!("frame {} {}", note.index, WAYS[note.direction.index()])
 }
 
-fn on_departure(note: &Note, copy: u8, edit: Edit) -> Option<String> {
+fn on_departure(note: &Note, copy: u8, mutation: Mutation) -> Option<String> {
     let mut words = Vec::new();
     if copy > 0 {
         words.push(format!("copy {}", copy + 1));
     }
-    if let Some(draw) = edit.corrupt {
+    if let Some(draw) = mutation.corrupt {
         let repaired = if draw.repair { ", checksums repaired" } else { "" };
         words.push(format!("{} bits flipped{repaired}", draw.bits.max(1)));
     }
-    if edit.mark {
+    if mutation.mark {
         words.push("marked congestion experienced".to_owned());
     }
     (!words.is_empty()).then(|| format!("by the path: {}: {}", name(note), words.join(", ")))

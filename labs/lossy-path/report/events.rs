@@ -114,7 +114,7 @@ impl<W: Write> Writer<W> {
                         self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
                         continue;
                     }
-                    if let Some(draw) = fate.edit.corrupt {
+                    if let Some(draw) = fate.mutation.corrupt {
                         let (bits, repaired) = (draw.bits, draw.repair);
                         let event = Event::Corrupted { direction, index, bits, repaired };
                         self.write(note.at, event)?;

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{
-    Bytes, CorruptDraw, Direction, Edit, FateKey, Frame, Link, LinkPlan, Recording, apply,
+    Bytes, CorruptDraw, Direction, DrawKey, Frame, Link, LinkPlan, Mutation, Recording, apply,
     icmp_too_big,
 };
 
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn frame(bytes: &[u8]) {
-    let plan = LinkPlan { key: FateKey::Content, mark: Ppm::ONE, ..LinkPlan::default() };
+    let plan = LinkPlan { key: DrawKey::Content, mark: Ppm::ONE, ..LinkPlan::default() };
     let mut link = Link::new(plan, 1, Direction::AToB);
     let length = u32::try_from(bytes.len()).unwrap();
     link.handle_frame(Instant::ZERO, Frame { bytes: Bytes::Ethernet(bytes), length }, 0);
@@ -31,7 +31,7 @@ fn frame(bytes: &[u8]) {
     for repair in [false, true] {
         let corrupt = Some(CorruptDraw { key: u64::from(length), bits: 3, repair });
         let mut edited = bytes.to_vec();
-        let changed = apply(&Edit { corrupt, mark: true }, &mut edited);
+        let changed = apply(&Mutation { corrupt, mark: true }, &mut edited);
         assert!(changed || edited == bytes);
     }
 }
