@@ -21,6 +21,8 @@ mod path_model;
 mod path_queue;
 /// The link model's words: plans and recordings, read and written.
 mod path_text;
+/// Saved runs of every lab: the command that repeats one, views of one, lists, removal.
+mod repeat;
 /// Super-frames taken apart, and put beside what an independent hand writes.
 mod segments;
 /// Super-frames and their segments, written down field by field.

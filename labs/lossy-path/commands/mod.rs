@@ -178,7 +178,12 @@ impl Task {
         }
         let outcome = outcome.map_err(|error| failed(&error, &leaving.server_said()))?;
         let mut result = self.result(&outcome, plan, seed, command, host, &leaving);
-        result.replayed = flags.fates.as_ref().map(|path| path.display().to_string());
+        // Absolute, so that the file can be found from any folder.
+        let fates = flags
+            .fates
+            .as_ref()
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        result.replayed = fates.map(|path| path.display().to_string());
         if let Some((_, old)) = &self.of {
             result.replayed.clone_from(&old.replayed);
         }
