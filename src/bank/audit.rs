@@ -1,7 +1,4 @@
-//! Proof, after a run, that cents are conserved and what became of each key.
-//!
-//! It exists so that a lab can say what a delivery guarantee was worth in applied operations.
-//! It must never change the store, nor trust a balance that the ledger does not explain.
+//! Audits the ledger after a run: conservation of cents, duplicate and missing applications.
 
 use super::client::Key;
 use super::message::AccountId;
@@ -9,7 +6,7 @@ use super::storage::{Entry, Line, Storage, StorageError};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What the ledger says about a run.
+/// Result of an audit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AuditReport {
     /// Accounts in the store.
@@ -22,7 +19,7 @@ pub struct AuditReport {
     pub applications_beyond_first: u64,
     /// Cents that those entries moved.
     pub cents_beyond_first: i64,
-    /// Keys that a client was told are done.
+    /// Keys that a client saw acknowledged as done.
     pub acknowledged: u64,
     /// Of those, how many have no entry.
     pub acknowledged_not_applied: u64,
@@ -34,15 +31,15 @@ pub struct AuditReport {
     pub sum_cents: i64,
     /// Sum of all openings and all deposits.
     pub expected_sum_cents: i64,
-    /// Accounts below zero.
+    /// Accounts with a negative balance.
     pub negative_accounts: u64,
-    /// Accounts whose balance is not their opening and their lines, or whose lines do not chain.
+    /// Accounts whose balance is not opening plus lines, or whose lines do not chain.
     pub unexplained_accounts: u64,
     /// Whether the sums agree, no account is negative and every balance is explained.
     pub balanced: bool,
 }
 
-/// What the ledger shows of one account.
+/// Audit state of one account.
 #[derive(Clone, Copy)]
 struct Traced {
     balance: i64,
@@ -51,11 +48,11 @@ struct Traced {
 
 /// Reads the whole ledger once.
 ///
-/// `acknowledged` are the keys of ledger-changing operations that ended `Done`, `unknown` of those
-/// that ended `Unknown`.
+/// `acknowledged`: keys of ledger-changing operations that ended `Done`; `unknown`: of those that
+/// ended `Unknown`.
 ///
 /// # Errors
-/// Where the store cannot be read.
+/// If the store cannot be read.
 pub fn audit(
     store: &impl Storage,
     acknowledged: &[Key],
@@ -165,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cent_from_nowhere_is_found() {
+    fn an_unexplained_cent_is_found() {
         let report = audit(&ledger(&[deposit(1, 1, 5, 106)]), &[], &[]).unwrap();
         assert!(!report.balanced);
         assert_eq!(
@@ -175,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_is_found() {
+    fn a_negative_balance_is_found() {
         let report = audit(&ledger(&[deposit(1, 1, -101, -1)]), &[], &[]).unwrap();
         assert!(!report.balanced);
         assert_eq!(report.negative_accounts, 1);

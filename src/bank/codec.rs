@@ -1,8 +1,6 @@
-//! Messages to frames and back: which bytes of a block are which field.
-//!
-//! It exists so that an old reader and a new writer understand each other: a block may be longer
-//! than the reader knows (the rest is skipped) or shorter (what is missing reads as zero).
-//! It must never accept a value that the message types cannot hold.
+//! Encodes messages to frames and decodes them.
+//! Versions interoperate: a block may be longer than the reader knows (the rest is skipped) or
+//! shorter (missing fields read as zero).
 
 use super::frame::{
     ADDRESS_MAX, FIELD_HEADER_LEN, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM,
@@ -21,63 +19,63 @@ pub const ENTRY_LEN: usize = 32;
 /// Bytes of a page without entries.
 pub const PAGE_LEN: usize = HEADER_LEN + 16 + FIELD_HEADER_LEN;
 
-/// Bytes of a WELCOME; a HELLO is as long, so that it may be answered.
+/// Bytes of a WELCOME; a HELLO is padded to the same length, so that it may be answered.
 pub const WELCOME_LEN: usize = HEADER_LEN + 24;
 
-/// Entries of a page, at most: what fits a frame of 64 KiB.
+/// Maximum entries of a page: what fits a frame of 64 KiB.
 pub const PAGE_ENTRIES_MAX: usize = (super::frame::MAX_FRAME - PAGE_LEN) / ENTRY_LEN;
 
-/// What a client says first.
+/// The client's first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Hello {
-    /// Oldest version it speaks.
+    /// Oldest version the client speaks.
     pub min_version: u8,
-    /// Newest version it speaks.
+    /// Newest version the client speaks.
     pub max_version: u8,
-    /// The largest frame it takes, in bytes.
+    /// Largest frame the client accepts, in bytes.
     pub max_frame: u32,
-    /// What tells this client from others: the same nonce gets the same lease.
+    /// Identifies the client: the same nonce gets the same lease.
     pub nonce: u64,
-    /// Features it knows; none are defined in version 1.
+    /// Features the client supports; none are defined in version 1.
     pub features: u64,
 }
 
-/// What a server answers.
+/// The server's reply to a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Welcome {
-    /// The version to speak.
+    /// The negotiated version.
     pub version: u8,
-    /// Whether it looks for duplicates: 0 off, 1 volatile, 2 durable.
+    /// Duplicate detection: 0 off, 1 volatile, 2 durable.
     pub dedup: u8,
-    /// Operations that may be unacknowledged.
+    /// Maximum unacknowledged operations.
     pub window: u16,
-    /// The largest frame it takes, in bytes.
+    /// Largest frame the server accepts, in bytes.
     pub max_frame: u32,
-    /// How long it remembers a silent client, in milliseconds.
+    /// Lease time without traffic from the client, in milliseconds.
     pub lease_ms: u32,
-    /// Features of the HELLO that it will use.
+    /// Features of the HELLO that the server will use.
     pub features: u64,
 }
 
-/// What a RESPONSE says.
+/// The body of a RESPONSE.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// Done.
     Done(Reply),
-    /// Definitely not done.
+    /// Definitely not applied.
     Refused(Refusal),
-    /// The server does not know either; the class bit is set in the status.
+    /// The server does not know the outcome; the indefinite bit is set in the status.
     Indefinite {
         /// The status, as sent.
         status: u16,
     },
 }
 
-/// Status of an answer whose store failed while committing.
+/// Status of a RESPONSE after a storage failure during commit.
 pub const STATUS_STORAGE_FAILED: u16 = STATUS_INDEFINITE | 1;
 
-/// The datagram that the largest reply to a request needs.
+/// The datagram size that the largest reply to a request needs.
 #[must_use]
 #[inline]
 pub fn reply_room(request: &Request) -> usize {
@@ -92,7 +90,7 @@ pub fn reply_room(request: &Request) -> usize {
     }
 }
 
-/// Bytes of the shortest reply: its lists and texts are empty.
+/// Bytes of the shortest reply: lists and texts are empty.
 const fn least_reply(operation: Operation) -> usize {
     match operation {
         Operation::Balance | Operation::Deposit | Operation::Transfer => HEADER_LEN + 16,
@@ -102,8 +100,8 @@ const fn least_reply(operation: Operation) -> usize {
     }
 }
 
-/// Bytes of one request and its reply, without padding or any header below the message: what an
-/// exchange is for. Lists and texts count without their content.
+/// Bytes of one request and its reply (the useful bytes of an exchange), without padding, lower
+/// headers, or the content of lists and texts.
 #[must_use]
 pub fn useful_bytes(operation: Operation) -> u64 {
     let account = AccountId(1);
@@ -128,7 +126,7 @@ fn block<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     block
 }
 
-/// A block being read: beyond its end every field reads as zero.
+/// A block being read: fields beyond its end read as zero.
 #[derive(Clone, Copy)]
 struct Block<'a> {
     bytes: &'a [u8],
@@ -136,7 +134,7 @@ struct Block<'a> {
 
 impl<'a> Block<'a> {
     /// # Errors
-    /// Where the block is shorter than the fields that every version has.
+    /// If the block is shorter than the fields that every version has.
     #[inline]
     fn new(frame: &Frame<'a>, required: usize) -> Result<Self, DecodeError> {
         let bytes = frame.block();
@@ -211,7 +209,7 @@ pub fn encode_hello(out: &mut BytesMut, lease: u64, hello: &Hello) {
 /// Reads a HELLO.
 ///
 /// # Errors
-/// Where the block is short, the versions are out of order, or the frame limit is too small.
+/// If the block is short, the versions are out of order, or the frame limit is too small.
 pub fn decode_hello(frame: &Frame<'_>) -> Result<Hello, DecodeError> {
     let block = Block::new(frame, 16)?;
     let (min_version, max_version) = (block.u8(0), block.u8(1));
@@ -244,7 +242,7 @@ pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
 /// Reads a WELCOME: a grant or a refusal.
 ///
 /// # Errors
-/// Where the block is short, the lease is 0, or the status is of the indefinite class.
+/// If the block is short, the lease is 0, or the status is of the indefinite class.
 pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, DecodeError> {
     let header = frame.header();
     if header.status & STATUS_INDEFINITE != 0 {
@@ -277,7 +275,7 @@ pub fn encode_request(out: &mut BytesMut, header: &Header, request: &Request, pa
     finish(out, start);
 }
 
-/// Like [`encode_request`] with a checksum of 0: for measuring what the checksum costs.
+/// Like [`encode_request`] with a checksum of 0, to measure the cost of checksums.
 #[inline]
 pub fn encode_request_without_crc(out: &mut BytesMut, header: &Header, request: &Request) {
     let start = write_request(out, header, request);
@@ -312,7 +310,7 @@ fn write_request(out: &mut BytesMut, header: &Header, request: &Request) -> usiz
 /// Reads the body of a REQUEST.
 ///
 /// # Errors
-/// The refusal to answer with: the operation or a critical field is unknown, or a value is out of
+/// The refusal to reply with: the operation or a critical field is unknown, or a value is out of
 /// range.
 #[inline]
 pub fn decode_request(frame: &Frame<'_>) -> Result<Request, Refusal> {
@@ -410,7 +408,7 @@ fn encode_page(
 /// Reads the body of a RESPONSE.
 ///
 /// # Errors
-/// Where a reply's block, fields or values are out of range. A refusal can always be read.
+/// If a reply's block, fields or values are out of range. A refusal can always be read.
 pub fn decode_answer(frame: &Frame<'_>) -> Result<Answer, DecodeError> {
     let header = frame.header();
     if header.status & STATUS_INDEFINITE != 0 {
@@ -465,7 +463,7 @@ fn decode_page(frame: &Frame<'_>) -> Result<Reply, DecodeError> {
     let next = Some(block.u64(0)).filter(|next| *next != 0);
     let (entry_len, count) = (usize::from(block.u16(8)), usize::from(block.u16(10)));
     let bytes = frame.field(TAG_ENTRIES).unwrap_or_default();
-    // The rule of blocks, once more: entries may grow, and an old reader skips what it lacks.
+    // As with blocks: entries may grow, and an old reader skips the rest.
     if entry_len < ENTRY_LEN {
         return Err(value(8, "entries of at least 32 bytes", entry_len as u64));
     }
@@ -487,7 +485,7 @@ fn decode_page(frame: &Frame<'_>) -> Result<Reply, DecodeError> {
     Ok(Reply::Transactions { entries, next })
 }
 
-/// Status and detail of a refusal; a refusal that never crosses the wire has none.
+/// Status and detail of a refusal; none for a refusal that never crosses the wire.
 #[must_use]
 pub const fn status_of(refusal: Refusal) -> (u16, u64) {
     match refusal {
@@ -507,7 +505,7 @@ pub const fn status_of(refusal: Refusal) -> (u16, u64) {
         Refusal::DeadlinePassed => (14, 0),
         Refusal::Draining => (15, 0),
         Refusal::OutsideWindow => (16, 0),
-        // Said by a client to its user: reserved on the wire, where it reads as unrecognised.
+        // Client-side only: reserved on the wire, where it reads as unrecognised.
         Refusal::NotSent => (17, 0),
         Refusal::Unrecognised { status } => (status & !STATUS_INDEFINITE, 0),
     }
@@ -544,34 +542,34 @@ fn encode_refusal(out: &mut BytesMut, header: &Header, refusal: Refusal) {
     finish(out, start);
 }
 
-/// Writes a GOAWAY: requests above `last_seq` have not been and will not be taken.
+/// Writes a GOAWAY: the server takes no request above `last_seq`.
 pub fn encode_goaway(out: &mut BytesMut, last_seq: u64) {
     let start = begin(out, &Header { seq: last_seq, ..Header::of(Kind::GoAway) }, []);
     finish(out, start);
 }
 
-/// Any message of the protocol, owned: what fuzzing, vectors and views work with.
+/// Any message of the protocol, owned; used by fuzzing, test vectors and dumps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// The header.
     pub header: Header,
-    /// What it carries.
+    /// The body.
     pub body: Body,
 }
 
-/// What a message carries.
+/// The body of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
-    /// A client's first word.
+    /// A client's first message.
     Hello(Hello),
-    /// The answer to it.
+    /// The reply to a HELLO.
     Welcome(Result<Welcome, Refusal>),
-    /// A request, or the refusal that it earns.
+    /// A request, or the refusal to reply with.
     Request(Result<Request, Refusal>),
-    /// An answer.
+    /// A reply.
     Response(Answer),
-    /// The end of a stream is near.
+    /// The server is about to close the stream.
     GoAway,
 }
 
@@ -579,7 +577,7 @@ impl Message {
     /// Reads a whole frame.
     ///
     /// # Errors
-    /// Where the frame or its body cannot be read.
+    /// If the frame or its body cannot be read.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let frame = Frame::parse(bytes)?;
         let field = |e| FrameError::Garbage(Violation::Field, e);
@@ -593,7 +591,7 @@ impl Message {
         Ok(Self { header: *frame.header(), body })
     }
 
-    /// Writes it; false for a request that cannot be written because it could not be read.
+    /// Encodes the message; false for a request that could not be decoded.
     pub fn encode(&self, out: &mut BytesMut) -> bool {
         match &self.body {
             Body::Hello(hello) => encode_hello(out, self.header.client, hello),
@@ -612,7 +610,7 @@ impl Message {
 mod tests {
     use super::*;
 
-    /// The shortest reply to each operation, as it is really encoded.
+    /// The shortest reply to each operation, as encoded.
     fn shortest(operation: Operation) -> Reply {
         let (balance, zero) = (Cents::ZERO, Cents::ZERO);
         match operation {
@@ -633,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_reply_is_as_long_as_it_says() {
+    fn least_reply_is_the_encoded_length() {
         for operation in Operation::ALL {
             let mut bytes = BytesMut::new();
             let header = Header::of(Kind::Response);

@@ -1,7 +1,4 @@
-//! The client on datagrams: retries with an RFC 6298 timer, RFC 8085 back-off and seeded jitter.
-//!
-//! It exists so that loss costs a timer and never a lost answer, and a duplicate costs nothing.
-//! It must never send more than its calls in flight allow, nor believe a round trip it cannot name.
+//! The datagram client: retries with an RFC 6298 timer, RFC 8085 back-off and seeded jitter.
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
@@ -17,16 +14,16 @@ use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// How a datagram client behaves.
+/// Configuration of a datagram client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct DatagramClientConfig {
-    /// What it does when no answer comes.
+    /// Delivery guarantee.
     pub delivery: Delivery,
-    /// From a call to giving up on it.
+    /// Time from a call to giving it up.
     pub deadline: Duration,
-    /// How its timers follow the path.
+    /// Retransmission timer settings.
     pub rto: RtoConfig,
-    /// Calls open at once, at most.
+    /// Maximum calls in flight.
     pub max_in_flight: usize,
 }
 
@@ -55,44 +52,44 @@ impl Transport for DatagramClientConfig {
     }
 }
 
-/// What a datagram client has counted.
+/// Counters of a datagram client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClientStats {
     /// Datagrams sent, HELLO included.
     pub sent: u64,
     /// Of those, attempts after the first, HELLO included.
     pub retries: u64,
-    /// Datagrams received, whatever was in them.
+    /// Datagrams received, valid or not.
     pub received: u64,
     /// Responses to calls that had ended: duplicates, and answers after the deadline.
     pub late: u64,
-    /// Attempts that were not needed: the answer to an earlier one was on its way.
+    /// Retries that were unnecessary: the answer to an earlier attempt was on its way.
     pub spurious_retries: u64,
-    /// Answers of the indefinite class: the server's store failed.
+    /// Answers of the indefinite class: the server's storage failed.
     pub indefinite: u64,
     /// Datagrams dropped, by reason.
     pub discarded: BTreeMap<&'static str, u64>,
 }
 
-/// How far the handshake is.
+/// State of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// `connect` was not called.
     Idle,
-    /// HELLO was sent or is about to be.
+    /// HELLO was sent or is queued.
     Greeting { attempts: u16, sent: Instant, timer: Instant, until: Instant },
-    /// There is a lease.
+    /// The client has a lease.
     Ready,
 }
 
-/// What is to be sent next.
+/// The next transmission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Send {
     Hello,
     Attempt(u64),
 }
 
-/// A client that talks to one server by datagrams.
+/// A client of one server over datagrams.
 #[derive(Debug)]
 pub struct DatagramClient {
     config: DatagramClientConfig,
@@ -109,7 +106,7 @@ pub struct DatagramClient {
 }
 
 impl DatagramClient {
-    /// A client that has sent nothing; `seed` draws its jitter.
+    /// A new client; `seed` draws its jitter.
     #[must_use]
     pub fn new(config: DatagramClientConfig, identity: Identity, seed: u64) -> Self {
         Self {
@@ -126,9 +123,9 @@ impl DatagramClient {
         }
     }
 
-    /// Asks for a lease; an identity that has one is ready at once.
+    /// Requests a lease; an identity that has one is ready at once.
     ///
-    /// HELLO is retried until the deadline, and then `Closed` is told.
+    /// HELLO is retried until the deadline; then the client emits `Closed`.
     pub fn connect(&mut self, now: Instant) {
         if self.phase != Phase::Idle {
             return;
@@ -148,10 +145,10 @@ impl DatagramClient {
         self.queue.extend(self.waiting.drain(..).map(Send::Attempt));
     }
 
-    /// Makes a call and gives its number; it is sent when there is a lease.
+    /// Starts a call and returns its number; it is sent once there is a lease.
     ///
     /// # Errors
-    /// Where too many calls are open.
+    /// If too many calls are open.
     pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
         if self.calls.len() >= self.config.max_in_flight {
             return Err(CallError::TooManyInFlight);
@@ -161,12 +158,12 @@ impl DatagramClient {
         Ok(seq)
     }
 
-    /// Asks again about a key whose outcome is unknown, with the same request as before.
+    /// Retries a key whose outcome is unknown, with the same request as before.
     ///
-    /// `attempts` is how many were sent under the key so far.
+    /// `attempts`: how many were sent under the key so far.
     ///
     /// # Errors
-    /// Where too many calls are open, or the key is gone.
+    /// If too many calls are open, or the key has been released.
     pub fn ask_again(
         &mut self,
         now: Instant,
@@ -190,7 +187,7 @@ impl DatagramClient {
         }
     }
 
-    /// Takes one datagram.
+    /// Handles one datagram.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
         self.stats.received += 1;
         if bytes.len() > MAX_DATAGRAM {
@@ -212,7 +209,7 @@ impl DatagramClient {
 
     fn welcome(&mut self, now: Instant, frame: &Frame<'_>) {
         let Phase::Greeting { attempts, sent, .. } = self.phase else {
-            // A duplicate, or the answer to a HELLO that was sent twice.
+            // A duplicate, or the answer to a repeated HELLO.
             self.stats.late += 1;
             return;
         };
@@ -226,7 +223,7 @@ impl DatagramClient {
                 self.calls.identity.welcome(frame.header().client, welcome.dedup != 0);
                 self.ready();
             }
-            // Room may come before the deadline does.
+            // A lease may become free before the deadline.
             Ok(Err(Refusal::Busy)) => {}
             Ok(Err(refusal)) => self.disconnect(now, CloseReason::Refused(refusal)),
             Err(_) => self.discard(Violation::Field.name()),
@@ -249,7 +246,7 @@ impl DatagramClient {
             Matched::Late => self.stats.late += 1,
             Matched::Indefinite => {
                 self.stats.indefinite += 1;
-                // With retries left the next one may tell; a single attempt has had its answer.
+                // With retries left, the next one may get a definite answer; a single attempt has none left.
                 if self.config.delivery == Delivery::AtMostOnce {
                     self.calls.give_up(now, frame.header().seq, Refusal::NotSent);
                 }
@@ -263,7 +260,7 @@ impl DatagramClient {
         *self.stats.discarded.entry(reason).or_insert(0) += 1;
     }
 
-    /// The handshake has failed: calls that wait for it end, `connect` may be called again.
+    /// The handshake failed: calls that wait for it end; `connect` may be called again.
     fn disconnect(&mut self, now: Instant, reason: CloseReason) {
         self.phase = Phase::Idle;
         self.queue.retain(|send| *send != Send::Hello);
@@ -273,7 +270,7 @@ impl DatagramClient {
         self.calls.events.push_back(ClientEvent::Closed(reason));
     }
 
-    /// Sends again what has waited long enough, and gives up what has passed its deadline.
+    /// Retransmits calls whose timer expired, and ends calls whose deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Phase::Greeting { attempts, sent, timer, until } = self.phase {
             if until <= now {
@@ -295,7 +292,7 @@ impl DatagramClient {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let greeting = match self.phase {
@@ -305,7 +302,7 @@ impl DatagramClient {
         greeting.into_iter().chain(self.calls.next_timer()).min()
     }
 
-    /// The next datagram to send; what it gives counts as sent at `now`.
+    /// The next datagram to send; it counts as sent at `now`.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         while let Some(send) = self.queue.pop_front() {
             let mut out = std::mem::take(&mut self.out);
@@ -341,7 +338,7 @@ impl DatagramClient {
     }
 
     fn write_attempt(&mut self, now: Instant, seq: u64, out: &mut BytesMut) -> bool {
-        // Answered or given up since it was put in the queue.
+        // Answered or given up while queued.
         let Some(call) = self.calls.get(seq) else { return false };
         let failures = call.attempts();
         if !self.calls.write_attempt(now, seq, true, out) {
@@ -361,30 +358,30 @@ impl DatagramClient {
         self.rtt.timer(failures, keyed(self.seed, self.draws))
     }
 
-    /// What there is to tell, oldest first.
+    /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.calls.events.pop_front()
     }
 
-    /// What it has counted.
+    /// The counters.
     #[must_use]
     pub const fn stats(&self) -> &ClientStats {
         &self.stats
     }
 
-    /// What it knows of the path.
+    /// The round-trip estimate.
     #[must_use]
     pub const fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
 
-    /// Calls open.
+    /// Open calls.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
-    /// The identity as it is now.
+    /// The current identity.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.calls.identity

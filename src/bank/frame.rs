@@ -1,7 +1,5 @@
 //! The frame: a 48-byte little-endian header, a fixed block, a tail of tagged fields, CRC32C.
-//!
-//! It exists so that both carriers, and every version to come, share one checked envelope.
-//! It must never allocate to read, trust a length before the bytes are there, or panic on bytes.
+//! Parsing does not allocate, and checks each length before use.
 //!
 //! ```text
 //!  0 u32 len      4 u32 crc32c   8 "IG"  10 u8 version  11 u8 kind
@@ -19,7 +17,7 @@ use serde::Serialize;
 /// The version this code speaks.
 pub const VERSION: u8 = 1;
 
-/// "IG" on the wire; read as a little-endian u16.
+/// "IG" on the wire, as a little-endian u16.
 pub const MAGIC: u16 = u16::from_le_bytes(*b"IG");
 
 /// Bytes before the block.
@@ -28,37 +26,37 @@ pub const HEADER_LEN: usize = 48;
 /// Bytes of a frame that `len` does not count: `len` itself.
 pub const LEN_FIELD: usize = 4;
 
-/// A datagram, at most: the IPv6 minimum MTU of 1280 less 40 (IPv6) and 8 (UDP), rounded down to
-/// what QUIC uses (RFC 9000 §14.1), so that no path fragments it.
+/// Maximum datagram: the IPv6 minimum MTU of 1280 less 40 (IPv6) and 8 (UDP), rounded down to the
+/// size that QUIC uses (RFC 9000 §14.1), so that no path fragments it.
 pub const MAX_DATAGRAM: usize = 1_200;
 
-/// A frame on a stream, at most: 2,045 entries of a page, and what a u16 field length allows.
+/// Maximum frame on a stream: 2,045 entries of a page, within the u16 field length.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// The first frame of a stream, at most: a HELLO of 72 bytes with ample room for fields to come,
-/// and what 10,000 silent strangers can make a server hold is 40 MB.
+/// Maximum first frame of a stream: a HELLO of 72 bytes with ample room for future fields; 10,000
+/// unauthenticated peers can make a server hold at most 40 MB.
 pub const MAX_FRAME_BEFORE_HELLO: usize = 4 * 1024;
 
-/// The smallest limit a peer may set for frames: a refusal and every reply but pages fit twice.
+/// The smallest frame limit a peer may set: a refusal and every reply but pages fit twice.
 pub const MIN_MAX_FRAME: usize = 1_024;
 
 /// Bytes of every refusal: header and an 8-byte block. A shorter datagram is never answered.
 pub const REFUSAL_LEN: usize = HEADER_LEN + 8;
 
-/// Operations a client may have unacknowledged (RIFL, SOSP 2015, uses 512 too): it bounds what the
-/// server remembers of one client to 512 records.
+/// Maximum unacknowledged operations of a client (512 as in RIFL, SOSP 2015): it bounds the server's
+/// records per client.
 pub const WINDOW: u64 = 512;
 
 /// The client field of a frame whose sender has no lease.
 pub const NO_LEASE: u64 = 0;
 
-/// Text of an address, at most, in bytes.
+/// Maximum text of an address, in bytes.
 pub const ADDRESS_MAX: usize = 255;
 
-/// Fields after a block, at most: two are defined, and walking a tail must be short.
+/// Maximum fields after a block: two are defined; bounds the work of parsing a tail.
 pub const FIELDS_MAX: usize = 16;
 
-/// Request flag: do not look for an earlier attempt of this operation.
+/// Request flag: skip duplicate detection.
 pub const FLAG_NO_DEDUP: u8 = 1;
 
 /// Status bit: the server does not know whether the operation was applied.
@@ -74,20 +72,20 @@ pub const TAG_TEXT: u16 = 3;
 /// Bytes of a field before its content.
 pub const FIELD_HEADER_LEN: usize = 4;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
-    /// Client: who I am, what I speak.
+    /// Client: identity and versions.
     Hello = 1,
-    /// Server: your lease, or why not.
+    /// Server: the lease, or the refusal.
     Welcome = 2,
-    /// Client: do this.
+    /// Client: an operation.
     Request = 3,
-    /// Server: the answer.
+    /// Server: the result of an operation.
     Response = 4,
-    /// Server: I take no more requests on this stream.
+    /// Server: no more requests are taken on this stream.
     GoAway = 5,
 }
 
@@ -110,19 +108,19 @@ impl Kind {
 /// The fields of the header that a sender chooses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Header {
-    /// What the frame is.
+    /// The kind.
     pub kind: Kind,
-    /// The operation, raw: it may be one this side does not know.
+    /// The operation code, possibly unknown to this side.
     pub op: u8,
     /// Request flags.
     pub flags: u8,
-    /// 0, or why there is no reply.
+    /// 0, or the refusal.
     pub status: u16,
     /// The client's lease, or [`NO_LEASE`].
     pub client: u64,
-    /// The operation's number, from 1; 0 where the frame is about none.
+    /// The operation's sequence number, from 1; 0 if the frame concerns none.
     pub seq: u64,
-    /// Every number up to this one is answered: the server may forget it.
+    /// All numbers up to this one are answered: the server may discard their records.
     pub ack_upto: u64,
     /// Time left when the frame was sent, in microseconds; 0 means no deadline.
     pub deadline_us: u32,
@@ -131,7 +129,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// A header of a kind with every other field zero.
+    /// A header of a kind; every other field is zero.
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         Self {
@@ -148,7 +146,7 @@ impl Header {
     }
 }
 
-/// A checked view of a frame: lengths, checksum, magic, version, kind and fields are right.
+/// A validated frame: lengths, checksum, magic, version, kind and fields are correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     header: Header,
@@ -160,9 +158,9 @@ pub struct Frame<'a> {
 /// Why bytes are not a frame of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameError {
-    /// Not the protocol: no answer.
+    /// Not the protocol: not answered.
     Garbage(Violation, DecodeError),
-    /// The checksum is right and the version is another one. These fields mean the same in all.
+    /// Checksum correct, version unsupported. These fields mean the same in all versions.
     Version(Foreign),
 }
 
@@ -199,12 +197,12 @@ pub fn checksum(frame: &[u8]) -> u32 {
     }
 }
 
-/// How long the frame is that starts with these bytes: the header's length field plus its own size.
+/// Length of the frame that starts with these bytes: the length field plus its own size.
 ///
-/// `None` while fewer than four bytes are there.
+/// `None` if fewer than four bytes are available.
 ///
 /// # Errors
-/// Where the length is below the header's or above `limit`.
+/// If the length is below the header's or above `limit`.
 pub fn frame_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
     let Some(len) = bytes.first_chunk::<4>() else { return Ok(None) };
     let claimed = u32::from_le_bytes(*len) as usize;
@@ -233,19 +231,19 @@ const fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
 }
 
 impl<'a> Frame<'a> {
-    /// Checks a whole frame, no byte more.
+    /// Validates exactly one frame.
     ///
     /// # Errors
-    /// Where it is garbage or of another version.
+    /// If it is garbage or of another version.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
         Self::parse_with(bytes, true)
     }
 
-    /// Like [`parse`](Self::parse), without looking at the checksum: for measuring what it costs.
+    /// Like [`parse`](Self::parse) without the checksum, to measure its cost.
     ///
     /// # Errors
-    /// Where it is garbage or of another version.
+    /// If it is garbage or of another version.
     #[inline]
     pub fn parse_unchecked_crc(bytes: &'a [u8]) -> Result<Self, FrameError> {
         Self::parse_with(bytes, false)
@@ -311,14 +309,14 @@ impl<'a> Frame<'a> {
         &self.header
     }
 
-    /// The fixed block, as long as the sender knows it.
+    /// The fixed block, at the length the sender used.
     #[must_use]
     #[inline]
     pub const fn block(&self) -> &'a [u8] {
         self.block
     }
 
-    /// A critical field that this side does not know: the message must not be acted on.
+    /// A critical field unknown to this side: the message must not be acted on.
     #[must_use]
     #[inline]
     pub const fn unknown_critical(&self) -> Option<u16> {
@@ -338,7 +336,8 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Checks that a tail is whole fields and few; gives the first unknown critical tag.
+/// Checks that a tail consists of at most [`FIELDS_MAX`] whole fields; returns the first unknown
+/// critical tag.
 fn walk(tail: &[u8], at: usize) -> Result<Option<u16>, FrameError> {
     let error = |e: DecodeError| {
         let e = DecodeError { offset: at + e.offset, ..e };
@@ -382,7 +381,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Begins a frame at the end of `out`: header and block. [`finish`] must follow.
+/// Starts a frame at the end of `out`: header and block. [`finish`] must follow.
 #[inline]
 pub(crate) fn begin<const BLOCK: usize>(
     out: &mut BytesMut,
@@ -411,12 +410,12 @@ pub(crate) fn begin<const BLOCK: usize>(
     start
 }
 
-/// A length as the wire has it.
+/// A length as a u32 on the wire.
 pub(crate) fn wire_len(len: usize) -> u32 {
     u32::try_from(len).expect("invariant: no frame comes near 4 GiB")
 }
 
-/// A number as a u32 on the wire, where the largest stands for all above it.
+/// A number as a u32 on the wire, saturating.
 pub(crate) fn at_most_u32(value: u128) -> u32 {
     u32::try_from(value.min(u32::MAX.into())).expect("invariant: bounded on this line")
 }
@@ -433,7 +432,7 @@ pub(crate) fn field(out: &mut BytesMut, tag: u16, content: &[u8]) {
     out.put_slice(content);
 }
 
-/// Pads the frame that began at `start` to at least `target` bytes with one PAD field.
+/// Pads the frame that starts at `start` to at least `target` bytes with one PAD field.
 pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
     let len = out.len() - start;
     if len < target {
@@ -444,7 +443,7 @@ pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
     }
 }
 
-/// Ends the frame that began at `start`: fills in length and checksum.
+/// Completes the frame that starts at `start`: fills in length and checksum.
 #[inline]
 pub(crate) fn finish(out: &mut BytesMut, start: usize) {
     finish_with(out, start, true);

@@ -1,7 +1,5 @@
-//! What a request means for the accounts: the rules of the bank.
-//!
-//! It exists so that money is reasoned about in one place, by pure functions over a store.
-//! It must never let a transfer make a balance negative, nor make or destroy a cent but by deposit.
+//! The bank's rules: how each request reads or changes the accounts, as pure functions over a store.
+//! No transfer makes a balance negative; only a deposit creates money.
 
 use super::client::Key;
 use super::codec::{ENTRY_LEN, PAGE_ENTRIES_MAX, PAGE_LEN, reply_room};
@@ -9,21 +7,21 @@ use super::frame::{ADDRESS_MAX, FIELD_HEADER_LEN, HEADER_LEN, wire_len};
 use super::message::{AccountId, Amount, Cents, EntryView, Refusal, Reply, Request};
 use super::storage::{Account, Entry, Line, Storage, StorageError};
 
-/// What is to be done about a request.
+/// The decision on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing changes; this is the answer.
+    /// Nothing changes; reply with this.
     Read(Reply),
-    /// Commit the entry, then this is the answer.
+    /// Commit the entry, then reply.
     Apply(Entry, Reply),
-    /// Nothing changes; this is why.
+    /// Nothing changes; refuse.
     Refuse(Refusal),
 }
 
-/// Decides on a request whose reply frame may take `room` bytes.
+/// Decides on a request whose reply frame may be at most `room` bytes.
 ///
 /// # Errors
-/// Where the store cannot be read.
+/// If the store cannot be read.
 pub fn decide(
     store: &impl Storage,
     key: Key,
@@ -62,7 +60,7 @@ fn balance(store: &impl Storage, account: AccountId) -> Result<Decision, Storage
     Ok(Decision::Read(Reply::Balance { balance: found.balance, commit }))
 }
 
-/// The line that changes an account by `change`, or `None` where a sum would not fit.
+/// The line that changes an account by `change`; `None` if a sum would overflow.
 fn line(
     account: &Account,
     id: AccountId,
@@ -89,7 +87,7 @@ fn deposit(
     amount: Amount,
 ) -> Result<Decision, StorageError> {
     let Some(found) = store.account(account)? else { return refuse(Refusal::UnknownAccount) };
-    // The sum of all balances must fit as well, or an audit could not add them up.
+    // The sum of all balances must fit as well, for the audit.
     if store.supply().checked_add(amount.into()).is_none() {
         return refuse(Refusal::Overflow);
     }
@@ -135,7 +133,7 @@ fn statement(
 ) -> Result<Decision, StorageError> {
     let Some(found) = store.account(account)? else { return refuse(Refusal::UnknownAccount) };
     let first = store.lines(account, from_entry, 1)?.first().copied();
-    // Running sums turn a statement of any length into the difference of two lines.
+    // Running sums make a statement the difference of two lines.
     let (opening, credits_before, entries) = match first {
         None => (found.balance, found.credits, 0),
         Some(line) => (
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfer_moves_what_is_there_and_no_more() {
+    fn a_transfer_cannot_overdraw() {
         let mut store = MemoryStore::with_accounts(2, Cents(100));
         let transfer = |cents| Request::Transfer { from: A, to: B, amount: amount(cents) };
         assert_eq!(run(&mut store, transfer(101)), Err(Refusal::InsufficientFunds));
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_fit_is_refused() {
+    fn overflow_is_refused() {
         let mut store = MemoryStore::with_accounts(2, Cents(1));
         let most = amount(i64::MAX.cast_unsigned());
         let deposit = |amount| Request::Deposit { account: A, amount };
@@ -251,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_statement_adds_up_from_any_entry() {
+    fn statements_sum_from_any_entry() {
         let mut store = MemoryStore::with_accounts(2, Cents(1_000));
         for step in 1..=20 {
             let request = if step % 3 == 0 {

@@ -1,7 +1,4 @@
-//! Random draws that depend on nothing but a seed and a key.
-//!
-//! It exists so that every random choice can be made again from the seed, in any order.
-//! It must never hold state.
+//! Stateless random draws: a pure function of seed and key, so that any draw can be repeated.
 //!
 //! The function is the SplitMix64 finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom
 //! number generators", OOPSLA 2014); it is portable, so a seed means the same on every machine.
@@ -15,7 +12,7 @@ const fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// A uniform 64-bit value for a seed and any key: the building block of every random choice.
+/// A uniform 64-bit value for a seed and a key.
 #[must_use]
 pub const fn keyed(seed: u64, key: u64) -> u64 {
     mix(mix(seed.wrapping_add(GOLDEN)) ^ key.wrapping_mul(GOLDEN).wrapping_add(GOLDEN))

@@ -1,22 +1,19 @@
-//! Bulk TCP under random loss: what the two formulas of the literature say a Reno connection gets.
+//! Goodput of a Reno TCP bulk transfer under random loss: the Mathis and Padhye (PFTK) formulas.
 //!
-//! Mathis et al. know only halvings and so bound it from above; Padhye et al. add timeouts as the
-//! first Renos suffered them, more than one with selective acknowledgements does, and so bound it
-//! from below. A connection that acknowledges selectively lies between the two.
-//! They must never be fitted to the samples they are held against.
+//! Mathis et al. model only window halvings: an upper bound. Padhye et al. add timeouts, more of
+//! them than occur with selective acknowledgements: a lower bound. TCP with SACK lies between.
 
 use super::Ppm;
 use std::time::Duration;
 
-/// A connection that always has something to send and that only loss holds back; every segment is
-/// acknowledged (b = 1 in both papers).
+/// A bulk transfer limited only by loss; every segment is acknowledged (b = 1 in both papers).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BulkTcp {
     /// Payload of a segment, bytes.
     pub segment_bytes: u32,
     /// Round-trip time.
     pub rtt: Duration,
-    /// First retransmission timeout, from the segment to the timer's end.
+    /// First retransmission timeout.
     pub rto: Duration,
 }
 
@@ -50,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn agree_with_figures_worked_by_hand() {
+    fn formulas_agree_with_hand_calculation() {
         // Segments of 1,448 B, 20 ms, a timer of 220 ms; Mbit/s.
         let (rtt, rto) = (Duration::from_millis(20), Duration::from_millis(220));
         let tcp = BulkTcp { segment_bytes: 1_448, rtt, rto };

@@ -1,6 +1,5 @@
-//! Durations, shares and counts as people type and as they read them.
-//!
-//! It must never guess a unit: a number without one is an error, except 0.
+//! Parses and formats durations, probabilities, rates, sizes and counts.
+//! A number without a unit is an error, except 0.
 
 use super::Ppm;
 use super::interval::Share;
@@ -8,7 +7,7 @@ use super::quantile::Quantile;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Why a text is not a quantity.
+/// Why a text is not a valid quantity.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("expected {expected}, got {got:?}")]
 pub struct HumanError {
@@ -22,7 +21,7 @@ const PERCENT: &str = "a share such as 2%, 0.5% or 500ppm, at most 100%";
 const RATE: &str = "a rate such as 20Mbit, 512kbit/s or 1.5Gbit, above 0";
 const SIZE: &str = "a size such as 64kB, 1MB or 1500B";
 
-/// Largest last, so that the last that divides a value makes its shortest text.
+/// Ascending: the last unit that divides a value gives its shortest text.
 const RATES: [(&str, u64); 4] =
     [("bit", 1), ("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000)];
 const SIZES: [(&str, u64); 6] = [
@@ -46,7 +45,7 @@ const UNITS: [(&str, u64); 6] = [
 /// `20ms`, `1.5s`, `250us`, `0`.
 ///
 /// # Errors
-/// Where the text is not a number and a unit, or is longer than 584 years.
+/// If the text is not a number and a unit, or is longer than 584 years.
 pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
     let error = || HumanError { expected: DURATION, got: text.to_owned() };
     let trimmed = text.trim();
@@ -63,8 +62,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
 /// `2%`, `2 %`, `0.05%`, `500ppm`.
 ///
 /// # Errors
-/// Where the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or is
-/// above 100 %.
+/// If the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or
+/// exceeds 100 %.
 pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
     let error = || HumanError { expected: PERCENT, got: text.to_owned() };
     let trimmed = text.trim();
@@ -81,10 +80,10 @@ pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
     parts.and_then(|p| u32::try_from(p).ok()).and_then(Ppm::new).ok_or_else(error)
 }
 
-/// `20Mbit`, `512 kbit/s`, `1.5Gbit`, in bits per second; 0 is not a rate.
+/// `20Mbit`, `512 kbit/s`, `1.5Gbit`, in bits per second; 0 is invalid.
 ///
 /// # Errors
-/// Where the text is not a number and a unit, is no whole number of bits, or is 0.
+/// If the text is not a number and a unit, is not a whole number of bits, or is 0.
 pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
     let trimmed = text.trim();
     let unit = trimmed.strip_suffix("/s").unwrap_or(trimmed);
@@ -96,7 +95,7 @@ pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
 /// `64kB`, `1MB`, `64KiB`, `1500B`, in bytes.
 ///
 /// # Errors
-/// Where the text is not a number and a unit, or is no whole number of bytes.
+/// If the text is not a number and a unit, or is not a whole number of bytes.
 pub fn parse_size(text: &str) -> Result<u64, HumanError> {
     scaled(text.trim(), &SIZES).ok_or_else(|| HumanError { expected: SIZE, got: text.to_owned() })
 }
@@ -108,7 +107,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     decimal(number.trim(), *scale)
 }
 
-/// A decimal number times `scale`, exactly; `None` where it is not a whole result or too large.
+/// A decimal number times `scale`, exact; `None` if the product is not whole or overflows.
 fn decimal(text: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
@@ -130,7 +129,7 @@ fn decimal(text: &str, scale: u64) -> Option<u64> {
     Some(value)
 }
 
-/// The shortest exact text that [`parse_duration`] reads back, as it is typed: `200ms`, `250us`.
+/// The shortest exact text that [`parse_duration`] accepts: `200ms`, `250us`.
 #[must_use]
 pub fn duration(value: Duration) -> String {
     let nanos = super::time::nanos(value);
@@ -146,20 +145,20 @@ pub fn duration(value: Duration) -> String {
     format!("{}{unit}", nanos / scale)
 }
 
-/// The shortest exact text that [`parse_share`] reads back: `2%`.
+/// The shortest exact text that [`parse_share`] accepts: `2%`.
 #[must_use]
 pub fn share(value: Ppm) -> String {
     let text = format!("{}.{:04}", value.get() / 10_000, value.get() % 10_000);
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// The shortest exact text that [`parse_rate`] reads back.
+/// The shortest exact text that [`parse_rate`] accepts.
 #[must_use]
 pub fn rate(bits_per_second: u64) -> String {
     shortest(bits_per_second, &RATES)
 }
 
-/// The shortest exact text that [`parse_size`] reads back.
+/// The shortest exact text that [`parse_size`] accepts.
 #[must_use]
 pub fn size(bytes: u64) -> String {
     shortest(bytes, &SIZES[..4])
@@ -171,7 +170,7 @@ fn shortest(value: u64, units: &[(&str, u64)]) -> String {
     format!("{}{unit}", value / scale)
 }
 
-/// Nanoseconds for a reader, three digits: `20.3 ms`, `1.56 s`, `850 µs`.
+/// Nanoseconds with a unit, three digits: `20.3 ms`, `1.56 s`, `850 µs`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn latency(nanos: u64) -> String {
@@ -186,7 +185,7 @@ pub fn latency(nanos: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// Bytes for a reader, three digits: `532 B`, `20.3 kB`, `60.1 MB`.
+/// Bytes with a unit, three digits: `532 B`, `20.3 kB`, `60.1 MB`.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn bytes(bytes: u64) -> String {
@@ -201,7 +200,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.decimals$} {unit}")
 }
 
-/// An exact duration for a reader: `200 ms`, `250 µs`, `90 s`.
+/// An exact duration with a unit: `200 ms`, `250 µs`, `90 s`.
 #[must_use]
 pub fn span(value: Duration) -> String {
     let nanos = value.as_nanos();
@@ -211,7 +210,7 @@ pub fn span(value: Duration) -> String {
     if nanos == 0 { "0".to_owned() } else { format!("{} {unit}", nanos / scale) }
 }
 
-/// What stands where there is no figure.
+/// Placeholder for a missing figure.
 pub const NONE: &str = "–";
 
 /// Nanoseconds as milliseconds, three digits, no unit: `20.3`, `243`, `1560`.
@@ -223,14 +222,14 @@ pub fn ms(nanos: u64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The same, or a dash.
+/// As above; a dash if there is none.
 #[must_use]
 pub fn ms_or_none(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| NONE.to_owned(), ms)
 }
 
-/// The interval of a quantile in milliseconds: `241–265`, `≥ 241` where its upper end is open,
-/// empty where there is no value.
+/// The interval of a quantile in milliseconds: `241–265`; `≥ 241` without an upper bound; empty
+/// without a value.
 #[must_use]
 pub fn interval(quantile: &Quantile) -> String {
     match (quantile.value_ns, quantile.low_ns, quantile.high_ns) {
@@ -242,19 +241,19 @@ pub fn interval(quantile: &Quantile) -> String {
     }
 }
 
-/// From the one to the other: `241–265`.
+/// A range: `241–265`.
 #[must_use]
 pub fn range(low: &str, high: &str) -> String {
     format!("{low}–{high}")
 }
 
-/// A share of one in percent, three digits at most: `3.96 %`.
+/// A fraction of one in percent, at most three digits: `3.96 %`.
 #[must_use]
 pub fn percent(share: f64) -> String {
     format!("{} %", percent_number(share))
 }
 
-/// The same without the sign.
+/// As above, without the percent sign.
 #[must_use]
 pub fn percent_number(share: f64) -> String {
     let value = share * 100.0;
@@ -275,13 +274,13 @@ pub fn observed(share: &Share) -> String {
     format!("{} ({})", percent(share.share), range(&low, &high))
 }
 
-/// A number with this many decimals, or a dash where it is none.
+/// A number with this many decimals; a dash if it is not finite.
 #[must_use]
 pub fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { NONE.to_owned() }
 }
 
-/// A count with thousands apart: `38,212`.
+/// A count with thousands separators: `38,212`.
 #[must_use]
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -301,13 +300,13 @@ pub fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
-/// How often: `once`, `3 times`.
+/// A number of times: `once`, `3 times`.
 #[must_use]
 pub fn times(n: u64) -> String {
     if n == 1 { "once".to_owned() } else { format!("{} times", count(n)) }
 }
 
-/// How many times as much: `4.8×`.
+/// A factor: `4.8×`.
 #[must_use]
 pub fn factor(value: f64) -> String {
     format!("{}×", number(value, 1))
@@ -421,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_not_many() {
+    fn one_is_singular() {
         for (number, words) in [(0, "0 lanes"), (1, "1 lane"), (2_524, "2,524 lanes")] {
             assert_eq!(plural(number, "lane", "lanes"), words);
         }
@@ -430,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_can_be_typed_again() {
+    fn quantities_round_trip() {
         for (nanos, text) in [
             (200_000_000, "200 ms"),
             (250_000, "250 µs"),

@@ -1,15 +1,14 @@
-//! Shares with exact intervals (Clopper and Pearson, Biometrika 26, 1934).
-//!
-//! It must never use the normal approximation: shares here are often near zero.
+//! Binomial proportions with exact intervals (Clopper and Pearson, Biometrika 26, 1934).
+//! The normal approximation would fail here: many proportions are near zero.
 
 use serde::{Deserialize, Serialize};
 
 /// A share `hits / trials` with its exact 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
-    /// How often it happened.
+    /// Number of occurrences.
     pub hits: u64,
-    /// How often it could have.
+    /// Number of trials.
     pub trials: u64,
     /// `hits / trials`; 0 without trials.
     pub share: f64,
@@ -52,7 +51,7 @@ fn ratio(a: u64, b: u64) -> f64 {
     a as f64 / b as f64
 }
 
-/// The exact interval of a binomial share at confidence `1 - alpha`.
+/// The exact interval of a binomial proportion at confidence `1 - alpha`.
 #[must_use]
 pub fn clopper_pearson(hits: u64, trials: u64, alpha: f64) -> (f64, f64) {
     let low = if hits == 0 {
@@ -70,7 +69,7 @@ pub fn clopper_pearson(hits: u64, trials: u64, alpha: f64) -> (f64, f64) {
     (low, high)
 }
 
-/// Halvings of [0, 1]: the answer is within 2^-60.
+/// Bisection steps on [0, 1]: the result is within 2^-60.
 const HALVINGS: u32 = 60;
 
 /// The `p` at which `below` turns from true to false.
@@ -109,7 +108,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     }
 }
 
-/// Terms of the fraction: it needs about sqrt(max(a, b)), so this covers 10^7 trials.
+/// Maximum terms of the fraction: it needs about sqrt(max(a, b)), so this covers 10^7 trials.
 const FRACTION_TERMS_MAX: u32 = 20_000;
 
 fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn no_trials_tell_nothing() {
+    fn no_trials_give_the_whole_interval() {
         let share = Share::new(0, 0);
         assert_eq!((share.low, share.high), (0.0, 1.0));
     }

@@ -1,8 +1,5 @@
-//! Numbers and what they are worth: time, probability, quantiles with intervals, yardsticks.
-//!
-//! It exists so that every figure wirelab prints comes with how far it can be trusted.
-//! It must never know where a sample came from, read a clock, or draw from a
-//! global random source.
+//! Statistics: time, random draws, quantiles and proportions with intervals, analytic models.
+//! Reads no clock and no global random source.
 
 pub mod draw;
 pub mod goodput;

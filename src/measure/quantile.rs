@@ -1,8 +1,8 @@
-//! Quantiles of samples with distribution-free intervals, and thinned distributions.
+//! Quantiles with distribution-free intervals, and thinned empirical distributions.
 //!
 //! The interval of a quantile is the pair of order statistics whose ranks enclose it with 95 %
-//! confidence by the binomial law (Conover, "Practical Nonparametric Statistics", §3.2): it assumes
-//! independent samples and nothing else. It must never invent an end that the samples do not have.
+//! confidence by the binomial law (Conover, "Practical Nonparametric Statistics", §3.2). It assumes
+//! only independent samples.
 
 use super::interval::{ALPHA, binomial_cdf};
 use serde::{Deserialize, Serialize};
@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Quantile {
     /// The value: the smallest sample with at least this share of samples at or below it.
     pub value_ns: Option<u64>,
-    /// Lower end; `None` where there are too few samples for one.
+    /// Lower bound; `None` if there are too few samples.
     pub low_ns: Option<u64>,
-    /// Upper end; `None` where there are too few samples for one.
+    /// Upper bound; `None` if there are too few samples.
     pub high_ns: Option<u64>,
 }
 
@@ -30,7 +30,7 @@ pub struct EcdfPoint {
 /// The quantile `per_mille`/1000 of sorted samples.
 ///
 /// # Panics
-/// Where `per_mille` is 0 or above 999, or (in debug builds) the samples are not sorted.
+/// If `per_mille` is 0 or above 999, or (in debug builds) the samples are not sorted.
 #[must_use]
 pub fn quantile(sorted: &[u64], per_mille: u16) -> Quantile {
     assert!(
@@ -60,7 +60,7 @@ fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
     let below = |rank: u64| if rank == 0 { 0.0 } else { binomial_cdf(rank - 1, n, q) };
     let low = partition(1, n, |rank| below(rank) <= ALPHA / 2.0);
     let first_high = partition(1, n, |rank| rank == n + 1 || below(rank) < 1.0 - ALPHA / 2.0) + 1;
-    // Below rank n the sum is short of one; at n + 1 there is no sample.
+    // Below rank n the sum is less than one; there is no sample n + 1.
     let high = (first_high <= n && below(first_high) >= 1.0 - ALPHA / 2.0).then_some(first_high);
     let rank = |r: u64| usize::try_from(r).ok();
     ((low >= 1).then_some(low).and_then(rank), high.and_then(rank))
@@ -68,7 +68,7 @@ fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
 
 /// The last value in `first..=last` for which `holds` is true, or `first - 1`.
 ///
-/// `holds` must not turn back.
+/// `holds` must be monotonic: once false, it stays false.
 fn partition(first: u64, last: u64, holds: impl Fn(u64) -> bool) -> u64 {
     let (mut low, mut high) = (first, last + 1);
     while low < high {
@@ -78,13 +78,13 @@ fn partition(first: u64, last: u64, holds: impl Fn(u64) -> bool) -> u64 {
     low - 1
 }
 
-/// Points of a thinned distribution, at most.
+/// Maximum points of a thinned distribution.
 pub const ECDF_POINTS_MAX: usize = 200;
 
-/// The distribution of sorted samples at no more than [`ECDF_POINTS_MAX`] points.
+/// The distribution of sorted samples in at most [`ECDF_POINTS_MAX`] points.
 ///
-/// Half of the points are even in share, half are even in the logarithm of the share above, so that
-/// the tail keeps its steps.
+/// Half of the points are even in share, half in the logarithm of the share above, to resolve the
+/// tail.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "sample counts stay far below 2^52")]
 pub fn ecdf(sorted: &[u64], of: u64) -> Vec<EcdfPoint> {

@@ -1,19 +1,18 @@
-//! The retry staircase: what latency a request/reply exchange has when every loss costs a timer.
+//! The retry staircase: latency distribution of a request/reply exchange under packet loss.
 //!
-//! An attempt fails when the request or the reply is lost, so with loss p each way
-//! q = 1 - (1 - p)^2; after k failures the reply comes at RTT + the first k timers. The latency of
-//! a request is therefore a staircase: step k has probability q^k (1 - q).
-//! It must never be fitted to the samples it is held against.
+//! An attempt fails if the request or the reply is lost, so with loss p each way
+//! q = 1 - (1 - p)^2; after k failures the reply comes at RTT + the first k timers. The latency is
+//! therefore a staircase: step k has probability q^k (1 - q).
 
 use super::Ppm;
 use super::time::nanos;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// One step: requests that took `failures` timers.
+/// One step: requests that waited for `failures` timers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stair {
-    /// Attempts that failed before the one that was answered.
+    /// Failed attempts before the answered one.
     pub failures: u32,
     /// Latency of the step, nanoseconds.
     pub at_ns: u64,
@@ -27,7 +26,7 @@ pub fn attempt_fails(loss: Ppm) -> f64 {
     1.0 - (1.0 - loss.fraction()).powi(2)
 }
 
-/// Steps of a staircase, at most: 2^-64 is below any share a run can show.
+/// Maximum steps of a staircase: 2^-64 is below any share a run can show.
 pub const STEPS_MAX: u32 = 64;
 
 /// The staircase of round-trip time `rtt`, first timer `rto` doubling each time, up to `deadline`.

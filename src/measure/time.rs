@@ -1,7 +1,4 @@
-//! The one notion of time in the cores: nanoseconds since the run began.
-//!
-//! It exists so that a core cannot tell real time from virtual time.
-//! It must never be read from a clock here: `net` and `sim` make the values.
+//! Time in the protocol cores: nanoseconds since the run began, real or virtual.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -20,7 +17,7 @@ pub struct Instant(u64);
 impl Instant {
     /// The epoch of the run.
     pub const ZERO: Self = Self(0);
-    /// Later than any time a run can reach: 584 years.
+    /// The largest value, 584 years.
     pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds since the run's epoch.
@@ -35,7 +32,7 @@ impl Instant {
         self.0
     }
 
-    /// How much later `self` is than `earlier`; zero where it is not later.
+    /// Time since `earlier`; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
@@ -48,7 +45,7 @@ pub fn nanos(duration: Duration) -> u64 {
     saturated(duration.as_nanos())
 }
 
-/// A number in 64 bits; what is larger becomes `u64::MAX`.
+/// Saturating conversion to 64 bits.
 #[must_use]
 pub fn saturated(number: u128) -> u64 {
     u64::try_from(number.min(u64::MAX.into())).expect("at most u64::MAX")

@@ -1,6 +1,4 @@
-//! Probabilities as whole parts per million, so that none crosses an interface as a bare float.
-//!
-//! It must never hold a value above one million.
+//! Probabilities in whole parts per million.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -16,7 +14,7 @@ impl Ppm {
     /// Always.
     pub const ONE: Self = Self(1_000_000);
 
-    /// The probability `parts` / 1,000,000, or `None` above one.
+    /// The probability `parts` / 1,000,000; `None` above one.
     #[must_use]
     pub const fn new(parts: u32) -> Option<Self> {
         if parts <= 1_000_000 { Some(Self(parts)) } else { None }
@@ -46,7 +44,7 @@ impl<'de> Deserialize<'de> for Ppm {
     }
 }
 
-/// Percent, with no more digits than the value has: `2 %`, `0.05 %`.
+/// Percent without trailing zeros: `2 %`, `0.05 %`.
 impl fmt::Display for Ppm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = format!("{}.{:04}", self.0 / 10_000, self.0 % 10_000);

@@ -1,8 +1,8 @@
-//! Base 32 with the extended hex alphabet, without padding (RFC 4648 §7): the labels of NSEC3.
+//! Base 32 with the extended hex alphabet, without padding (RFC 4648 §7): NSEC3 labels.
 
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
-/// The text that writes `bytes`, in small letters.
+/// Encodes `bytes` in lower case.
 #[must_use]
 pub fn encode_hex(bytes: &[u8]) -> String {
     let (mut text, mut buffer, mut held) = (String::new(), 0_usize, 0_u32);
@@ -21,7 +21,7 @@ pub fn encode_hex(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that a text of either case writes; bits that fill no byte are ignored.
+/// Decodes text of either case; trailing bits that fill no byte are ignored.
 #[must_use]
 pub fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
     let (mut bytes, mut buffer, mut held) = (Vec::with_capacity(text.len() * 5 / 8), 0_u32, 0_u32);
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_those_of_the_standard() {
+    fn encodes_the_vectors_of_rfc_4648() {
         // RFC 4648 §10, without padding.
         for (bytes, text) in [
             ("", ""),

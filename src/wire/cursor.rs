@@ -1,11 +1,8 @@
 //! Bounds-checked cursors over byte slices, little- and big-endian.
-//!
-//! They exist so that no protocol here indexes untrusted bytes by hand.
-//! They must never panic, whatever the bytes, nor allocate.
 
 use super::{DecodeError, EncodeError, Fault};
 
-/// Reads a slice from front to back; every read says what it needed when it fails.
+/// Reads a slice from front to back; an error names the bytes it needed.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     layer: &'static str,
@@ -18,7 +15,7 @@ macro_rules! read_int {
         #[doc = concat!("The next `", stringify!($int), "`, little-endian.")]
         ///
         /// # Errors
-        /// [`Fault::Short`] where too few bytes are left.
+        /// [`Fault::Short`] if too few bytes are left.
         #[inline]
         pub fn $le(&mut self, field: &'static str) -> Result<$int, DecodeError> {
             Ok(<$int>::from_le_bytes(self.array(field)?))
@@ -27,7 +24,7 @@ macro_rules! read_int {
         #[doc = concat!("The next `", stringify!($int), "`, big-endian (network order).")]
         ///
         /// # Errors
-        /// [`Fault::Short`] where too few bytes are left.
+        /// [`Fault::Short`] if too few bytes are left.
         #[inline]
         pub fn $be(&mut self, field: &'static str) -> Result<$int, DecodeError> {
             Ok(<$int>::from_be_bytes(self.array(field)?))
@@ -56,7 +53,7 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.offset
     }
 
-    /// What is left, without moving.
+    /// The bytes left; does not advance.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.offset..).unwrap_or_default()
@@ -65,7 +62,7 @@ impl<'a> Reader<'a> {
     /// The next `count` bytes; `claimed_by` names the field that gave `count`.
     ///
     /// # Errors
-    /// [`Fault::Short`] where too few bytes are left.
+    /// [`Fault::Short`] if too few bytes are left.
     #[inline]
     pub fn take(
         &mut self,
@@ -84,7 +81,7 @@ impl<'a> Reader<'a> {
     /// The next `N` bytes as an array.
     ///
     /// # Errors
-    /// [`Fault::Short`] where too few bytes are left.
+    /// [`Fault::Short`] if too few bytes are left.
     #[inline]
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let had = self.remaining();
@@ -113,10 +110,10 @@ impl<'a> Reader<'a> {
         DecodeError { layer: self.layer, offset: self.offset, fault }
     }
 
-    /// Succeeds where everything has been read; `claimed_by` names what set the end.
+    /// Checks that all bytes were read; `claimed_by` names the field that set the end.
     ///
     /// # Errors
-    /// [`Fault::Trailing`] where bytes are left.
+    /// [`Fault::Trailing`] if bytes are left.
     pub fn finish(self, claimed_by: &'static str) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),
@@ -138,7 +135,7 @@ macro_rules! write_int {
         #[doc = concat!("Writes a `", stringify!($int), "`, little-endian.")]
         ///
         /// # Errors
-        /// Where it does not fit.
+        /// If it does not fit.
         #[inline]
         pub fn $le(&mut self, value: $int) -> Result<(), EncodeError> {
             self.bytes(&value.to_le_bytes())
@@ -147,7 +144,7 @@ macro_rules! write_int {
         #[doc = concat!("Writes a `", stringify!($int), "`, big-endian (network order).")]
         ///
         /// # Errors
-        /// Where it does not fit.
+        /// If it does not fit.
         #[inline]
         pub fn $be(&mut self, value: $int) -> Result<(), EncodeError> {
             self.bytes(&value.to_be_bytes())
@@ -168,10 +165,10 @@ impl<'a> Writer<'a> {
         self.offset
     }
 
-    /// Writes bytes as they are.
+    /// Writes bytes unchanged.
     ///
     /// # Errors
-    /// Where they do not fit.
+    /// If they do not fit.
     #[inline]
     pub fn bytes(&mut self, value: &[u8]) -> Result<(), EncodeError> {
         let room = self.bytes.get_mut(self.offset..).unwrap_or_default();
@@ -185,7 +182,7 @@ impl<'a> Writer<'a> {
     /// Writes one byte.
     ///
     /// # Errors
-    /// Where it does not fit.
+    /// If it does not fit.
     pub fn u8(&mut self, value: u8) -> Result<(), EncodeError> {
         self.bytes(&[value])
     }
@@ -205,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_short_read_changes_nothing_and_says_what_it_needed() {
+    fn a_short_read_changes_nothing_and_names_the_bytes_needed() {
         let mut reader = Reader::new("test", &[1, 2, 3]);
         assert_eq!(reader.u16_be("a"), Ok(0x0102));
         let error = reader.u32_le("b").unwrap_err();

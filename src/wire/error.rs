@@ -1,7 +1,5 @@
-//! Why bytes are not a message: layer, offset, what was needed, what was there, who claimed it.
-//!
-//! It exists so that a person with a hex dump can put a finger on the wrong byte.
-//! It must never own memory: it is made for every bad datagram of a flood.
+//! Decode and encode errors: layer, offset, bytes needed and found, the field that claimed them.
+//! They own no memory, because every bad datagram of a flood makes one.
 
 use thiserror::Error;
 
@@ -11,7 +9,7 @@ use thiserror::Error;
 pub struct DecodeError {
     /// Which format was being read, for example `"bank frame"`.
     pub layer: &'static str,
-    /// Offset of the first byte concerned, from the start of that layer.
+    /// Offset of the faulty byte from the start of that layer.
     pub offset: usize,
     /// What is wrong there.
     pub fault: Fault,
@@ -25,9 +23,9 @@ pub enum Fault {
     Short {
         /// Bytes needed from the offset on.
         needed: usize,
-        /// Bytes that were there.
+        /// Bytes found.
         had: usize,
-        /// The field or rule that asked for them.
+        /// The field or rule that required them.
         claimed_by: &'static str,
     },
     /// A length is above its limit.
@@ -40,7 +38,7 @@ pub enum Fault {
         /// The field that claimed them.
         claimed_by: &'static str,
     },
-    /// Bytes are left over where the layer ends.
+    /// Bytes are left after the end of the layer.
     #[error("{extra} bytes are left after the end that {claimed_by} gives")]
     Trailing {
         /// How many.
@@ -53,10 +51,10 @@ pub enum Fault {
     Value {
         /// What was expected, in words.
         expected: &'static str,
-        /// What was there; a signed field shows its two's complement.
+        /// The value found; a signed field shows its two's complement.
         got: u64,
     },
-    /// The checksum in the message is not the checksum of the message.
+    /// The checksum in the message does not match the computed one.
     #[error("checksum {got:#010x} in the message, {expected:#010x} computed over it")]
     Checksum {
         /// Computed over the bytes.
@@ -76,7 +74,7 @@ pub struct EncodeError {
     pub offset: usize,
     /// Bytes needed.
     pub needed: usize,
-    /// Bytes of room left.
+    /// Bytes left.
     pub had: usize,
 }
 
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_who_claimed_what() {
+    fn errors_name_the_claiming_field() {
         let fault = Fault::Short { needed: 16, had: 3, claimed_by: "block_len" };
         let error = DecodeError { layer: "bank frame", offset: 48, fault };
         assert_eq!(

@@ -1,15 +1,12 @@
-//! A hex view of bytes: offsets, sixteen bytes a line, ASCII, a caret under the wrong byte.
-//!
-//! It exists so that a decode error can be shown on the bytes themselves.
-//! It must never be on a hot path: it allocates its text.
+//! Hex dump: offsets, 16 bytes per line, ASCII, and a caret under the byte of a decode error.
 
 use super::DecodeError;
 use std::fmt::Write as _;
 
-/// Bytes a line.
+/// Bytes per line.
 const WIDTH: usize = 16;
 
-/// Bytes shown, at most: four datagrams of 1200 bytes; what is longer ends with a count.
+/// Maximum bytes shown: four datagrams of 1200 bytes; longer input ends with a count.
 pub const BYTES_MAX: usize = 4_800;
 
 /// The bytes as lines of `offset  hex  |ascii|`.
@@ -24,7 +21,7 @@ pub fn explain(bytes: &[u8], error: &DecodeError) -> String {
     render(bytes, Some(error))
 }
 
-/// Two hex digits a byte, nothing between.
+/// Two hex digits per byte, without separators.
 #[must_use]
 pub fn compact(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
@@ -34,7 +31,7 @@ pub fn compact(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes of a text of hex digits; spaces are skipped.
+/// Parses hex digits; spaces are skipped.
 #[must_use]
 pub fn parse(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
@@ -84,7 +81,7 @@ mod tests {
     use crate::wire::Fault;
 
     #[test]
-    fn the_caret_stands_under_the_byte() {
+    fn the_caret_is_under_the_faulty_byte() {
         let bytes: Vec<u8> = (0x41..0x41 + 20).collect();
         let fault = Fault::Value { expected: "zero", got: 0x53 };
         let view = explain(&bytes, &DecodeError { layer: "test", offset: 18, fault });
@@ -95,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_byte_is_pointed_at_too() {
+    fn the_caret_points_at_a_missing_byte() {
         let fault = Fault::Short { needed: 4, had: 0, claimed_by: "len" };
         let view = explain(&[1, 2], &DecodeError { layer: "test", offset: 2, fault });
         assert_eq!(view.lines().nth(1).unwrap().find("^^"), Some(12), "{view}");
     }
 
     #[test]
-    fn hex_reads_back() {
+    fn hex_round_trips() {
         let bytes = [0, 255, 16, 1];
         assert_eq!(parse(&compact(&bytes)).unwrap(), bytes);
         assert_eq!(parse("0"), None);

@@ -1,7 +1,4 @@
-//! Bytes to values and back: cursors, decode errors that say who lied, hex views.
-//!
-//! It exists so that every protocol here reads untrusted bytes the same way.
-//! It must never keep state between messages, panic on input, or allocate on the read path.
+//! Wire formats: byte cursors, decode errors that name the faulty field, hex dumps.
 
 pub mod base32;
 pub mod cursor;

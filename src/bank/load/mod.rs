@@ -1,9 +1,8 @@
-//! A load generator over many bank clients: which request starts when, and how each one ended.
+//! A load generator over many bank clients: starts requests and records how each ended.
 //!
-//! The labs on real sockets and the simulation in virtual time put the same load on the bank: the
-//! clients of a [`LoadGenerator`] share one sequence of operations. Latency counts from the time a
-//! request was meant to start, so a stalled client cannot hide what waited behind it ("coordinated
-//! omission": G. Tene).
+//! Real-socket labs and the virtual-time simulation share it: the clients of a [`LoadGenerator`]
+//! take operations from one sequence. Latency counts from the intended start of a request, so a
+//! stalled client cannot hide queueing ("coordinated omission": G. Tene).
 //!
 //! The driver's loop: after every `handle_*`, take [`LoadGenerator::poll_action`] until it is
 //! `None`, then wait until [`LoadGenerator::poll_timeout`] or the next input.
@@ -27,7 +26,7 @@ use slot::{Call, ClientSlot, Link};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What the driver must do.
+/// An action for the driver.
 #[derive(Debug)]
 pub enum Action {
     /// Open a connection for this slot, then call [`LoadGenerator::handle_open`] or
@@ -53,7 +52,7 @@ pub enum Action {
 /// Many clients that share one sequence of operations.
 pub struct LoadGenerator {
     transport: Box<dyn Transport>,
-    /// Each request gets a connection of its own: one call at a time within a slot.
+    /// One connection per request: one call at a time within a slot.
     per_request: bool,
     workload: Workload,
     plan: LoadPlan,
@@ -61,19 +60,18 @@ pub struct LoadGenerator {
     clients: u32,
     actions: VecDeque<Action>,
     began: Instant,
-    /// Operations begun so far, over all loads: the next number in the workload.
+    /// Operations started so far, over all loads: the next number in the workload.
     next_op: u64,
-    /// Where the present load began in the workload.
+    /// First operation of the present load in the workload.
     first_op: u64,
-    /// The time to begin requests is over; set at the first look after the limit.
+    /// The time limit for starting requests has passed; set at the first look after it.
     over: bool,
     samples: Vec<Sample>,
     handshakes: Vec<Duration>,
 }
 
 impl LoadGenerator {
-    /// A load from `clients` clients, none of which has sent anything. `seed` gives nonces and
-    /// jitter.
+    /// A load generator of `clients` idle clients. `seed` draws nonces and jitter.
     #[must_use]
     pub fn new(transport: Box<dyn Transport>, workload: Workload, clients: u32, seed: u64) -> Self {
         let slot = |index: u64| {
@@ -102,15 +100,15 @@ impl LoadGenerator {
         }
     }
 
-    /// The same load with a new connection for every request.
+    /// The same with a new connection for every request.
     #[must_use]
     pub fn connection_per_request(mut self) -> Self {
         self.per_request = true;
         self
     }
 
-    /// Begins a load. The samples and handshakes of the one before are thrown away; connections,
-    /// identities and round-trip estimates stay.
+    /// Begins a load. Discards samples and handshakes of the previous one; keeps connections,
+    /// identities and round-trip estimates.
     pub fn begin(&mut self, now: Instant, plan: LoadPlan) {
         self.plan = plan;
         self.began = now;
@@ -131,13 +129,13 @@ impl LoadGenerator {
         }
     }
 
-    /// How many clients there are; slots are numbered from 0.
+    /// Number of clients; slots are numbered from 0.
     #[must_use]
     pub const fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether the slots send datagrams: they need a socket and no connection.
+    /// Whether the slots send datagrams: sockets without connections.
     #[must_use]
     pub fn uses_datagrams(&self) -> bool {
         self.transport.socket() == SocketKind::Datagram
@@ -161,7 +159,7 @@ impl LoadGenerator {
         &self.handshakes
     }
 
-    /// What the clients counted since the generator was made, and the mean of their timers now.
+    /// Totals of the clients since creation, and their mean retransmission timeout now.
     #[must_use]
     pub fn counters(&self) -> ClientCounters {
         let mut all = ClientCounters::default();
@@ -183,7 +181,7 @@ impl LoadGenerator {
         self.settle(now, slot);
     }
 
-    /// Bytes from the slot's connection, or one datagram.
+    /// Handles bytes from the slot's connection, or one datagram.
     pub fn handle_bytes(&mut self, now: Instant, slot: usize, bytes: &[u8]) {
         self.slots[slot].client.handle_bytes(now, bytes);
         self.settle(now, slot);
@@ -196,7 +194,7 @@ impl LoadGenerator {
         self.settle(now, slot);
     }
 
-    /// Time has passed.
+    /// Handles the passage of time.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.over |= self.all_started(now);
         for index in 0..self.slots.len() {
@@ -212,7 +210,7 @@ impl LoadGenerator {
         self.release_open_loop(now);
     }
 
-    /// What to do next, or `None` when there is nothing more until the next input.
+    /// The next action, or `None` until the next input.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
@@ -232,8 +230,8 @@ impl LoadGenerator {
         let begun = self.next_op - self.first_op;
         let over = match self.plan.arrivals {
             ArrivalModel::Closed { .. } => now >= self.began + self.plan.limit,
-            // A request that was meant to start in time is asked, however late the loop is:
-            // else a stall would take its own victims out of the count.
+            // A request whose intended start lies within the limit is sent, however late the loop
+            // is; otherwise a stall would drop the requests it delayed from the count.
             ArrivalModel::Open { interval } => times(interval, begun) >= self.plan.limit,
         };
         over || begun >= self.plan.ops
@@ -252,7 +250,7 @@ impl LoadGenerator {
         (begun < self.plan.ops && after < self.plan.limit).then(|| self.began + after)
     }
 
-    /// Open loop: hands every operation whose time has come to its client.
+    /// Open loop: hands every operation that is due to its client.
     fn release_open_loop(&mut self, now: Instant) {
         while let Some(at) = self.next_open_start() {
             if at > now {
@@ -272,7 +270,7 @@ impl LoadGenerator {
         Call { op, operation: self.workload.request(op).operation(), intended }
     }
 
-    /// Brings a slot to rest: events out, new calls in, bytes out.
+    /// Processes a slot until idle: events out, new calls in, bytes out.
     fn settle(&mut self, now: Instant, index: usize) {
         self.drain_events(now, index);
         self.start_calls(now, index);
@@ -353,7 +351,7 @@ impl LoadGenerator {
         Some(self.take_op(now))
     }
 
-    /// Begins a session where there is none, and has its connection opened.
+    /// Starts a session if there is none, and requests its connection.
     fn connect(&mut self, now: Instant, index: usize) {
         let slot = &mut self.slots[index];
         if slot.link != Link::Disconnected {
@@ -383,7 +381,7 @@ impl LoadGenerator {
     }
 }
 
-/// Room for samples made in advance, at most: what a default run of a lab needs, with a margin.
+/// Maximum samples reserved in advance: the need of a default lab run, with a margin.
 const SAMPLES_RESERVE_MAX: u64 = 100_000;
 
 fn due(at: Option<Instant>, now: Instant) -> bool {
@@ -408,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_loop_asks_everything_that_was_meant_to_start_however_late_it_looks() {
+    fn a_stalled_open_loop_sends_every_due_request() {
         let mut generator = generator();
         let arrivals = ArrivalModel::Open { interval: SECOND / 10 };
         let plan = LoadPlan { arrivals, ops: 1_000, limit: SECOND, spread: Duration::ZERO };
@@ -417,7 +415,7 @@ mod tests {
         let late = Instant::ZERO + 3 * SECOND;
         assert!(!generator.is_done(late));
         generator.handle_timeout(late);
-        // Without a server every one of them ends at its deadline, counted from its own start.
+        // Without a server each ends at its deadline, counted from its own start.
         let mut now = late;
         while !generator.is_done(now) {
             while generator.poll_action().is_some() {}

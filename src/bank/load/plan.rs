@@ -1,4 +1,4 @@
-//! How much load there is, and when requests start.
+//! The amount of load and the arrival model.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ pub enum ArrivalModel {
     },
 }
 
-/// How much load, and until when.
+/// Amount and duration of load.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadPlan {
     /// When requests start.
     pub arrivals: ArrivalModel,
-    /// Operations, at most.
+    /// Maximum operations.
     pub ops: u64,
-    /// No operation starts later than this after the beginning.
+    /// Time after which no operation starts.
     pub limit: Duration,
     /// Closed loop: the clients' first requests are spread evenly over this time.
     pub spread: Duration,

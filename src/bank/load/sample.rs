@@ -1,4 +1,4 @@
-//! One request of a load and how it ended.
+//! The record of one request of a load.
 
 use super::slot::Call;
 use crate::bank::client::{Answered, Finished, Key, Outcome};
@@ -11,39 +11,39 @@ use std::time::Duration;
 pub enum End {
     /// Answered: done.
     Done,
-    /// Answered: definitely not done.
+    /// Answered: definitely not applied.
     Refused,
-    /// Not answered: may have been done.
+    /// Not answered: possibly applied.
     Unknown,
 }
 
-/// One request, from the time it was meant to start to its end.
+/// One request, from its intended start to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
     /// Its number in the workload.
     pub op: u64,
     /// The client slot that sent it.
     pub slot: usize,
-    /// The idempotency key; client 0 where the request was never given one.
+    /// The idempotency key; client 0 if the request got none.
     pub key: Key,
-    /// What it asked for.
+    /// The operation.
     pub operation: Operation,
-    /// When it was meant to start.
+    /// Intended start.
     pub intended: Instant,
-    /// When it ended.
+    /// End.
     pub finished: Instant,
     /// How it ended.
     pub end: End,
-    /// How often it was sent.
+    /// Attempts sent.
     pub attempts: u16,
-    /// Which attempt was answered.
+    /// The attempt that was answered.
     pub answered: Option<Answered>,
-    /// Why it was refused, where it was.
+    /// The refusal, if refused.
     pub refusal: Option<Refusal>,
 }
 
 impl Sample {
-    /// The record of a call that has ended; `client` is the lease it was sent under.
+    /// The record of an ended call; `client` is its lease.
     pub(super) fn of(slot: usize, client: u64, call: Call, finished: &Finished) -> Self {
         Self {
             op: call.op,

@@ -1,4 +1,4 @@
-//! A client slot of a load: one client, the state of its connection, its calls.
+//! A client slot of a load: one client, its connection state, its calls.
 
 use crate::bank::message::Operation;
 use crate::bank::transport::Client;
@@ -14,7 +14,7 @@ pub(super) enum Link {
     Up,
 }
 
-/// A call in flight: its number in the workload and when it was meant to start.
+/// A call in flight: its number in the workload and its intended start.
 #[derive(Clone, Copy)]
 pub(super) struct Call {
     pub(super) op: u64,
@@ -28,13 +28,13 @@ pub(super) struct ClientSlot {
     pub(super) link: Link,
     /// Calls in flight, by sequence number.
     pub(super) calls: BTreeMap<u64, Call>,
-    /// Open loop: meant to have started, waiting for room.
+    /// Open loop: due calls that wait for room.
     pub(super) waiting: VecDeque<Call>,
-    /// Closed loop: no request before this, so that slots do not begin together.
+    /// Closed loop: earliest start, so that slots do not start together.
     pub(super) not_before: Instant,
     /// Closed loop: no request of this load has started yet.
     pub(super) first_turn: bool,
-    /// After a connection that failed: no new one before this.
+    /// After a failed connection: earliest reconnect.
     pub(super) down_until: Option<Instant>,
 }
 
@@ -56,27 +56,26 @@ impl ClientSlot {
         self.calls.is_empty() && self.waiting.is_empty()
     }
 
-    /// The connection is open; how long that took, unless it was open before.
+    /// The connection is open; returns how long that took, unless it was open before.
     pub(super) fn handle_open(&mut self, now: Instant) -> Option<Duration> {
         let Link::Opening { since } = self.link else { return None };
         self.link = Link::Up;
         Some(now.since(since))
     }
 
-    /// The connection is over; a pause follows before the next.
+    /// The connection ended; a pause precedes the next.
     pub(super) fn disconnect(&mut self, now: Instant) {
         self.link = Link::Disconnected;
         self.down_until = Some(now + RECONNECT_PAUSE);
     }
 
-    /// When the slot's next request is due, if it waits for its first turn of a closed loop or
-    /// for a new connection. `more`: a closed loop has requests to start.
+    /// When the slot's next request is due, if it waits for its first start in a closed loop or for
+    /// a new connection. `more`: a closed loop has requests to start.
     pub(super) fn next_start(&self, more: bool) -> Option<Instant> {
         let down = self.down_until.filter(|_| more || !self.waiting.is_empty());
         down.or_else(|| (more && self.first_turn).then_some(self.not_before))
     }
 }
 
-/// From a connection that failed to the next: an absent server is not asked in a tight loop, and a
-/// tenth of a second is short beside any restart.
+/// Pause before a reconnect: avoids a tight loop on an absent server, and is short beside a restart.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,19 +1,19 @@
-//! The sequence of operations that a load asks for.
+//! The sequence of operations of a load.
 
 use crate::bank::message::{AccountId, Amount, Operation, Request};
 use crate::measure::draw::keyed;
 
 /// The sequence of operations: a pure function of a seed.
 ///
-/// Half are deposits, three in ten ask for a balance, two in ten are transfers: what moves money is
-/// what retries can spoil.
+/// 50 % deposits, 30 % balance queries, 20 % transfers: most operations change money, so duplicate
+/// application shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
     /// The seed of every draw.
     pub seed: u64,
     /// Accounts 1 ..= `accounts` are used; at least 2.
     pub accounts: u64,
-    /// What is asked for; `None` mixes as described above.
+    /// The only operation; `None` for the mix above.
     pub only: Option<Operation>,
 }
 
@@ -27,7 +27,7 @@ impl Workload {
         let draw = |stream: u64| keyed(self.seed, op << 3 | stream);
         let accounts = self.accounts.max(2);
         let first = 1 + draw(0) % accounts;
-        // Another account than the first: skip 1 ..= accounts - 1 places.
+        // A different account: skip 1 ..= accounts - 1 places.
         let second = 1 + (first - 1 + 1 + draw(1) % (accounts - 1)) % accounts;
         let (account, to) = (AccountId(first), AccountId(second));
         let amount = Amount::new(1 + draw(2) % AMOUNT_CENTS_MAX).expect("drawn from 1 upwards");
