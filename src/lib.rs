@@ -8,7 +8,7 @@
 //! | [`measure`] | time, probability, quantiles, exact intervals, analytic yardsticks | knows where a sample came from |
 //! | [`wire`] | bytes to values and back, decode errors, hex views | keeps state or allocates on the read path |
 //! | [`sys`] | every `unsafe`, every Linux-only call | knows what the bytes mean |
-//! | [`runtime`] | the only code that waits: clock, timer, shutdown | holds protocol logic |
+//! | [`runtime`] | the only code that waits: clock, timer, shutdown, event loop, server loop | holds protocol logic |
 //! | [`path`] | the link model: a frame and a time in, a fate out; pure and seeded | touches a socket, a clock, a global random source |
 //! | [`emulator`] | the link model on real frames: namespaces, router, captures | decides a frame's fate |
 //! | [`report`] | the kit of every report: style, figures, tables, SVG, pcapng | computes a figure that the result lacks |

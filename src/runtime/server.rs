@@ -475,8 +475,10 @@ impl<C: Core> Server<C> {
         mut socket: TcpStream,
     ) {
         self.counters.accepted += 1;
-        if self.connections.len() >= self.limits.connections {
+        let open = self.connections.len();
+        if open >= self.limits.connections {
             self.counters.turned_away += 1;
+            tracing::debug!(open, "one connection too many is closed");
             return;
         }
         if self.listeners[listener].nodelay
@@ -490,6 +492,7 @@ impl<C: Core> Server<C> {
                 let session = self.core.handle_open(now, listener);
                 self.connections.insert(id, Connection::new(Stream::accepted(socket), session));
                 self.watch(id);
+                tracing::debug!(?id, listener, open, "connection accepted");
             }
             Err(error) => tracing::warn!(%error, "cannot wait for a connection"),
         }
@@ -591,6 +594,7 @@ impl<C: Core> Server<C> {
         events.deregister(connection.stream.source(), id);
         self.counters.closed += 1;
         self.counters.closed_unread += u64::from(connection.stream.has_unsent());
+        tracing::debug!(?id, unsent = connection.stream.has_unsent(), "connection closed");
         self.core.handle_closed(connection.session);
         if self.pause.until.is_some() {
             // A descriptor is free again.
@@ -619,6 +623,7 @@ impl<C: Core> Server<C> {
 
     /// Stops listening and lets every session end; datagrams that have come already are answered.
     pub fn begin_drain<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) {
+        tracing::info!(open = self.connections.len(), "shutting down");
         self.draining = Some(now);
         self.pause.until = None;
         self.core.begin_drain(now);
