@@ -248,6 +248,82 @@ fn each_delivery_is_a_choice_on_datagrams() {
     bank.stop();
 }
 
+/// `-v` shows frames, connections and datagrams on stderr, and changes no byte of stdout.
+#[test]
+fn verbosity_says_what_is_done() {
+    for (name, part) in [("bank-tcp", "saying HELLO"), ("bank-udp", "saying HELLO")] {
+        let bank = Bank::start(name, "");
+        let at = format!("--server {}", bank.address);
+        let [plain, once] = ["", "-v"].map(|v| bank.lab.run(&format!("load {at} --ops 20 {v}")));
+        assert_eq!((plain.code, once.code), (0, 0), "{}", once.stderr);
+        assert!(once.stderr.contains("clients ask"), "{}", once.stderr);
+        assert!(once.stderr.lines().count() > plain.stderr.lines().count(), "{}", once.stderr);
+        let call = bank.call("-v --seed 5 balance 1");
+        assert!(call.stderr.contains(part) && call.stderr.contains("-->"), "{}", call.stderr);
+    }
+    for (name, part) in [("bank-tcp", "accepted a connection"), ("bank-udp", "in reply")] {
+        let lab = Lab::new(name);
+        let mut serve = lab.command("serve --listen 127.0.0.1:0 --json -v");
+        let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        let address = listening["address"].as_str().unwrap();
+        let asked = lab.run(&format!("call --server {address} balance 1"));
+        signal("TERM", &child);
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        child.wait().unwrap();
+        assert_eq!(asked.code, 0, "{}", asked.stderr);
+        assert!(said.contains(part), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_host_needs_no_port_and_a_port_no_host() {
+    for name in LABS {
+        let lab = Lab::new(name);
+        // Whether or not a bank is at the usual port, that port is what is asked.
+        for (server, asked) in [
+            ("127.0.0.1", "127.0.0.1:7411"),
+            ("::1", "[::1]:7411"),
+            ("[::1]", "[::1]:7411"),
+            (":1", "127.0.0.1:1"),
+            ("1", "127.0.0.1:1"),
+        ] {
+            let args = format!("call --json --deadline 2s --server {server} balance 1");
+            let out = lab.run(&args);
+            let document: Value = serde_json::from_str(&out.stdout).unwrap();
+            assert_eq!(document["server"], asked, "{args}: {}", out.stderr);
+        }
+        let local = lab.run("call --json --deadline 2s --server localhost balance 1");
+        let document: Value = serde_json::from_str(&local.stdout).unwrap();
+        assert!(document["server"].as_str().unwrap().ends_with(":7411"), "{}", local.stdout);
+        let bank = Bank::from(Lab::new(name), lab.command("serve --listen 0 --json"));
+        assert!(bank.address.starts_with("127.0.0.1:"), "{}", bank.address);
+    }
+}
+
+#[test]
+fn a_shortage_of_the_machine_is_no_bug() {
+    for name in LABS {
+        let lab = Lab::new(name);
+        let bank = Bank::start(name, "");
+        let at = format!("--server {}", bank.address);
+        for (args, before, after, part) in [
+            (format!("call {at} balance 1"), "", "> /dev/full", "cannot write to standard output"),
+            (format!("load {at} --ops 50"), "", "> /dev/full", "cannot write to standard output"),
+            (format!("load {at} --ops 50 --clients 64"), "ulimit -n 16;", "", "ulimit -n 4096"),
+            (format!("call {at} balance 1"), "ulimit -n 4;", "", "ulimit -n 4096"),
+            ("serve --listen 0".to_owned(), "ulimit -n 4;", "", "ulimit -n 4096"),
+        ] {
+            let out = lab.shell(&args, before, after);
+            assert_eq!(out.code, 4, "{name} {args}: {}{}", out.stdout, out.stderr);
+            assert!(out.stderr.contains(part), "{name} {args}: {}", out.stderr);
+        }
+    }
+}
+
 #[test]
 fn mistakes_are_met_with_what_to_type() {
     for name in LABS {
@@ -261,7 +337,26 @@ fn mistakes_are_met_with_what_to_type() {
             ("call deposit one 1", 2, "'one'"),
             ("call withdraw 1 1", 2, "withdraw"),
             ("call --server nowhere balance 1", 2, "HOST:PORT"),
-            ("call --deadline 5 balance 1", 2, "did you mean 5ms?"),
+            ("call --deadline 5 balance 1", 2, "did you mean 5s?"),
+            ("call --deadline -5s balance 1", 2, "it cannot be negative"),
+            ("call balance -1", 2, "expected a whole number"),
+            ("call transfer 1 -2 5.00", 2, "expected a whole number"),
+            ("call withdraw 1 1", 2, "transfer FROM TO AMOUNT takes money out"),
+            ("call withdraw 1 1", 2, "expected one of balance, deposit, transfer, statement"),
+            ("call balanse 1", 2, "'balance'"),
+            ("balance 1", 2, "call balance"),
+            ("load --only withdraw", 2, "takes money out"),
+            ("load --for -1", 2, "it cannot be negative"),
+            ("load --for 5", 2, "did you mean 5s?"),
+            ("load --ops 4k", 2, "did you mean 4000?"),
+            ("load --ops abc", 2, "from 1 up to 5000000"),
+            ("load --seed abc", 2, "expected a whole number"),
+            ("load --rate 20Mbps", 2, "lossy-path limits bit rates"),
+            ("load --latency 40ms", 2, "lossy-path --delay 40ms"),
+            ("load --jitter 5ms", 2, "lossy-path --delay normal"),
+            ("load --bandwidth 20Mbit", 2, "requests per second"),
+            ("serve --lease 10", 2, "did you mean 10min?"),
+            ("serve --listen here:there", 2, "HOST:PORT"),
             ("load --for 0", 2, "above 0"),
             ("serve --lissen 127.0.0.1:0", 2, "--listen"),
             ("serve --accounts 0", 2, "accounts"),

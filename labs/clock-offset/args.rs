@@ -9,12 +9,15 @@ use crate::estimate::Estimator;
 use crate::packet::Leap;
 use crate::scenario::{Falseticker, RandomWalkFm, Scenario, Sleep, Smear, Step, Truth, Way};
 use clap::{Args as Flags, Parser, Subcommand, ValueHint};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use wirelab::cli::args::{duration, positive, share};
-use wirelab::cli::generate::Generate;
+use wirelab::cli::args::{Common, Json, Output, Seed};
+use wirelab::cli::exit::{Exit, table};
+use wirelab::cli::frame::HasCommon;
+use wirelab::cli::mistakes::Elsewhere;
 use wirelab::cli::run::RunsArgs;
-use wirelab::cli::style::ColorChoice;
+use wirelab::cli::values::{Time, duration, listen, positive, share, time, time_within, whole};
 use wirelab::measure::{Instant, Ppm, human};
 
 /// A test runs every line of these.
@@ -41,16 +44,36 @@ const SERVERS: &str = "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT, port 123 
      before it, authenticated (RFC 8915), port 4460 for keys";
 
 /// What the codes of this lab mean.
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  there is an offset, and an interval it must lie in
-    2  wrong usage; nothing was asked
-    3  servers or samples contradict each other, or the interval is wider than --within
-    4  --kernel: this machine allows no namespace; it says which rule forbids it
-    5  no reply that could be believed
-   70  a fault of wirelab: please report it
-  130  interrupted; what came before is printed
-";
+fn exit_codes() -> String {
+    table(&[
+        (Exit::Holds, "there is an offset, and an interval it must lie in"),
+        // It proves no claim that could fail.
+        (Exit::Fails, ""),
+        (
+            Exit::Inconclusive,
+            "servers or samples contradict each other, or the interval is wider than --within",
+        ),
+        (Exit::Network, "no reply that could be believed"),
+        (Exit::Interrupted, "interrupted; what came before is printed"),
+    ])
+}
+
+/// Words of other NTP tools and of emulators.
+pub(crate) const ELSEWHERE: Elsewhere = &[
+    ("latency", "use --delay-out TIME and --delay-back TIME"),
+    ("delay", "use --delay-out TIME and --delay-back TIME"),
+    ("rtt", "use --delay-out TIME and --delay-back TIME: each way has its own"),
+    ("jitter", "use --jitter-out TIME and --jitter-back TIME"),
+    ("bandwidth", "this path has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("rate", "this path has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("server", "name it alone: clock-offset 127.0.0.1:11123"),
+    ("host", "name it alone: clock-offset 127.0.0.1:11123"),
+    ("port", "write it behind the server: 127.0.0.1:11123; of serve: --listen 127.0.0.1:11123"),
+    ("count", "use --requests N"),
+    ("samples-count", "use --requests N"),
+    ("timeout", "a reply is waited for 2 s; --interval TIME is the time between requests"),
+    ("skew", "use --drift PPM"),
+];
 
 /// How wrong is this clock, between which bounds, and how do you know?
 ///
@@ -59,7 +82,9 @@ Exit codes:
 /// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
 /// says so, and asks nobody who was not named.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = EXIT_CODES)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
+// Commands that leave no run take no flags for one.
+#[command(mut_args(|arg| if arg.get_id() == "color" || arg.get_id() == "verbose" { arg } else { arg.global(false) }))]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -104,7 +129,7 @@ pub(crate) struct Args {
     pub(crate) requests: Option<u32>,
 
     /// Time between requests; below 2s on this host only [default: 2s, after 8 requests 64s]
-    #[arg(long, value_name = "TIME", value_parser = interval)]
+    #[arg(long, value_name = "TIME", value_parser = interval())]
     pub(crate) interval: Option<Duration>,
 
     /// Go on until Ctrl-C, with a line for every reply
@@ -121,7 +146,7 @@ pub(crate) struct Args {
     pub(crate) max_drift: DriftLimit,
 
     /// Exit with 3 where the ends of the interval are further than this from its middle
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) within: Option<Duration>,
 
     /// Show the shortest exchange: its four timestamps and what they prove
@@ -132,33 +157,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) samples: Option<PathBuf>,
 
-    /// Write every event as it happens, one line of JSON each; - is stdout
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) events: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 
-    /// Where to leave the run [default: wirelab-runs/TIME-clock-offset]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "no_report")]
-    pub(crate) out: Option<PathBuf>,
-
-    /// Leave no files
-    #[arg(long)]
-    pub(crate) no_report: bool,
-
-    /// Print one JSON document instead of words, times in whole nanoseconds
-    #[arg(long)]
-    pub(crate) json: bool,
-
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
-    pub(crate) color: ColorChoice,
-
-    /// Say more: every estimator on the same samples, every refusal
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub(crate) verbose: u8,
-
-    /// Print completions:SHELL or man, and stop
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<Generate>,
+    #[command(flatten)]
+    pub(crate) common: Common,
 
     // What has a heading of its own stands last: it would take in what follows.
     /// The server of the demonstration.
@@ -170,6 +173,12 @@ pub(crate) struct Args {
     pub(crate) host: Happening,
 }
 
+impl HasCommon for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
@@ -179,17 +188,15 @@ pub(crate) enum What {
     Show {
         /// Its folder [default: the latest run]
         run: Option<PathBuf>,
-        /// Print its JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: Json,
     },
     /// List the runs that were left, or remove old ones
     Runs {
         #[command(flatten)]
         runs: RunsArgs,
-        /// Print one JSON document
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: Json,
     },
     /// Two hosts send each other messages: how often do their wall clocks contradict the cause?
     Order(Order),
@@ -237,8 +244,7 @@ impl Happening {
 #[derive(Debug, Flags)]
 pub(crate) struct Order {
     /// Messages in all, every other one from each host
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = whole(1..=MESSAGES_MAX))]
     pub(crate) messages: u32,
 
     /// Send real packets through the emulated path, each stamped as it comes and goes
@@ -246,12 +252,11 @@ pub(crate) struct Order {
     pub(crate) kernel: bool,
 
     /// From one message to the next
-    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = interval)]
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = interval())]
     pub(crate) every: Duration,
 
-    /// Print one JSON document instead of words
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
 
     /// B's clock, and the path between A and B.
     #[command(flatten)]
@@ -263,7 +268,8 @@ pub(crate) struct Order {
 pub(crate) struct Serve {
     /// Where to listen; port 0 takes a free one and says which
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11123")]
-    pub(crate) listen: String,
+    #[arg(value_parser = listen(11_123))]
+    pub(crate) listen: SocketAddr,
 
     /// Print two lines of JSON: where it listens, and what was counted
     #[arg(long)]
@@ -287,19 +293,19 @@ pub(crate) struct Played {
     drift: Option<i64>,
 
     /// Delay from client to server [default: 15ms; serve: 0]
-    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    #[arg(long, value_name = "TIME", value_parser = way_time())]
     delay_out: Option<Duration>,
 
     /// Delay from server to client [default: 5ms; serve: 0]
-    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    #[arg(long, value_name = "TIME", value_parser = way_time())]
     delay_back: Option<Duration>,
 
     /// What queues add to the server, on average (exponential) [default: 1ms; serve: 0]
-    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    #[arg(long, value_name = "TIME", value_parser = way_time())]
     jitter_out: Option<Duration>,
 
     /// What queues add on the way back [default: 1ms; serve: 0]
-    #[arg(long, value_name = "TIME", value_parser = way_time)]
+    #[arg(long, value_name = "TIME", value_parser = way_time())]
     jitter_back: Option<Duration>,
 
     /// Chance that a packet is lost, each way
@@ -324,9 +330,9 @@ pub(crate) struct Played {
     #[arg(long, value_name = "WHAT", value_parser = leap, default_value = "none")]
     leap: Leap,
 
-    /// Seed of delays, losses and lies; random where absent, and always printed
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    /// Seed of delays, losses and lies.
+    #[command(flatten)]
+    pub(crate) seed: Seed,
 }
 
 impl Played {
@@ -404,23 +410,15 @@ fn estimator(text: &str) -> Result<Estimator, String> {
 /// A millisecond: a thousand requests a second ask for no more.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-fn interval(text: &str) -> Result<Duration, String> {
-    let found = duration(text)?;
-    if found < INTERVAL_MIN {
-        return Err(format!("expected at least 1ms, got {text:?}"));
-    }
-    Ok(found)
+const fn interval() -> Time {
+    time_within(INTERVAL_MIN..=Duration::MAX)
 }
 
 /// Half a second: a way and its queue (of 37 means at most) with it are seldom above 2 s.
 const WAY_MAX: Duration = Duration::from_millis(500);
 
-fn way_time(text: &str) -> Result<Duration, String> {
-    let found = duration(text)?;
-    if found > WAY_MAX {
-        return Err(format!("expected at most 500ms, got {text:?}"));
-    }
-    Ok(found)
+const fn way_time() -> Time {
+    time_within(Duration::ZERO..=WAY_MAX)
 }
 
 /// Largest offset, step or lie: ten years, far from where eras meet.

@@ -1,6 +1,4 @@
 //! The flags of `dns-walk`, and what is asked of whom.
-//!
-//! It must never resolve anything itself.
 
 use crate::commands::compare::take_servers;
 use crate::demo::{JUDGED, Variant};
@@ -13,9 +11,11 @@ use clap::{Parser, ValueEnum, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use wirelab::cli::args::{duration, positive, share};
-use wirelab::cli::generate::Generate;
-use wirelab::cli::style::ColorChoice;
+use wirelab::cli::args::{Common, Output, Seed};
+use wirelab::cli::exit::{Exit, table};
+use wirelab::cli::frame::HasCommon;
+use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::values::{positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
 
 /// A test runs every line of these that needs no Internet.
@@ -34,16 +34,23 @@ Examples:
 
 ";
 
-const CODES: &str = "\
-Exit codes:
-    0  the records asked for were found
-    1  the name does not exist, or has no such record
-    2  wrong usage; nothing was sent
-    3  inconclusive: servers replied and none helped, aliases in a circle, or a limit was reached
-    5  no server of a zone could be reached
-    6  bogus: the answer should be signed, and what came does not hold
-   70  a fault of wirelab: please report it
-  130  interrupted; what happened until then is printed
+/// The exit codes of a walk, then those of a list.
+fn codes() -> String {
+    let walk = table(&[
+        (Exit::Holds, "the records asked for were found"),
+        (Exit::Fails, "the name does not exist, or has no such record"),
+        (
+            Exit::Inconclusive,
+            "inconclusive: servers replied and none helped, an alias loop, or a limit was reached",
+        ),
+        (Exit::Network, "no server of a zone could be reached"),
+        (Exit::Bogus, Exit::Bogus.about()),
+        (Exit::Interrupted, "interrupted; what happened until then is printed"),
+    ]);
+    walk + LIST_CODES
+}
+
+const LIST_CODES: &str = "\
 Of a list (dns-walk -), the first of these that is so:
   130  interrupted
     2  a line could not be read; the others have their results
@@ -63,7 +70,10 @@ Of a list (dns-walk -), the first of these that is so:
 /// `dns-walk show [RUN]` shows a run again, `dns-walk runs` lists them.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = CODES)]
+#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = codes())]
+// Its commands have flags of their own.
+#[command(mut_args(|arg| arg.global(false)))]
+#[command(mut_arg("json", |arg| arg.conflicts_with_all(["explain", "waterfall", "sequence"])))]
 pub(crate) struct Args {
     /// The name, the type where it is not A, and servers to compare the walk with
     #[arg(value_name = "NAME [TYPE] [@SERVER]", num_args = 0..=8)]
@@ -102,7 +112,7 @@ pub(crate) struct Args {
     pub(crate) loss: Option<Ppm>,
 
     /// One-way delay between the walk and the servers of --demo
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "demo")]
+    #[arg(long, value_name = "TIME", value_parser = wait(), requires = "demo")]
     pub(crate) delay: Option<Duration>,
 
     /// Say what is wrong in --demo broken, and stop
@@ -114,7 +124,7 @@ pub(crate) struct Args {
     pub(crate) hints: Option<PathBuf>,
 
     /// The port of every server that the hints give none
-    #[arg(short, long, value_name = "N", conflicts_with = "demo")]
+    #[arg(short, long, value_name = "N", conflicts_with = "demo", value_parser = whole(0..=u16::MAX))]
     pub(crate) port: Option<u16>,
 
     /// Ask over IPv4 only
@@ -198,21 +208,8 @@ pub(crate) struct Args {
     #[arg(conflicts_with_all = ["demo", "hints", "reverse", "kind", "seed"])]
     pub(crate) replay: Option<PathBuf>,
 
-    /// The folder for what the run leaves [default: wirelab-runs/TIME-dns-walk]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) out: Option<PathBuf>,
-
-    /// Leave no files
-    #[arg(long, conflicts_with = "out")]
-    pub(crate) no_report: bool,
-
-    /// Print everything as one JSON document
-    #[arg(long, conflicts_with_all = ["explain", "waterfall", "sequence"])]
-    pub(crate) json: bool,
-
-    /// Write every record as NDJSON to FILE, or to stdout with -
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) events: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 
     /// Leave the messages themselves (RFC 8427) out of the records
     #[arg(long)]
@@ -221,23 +218,36 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) many: crate::commands::many::ManyArgs,
 
-    /// Seed of every draw; random where absent, and always printed. Beyond the demo, numbers,
-    /// capitals and cookies of queries are the system's: nobody may foretell them
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    /// Beyond the demonstration, IDs, case bits and cookies of queries come from the system.
+    #[command(flatten)]
+    pub(crate) seed: Seed,
 
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pub(crate) color: ColorChoice,
-
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Print completions:SHELL or man, and stop
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<Generate>,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
+
+impl HasCommon for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Words of dig(1), drill(1) and emulators.
+pub(crate) const ELSEWHERE: Elsewhere = &[
+    ("latency", "use --delay TIME, one way, with --demo"),
+    ("rtt", "use --delay TIME with half of it, with --demo"),
+    (
+        "jitter",
+        "the demonstration's delay is constant; lossy-path --delay normal:40ms,5ms varies it",
+    ),
+    ("bandwidth", "the demonstration has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("rate", "the demonstration has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("trace", "every walk is a trace; --explain puts each step into a sentence"),
+    ("server", "write @ADDRESS to compare the walk with a server"),
+    ("resolver", "write @ADDRESS to compare the walk with a server"),
+    ("timeout", "each server has its own, from its round trips; --budget N limits the queries"),
+    ("short", "use --json for programs"),
+];
 
 /// `--qmin`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -314,6 +324,11 @@ impl Args {
             (None, []) => return Err("expected NAME [TYPE], got nothing".to_owned()),
             (None, words) => return Err(format!("expected NAME [TYPE], got {words:?}")),
         };
+        if let Ok(address) = name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            return Err(format!(
+                "expected a domain name, got the address {address}; for its name type -x {address}"
+            ));
+        }
         let parsed = domain_name(name)?;
         if second.is_some() && self.kind.is_some() {
             return Err(format!("expected one TYPE, got {} and -t", second.unwrap_or_default()));
@@ -395,8 +410,30 @@ pub(crate) fn variant(word: &str) -> Option<Variant> {
     VARIANTS.iter().find(|(name, _)| *name == word).map(|(_, variant)| *variant)
 }
 
+/// The host of a URL, such as `https://igbank.com/x` or `igbank.com/x`.
+///
+/// A slash alone makes no URL: names of reverse zones may have one (RFC 2317).
+fn host_of_url(text: &str) -> Option<&str> {
+    let rest = match text.split_once("://") {
+        Some((_, rest)) => rest,
+        None => {
+            let (host, path) = text.split_once('/')?;
+            if !host.contains('.') || path.contains(".arpa") {
+                return None;
+            }
+            text
+        }
+    };
+    let host = rest.split(['/', '?', '#']).next()?;
+    let host = host.rsplit('@').next()?;
+    Some(host.split_once(':').map_or(host, |(host, _)| host))
+}
+
 /// A name, in whatever script.
 pub(crate) fn domain_name(text: &str) -> Result<Name, String> {
+    if let Some(host) = host_of_url(text) {
+        return Err(format!("expected a domain name, got {text:?}; did you mean {host}?"));
+    }
     Name::from_str_relaxed(text).map_err(|error| {
         let empty = text.starts_with('.') || text.contains("..");
         let why = if empty { "a label is empty".to_owned() } else { error.to_string() };

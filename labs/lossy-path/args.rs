@@ -1,6 +1,4 @@
 //! The flags of `lossy-path`, and the plan they make.
-//!
-//! It must never know more of a plan than how to say it: `emulate::plan` reads the words.
 
 use crate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use crate::run::End;
@@ -11,10 +9,11 @@ use clap::{
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use wirelab::cli::args::duration;
-use wirelab::cli::generate::Generate;
+use wirelab::cli::args::{Common, Output as SharedOutput, Seed};
+use wirelab::cli::frame::HasCommon;
+use wirelab::cli::mistakes::Elsewhere;
 use wirelab::cli::run::RunsArgs;
-use wirelab::cli::style::ColorChoice;
+use wirelab::cli::values::duration;
 use wirelab::emulator::topology::FrameMode;
 use wirelab::path::{LinkPlan, Word};
 
@@ -42,8 +41,8 @@ can be reached. Files, user, folder, environment and streams are yours; its proc
 other. Everything made for it vanishes when it ends, whatever it started included.
 
 Exit codes: the program's own, or 128 and the signal that killed it. Of lossy-path itself: 2 wrong
-usage, 3 with --strict where the path cannot be trusted, 4 a privilege or a kernel feature is
-missing, 5 the other end failed, 70 a fault of wirelab, 126 the program cannot be run, 127 there is
+usage, 3 with --strict where the path cannot be trusted, 4 a privilege, a kernel feature, descriptors
+or disk space are missing, 5 the other end failed, 70 a bug in wirelab, 126 the program cannot be run, 127 there is
 no such program, 130 interrupted before it started.";
 
 /// Any program through an emulated path: loss, delay, rate and more, without root.
@@ -69,10 +68,6 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) output: Output,
-
-    /// Print completions:SHELL or man, and stop
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<Generate>,
 
     /// The program to run, and its arguments
     #[arg(last = true, value_name = "PROGRAM")]
@@ -109,9 +104,9 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "WHEN", help_heading = "Other end")]
     b_ready: Option<Ready>,
 
-    /// Seed of every draw; random where absent, and always printed
-    #[arg(long, value_name = "N", help_heading = "Repeat and record")]
-    pub(crate) seed: Option<u64>,
+    /// Seed of every draw.
+    #[command(flatten, next_help_heading = "Repeat and record")]
+    pub(crate) seed: Seed,
 
     /// Repeat the fates in a file that --record or an earlier run wrote, instead of drawing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -186,36 +181,42 @@ impl FromArgMatches for PathFlags {
 
 /// What is printed and left, for every command.
 #[derive(Debug, ClapArgs)]
+#[group(skip)]
 pub(crate) struct Output {
-    /// Print the result as JSON to stdout after the program's own output, or write it to a FILE
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, global = true)]
-    #[arg(default_missing_value = "-", value_hint = ValueHint::FilePath)]
-    pub(crate) json: Option<PathBuf>,
-
-    /// Write every frame that was not simply delivered as NDJSON to a file
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
-    pub(crate) events: Option<PathBuf>,
-
-    /// Where to leave the run [default: wirelab-runs/TIME-lossy-path]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
-    pub(crate) out: Option<PathBuf>,
-
-    /// Leave no files
-    #[arg(long, global = true)]
-    pub(crate) no_report: bool,
+    #[command(flatten)]
+    pub(crate) shared: SharedOutput,
 
     /// Say nothing on stderr but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
-    pub(crate) color: ColorChoice,
-
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, action = ArgAction::Count, global = true)]
-    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
+
+impl HasCommon for Args {
+    fn common(&self) -> &Common {
+        &self.output.common
+    }
+}
+
+/// Words of tc-netem(8), toxiproxy and mahimahi.
+pub(crate) const ELSEWHERE: Elsewhere = &[
+    ("latency", "use --delay 40ms, one way; both ways together are the round trip"),
+    ("rtt", "use --delay with half of it: each way has this delay"),
+    ("jitter", "use --delay normal:40ms,5ms, or uniform:40ms,5ms"),
+    ("distribution", "use --delay normal:40ms,5ms, pareto:…, or table:FILE"),
+    ("bandwidth", "use --rate 20Mbit"),
+    ("bw", "use --rate 20Mbit"),
+    ("limit", "use --queue 64kB, or 100p for packets"),
+    ("packet-loss", "use --loss 2%"),
+    ("slot", "use --rate trace:FILE for a link that sends in slots"),
+    ("ecn", "use --mark 1%"),
+    ("timeout", "use --at 'at 2s down for 3s'"),
+    ("uplink", "use --a-to-b rate=20Mbit, or --rate trace:FILE"),
+    ("downlink", "use --b-to-a rate=20Mbit, or --rate trace:FILE"),
+    ("server", "use --b COMMAND: it runs on host b"),
+];
 
 /// What to do besides running a program.
 #[derive(Debug, Subcommand)]
@@ -283,7 +284,7 @@ pub(crate) fn read_file(name: &str) -> Result<String, String> {
 impl Flags {
     /// Nothing but a seed, for a plan that is there already.
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self { seed: Some(seed), ..Self::default() }
+        Self { seed: Seed { seed: Some(seed) }, ..Self::default() }
     }
 
     /// The plan: preset, then file, then flags.

@@ -227,7 +227,8 @@ fn alone(said: &Said, read: ReadFile<'_>) -> Result<(), Mistake> {
         Ok(()) | Err(PlanError::Together(_)) => Ok(()),
         // The origin says already which setting it is.
         Err(PlanError::Text { what, expected, got }) if what == said.word => {
-            Err(mistake(format!("expected {expected}, got {got:?}")))
+            let meant = human::suggestion(expected, &got);
+            Err(mistake(format!("expected {expected}, got {got:?}{meant}")))
         }
         Err(error) => Err(mistake(error.to_string())),
     }

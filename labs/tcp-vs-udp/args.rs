@@ -1,16 +1,15 @@
 //! The flags of `tcp-vs-udp`, and the plan they make.
-//!
-//! It must never know more of a plan than how to say it: `compare::plan` decides what can be run.
 
 use crate::arms::Arm;
 use crate::plan::{Plan, PlanError};
 use clap::{Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
 use std::time::Duration;
-use wirelab::cli::args::{duration, positive, share};
-use wirelab::cli::generate::Generate;
+use wirelab::cli::args::{Common, Output, Seed};
+use wirelab::cli::frame::HasCommon;
+use wirelab::cli::mistakes::Elsewhere;
 use wirelab::cli::run::RunsArgs;
-use wirelab::cli::style::ColorChoice;
+use wirelab::cli::values::{positive, share, time, whole};
 use wirelab::measure::Ppm;
 
 const EXAMPLES: &str = "\
@@ -30,7 +29,7 @@ Examples:
 /// faster, by how much, and why.
 #[derive(Debug, Parser)]
 #[command(name = crate::commands::LAB, version, before_help = EXAMPLES)]
-#[command(after_help = wirelab::cli::exit::table())]
+#[command(after_help = wirelab::cli::exit::table(&[]))]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -41,11 +40,11 @@ pub(crate) struct Args {
     pub(crate) loss: Option<Vec<Ppm>>,
 
     /// Round-trip time of the path [default: 20ms]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) rtt: Option<Duration>,
 
     /// One-way delay of the path: half of --rtt
-    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "rtt")]
+    #[arg(long, value_name = "TIME", value_parser = time(), conflicts_with = "rtt")]
     pub(crate) delay: Option<Duration>,
 
     /// Chance that a packet is delivered twice, each way [default: 0]
@@ -69,19 +68,19 @@ pub(crate) struct Args {
     pub(crate) outstanding: Option<u32>,
 
     /// Start no request later than this after a stage began [default: 8s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) stage_limit: Option<Duration>,
 
     /// Give a request up after this: its outcome is then unknown [default: 4s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) deadline: Option<Duration>,
 
     /// The same for the arm udp, which never retries [default: 200ms]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) patience: Option<Duration>,
 
     /// Retransmission-timeout floor of tcp-tuned [default: 20ms]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) tuned_rto_min: Option<Duration>,
 
     /// Congestion control of every TCP socket [default: cubic]
@@ -89,7 +88,7 @@ pub(crate) struct Args {
     pub(crate) congestion_control: Option<String>,
 
     /// Frames kept per lane and loss rate in the captures [default: 800]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole(0..=u32::MAX))]
     pub(crate) capture: Option<u32>,
 
     /// Read the plan from a TOML file; flags beside it count more
@@ -100,42 +99,43 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) print_plan: bool,
 
-    /// Seed of every draw; random where absent, and always printed
-    #[arg(long, value_name = "N")]
-    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) seed: Seed,
 
     /// Virtual time: UDP arms only, no privilege, bit-identical by seed
     #[arg(long)]
     pub(crate) sim: bool,
 
-    /// Print the result as one JSON document instead of text
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 
-    /// Write every request and every lost frame as NDJSON to FILE, or to stdout with -
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
-    pub(crate) events: Option<PathBuf>,
-
-    /// Where to leave the run [default: wirelab-runs/TIME-tcp-vs-udp]
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
-    pub(crate) out: Option<PathBuf>,
-
-    /// Leave no files
-    #[arg(long, global = true)]
-    pub(crate) no_report: bool,
-
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
-    pub(crate) color: ColorChoice,
-
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub(crate) verbose: u8,
-
-    /// Print completions:SHELL or man, and stop
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) generate: Option<Generate>,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
+
+impl HasCommon for Args {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Words of tc-netem(8), toxiproxy and load generators.
+pub(crate) const ELSEWHERE: Elsewhere = &[
+    ("latency", "use --rtt TIME for the round trip, or --delay TIME for one way"),
+    ("jitter", "this path's delay is constant; lossy-path --delay normal:40ms,5ms varies it"),
+    ("bandwidth", "this path has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("rate", "this path has no bottleneck; lossy-path --rate 20Mbit has"),
+    ("limit", "this path has no queue; lossy-path --queue 64kB has"),
+    ("reorder", "this path keeps the order; lossy-path --reorder 25% changes it"),
+    ("corrupt", "this path corrupts nothing; lossy-path --corrupt 1% does"),
+    ("packet-loss", "use --loss LIST, such as --loss 0,1%,2%"),
+    ("duration", "use --stage-limit TIME for each loss rate, or --ops N"),
+    ("requests", "use --ops N, requests per lane and loss rate"),
+    ("clients", "use --outstanding N, requests over all clients of a lane, and --depth"),
+    ("concurrency", "use --depth LIST, requests each client keeps outstanding"),
+    ("timeout", "use --deadline TIME; for the arm udp, --patience TIME"),
+    ("cc", "use --congestion-control NAME"),
+];
 
 /// What to do with a run that is there already.
 #[derive(Debug, Subcommand)]

@@ -1,58 +1,115 @@
-//! Values on the command line: durations, shares, lists of them.
-//!
-//! For `#[arg(value_parser = args::share, value_delimiter = ',')]`. A bare number is an error, save
-//! 0: in `0,1,2` nobody can know whether 1 is one percent or certainty, so it is `0,1%,2%`.
-//! It must never guess a unit.
+//! Flags that the labs share.
 
-use crate::measure::{Ppm, human};
-use std::time::Duration;
+use super::error::Failure;
+use super::exit::Exit;
+use super::generate::Generate;
+use super::style::ColorChoice;
+use super::values::whole;
+use super::{lab, seed};
+use clap::{ArgAction, Args, ValueHint};
+use std::path::{Path, PathBuf};
 
-/// `20ms`, `1.5s`, `0`.
-///
-/// # Errors
-/// A sentence that says what was expected and what to type.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    human::parse_duration(text).map_err(|error| hint(&error, text, "ms"))
+/// Flags of every lab and of each of its commands.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// When to colour the text
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, global = true)]
+    pub color: ColorChoice,
+
+    /// Say what is done, on stderr; twice for every step
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// Print completions:SHELL or man, and stop
+    #[arg(long, value_name = "WHAT")]
+    pub generate: Option<Generate>,
 }
 
-/// `2%`, `0.5%`, `500ppm`, `0`.
-///
-/// # Errors
-/// A sentence that says what was expected and what to type.
-pub fn share(text: &str) -> Result<Ppm, String> {
-    human::parse_share(text).map_err(|error| hint(&error, text, "%"))
+/// `--seed`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Seed {
+    /// Seed of every draw; random where absent, and always printed
+    #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
+    pub seed: Option<u64>,
 }
 
-/// A whole number above 0.
-///
-/// # Errors
-/// A sentence that says what was expected.
-pub fn positive(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        Ok(number @ 1..) => Ok(number),
-        _ => Err(format!("expected a whole number from 1 up to {}, got {text:?}", u32::MAX)),
+impl Seed {
+    /// The seed that was given, or a random one.
+    ///
+    /// # Errors
+    /// Where the kernel gives no random numbers.
+    pub fn or_random(&self) -> Result<u64, Failure> {
+        seed::or_random(self.seed).map_err(|error| seed::no_random(&error))
     }
 }
 
-/// The error, and the most likely wish where only the unit is missing.
-fn hint(error: &impl ToString, text: &str, unit: &str) -> String {
-    let text = text.trim();
-    let number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let wish = if number { format!("; did you mean {text}{unit}?") } else { String::new() };
-    error.to_string() + &wish
+/// `--json`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Json {
+    /// Print the result as one JSON document instead of text, or write it to FILE
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, global = true)]
+    #[arg(default_missing_value = "-", value_hint = ValueHint::FilePath)]
+    pub json: Option<PathBuf>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bare_number_is_an_error_that_says_what_to_type() {
-        assert_eq!(share("0").unwrap(), Ppm::ZERO);
-        assert_eq!(share("2%").unwrap().get(), 20_000);
-        assert!(share("2").unwrap_err().ends_with("did you mean 2%?"));
-        assert!(duration("20").unwrap_err().ends_with("did you mean 20ms?"));
-        assert!(!duration("soon").unwrap_err().contains("did you mean"));
-        assert!(positive("0").is_err() && positive("8") == Ok(8));
+impl Json {
+    /// Whether stdout gets the document instead of text.
+    #[must_use]
+    pub fn to_stdout(&self) -> bool {
+        self.json.as_deref().is_some_and(is_stdout)
     }
+
+    /// Writes a document where it was asked for; does nothing without the flag.
+    ///
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, document: &str) -> Result<(), Failure> {
+        let Some(file) = &self.json else { return Ok(()) };
+        if is_stdout(file) {
+            return lab::say(document);
+        }
+        std::fs::write(file, document).map_err(|error| {
+            let what = format!("--json: cannot write {}", file.display());
+            Failure::from_error(Exit::Usage, what, &error)
+        })
+    }
+}
+
+/// What a run prints and leaves.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Output {
+    /// Where the result goes as JSON.
+    #[command(flatten)]
+    pub json: Json,
+
+    /// Write every event as NDJSON to FILE, or to stdout with -
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, global = true)]
+    pub events: Option<PathBuf>,
+
+    /// Where to leave the run [default: a new folder in wirelab-runs]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, global = true)]
+    pub out: Option<PathBuf>,
+
+    /// Leave no files
+    #[arg(long, global = true)]
+    pub no_report: bool,
+}
+
+impl Output {
+    /// Whether stdout carries the events.
+    #[must_use]
+    pub fn events_to_stdout(&self) -> bool {
+        self.events.as_deref().is_some_and(is_stdout)
+    }
+
+    /// Whether stdout carries JSON, so that no text may go there.
+    #[must_use]
+    pub fn takes_stdout(&self) -> bool {
+        self.json.to_stdout() || self.events_to_stdout()
+    }
+}
+
+/// `-` names stdout.
+fn is_stdout(file: &Path) -> bool {
+    file == Path::new("-")
 }

@@ -1,10 +1,9 @@
 //! An error as a person can use it: what failed, why, what to type.
-//!
-//! It must never end in a number alone, nor without a way on.
 
 use super::exit::Exit;
 use crate::report::style::Style;
-use std::fmt;
+use std::error::Error;
+use std::{fmt, io};
 
 /// Why a lab cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +40,20 @@ impl Failure {
     }
 
     /// A failure with the chain of causes of an error as its reasons.
+    ///
+    /// Where this machine has run out of descriptors or disk space, that decides the exit code and
+    /// the remedy, whatever the caller took the failure for.
     #[must_use]
-    pub fn from_error(exit: Exit, what: impl Into<String>, error: &dyn std::error::Error) -> Self {
-        let mut failure = Self::new(exit, what).because(error.to_string());
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            failure = failure.because(error.to_string());
-            cause = error.source();
+    pub fn from_error(exit: Exit, what: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
+        let causes = || std::iter::successors(Some(error), |error| (*error).source());
+        let mut whys: Vec<String> = causes().map(ToString::to_string).collect();
+        // An error that only passes its cause on says the same.
+        whys.dedup();
+        let failure = whys.into_iter().fold(Self::new(exit, what), Self::because);
+        match causes().find_map(Shortage::of) {
+            Some(shortage) => shortage.explain(failure),
+            None => failure,
         }
-        failure
     }
 
     /// The text for stderr, with the name of the lab before it.
@@ -71,13 +75,53 @@ impl Failure {
     }
 }
 
+/// What this machine has too little of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shortage {
+    /// `EMFILE`: this process may open no more.
+    Descriptors,
+    /// `ENFILE`: no process may.
+    SystemDescriptors,
+    /// `ENOSPC`, `EDQUOT`.
+    Disk,
+}
+
+impl Shortage {
+    fn of(error: &(dyn Error + 'static)) -> Option<Self> {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        let error = error.downcast_ref::<io::Error>()?;
+        match (error.raw_os_error(), error.kind()) {
+            (Some(EMFILE), _) => Some(Self::Descriptors),
+            (Some(ENFILE), _) => Some(Self::SystemDescriptors),
+            (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(Self::Disk),
+            _ => None,
+        }
+    }
+
+    fn explain(self, failure: Failure) -> Failure {
+        let failure = Failure { exit: Exit::Privilege, ..failure };
+        match self {
+            Self::Descriptors => failure
+                .because("this process may open no more files and sockets (see `ulimit -n`)")
+                .or_type("allow more, then run it again", "ulimit -n 4096"),
+            Self::SystemDescriptors => failure
+                .because("this machine has no more descriptors for any process")
+                .or_type("allow more", "sudo sysctl -w fs.file-max=1000000"),
+            Self::Disk => failure
+                .because("the file system is full, or a quota is used up")
+                .or_type("see which", "df -h"),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
 }
 
-impl std::error::Error for Failure {}
+impl Error for Failure {}
 
 #[cfg(test)]
 mod tests {
@@ -101,8 +145,18 @@ mod tests {
 
     #[test]
     fn an_error_brings_its_causes() {
-        let error = std::io::Error::other("the disk is full");
+        let error = io::Error::other("the disk is full");
         let failure = Failure::from_error(Exit::Bug, "cannot save the run", &error);
-        assert_eq!(failure.why, ["the disk is full"]);
+        assert_eq!((failure.exit, failure.why), (Exit::Bug, vec!["the disk is full".to_owned()]));
+    }
+
+    #[test]
+    fn a_shortage_of_this_machine_is_no_bug() {
+        for (errno, typed) in [(24, "ulimit -n"), (23, "fs.file-max"), (28, "df"), (122, "df")] {
+            let error = io::Error::from_raw_os_error(errno);
+            let failure = Failure::from_error(Exit::Bug, "cannot print", &error);
+            assert_eq!(failure.exit, Exit::Privilege, "{errno}");
+            assert!(failure.remedies[0].1.starts_with(typed), "{:?}", failure.remedies);
+        }
     }
 }

@@ -1,43 +1,44 @@
-//! Exit codes: what a script learns without reading a word.
+//! Exit codes, the same for every lab.
 //!
-//! It must never give two meanings to one code.
+//! Two codes are not in the common table: 6 belongs to `dns-walk`, and `lossy-path` passes on the
+//! status of the program that it runs, whatever that is.
 
 use std::process::ExitCode;
 
 /// How a lab ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It ran and the claim holds.
-    Holds = 0,
+    Holds,
     /// It ran and the claim does not hold.
-    Fails = 1,
+    Fails,
     /// The command line or a plan file is wrong; nothing was run.
-    Usage = 2,
+    Usage,
     /// It ran and cannot tell: too few samples, or the host was too busy.
-    Inconclusive = 3,
-    /// A privilege or a kernel feature is missing.
-    Privilege = 4,
+    Inconclusive,
+    /// This machine lacks a privilege, a kernel feature, descriptors or disk space.
+    Privilege,
     /// The peer or the network failed.
-    Network = 5,
-    /// What came is signed wrongly: it is not to be believed.
-    Bogus = 6,
-    /// A fault of wirelab.
-    Bug = 70,
-    /// The user stopped it; what was measured is saved.
-    Interrupted = 130,
+    Network,
+    /// The answer's DNSSEC signatures do not validate (`dns-walk` only).
+    Bogus,
+    /// A bug in wirelab.
+    Bug,
+    /// Interrupted; what was measured is saved.
+    Interrupted,
+    /// The status of the program that `lossy-path` ran, passed on.
+    Program(u8),
 }
 
 impl Exit {
-    /// Every code, in order.
-    pub const ALL: [Self; 9] = [
+    /// The codes that every lab shares, in order.
+    pub const COMMON: [Self; 8] = [
         Self::Holds,
         Self::Fails,
         Self::Usage,
         Self::Inconclusive,
         Self::Privilege,
         Self::Network,
-        Self::Bogus,
         Self::Bug,
         Self::Interrupted,
     ];
@@ -45,10 +46,21 @@ impl Exit {
     /// The number.
     #[must_use]
     pub const fn code(self) -> u8 {
-        self as u8
+        match self {
+            Self::Holds => 0,
+            Self::Fails => 1,
+            Self::Usage => 2,
+            Self::Inconclusive => 3,
+            Self::Privilege => 4,
+            Self::Network => 5,
+            Self::Bogus => 6,
+            Self::Bug => 70,
+            Self::Interrupted => 130,
+            Self::Program(status) => status,
+        }
     }
 
-    /// What it means, for the table.
+    /// What it means in every lab.
     #[must_use]
     pub const fn about(self) -> &'static str {
         match self {
@@ -56,11 +68,14 @@ impl Exit {
             Self::Fails => "ran, and the claim does not hold",
             Self::Usage => "wrong usage; nothing was run",
             Self::Inconclusive => "inconclusive: too few samples, or the host was too busy",
-            Self::Privilege => "a privilege or a kernel feature is missing",
+            Self::Privilege => {
+                "missing here: a privilege, a kernel feature, descriptors, disk space"
+            }
             Self::Network => "the peer or the network failed",
-            Self::Bogus => "what came is signed wrongly, and not to be believed",
-            Self::Bug => "a fault of wirelab: please report it",
+            Self::Bogus => "bogus: the answer's signatures do not validate",
+            Self::Bug => "a bug in wirelab: please report it",
             Self::Interrupted => "interrupted; what was measured is saved",
+            Self::Program(_) => "the program's own status",
         }
     }
 }
@@ -71,11 +86,20 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The table for `--help`.
+/// The table for `--help`: the common codes, with a lab's own wording or codes over them.
+///
+/// An empty wording leaves a code out that this lab cannot return.
 #[must_use]
-pub fn table() -> String {
-    let row = |exit: &Exit| format!("  {:>3}  {}\n", exit.code(), exit.about());
-    let rows: String = Exit::ALL.iter().map(row).collect();
+pub fn table(own: &[(Exit, &str)]) -> String {
+    let mut rows: Vec<(u8, &str)> =
+        Exit::COMMON.iter().map(|exit| (exit.code(), exit.about())).collect();
+    for (exit, about) in own {
+        rows.retain(|(code, _)| *code != exit.code());
+        rows.push((exit.code(), about));
+    }
+    rows.sort_unstable();
+    let rows = rows.iter().filter(|(_, about)| !about.is_empty());
+    let rows: String = rows.map(|(code, about)| format!("  {code:>3}  {about}\n")).collect();
     format!("Exit codes:\n{rows}")
 }
 
@@ -85,7 +109,11 @@ mod tests {
 
     #[test]
     fn codes_are_those_of_the_table() {
-        assert_eq!(Exit::ALL.map(Exit::code), [0, 1, 2, 3, 4, 5, 6, 70, 130]);
-        assert!(table().contains("\n  130  interrupted"));
+        assert_eq!(Exit::COMMON.map(Exit::code), [0, 1, 2, 3, 4, 5, 70, 130]);
+        let common = table(&[]);
+        assert!(common.contains("\n  130  interrupted"));
+        assert!(!common.contains("\n    6  "), "6 is dns-walk's own: {common}");
+        let own = table(&[(Exit::Bogus, "bogus"), (Exit::Fails, "")]);
+        assert!(own.contains("\n    6  bogus\n") && !own.contains("\n    1  "), "{own}");
     }
 }

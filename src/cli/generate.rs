@@ -1,6 +1,4 @@
 //! Completions and the manual page, made by the program itself: `--generate completions:bash`.
-//!
-//! It must never need a build step or a file beside the program.
 
 use clap::Command;
 use clap_complete::Shell;
@@ -40,7 +38,10 @@ impl Generate {
     pub fn render(self, mut command: Command) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         match self {
-            Self::Man => clap_mangen::Man::new(command).render(&mut out)?,
+            Self::Man => {
+                command.build();
+                manual(&command, &mut out)?;
+            }
             Self::Completions(shell) => {
                 let name = command.get_name().to_owned();
                 clap_complete::generate(shell, &mut command, name, &mut out);
@@ -50,6 +51,16 @@ impl Generate {
     }
 }
 
+/// The page of a command, then those of the commands below it; `man -l` shows them as one.
+fn manual(command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
+    let title = command.get_bin_name().unwrap_or_else(|| command.get_name()).replace(' ', "-");
+    clap_mangen::Man::new(command.clone()).title(title).render(out)?;
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        manual(below, out)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,9 +68,11 @@ mod tests {
     #[test]
     fn makes_every_text_and_refuses_the_rest() {
         for what in ["man", "completions:bash", "completions:zsh", "completions:fish"] {
+            let serve = Command::new("serve").arg(clap::arg!(--listen <ADDR> "Where"));
             let command = Command::new("lab").arg(clap::arg!(--seed <N> "The seed"));
-            let text = what.parse::<Generate>().unwrap().render(command).unwrap();
-            assert!(String::from_utf8(text).unwrap().contains("seed"), "{what}");
+            let text = what.parse::<Generate>().unwrap().render(command.subcommand(serve)).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            assert!(text.contains("seed") && text.contains("listen"), "{what}: {text}");
         }
         for what in ["", "completions", "completions:tcsh", "html"] {
             assert!(what.parse::<Generate>().unwrap_err().contains("completions:SHELL"), "{what}");

@@ -10,14 +10,27 @@ use super::stdout;
 use crate::report::style::Style;
 use crate::sys::privilege::PrivilegeError;
 use clap::Command;
+use serde::Serialize;
 use std::process::ExitCode;
 
 /// Prints the result, or a part of it.
 ///
 /// # Errors
-/// Where stdout takes it not: a full disk, for example.
+/// Fails if stdout cannot be written (disk full, for example).
 pub fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))
+    stdout::print(text).map_err(|error| {
+        Failure::from_error(Exit::Privilege, "cannot write to standard output", &error)
+    })
+}
+
+/// A value as an indented JSON document that ends its line.
+///
+/// # Errors
+/// Where the value cannot be JSON, which is a bug.
+pub fn json(value: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be JSON", &error))?;
+    Ok(text + "\n")
 }
 
 /// Prints what `--generate` asks for.

@@ -1,23 +1,49 @@
-//! What `-v` turns on: the program's own account, on stderr.
+//! What `-v` turns on: an account of what a program does, on stderr.
 //!
-//! It must never write to stdout, which is the result.
+//! Levels: `warn` is always shown; `-v` adds `info`, one line per step (opened, sent, received,
+//! retried, decided); `-vv` adds `debug`, what each step saw. `RUST_LOG=LEVEL` overrides both.
 
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::LevelFilter;
 
-/// Starts the log: warnings, with `-v` what is done, with `-vv` every step. A level in `RUST_LOG`
-/// (`debug`, `trace`) overrides the flag.
-pub fn start(verbosity: u8) {
-    let asked = match verbosity {
+/// The level: that of the environment where it is one, else that of `-v`.
+fn level(verbosity: u8, environment: Option<&str>) -> LevelFilter {
+    let named = environment.and_then(|level| level.trim().parse().ok());
+    named.unwrap_or(match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
-    };
-    let level = std::env::var("RUST_LOG").ok().and_then(|level| level.parse().ok());
+    })
+}
+
+/// Starts the log.
+pub fn start(verbosity: u8) {
+    let environment = std::env::var("RUST_LOG").ok();
     // A second start, as in a test, changes nothing.
     let _started_before = tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(asked))
+        .with_max_level(level(verbosity, environment.as_deref()))
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .without_time()
         .with_target(false)
         .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_overrides_the_flag_where_it_names_a_level() {
+        for (verbosity, environment, expected) in [
+            (0, None, LevelFilter::WARN),
+            (1, None, LevelFilter::INFO),
+            (2, None, LevelFilter::DEBUG),
+            (0, Some("trace"), LevelFilter::TRACE),
+            (2, Some("error"), LevelFilter::ERROR),
+            (1, Some("wirelab=debug"), LevelFilter::INFO),
+            (1, Some(""), LevelFilter::INFO),
+        ] {
+            assert_eq!(level(verbosity, environment), expected, "{verbosity} {environment:?}");
+        }
+    }
 }

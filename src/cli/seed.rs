@@ -1,32 +1,39 @@
-//! A seed where the user gave none, and what no seed may give.
+//! The seed of a run, and random bytes that no seed may give.
 //!
-//! Everything that an experiment draws comes from the seed. Only what must not be guessed does not:
-//! `net::ntp` asks the system for the random bits of its requests, and a walk beyond the
-//! demonstration has a secret. A seed must never be used without being printed and stored, a secret
-//! never be printed or stored.
+//! Everything that an experiment draws comes from its seed, which is printed and stored. What must
+//! not be predictable (query IDs, NTP nonces, keys) comes from the kernel instead, and is neither
+//! printed nor stored.
 
-use std::fs::File;
-use std::io::{self, Read};
+use super::error::Failure;
+use super::exit::Exit;
+use crate::sys::random;
+use std::io;
 
-/// The seed that was given, or one from the system below 2^32: short enough to type again.
+/// The seed that was given, or a random one below 2^32: short enough to type again.
 ///
 /// # Errors
-/// What reading `/dev/urandom` returns.
+/// What getrandom returns.
 pub fn or_random(given: Option<u64>) -> io::Result<u64> {
-    if let Some(seed) = given {
-        return Ok(seed);
+    match given {
+        Some(seed) => Ok(seed),
+        None => Ok(u64::from(u32::from_le_bytes(random::array()?))),
     }
-    Ok(u64::from(u32::from_le_bytes(secret()?)))
 }
 
-/// Bytes that nobody can foretell.
+/// Unpredictable bytes.
 ///
 /// # Errors
-/// What reading `/dev/urandom` returns.
+/// What getrandom returns.
 pub fn secret<const LEN: usize>() -> io::Result<[u8; LEN]> {
-    let mut bytes = [0; LEN];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes)
+    random::array()
+}
+
+/// Why there is no seed, and that one can be given.
+#[must_use]
+pub fn no_random(error: &io::Error) -> Failure {
+    Failure::from_error(Exit::Privilege, "no random numbers: getrandom(2) failed", error)
+        .because("a seccomp filter or a kernel before 3.17 may forbid it")
+        .or_type("with a seed of your own", "--seed 1")
 }
 
 #[cfg(test)]

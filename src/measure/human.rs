@@ -1,19 +1,122 @@
 //! Parses and formats durations, probabilities, rates, sizes and counts.
-//! A number without a unit is an error, except 0.
+//!
+//! A number without a unit is an error, except 0; the error suggests a unit and never assumes one.
 
 use super::Ppm;
 use super::interval::Share;
 use super::quantile::Quantile;
+use std::fmt;
 use std::time::Duration;
-use thiserror::Error;
 
 /// Why a text is not a valid quantity.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("expected {expected}, got {got:?}")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HumanError {
     expected: &'static str,
     got: String,
+    /// What was probably meant.
+    meant: Option<String>,
 }
+
+impl HumanError {
+    fn new(expected: &'static str, got: &str, meant: Option<String>) -> Self {
+        Self { expected, got: got.to_owned(), meant }
+    }
+
+    /// What follows the sentence, where anything can be said.
+    fn advice(&self) -> String {
+        let negative = self.got.trim().starts_with('-');
+        let negative = if negative { "; it cannot be negative" } else { "" };
+        let meant = self.meant.as_ref();
+        negative.to_owned() + &meant.map_or(String::new(), |m| format!("; did you mean {m}?"))
+    }
+
+    /// The same; where only the unit is missing, this one is suggested.
+    #[must_use]
+    pub fn in_unit(self, unit: &str) -> Self {
+        let meant = bare(&self.got).map(|number| format!("{number}{unit}"));
+        Self { meant: meant.or(self.meant), ..self }
+    }
+}
+
+impl fmt::Display for HumanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "expected {}, got {:?}{}", self.expected, self.got, self.advice())
+    }
+}
+
+impl std::error::Error for HumanError {}
+
+/// `; did you mean 2%?` where `expected` names a quantity and `got` is nearly one, else nothing.
+#[must_use]
+pub fn suggestion(expected: &str, got: &str) -> String {
+    let error = if expected.contains("share such") {
+        parse_share(got).err()
+    } else if expected.contains("duration such") {
+        parse_duration(got).err()
+    } else if expected.contains("rate such") {
+        parse_rate(got).err()
+    } else if expected.contains("size such") {
+        parse_size(got).err()
+    } else {
+        None
+    };
+    error.map_or(String::new(), |error| error.advice())
+}
+
+/// The text, where it is a number and nothing else.
+fn bare(text: &str) -> Option<&str> {
+    let text = text.trim();
+    decimal(text, 1_000_000_000).is_some().then_some(text)
+}
+
+/// The text with the unit that another program's word for it stands for.
+fn translated(text: &str, words: &[(&str, &str)]) -> Option<String> {
+    let text = text.trim();
+    let (number, word) = text.split_at(text.find(|c: char| c.is_alphabetic())?);
+    let word = word.strip_suffix("/s").unwrap_or(word);
+    let (_, unit) = words.iter().find(|(name, _)| name.eq_ignore_ascii_case(word))?;
+    bare(number).map(|number| format!("{number}{unit}"))
+}
+
+/// What tc(8), iperf3 and others call the units of a rate; upper or lower case.
+const RATE_WORDS: [(&str, &str); 14] = [
+    ("bps", "bit"),
+    ("bits", "bit"),
+    ("k", "kbit"),
+    ("kb", "kbit"),
+    ("kbps", "kbit"),
+    ("kbit", "kbit"),
+    ("m", "Mbit"),
+    ("mb", "Mbit"),
+    ("mbps", "Mbit"),
+    ("mbit", "Mbit"),
+    ("mbits", "Mbit"),
+    ("g", "Gbit"),
+    ("gbps", "Gbit"),
+    ("gbit", "Gbit"),
+];
+const SIZE_WORDS: [(&str, &str); 8] = [
+    ("b", "B"),
+    ("bytes", "B"),
+    ("k", "kB"),
+    ("kb", "kB"),
+    ("m", "MB"),
+    ("mb", "MB"),
+    ("g", "GB"),
+    ("gb", "GB"),
+];
+const TIME_WORDS: [(&str, &str); 10] = [
+    ("sec", "s"),
+    ("secs", "s"),
+    ("seconds", "s"),
+    ("msec", "ms"),
+    ("msecs", "ms"),
+    ("usec", "us"),
+    ("m", "min"),
+    ("mins", "min"),
+    ("minutes", "min"),
+    ("hours", "h"),
+];
 
 const DURATION: &str = "a duration such as 20ms, 1.5s or 250us";
 const PERCENT: &str = "a share such as 2%, 0.5% or 500ppm, at most 100%";
@@ -33,13 +136,14 @@ const SIZES: [(&str, u64); 6] = [
     ("MiB", 1 << 20),
 ];
 
-const UNITS: [(&str, u64); 6] = [
+const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
     ("us", 1_000),
     ("µs", 1_000),
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
     ("min", 60_000_000_000),
+    ("h", 3_600_000_000_000),
 ];
 
 /// `20ms`, `1.5s`, `250us`, `0`.
@@ -47,7 +151,7 @@ const UNITS: [(&str, u64); 6] = [
 /// # Errors
 /// If the text is not a number and a unit, or is longer than 584 years.
 pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
-    let error = || HumanError { expected: DURATION, got: text.to_owned() };
+    let error = || HumanError::new(DURATION, text, translated(text, &TIME_WORDS)).in_unit("ms");
     let trimmed = text.trim();
     if trimmed == "0" {
         return Ok(Duration::ZERO);
@@ -65,7 +169,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
 /// If the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or
 /// exceeds 100 %.
 pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
-    let error = || HumanError { expected: PERCENT, got: text.to_owned() };
+    let error = || HumanError::new(PERCENT, text, meant_share(text));
     let trimmed = text.trim();
     if trimmed == "0" {
         return Ok(Ppm::ZERO);
@@ -89,7 +193,7 @@ pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
     let unit = trimmed.strip_suffix("/s").unwrap_or(trimmed);
     scaled(unit, &RATES)
         .filter(|bits| *bits > 0)
-        .ok_or_else(|| HumanError { expected: RATE, got: text.to_owned() })
+        .ok_or_else(|| HumanError::new(RATE, text, translated(text, &RATE_WORDS)).in_unit("Mbit"))
 }
 
 /// `64kB`, `1MB`, `64KiB`, `1500B`, in bytes.
@@ -97,7 +201,19 @@ pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
 /// # Errors
 /// If the text is not a number and a unit, or is not a whole number of bytes.
 pub fn parse_size(text: &str) -> Result<u64, HumanError> {
-    scaled(text.trim(), &SIZES).ok_or_else(|| HumanError { expected: SIZE, got: text.to_owned() })
+    scaled(text.trim(), &SIZES)
+        .ok_or_else(|| HumanError::new(SIZE, text, translated(text, &SIZE_WORDS)).in_unit("kB"))
+}
+
+/// The share that a bare number may stand for: below 1 it may be a fraction.
+fn meant_share(text: &str) -> Option<String> {
+    let number = bare(text)?;
+    let fraction =
+        decimal(number, 1_000_000).and_then(|p| u32::try_from(p).ok()).and_then(Ppm::new);
+    match fraction {
+        Some(fraction) if number.contains('.') => Some(format!("{} or {number}%", share(fraction))),
+        _ => Some(format!("{number}%")),
+    }
 }
 
 /// A number and one of these units.
@@ -323,6 +439,7 @@ mod tests {
             ("1.5s", 1_500_000_000),
             ("250 us", 250_000),
             ("2min", 120_000_000_000),
+            ("1h", 3_600_000_000_000),
             ("7ns", 7),
             ("0", 0),
         ] {
@@ -347,6 +464,32 @@ mod tests {
         }
         for text in ["2", "101%", "-1%", "0.00001%", "x%", "1.5ppm"] {
             assert!(parse_share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_suggest_what_was_probably_meant() {
+        let duration = |text| parse_duration(text).unwrap_err();
+        let share = |text| parse_share(text).unwrap_err();
+        let rate = |text| parse_rate(text).unwrap_err();
+        let size = |text| parse_size(text).unwrap_err();
+        for (error, end) in [
+            (duration("20"), "did you mean 20ms?"),
+            (duration("5").in_unit("s"), "did you mean 5s?"),
+            (duration("20msec").in_unit("s"), "did you mean 20ms?"),
+            (duration("5m"), "did you mean 5min?"),
+            (duration("-1ms"), "it cannot be negative"),
+            (duration("soon"), "got \"soon\""),
+            (share("2"), "did you mean 2%?"),
+            (share("0.02"), "did you mean 2% or 0.02%?"),
+            (share("-1%"), "it cannot be negative"),
+            (rate("20Mbps"), "did you mean 20Mbit?"),
+            (rate("1.5 gbit/s"), "did you mean 1.5 Gbit?"),
+            (rate("20"), "did you mean 20Mbit?"),
+            (size("64k"), "did you mean 64kB?"),
+            (size("64"), "did you mean 64kB?"),
+        ] {
+            assert!(error.to_string().ends_with(end), "{error}");
         }
     }
 

@@ -11,7 +11,7 @@ pub type ReadFile<'a> = &'a mut dyn FnMut(&str) -> Result<String, String>;
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum PlanError {
     /// A word or number is not what belongs there.
-    #[error("{what}: expected {expected}, got {got:?}")]
+    #[error("{what}: expected {expected}, got {got:?}{}", human::suggestion(expected, got))]
     Text {
         /// Which setting.
         what: &'static str,

@@ -455,7 +455,7 @@ impl<C: Core> Server<C> {
         self.counters.accept_failures += 1;
         if !std::mem::replace(&mut self.pause.reported, true) {
             let open = self.connections.len();
-            tracing::warn!(%error, open, "cannot accept; new clients wait until others leave");
+            tracing::warn!(%error, open, "cannot accept (see `ulimit -n`); new clients wait until others leave");
         }
         self.pause.until = Some(now + ACCEPT_PAUSE);
     }
@@ -489,6 +489,7 @@ impl<C: Core> Server<C> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match events.register(&mut socket, interest, Source::Connection.into()) {
             Ok(id) => {
+                tracing::info!(open = self.connections.len() + 1, "accepted a connection");
                 let session = self.core.handle_open(now, listener);
                 self.connections.insert(id, Connection::new(Stream::accepted(socket), session));
                 self.watch(id);

@@ -2,7 +2,7 @@
 //!
 //! Already capable processes need nothing; others enter a user namespace of their own, in which
 //! they keep their user id, so that files they write stay theirs. It must run before any thread
-//! exists, and must never give a bare errno: a refusal names its rule and what to type.
+//! exists. A refusal names its rule, as far as the machine shows one, and what to type.
 #![expect(unsafe_code, reason = "unshare has no safe wrapper in std")]
 
 use super::netns::Netns;
@@ -137,6 +137,39 @@ struct Rules {
     apparmor_restricts: Option<u64>,
     seccomp_filter: bool,
     container: bool,
+    chroot: Option<Chroot>,
+}
+
+/// What shows that the root directory is not the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chroot {
+    /// `/proc/self/mountinfo` has no mount at `/`.
+    NoRootMount,
+    /// `/proc` is not mounted.
+    NoProc,
+}
+
+impl Chroot {
+    /// Reads `/proc/self/mountinfo`, whose fifth field is the mount point: proc_pid_mountinfo(5).
+    fn of(mountinfo: Option<&str>) -> Option<Self> {
+        let Some(text) = mountinfo else { return Some(Self::NoProc) };
+        let at_root = |line: &str| line.split(' ').nth(4) == Some("/");
+        (!text.lines().any(at_root)).then_some(Self::NoRootMount)
+    }
+
+    /// Whether it explains a refusal; unshare(2) gives `EPERM` in a chroot.
+    const fn why(self, errno: i32) -> Option<&'static str> {
+        match self {
+            Self::NoProc => Some(
+                "/proc is not mounted, as in a chroot: a user namespace needs /proc/self/uid_map, \
+                 and the kernel allows none in a chroot",
+            ),
+            Self::NoRootMount if errno == libc::EPERM => {
+                Some("this process is in a chroot, where the kernel allows no user namespace")
+            }
+            Self::NoRootMount => None,
+        }
+    }
 }
 
 impl Rules {
@@ -150,6 +183,7 @@ impl Rules {
             // Mode 2 is a filter: proc_pid_status(5).
             seccomp_filter: status_field("Seccomp:").as_deref() == Some("2"),
             container: ["/.dockerenv", "/run/.containerenv"].iter().any(|f| Path::new(f).exists()),
+            chroot: Chroot::of(std::fs::read_to_string("/proc/self/mountinfo").ok().as_deref()),
         }
     }
 }
@@ -162,6 +196,9 @@ fn diagnose(errno: i32, rules: &Rules) -> (String, Vec<String>) {
     const AS_ROOT: &str = "sudo (root needs no user namespace)";
     if errno == libc::EINVAL {
         return own("a thread was already running; this is a bug in wirelab", &[]);
+    }
+    if let Some(why) = rules.chroot.and_then(|chroot| chroot.why(errno)) {
+        return own(why, &["run it outside the chroot", AS_ROOT]);
     }
     if rules.max_user_namespaces == Some(0) {
         return own(
@@ -195,14 +232,19 @@ fn diagnose(errno: i32, rules: &Rules) -> (String, Vec<String>) {
             &["sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0", AS_ROOT],
         );
     }
-    if rules.seccomp_filter || rules.container {
+    const CONTAINER: [&str; 2] =
+        ["docker run --security-opt seccomp=unconfined …", "podman run --privileged …"];
+    if rules.seccomp_filter {
         return own(
-            "a seccomp filter is in force, as in a container with Docker's default profile: it \
+            "a seccomp filter is in force (Seccomp: 2 in /proc/self/status); Docker's default one \
              denies unshare to processes without CAP_SYS_ADMIN",
-            &["docker run --security-opt seccomp=unconfined …", "podman run --privileged …"],
+            &CONTAINER,
         );
     }
-    own("no rule that wirelab knows of; a security module may forbid it", &[AS_ROOT])
+    if rules.container {
+        return own("this is a container, and its runtime may forbid it", &CONTAINER);
+    }
+    own("no rule that wirelab knows of; a security module or a chroot may forbid it", &[AS_ROOT])
 }
 
 #[cfg(test)]
@@ -224,12 +266,32 @@ mod tests {
                 Rules { apparmor_restricts: Some(1), ..rules() },
                 "kernel.apparmor_restrict_unprivileged_userns",
             ),
-            (libc::EPERM, Rules { seccomp_filter: true, ..rules() }, "seccomp"),
+            (
+                libc::EPERM,
+                Rules { seccomp_filter: true, ..rules() },
+                "a seccomp filter is in force",
+            ),
+            (libc::EPERM, Rules { container: true, ..rules() }, "this is a container"),
+            (libc::EPERM, Rules { chroot: Some(Chroot::NoRootMount), ..rules() }, "in a chroot"),
+            (
+                libc::ENOENT,
+                Rules { chroot: Some(Chroot::NoProc), ..rules() },
+                "/proc is not mounted",
+            ),
             (libc::EINVAL, rules(), "thread"),
         ] {
             let (why, _) = diagnose(errno, &rules);
             assert!(why.contains(named), "{why}");
         }
+    }
+
+    #[test]
+    fn a_chroot_shows_in_the_mounts() {
+        let outside = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 21 0:5 / /proc rw - proc proc rw\n";
+        let inside = "22 21 0:5 / /proc rw - proc proc rw\n";
+        assert_eq!(Chroot::of(Some(outside)), None);
+        assert_eq!(Chroot::of(Some(inside)), Some(Chroot::NoRootMount));
+        assert_eq!(Chroot::of(None), Some(Chroot::NoProc));
     }
 
     #[test]

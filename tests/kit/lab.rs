@@ -35,6 +35,14 @@ impl Lab {
         command
     }
 
+    /// Runs the lab from a shell: `before` such as `ulimit -n 16;`, `after` such as `> /dev/full`.
+    pub fn shell(&self, args: &str, before: &str, after: &str) -> Output {
+        let line = format!("{before} exec {} {args} {after}", self.binary.display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).current_dir(&self.folder).stdin(Stdio::null());
+        Output::of(command.env_remove("RUST_LOG"))
+    }
+
     /// Runs the lab to its end.
     pub fn run(&self, args: &str) -> Output {
         Output::of(&mut self.command(args))

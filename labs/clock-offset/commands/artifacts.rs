@@ -9,11 +9,13 @@ use crate::finding::Finding;
 use crate::report;
 use std::io::{self, LineWriter, Write};
 use std::path::Path;
+use tracing::{debug, info};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, unwritten};
 use wirelab::cli::stdout::Pipe;
 use wirelab::measure::Instant;
+use wirelab::measure::human::latency;
 
 /// Everything that is written while a run goes on.
 pub(crate) struct Leaving {
@@ -31,14 +33,16 @@ impl Leaving {
     /// Which file or folder cannot be made.
     pub(crate) fn open(args: &Args, command: &str, seed: Option<u64>) -> Result<Self, Failure> {
         let mut events: Vec<Box<dyn Write + Send>> = Vec::new();
-        match &args.events {
+        match &args.output.events {
             None => {}
-            Some(_) if events_only(args) => events.push(Box::new(Pipe::new(io::stdout()))),
+            Some(_) if args.output.events_to_stdout() => {
+                events.push(Box::new(Pipe::new(io::stdout())))
+            }
             // By the line, so that others can follow the file.
             Some(path) => events.push(Box::new(LineWriter::new(named(path, "events")?))),
         }
         let samples = args.samples.as_deref().map(|path| named(path, "samples")).transpose()?;
-        let place = Place { out: args.out.as_deref(), no_report: args.no_report };
+        let place = Place { out: args.output.out.as_deref(), no_report: args.output.no_report };
         // Last, so that a file that cannot be made leaves no folder behind.
         let folder = RunFolder::open(&place, Manifest::new(LAB, command, seed))?;
         if let Some(folder) = &folder {
@@ -50,6 +54,7 @@ impl Leaving {
 
     /// Writes an event down; what fails is told at the end.
     pub(crate) fn event(&mut self, name: &str, at: Instant, event: &Event) {
+        log(name, at, event);
         let line = report::events::line(name, at, event).map_err(io::Error::from);
         let written = line.and_then(|line| {
             let line = line.unwrap_or_default();
@@ -87,9 +92,25 @@ impl Leaving {
     }
 }
 
-/// Whether stdout is for the events alone.
-pub(crate) fn events_only(args: &Args) -> bool {
-    args.events.as_deref() == Some(Path::new("-"))
+/// One line for an event with `-v`; with `-vv` the four timestamps and sockets that close, too.
+fn log(name: &str, at: Instant, event: &Event) {
+    let at = latency(at.as_nanos());
+    match event {
+        Event::Sample(sample) => {
+            let signed = if sample.offset_ns() < 0 { "-" } else { "" };
+            let offset = latency(sample.offset_ns().unsigned_abs());
+            info!("{at}: {name} replied: offset {signed}{offset}, delay {} ns", sample.delay_ns());
+            debug!("{at}: {name}: {:?}", sample.record);
+        }
+        Event::Refused { request, from, refusal, .. } => info!(
+            "{at}: {name}, request {request}: reply from {from} not believed: {refusal} ({})",
+            refusal.section()
+        ),
+        Event::Lost { request, .. } => info!("{at}: {name}, request {request}: no reply"),
+        Event::Closed { request } => debug!("{at}: {name}, request {request}: socket closed"),
+        Event::KeysNeeded => info!("{at}: {name}: asking for new NTS keys"),
+        Event::Ended(why) => info!("{at}: {name} ended: {why:?}"),
+    }
 }
 
 fn named(path: &Path, what: &str) -> Result<Stream, Failure> {

@@ -4,7 +4,6 @@
 
 use crate::args::Args;
 use crate::client::{BURST_INTERVAL, Ended, Event};
-use crate::commands::artifacts;
 use crate::commands::artifacts::Leaving;
 use crate::commands::{LAB, kernel, nts};
 use crate::driver::clocks;
@@ -28,8 +27,8 @@ use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{Repeat, Saved};
+use wirelab::cli::stdout;
 use wirelab::cli::stdout::Pipe;
-use wirelab::cli::{seed, stdout};
 use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
@@ -60,8 +59,7 @@ pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
         return Ok(finish(args, finding, leaving, command));
     }
     if args.sim || args.demo {
-        let seed = seed::or_random(args.played.seed)
-            .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+        let seed = args.played.seed.or_random()?;
         let command = repeat.seed(Some(seed)).command();
         let scenario = args.host.over(args.played.demo(), seed);
         if args.sim {
@@ -241,7 +239,9 @@ fn query(
         leaving.event(&gathered.name, now.at, event);
         let Some(text) = watched(args, gathered, event, now) else { return };
         if let Err(error) = text.and_then(|text| to.write_all(text.as_bytes())) {
-            broken.get_or_insert_with(|| Failure::from_error(Exit::Bug, "cannot print", &error));
+            broken.get_or_insert_with(|| {
+                Failure::from_error(Exit::Privilege, "cannot write to standard output", &error)
+            });
         }
         // Nobody reads any more: nobody is asked any more.
         if to.is_closed() || broken.is_some() {
@@ -279,22 +279,21 @@ fn watched(
     event: &Event,
     now: &TimePair,
 ) -> Option<io::Result<String>> {
-    if !args.watch || artifacts::events_only(args) {
+    if !args.watch || args.output.events_to_stdout() {
         return None;
     }
     let name = &gathered.name;
     match event {
-        Event::Sample(sample) if args.json => {
+        Event::Sample(sample) if args.output.json.to_stdout() => {
             Some(report::samples::line(sample).map_err(io::Error::from))
         }
         Event::Sample(sample) => {
             Some(Ok(report::text::watched(gathered, sample, &view(args), now)))
         }
-        Event::Refused { request, refusal, .. } if !args.json => Some(Ok(format!(
-            "{name} request {request}: not believed, {refusal} ({})\n",
-            refusal.section()
-        ))),
-        Event::Lost { request, .. } if !args.json => {
+        Event::Refused { request, refusal, .. } if !args.output.json.to_stdout() => Some(Ok(
+            format!("{name} request {request}: not believed, {refusal} ({})\n", refusal.section()),
+        )),
+        Event::Lost { request, .. } if !args.output.json.to_stdout() => {
             Some(Ok(format!("{name} request {request}: no reply\n")))
         }
         _ => None,

@@ -9,14 +9,16 @@ pub(crate) mod nts;
 pub(crate) mod order;
 pub(crate) mod serve;
 
-use crate::args::{Args, What};
+use crate::args::{Args, ELSEWHERE, What};
 use crate::finding::{Finding, Verdict};
 use crate::report;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use std::fmt::Write as _;
 use std::process::ExitCode;
+use wirelab::cli::args::Json;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{self, Saved};
 
@@ -26,62 +28,58 @@ pub(crate) const LAB: &str = "clock-offset";
 /// Runs the lab as its command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let style = args.color.for_stderr();
-    wirelab::cli::log::start(args.verbose);
-    lab::end(LAB, style, start(&args))
+    Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).main(|args: Args| start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
-    if let Some(what) = args.generate {
-        return lab::generate(what, Args::command());
-    }
     match &args.command {
         Some(What::Serve(flags)) => return serve::run(flags),
-        Some(What::Order(flags)) => return order::run(flags, args.color),
+        Some(What::Order(flags)) => return order::run(flags, args.common.color),
         Some(What::Show { run, json }) => {
             let finding: Finding =
                 Saved::find(LAB, run.as_deref(), ask::FIRST)?.result(LAB, ask::FIRST)?;
-            say(&text(args, &finding, *json)?)?;
+            print(args, json, &finding)?;
             return Ok(exit_of(&finding));
         }
-        Some(What::Runs { runs, json }) => return run::list(LAB, runs, *json),
+        Some(What::Runs { runs, json }) => return run::list(LAB, runs, json.to_stdout()),
         None => {}
     }
     let found = ask::find(args)?;
-    if !artifacts::events_only(args) {
-        say(&text(args, &found.finding, args.json)?)?;
+    if !args.output.events_to_stdout() {
+        print(args, &args.output.json, &found.finding)?;
     }
     found.leaving.finish(&found.finding)?;
     Ok(if found.interrupted { Exit::Interrupted } else { exit_of(&found.finding) })
 }
 
-/// The finding in words, or as one JSON document.
-fn text(args: &Args, finding: &Finding, json: bool) -> Result<String, Failure> {
-    Ok(if json {
-        // While following along, every line is one document.
-        let json = if args.watch {
-            serde_json::to_string(finding)
-        } else {
-            serde_json::to_string_pretty(finding)
-        };
-        json.map_err(|error| {
-            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
-        })? + "\n"
+/// Prints the finding in words, or writes it as one JSON document.
+fn print(args: &Args, json: &Json, finding: &Finding) -> Result<(), Failure> {
+    // With --watch every line is one document.
+    let document = if args.watch {
+        serde_json::to_string(finding)
+            .map(|line| line + "\n")
+            .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be JSON", &error))?
     } else {
-        let style = args.color.for_stdout();
-        let mut text = report::text::render(finding, style, args.verbose > 0);
-        if args.explain {
-            let none = "\nthere is no sample to explain\n".to_owned();
-            text.push_str(&report::explain(finding).unwrap_or(none));
-            text.push_str(&report::refusals(finding));
-        }
-        if let Some(seed) = finding.seed {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "\nseed {seed}: {}", finding.command);
-        }
-        text
-    })
+        lab::json(finding)?
+    };
+    json.write(&document)?;
+    if json.to_stdout() { Ok(()) } else { say(&text(args, finding)) }
+}
+
+/// The finding in words.
+fn text(args: &Args, finding: &Finding) -> String {
+    let style = args.common.color.for_stdout();
+    let mut text = report::text::render(finding, style, args.common.verbose > 0);
+    if args.explain {
+        let none = "\nthere is no sample to explain\n".to_owned();
+        text.push_str(&report::explain(finding).unwrap_or(none));
+        text.push_str(&report::refusals(finding));
+    }
+    if let Some(seed) = finding.seed {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "\nseed {seed}: {}", finding.command);
+    }
+    text
 }
 
 /// What a script learns.

@@ -11,11 +11,11 @@ use crate::driver::serve::Server;
 use crate::nts::KE_PORT;
 use crate::nts::aead::KEY_LEN;
 use crate::nts::server::Master;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::sys::random;
 
 /// How an authenticated server is written.
 pub(crate) const SCHEME: &str = "nts://";
@@ -48,8 +48,7 @@ pub(crate) fn demo(
     asked: &mut Asked,
 ) -> Result<(Server, KeyServer), Failure> {
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the demonstration", &error);
-    let mut key = [0; KEY_LEN];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key)).map_err(failed)?;
+    let key = random::array::<KEY_LEN>().map_err(failed)?;
     let master = Master::new(key);
     let keys = KeyServer::start(master.clone(), port).map_err(failed)?;
     let found = keys.source().and_then(|source| Ok((source.establish()?, source)));

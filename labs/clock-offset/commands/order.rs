@@ -15,7 +15,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run::Repeat;
 use wirelab::cli::style::ColorChoice;
-use wirelab::cli::{seed, stdout};
+use wirelab::cli::{lab, stdout};
 use wirelab::measure::human;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
@@ -27,20 +27,17 @@ use crate::report;
 /// # Errors
 /// Where there is no seed, or nobody to print for.
 pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
-    let seed = seed::or_random(flags.played.seed)
-        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    let seed = flags.played.seed.or_random()?;
     let scenario = flags.played.order();
     let order = if flags.kernel {
         on_path(flags, scenario, seed)?
     } else {
         play(&scenario, seed, flags.messages, flags.every, crate::commands::ask::SIM_START)
     };
-    if flags.json {
-        let text = serde_json::to_string_pretty(&order).map_err(|error| {
-            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
-        })?;
-        say(&(text + "\n"))?;
-    } else {
+    tracing::info!("{} messages, one every {:?}, seed {seed}", flags.messages, flags.every);
+    tracing::debug!("{:?}", flags.played);
+    flags.json.write(&lab::json(&order)?)?;
+    if !flags.json.to_stdout() {
         let text = report::order::render(&order, color.for_stdout());
         let again = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
         say(&format!("{text}\nseed {seed}: {again}\n"))?;

@@ -8,10 +8,11 @@ use crate::driver::serve::{Counts, Server, Serving};
 use crate::server::ServerConfig;
 use serde_json::json;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
+use tracing::info;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::{seed, stdout};
+use wirelab::cli::stdout;
 use wirelab::measure::human::plural;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
@@ -21,11 +22,11 @@ use wirelab::runtime::shutdown;
 /// # Errors
 /// Where it cannot listen, or the loop fails.
 pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
-    let address = resolve(&flags.listen)?;
+    let address = flags.listen;
     let socket = UdpSocket::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the server failed", &error);
     let bound = socket.local_addr().map_err(failed)?;
-    let seed = seed::or_random(flags.played.seed).map_err(failed)?;
+    let seed = flags.played.seed.or_random()?;
     let scenario = flags.played.serve();
     let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
     let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
@@ -55,6 +56,7 @@ pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
             config.stratum
         )
     })?;
+    info!("clock and path: {told}");
     let counts = server.run(&mut stopped).map_err(failed)?;
     say(&report(&counts, flags.json))?;
     Ok(Exit::Holds)
@@ -74,15 +76,6 @@ fn report(counts: &Counts, as_json: bool) -> String {
         counts.lost,
         counts.not_sent
     )
-}
-
-fn resolve(text: &str) -> Result<SocketAddr, Failure> {
-    let wrong = |why: String| {
-        Failure::new(Exit::Usage, format!("{text:?} is no address to listen on: {why}"))
-            .or_type("on this host only", format!("{LAB} serve --listen 127.0.0.1:11123"))
-    };
-    let mut found = text.to_socket_addrs().map_err(|error| wrong(error.to_string()))?;
-    found.next().ok_or_else(|| wrong("the name has no address".to_owned()))
 }
 
 fn cannot_listen(address: SocketAddr, error: &io::Error) -> Failure {

@@ -9,7 +9,6 @@ use crate::nts::{ALPN, record};
 use bytes::Bytes;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, version};
-use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,6 +19,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::runtime::event_loop::{EventLoop, SourceId};
 use wirelab::runtime::server::{Core, Limits, ListenerConfig, Output, Server, Session};
 use wirelab::runtime::shutdown;
+use wirelab::sys::random;
 
 /// The name in the certificate.
 const NAME: &str = "localhost";
@@ -60,8 +60,7 @@ impl KeyServer {
         config.alpn_protocols = vec![ALPN.to_vec()];
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = tcp.local_addr()?;
-        let entropy = File::open("/dev/urandom")?;
-        let core = Establishment { config: Arc::new(config), master, ntp_port, entropy };
+        let core = Establishment { config: Arc::new(config), master, ntp_port };
         let (stop, mut shutdown) = shutdown::pair()?;
         let listeners = vec![ListenerConfig { tcp: Some(tcp), udp: None, nodelay: true }];
         let limits = Limits { connections: CONNECTIONS_MAX, datagram: 0 };
@@ -102,7 +101,6 @@ struct Establishment {
     config: Arc<ServerConfig>,
     master: Master,
     ntp_port: u16,
-    entropy: File,
 }
 
 /// One client: TLS, and the request in it.
@@ -133,9 +131,9 @@ impl Establishment {
         if !record::is_whole(request)? && request.len() <= record::REQUEST_MAX {
             return Ok(());
         }
-        let (mut failed, entropy) = (None, &mut self.entropy);
+        let mut failed = None;
         let mut random = |bytes: &mut [u8]| {
-            if let Err(error) = entropy.read_exact(bytes) {
+            if let Err(error) = random::fill(bytes) {
                 failed = Some(error);
             }
         };

@@ -15,8 +15,7 @@ use crate::sample::{Arrival, TimePair};
 use mio::unix::SourceFd;
 use mio::{Interest, Waker};
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -26,6 +25,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
 use wirelab::sys::clock::both_clocks;
+use wirelab::sys::random;
 use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
 
@@ -122,8 +122,6 @@ struct Asking {
     rehearsal: Rehearsal,
     /// What this host's clocks do meanwhile.
     panel: HostClockMonitor,
-    /// Where random bits come from that nobody may guess.
-    entropy: File,
     buffer: Vec<u8>,
     /// Key establishment waits for the network, and so does it in a thread of its own.
     agreed: (mpsc::Sender<Keys>, mpsc::Receiver<Keys>),
@@ -146,7 +144,6 @@ impl Query {
             next_slot: 0,
             rehearsal: Rehearsal::new(),
             panel: HostClockMonitor::default(),
-            entropy: File::open("/dev/urandom")?,
             buffer: vec![0; DATAGRAM_MAX],
             agreed: mpsc::channel(),
             waker,
@@ -310,8 +307,7 @@ impl Asking {
     fn send_all(&mut self, events: &mut EventLoop<Source>) -> io::Result<()> {
         let now = self.clock.now();
         for index in 0..self.members.len() {
-            let mut random = [0; Random::LEN];
-            self.entropy.read_exact(&mut random)?;
+            let random = random::array::<{ Random::LEN }>()?;
             let member = &mut self.members[index];
             let random = Random::from_bytes(&random);
             let Some(transmit) = member.client.poll_transmit(now, random) else { continue };

@@ -18,8 +18,7 @@ use serde::Serialize;
 use socket2::SockAddr;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
@@ -29,6 +28,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::runtime::event_loop::{Driver, EventLoop, Ready as Turn};
 use wirelab::runtime::shutdown;
 use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
+use wirelab::sys::random;
 use wirelab::sys::timestamp::stamp_arrivals;
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
 
@@ -117,12 +117,6 @@ impl Reply {
     }
 }
 
-/// What makes replies that are proved.
-struct Prover {
-    master: Master,
-    entropy: File,
-}
-
 /// A server on one socket.
 pub struct Server {
     events: EventLoop<()>,
@@ -138,7 +132,7 @@ struct Responder {
     counts: Counts,
     inbox: Inbox,
     ready: Vec<Ready>,
-    prover: Option<Prover>,
+    prover: Option<Master>,
     /// What clients in interleaved mode may ask for.
     memory: Memory,
     /// A reply was sent whose departure is to be told.
@@ -180,7 +174,7 @@ impl Server {
     /// # Errors
     /// Where the kernel gives no random bits.
     pub fn proving(mut self, master: Master) -> io::Result<Self> {
-        self.responder.prover = Some(Prover { master, entropy: File::open("/dev/urandom")? });
+        self.responder.prover = Some(master);
         Ok(self)
     }
 
@@ -294,15 +288,17 @@ impl Responder {
         let bytes = if datagram.whole { Ok(datagram.bytes) } else { Err(Ignored::TooLong) };
         let made = bytes.and_then(|bytes| {
             let (header, said) = reply_by(&mut self.memory, config, bytes, t2, t3)?;
-            Ok((finish(self.prover.as_mut(), bytes, header)?, said))
+            Ok((finish(self.prover.as_ref(), bytes, header)?, said))
         });
         let (bytes, said) = match made {
             Ok(made) => made,
             Err(ignored) => {
+                tracing::info!("{:?} ignored: {}", datagram.from.as_socket(), ignored.name());
                 *self.counts.ignored.entry(ignored.name()).or_default() += 1;
                 return;
             }
         };
+        tracing::info!("request {request} from {:?}", datagram.from.as_socket());
         self.counts.requests = request;
         self.counts.interleaved += u64::from(said.left.is_some());
         if said.remembered {
@@ -409,18 +405,18 @@ fn shown(scenario: &Scenario, wall: WallTime, at: Instant, lie_ns: i64) -> WallT
 
 /// The reply with its proof, where one was asked for.
 fn finish(
-    prover: Option<&mut Prover>,
+    prover: Option<&Master>,
     request: &[u8],
     header: [u8; HEADER_LEN],
 ) -> Result<Reply, Ignored> {
-    let Some(Prover { master, entropy }) = prover else { return Ok(Reply::Plain(header)) };
+    let Some(master) = prover else { return Ok(Reply::Plain(header)) };
     let asked = match master.judge(request)? {
         Authenticity::Plain => return Ok(Reply::Plain(header)),
         Authenticity::Refused(bytes) => return Ok(Reply::Proved(bytes)),
         Authenticity::Proved(asked) => asked,
     };
     let mut drawn = true;
-    let mut random = |bytes: &mut [u8]| drawn &= entropy.read_exact(bytes).is_ok();
+    let mut random = |bytes: &mut [u8]| drawn &= random::fill(bytes).is_ok();
     let bytes = master.prove(&asked, &header, &mut random);
     // Cookies whose nonces can be guessed are none to give.
     if drawn { Ok(Reply::Proved(bytes)) } else { Err(Ignored::Entropy) }

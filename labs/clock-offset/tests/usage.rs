@@ -243,7 +243,20 @@ fn mistakes_say_what_was_expected() {
         ("--from nowhere.ndjson", 2, "nowhere.ndjson"),
         ("no.such.host.invalid", 5, "no server that can be asked"),
         ("127.0.0.1:99999", 2, "invalid port value"),
-        ("serve --listen here", 2, "no address to listen on"),
+        ("serve --listen here", 2, "expected HOST:PORT"),
+        ("--demo --requests -1", 2, "from 1 up to"),
+        ("--demo --requests 4k --seed abc", 2, "did you mean 4000?"),
+        ("--demo --seed abc", 2, "expected a whole number"),
+        ("--demo --interval 2", 2, "did you mean 2s?"),
+        ("--demo --interval -2s", 2, "it cannot be negative"),
+        ("--demo --delay-out 15", 2, "did you mean 15ms?"),
+        ("--demo --loss 0.02", 2, "did you mean 2% or 0.02%?"),
+        ("--demo --loss -1%", 2, "it cannot be negative"),
+        ("--demo --jitter 5ms", 2, "use --jitter-out TIME"),
+        ("--demo --latency 5ms", 2, "use --delay-out TIME"),
+        ("--demo --bandwidth 20Mbit", 2, "lossy-path --rate 20Mbit"),
+        ("serve --events x", 2, "unexpected argument '--events'"),
+        ("order --messages 0", 2, "from 1 up to"),
         ("--generate poem", 2, "completions:SHELL"),
     ] {
         let out = lab.run(args);
@@ -259,6 +272,33 @@ fn mistakes_say_what_was_expected() {
     let out = lab.run(&format!("{gone} --interval 20ms"));
     assert_eq!(out.code, 5, "{}", out.stdout);
     assert!(out.stdout.starts_with("no reply that could be believed"), "{}", out.stdout);
+}
+
+/// Each `-v` says more on stderr, and changes nothing on stdout.
+#[test]
+fn verbosity_says_what_is_done() {
+    let lab = lab();
+    let [plain, once, twice] = ["", "-v", "-vv"]
+        .map(|v| lab.run(&format!("--sim --requests 3 --seed 1 --no-report --json {v}")));
+    for said in [&once, &twice] {
+        assert_eq!((said.code, &said.stdout), (plain.code, &plain.stdout), "{}", said.stderr);
+        assert!(said.stderr.contains("virtual time replied: offset"), "{}", said.stderr);
+    }
+    let lines = |out: &Output| out.stderr.lines().count();
+    assert!(lines(&plain) < lines(&once) && lines(&once) < lines(&twice), "{}", twice.stderr);
+}
+
+#[test]
+fn a_shortage_of_the_machine_is_no_bug() {
+    let lab = lab();
+    for (before, after, part) in [
+        ("", "> /dev/full", "cannot write to standard output"),
+        ("ulimit -n 8;", "", "ulimit -n 4096"),
+    ] {
+        let out = lab.shell("--demo --requests 2 --no-report --seed 1", before, after);
+        assert_eq!(out.code, 4, "{before}{after}: {}{}", out.stdout, out.stderr);
+        assert!(out.stderr.contains(part), "{before}{after}: {}", out.stderr);
+    }
 }
 
 #[test]

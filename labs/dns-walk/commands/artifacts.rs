@@ -47,7 +47,7 @@ impl Artifacts {
     fn open(args: &Args, about: About) -> Result<Self, Failure> {
         let mut manifest = Manifest::new(LAB, &about.command, Some(about.seed));
         manifest.started_utc.clone_from(&about.started_utc);
-        let place = Place { out: args.out.as_deref(), no_report: args.no_report };
+        let place = Place { out: args.output.out.as_deref(), no_report: args.output.no_report };
         Ok(Self { folder: RunFolder::open(&place, manifest)?, about })
     }
 

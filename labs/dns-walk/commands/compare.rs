@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::seed;
+use wirelab::cli::values::whole;
 
 /// Where systems keep the servers of their stub resolver.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -33,7 +34,7 @@ pub(crate) struct OpinionArgs {
     pub(crate) resolv_conf: Option<PathBuf>,
 
     /// They listen at this port [default: 53]
-    #[arg(long, value_name = "N", requires = "compare")]
+    #[arg(long, value_name = "N", requires = "compare", value_parser = whole(1..=u16::MAX))]
     pub(crate) resolver_port: Option<u16>,
 }
 
@@ -109,8 +110,7 @@ impl Others {
         }
         // A forger must guess the number and the port, which the kernel draws (RFC 5452).
         for server in self.servers {
-            let number = seed::secret()
-                .map_err(|error| Failure::from_error(Exit::Bug, "no random numbers", &error))?;
+            let number = seed::secret().map_err(|error| seed::no_random(&error))?;
             tell(ask_server(server, question, u16::from_le_bytes(number)));
         }
         Ok(())

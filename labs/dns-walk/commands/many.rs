@@ -5,7 +5,7 @@
 use crate::args::{self, Args};
 use crate::batch::{Fleet, FleetConfig, Tally};
 use crate::cache::Cache;
-use crate::commands::LAB;
+use crate::commands::{LAB, log};
 use crate::driver as net;
 use crate::event::{Event, Record, VERSION};
 use crate::hints::Hints;
@@ -16,12 +16,12 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::time::Duration;
-use wirelab::cli::args::positive;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::progress::Progress;
 use wirelab::cli::run::Stream;
 use wirelab::cli::stdout::{self, Pipe};
+use wirelab::cli::values::positive;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
@@ -94,12 +94,12 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
     let of_one_walk = [
         ("--sim", args.sim),
         ("--warm", args.warm),
-        ("--json", args.json),
+        ("--json", args.output.json.json.is_some()),
         ("--explain", args.explain),
         ("--waterfall", args.waterfall),
         ("--sequence", args.sequence),
         ("--replay", args.replay.is_some()),
-        ("--out", args.out.is_some()),
+        ("--out", args.output.out.is_some()),
         ("-x", args.reverse.is_some()),
         ("--compare", args.opinion.compare),
         ("@SERVER", !args.servers.is_empty()),
@@ -133,7 +133,7 @@ fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit,
     let fail = |error: io::Error| Failure::from_error(Exit::Bug, "the list was not done", &error);
     let usual = FleetConfig::default();
     let mut walk = config;
-    walk.summary_only = args.events.is_none();
+    walk.summary_only = args.output.events.is_none();
     // Each answer would need its own chain of proofs; a list tells what is answered.
     walk.validate_at = None;
     walk.messages = args.many.messages;
@@ -178,8 +178,8 @@ fn reader(args: &Args) -> Result<Box<ReadQuestion>, Failure> {
 
 impl Output {
     fn open(args: &Args) -> Result<Self, Failure> {
-        let all = args.events.as_ref().is_some_and(|file| file.as_os_str() == "-");
-        let steps = match args.events.as_ref().filter(|_| !all) {
+        let all = args.output.events.as_ref().is_some_and(|file| file.as_os_str() == "-");
+        let steps = match args.output.events.as_ref().filter(|_| !all) {
             None => None,
             Some(file) => Some(Stream::open(file).map_err(|error| {
                 let what = format!("cannot write {}", file.display());
@@ -196,6 +196,7 @@ impl Output {
     fn tell(&mut self, told: &net::Told<'_>) -> io::Result<()> {
         match told {
             net::Told::Record(line, record) => {
+                log::record(record);
                 let told = Told { line: *line, record };
                 let result = matches!(record.event, Event::Summary(_));
                 self.done += u64::from(result);

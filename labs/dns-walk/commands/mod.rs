@@ -4,10 +4,11 @@
 
 pub(crate) mod artifacts;
 pub(crate) mod compare;
+pub(crate) mod log;
 pub(crate) mod many;
 pub(crate) mod serve;
 
-use crate::args::Args;
+use crate::args::{Args, ELSEWHERE};
 use crate::cache::Cache;
 use crate::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
 use crate::dnssec::Status;
@@ -23,7 +24,7 @@ use crate::report::Document;
 use crate::text::Question;
 use crate::walk::{Walk, WalkConfig};
 use artifacts::Artifacts;
-use clap::{CommandFactory, Parser};
+use clap::{Arg, Command, CommandFactory};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
@@ -31,6 +32,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{Saved, Stream};
 use wirelab::cli::{seed, stdout};
@@ -51,16 +53,24 @@ pub fn main() -> ExitCode {
     if let Some(ended) = serve::start() {
         return ended;
     }
-    let mut args = Args::parse();
-    wirelab::cli::log::start(args.verbose);
-    let untangled = args.untangle().map_err(usage);
-    lab::end(LAB, args.color.for_stderr(), untangled.and_then(|()| start(&args)))
+    Frame::new(LAB, Args::command()).shown(with_commands()).elsewhere(ELSEWHERE).main(
+        |args: Args| {
+            let mut args = args;
+            args.untangle().map_err(usage)?;
+            start(&args)
+        },
+    )
+}
+
+/// The command with those that are told by their first word alone, for help and completions.
+fn with_commands() -> Command {
+    let show = Command::new("show")
+        .about("Show a run again; the flags of a walk say how")
+        .arg(Arg::new("run").value_name("RUN").help("Its folder [default: the latest run]"));
+    Args::command().disable_help_subcommand(true).subcommand(show).subcommands(serve::commands())
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
-    if let Some(what) = args.generate {
-        return lab::generate(what, Args::command());
-    }
     if args.faults {
         say(&faults())?;
         return Ok(Exit::Holds);
@@ -81,9 +91,8 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         return if file.is_dir() { show(args, Some(file)) } else { again(args, file) };
     }
     let question = if list { None } else { Some(args.question().map_err(usage)?) };
-    let seed = seed::or_random(args.seed)
-        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
-    if args.seed.is_none() {
+    let seed = args.seed.or_random()?;
+    if args.seed.seed.is_none() {
         stdout::complain(&format!("{LAB}: seed {seed}\n"));
     }
     let Some(question) = question else { return many::start(args, seed) };
@@ -124,7 +133,7 @@ fn again(args: &Args, file: &Path) -> Result<Exit, Failure> {
     shown(args, file, &text, None)
 }
 
-fn no_walk(file: &Path, error: &dyn std::error::Error) -> Failure {
+fn no_walk(file: &Path, error: &(dyn std::error::Error + 'static)) -> Failure {
     let what = format!("{} is no saved walk", file.display());
     Failure::from_error(Exit::Usage, what, error)
         .or_type("to save one", format!("{LAB} www.igbank.com --demo --out DIR"))
@@ -137,7 +146,7 @@ fn shown(args: &Args, file: &Path, text: &str, saved: Option<&Saved>) -> Result<
         report::without_messages(&mut walks);
     }
     let exit = exit_of(&walks);
-    if args.out.is_some() {
+    if args.output.out.is_some() {
         Artifacts::of_saved(args, saved, &walks)?.write(&walks)?;
     }
     tell(args, walks)?;
@@ -213,7 +222,10 @@ fn in_demo(
             let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
                 authority.reply(to.ip(), transport, query)
             };
-            Ok(crate::sim::run(walk, start, &mut reply, &link(args.loss, delay), delay, seed))
+            let link = link(args.loss, delay);
+            let ended = crate::sim::run(walk, start, &mut reply, &link, delay, seed);
+            ended.0.iter().for_each(log::record);
+            Ok(ended)
         });
     }
     let link = link(args.loss, args.delay.unwrap_or_default());
@@ -248,8 +260,7 @@ fn beyond(args: &Args, hints: &Hints) -> Result<WalkConfig, Failure> {
 
 /// What no server that is asked may foretell.
 fn secret() -> Result<Secret, Failure> {
-    let drawn = seed::secret()
-        .map_err(|error| Failure::from_error(Exit::Bug, "no random numbers", &error))?;
+    let drawn = seed::secret().map_err(|error| seed::no_random(&error))?;
     Ok(Secret::new(drawn))
 }
 
@@ -266,7 +277,7 @@ fn on_sockets(
     let clock = Clock::start();
     repeated(args, |cache, _| {
         let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, clock.now());
-        net::resolve(walk, clock, &mut stopped, |_| {}).map_err(fail)
+        net::resolve(walk, clock, &mut stopped, log::record).map_err(fail)
     })
 }
 
@@ -285,10 +296,10 @@ fn repeated(
 }
 
 fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
-    let bug = |error: &dyn std::error::Error| {
+    let bug = |error: &(dyn std::error::Error + 'static)| {
         Failure::from_error(Exit::Bug, "the records cannot be written", error)
     };
-    if let Some(file) = &args.events {
+    if let Some(file) = &args.output.events {
         let lines = artifacts::lines(&walks).map_err(|error| bug(&error))?;
         if file.as_os_str() == "-" {
             return say(&lines);
@@ -299,12 +310,17 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
             Failure::from_error(Exit::Usage, what, &error)
         })?;
     }
-    if args.json {
+    let walks = if args.output.json.json.is_some() {
         let document = Document::new(walks);
-        let text = serde_json::to_string_pretty(&document).map_err(|error| bug(&error))?;
-        return say(&(text + "\n"));
+        args.output.json.write(&lab::json(&document)?)?;
+        document.walks
+    } else {
+        walks
+    };
+    if args.output.json.to_stdout() {
+        return Ok(());
     }
-    let style = args.color.for_stdout();
+    let style = args.common.color.for_stdout();
     let mut out = String::new();
     for (at, records) in walks.iter().enumerate() {
         if walks.len() > 1 {

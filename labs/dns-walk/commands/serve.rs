@@ -2,10 +2,10 @@
 //!
 //! It must never listen beyond loopback unless told to.
 
-use crate::args::{QminChoice, families, time, variant};
+use crate::args::{ELSEWHERE, QminChoice, families, time, variant};
 use crate::batch::{Fleet, FleetConfig, Tally};
 use crate::cache::Cache;
-use crate::commands::{LAB, many};
+use crate::commands::{LAB, log, many};
 use crate::demo::Variant;
 use crate::dnssec::UnixSeconds;
 use crate::driver as net;
@@ -14,20 +14,20 @@ use crate::event::Record;
 use crate::hints::{Hints, PORT};
 use crate::resolver::{Resolver, Served};
 use crate::walk::WalkConfig;
-use clap::{Parser, ValueHint};
+use clap::{Command, CommandFactory, Parser, ValueHint};
 use std::io::{self, BufWriter, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use wirelab::cli::args::{duration, positive, share};
+use wirelab::cli::args::{Common, Json, Seed};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::lab::{self, say};
-use wirelab::cli::run::{self as runs, RunsCommand, Stream};
-use wirelab::cli::seed;
+use wirelab::cli::frame::{Frame, HasCommon};
+use wirelab::cli::lab::say;
+use wirelab::cli::run::{self as runs, RunsArgs, Stream};
 use wirelab::cli::stdout::{self, Pipe};
-use wirelab::cli::style::ColorChoice;
+use wirelab::cli::values::{listen, positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
 use wirelab::runtime::clock::{Clock, utc_seconds};
 use wirelab::runtime::shutdown;
@@ -50,7 +50,8 @@ DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or nobody answe
 answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for RD=0,
 other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
 
-Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 5 the address cannot be listened on; 70 our fault.
+Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 4 descriptors are missing; 5 the address cannot be
+listened on; 70 a bug in wirelab.
 ";
 
 /// Answer queries of other tools by walking from the root, until Ctrl-C.
@@ -63,6 +64,7 @@ Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 5 the address cannot be listened
 struct ServeArgs {
     /// Where to listen over UDP and TCP; may be given more than once; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5335")]
+    #[arg(value_parser = listen(5335))]
     listen: Vec<SocketAddr>,
 
     /// Listen on addresses other than loopback's: anybody who reaches them may ask
@@ -79,7 +81,7 @@ struct ServeArgs {
     loss: Option<Ppm>,
 
     /// One-way delay between the walks and the servers of --demo
-    #[arg(long, value_name = "TIME", value_parser = duration, requires = "demo")]
+    #[arg(long, value_name = "TIME", value_parser = wait(), requires = "demo")]
     delay: Option<Duration>,
 
     /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
@@ -87,7 +89,7 @@ struct ServeArgs {
     hints: Option<PathBuf>,
 
     /// The port of every server that the hints give none
-    #[arg(short, long, value_name = "N", conflicts_with = "demo")]
+    #[arg(short, long, value_name = "N", conflicts_with = "demo", value_parser = whole(0..=u16::MAX))]
     port: Option<u16>,
 
     /// Ask over IPv4 only
@@ -135,7 +137,7 @@ struct ServeArgs {
     connections: Option<u32>,
 
     /// A client's connection that says nothing is closed after this [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = wait())]
     idle: Option<Duration>,
 
     /// Write every step of every walk as NDJSON to FILE, or to stdout with -
@@ -146,17 +148,17 @@ struct ServeArgs {
     #[arg(long, requires = "events")]
     messages: bool,
 
-    /// Seed of every draw; random where absent, and always printed
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[command(flatten)]
+    seed: Seed,
 
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: ColorChoice,
+    #[command(flatten)]
+    common: Common,
+}
 
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+impl HasCommon for ServeArgs {
+    fn common(&self) -> &Common {
+        &self.common
+    }
 }
 
 /// Leave the hierarchy of the demonstration running for other tools, until Ctrl-C.
@@ -176,7 +178,7 @@ struct DemoArgs {
     dual: bool,
 
     /// The port of every server [default: one that is free]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
     port: Option<u16>,
 
     /// Packet loss each way between the servers and who asks them
@@ -184,20 +186,21 @@ struct DemoArgs {
     loss: Option<Ppm>,
 
     /// One-way delay between the servers and who asks them
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = wait())]
     delay: Option<Duration>,
 
     /// Seed of the losses
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole(0..=u64::MAX))]
     seed: u64,
 
-    /// When to colour the text
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    color: ColorChoice,
+    #[command(flatten)]
+    common: Common,
+}
 
-    /// Say more on stderr; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    verbose: u8,
+impl HasCommon for DemoArgs {
+    fn common(&self) -> &Common {
+        &self.common
+    }
 }
 
 const DEMO_EXAMPLES: &str = "\
@@ -219,24 +222,50 @@ pub(crate) fn start() -> Option<ExitCode> {
     let mut words = std::env::args_os();
     let program = words.next()?;
     let command = words.next()?;
-    let words = std::iter::once(program).chain(words);
+    let words = std::iter::once(program).chain(words).collect();
+    let frame = |args: Command| Frame::new(LAB, args).words(words).elsewhere(ELSEWHERE);
     if command == "serve" {
-        let args = ServeArgs::parse_from(words);
-        wirelab::cli::log::start(args.verbose);
-        return Some(lab::end(LAB, args.color.for_stderr(), serve(&args)));
+        return Some(frame(ServeArgs::command()).main(|args: ServeArgs| serve(&args)));
     }
     if command == "runs" {
-        let name = std::iter::once(format!("{LAB} runs").into());
-        let args = RunsCommand::parse_from(name.chain(words.skip(1)));
-        let listed = runs::list(LAB, &args.args, args.json);
-        return Some(lab::end(LAB, ColorChoice::Auto.for_stderr(), listed));
+        return Some(
+            frame(RunsCommand::command())
+                .main(|args: RunsCommand| runs::list(LAB, &args.runs, args.json.to_stdout())),
+        );
     }
     if command == "serve-demo" {
-        let args = DemoArgs::parse_from(words);
-        wirelab::cli::log::start(args.verbose);
-        return Some(lab::end(LAB, args.color.for_stderr(), serve_demo(&args)));
+        return Some(frame(DemoArgs::command()).main(|args: DemoArgs| serve_demo(&args)));
     }
     None
+}
+
+/// The commands of this file, for the help of the lab.
+pub(crate) fn commands() -> [Command; 3] {
+    [
+        RunsCommand::command().name("runs"),
+        ServeArgs::command().name("serve"),
+        DemoArgs::command().name("serve-demo"),
+    ]
+}
+
+/// List the runs that were left, or remove old ones
+#[derive(Debug, Parser)]
+#[command(name = "dns-walk runs", bin_name = "dns-walk runs")]
+struct RunsCommand {
+    #[command(flatten)]
+    runs: RunsArgs,
+
+    #[command(flatten)]
+    json: Json,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl HasCommon for RunsCommand {
+    fn common(&self) -> &Common {
+        &self.common
+    }
 }
 
 fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
@@ -246,8 +275,7 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
             .because(format!("{beyond} is not a loopback address: strangers could ask there"))
             .or_type("to let them", "--beyond-loopback"));
     }
-    let seed = seed::or_random(args.seed)
-        .map_err(|error| Failure::from_error(Exit::Bug, "no random seed", &error))?;
+    let seed = args.seed.or_random()?;
     let limits = FrontLimits::default();
     let limits = FrontLimits {
         connections: args.connections.unwrap_or(limits.connections),
@@ -381,6 +409,7 @@ fn run(
     let mut events = writer(args)?;
     let resolver = front
         .run(resolver, Clock::start(), &mut stopped, fixed_time, |number, record: &Record| {
+            log::record(record);
             let Some(events) = &mut events else { return Ok(()) };
             serde_json::to_writer(&mut *events, &many::Told { line: number, record })?;
             events.write_all(b"\n")?;

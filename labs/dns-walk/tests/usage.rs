@@ -44,6 +44,65 @@ fn help_leads_with_examples_that_run() {
 }
 
 #[test]
+fn help_completions_and_manual_know_every_command() {
+    let lab = lab();
+    for args in ["-h", "--help", "--generate completions:bash", "--generate completions:zsh"] {
+        let out = lab.run(args);
+        assert_eq!(out.code, 0, "{args}: {}", out.stderr);
+        for command in ["show", "serve", "serve-demo"] {
+            assert!(out.stdout.contains(command), "{args} does not know {command}");
+        }
+    }
+    let manual = lab.run("--generate man").stdout;
+    for part in [".TH dns", ".TH dns-walk-serve", ".TH dns-walk-serve-demo", "beyond"] {
+        assert!(manual.contains(part), "{part} is not in the manual");
+    }
+    assert!(!lab.run("serve --help").stdout.is_empty());
+}
+
+#[test]
+fn a_port_alone_is_one_on_loopback() {
+    let lab = lab();
+    let mut command = lab.command("serve --demo --listen 0");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(line.starts_with("listening 127.0.0.1:"), "{line}");
+}
+
+#[test]
+fn a_shortage_of_the_machine_is_no_bug() {
+    let lab = lab();
+    let walk = "www.igbank.com --demo --no-report --seed 1";
+    for (before, after, part) in [
+        ("", "> /dev/full", "cannot write to standard output"),
+        ("ulimit -n 8;", "", "ulimit -n 4096"),
+    ] {
+        let out = lab.shell(walk, before, after);
+        assert_eq!(out.code, 4, "{before}{after}: {}{}", out.stdout, out.stderr);
+        assert!(out.stderr.contains(part), "{before}{after}: {}", out.stderr);
+        assert!(!out.stderr.contains("bug"), "{before}{after}: {}", out.stderr);
+    }
+}
+
+/// Each `-v` says more on stderr, and changes nothing on stdout.
+#[test]
+fn verbosity_says_what_is_done() {
+    let lab = lab();
+    let [plain, once, twice] = ["", "-v", "-vv"]
+        .map(|v| lab.run(&format!("www.igbank.com --demo --sim --seed 1 --no-report {v}")));
+    for said in [&once, &twice] {
+        assert_eq!((said.code, &said.stdout), (plain.code, &plain.stdout), "{}", said.stderr);
+        assert!(said.stderr.contains("attempt 1: Referral"), "{}", said.stderr);
+    }
+    let lines = |out: &Output| out.stderr.lines().count();
+    assert!(lines(&plain) < lines(&once) && lines(&once) < lines(&twice), "{}", twice.stderr);
+}
+
+#[test]
 fn real_packets_find_the_answer_and_every_fault() {
     let lab = lab();
     for seed in 0..5 {
@@ -107,6 +166,25 @@ fn mistakes_say_what_was_expected() {
         ("show nowhere", "nowhere is no saved walk"),
         ("www.igbank.com --demo --loss 10", "did you mean 10%"),
         ("www.igbank.com --generate poem", "completions:SHELL"),
+        ("https://igbank.com/x", "did you mean igbank.com?"),
+        ("http://user@igbank.com:80/x?y", "did you mean igbank.com?"),
+        ("igbank.com/x", "did you mean igbank.com?"),
+        ("192.0.2.1", "type -x 192.0.2.1"),
+        ("[2001:db8::1] --demo", "type -x 2001:db8::1"),
+        ("www.igbank.com --budget -1", "from 1 up to"),
+        ("www.igbank.com --budget 1k", "did you mean 1000?"),
+        ("www.igbank.com --seed abc", "expected a whole number"),
+        ("www.igbank.com --port abc", "from 0 up to 65535"),
+        ("www.igbank.com --demo --delay 5", "did you mean 5ms?"),
+        ("www.igbank.com --demo --delay -5ms", "it cannot be negative"),
+        ("www.igbank.com --demo --loss 0.02", "did you mean 2% or 0.02%?"),
+        ("www.igbank.com --demo --latency 5ms", "use --delay TIME"),
+        ("www.igbank.com --demo --jitter 5ms", "lossy-path --delay normal"),
+        ("www.igbank.com --demo --bandwidth 20Mbit", "lossy-path --rate 20Mbit"),
+        ("serve --idle 10", "did you mean 10s?"),
+        ("serve --listen nowhere:port", "expected HOST:PORT"),
+        ("serve --listen 0.0.0.0", "0.0.0.0:5335 is not a loopback address"),
+        ("serve-demo --seed -1", "expected a whole number"),
     ] {
         let out = lab.run(args);
         assert_eq!(out.code, 2, "{args}: {}", out.stderr);

@@ -65,7 +65,7 @@ impl Leaving {
         (command, seed): (&str, u64),
         server: bool,
     ) -> Result<Self, Failure> {
-        let place = Place { out: output.out.as_deref(), no_report: output.no_report };
+        let place = Place { out: output.shared.out.as_deref(), no_report: output.shared.no_report };
         let folder = RunFolder::open(&place, Manifest::new(LAB, command, Some(seed)))?;
         let capture = flags.capture.as_deref().map(|to| capture(to, seed)).transpose()?;
         let mut events = Vec::new();
@@ -74,7 +74,7 @@ impl Leaving {
             let file = file.map_err(cannot("the events cannot be kept".to_owned()))?;
             events.push(Lines::new(Box::new(BufWriter::new(file))));
         }
-        if let Some(path) = &output.events {
+        if let Some(path) = &output.shared.events {
             if path == Path::new("-") {
                 let what = "--events: stdout belongs to the program; name a file";
                 return Err(Failure::new(Exit::Usage, what));
@@ -84,7 +84,7 @@ impl Leaving {
         }
         let record = flags.record.as_deref();
         let record = record.map(|path| named(Whole::create, path, "fates")).transpose()?;
-        let json = output.json.as_deref().filter(|path| *path != Path::new("-"));
+        let json = output.shared.json.json.as_deref().filter(|path| *path != Path::new("-"));
         let json = json.map(|path| named(Whole::create, path, "result")).transpose()?;
         let server_output = if server { Some(server_log(folder.as_ref())?) } else { None };
         let relay = Relay::install()
@@ -201,10 +201,18 @@ fn unnamed() -> io::Result<File> {
 
 impl Watch for Leaving {
     fn signal(&mut self) -> Option<u8> {
-        self.relay.take()
+        let signal = self.relay.take();
+        if let Some(signal) = signal {
+            tracing::info!("passing on signal {signal}");
+        }
+        signal
     }
 
     fn starts(&mut self, server_ready: Option<Duration>) {
+        match server_ready {
+            Some(after) => tracing::info!("host b is ready after {after:?}; the program starts"),
+            None => tracing::info!("the path stands; the program starts"),
+        }
         self.server_ready = server_ready;
     }
 
@@ -225,6 +233,8 @@ impl Watch for Leaving {
             }
             lines.chunk(chunk)?;
         }
+        let (events, lost) = (chunk.iter().count(), self.lost);
+        tracing::debug!("{events} events on the path, {lost} frames lost so far");
         self.begun = true;
         match &mut self.capture {
             Some(capture) => capture.chunk(chunk, |at| clock.to_utc_nanos(at)),

@@ -5,22 +5,24 @@
 
 pub(crate) mod artifacts;
 
-use crate::args::{Args, Flags, Output, What, read_file};
+use crate::args::{Args, ELSEWHERE, Flags, Output, What, read_file};
 use crate::plan::{Mistake, Plan};
 use crate::report::{explain, text};
 use crate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
 use crate::run::{self, End, Job, Outcome, RunError};
 use crate::{audit, doctor};
 use artifacts::Leaving;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use tracing::{debug, info};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, unwritten};
-use wirelab::cli::{seed, stdout};
+use wirelab::cli::stdout;
 use wirelab::emulator::topology;
 use wirelab::measure::nanos;
 use wirelab::path::Recording;
@@ -37,65 +39,41 @@ const NOT_FOUND: u8 = 127;
 /// Runs the lab as its command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::try_parse().unwrap_or_else(|error| wrong(&error));
-    let style = args.output.color.for_stderr();
-    wirelab::cli::log::start(args.output.verbose);
-    match start(&args) {
-        Ok(code) => code.into(),
-        Err(Refusal { failure, code }) => {
-            stdout::complain(&failure.render(LAB, style));
-            code.into()
-        }
-    }
+    Frame::new(LAB, Args::command())
+        .elsewhere(ELSEWHERE)
+        .hint(program_place)
+        .main(|args: Args| start(&args))
 }
 
-/// A wrong command line; one that looks like a program gets told where a program goes.
-fn wrong(error: &clap::Error) -> ! {
+/// Where a program goes, for a command line that looks like one.
+fn program_place(error: &clap::Error) -> Option<String> {
     use clap::error::ErrorKind;
     let looks_like_a_program =
         matches!(error.kind(), ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument);
-    if looks_like_a_program && !std::env::args().any(|word| word == "--") {
-        let hint = format!("a program to run goes behind two dashes: {LAB} --loss 2% -- ping b\n");
-        stdout::complain(&hint);
-    }
-    error.exit()
+    let has_none = looks_like_a_program && !std::env::args().any(|word| word == "--");
+    has_none.then(|| format!("a program to run goes behind two dashes: {LAB} --loss 2% -- ping b"))
 }
 
-/// Why there is no result, and the exit status that says so.
-struct Refusal {
-    failure: Failure,
-    code: u8,
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        Self { code: failure.exit.code(), failure }
-    }
-}
-
-impl From<Mistake> for Refusal {
+impl From<Mistake> for Failure {
     fn from(mistake: Mistake) -> Self {
-        Failure::new(Exit::Usage, mistake.to_string()).into()
+        Self::new(Exit::Usage, mistake.to_string())
     }
 }
 
-fn start(args: &Args) -> Result<u8, Refusal> {
-    if let Some(what) = args.generate {
-        return Ok(lab::generate(what, Args::command())?.code());
-    }
+fn start(args: &Args) -> Result<Exit, Failure> {
     match &args.what {
         None => {
             let plan = args.flags.plan()?;
             if args.print_plan {
                 say(&plan.to_toml())?;
-                return Ok(0);
+                return Ok(Exit::Holds);
             }
             if args.program.is_empty() {
                 let failure = Failure::new(Exit::Usage, "there is no program to run")
                     .or_type("a program", format!("{LAB} --loss 2% --delay 40ms -- ping -c 5 b"))
                     .or_type("a shell", format!("{LAB} shell --loss 2% --delay 40ms"))
                     .or_type("everything", format!("{LAB} --help"));
-                return Err(failure.into());
+                return Err(failure);
             }
             let task = Task::new(args.program.clone(), End::A, false);
             task.run(&args.flags, &args.output, &plan)
@@ -108,7 +86,7 @@ fn start(args: &Args) -> Result<u8, Refusal> {
         Some(What::Presets) => presets(),
         Some(What::Show { run }) => show(&find(run.as_deref())?.1, &args.output),
         Some(What::Replay { run }) => replay(run.as_deref(), &args.output),
-        Some(What::Runs(flags)) => Ok(runs::list(LAB, flags, args.output.json.is_some())?.code()),
+        Some(What::Runs(flags)) => runs::list(LAB, flags, args.output.shared.json.to_stdout()),
         Some(What::Doctor) => examine(&args.output),
         Some(What::Explain { run, figure }) => {
             let is_figure = |word: &str| explain::figures().any(|name| name == word);
@@ -138,18 +116,15 @@ impl Task {
             return flags.fates.as_deref().map(recording).transpose();
         };
         let file = saved.path.join("fates.txt").display().to_string();
-        let failed = |error: &dyn std::error::Error| {
+        let failed = |error: &(dyn std::error::Error + 'static)| {
             Failure::from_error(Exit::Usage, format!("{file} cannot be repeated"), error)
         };
         let text = saved.text("fates.txt").map_err(|error| failed(&error))?;
         Recording::parse(&file, &text).map(Some).map_err(|error| failed(&error))
     }
 
-    fn run(self, flags: &Flags, output: &Output, plan: &Plan) -> Result<u8, Refusal> {
-        let seed = seed::or_random(flags.seed).map_err(|error| {
-            Failure::from_error(Exit::Bug, "no random seed", &error)
-                .or_type("with a seed of your own", format!("{LAB} --seed 1 …"))
-        })?;
+    fn run(self, flags: &Flags, output: &Output, plan: &Plan) -> Result<Exit, Failure> {
+        let seed = flags.seed.or_random()?;
         let replay = self.fates(flags)?;
         let command = match &self.of {
             Some((_, old)) => old.command.clone(),
@@ -159,6 +134,7 @@ impl Task {
         let privilege = privilege::acquire().map_err(|refused| {
             lab::refused(&refused).or_type("to see every step", format!("{LAB} doctor"))
         })?;
+        info!("network namespaces are allowed: {privilege}");
         let mut host = facts();
         host.privilege = privilege.to_string();
         let server = plan.server.is_some();
@@ -172,6 +148,8 @@ impl Task {
             frames: leaving.wants_frames(),
             replay,
         };
+        info!("building the path, then running {:?} on {}", job.command, job.on);
+        debug!("plan:\n{}", plan.to_toml());
         let outcome = run::run(job, plan, seed, &mut leaving);
         if self.shell {
             terminal::take_back();
@@ -189,11 +167,14 @@ impl Task {
         }
         report(&result, output);
         leaving.finish(&result, output.quiet).map_err(|error| unwritten(&error))?;
-        if output.json.as_deref() == Some(Path::new("-")) {
-            print_json(&result)?;
+        if output.shared.json.to_stdout() {
+            say(&lab::json(&result)?)?;
         }
+        let status = Exit::Program(result.program.status.code());
+        info!("the program ended with {}; the path is {:?}", status.code(), result.verdict);
+        result.reasons.iter().for_each(|reason| info!("verdict: {}", reason.why));
         let untrusted = flags.strict && result.verdict != Verdict::Trusted;
-        Ok(if untrusted { Exit::Inconclusive.code() } else { result.program.status.code() })
+        Ok(if untrusted { Exit::Inconclusive } else { status })
     }
 
     fn announce(&self, output: &Output, seed: u64) {
@@ -276,14 +257,8 @@ fn prompt(on: End) -> Vec<(OsString, OsString)> {
 /// Prints the audit to stderr.
 fn report(result: &PathResult, output: &Output) {
     if !output.quiet {
-        stdout::complain(&text::render(result, output.color.for_stderr()));
+        stdout::complain(&text::render(result, output.common.color.for_stderr()));
     }
-}
-
-fn print_json(result: &impl serde::Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(result)
-        .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be written", &error))?;
-    say(&(text + "\n"))
 }
 
 fn recording(path: &Path) -> Result<Recording, Failure> {
@@ -294,7 +269,7 @@ fn recording(path: &Path) -> Result<Recording, Failure> {
     Recording::parse(&name, &text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
 }
 
-fn failed(error: &RunError, server_said: &[String]) -> Refusal {
+fn failed(error: &RunError, server_said: &[String]) -> Failure {
     let text = error.to_string();
     match error {
         RunError::NotStarted { program, errno } => {
@@ -303,7 +278,7 @@ fn failed(error: &RunError, server_said: &[String]) -> Refusal {
             // that may not be read makes it EACCES.
             let found = *errno != 2 && exists(program);
             let (why, code) = if found { (text, CANNOT_RUN) } else { (none, NOT_FOUND) };
-            Refusal { failure: Failure::new(Exit::Usage, why), code }
+            Failure::new(Exit::Program(code), why)
         }
         RunError::ServerEnded { .. } | RunError::ServerSilent { .. } => {
             let mut failure = Failure::new(Exit::Network, text);
@@ -311,17 +286,15 @@ fn failed(error: &RunError, server_said: &[String]) -> Refusal {
                 failure = failure.because(format!("it said: {line}"));
             }
             let another = format!("{LAB} --b-ready PORT|started …");
-            failure.or_type("where it serves no port, or another one matters", another).into()
+            failure.or_type("where it serves no port, or another one matters", another)
         }
-        RunError::Interrupted(_) => Failure::new(Exit::Interrupted, text).into(),
+        RunError::Interrupted(_) => Failure::new(Exit::Interrupted, text),
         RunError::OneProcessor(_) => Failure::new(Exit::Usage, text)
-            .or_type("without it", format!("{LAB} --loss 2% -- ping -c 5 b"))
-            .into(),
-        RunError::TooMany(_) => Failure::new(Exit::Usage, text).into(),
+            .or_type("without it", format!("{LAB} --loss 2% -- ping -c 5 b")),
+        RunError::TooMany(_) => Failure::new(Exit::Usage, text),
         RunError::Topology(_) | RunError::Step { .. } => {
             Failure::from_error(Exit::Network, "the path could not be run", error)
                 .or_type("to see every step", format!("{LAB} doctor"))
-                .into()
         }
     }
 }
@@ -333,7 +306,7 @@ fn exists(program: &str) -> bool {
     named || std::env::split_paths(&path).any(|folder| folder.join(program).exists())
 }
 
-fn presets() -> Result<u8, Refusal> {
+fn presets() -> Result<Exit, Failure> {
     let mut text = String::new();
     for preset in wirelab::path::preset::ALL {
         text += &format!("{:<14} {}\n", preset.name, preset.description);
@@ -350,7 +323,7 @@ fn presets() -> Result<u8, Refusal> {
         text += &format!("{:<14}   {}\n", "", preset.source);
     }
     say(&text)?;
-    Ok(0)
+    Ok(Exit::Holds)
 }
 
 /// A saved run, and its result.
@@ -361,17 +334,16 @@ fn find(run: Option<&Path>) -> Result<(Saved, Box<PathResult>), Failure> {
     Ok((saved, result))
 }
 
-fn show(result: &PathResult, output: &Output) -> Result<u8, Refusal> {
-    if output.json.is_some() {
-        print_json(result)?;
-    } else {
-        say(&text::render(result, output.color.for_stdout()))?;
+fn show(result: &PathResult, output: &Output) -> Result<Exit, Failure> {
+    output.shared.json.write(&lab::json(result)?)?;
+    if !output.shared.json.to_stdout() {
+        say(&text::render(result, output.common.color.for_stdout()))?;
     }
-    Ok(0)
+    Ok(Exit::Holds)
 }
 
 /// The same program, plan and seed: the command that made the run repeats it.
-fn replay(run: Option<&Path>, output: &Output) -> Result<u8, Refusal> {
+fn replay(run: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
     let (saved, old) = find(run)?;
     let plan = Plan::of_words(&old.plan, &mut read_file)?;
     let command = old.program.argv.iter().map(OsString::from).collect();
@@ -380,26 +352,25 @@ fn replay(run: Option<&Path>, output: &Output) -> Result<u8, Refusal> {
     task.run(&flags, output, &plan)
 }
 
-fn examine(output: &Output) -> Result<u8, Refusal> {
+fn examine(output: &Output) -> Result<Exit, Failure> {
     let found = doctor::examine();
-    if output.json.is_some() {
-        print_json(&found)?;
-    } else {
-        say(&text::diagnosis(&found, output.color.for_stdout()))?;
+    output.shared.json.write(&lab::json(&found)?)?;
+    if !output.shared.json.to_stdout() {
+        say(&text::diagnosis(&found, output.common.color.for_stdout()))?;
     }
-    Ok(if found.works() { Exit::Holds } else { Exit::Privilege }.code())
+    Ok(if found.works() { Exit::Holds } else { Exit::Privilege })
 }
 
-fn explain(result: &PathResult, figure: Option<&str>) -> Result<u8, Refusal> {
+fn explain(result: &PathResult, figure: Option<&str>) -> Result<Exit, Failure> {
     let names = explain::figures().collect::<Vec<_>>().join(", ");
     let Some(figure) = figure else {
         say(&format!("figures that can be explained: {names}\n"))?;
-        return Ok(0);
+        return Ok(Exit::Holds);
     };
     let text = explain::explain(result, figure).ok_or_else(|| {
         Failure::new(Exit::Usage, format!("no figure is called {figure:?}"))
             .because(format!("expected one of {names}"))
     })?;
     say(&text)?;
-    Ok(0)
+    Ok(Exit::Holds)
 }

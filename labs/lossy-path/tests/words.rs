@@ -107,6 +107,18 @@ fn mistakes_of_other_kinds_say_what_to_do() {
         (&["--fates", "losses", "--seed", "1", "--", "true"], "cannot be used with"),
         (&["--b-ready", "0", "--", "true"], "a port from 1 to 65535"),
         (&["--spin", "5", "--", "true"], "did you mean 5ms?"),
+        (&["--loss", "0.02", "--", "true"], "did you mean 2% or 0.02%?"),
+        (&["--loss", "-1%", "--", "true"], "expected"),
+        (&["--delay", "-1", "--", "true"], "expected"),
+        (&["--delay", "40", "--", "true"], "did you mean 40ms?"),
+        (&["--rate", "20Mbps", "--", "true"], "did you mean 20Mbit?"),
+        (&["--queue", "64k", "--", "true"], "did you mean 64kB?"),
+        (&["--seed", "abc", "--", "true"], "expected a whole number"),
+        (&["--seed", "-1", "--", "true"], "expected a whole number"),
+        (&["--jitter", "5ms", "--", "true"], "use --delay normal:40ms,5ms"),
+        (&["--latency", "40ms", "--", "true"], "use --delay 40ms"),
+        (&["--bandwidth", "20Mbit", "--", "true"], "use --rate 20Mbit"),
+        (&["--limit", "1000", "--", "true"], "use --queue 64kB"),
         (&["show", "nowhere"], "make a run first"),
         (&["shell", "c"], "possible values: a, b"),
         (&["--generate", "poem"], "completions:SHELL"),
@@ -172,7 +184,11 @@ fn presets_files_and_flags_lie_over_one_another() {
 #[test]
 fn completions_and_manual_come_from_the_program() {
     let lab = lab();
-    for (what, part) in [("man", ".TH lossy"), ("completions:bash", "complete -F _lossy")] {
+    for (what, part) in [
+        ("man", ".TH lossy"),
+        ("man", ".TH lossy-path-shell"),
+        ("completions:bash", "complete -F _lossy"),
+    ] {
         let made = lab.run(&format!("--generate {what}"));
         assert!(made.stdout.contains(part), "{what}: {}", made.stdout);
     }

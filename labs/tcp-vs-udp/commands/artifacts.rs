@@ -46,13 +46,13 @@ impl Artifacts {
     /// # Errors
     /// Which file or folder cannot be made.
     pub(crate) fn open(args: &Args, identity: &Identity) -> Result<Self, Failure> {
-        let file = args.events.as_deref().filter(|_| !events_to_stdout(args));
+        let file = args.output.events.as_deref().filter(|_| !args.output.events_to_stdout());
         let events = file.map(Stream::open).transpose().map_err(|error| {
             let shown = file.unwrap_or_else(|| Path::new("-")).display();
             Failure::from_error(Exit::Usage, format!("the events cannot go to {shown}"), &error)
         })?;
         let manifest = Manifest::new(LAB, &identity.command, Some(identity.seed));
-        let place = Place { out: args.out.as_deref(), no_report: args.no_report };
+        let place = Place { out: args.output.out.as_deref(), no_report: args.output.no_report };
         Ok(Self { folder: RunFolder::open(&place, manifest)?, events })
     }
 
@@ -65,7 +65,7 @@ impl Artifacts {
     }
 
     fn write_all(self, args: &Args, run: &Run) -> io::Result<()> {
-        if events_to_stdout(args) {
+        if args.output.events_to_stdout() {
             write_events(run, wirelab::cli::stdout::Pipe::new(io::stdout().lock()))?;
         }
         if let Some(stream) = self.events {
@@ -91,11 +91,6 @@ impl Artifacts {
         folder.manifest.add("capture_frames", result.plan.capture_frames)?;
         folder.finish(false).map(drop)
     }
-}
-
-/// Whether stdout carries the events and nothing else.
-pub(crate) fn events_to_stdout(args: &Args) -> bool {
-    args.events.as_deref() == Some(Path::new("-"))
 }
 
 fn write_events(run: &Run, out: impl Write) -> io::Result<()> {

@@ -5,25 +5,28 @@
 
 pub(crate) mod artifacts;
 
-use crate::args::{Args, What};
+use crate::args::{Args, ELSEWHERE, What};
 use crate::kernel::Tick;
 use crate::plan::Plan;
 use crate::report;
 use crate::result::{Ended, Holds, Host, RunResult, TimingVerdict};
 use crate::run::{Identity, Run, in_virtual_time, on_kernel};
 use artifacts::Artifacts;
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use tracing::{debug, info};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::progress::Progress;
 use wirelab::cli::run::{self, Repeat, Saved, run_and_figure};
-use wirelab::cli::seed;
 use wirelab::cli::signals::Stop;
-use wirelab::sys::privilege;
+use wirelab::sys::{privilege, sockets};
 
 /// The name of the lab.
 pub(crate) const LAB: &str = "tcp-vs-udp";
@@ -31,16 +34,10 @@ pub(crate) const LAB: &str = "tcp-vs-udp";
 /// Runs the lab as its command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let style = args.color.for_stderr();
-    wirelab::cli::log::start(args.verbose);
-    lab::end(LAB, style, start(&args))
+    Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).main(|args: Args| start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
-    if let Some(what) = args.generate {
-        return lab::generate(what, Args::command());
-    }
     match &args.command {
         Some(What::Show { run }) => show(args, run.as_deref()),
         Some(What::Explain { run, figure }) => {
@@ -53,7 +50,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
             // The same plan with the same seed: the command that made it repeats it.
             compare(args, &old.plan, old.seed, old.mode == crate::result::Mode::Sim, old.command)
         }
-        Some(What::Runs(runs)) => run::list(LAB, runs, args.json),
+        Some(What::Runs(runs)) => run::list(LAB, runs, args.output.json.to_stdout()),
         None => {
             let plan = args.plan(base_plan(args.plan.as_deref())?).map_err(|error| {
                 Failure::from_error(Exit::Usage, "this plan cannot be run", &error)
@@ -66,14 +63,28 @@ fn start(args: &Args) -> Result<Exit, Failure> {
                 say(&text)?;
                 return Ok(Exit::Holds);
             }
-            let seed = seed::or_random(args.seed).map_err(|error| {
-                Failure::from_error(Exit::Bug, "no random seed", &error)
-                    .or_type("with a seed of your own", format!("{LAB} --seed 1"))
-            })?;
+            let seed = args.seed.or_random()?;
             let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
             compare(args, &plan, seed, args.sim, command)
         }
     }
+}
+
+/// Whether the kernel has a congestion control, loaded or to be loaded.
+fn has_congestion_control(name: &str) -> Result<(), Failure> {
+    // A socket that cannot be had fails the run itself, with a better reason.
+    let Ok(socket) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { return Ok(()) };
+    match sockets::set_tcp_congestion(&socket, name) {
+        // Others are refused outside the namespaces and allowed inside.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        _ => return Ok(()),
+    }
+    let file = "/proc/sys/net/ipv4/tcp_available_congestion_control";
+    let names = std::fs::read_to_string(file).unwrap_or_default();
+    let names = names.split_whitespace().collect::<Vec<_>>().join(", ");
+    Err(Failure::new(Exit::Usage, format!("this kernel has no congestion control {name:?}"))
+        .because(format!("expected one of those that are loaded: {names}"))
+        .or_type("for example", format!("{LAB} --congestion-control cubic")))
 }
 
 fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
@@ -98,11 +109,13 @@ fn compare(
 ) -> Result<Exit, Failure> {
     let mut host = Host::default();
     if !sim {
+        has_congestion_control(&plan.congestion_control)?;
         // Before any thread: a user namespace cannot be entered after one.
         let privilege = privilege::acquire().map_err(|refused| {
             let sim = format!("{LAB} --sim   (UDP arms, virtual time)");
             lab::refused(&refused).or_type("without any privilege", sim)
         })?;
+        info!("network namespaces are allowed: {privilege}");
         host = artifacts::host(privilege);
     }
     let stop = Stop::install()
@@ -110,14 +123,14 @@ fn compare(
     let identity = Identity { seed, command, host };
     let artifacts = Artifacts::open(args, &identity)?;
     let run = run(args, plan, identity, &stop, sim)?;
+    for claim in &run.result.claims {
+        info!("claim {}: {:?}; {}", claim.name, claim.holds, claim.seen);
+    }
+    debug!("timing: {:?}", run.result.timing);
     artifacts.write(args, &run)?;
-    if args.json {
-        let text = serde_json::to_string_pretty(&run.result).map_err(|error| {
-            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
-        })?;
-        say(&(text + "\n"))?;
-    } else if !artifacts::events_to_stdout(args) {
-        say(&report::text::render(&run.result, args.color.for_stdout()))?;
+    args.output.json.write(&lab::json(&run.result)?)?;
+    if !args.output.takes_stdout() {
+        say(&report::text::render(&run.result, args.common.color.for_stdout()))?;
     }
     Ok(exit_of(&run.result))
 }
@@ -132,10 +145,18 @@ fn run(
     let lanes = plan.lanes().count() as u64;
     let total = u64::from(plan.ops) * lanes * plan.loss_ppm.len() as u64;
     let start = format!("{LAB}: seed {}; {}", identity.seed, intention(plan, sim));
-    let progress = Progress::start(total, &start, args.json && args.verbose == 0);
+    let quiet = args.output.json.to_stdout() && args.common.verbose == 0;
+    let progress = Progress::start(total, &start, quiet);
+    plan.lanes().for_each(|(arm, depth)| info!("lane: {}, depth {depth}", arm.name()));
+    info!("rtt {:?}, up to {} requests per lane and loss rate", plan.rtt, plan.ops);
+    let mut stage = None;
     let observer = |tick: Tick| {
         let loss = plan.loss_ppm[tick.stage];
         let of = plan.loss_ppm.len();
+        if stage.replace(tick.stage) != Some(tick.stage) {
+            info!("stage {} of {of}: loss {loss}", tick.stage + 1);
+        }
+        debug!("stage {}: {} of {} requests ended", tick.stage + 1, tick.ended, tick.of);
         progress.says(&format!("loss {loss} ({} of {of})", tick.stage + 1));
         progress.at(tick.of * tick.stage as u64 + tick.ended);
         if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -179,14 +200,10 @@ fn read_result(run: Option<&Path>) -> Result<RunResult, Failure> {
 
 fn show(args: &Args, run: Option<&Path>) -> Result<Exit, Failure> {
     let result = read_result(run)?;
-    let text = if args.json {
-        serde_json::to_string_pretty(&result).map_err(|error| {
-            Failure::from_error(Exit::Bug, "the result cannot be written", &error)
-        })? + "\n"
-    } else {
-        report::text::render(&result, args.color.for_stdout())
-    };
-    say(&text)?;
+    args.output.json.write(&lab::json(&result)?)?;
+    if !args.output.json.to_stdout() {
+        say(&report::text::render(&result, args.common.color.for_stdout()))?;
+    }
     Ok(exit_of(&result))
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::io::Read;
 use std::process::Stdio;
-use wirelab_tests::lab::Lab;
+use wirelab_tests::lab::{Lab, Output};
 use wirelab_tests::page::violations;
 
 const QUICK: &str = "--sim --loss 0,5% --ops 150 --seed 7";
@@ -88,6 +88,23 @@ fn mistakes_say_what_was_expected() {
     for (args, part) in [
         ("--loss 2", "did you mean 2%"),
         ("--rtt 20", "did you mean 20ms"),
+        ("--loss 0.02", "did you mean 2% or 0.02%?"),
+        ("--loss -1", "it cannot be negative"),
+        ("--rtt -1ms", "it cannot be negative"),
+        ("--ops -1", "from 1 up to"),
+        ("--ops 4k", "did you mean 4000?"),
+        ("--ops abc", "from 1 up to"),
+        ("--seed abc", "expected a whole number"),
+        ("--stage-limit 8", "did you mean 8s?"),
+        ("--deadline 4", "did you mean 4s?"),
+        ("--patience 200", "did you mean 200ms?"),
+        ("--jitter 5ms", "lossy-path --delay normal:40ms,5ms"),
+        ("--latency 40ms", "use --rtt TIME"),
+        ("--bandwidth 20Mbit", "lossy-path --rate 20Mbit"),
+        ("--rate=20Mbps", "lossy-path --rate 20Mbit"),
+        ("--congestion-control bbrr", "expected one of those that are loaded: "),
+        ("shwo latest", "'show'"),
+        ("sho latest", "expected one of show, replay, explain"),
         ("--loss 60%", "at most 50 %"),
         ("--loss 1%,1%", "each once"),
         ("--arms tpc", "expected one of tcp, tcp-tuned"),
@@ -139,6 +156,40 @@ fn output_is_for_pipes_and_programs() {
 }
 
 #[test]
+fn json_goes_to_a_file_and_text_to_stdout() {
+    let lab = lab();
+    let out = lab.run(&format!("{QUICK} --no-report --json=result.json"));
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let file = std::fs::read_to_string(lab.folder.join("result.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&file).unwrap()["seed"], 7);
+    assert!(!out.stdout.is_empty() && !out.stdout.starts_with('{'), "{}", out.stdout);
+}
+
+/// Each `-v` says more on stderr, and changes nothing on stdout.
+#[test]
+fn verbosity_says_what_is_done() {
+    let lab = lab();
+    let [plain, once, twice] = ["", "-v", "-vv"]
+        .map(|v| lab.run(&format!("--sim --loss 0,5% --ops 150 --seed 7 --no-report --json {v}")));
+    for said in [&once, &twice] {
+        assert_eq!((said.code, &said.stdout), (plain.code, &plain.stdout), "{}", said.stderr);
+        assert!(said.stderr.contains("stage 2 of 2: loss"), "{}", said.stderr);
+    }
+    let lines = |out: &Output| out.stderr.lines().count();
+    assert!(lines(&plain) < lines(&once) && lines(&once) < lines(&twice), "{}", twice.stderr);
+}
+
+#[test]
+fn a_shortage_of_the_machine_is_no_bug() {
+    let lab = lab();
+    let full = lab.shell(&format!("{QUICK} --no-report"), "", "> /dev/full");
+    assert_eq!(full.code, 4, "{}", full.stderr);
+    assert!(full.stderr.contains("cannot write to standard output"), "{}", full.stderr);
+    let help = lab.shell("--help", "", "> /dev/full");
+    assert_eq!(help.code, 4, "{}", help.stderr);
+}
+
+#[test]
 fn help_leads_with_examples_that_run() {
     let lab = lab();
     assert_eq!(lab.run(QUICK).code, 0);
@@ -165,7 +216,11 @@ fn help_leads_with_examples_that_run() {
         ran += 1;
     }
     assert!(ran >= 5, "only {ran} examples in\n{help}");
-    for (what, part) in [("man", ".TH tcp"), ("completions:bash", "complete -F _tcp")] {
+    for (what, part) in [
+        ("man", ".TH tcp"),
+        ("man", ".TH tcp-vs-udp-replay"),
+        ("completions:bash", "complete -F _tcp"),
+    ] {
         let made = lab.run(&format!("--generate {what}"));
         assert!(made.stdout.contains(part), "{what}: {}", made.stdout);
     }

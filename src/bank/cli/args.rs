@@ -1,6 +1,6 @@
 //! The flags of `bank-tcp` and `bank-udp`.
 //!
-//! It must never accept a value that nobody can have meant: half a cent, no account, no rate.
+//! Values that cannot be meant are refused: half a cent, no account, a rate of 0.
 
 use super::ADDRESS;
 use crate::bank::client::Delivery;
@@ -10,27 +10,57 @@ use crate::bank::message::{AccountId, Amount, Cents, Operation, Request};
 use crate::bank::server::Dedup;
 use crate::bank::store::memory::ACCOUNTS_MAX;
 use crate::bank::stream::SessionLimits;
-use crate::cli::args::duration;
-use crate::cli::generate::Generate;
-use crate::cli::style::ColorChoice;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use crate::cli::args::{Common, Json, Seed};
+use crate::cli::exit::{Exit, table};
+use crate::cli::frame::HasCommon;
+use crate::cli::mistakes::Elsewhere;
+use crate::cli::values::{Time, time_within, whole};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Debug;
 use std::time::Duration;
 
 /// What the codes of these labs mean.
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  done; serve: stopped, and the books balance
-    1  refused, and certainly not applied; load: all of it; serve: the books do not balance
-    2  wrong usage; nothing was run
-    3  unknown: no answer came, and the request may have been applied
-    5  the server or the network failed; of a call: nothing was asked
-   70  a fault of wirelab: please report it
-  130  load was interrupted; what was measured is printed
-";
+fn exit_codes() -> String {
+    table(&[
+        (Exit::Holds, "done; serve: stopped, and the books balance"),
+        (
+            Exit::Fails,
+            "refused, and certainly not applied; load: all of it; serve: the books do not balance",
+        ),
+        (Exit::Inconclusive, "unknown: no answer came, and the request may have been applied"),
+        (Exit::Network, "the server or the network failed; of a call: nothing was asked"),
+        (Exit::Interrupted, "load was interrupted; what was measured is printed"),
+    ])
+}
+
+/// Words of other tools and banks.
+pub(super) const ELSEWHERE: Elsewhere = &[
+    ("withdraw", "there is no withdrawal: transfer FROM TO AMOUNT takes money out of an account"),
+    ("pay", "transfer FROM TO AMOUNT moves money"),
+    ("history", "transactions ACCOUNT lists the entries of an account"),
+    ("bench", "load measures how fast the answers are"),
+    ("client", "call asks one thing, load asks many"),
+    ("server", "a server is started with `serve`; a client names one with --server ADDR"),
+    ("host", "a client names its server with --server ADDR, a server its address with --listen"),
+    ("port", "use --server HOST:PORT (call, load) or --listen HOST:PORT (serve)"),
+    ("connections", "use --clients N: each has a socket of its own"),
+    ("concurrency", "use --clients N and --depth N"),
+    ("duration", "use --for TIME, such as --for 10s"),
+    ("requests", "use --ops N"),
+    ("timeout", "use --deadline TIME, such as --deadline 5s"),
+    ("loss", "these labs lose nothing themselves: lossy-path --loss 2% -- bank-udp … does"),
+    ("latency", "these labs delay nothing: lossy-path --delay 40ms -- bank-udp … does"),
+    ("delay", "these labs delay nothing: lossy-path --delay 40ms -- bank-udp … does"),
+    ("jitter", "these labs delay nothing: lossy-path --delay normal:40ms,5ms -- bank-udp … does"),
+    ("bandwidth", "--rate N is requests per second; lossy-path --rate 20Mbit limits a path"),
+];
+
+/// Requests that a client may keep outstanding: the window of the protocol.
+const DEPTH_MAX: u32 = 512;
+const _: () = assert!(DEPTH_MAX as u64 == WINDOW);
 
 /// Clients of a load, at most: each takes a descriptor.
-const CLIENTS_MAX: i64 = 10_000;
+const CLIENTS_MAX: u32 = 10_000;
 /// Requests of a load, at most: a record of each takes about 130 bytes until the end.
 pub const OPS_MAX: u64 = 5_000_000;
 /// Open loop: requests started in a second, at most, so that an interval is a microsecond at least.
@@ -38,23 +68,21 @@ const RATE_MAX: u64 = 1_000_000;
 
 /// The command line of a lab; `S` and `X` are the flags that only its carrier has.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES, arg_required_else_help = true)]
+#[command(version, after_help = exit_codes(), arg_required_else_help = true)]
 pub struct Cli<S: ServeFlags, X: ClientFlags> {
     /// What to do.
     #[command(subcommand)]
     pub what: Option<What<S, X>>,
 
-    /// When to colour messages
-    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
-    pub color: ColorChoice,
+    /// Flags of every lab.
+    #[command(flatten)]
+    pub common: Common,
+}
 
-    /// Say more on stderr; a call shows its frames, byte by byte
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
-
-    /// Print completions:SHELL or man, and stop
-    #[arg(long, value_name = "WHAT")]
-    pub generate: Option<Generate>,
+impl<S: ServeFlags, X: ClientFlags> HasCommon for Cli<S, X> {
+    fn common(&self) -> &Common {
+        &self.common
+    }
 }
 
 /// What to do.
@@ -99,8 +127,7 @@ pub struct Serve<S: ServeFlags> {
     pub dedup: DedupFlag,
 
     /// Accounts, numbered from 1
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = value_parser!(u64).range(1..=ACCOUNTS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(1..=ACCOUNTS_MAX))]
     pub accounts: u64,
 
     /// What each account holds at first
@@ -108,17 +135,16 @@ pub struct Serve<S: ServeFlags> {
     pub opening: Cents,
 
     /// Clients remembered at once; one more is refused as busy
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = whole(1..=u32::MAX))]
     pub max_clients: u32,
 
     /// How long a silent client is remembered, with what it asked
-    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero())]
     pub lease: Duration,
 
-    /// Seed of the numbers given to clients; random where absent
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    /// Seed of the numbers given to clients.
+    #[command(flatten)]
+    pub seed: Seed,
 
     /// Print two lines of JSON: where it listens, and what was counted
     #[arg(long)]
@@ -137,16 +163,16 @@ pub struct Call<X: ClientFlags> {
     pub server: String,
 
     /// Give up after this; the outcome is then unknown
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = time)]
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = above_zero())]
     pub deadline: Duration,
 
     /// Names the client: the same seed and request again is the same operation, done once
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
 
-    /// Print one JSON document instead of words
-    #[arg(long, global = true)]
-    pub json: bool,
+    /// Where the answer goes as JSON.
+    #[command(flatten)]
+    pub json: Json,
 
     /// What only this carrier has.
     #[command(flatten)]
@@ -163,11 +189,13 @@ pub enum Ask {
     /// What an account holds
     Balance {
         /// The account's number, from 1
+        #[arg(value_parser = whole(0..=u64::MAX))]
         account: u64,
     },
     /// Put money into an account
     Deposit {
         /// The account's number, from 1
+        #[arg(value_parser = whole(0..=u64::MAX))]
         account: u64,
         /// How much, such as 12.34
         #[arg(value_parser = amount, allow_negative_numbers = true)]
@@ -175,9 +203,11 @@ pub enum Ask {
     },
     /// Move money between two accounts
     Transfer {
-        /// Who pays
+        /// The account that pays
+        #[arg(value_parser = whole(0..=u64::MAX))]
         from: u64,
-        /// Who is paid
+        /// The account that is paid
+        #[arg(value_parser = whole(0..=u64::MAX))]
         to: u64,
         /// How much, such as 12.34
         #[arg(value_parser = amount, allow_negative_numbers = true)]
@@ -186,25 +216,28 @@ pub enum Ask {
     /// Sums over an account's entries
     Statement {
         /// The account's number, from 1
+        #[arg(value_parser = whole(0..=u64::MAX))]
         account: u64,
         /// First ledger entry
-        #[arg(long, value_name = "ENTRY", default_value_t = 1)]
+        #[arg(long, value_name = "ENTRY", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
         from: u64,
     },
     /// An account's entries, oldest first, all pages
     Transactions {
         /// The account's number, from 1
+        #[arg(value_parser = whole(0..=u64::MAX))]
         account: u64,
         /// First ledger entry
-        #[arg(long, value_name = "ENTRY", default_value_t = 1)]
+        #[arg(long, value_name = "ENTRY", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
         from: u64,
         /// Entries at most
-        #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..))]
+        #[arg(long, value_name = "N", value_parser = whole(1..=u32::MAX))]
         limit: Option<u32>,
     },
     /// Where an account's holder lives
     Address {
         /// The account's number, from 1
+        #[arg(value_parser = whole(0..=u64::MAX))]
         account: u64,
     },
 }
@@ -269,26 +302,23 @@ pub struct Load<X: ClientFlags> {
     pub server: String,
 
     /// Clients, each with a socket of its own
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    #[arg(value_parser = value_parser!(u32).range(1..=CLIENTS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = whole(1..=CLIENTS_MAX))]
     pub clients: u32,
 
     /// Closed loop: requests that each client keeps outstanding [default: 1]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = value_parser!(u32).range(1..=WINDOW.cast_signed()))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=DEPTH_MAX))]
     pub depth: Option<u32>,
 
     /// Open loop: requests started per second over all clients, whatever became of those before
-    #[arg(long, value_name = "N", conflicts_with = "depth")]
-    #[arg(value_parser = value_parser!(u64).range(1..=RATE_MAX))]
+    #[arg(long, value_name = "N", conflicts_with = "depth", value_parser = rate)]
     pub rate: Option<u64>,
 
     /// Requests, at most [default: as many as the time allows, up to 5000000]
-    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=OPS_MAX))]
+    #[arg(long, value_name = "N", value_parser = whole(1..=OPS_MAX))]
     pub ops: Option<u64>,
 
     /// Start no request later than this [default: 5s, or no end where --ops is given]
-    #[arg(long = "for", value_name = "TIME", value_parser = time)]
+    #[arg(long = "for", value_name = "TIME", value_parser = above_zero())]
     pub limit: Option<Duration>,
 
     /// Ask only this; else half deposits, three in ten balances, two in ten transfers
@@ -296,21 +326,20 @@ pub struct Load<X: ClientFlags> {
     pub only: Option<Operation>,
 
     /// Use accounts 1 to this
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    #[arg(value_parser = value_parser!(u64).range(2..))]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(2..=u64::MAX))]
     pub accounts: u64,
 
     /// Give a request up after this; its outcome is then unknown
-    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "4s", value_parser = above_zero())]
     pub deadline: Duration,
 
-    /// Seed of what is asked; random where absent, and always printed
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    /// Seed of what is asked.
+    #[command(flatten)]
+    pub seed: Seed,
 
-    /// Print one JSON document instead of words
-    #[arg(long)]
-    pub json: bool,
+    /// Where the result goes as JSON.
+    #[command(flatten)]
+    pub json: Json,
 
     /// What only this carrier has.
     #[command(flatten)]
@@ -322,18 +351,19 @@ pub struct Load<X: ClientFlags> {
 pub struct TcpServe {
     /// Connections open at once; one more is closed at once
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX)]
+    #[arg(value_parser = whole(0..=usize::MAX))]
     pub max_connections: usize,
 
     /// Close a connection that has said no HELLO for this long
-    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "7s", value_parser = above_zero())]
     pub hello_deadline: Duration,
 
     /// Close a connection that takes longer than this over one frame
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = above_zero())]
     pub frame_deadline: Duration,
 
     /// Close a connection that has asked nothing for this long
-    #[arg(long, value_name = "TIME", default_value = "4min", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "4min", value_parser = above_zero())]
     pub idle_timeout: Duration,
 
     /// Leave Nagle's algorithm on: small segments wait for acknowledgements
@@ -444,9 +474,21 @@ impl From<DedupFlag> for Dedup {
 }
 
 /// `5s`, `200ms`: above 0.
-fn time(text: &str) -> Result<Duration, String> {
-    let time = duration(text)?;
-    if time.is_zero() { Err("expected a time above 0, such as 5s".to_owned()) } else { Ok(time) }
+fn above_zero() -> Time {
+    time_within(Duration::from_nanos(1)..=Duration::MAX)
+}
+
+/// Requests per second; a bit rate is a property of a path, which these labs do not have.
+fn rate(text: &str) -> Result<u64, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').to_lowercase();
+    let bits = ["bit", "bps", "b/s"].iter().any(|word| unit.contains(word));
+    whole(1..=RATE_MAX)(text).map_err(|error| {
+        if bits {
+            format!("{error}; requests per second, not bits: lossy-path limits bit rates")
+        } else {
+            error
+        }
+    })
 }
 
 /// `balance`, `deposit`, …
@@ -454,7 +496,9 @@ fn operation(text: &str) -> Result<Operation, String> {
     let found = Operation::ALL.into_iter().find(|operation| operation.name() == text);
     found.ok_or_else(|| {
         let names: Vec<_> = Operation::ALL.iter().map(|operation| operation.name()).collect();
-        format!("expected one of {}", names.join(", "))
+        let known = ELSEWHERE.iter().find(|(word, _)| *word == text);
+        let known = known.map_or(String::new(), |(_, here)| format!("; {here}"));
+        format!("expected one of {}, got {text:?}{known}", names.join(", "))
     })
 }
 
@@ -490,6 +534,7 @@ fn amount(text: &str) -> Result<Amount, String> {
 mod tests {
     use super::*;
     use crate::bank::stream::{FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT};
+    use crate::cli::values::duration;
 
     /// A command line that holds nothing but what to ask.
     #[derive(Debug, Parser)]

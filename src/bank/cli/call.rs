@@ -11,11 +11,12 @@ use crate::bank::driver::client::Opener;
 use crate::bank::driver::remote::Remote;
 use crate::bank::message::{EntryView, Refusal, Reply, Request};
 use crate::bank::stream::StreamClientConfig;
+use crate::cli::args::Common;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::lab::say;
+use crate::cli::seed;
 use crate::cli::stdout::complain;
-use crate::cli::style::ColorChoice;
-use crate::cli::{seed, stdout};
 use crate::measure::human;
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind};
@@ -45,23 +46,20 @@ struct Answer {
 pub(super) fn run<X: ClientFlags>(
     lab: &Lab,
     flags: &Call<X>,
-    verbose: u8,
-    color: ColorChoice,
+    common: &Common,
 ) -> Result<Exit, Failure> {
-    let address = resolve(lab, &flags.server)?;
-    let seed = nonce(flags.seed)
-        .map_err(|error| Failure::from_error(Exit::Bug, "cannot draw a seed", &error))?;
-    let answer = match ask(lab, flags, address, seed, verbose) {
+    let address = resolve(lab, "--server", &flags.server)?;
+    let seed = nonce(flags.seed).map_err(|error| seed::no_random(&error))?;
+    let style = common.color.for_stderr();
+    let answer = match ask(lab, flags, address, seed, common.verbose) {
         Ok(answer) => answer,
         Err(failure) => {
             let failure = explain(lab, address, &failure);
-            if flags.json {
-                let why = json!({
-                    "lab": lab.name, "server": address.to_string(), "outcome": "not_asked",
-                    "error": failure.what, "seed": seed,
-                });
-                print(&format!("{why:#}\n"))?;
-            }
+            let why = json!({
+                "lab": lab.name, "server": address.to_string(), "outcome": "not_asked",
+                "error": failure.what, "seed": seed,
+            });
+            flags.json.write(&format!("{why:#}\n"))?;
             return Err(failure);
         }
     };
@@ -70,29 +68,22 @@ pub(super) fn run<X: ClientFlags>(
         Outcome::Refused(_) => Exit::Fails,
         Outcome::Unknown(_) => Exit::Inconclusive,
     };
-    if flags.json {
-        let document = as_json(lab, flags, address, &answer);
-        print(&format!("{document:#}\n"))?;
+    flags.json.write(&format!("{:#}\n", as_json(lab, flags, address, &answer)))?;
+    if flags.json.to_stdout() {
         return Ok(exit);
     }
     if answer.pages > 0 && (!answer.entries.is_empty() || exit == Exit::Holds) {
-        print(&words::entries(&answer.entries))?;
+        say(&words::entries(&answer.entries))?;
     }
     match &answer.finished.outcome {
-        Outcome::Done(reply) => print(&done(&answer, reply))?,
-        Outcome::Refused(refusal) => {
-            complain(&refused(*refusal).render(lab.name, color.for_stderr()))
-        }
+        Outcome::Done(reply) => say(&done(&answer, reply))?,
+        Outcome::Refused(refusal) => complain(&refused(*refusal).render(lab.name, style)),
         Outcome::Unknown(key) => {
             let failure = unknown(lab, flags, &answer, *key);
-            complain(&failure.render(lab.name, color.for_stderr()));
+            complain(&failure.render(lab.name, style));
         }
     }
     Ok(exit)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))
 }
 
 /// A name for this client. Two clients of one name would be taken for one, so it is longer than
@@ -118,7 +109,9 @@ fn ask<X: ClientFlags>(
         Box::new(|_, _| {})
     };
     let mut caller = connect(lab, flags, address, seed, tap)?;
+    tracing::info!("saying HELLO to {address}");
     caller.greet()?;
+    tracing::info!("lease {:x?}; asking {:?}", caller.lease(), flags.ask);
     let mut request = flags.ask.request();
     let mut answer = Answer {
         request,
@@ -216,7 +209,7 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
                 .because(format!("a bank that was started as {other} is not reached from here"))
                 .or_type("start the bank, in another terminal", serve)
         }
-        other => Failure::new(Exit::Network, format!("cannot ask {address}: {other}"))
+        other => Failure::from_error(Exit::Network, format!("cannot ask {address}"), other)
             .or_type("start the bank, in another terminal", serve),
     }
 }

@@ -14,13 +14,15 @@ use crate::bank::stream::StreamClientConfig;
 use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::lab::say;
 use crate::cli::progress::Progress;
+use crate::cli::seed;
 use crate::cli::signals::Stop;
-use crate::cli::{seed, stdout};
 use crate::measure::draw::keyed;
 use crate::measure::quantile::{Quantile, quantile};
 use crate::measure::{Instant, human, nanos};
 use crate::runtime::clock::Clock;
+use crate::sys::limits;
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,6 +35,8 @@ use std::time::Duration;
 const LIMIT_DEFAULT: Duration = Duration::from_secs(5);
 /// Where only a number was given.
 const LIMIT_NONE: Duration = Duration::from_secs(u64::MAX / 2_000_000_000);
+/// Descriptors beside the clients' sockets: streams, epoll, timer, waker, signals.
+const DESCRIPTORS_BESIDE: u64 = 16;
 /// Rounds of failing sockets over all clients, without one answer, after which the server is taken
 /// to be gone.
 const FAILED_ROUNDS_MAX: u64 = 3;
@@ -68,9 +72,14 @@ struct Outcome {
 /// # Errors
 /// Where there is no server, or the loop fails.
 pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Failure> {
-    let address = resolve(lab, &flags.server)?;
+    let address = resolve(lab, "--server", &flags.server)?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the load failed", &error);
-    let seed = seed::or_random(flags.seed).map_err(failed)?;
+    let seed = flags.seed.or_random()?;
+    limits::allow_descriptors(u64::from(flags.clients) + DESCRIPTORS_BESIDE).map_err(|error| {
+        let what = format!("{} clients need a socket each", flags.clients);
+        Failure::from_error(Exit::Privilege, what, &error)
+            .or_type("with fewer clients", format!("{} load --clients 4", lab.name))
+    })?;
     let stop = Stop::install().map_err(failed)?;
     let plan = plan(flags);
     let remote = Remote { address, nodelay: flags.carrier.nodelay() };
@@ -79,6 +88,7 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     // requests for repeated ones.
     let names = keyed(seed, seed::or_random(None).map_err(failed)?);
     let generator = LoadGenerator::new(transport(lab, flags), workload, flags.clients, names);
+    tracing::info!("{} clients ask {address}, seed {seed}: {plan:?}", flags.clients);
     let clock = Clock::start();
     let opener: Box<dyn Opener> = Box::new(remote);
     let mut clients = ClientLoop::new(vec![(generator, opener)], clock).map_err(failed)?;
@@ -121,12 +131,10 @@ fn finish<X: ClientFlags>(
     outcome: &Outcome,
     failures: &[(usize, io::Error)],
 ) -> Result<Exit, Failure> {
-    let text = if flags.json {
-        as_json(lab, flags, address, seed, outcome)
-    } else {
-        in_words(lab, flags, address, seed, outcome)
-    };
-    stdout::print(&text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))?;
+    flags.json.write(&as_json(lab, flags, address, seed, outcome))?;
+    if !flags.json.to_stdout() {
+        say(&in_words(lab, flags, address, seed, outcome))?;
+    }
     let refused: u64 = outcome.refused.values().sum();
     match outcome.ended {
         Ended::Interrupted => Ok(Exit::Interrupted),

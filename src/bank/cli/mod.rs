@@ -1,7 +1,4 @@
-//! What `bank-tcp` and `bank-udp` share, which is everything but the carrier.
-//!
-//! It exists so that a lab is its flags and its words. It must never hold protocol logic: the cores
-//! decide, `net` waits, and this says what came of it.
+//! The command lines of `bank-tcp` and `bank-udp`: everything except the carrier.
 
 pub mod args;
 mod call;
@@ -11,10 +8,11 @@ mod words;
 
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
-use crate::cli::{lab as shared, log};
-use args::{Cli, ClientFlags, ServeFlags, What};
-use clap::{CommandFactory, FromArgMatches};
-use std::net::{SocketAddr, ToSocketAddrs};
+use crate::cli::frame::Frame;
+use crate::cli::values::addresses;
+use args::{Cli, ClientFlags, ELSEWHERE, ServeFlags, What};
+use clap::CommandFactory;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 /// What carries the requests.
@@ -47,42 +45,26 @@ pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
         .bin_name(lab.name)
         .about(lab.about)
         .before_help(lab.examples);
-    let matches = match command.clone().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(&error),
-    };
-    let cli = match Cli::<S, X>::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return usage(&error),
-    };
-    log::start(cli.verbose);
-    let ended = match (cli.generate, &cli.what) {
-        (Some(what), _) => shared::generate(what, command),
-        (None, Some(What::Serve(serve))) => serve::run(lab, serve),
-        (None, Some(What::Call(call))) => call::run(lab, call, cli.verbose, cli.color),
-        (None, Some(What::Load(load))) => load::run(lab, load),
-        (None, None) => Err(Failure::new(Exit::Usage, "say what to do: serve, call or load")
+    Frame::new(lab.name, command).elsewhere(ELSEWHERE).main(|cli: Cli<S, X>| match &cli.what {
+        Some(What::Serve(serve)) => serve::run(lab, serve),
+        Some(What::Call(call)) => call::run(lab, call, &cli.common),
+        Some(What::Load(load)) => load::run(lab, load),
+        None => Err(Failure::new(Exit::Usage, "say what to do: serve, call or load")
             .or_type("examples", format!("{} --help", lab.name))),
-    };
-    shared::end(lab.name, cli.color.for_stderr(), ended)
+    })
 }
 
-/// What clap says: help on stdout, a mistake on stderr.
-fn usage(error: &clap::Error) -> ExitCode {
-    // Where the terminal is gone there is nobody to tell.
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage.into() } else { Exit::Holds.into() }
-}
-
-/// The address of `host:port`; the first one where a name has several.
-fn resolve(lab: &Lab, text: &str) -> Result<SocketAddr, Failure> {
-    let usage = |why: String| {
-        Failure::new(Exit::Usage, format!("{text:?} is no address: {why}"))
-            .or_type("an address is HOST:PORT", format!("{} call --server {ADDRESS} …", lab.name))
-    };
-    let mut found = text.to_socket_addrs().map_err(|error| usage(error.to_string()))?;
-    found.next().ok_or_else(|| usage("the name has none".to_owned()))
+/// The address that a flag names, with the usual port where it has none.
+fn resolve(lab: &Lab, flag: &str, text: &str) -> Result<SocketAddr, Failure> {
+    addresses(text, PORT).map(|found| found[0]).map_err(|why| {
+        let command = if flag == "--listen" { "serve" } else { "call" };
+        Failure::new(Exit::Usage, format!("{flag} {text:?} is no address"))
+            .because(why)
+            .or_type("for example", format!("{} {command} {flag} {ADDRESS}", lab.name))
+    })
 }
 
 /// Where the labs listen and ask unless told otherwise. The port has no other known use.
 pub const ADDRESS: &str = "127.0.0.1:7411";
+/// Its port.
+const PORT: u16 = 7411;

@@ -12,8 +12,8 @@ use crate::bank::server::{Counters, Dedup, Server, ServerConfig};
 use crate::bank::store::memory::MemoryStore;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
+use crate::cli::lab::say;
 use crate::cli::stdout::complain;
-use crate::cli::{seed, stdout};
 use crate::measure::{human, nanos};
 use crate::runtime::clock::Clock;
 use crate::runtime::server::listen_tcp;
@@ -36,9 +36,8 @@ struct Report {
 /// # Errors
 /// Where it cannot listen, or the loop fails.
 pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Failure> {
-    let address = resolve(lab, &flags.listen)?;
-    let seed = seed::or_random(flags.seed)
-        .map_err(|error| Failure::from_error(Exit::Bug, "cannot draw a seed", &error))?;
+    let address = resolve(lab, "--listen", &flags.listen)?;
+    let seed = flags.seed.or_random()?;
     let config = ServerConfig {
         dedup: flags.dedup.into(),
         lease: flags.lease,
@@ -76,12 +75,8 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     let books = audit(server.storage(), &[], &[])
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot audit the books", &error))?;
     let report = Report { ran, counters: server.counters().clone(), sockets, books };
-    print(&if flags.json { as_json(lab, &report) } else { in_words(lab, &report) })?;
+    say(&if flags.json { as_json(lab, &report) } else { in_words(lab, &report) })?;
     Ok(if books.balanced { Exit::Holds } else { Exit::Fails })
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))
 }
 
 fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
@@ -135,7 +130,7 @@ fn announce<S: ServeFlags>(
             "carrier": carrier, "accounts": flags.accounts, "opening_cents": flags.opening,
             "dedup": dedup, "seed": seed,
         });
-        return print(&format!("{line}\n"));
+        return say(&format!("{line}\n"));
     }
     let server =
         if ask_at.to_string() == ADDRESS { String::new() } else { format!("--server {ask_at} ") };
@@ -145,7 +140,7 @@ fn announce<S: ServeFlags>(
         Dedup::Durable => "a repeated request is done once (remembered with the ledger)",
     };
     let name = lab.name;
-    print(&format!(
+    say(&format!(
         "{name} listens on {bound} ({carrier})\n  \
          {accounts} accounts of {opening}, in memory until it stops; seed {seed}\n  \
          {memory}\n  \

@@ -162,6 +162,7 @@ impl ClientLoop {
     }
 
     fn failed(&mut self, index: usize, error: io::Error) {
+        tracing::info!(lane = index, %error, "a client's socket failed");
         self.failures_in_a_row += 1;
         if self.failures.len() < FAILURES_KEPT_MAX {
             self.failures.push((index, error));
@@ -256,6 +257,7 @@ impl ClientLoop {
     fn open(&mut self, index: usize, slot: usize) -> io::Result<()> {
         self.close(index, slot);
         let lane = &mut self.lanes[index];
+        tracing::debug!(lane = index, client = slot, "connecting");
         let mut stream = Stream::connecting(TcpStream::from_std(lane.opener.tcp()?));
         let interest = Interest::READABLE | Interest::WRITABLE;
         let id = self.events.register(stream.source(), interest, (index, slot))?;

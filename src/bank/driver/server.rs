@@ -152,6 +152,7 @@ impl<S: Storage> Core for Banks<S> {
 
     fn handle_closed(&mut self, session: BankSession) {
         let counters = &mut self.counters;
+        tracing::info!(why = ?session.session.closing(), "closed a connection");
         match session.session.closing() {
             Some(CloseReason::HelloDeadline) => counters.closed_no_hello += 1,
             Some(CloseReason::FrameDeadline) => counters.closed_slow_frame += 1,
@@ -163,6 +164,8 @@ impl<S: Storage> Core for Banks<S> {
 
     fn handle_datagram(&mut self, now: Instant, site: usize, from: SocketAddr, bytes: &[u8]) {
         let reply = self.servers[site].handle_datagram(now, bytes);
+        let replied = reply.as_ref().map_or(0, |reply| reply.len());
+        tracing::info!("{} bytes from {from}, {replied} in reply", bytes.len());
         self.reply = reply.map(|bytes| Output::Datagram { listener: site, to: from, bytes });
     }
 

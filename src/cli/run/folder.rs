@@ -320,7 +320,7 @@ impl Drop for RunFolder {
 
 /// The failure of a run whose files could not be written.
 #[must_use]
-pub fn unwritten(error: &dyn std::error::Error) -> Failure {
+pub fn unwritten(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::from_error(Exit::Usage, "the run could not be written down", error)
 }
 

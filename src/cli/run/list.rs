@@ -8,7 +8,7 @@ use crate::cli::lab::say;
 use crate::measure::human;
 use crate::runtime::clock::utc_seconds;
 use crate::sys::dir::Dir;
-use clap::{Args, Parser};
+use clap::Args;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -20,18 +20,6 @@ pub struct RunsArgs {
     /// Remove the runs that began longer ago than this: 7d, 12h, 30min
     #[arg(long, value_name = "TIME", value_parser = age)]
     pub delete_older_than: Option<Duration>,
-}
-
-/// `LAB runs` where the lab has no subcommands of clap's.
-#[derive(Clone, Debug, Parser)]
-pub struct RunsCommand {
-    /// What it does besides listing.
-    #[command(flatten)]
-    pub args: RunsArgs,
-
-    /// Print one JSON document
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Days and hours, and what durations are written in elsewhere.

@@ -10,7 +10,7 @@ mod repeat;
 mod saved;
 
 pub use folder::{FileSize, Manifest, Place, RunFolder, facts, unwritten};
-pub use list::{RunsArgs, RunsCommand, list};
+pub use list::{RunsArgs, list};
 pub use output::{Stream, Whole};
 pub use repeat::{Repeat, shell_word};
 pub use saved::{Saved, run_and_figure};

@@ -1,0 +1,40 @@
+//! The limit on open files and sockets of this process (`RLIMIT_NOFILE`).
+#![expect(unsafe_code, reason = "getrlimit and setrlimit have no safe wrapper in std")]
+
+use std::io;
+
+/// Makes room for `wanted` descriptors: raises the soft limit as far as the hard one allows.
+///
+/// # Errors
+/// `EMFILE` where the hard limit is lower; otherwise what getrlimit or setrlimit returns.
+pub fn allow_descriptors(wanted: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit to `limit`, which is live and mutable.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur >= wanted {
+        return Ok(());
+    }
+    if limit.rlim_max < wanted {
+        return Err(io::Error::from_raw_os_error(libc::EMFILE));
+    }
+    limit.rlim_cur = wanted;
+    // SAFETY: the kernel only reads `limit`.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_fit_and_more_than_the_kernel_has_do_not() {
+        allow_descriptors(16).unwrap();
+        let error = allow_descriptors(u64::MAX - 1).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    }
+}
