@@ -4,7 +4,7 @@
 //! in memory that does not grow. All room is made by whoever fetches the chunks, so the router's
 //! thread never allocates. It must never lose a note silently: what finds no room is counted.
 
-use super::record::FRAME_MAX;
+use super::frame_meta::FRAME_MAX;
 use crate::measure::Instant;
 use crate::path::{Direction, Fate, Mutation, Release};
 

@@ -4,17 +4,18 @@
 //! frame, or lose one uncounted.
 
 use super::capacity;
-use super::events::Chunk;
-use super::frame_pool::{Pending, Pool, SlotMeta, TxQueue};
+use super::command::Command;
+use super::config::{RouterConfig, RouterSummary};
+use super::frame_meta::{FRAME_MAX, FrameMeta};
+use super::frame_pool::{Pending, Pool, TxQueue};
 use super::gso::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 use super::gso_burst;
-use super::gso_burst::{SegmentTrain, TrainPool};
-use super::record::{Departure, FRAME_MAX, FrameMeta, LaneRecord, Recorder};
-use super::router::{RouterConfig, RouterSummary};
+use super::gso_pool::{SegmentTrain, TrainPool};
+use super::lane::{Arrival, LaneState, answer, apply_mutation};
+use super::record::{Departure, LaneRecord, Recorder};
 use crate::measure::Instant;
 use crate::path::{
-    self, Bytes, Direction, DropReason, Frame, Link, LinkPlan, Mutation, Release, ReleaseVerdict,
-    Verdict,
+    Bytes, Direction, DropReason, Frame, Link, LinkPlan, Mutation, Release, ReleaseVerdict, Verdict,
 };
 use crate::runtime::clock::Clock;
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
@@ -23,7 +24,7 @@ use crate::sys::packet::{Framing, Port, Received};
 use crate::sys::poll::{Poll, Waker};
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 /// Frames taken from one port before the others have their turn, and sent in one call.
@@ -37,18 +38,6 @@ const BURST_BYTES: usize = 262_144;
 /// super-frames of 64 KiB per second; where they are shorter and there are more, some leave as
 /// single frames.
 const FRAMES_PER_RUN: usize = 8;
-
-/// What the router's thread can be asked.
-#[derive(Debug)]
-pub(super) enum Command {
-    SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: Reply<LaneRecord> },
-    TakeRecord { lane: usize, next: LaneRecord, done: Reply<LaneRecord> },
-    SwapChunk { lane: usize, spare: Chunk, done: Reply<Chunk> },
-    Stop,
-}
-
-/// Where an answer goes.
-pub(super) type Reply<T> = SyncSender<io::Result<T>>;
 
 /// One port: where frames of one direction come in, and those of the other go out.
 struct RxPort {
@@ -64,13 +53,6 @@ struct RxPort {
     slots_needed: usize,
     /// Whether frames wait in the link behind this port, as far as is known.
     queues: bool,
-}
-
-/// A lane's links and the record being written.
-pub(super) struct LaneState {
-    pub(super) links: [Link; 2],
-    pub(super) recorder: Recorder,
-    pub(super) generation: u32,
 }
 
 pub(super) struct Forwarder {
@@ -89,36 +71,6 @@ pub(super) struct Forwarder {
     summary: RouterSummary,
     /// Where a segment of a run is cut out for whoever wants to see it.
     scratch: Box<[u8]>,
-}
-
-/// A frame to decide on, and what the router knows of it beside its bytes.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) rx_port: usize,
-    pub(super) at: Instant,
-    pub(super) bytes: &'a [u8],
-}
-
-impl Arrival<'_> {
-    pub(super) fn direction(&self) -> Direction {
-        Direction::BOTH[self.rx_port % 2]
-    }
-
-    /// What lies in its slot where it goes on.
-    pub(super) fn meta(&self, generation: u32) -> SlotMeta {
-        let frame = FrameMeta {
-            direction: self.direction(),
-            index: 0,
-            copy: 0,
-            captured: None,
-            length: u16::try_from(self.bytes.len()).expect("the caller drops oversize frames"),
-            draw_ppm: 0,
-            mutation: Mutation::default(),
-        };
-        // Ports come in pairs, an end's own and the other end's.
-        let port_out = u16::try_from(self.rx_port ^ 1).expect("there are at most 128 ports");
-        SlotMeta { frame, port_out, generation, answer: false, duplicate: None }
-    }
 }
 
 /// What the links are to decide on.
@@ -569,34 +521,6 @@ fn admit(
         Verdict::Queued { .. } | Verdict::Dropped(_) => {}
     }
     matches!(fate.verdict, Verdict::Queued { .. })
-}
-
-pub(super) fn apply_mutation(pool: &mut Pool, slot: u32, mutation: &Mutation) {
-    if *mutation != Mutation::default() {
-        path::apply(mutation, pool.bytes_mut(slot));
-    }
-}
-
-/// Tells the sender of a frame that it is too big, where the link is no black hole.
-pub(super) fn answer(
-    lane: &mut LaneState,
-    pool: &mut Pool,
-    on_way: &mut TxQueue,
-    arrival: Arrival<'_>,
-    meta: SlotMeta,
-) {
-    let direction = arrival.direction();
-    let limit = lane.links[direction.index()].plan().mtu.filter(|limit| !limit.black_hole);
-    let message = limit.and_then(|limit| path::icmp_too_big(arrival.bytes, limit.bytes));
-    let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
-    let Some(slot) = pool.take() else { return };
-    lane.recorder.note_answer(direction, meta.frame.index, arrival.at, &message);
-    let length = u16::try_from(message.len()).expect("at most FRAME_MAX");
-    let frame = FrameMeta { length, ..meta.frame };
-    // It leaves by the port that the frame came in by.
-    let meta = SlotMeta { frame, port_out: meta.port_out ^ 1, answer: true, ..meta };
-    pool.fill(slot, meta, &message);
-    on_way.push(arrival.at, slot, 1);
 }
 
 /// Does with a copy what became of it at the bottleneck.

@@ -3,45 +3,12 @@
 //! It exists so that the router holds any number of frames up to its limit without allocating for
 //! one. It must never give a slot to two frames, nor let a frame overtake one that is due before.
 
+use super::frame_meta::{FRAME_MAX, SlotMeta};
 use super::gso::OFFLOAD_HEADER;
-use super::gso_burst::{SegmentTrain, TrainPool};
-use super::record::{FRAME_MAX, FrameMeta};
+use super::gso_pool::{SegmentTrain, TrainPool};
 use crate::measure::Instant;
-use crate::path::{Direction, Mutation};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-
-/// What the router knows of a frame that lies in a slot.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SlotMeta {
-    pub(super) frame: FrameMeta,
-    /// The port it leaves by.
-    pub(super) port_out: u16,
-    /// Which record of its lane it belongs to.
-    pub(super) generation: u32,
-    /// Whether it is an answer of the router's own, which no link carries.
-    pub(super) answer: bool,
-    /// The slot of the other copy, while both wait at a bottleneck.
-    pub(super) duplicate: Option<u32>,
-}
-
-impl SlotMeta {
-    const NOTHING: Self = Self {
-        frame: FrameMeta {
-            direction: Direction::AToB,
-            index: 0,
-            copy: 0,
-            captured: None,
-            length: 0,
-            draw_ppm: 0,
-            mutation: Mutation { corrupt: None, mark: false },
-        },
-        port_out: 0,
-        generation: 0,
-        answer: false,
-        duplicate: None,
-    };
-}
 
 /// Bytes of a slot: a frame, and room for an offload header in front of it.
 const SLOT: usize = OFFLOAD_HEADER + FRAME_MAX;

@@ -4,12 +4,17 @@
 //! and transmits.
 
 mod capacity;
+mod command;
+mod config;
 pub mod endpoint;
 pub mod events;
 mod forwarder;
+mod frame_meta;
 mod frame_pool;
 pub mod gso;
 mod gso_burst;
+mod gso_pool;
+mod lane;
 pub mod listening;
 pub mod probe;
 pub mod record;

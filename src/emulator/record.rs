@@ -4,18 +4,16 @@
 //! the router was. It must never grow while frames pass: all room is made when a record begins.
 
 use super::events::{Chunk, Event, Streaming};
-use super::topology::MTU;
+pub use super::frame_meta::FRAME_MAX;
+use super::frame_meta::FrameMeta;
 use crate::measure::{Instant, nanos};
 use crate::path::{
-    Counts, Direction, DropReason, Fate, LostFrame, Mutation, Release, ReleaseVerdict, Verdict,
-    fold_fate,
+    Counts, Direction, DropReason, Fate, LostFrame, Release, ReleaseVerdict, Verdict, fold_fate,
 };
 use hdrhistogram::Histogram;
 use std::fmt;
 use std::time::Duration;
 
-/// Bytes of the longest frame that may cross: the MTU and an Ethernet header.
-pub const FRAME_MAX: usize = MTU as usize + 14;
 /// Lost frames kept one by one per direction; further ones are only counted. 24 B each: 1.5 MB.
 pub const LOST_FRAMES_MAX: usize = 65_536;
 /// Frames captured per record, at most: at [`FRAME_MAX`] bytes each, 100 MB.
@@ -249,21 +247,6 @@ impl LaneRecord {
         let directions = [DirectionRecord::new(false), DirectionRecord::new(false)];
         Self { directions, captured: Vec::new(), rest: Chunk::new(Streaming::Off) }
     }
-}
-
-/// A frame on its way, as far as its record goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FrameMeta {
-    pub(crate) direction: Direction,
-    pub(crate) index: u64,
-    /// Which copy, from 0.
-    pub(crate) copy: u8,
-    /// Where it is captured.
-    pub(crate) captured: Option<u32>,
-    pub(crate) length: u16,
-    pub(crate) draw_ppm: u32,
-    /// What was changed in it.
-    pub(crate) mutation: Mutation,
 }
 
 /// When a copy left, and when it should have.

@@ -56,14 +56,3 @@ impl fmt::Display for DrawKey {
         }
     }
 }
-
-/// What decides a frame's draws.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
-    /// Its number in its direction.
-    pub(super) index: u64,
-    /// The key of its draws.
-    pub(super) draws: u64,
-    /// The time slot, where the key is time.
-    pub(super) slot: Option<u64>,
-}

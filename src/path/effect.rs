@@ -2,7 +2,6 @@
 //!
 //! Each effect is one file; `plan` lists them in the order in which a frame meets them.
 
-use super::draw_key::Key;
 use super::fate::{DropReason, Mutation};
 use super::frame::{Bytes, Frame};
 use super::plan_error::{PlanError, ReadFile};
@@ -50,6 +49,17 @@ pub(super) trait Effect: Default {
 
     /// A frame meets the effect.
     fn decide(&mut self, _: &Self::Setting, _: &Draws<'_>, _: &mut Passage<'_>) {}
+}
+
+/// What decides a frame's draws.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Key {
+    /// Its number in its direction.
+    pub(super) index: u64,
+    /// The key of its draws.
+    pub(super) draws: u64,
+    /// The time slot, where the key is time.
+    pub(super) slot: Option<u64>,
 }
 
 /// What a frame's draws come from.

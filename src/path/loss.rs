@@ -2,8 +2,7 @@
 //!
 //! It must never lose a frame by anything but its own draws, and never shift another effect's.
 
-use super::draw_key::Key;
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Key, Passage, Show, Word};
 use super::fate::DropReason;
 use super::files::{FromFile, frame_numbers};
 use super::plan_error::{PlanError, ReadFile, number, refuse, share, wrong};

@@ -1,0 +1,19 @@
+//! What the router's handle asks of its thread.
+
+use super::events::Chunk;
+use super::record::LaneRecord;
+use crate::path::Link;
+use std::io;
+use std::sync::mpsc::SyncSender;
+
+/// What the router's thread can be asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: Reply<LaneRecord> },
+    TakeRecord { lane: usize, next: LaneRecord, done: Reply<LaneRecord> },
+    SwapChunk { lane: usize, spare: Chunk, done: Reply<Chunk> },
+    Stop,
+}
+
+/// Where an answer goes.
+pub(super) type Reply<T> = SyncSender<io::Result<T>>;

@@ -1,0 +1,72 @@
+//! A lane of the router: its links, what arrives for them, and what they change or answer.
+
+use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
+use super::frame_pool::{Pool, TxQueue};
+use super::record::Recorder;
+use crate::measure::Instant;
+use crate::path::{self, Direction, Link, Mutation};
+
+/// A lane's links and the record being written.
+pub(super) struct LaneState {
+    pub(super) links: [Link; 2],
+    pub(super) recorder: Recorder,
+    pub(super) generation: u32,
+}
+
+/// A frame to decide on, and what the router knows of it beside its bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub(super) rx_port: usize,
+    pub(super) at: Instant,
+    pub(super) bytes: &'a [u8],
+}
+
+impl Arrival<'_> {
+    pub(super) fn direction(&self) -> Direction {
+        Direction::BOTH[self.rx_port % 2]
+    }
+
+    /// What lies in its slot where it goes on.
+    pub(super) fn meta(&self, generation: u32) -> SlotMeta {
+        let frame = FrameMeta {
+            direction: self.direction(),
+            index: 0,
+            copy: 0,
+            captured: None,
+            length: u16::try_from(self.bytes.len()).expect("the caller drops oversize frames"),
+            draw_ppm: 0,
+            mutation: Mutation::default(),
+        };
+        // Ports come in pairs, an end's own and the other end's.
+        let port_out = u16::try_from(self.rx_port ^ 1).expect("there are at most 128 ports");
+        SlotMeta { frame, port_out, generation, answer: false, duplicate: None }
+    }
+}
+
+pub(super) fn apply_mutation(pool: &mut Pool, slot: u32, mutation: &Mutation) {
+    if *mutation != Mutation::default() {
+        path::apply(mutation, pool.bytes_mut(slot));
+    }
+}
+
+/// Tells the sender of a frame that it is too big, where the link is no black hole.
+pub(super) fn answer(
+    lane: &mut LaneState,
+    pool: &mut Pool,
+    on_way: &mut TxQueue,
+    arrival: Arrival<'_>,
+    meta: SlotMeta,
+) {
+    let direction = arrival.direction();
+    let limit = lane.links[direction.index()].plan().mtu.filter(|limit| !limit.black_hole);
+    let message = limit.and_then(|limit| path::icmp_too_big(arrival.bytes, limit.bytes));
+    let Some(message) = message.filter(|message| message.len() <= FRAME_MAX) else { return };
+    let Some(slot) = pool.take() else { return };
+    lane.recorder.note_answer(direction, meta.frame.index, arrival.at, &message);
+    let length = u16::try_from(message.len()).expect("at most FRAME_MAX");
+    let frame = FrameMeta { length, ..meta.frame };
+    // It leaves by the port that the frame came in by.
+    let meta = SlotMeta { frame, port_out: meta.port_out ^ 1, answer: true, ..meta };
+    pool.fill(slot, meta, &message);
+    on_way.push(arrival.at, slot, 1);
+}
