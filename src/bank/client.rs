@@ -1,7 +1,5 @@
-//! What both clients share: identity, keys, outcomes, and the calls that are open.
-//!
-//! It exists so that retry, deadline and acknowledgement mean the same on both carriers.
-//! It must never report a refusal that an earlier attempt may have belied: that is `Unknown`.
+//! State shared by both clients: identity, keys, outcomes, and open calls.
+//! A refusal counts as `Unknown` if an earlier attempt may have been applied.
 
 use super::codec::{self, Answer};
 use super::frame::{FLAG_NO_DEDUP, Frame, Header, Kind, WINDOW, at_most_u32};
@@ -14,59 +12,59 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
-/// Name of an operation, whatever the number of attempts: the idempotency key.
+/// Idempotency key: identifies an operation across its attempts.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct Key {
     /// The client's lease.
     pub client: u64,
-    /// The client's number for the operation, from 1.
+    /// The client's sequence number of the operation, from 1.
     pub seq: u64,
 }
 
-/// What a client does when no answer comes.
+/// Delivery guarantee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// One attempt.
     AtMostOnce,
-    /// Retry until the deadline, and ask the server not to look for duplicates.
+    /// Retry until the deadline, without duplicate detection by the server.
     AtLeastOnce,
     /// Retry until the deadline under one key, which the server applies once.
     ExactlyOnce,
 }
 
-/// What a client knows of an operation in the end.
+/// The final outcome of an operation, as far as the client knows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was applied, and this is the answer.
+    /// Applied; the reply.
     Done(Reply),
-    /// It was not applied and never will be.
+    /// Not applied, and never will be.
     Refused(Refusal),
-    /// It may have been applied, may yet be, or never; the key asks again.
+    /// Possibly applied, now or later; retry with the key to find out.
     Unknown(Key),
 }
 
 /// The end of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finished {
-    /// Which call.
+    /// Sequence number of the call.
     pub seq: u64,
-    /// What is known of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// When the call was made.
     pub started: Instant,
-    /// When its outcome was known.
+    /// When the outcome was known.
     pub finished: Instant,
     /// Attempts sent.
     pub attempts: u16,
-    /// The attempt that was answered; absent where the client gave up or has forgotten it.
+    /// The answered attempt; `None` if the client gave up or no longer remembers it.
     pub answered: Option<Answered>,
 }
 
-/// The attempt that a reply echoes; the round trip is `finished - sent`.
+/// The attempt echoed by a reply; the round trip is `finished - sent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Answered {
     /// Its number, from 1.
@@ -75,18 +73,18 @@ pub struct Answered {
     pub sent: Instant,
 }
 
-/// What a client tells its user.
+/// An event for the client's user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientEvent {
-    /// The server has granted or confirmed a lease: calls go out.
+    /// The server granted or confirmed a lease: calls are sent.
     Ready,
     /// A call has ended.
     Finished(Finished),
     /// A reply came for a call that had ended.
     Late {
-        /// Which call.
+        /// Sequence number of the call.
         seq: u64,
-        /// The attempt it echoes.
+        /// The echoed attempt.
         attempt: u16,
     },
     /// The client has ended; open calls ended before this.
@@ -103,13 +101,13 @@ pub enum CloseReason {
     /// No HELLO, or no answer to it, in time.
     #[error("no HELLO within its deadline")]
     HelloDeadline,
-    /// A frame was begun and not completed in time.
+    /// A frame was not completed in time.
     #[error("a frame was begun and not completed in time")]
     FrameDeadline,
-    /// Nothing was asked for too long.
+    /// The session was idle too long.
     #[error("nothing was asked for too long")]
     IdleTimeout,
-    /// The peer sent what is not the protocol.
+    /// The peer violated the protocol.
     #[error("the peer sent what is not the protocol: {0}")]
     Protocol(Violation),
     /// The server refused the HELLO.
@@ -118,15 +116,15 @@ pub enum CloseReason {
     /// The server is shutting down, and every open call has ended.
     #[error("the server is shutting down")]
     Drained,
-    /// More bytes were sent than the session buffers.
+    /// The peer sent more than the session buffers.
     #[error("the peer sent more than the session buffers")]
     Overrun,
 }
 
-/// Why a call was not made; it has no key and never will be sent.
+/// Why a call was not made; it has no key and is never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// As many calls are open as the configuration allows.
+    /// Too many calls are open.
     #[error("too many calls are open; wait for one to end")]
     TooManyInFlight,
     /// The oldest open call is [`WINDOW`] numbers back.
@@ -140,7 +138,7 @@ pub enum CallError {
     KeyGone,
 }
 
-/// What counts as one client: it survives connections, and its key counter never goes back.
+/// The client's identity: it survives connections, and its key counter never decreases.
 #[derive(Clone, Debug)]
 pub struct Identity {
     nonce: u64,
@@ -152,7 +150,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A client without a lease. `nonce` tells its HELLO from those of others: draw it at random.
+    /// An identity without a lease. `nonce` distinguishes clients: draw it at random.
     #[must_use]
     pub const fn new(nonce: u64) -> Self {
         Self {
@@ -165,7 +163,7 @@ impl Identity {
         }
     }
 
-    /// What tells its HELLO from those of others.
+    /// The nonce of the HELLO.
     #[must_use]
     pub const fn nonce(&self) -> u64 {
         self.nonce
@@ -177,13 +175,13 @@ impl Identity {
         self.lease
     }
 
-    /// The number that the next call will have.
+    /// The sequence number of the next call.
     #[must_use]
     pub const fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
-    /// Every call up to this number has been answered or given up for good.
+    /// All calls up to this number are answered or given up.
     #[must_use]
     pub const fn ack_upto(&self) -> u64 {
         self.ack_upto
@@ -198,7 +196,7 @@ impl Identity {
         self.lease = None;
     }
 
-    /// The outcome of `seq` is known: it need not be remembered by the server.
+    /// The outcome of `seq` is known: the server may discard its record.
     fn answered(&mut self, seq: u64) {
         if seq > self.ack_upto {
             self.answered.insert(seq);
@@ -213,9 +211,9 @@ impl Identity {
         }
     }
 
-    /// The next number, or `None` where the window is full of open calls.
+    /// The next number; `None` if the window is full of open calls.
     ///
-    /// A call that ended unknown keeps its key until the window needs its place.
+    /// A call that ended unknown keeps its key until the window needs the slot.
     fn take_seq(&mut self, is_open: impl Fn(u64) -> bool) -> Option<u64> {
         let seq = self.next_seq;
         if seq > self.ack_upto + WINDOW {
@@ -230,18 +228,18 @@ impl Identity {
     }
 }
 
-/// Attempts whose time of sending is remembered: at doubling timers, 8 span 255 first timers.
+/// Attempts whose send time is kept: with doubling timers, 8 span 255 first timers.
 const ATTEMPTS_REMEMBERED: usize = 8;
 
 /// A call whose outcome is not known yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
-    /// The lease it was first sent under; its key for good.
+    /// The lease it was first sent under, part of its key.
     client: Option<u64>,
     started: Instant,
     pub(crate) deadline: Instant,
-    /// Attempts made before this call was opened, by an earlier call of the same key.
+    /// Attempts sent before this call was opened, by an earlier call with the same key.
     before: u16,
     /// The number of the last attempt.
     pub(crate) attempt: u16,
@@ -269,22 +267,22 @@ impl Call {
     }
 }
 
-/// What became of a response.
+/// The effect of a RESPONSE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Matched {
-    /// It ended a call; the round trip where it is known, and retries that were not needed.
+    /// A call ended; the round trip if known, and the number of spurious retries.
     Ended { rtt: Option<Duration>, spurious: u16, lease_lost: bool },
-    /// The server does not know; the call goes on.
+    /// The server does not know the outcome; the call stays open.
     Indefinite,
     /// The call had ended.
     Late,
-    /// No call of this client has that key.
+    /// The key belongs to no call of this client.
     UnknownSeq,
-    /// The body cannot be read.
+    /// The body cannot be decoded.
     Malformed,
 }
 
-/// The calls of one client, their timers and the events for its user.
+/// The calls of one client, their timers and the events for the user.
 #[derive(Debug)]
 pub(crate) struct Calls {
     pub(crate) identity: Identity,
@@ -321,7 +319,7 @@ impl Calls {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// A call whose timer has run out.
+    /// A call whose timer has expired.
     pub(crate) fn due(&self, now: Instant) -> Option<u64> {
         self.timers.first().filter(|(at, _)| *at <= now).map(|(_, seq)| *seq)
     }
@@ -347,7 +345,7 @@ impl Calls {
         Ok(seq)
     }
 
-    /// Opens a call for a key whose outcome is unknown.
+    /// Reopens a call for a key whose outcome is unknown.
     pub(crate) fn reopen(
         &mut self,
         now: Instant,
@@ -364,7 +362,7 @@ impl Calls {
         if gone {
             return Err(CallError::KeyGone);
         }
-        // A second attempt at least: a refusal of this one alone proves nothing.
+        // Counts as a second attempt: a refusal of this attempt alone is not definite.
         let before = attempts_before.max(1);
         self.insert(now, key.seq, Some(key.client), before, request, deadline);
         Ok(())
@@ -394,7 +392,7 @@ impl Calls {
         self.timers.insert((deadline, seq));
     }
 
-    /// Writes the next attempt of a call; false where there is no such call or no lease yet.
+    /// Writes the next attempt of a call; false if there is no such call or no lease yet.
     pub(crate) fn write_attempt(
         &mut self,
         now: Instant,
@@ -406,7 +404,7 @@ impl Calls {
             return false;
         };
         let client = *call.client.get_or_insert(lease);
-        // A call that outlives 65,535 attempts keeps the last number.
+        // After 65,535 attempts the number stays the same.
         call.attempt = call.attempt.saturating_add(1);
         call.sent[usize::from(call.attempt) % ATTEMPTS_REMEMBERED] = now;
         let remaining = nanos(call.deadline.since(now)).div_ceil(1_000);
@@ -428,7 +426,7 @@ impl Calls {
         true
     }
 
-    /// Takes a RESPONSE and ends the call that it answers.
+    /// Handles a RESPONSE and ends the call it answers.
     pub(crate) fn handle_response(&mut self, now: Instant, frame: &Frame<'_>) -> Matched {
         let header = frame.header();
         let Some(call) = self.open.get(&header.seq).filter(|call| call.was_sent()) else {
@@ -468,7 +466,7 @@ impl Calls {
         Matched::Ended { rtt: answered.map(|a| now.since(a.sent)), spurious, lease_lost }
     }
 
-    /// Whether a refusal says that no attempt of the call was or will be applied.
+    /// Whether a refusal proves that no attempt of the call was or will be applied.
     fn is_definite(&self, call: &Call, refusal: Refusal) -> bool {
         if call.attempt == 1 || !call.request.operation().changes_the_ledger() {
             return true;
@@ -477,7 +475,7 @@ impl Calls {
         one_key && !refusal.speaks_of_one_attempt()
     }
 
-    /// Ends a call without an answer: refused where it never left, unknown otherwise.
+    /// Ends an unanswered call: refused if never sent, otherwise unknown.
     pub(crate) fn give_up(&mut self, now: Instant, seq: u64, unsent: Refusal) {
         let Some(call) = self.open.get(&seq) else { return };
         let outcome = match call.client {
@@ -487,7 +485,7 @@ impl Calls {
         self.finish(now, seq, outcome, None);
     }
 
-    /// Ends a call that was sent and that the server is known not to have taken.
+    /// Ends a sent call that the server is known not to have accepted.
     pub(crate) fn refuse(&mut self, now: Instant, seq: u64, refusal: Refusal) {
         if self.open.get(&seq).is_some_and(|call| call.before == 0) {
             self.finish(now, seq, Outcome::Refused(refusal), None);

@@ -246,7 +246,7 @@ impl DatagramClient {
             Matched::Late => self.stats.late += 1,
             Matched::Indefinite => {
                 self.stats.indefinite += 1;
-                // With retries left, the next one may get a definite answer; a single attempt has none left.
+                // A later retry may still get a definite answer.
                 if self.config.delivery == Delivery::AtMostOnce {
                     self.calls.give_up(now, frame.header().seq, Refusal::NotSent);
                 }

@@ -43,7 +43,7 @@ pub const MIN_MAX_FRAME: usize = 1_024;
 /// Bytes of every refusal: header and an 8-byte block. A shorter datagram is never answered.
 pub const REFUSAL_LEN: usize = HEADER_LEN + 8;
 
-/// Maximum unacknowledged operations of a client (512 as in RIFL, SOSP 2015): it bounds the server's
+/// Maximum unacknowledged operations of a client (as in RIFL, SOSP 2015): bounds the server's
 /// records per client.
 pub const WINDOW: u64 = 512;
 

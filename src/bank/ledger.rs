@@ -1,4 +1,4 @@
-//! The bank's rules: how each request reads or changes the accounts, as pure functions over a store.
+//! The bank's rules: how requests read or change the accounts, as pure functions over a store.
 //! No transfer makes a balance negative; only a deposit creates money.
 
 use super::client::Key;

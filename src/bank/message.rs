@@ -1,7 +1,4 @@
 //! The values of the protocol: accounts, money, requests, replies, refusals.
-//!
-//! They exist apart from their bytes so that the rules of the bank never see an unchecked number.
-//! They must never hold a value that the protocol does not have.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,7 +16,7 @@ pub struct AccountId(pub u64);
 pub struct Amount(i64);
 
 impl Amount {
-    /// `cents`, or `None` for 0 and above `i64::MAX`.
+    /// `cents`; `None` for 0 and above `i64::MAX`.
     #[must_use]
     pub const fn new(cents: u64) -> Option<Self> {
         // Above i64::MAX the value reads as negative.
@@ -27,14 +24,14 @@ impl Amount {
         if cents > 0 { Some(Self(cents)) } else { None }
     }
 
-    /// Cents, above 0.
+    /// The amount in cents, above 0.
     #[must_use]
     pub const fn cents(self) -> i64 {
         self.0
     }
 }
 
-/// A balance or a change of one, in cents; it can only be added to with a check.
+/// A balance or a change of one, in cents; arithmetic is checked.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -51,13 +48,13 @@ impl Cents {
         self.0
     }
 
-    /// The sum, or `None` where it does not fit.
+    /// The sum; `None` on overflow.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
     }
 
-    /// The difference, or `None` where it does not fit.
+    /// The difference; `None` on overflow.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).map(Self)
@@ -79,7 +76,7 @@ impl fmt::Display for Cents {
     }
 }
 
-/// What a request asks for: the `op` byte of the frame.
+/// The operation of a request: the `op` byte of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -109,7 +106,7 @@ impl Operation {
         Self::Address,
     ];
 
-    /// The operation with this byte.
+    /// The operation with this code.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| *operation as u8 == byte)
@@ -128,7 +125,7 @@ impl Operation {
         }
     }
 
-    /// A request for it: about `account`, from its first entry, pages of 8 entries, which fit a
+    /// A default request: `account` from its first entry, in pages of 8 entries, which fit a
     /// datagram.
     #[must_use]
     pub const fn request(self, account: AccountId, to: AccountId, amount: Amount) -> Request {
@@ -142,14 +139,14 @@ impl Operation {
         }
     }
 
-    /// Whether doing it twice differs from doing it once.
+    /// Whether the operation is not idempotent.
     #[must_use]
     pub const fn changes_the_ledger(self) -> bool {
         matches!(self, Self::Deposit | Self::Transfer)
     }
 }
 
-/// What a client asks.
+/// A request of a client.
 ///
 /// A transfer to the same account can be written and is refused with [`Refusal::SameAccount`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -157,50 +154,50 @@ impl Operation {
 pub enum Request {
     /// The balance of an account.
     Balance {
-        /// Whose.
+        /// The account.
         account: AccountId,
     },
     /// Put `amount` into `account`.
     Deposit {
-        /// Where to.
+        /// The account credited.
         account: AccountId,
-        /// How much.
+        /// The amount.
         amount: Amount,
     },
-    /// Move `amount`; refused where `from` holds less.
+    /// Moves `amount`; refused if `from` holds less.
     Transfer {
-        /// Who pays.
+        /// The payer.
         from: AccountId,
-        /// Who is paid.
+        /// The payee.
         to: AccountId,
-        /// How much.
+        /// The amount.
         amount: Amount,
     },
     /// Sums over the entries of `account` numbered `from_entry` and above.
     Statement {
-        /// Whose.
+        /// The account.
         account: AccountId,
         /// First ledger entry; 0 and 1 mean all.
         from_entry: u64,
     },
     /// The entries of `account` numbered `from_entry` and above, oldest first.
     Transactions {
-        /// Whose.
+        /// The account.
         account: AccountId,
-        /// First ledger entry; 0 and 1 mean from the first.
+        /// First ledger entry; 0 and 1 both mean the first.
         from_entry: u64,
-        /// Entries at most; 0 means as many as fit the reply.
+        /// Maximum entries; 0 means as many as fit the reply.
         limit: u16,
     },
-    /// Where the holder lives.
+    /// The holder's address.
     Address {
-        /// Whose.
+        /// The account.
         account: AccountId,
     },
 }
 
 impl Request {
-    /// What it asks for.
+    /// The requested operation.
     #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
@@ -217,9 +214,9 @@ impl Request {
 /// One line of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryView {
-    /// Number of the ledger entry, from 1; grows along the ledger.
+    /// Number of the ledger entry, from 1; increases along the ledger.
     pub entry: u64,
-    /// What it did to the account; negative for a debit.
+    /// The change of the account; negative for a debit.
     pub change: Cents,
     /// The balance after it.
     pub balance: Cents,
@@ -227,7 +224,7 @@ pub struct EntryView {
     pub counterparty: Option<AccountId>,
 }
 
-/// What the bank answers when it did what was asked.
+/// The reply to an operation that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Reply {
@@ -235,17 +232,17 @@ pub enum Reply {
     Balance {
         /// Cents held.
         balance: Cents,
-        /// How many transactions the store had committed when it was read.
+        /// Number of committed transactions when it was read.
         commit: u64,
     },
-    /// The money is in.
+    /// The deposit was applied.
     Deposited {
         /// The balance after it.
         balance: Cents,
         /// The ledger entry made.
         entry: u64,
     },
-    /// The money has moved.
+    /// The transfer was applied.
     Transferred {
         /// The balance of the paying account after it.
         balance: Cents,
@@ -256,22 +253,22 @@ pub enum Reply {
     Statement {
         /// Balance before the first entry of the statement.
         opening: Cents,
-        /// Sum of what came in.
+        /// Sum of credits.
         credits: Cents,
-        /// Sum of what went out, not negative.
+        /// Sum of debits, not negative.
         debits: Cents,
         /// Balance after the last entry.
         closing: Cents,
-        /// How many entries were summed.
+        /// Number of entries summed.
         entries: u64,
-        /// How many transactions the store had committed when it was read.
+        /// Number of committed transactions when it was read.
         commit: u64,
     },
     /// A page of entries.
     Transactions {
         /// Oldest first.
         entries: Vec<EntryView>,
-        /// The `from_entry` of the next page, where there is one.
+        /// `from_entry` of the next page, if any.
         next: Option<u64>,
     },
     /// An address, at most [`ADDRESS_MAX`](crate::bank::frame::ADDRESS_MAX) bytes of UTF-8.
@@ -303,22 +300,22 @@ pub enum Refusal {
     /// The account does not exist.
     #[error("no such account; accounts are numbered from 1")]
     UnknownAccount,
-    /// The paying account holds less than the amount.
+    /// The payer holds less than the amount.
     #[error("the account holds less than the amount; ask for its balance and transfer less")]
     InsufficientFunds,
     /// A transfer from an account to itself.
     #[error("payer and payee are the same account; name two accounts")]
     SameAccount,
-    /// A balance, or the sum of all balances, would pass `i64::MAX` cents.
+    /// A balance, or the sum of all balances, would exceed `i64::MAX` cents.
     #[error("a balance would pass the largest the bank can hold; move a smaller amount")]
     Overflow,
     /// The key belongs to a different request.
     #[error("this sequence number was used for a different request; use the next number")]
     KeyReused,
-    /// The client has acknowledged this key, so its outcome has been forgotten.
+    /// The client has acknowledged this key; its record is discarded.
     #[error("this sequence number was acknowledged and is forgotten; use the next number")]
     StaleKey,
-    /// The server does not know the client's lease (any more).
+    /// The server does not know the client's lease.
     #[error("the lease has expired; say HELLO again and use the new lease")]
     LeaseExpired,
     /// The server does not speak this version.
@@ -332,25 +329,25 @@ pub enum Refusal {
     /// The server does not know the operation.
     #[error("the server does not know this operation; it may be older than the client")]
     UnsupportedOperation,
-    /// The server does not know a field that must not be skipped.
+    /// The server does not know a critical field.
     #[error("the server does not know field {tag}, which must not be skipped; leave it out")]
     UnsupportedField {
         /// The TLV's tag.
         tag: u16,
     },
-    /// The checksum is right and the content is not.
+    /// A field is out of range although the checksum is correct.
     #[error("the request has a field out of range; the client has a defect, see PROTOCOL.md")]
     Malformed,
-    /// The reply does not fit what the request allows.
+    /// The reply exceeds the size that the request allows.
     #[error("the reply needs {needed} bytes; pad the request to that, or ask for a shorter page")]
     ReplyTooLarge {
-        /// Bytes of the smallest reply frame that would do.
+        /// Bytes of the smallest sufficient reply frame.
         needed: u32,
     },
-    /// The server has no room for another client.
+    /// The server's lease table is full.
     #[error("the server has as many clients as it can remember; try again later")]
     Busy,
-    /// The deadline had passed when the request's turn came.
+    /// The deadline had passed before the request was processed.
     #[error("the deadline passed before the server came to it; allow more time")]
     DeadlinePassed,
     /// The server is shutting down.
@@ -359,13 +356,13 @@ pub enum Refusal {
     /// The sequence number is too far above what the client has acknowledged.
     #[error("too many operations are unacknowledged; wait for answers before asking more")]
     OutsideWindow,
-    /// Said by the client itself: the request never left it.
+    /// Client-side: the request was never sent.
     #[error("the request was never sent; connect again and repeat it")]
     NotSent,
-    /// A status that this client does not know, of the definite class.
+    /// An unknown status of the definite class.
     #[error("the server refused with status {status}, which this client does not know")]
     Unrecognised {
-        /// The status, as sent.
+        /// The status as received.
         status: u16,
     },
 }
@@ -396,9 +393,9 @@ impl Refusal {
         }
     }
 
-    /// Whether it was said before the server looked for an earlier attempt of the same operation.
+    /// Whether the server refuses before it looks up an earlier attempt of the same operation.
     ///
-    /// Such a refusal speaks of one attempt only: an earlier one may have been applied.
+    /// Such a refusal concerns one attempt only: an earlier one may have been applied.
     #[must_use]
     pub const fn speaks_of_one_attempt(self) -> bool {
         matches!(
@@ -418,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_hold_only_what_can_move() {
+    fn amounts_are_positive() {
         assert_eq!(Amount::new(0), None);
         assert_eq!(Amount::new(1).map(Amount::cents), Some(1));
         assert_eq!(Amount::new(i64::MAX as u64).map(Amount::cents), Some(i64::MAX));
@@ -436,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn operation_bytes_read_back() {
+    fn operation_bytes_round_trip() {
         for operation in Operation::ALL {
             assert_eq!(Operation::from_byte(operation as u8), Some(operation));
         }

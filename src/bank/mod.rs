@@ -1,23 +1,21 @@
-//! The bank protocol: one message codec, two carriers, and what a client can know.
+//! The bank protocol over TCP streams and UDP datagrams: codec, clients, server, ledger.
+//! `PROTOCOL.md` beside this file specifies it byte by byte. The protocol cores use no socket,
+//! clock, thread or global random source.
 //!
-//! It exists so that the same requests can be carried by a TCP stream and by UDP datagrams and be
-//! compared. `PROTOCOL.md` beside this file is the specification, byte by byte.
-//! It must never touch a socket, a clock, a thread or a global random source.
-//!
-//! | module | what it is for |
+//! | module | purpose |
 //! |---|---|
 //! | [`message`] | values: accounts, money, requests, replies, refusals |
 //! | [`frame`] | their bytes: header, fixed block, TLV tail, CRC32C |
 //! | [`codec`] | values to frames and back |
-//! | [`client`] | what both clients share: identity, keys, outcomes, open calls |
-//! | [`transport`] | what a transport of requests must do |
+//! | [`client`] | state shared by both clients: identity, keys, outcomes, open calls |
+//! | [`transport`] | the traits of a transport of requests |
 //! | [`datagram`] | the client that retries over datagrams |
 //! | [`stream`] | the client and the server's session on a stream |
 //! | [`server`] | the server core: leases, duplicate check, dispatch, datagrams |
-//! | [`ledger`] | what a request means for the accounts |
-//! | [`storage`] | what a store must do; the stores are in [`store`] |
+//! | [`ledger`] | the effect of a request on the accounts |
+//! | [`storage`] | the trait of a store; the stores are in [`store`] |
 //! | [`audit`] | proof that cents are conserved and nothing was applied twice |
-//! | [`violation`] | what a peer did against the protocol |
+//! | [`violation`] | protocol violations by a peer |
 //! | [`rtt`] | round-trip estimate and timer, RFC 6298 |
 
 pub mod audit;

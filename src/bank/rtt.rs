@@ -1,13 +1,11 @@
 //! Round-trip estimate and retransmission timer (RFC 6298), integers only.
-//!
-//! It exists so that a datagram client waits as long as the path needs and no longer.
-//! It must never be fed a round trip whose attempt is in doubt; the attempt is echoed, so none is.
+//! Replies echo the attempt, so no sample is ambiguous (Karn).
 
 use crate::measure::{Ppm, nanos};
 use serde::Serialize;
 use std::time::Duration;
 
-/// How the timer follows the path.
+/// Retransmission timer settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct RtoConfig {
     /// The timer before the first sample.
@@ -15,13 +13,13 @@ pub struct RtoConfig {
     pub initial: Duration,
     /// RTO = SRTT + max(`min_margin`, 4 * RTTVAR): the clock granularity G of RFC 6298 §2.2.
     ///
-    /// It takes the place of the one-second minimum of §2.4, which is there for delayed
-    /// acknowledgements; this protocol has none.
+    /// It replaces the one-second minimum of §2.4, which allows for delayed acknowledgements; this
+    /// protocol has none.
     pub min_margin: Duration,
-    /// The timer never grows above it (RFC 6298 §2.5 allows 60 s or more).
+    /// Upper limit of the timer (RFC 6298 §2.5 allows 60 s or more).
     pub max: Duration,
-    /// A timer is multiplied by a draw from 1 ..= 1 + `jitter_ppm` / 10^6, so that clients that
-    /// lost a packet together do not come back together.
+    /// A timer is multiplied by a draw from 1 ..= 1 + `jitter_ppm` / 10^6, to desynchronise clients
+    /// that lost packets together.
     pub jitter_ppm: Ppm,
 }
 
@@ -36,10 +34,10 @@ impl Default for RtoConfig {
     }
 }
 
-/// Doublings of the timer, at most: 1 ms doubled 16 times is above the 60 s of RFC 6298.
+/// Maximum doublings of the timer: 1 ms doubled 16 times is above the 60 s of RFC 6298.
 pub const BACKOFF_MAX: u16 = 16;
 
-/// What the samples say so far.
+/// The current estimate.
 #[derive(Clone, Debug)]
 pub struct RttEstimator {
     config: RtoConfig,
@@ -48,13 +46,13 @@ pub struct RttEstimator {
 }
 
 impl RttEstimator {
-    /// Without samples.
+    /// No samples yet.
     #[must_use]
     pub const fn new(config: RtoConfig) -> Self {
         Self { config, smoothed: None, samples: 0 }
     }
 
-    /// Adds a round trip.
+    /// Adds a round-trip sample.
     pub fn sample(&mut self, rtt: Duration) {
         let rtt = nanos(rtt);
         self.samples += 1;
@@ -74,13 +72,13 @@ impl RttEstimator {
         self.smoothed.map(|(srtt, _)| Duration::from_nanos(srtt))
     }
 
-    /// Its smoothed mean deviation.
+    /// Smoothed mean deviation.
     #[must_use]
     pub fn rttvar(&self) -> Option<Duration> {
         self.smoothed.map(|(_, rttvar)| Duration::from_nanos(rttvar))
     }
 
-    /// How many round trips it has seen.
+    /// Number of samples.
     #[must_use]
     pub const fn samples(&self) -> u64 {
         self.samples
@@ -100,7 +98,7 @@ impl RttEstimator {
         rto.min(self.config.max)
     }
 
-    /// The timer after `failures` attempts without an answer, with the jitter of a uniform `draw`.
+    /// The timer after `failures` unanswered attempts, with the jitter of a uniform `draw`.
     #[must_use]
     pub fn timer(&self, failures: u16, draw: u64) -> Duration {
         //= RFC 6298 §5.5: "The host MUST set RTO <- RTO * 2"

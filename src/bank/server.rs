@@ -1,7 +1,5 @@
-//! The server core: leases, the duplicate check, dispatch; datagrams whole, streams by session.
-//!
-//! It exists so that one bank serves both carriers by the same rules.
-//! It must never answer a datagram with more bytes than it had, nor apply before it has checked.
+//! The server core: leases, duplicate detection, dispatch, and replies to datagrams.
+//! A reply is never longer than the datagram it answers (no amplification).
 
 use super::client::Key;
 use super::codec::{
@@ -23,26 +21,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
 
-/// What the server remembers of operations it has done.
+/// Duplicate detection: which outcomes the server remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Dedup {
-    /// Nothing: a repeated request is applied again.
+    /// None: a repeated request is applied again.
     Off,
-    /// Outcomes, in memory: a restart forgets them.
+    /// Outcomes in memory: lost at a restart.
     Volatile,
-    /// Outcomes, committed with the ledger entry.
+    /// Outcomes committed with the ledger entry.
     Durable,
 }
 
-/// How the server behaves.
+/// Server configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerConfig {
-    /// What it remembers.
+    /// Duplicate detection.
     pub dedup: Dedup,
-    /// How long it remembers a silent client. Java RMI leases last ten minutes by default.
+    /// Lease time without traffic from the client. Java RMI leases last ten minutes by default.
     pub lease: Duration,
-    /// Clients remembered: 1,024 with 512 records of about 90 bytes are 47 MB at most.
+    /// Maximum leases: 1,024 with 512 records of about 90 bytes are 47 MB at most.
     pub max_leases: usize,
 }
 
@@ -52,51 +50,52 @@ impl Default for ServerConfig {
     }
 }
 
-/// Draws for a lease number that is neither 0 nor taken: eight collisions in 2^64 do not happen.
+/// Maximum draws for a lease number that is neither 0 nor taken: eight collisions in 2^64 do not
+/// occur.
 const LEASE_DRAWS_MAX: u64 = 8;
 
-/// Leases ended by one call of `handle_timeout`: a slice short enough for the hot path.
+/// Maximum leases ended by one call of `handle_timeout`: bounds its time.
 const EXPIRIES_PER_TIMEOUT_MAX: usize = 256;
 
-/// What the server has seen and done.
+/// Server counters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
-    /// Datagrams given to it.
+    /// Datagrams received.
     pub datagrams: u64,
-    /// Frames given to it, on both carriers, that passed their checks.
+    /// Valid frames received, on both carriers.
     pub frames: u64,
-    /// Requests whose turn came, by operation.
+    /// Requests processed, by operation.
     pub accepted: BTreeMap<&'static str, u64>,
-    /// Refusals said, by reason; a repeated one counts as a duplicate instead.
+    /// Refusals sent, by reason; a repeated one counts as a duplicate instead.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Input that was not answered, by violation.
+    /// Unanswered input, by violation.
     pub discarded: BTreeMap<&'static str, u64>,
-    /// Requests answered from the table of outcomes.
+    /// Requests answered from recorded outcomes.
     pub duplicates: u64,
-    /// Ledger entries made.
+    /// Ledger entries written.
     pub applied: u64,
-    /// Answers of the indefinite class: the store failed.
+    /// Answers of the indefinite class: storage failures.
     pub indefinite: u64,
-    /// Replies withheld because they were longer than the datagram that asked.
+    /// Replies withheld because they exceeded the size of the requesting datagram.
     pub withheld: u64,
     /// Leases granted.
     pub leases_granted: u64,
-    /// Leases ended by silence.
+    /// Leases expired.
     pub leases_expired: u64,
 }
 
-/// What the server knows of a client.
+/// The server's state of a client.
 #[derive(Clone, Copy, Debug)]
 struct Client {
     nonce: u64,
     acked: u64,
-    /// Whether the store has not heard of `acked` yet.
+    /// Whether `acked` is not yet in the store.
     ack_pending: bool,
     max_seen: u64,
     last_heard: Instant,
 }
 
-/// The bank's server, for any number of sessions and any store.
+/// The bank server, for any number of sessions and any store.
 #[derive(Debug)]
 pub struct Server<S> {
     config: ServerConfig,
@@ -104,9 +103,9 @@ pub struct Server<S> {
     seed: u64,
     clients: BTreeMap<u64, Client>,
     by_nonce: BTreeMap<u64, u64>,
-    /// When to look at a lease; it may have been renewed since.
+    /// When to check each lease; it may have been renewed since.
     expiries: BTreeSet<(Instant, u64)>,
-    /// Leases found in the store whose time begins with the first event.
+    /// Leases from the store; their lease time starts with the first event.
     unstamped: Vec<u64>,
     table: Completions,
     counters: Counters,
@@ -114,13 +113,13 @@ pub struct Server<S> {
     draining: bool,
 }
 
-/// How a request ends.
+/// The result of a request.
 enum Said {
-    /// With this answer.
+    /// A new answer.
     Fresh(Answer),
-    /// As it did before.
+    /// A recorded outcome.
     Again(Completion),
-    /// Without one: the stored reply is longer than this datagram may be answered with.
+    /// No answer: the recorded reply exceeds the limit of this datagram.
     Nothing,
 }
 
@@ -131,9 +130,8 @@ const fn refused(refusal: Refusal) -> Said {
 impl<S: Storage> Server<S> {
     /// A server over a store; `seed` draws its lease numbers.
     ///
-    /// Leases in the store live on: their time begins with the first event. A store whose leases
-    /// cannot be read is taken to have none, so that their holders are told
-    /// [`Refusal::LeaseExpired`].
+    /// Leases in the store stay valid: their time starts with the first event. A store whose leases
+    /// cannot be read counts as having none, so their holders get [`Refusal::LeaseExpired`].
     #[must_use]
     pub fn new(config: ServerConfig, store: S, seed: u64) -> Self {
         let leases = store.leases().unwrap_or_default();
@@ -157,13 +155,13 @@ impl<S: Storage> Server<S> {
         server
     }
 
-    /// How it was configured.
+    /// The configuration.
     #[must_use]
     pub const fn config(&self) -> &ServerConfig {
         &self.config
     }
 
-    /// What it has seen and done.
+    /// The counters.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
@@ -175,14 +173,14 @@ impl<S: Storage> Server<S> {
         &self.store
     }
 
-    /// The store, without the server: what a restart finds.
+    /// The store without the server, as a restart would find it.
     #[must_use]
     pub fn into_storage(self) -> S {
         self.store
     }
 
-    /// From now on every new operation is refused with [`Refusal::Draining`]; outcomes already
-    /// recorded are still repeated.
+    /// Refuses every new operation with [`Refusal::Draining`] from now on; recorded outcomes are
+    /// still repeated.
     pub const fn drain(&mut self) {
         self.draining = true;
     }
@@ -193,7 +191,7 @@ impl<S: Storage> Server<S> {
         self.draining
     }
 
-    /// Takes one datagram and gives the reply, never longer than the datagram.
+    /// Handles one datagram and returns the reply, never longer than the datagram.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) -> Option<Bytes> {
         self.counters.datagrams += 1;
         if bytes.len() < REFUSAL_LEN {
@@ -204,7 +202,7 @@ impl<S: Storage> Server<S> {
             self.discard(Violation::Length);
             return None;
         }
-        // The buffer is given back when the last reply made from it is dropped.
+        // The buffer is released when the last reply made from it is dropped.
         let mut out = mem::take(&mut self.out);
         out.reserve(bytes.len());
         let taken = match Frame::parse(bytes) {
@@ -224,9 +222,9 @@ impl<S: Storage> Server<S> {
         reply
     }
 
-    /// Takes a frame of this version; the reply, of at most `room` bytes, is added to `out`.
+    /// Handles a frame of this version; appends the reply, of at most `room` bytes, to `out`.
     ///
-    /// `arrived` is when its bytes came, from which its deadline counts.
+    /// `arrived`: arrival of its bytes, from which its deadline counts.
     pub(crate) fn handle_frame(
         &mut self,
         now: Instant,
@@ -256,7 +254,7 @@ impl<S: Storage> Server<S> {
         let kind = match Kind::from_byte(foreign.kind) {
             Some(Kind::Hello) => Kind::Welcome,
             Some(Kind::Request) => Kind::Response,
-            // A reply is never answered, or two servers could be made to talk for ever.
+            // A reply is never answered; otherwise two servers could loop.
             _ => return Err(Violation::Version),
         };
         let Foreign { client, seq, attempt, .. } = foreign;
@@ -270,7 +268,7 @@ impl<S: Storage> Server<S> {
         *self.counters.discarded.entry(violation.name()).or_insert(0) += 1;
     }
 
-    /// Ends leases whose time is over.
+    /// Ends expired leases.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.stamp(now);
         for _ in 0..EXPIRIES_PER_TIMEOUT_MAX {
@@ -287,7 +285,7 @@ impl<S: Storage> Server<S> {
             }
             let expire = Transaction { expire: Some(lease), ..Transaction::default() };
             if self.store.commit(expire).is_err() {
-                // The client stays known; its turn comes again after another lease.
+                // The client keeps its lease; check again after another lease time.
                 self.expiries.insert((now + self.config.lease, lease));
                 continue;
             }
@@ -298,7 +296,7 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.expiries.first().map(|(at, _)| *at)
@@ -314,13 +312,13 @@ impl<S: Storage> Server<S> {
     }
 
     fn remember(&mut self, lease: Lease, now: Instant) {
-        // A volatile server has forgotten what was acknowledged: that is what it is worth.
+        // A volatile server loses acknowledgements at a restart.
         let acked = if self.config.dedup == Dedup::Durable { lease.acked } else { 0 };
         let client = Client {
             nonce: lease.nonce,
             acked,
             ack_pending: false,
-            // Unknown after a restart: every key must be looked up until a higher one is seen.
+            // Unknown after a restart: look up every key until a higher one is seen.
             max_seen: u64::MAX,
             last_heard: now,
         };
@@ -346,7 +344,7 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// The lease for a HELLO: the one it names, the one its nonce had, or a new one.
+    /// The lease for a HELLO: the one it names, the one of its nonce, or a new one.
     fn admit(&mut self, now: Instant, frame: &Frame<'_>, room: usize) -> Result<u64, Refusal> {
         if let Some(tag) = frame.unknown_critical() {
             return Err(Refusal::UnsupportedField { tag });
@@ -424,7 +422,7 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// The check of RIFL (SOSP 2015), then the decision, then the commit.
+    /// Duplicate check (RIFL, SOSP 2015), decision, commit.
     fn answer(
         &mut self,
         now: Instant,
@@ -456,7 +454,7 @@ impl<S: Storage> Server<S> {
         if let Some(operation) = Operation::from_byte(header.op) {
             *self.counters.accepted.entry(operation.name()).or_insert(0) += 1;
         }
-        // A read that is asked again may be done again; what it saw need not be kept.
+        // Reads may be repeated, so their outcomes are not recorded.
         let recorded = checked && request.map_or(true, |r| r.operation().changes_the_ledger());
         match decision {
             Decision::Read(reply) => Ok(Said::Fresh(Answer::Done(reply))),
@@ -486,7 +484,7 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// Renews a lease and takes an acknowledgement; false where there is no such lease.
+    /// Renews a lease and processes an acknowledgement; false if the lease does not exist.
     fn heard(&mut self, now: Instant, key: Key, ack_upto: u64) -> bool {
         let Some(client) = self.clients.get_mut(&key.client) else { return false };
         client.last_heard = now;
@@ -498,7 +496,7 @@ impl<S: Storage> Server<S> {
         true
     }
 
-    /// What an earlier attempt under this key means for this one; `None` where there was none.
+    /// The result implied by an earlier attempt under this key; `None` if there was none.
     fn earlier(
         &mut self,
         key: Key,
@@ -550,7 +548,7 @@ impl<S: Storage> Server<S> {
         Ok(())
     }
 
-    /// Entry, completion and what the client has acknowledged, in one transaction.
+    /// Commits entry, completion and acknowledgement in one transaction.
     fn commit(
         &mut self,
         client: u64,
@@ -569,7 +567,7 @@ impl<S: Storage> Server<S> {
     }
 }
 
-/// The recorded outcome of an operation: status and up to two words of block.
+/// The outcome to record: status and up to two words of block.
 fn completion(frame: &Frame<'_>, op: u8, status: u16, first: u64, second: u64) -> Completion {
     let mut block = [0; 16];
     block[..8].copy_from_slice(&first.to_le_bytes());
@@ -578,7 +576,7 @@ fn completion(frame: &Frame<'_>, op: u8, status: u16, first: u64, second: u64) -
     Completion { fingerprint: fingerprint(frame), op, status, block_len, block }
 }
 
-/// Writes a recorded outcome: the same bytes as the first time, but for the attempt echoed.
+/// Writes a recorded outcome: the original bytes except for the echoed attempt.
 fn repeat(out: &mut BytesMut, header: &Header, completion: &Completion) {
     let header = Header { op: completion.op, status: completion.status, ..*header };
     let start = match completion.block.first_chunk::<8>() {
@@ -588,7 +586,7 @@ fn repeat(out: &mut BytesMut, header: &Header, completion: &Completion) {
     finish(out, start);
 }
 
-/// A hash of what a request asks: operation, block, fields; not padding, attempt or deadline.
+/// Hash of a request's operation, block and fields, excluding padding, attempt and deadline.
 fn fingerprint(frame: &Frame<'_>) -> u64 {
     let fold = |hash: u64, bytes: &[u8]| {
         let hash = keyed(hash, bytes.len() as u64);

@@ -1,7 +1,5 @@
-//! The server's end of one stream: cuts frames, bounds time and memory, drains.
-//!
-//! It exists so that one slow, silent or hostile peer costs a bounded share and nothing of others.
-//! It must never reserve memory for a length that a peer claims.
+//! The server's side of one stream: framing, timeouts, buffer limits, drain.
+//! Buffers grow with received bytes, never with a claimed length.
 
 use super::client::CloseReason;
 use super::codec::encode_goaway;
@@ -15,26 +13,26 @@ use crate::measure::Instant;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 
-/// From the connection to a complete HELLO: three retransmissions of TCP's one-second timer.
+/// From accept to a complete HELLO: three retransmissions of TCP's one-second timer.
 pub const HELLO_DEADLINE: Duration = Duration::from_secs(7);
 
 /// From the first byte of a frame to its last: 64 KiB at 64 kbit/s take 8 s.
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 
-/// From one frame to the next: more than twice the 100 s for which TCP at least keeps trying to
-/// deliver (RFC 1122 §4.2.3.5), so that a request on its way is not cut off.
+/// From one frame to the next: more than twice TCP's minimum of 100 s for giving up on a segment
+/// (RFC 1122 §4.2.3.5), so that a request in flight is not cut off.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// From GOAWAY to the close: the round trip of a slow path, many times over.
+/// From GOAWAY to the close: many round trips of a slow path.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
-/// Unsent bytes above which the session takes no more requests: four of the largest replies.
+/// Unsent bytes above which the session stops taking requests: four of the largest replies.
 pub const MAX_BUFFERED_OUT: usize = 4 * MAX_FRAME;
 
-/// Bytes to hand to `handle_stream` at once, at most.
+/// Maximum bytes per call of `handle_stream`.
 pub const MAX_READ: usize = 4 * MAX_FRAME;
 
-/// Bytes waiting to be read by the session, at most: a frame begun, and one hand-over beyond it.
+/// Maximum unread bytes of a session: a partial frame and one call's input.
 pub const MAX_BUFFERED_IN: usize = MAX_FRAME + MAX_READ;
 
 /// Limits of a session; the defaults are the constants of this module.
@@ -64,24 +62,24 @@ impl Default for SessionLimits {
     }
 }
 
-/// One stream, as the server sees it.
+/// One stream on the server's side.
 ///
-/// The loop around it: read while [`wants_read`](Self::wants_read), hand over with
-/// [`handle_stream`](Self::handle_stream), write what [`poll_transmit`](Self::poll_transmit) gives,
-/// and where [`wants_resume`](Self::wants_resume) after that, call `handle_stream` with no bytes.
-/// When [`closing`](Self::closing) says so: write what is left and close.
+/// Driver loop: read while [`wants_read`](Self::wants_read), pass the bytes to
+/// [`handle_stream`](Self::handle_stream), write [`poll_transmit`](Self::poll_transmit)'s output;
+/// if [`wants_resume`](Self::wants_resume) then, call `handle_stream` with no bytes.
+/// If [`closing`](Self::closing): write the rest and close.
 #[derive(Debug)]
 pub struct ServerSession {
     limits: SessionLimits,
     input: BytesMut,
     output: BytesMut,
-    /// When the bytes that wait for room in the output arrived.
+    /// Arrival of the bytes that wait for output space.
     stalled_since: Option<Instant>,
-    /// When the frame at the front of the input began.
+    /// Arrival of the first byte of the frame at the front of the input.
     begun: Option<Instant>,
     opened: Instant,
     last_frame: Instant,
-    /// The largest reply the peer takes; 0 before its HELLO.
+    /// The largest reply the peer accepts; 0 before its HELLO.
     peer_max_frame: usize,
     last_seq: u64,
     drain_until: Option<Instant>,
@@ -89,7 +87,7 @@ pub struct ServerSession {
 }
 
 impl ServerSession {
-    /// A stream that has just been accepted.
+    /// A newly accepted stream.
     #[must_use]
     pub fn new(now: Instant, limits: SessionLimits) -> Self {
         Self {
@@ -107,7 +105,7 @@ impl ServerSession {
         }
     }
 
-    /// Takes bytes of the stream, at most [`MAX_READ`], and answers every frame they complete.
+    /// Handles bytes of the stream, at most [`MAX_READ`], and answers every complete frame.
     pub fn handle_stream<S: Storage>(
         &mut self,
         now: Instant,
@@ -123,7 +121,7 @@ impl ServerSession {
         }
         let arrived = self.stalled_since.take().unwrap_or(now);
         if self.input.is_empty() {
-            // Whole frames are read where they are; only a remainder is copied.
+            // Whole frames are parsed in place; only a remainder is copied.
             let used = self.take_frames(now, arrived, server, bytes);
             let rest = bytes.get(used..).unwrap_or_default();
             self.input.extend_from_slice(rest);
@@ -137,7 +135,7 @@ impl ServerSession {
         self.after_frames(now, arrived);
     }
 
-    /// Answers whole frames from the front while there is room; gives the bytes used.
+    /// Answers whole frames from the front while there is output space; returns the bytes used.
     fn take_frames<S: Storage>(
         &mut self,
         now: Instant,
@@ -205,7 +203,7 @@ impl ServerSession {
             self.input = BytesMut::new();
             self.begun = None;
         } else if self.input.is_empty() {
-            // A silent stream holds no buffer.
+            // An idle stream holds no buffer.
             self.input = BytesMut::new();
         } else if !self.has_room() {
             self.stalled_since = Some(arrived);
@@ -222,7 +220,7 @@ impl ServerSession {
         self.peer_max_frame != 0
     }
 
-    /// Ends the session where a deadline has passed.
+    /// Ends the session if a deadline has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.closing.is_none()
             && let Some((at, reason)) = self.next_deadline()
@@ -232,7 +230,7 @@ impl ServerSession {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.closing.is_some() {
@@ -256,32 +254,32 @@ impl ServerSession {
         (!self.output.is_empty()).then(|| self.output.split().freeze())
     }
 
-    /// Bytes held: read and not answered, answered and not taken by `poll_transmit`.
+    /// Bytes buffered: unprocessed input and untransmitted output.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.input.len() + self.output.len()
     }
 
-    /// Whether to read from the stream; false while replies wait to be written.
+    /// Whether to read from the stream; false while output is pending.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         self.closing.is_none() && self.stalled_since.is_none() && self.has_room()
     }
 
-    /// Whether requests that were read wait, and there is room for replies again.
+    /// Whether buffered requests can be processed because there is output space again.
     #[must_use]
     pub fn wants_resume(&self) -> bool {
         self.closing.is_none() && self.stalled_since.is_some() && self.has_room()
     }
 
-    /// Why the session has ended, if it has: write what is left, then close.
+    /// Why the session has ended, if so: write the rest, then close.
     #[must_use]
     pub const fn closing(&self) -> Option<CloseReason> {
         self.closing
     }
 
-    /// Says GOAWAY: requests above the last one taken will not be. [`Server::drain`] makes the
-    /// server refuse what comes in spite of it; the session ends after its grace.
+    /// Sends GOAWAY: requests above the last one taken are not processed. [`Server::drain`] makes
+    /// the server refuse later ones; the session ends after the grace period.
     pub fn begin_drain(&mut self, now: Instant) {
         if self.drain_until.is_none() && self.closing.is_none() {
             encode_goaway(&mut self.output, self.last_seq);
@@ -290,7 +288,7 @@ impl ServerSession {
     }
 }
 
-/// The largest frame that the sender of a HELLO takes, as far as we send any.
+/// The largest frame the sender of a HELLO accepts, at most our own limit.
 fn peer_max_frame(hello: &Frame<'_>) -> usize {
     let claimed = super::codec::decode_hello(hello).map_or(0, |hello| hello.max_frame as usize);
     claimed.clamp(MIN_MAX_FRAME, MAX_FRAME)

@@ -1,7 +1,5 @@
-//! The bank over datagrams in virtual time: the same cores, the same link model, no socket.
-//!
-//! It exists for machines that forbid namespaces, and because a run here is bit-identical by seed.
-//! It must never read a clock; time jumps from one event to the next.
+//! The bank over datagrams in virtual time: the same cores and link model without sockets.
+//! For machines that forbid namespaces; a run is bit-identical by seed.
 
 use crate::bank::frame::wire_len;
 use crate::bank::load::{Action, LoadGenerator, LoadPlan};
@@ -16,7 +14,7 @@ use bytes::Bytes;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// A datagram on its way, ordered by time of arrival, then by time of sending.
+/// A datagram in flight, ordered by arrival time, then send time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Arrival {
     at: Instant,
@@ -26,18 +24,18 @@ struct Arrival {
     bytes: Bytes,
 }
 
-/// A datagram that waits at a link's bottleneck.
+/// A datagram queued at a link's bottleneck.
 struct Waiting {
     fate: Fate,
     at: Instant,
     length: u32,
-    /// Copies whose end is not known yet.
+    /// Copies still queued.
     copies: u8,
     slot: usize,
     bytes: Bytes,
 }
 
-/// The datagrams that wait at one link, by token; the places of those gone are used again.
+/// The datagrams queued at one link, by token; free slots are reused.
 #[derive(Default)]
 struct WaitingRoom {
     places: Vec<Option<Waiting>>,
@@ -45,7 +43,7 @@ struct WaitingRoom {
 }
 
 impl WaitingRoom {
-    /// A token that no waiting datagram has.
+    /// An unused token.
     fn token(&mut self) -> u32 {
         self.free.pop().unwrap_or_else(|| {
             self.places.push(None);
@@ -64,7 +62,7 @@ impl WaitingRoom {
     }
 }
 
-/// A generator and a server with a path between them.
+/// A load generator and a server with a path between them.
 pub struct World<S: Storage> {
     /// The clients.
     pub generator: LoadGenerator,
@@ -103,8 +101,8 @@ impl<S: Storage> World<S> {
         world
     }
 
-    /// Replaces both links with fresh ones, which begin now, and begins new records. What still
-    /// waited at the old ones is gone.
+    /// Replaces both links by new ones that start now, and starts new records. Datagrams queued at
+    /// the old links are dropped.
     pub fn set_links(&mut self, plans: &[LinkPlan; 2], seed: u64) {
         let fresh = |d: Direction| Link::new(plans[d.index()].clone(), seed, d);
         self.links = Direction::BOTH.map(|d| fresh(d).starting_at(self.now));
@@ -113,26 +111,26 @@ impl<S: Storage> World<S> {
         self.checksum_discards = [0; 2];
     }
 
-    /// The time.
+    /// The virtual time.
     #[must_use]
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// What the links did since they were set.
+    /// Link statistics since the links were set.
     #[must_use]
     pub const fn records(&self) -> &[Record; 2] {
         &self.records
     }
 
-    /// Datagrams of each direction that arrived with flipped bits, which a host's checksums would
-    /// have discarded, since the links were set.
+    /// Datagrams of each direction that arrived with flipped bits since the links were set; a
+    /// host's checksums would have discarded them.
     #[must_use]
     pub const fn checksum_discards(&self) -> [u64; 2] {
         self.checksum_discards
     }
 
-    /// Puts a load on the bank and runs until every request has ended.
+    /// Applies a load and runs until every request has ended.
     pub fn run(&mut self, plan: LoadPlan) {
         self.generator.begin(self.now, plan);
         self.act();
@@ -151,7 +149,7 @@ impl<S: Storage> World<S> {
         links.into_iter().chain(rest).flatten().min()
     }
 
-    /// Everything that is due now: what leaves a queue, then arrivals, then timers.
+    /// Processes all due events: queue releases, then arrivals, then timers.
     fn step(&mut self) {
         self.release();
         while self.on_the_way.peek().is_some_and(|Reverse(next)| next.at <= self.now) {
@@ -181,7 +179,7 @@ impl<S: Storage> World<S> {
         while let Some(action) = self.generator.poll_action() {
             match action {
                 Action::Send { slot, bytes } => self.send(Direction::AToB, slot, bytes),
-                // There is no stream here: an opened one is closed at once.
+                // Streams are not supported: close at once.
                 Action::Open { slot } => self.generator.handle_closed(self.now, slot),
                 Action::Close { .. } => {}
             }
@@ -211,7 +209,7 @@ impl<S: Storage> World<S> {
         }
     }
 
-    /// Takes from the queues what is due.
+    /// Releases due datagrams from the queues.
     fn release(&mut self) {
         for direction in Direction::BOTH {
             while let Some(release) = self.links[direction.index()].poll_release(self.now) {
@@ -241,8 +239,7 @@ impl<S: Storage> World<S> {
         }
     }
 
-    /// Puts a copy on its way. Flipped bits that the checksums would show end there; a host's
-    /// kernel would not hand them on.
+    /// Delivers a copy. Drops it if flipped bits would fail the checksums, as a kernel does.
     fn deliver(
         &mut self,
         direction: Direction,

@@ -1,7 +1,5 @@
 //! The client on a stream, and beside it the server's [`ServerSession`].
-//!
-//! It exists so that calls can be pipelined on one connection and survive the loss of it as values.
-//! It must never retry by itself: whether to ask again is the caller's choice, with the same key.
+//! It never retries: the caller decides, with the same key.
 
 pub use super::session::{
     DRAIN_GRACE, FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT,
@@ -20,14 +18,14 @@ use serde::Serialize;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How a stream client behaves.
+/// Stream client configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamClientConfig {
-    /// From a call to giving up on it.
+    /// Time from a call to giving it up.
     pub deadline: Duration,
-    /// Calls open at once, at most.
+    /// Maximum open calls.
     pub max_in_flight: usize,
-    /// At-least-once asks the server not to look for duplicates; the others do not differ here.
+    /// At-least-once disables duplicate detection at the server; the others behave alike here.
     pub delivery: Delivery,
 }
 
@@ -55,7 +53,7 @@ impl Transport for StreamClientConfig {
     }
 }
 
-/// What a stream client has counted.
+/// Stream client counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct StreamStats {
     /// Requests written.
@@ -64,20 +62,20 @@ pub struct StreamStats {
     pub received: u64,
     /// Responses to calls that had ended.
     pub late: u64,
-    /// Responses that no call matched or that could not be read.
+    /// Responses without a matching call, or unreadable.
     pub discarded: u64,
 }
 
-/// How far the handshake is.
+/// State of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// HELLO is out, or about to be.
+    /// HELLO is sent or queued.
     Greeting,
-    /// WELCOME came.
+    /// WELCOME was received.
     Open,
-    /// GOAWAY came: no new calls.
+    /// GOAWAY was received: no new calls.
     Draining,
-    /// Over.
+    /// Ended.
     Closed,
 }
 
@@ -87,9 +85,9 @@ pub struct StreamClient {
     config: StreamClientConfig,
     calls: Calls,
     phase: Phase,
-    /// Until when WELCOME may come.
+    /// Deadline of the WELCOME.
     greeting_until: Instant,
-    /// Calls not written yet.
+    /// Calls not yet written.
     unsent: VecDeque<u64>,
     input: BytesMut,
     output: BytesMut,
@@ -97,7 +95,7 @@ pub struct StreamClient {
 }
 
 impl StreamClient {
-    /// A client on a connection that is being made; its HELLO goes out with the first write.
+    /// A client on a connection that is being opened; the first write carries its HELLO.
     ///
     /// An identity with a lease resumes it: requests follow in the same write.
     #[must_use]
@@ -117,7 +115,7 @@ impl StreamClient {
         client
     }
 
-    /// A client before its first connection; [`Client::connect`] begins one.
+    /// A client before its first connection; see [`Client::connect`].
     fn disconnected(config: StreamClientConfig, identity: Identity) -> Self {
         Self {
             config,
@@ -131,10 +129,10 @@ impl StreamClient {
         }
     }
 
-    /// Makes a call and gives its number.
+    /// Starts a call and returns its number.
     ///
     /// # Errors
-    /// Where too many calls are open, or the session has ended.
+    /// If too many calls are open, or the session has ended.
     pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
         self.may_call()?;
         let seq = self.calls.open(now, request, self.config.deadline)?;
@@ -142,12 +140,12 @@ impl StreamClient {
         Ok(seq)
     }
 
-    /// Asks again about a key whose outcome is unknown, with the same request as before.
+    /// Retries a key whose outcome is unknown, with the same request as before.
     ///
-    /// `attempts` is how many were sent under the key so far.
+    /// `attempts`: how many were sent under the key so far.
     ///
     /// # Errors
-    /// Where too many calls are open, the session has ended, or the key is gone.
+    /// If too many calls are open, the session has ended, or the key has been released.
     pub fn ask_again(
         &mut self,
         now: Instant,
@@ -171,7 +169,7 @@ impl StreamClient {
         Ok(())
     }
 
-    /// Takes bytes of the stream.
+    /// Handles bytes of the stream.
     pub fn handle_stream(&mut self, now: Instant, bytes: &[u8]) {
         if self.phase == Phase::Closed {
             return;
@@ -244,7 +242,7 @@ impl StreamClient {
         match self.calls.handle_response(now, frame) {
             Matched::Ended { .. } => {}
             Matched::Late => self.stats.late += 1,
-            // The only attempt there will be on this connection has been answered.
+            // The only attempt on this connection has been answered.
             Matched::Indefinite => {
                 self.calls.give_up(now, frame.header().seq, Refusal::NotSent);
             }
@@ -252,7 +250,7 @@ impl StreamClient {
         }
     }
 
-    /// The server takes nothing above `last_seq`: what was sent beyond it is refused for certain.
+    /// The server takes nothing above `last_seq`: later calls are definitely refused.
     fn goaway(&mut self, now: Instant, last_seq: u64) {
         self.phase = Phase::Draining;
         self.unsent.clear();
@@ -272,7 +270,7 @@ impl StreamClient {
         }
     }
 
-    /// The peer closed or reset the connection, or it could not be made.
+    /// The connection was closed, was reset, or could not be opened.
     pub fn handle_closed(&mut self, now: Instant) {
         self.close(now, CloseReason::PeerClosed);
     }
@@ -302,14 +300,14 @@ impl StreamClient {
         self.close_if_drained();
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// When to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let greeting = (self.phase == Phase::Greeting).then_some(self.greeting_until);
         greeting.into_iter().chain(self.calls.next_timer()).min()
     }
 
-    /// Everything to write, in one buffer. What it gives counts as sent.
+    /// All output in one buffer; it counts as sent.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if self.calls.identity.lease().is_some() && self.phase != Phase::Closed {
             while let Some(seq) = self.unsent.pop_front() {
@@ -320,36 +318,36 @@ impl StreamClient {
         (!self.output.is_empty()).then(|| self.output.split().freeze())
     }
 
-    /// What there is to tell, oldest first.
+    /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<ClientEvent> {
         self.calls.events.pop_front()
     }
 
-    /// Whether the session is over.
+    /// Whether the session has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
-    /// Calls open.
+    /// Open calls.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
-    /// Bytes held: read and not yet a frame, not yet taken by `poll_transmit`.
+    /// Bytes buffered: incomplete input and untransmitted output.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.input.len() + self.output.len()
     }
 
-    /// What it has counted.
+    /// The counters.
     #[must_use]
     pub const fn stats(&self) -> &StreamStats {
         &self.stats
     }
 
-    /// The identity as it is now.
+    /// The current identity.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.calls.identity

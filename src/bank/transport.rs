@@ -1,8 +1,8 @@
-//! What a transport of bank requests is: the trait that the load generator drives.
+//! The transport traits that the load generator drives.
 //!
-//! A transport is one file that implements both traits here, as [`super::datagram`] and
-//! [`super::stream`] do. A client of it turns calls into bytes for one socket and bytes from that
-//! socket into outcomes, so encryption and streams of its own are its private matter.
+//! A transport is one file that implements both traits, such as [`super::datagram`] and
+//! [`super::stream`]. Its client converts calls to bytes for one socket and bytes from that socket
+//! to outcomes; encryption and internal streams stay inside.
 
 use super::client::{CallError, ClientEvent, Identity};
 use super::message::Request;
@@ -11,32 +11,32 @@ use bytes::Bytes;
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// What the bytes of a client travel through.
+/// The kind of socket that a client's bytes use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketKind {
-    /// A UDP socket: each piece of bytes is one datagram.
+    /// A UDP socket: each buffer is one datagram.
     Datagram,
-    /// A TCP connection, opened before the first byte and opened again after it ended.
+    /// A TCP connection, opened before the first byte and reopened after it ends.
     Stream,
 }
 
-/// A way to reach the bank.
+/// A transport of bank requests.
 pub trait Transport: Debug + Send {
-    /// The socket that each of its clients needs.
+    /// The socket that each client needs.
     fn socket(&self) -> SocketKind;
 
-    /// Calls that one client may have in flight.
+    /// Maximum calls in flight per client.
     fn max_in_flight(&self) -> usize;
 
-    /// A client that is not connected; `seed` draws its jitter.
+    /// A disconnected client; `seed` draws its jitter.
     fn client(&self, identity: Identity, seed: u64) -> Box<dyn Client>;
 }
 
 /// One client of a transport, without its socket.
 ///
-/// After every method, [`Self::poll_event`] and [`Self::poll_transmit`] may have something.
+/// After every method, poll [`Self::poll_event`] and [`Self::poll_transmit`].
 pub trait Client: Debug + Send {
-    /// Begins a session; without effect while there is one. Lease and key counter stay.
+    /// Begins a session; no effect if there is one. Keeps lease and key counter.
     fn connect(&mut self, now: Instant);
 
     /// Starts a call and returns its sequence number.
@@ -45,10 +45,10 @@ pub trait Client: Debug + Send {
     /// If there is no session or too many calls are in flight.
     fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError>;
 
-    /// One datagram, or the next bytes of the stream.
+    /// Handles one datagram, or the next bytes of the stream.
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]);
 
-    /// The socket was closed by the peer, or could not be opened. Open calls end.
+    /// The peer closed the socket, or it could not be opened. Open calls end.
     fn handle_closed(&mut self, now: Instant);
 
     /// The time of [`Self::poll_timeout`] has come.
@@ -57,7 +57,7 @@ pub trait Client: Debug + Send {
     /// When to call [`Self::handle_timeout`] at the latest.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// The next datagram or piece of the stream; it counts as sent at `now`.
+    /// The next datagram or stream bytes; they count as sent at `now`.
     fn poll_transmit(&mut self, now: Instant) -> Option<Bytes>;
 
     /// The next event, oldest first.
@@ -69,19 +69,19 @@ pub trait Client: Debug + Send {
     /// The lease and the key counter.
     fn identity(&self) -> &Identity;
 
-    /// What the client counted; all zero where the kernel retransmits.
+    /// The client's counters; all zero if the kernel retransmits.
     fn counters(&self) -> ClientCounters {
         ClientCounters::default()
     }
 }
 
-/// What a client counted by itself.
+/// Counters of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientCounters {
-    /// Requests sent again.
+    /// Requests retransmitted.
     pub retries: u64,
     /// Replies to calls that had ended.
     pub late_replies: u64,
-    /// Its retransmission timeout now; `None` where the kernel has the timer.
+    /// Current retransmission timeout; `None` if the kernel has the timer.
     pub rto: Option<Duration>,
 }

@@ -1,8 +1,8 @@
-//! Violations of the bank protocol, which the codec finds and both sides count.
+//! Protocol violations, found by the codec and counted by both sides.
 
 use serde::Serialize;
 
-/// What a peer did against the protocol; each has a counter of this name.
+/// A protocol violation by the peer; each has a counter of this name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum Violation {
@@ -18,10 +18,10 @@ pub enum Violation {
     /// A field, block or TLV out of range.
     #[error("field out of range")]
     Field,
-    /// A kind that this side never receives, or not now.
+    /// A kind that this side never receives, or not in this state.
     #[error("unexpected kind of frame")]
     UnexpectedKind,
-    /// Too short for the smallest refusal to be no longer.
+    /// Too short: any refusal would be longer.
     #[error("too short to be answered")]
     TooShort,
     /// A version this side does not speak, in a frame that must not be answered.

@@ -77,5 +77,5 @@ impl ClientSlot {
     }
 }
 
-/// Pause before a reconnect: avoids a tight loop on an absent server, and is short beside a restart.
+/// Pause before a reconnect: avoids a tight loop on an absent server, short beside a restart.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);

@@ -1,7 +1,4 @@
-//! A store in memory: nothing survives the process, everything survives the server core.
-//!
-//! It exists for labs whose question is the network, and for tests that restart a server core.
-//! It must never fail: a failing store is a different store.
+//! A store in memory: it survives the server core, not the process.
 
 use crate::bank::client::Key;
 use crate::bank::message::{AccountId, Cents};
@@ -11,7 +8,7 @@ use crate::bank::storage::{
 };
 use std::collections::BTreeMap;
 
-/// Accounts a store makes, at most: 10 million take about half a gigabyte.
+/// Maximum accounts: 10 million take about half a gigabyte.
 pub const ACCOUNTS_MAX: u64 = 10_000_000;
 
 /// A ledger, its completion records and its leases, in memory.
@@ -29,8 +26,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// Accounts 1 to `count`, at most [`ACCOUNTS_MAX`], each holding `opening`.
     ///
-    /// An opening that is negative, or whose sum would pass `i64::MAX` cents, becomes the nearest
-    /// that is allowed.
+    /// A negative opening becomes 0; one whose sum would exceed `i64::MAX` cents is reduced to fit.
     #[must_use]
     pub fn with_accounts(count: u64, opening: Cents) -> Self {
         let count = count.min(ACCOUNTS_MAX);
@@ -66,7 +62,7 @@ impl MemoryStore {
         account.credits = line.credits;
         account.lines = line.number;
         lines.push(line);
-        // The ledger refuses what would not fit, so the sum never saturates.
+        // The ledger refuses sums that would overflow, so this never saturates.
         self.supply = Cents(self.supply.0.saturating_add(line.change.0));
     }
 }
@@ -127,7 +123,7 @@ impl Storage for MemoryStore {
     fn commit(&mut self, transaction: Transaction) -> Result<CommitIndex, StorageError> {
         let Transaction { entry, completion, acknowledged, grant, expire } = transaction;
         if let Some(entry) = entry {
-            // A negative supply cannot come between the two lines: the payer's is posted first.
+            // The payer's line is posted first, so the supply cannot overflow between the two.
             self.post(entry.first);
             if let Some(line) = entry.second {
                 self.post(line);
@@ -169,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_ends_takes_its_completions_and_no_others() {
+    fn an_ended_lease_removes_only_its_own_completions() {
         let mut store = MemoryStore::with_accounts(1, Cents::ZERO);
         let completion =
             Completion { fingerprint: 1, op: 2, status: 0, block_len: 16, block: [0; 16] };
