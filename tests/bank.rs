@@ -1,6 +1,5 @@
-//! The bank protocol as its users meet it: a client core and a server core over a hostile path.
-//!
-//! Everything runs in virtual time; a failure names its seed. It must never read a clock.
+//! The bank protocol in virtual time: client and server cores over a lossy, reordering path.
+//! A failure prints its seed.
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -88,7 +87,7 @@ fn ask(server: &mut Server<MemoryStore>, datagram: &[u8]) -> Option<Answer> {
     Some(decode_answer(&Frame::parse(&reply).unwrap()).unwrap())
 }
 
-/// The frame with a right checksum and length, after `change`.
+/// The frame after `change`, with length and checksum fixed up.
 fn reseal(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     change(&mut bytes);
@@ -100,7 +99,7 @@ fn reseal(bytes: &[u8], change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 mod frames {
-    //! What bytes are a frame.
+    //! Frame validation and forward compatibility.
     use super::*;
 
     #[test]
@@ -155,7 +154,7 @@ mod frames {
         let mut out = BytesMut::new();
         let answer = Answer::Done(page);
         codec::encode_answer(&mut out, &Header::of(Kind::Response), &answer);
-        // Entries of 40 bytes, a block of 24, and an elective field that nobody knows.
+        // Entries of 40 bytes, a block of 24, and an unknown elective field.
         let grown = reseal(&out, |bytes| {
             let entries = bytes.split_off(HEADER_LEN + 16);
             bytes[46] = 24;
@@ -199,7 +198,7 @@ mod frames {
     }
 
     #[test]
-    fn a_refusal_read_from_the_wire_is_definite_and_was_said_by_the_server() {
+    fn a_decoded_refusal_is_definite_and_from_the_server() {
         // Found by fuzzing: a WELCOME of the indefinite class was read as a refusal.
         let plain = reseal(&hello(1), |b| b[11] = Kind::Welcome as u8);
         let indefinite = reseal(&plain, |b| b[14..16].copy_from_slice(&[1, 0x80]));
@@ -278,7 +277,7 @@ mod frames {
 }
 
 mod duplicates {
-    //! What the table of outcomes is worth.
+    //! Duplicate detection.
     use super::*;
 
     fn applied_after_repeat(dedup: Dedup, flags: u8) -> u64 {
@@ -315,13 +314,13 @@ mod duplicates {
     }
 
     #[test]
-    fn a_retry_gets_the_same_bytes_but_for_the_attempt() {
+    fn a_retry_gets_the_same_bytes_except_the_attempt() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         for (seq, request) in [(1, deposit(7)), (2, transfer(99_999))] {
             let attempt = |n| frame_with(client, seq, 0, &request, 0, n);
             let first = server.handle_datagram(Instant::ZERO, &attempt(1)).unwrap();
-            // Money that came in between must not turn the no into a yes.
+            // A credit in between must not turn the refusal into success.
             ask(&mut server, &frame(client, seq + 100, 0, &deposit(100_000))).unwrap();
             let same = server.handle_datagram(Instant::ZERO, &attempt(1)).unwrap();
             let other = server.handle_datagram(Instant::ZERO, &attempt(2)).unwrap();
@@ -343,7 +342,7 @@ mod duplicates {
     }
 
     #[test]
-    fn what_is_acknowledged_is_forgotten_and_stale() {
+    fn acknowledged_keys_are_discarded_and_stale() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         for seq in 1..=5 {
@@ -354,7 +353,7 @@ mod duplicates {
         assert_eq!(server.storage().completions(), 2);
         let stale = ask(&mut server, &frame(client, 4, 0, &deposit(7)));
         assert_eq!(stale, Some(Answer::Refused(Refusal::StaleKey)));
-        // The acknowledgement survives a restart with the records.
+        // The acknowledgement survives a restart together with the records.
         let mut server = over(Dedup::Durable, server.into_storage());
         let stale = ask(&mut server, &frame(client, 4, 0, &deposit(7)));
         assert_eq!(stale, Some(Answer::Refused(Refusal::StaleKey)));
@@ -400,7 +399,7 @@ mod duplicates {
     }
 
     #[test]
-    fn a_full_house_is_busy() {
+    fn a_full_lease_table_refuses_as_busy() {
         let config = ServerConfig { max_leases: 2, ..ServerConfig::default() };
         let mut server = Server::new(config, MemoryStore::with_accounts(1, OPENING), 5);
         assert_ne!(lease(&mut server, 1), 0);
@@ -423,11 +422,11 @@ mod duplicates {
 }
 
 mod hostile {
-    //! Bad input, on both carriers, does what PROTOCOL.md says.
+    //! Invalid input, on both carriers, against PROTOCOL.md.
     use super::*;
 
     #[test]
-    fn garbage_earns_silence_and_a_counter() {
+    fn garbage_is_counted_and_not_answered() {
         let good = frame(1, 1, 0, &deposit(7));
         let flip = |at: usize| {
             let mut bytes = good.to_vec();
@@ -452,7 +451,7 @@ mod hostile {
     }
 
     #[test]
-    fn unknown_versions_and_operations_earn_a_typed_answer() {
+    fn unknown_versions_and_operations_get_a_typed_reply() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         let good = frame(client, 1, 0, &deposit(7));
@@ -462,7 +461,7 @@ mod hostile {
         let operation = reseal(&good, |b| b[12] = 77);
         let unknown = Some(Answer::Refused(Refusal::UnsupportedOperation));
         assert_eq!(ask(&mut server, &operation), unknown);
-        // The key is used: the refusal sticks to it.
+        // The key is used: its refusal is repeated.
         assert_eq!(ask(&mut server, &operation), unknown);
         assert_eq!(server.counters().duplicates, 1);
         let old = reseal(&hello(2), |b| b[48..50].copy_from_slice(&[2, 3]));
@@ -474,7 +473,7 @@ mod hostile {
     }
 
     #[test]
-    fn a_request_too_short_for_its_reply_is_told_how_long() {
+    fn a_request_too_short_for_its_reply_gets_the_needed_length() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         let request = Request::Transactions { account: AccountId(1), from_entry: 0, limit: 0 };
@@ -524,7 +523,7 @@ mod hostile {
         idle.handle_timeout(Instant::ZERO + IDLE_TIMEOUT);
         assert_eq!(idle.closing(), Some(CloseReason::IdleTimeout));
 
-        // One byte every second does not keep a frame open.
+        // One byte per second does not keep a frame open.
         let (_, mut slow) = session();
         slow.handle_stream(Instant::ZERO, &mut server, &hello(2));
         let bytes = frame(1, 1, 0, &deposit(7));
@@ -539,7 +538,7 @@ mod hostile {
     }
 
     #[test]
-    fn a_peer_that_does_not_read_stops_being_read() {
+    fn a_peer_that_does_not_read_is_not_read_from() {
         let (mut server, mut session) = session();
         session.handle_stream(Instant::ZERO, &mut server, &hello(1));
         let welcome = session.poll_transmit().unwrap();
@@ -552,7 +551,7 @@ mod hostile {
             session.handle_stream(Instant::ZERO, &mut server, &frame(client, asked, 0, &request));
             assert!(session.buffered() <= MAX_BUFFERED_OUT + MAX_FRAME);
         }
-        // What comes all the same waits, and is answered when there is room.
+        // Further requests wait, and are answered when there is output space.
         let late = frame(client, 500, 0, &deposit(1));
         session.handle_stream(Instant::ZERO, &mut server, &late);
         assert_eq!(server.counters().applied, 0);
@@ -589,7 +588,7 @@ mod hostile {
 }
 
 mod stream {
-    //! A client and a session joined by a pipe.
+    //! A client and a session connected by a pipe.
     use super::*;
 
     struct Pipe {
@@ -613,7 +612,7 @@ mod stream {
             }
         }
 
-        /// Carries bytes both ways, in pieces of `piece`, until there are none.
+        /// Transfers bytes both ways in pieces of `piece` until there are none.
         fn settle(&mut self, piece: usize) {
             loop {
                 let up = self.client.poll_transmit(self.now);
@@ -692,7 +691,7 @@ mod stream {
         let Outcome::Unknown(key) = outcomes[0] else { panic!("{:?}", outcomes[0]) };
         assert_eq!(outcomes[1], Outcome::Refused(Refusal::NotSent));
         assert_eq!(pipe.events.last(), Some(&ClientEvent::Closed(CloseReason::PeerClosed)));
-        // The key asks again, and the answer is that of the first time.
+        // Retrying the key returns the first outcome.
         let mut pipe = Pipe::new(pipe.server, pipe.client.into_identity());
         pipe.client.ask_again(pipe.now, key, 1, deposit(1)).unwrap();
         pipe.settle(100);
@@ -702,7 +701,7 @@ mod stream {
     }
 
     #[test]
-    fn goaway_refuses_what_was_not_taken_and_ends_the_session() {
+    fn goaway_refuses_later_requests_and_ends_the_session() {
         let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
         pipe.settle(100);
         pipe.client.call(pipe.now, deposit(1)).unwrap();
@@ -724,7 +723,7 @@ mod stream {
     }
 
     #[test]
-    fn a_restarted_server_without_the_lease_is_a_definite_no_and_then_works() {
+    fn a_restarted_server_refuses_the_lost_lease_and_then_works() {
         let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
         pipe.settle(100);
         let mut fresh =
@@ -741,10 +740,10 @@ mod stream {
 }
 
 mod datagram {
-    //! Exactly once, over a path that loses, duplicates and reorders.
+    //! Exactly-once delivery over a path that loses, duplicates and reorders.
     use super::*;
 
-    /// What the path does, in percent of datagrams.
+    /// The path's impairments, in percent of datagrams.
     #[derive(Clone, Copy, Debug)]
     struct Path {
         loss: u64,
@@ -798,7 +797,7 @@ mod datagram {
             }
         }
 
-        /// Runs to `until`, or until nothing is left to happen.
+        /// Runs to `until`, or until no event is left.
         fn run(&mut self, until: Instant) {
             for _ in 0..100_000 {
                 while let Some(bytes) = self.client.poll_transmit(self.now) {
@@ -942,7 +941,7 @@ mod datagram {
     }
 
     #[test]
-    fn no_server_means_refused_for_certain() {
+    fn without_a_server_calls_are_refused() {
         let path = Path { loss: 100, duplicate: 0, reorder: 0 };
         let mut net = Net::new(path, 4, Dedup::Durable, Delivery::ExactlyOnce);
         net.client.connect(net.now);
@@ -1003,13 +1002,13 @@ mod datagram {
 }
 
 mod failing {
-    //! A store that fails: the answer is of the indefinite class, and the client does not know.
+    //! Storage failures: the answer is of the indefinite class, and the outcome is unknown.
     use super::*;
     use wirelab::bank::storage::{
         Account, CommitIndex, Completion, Entry, Lease, Line, StorageError, Transaction,
     };
 
-    /// A memory store whose next commits fail, after or before the fact.
+    /// A memory store whose next commits fail, with or without effect.
     struct Failing {
         inner: MemoryStore,
         failures: u32,
@@ -1120,7 +1119,7 @@ mod failing {
 }
 
 #[test]
-fn errors_point_at_the_byte() {
+fn errors_name_the_faulty_byte() {
     let mut bytes = frame(1, 1, 0, &deposit(7)).to_vec();
     bytes[60] ^= 1;
     let Err(FrameError::Garbage(Violation::Checksum, error)) = Frame::parse(&bytes) else {

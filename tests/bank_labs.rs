@@ -1,6 +1,5 @@
-//! `bank-tcp` and `bank-udp` as a user runs them: servers, calls, loads, hostile and slow peers.
-//!
-//! It must never sleep to wait for something: it reads the line or polls the state that says so.
+//! `bank-tcp` and `bank-udp` from the command line: servers, calls, loads, hostile and slow peers.
+//! Waits poll a line or a state; none sleeps for a fixed time.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use bytes::BytesMut;
@@ -17,12 +16,12 @@ use wirelab::bank::message::{AccountId, Refusal, Request};
 use wirelab_tests::lab::{Lab, Output};
 
 const LABS: [&str; 2] = ["bank-tcp", "bank-udp"];
-/// A read that takes longer has hung: the machine may be busy, but not for that long.
+/// A read that takes longer has hung, even on a busy machine.
 const HUNG: Duration = Duration::from_secs(60);
-/// Attempts to see a state that must come; each takes a process.
+/// Maximum polls for an expected state; each takes a process.
 const POLLS_MAX: usize = 2_000;
 
-/// A server in a process of its own, on a port of its own.
+/// A server in its own process, on its own port.
 struct Bank {
     lab: Lab,
     child: Child,
@@ -64,7 +63,7 @@ impl Bank {
         self.ask(&format!("balance {account}"))["reply"]["balance"].as_i64().unwrap()
     }
 
-    /// SIGTERM; the report, once it has exited with 0.
+    /// Sends SIGTERM; returns the report after an exit with 0.
     fn stop(mut self) -> Value {
         signal("TERM", &self.child);
         let mut text = String::new();
@@ -118,7 +117,7 @@ fn request(client: u64, seq: u64, request: &Request) -> BytesMut {
     bytes
 }
 
-/// The frame with some bytes changed and a checksum that is right again.
+/// The frame with some bytes changed and the checksum fixed up.
 fn changed(mut bytes: BytesMut, change: impl Fn(&mut [u8])) -> BytesMut {
     change(&mut bytes);
     let sum = checksum(&bytes).to_le_bytes();
@@ -135,7 +134,7 @@ fn read_frame(stream: &mut TcpStream) -> Message {
     Message::decode(&frame).unwrap()
 }
 
-/// Whether the server closed the connection; what it said before is thrown away.
+/// Whether the server closed the connection; discards pending input.
 fn is_closed(stream: &mut TcpStream) -> bool {
     let mut buffer = [0; 4096];
     loop {
@@ -194,7 +193,7 @@ fn pages_are_followed_to_the_end_and_not_beyond_the_limit() {
 }
 
 #[test]
-fn what_the_bank_refuses_ends_with_1_and_says_what_helps() {
+fn refusals_exit_with_1_and_advise() {
     for name in LABS {
         let bank = Bank::start(name, "--accounts 3");
         for (what, reason, remedy) in [
@@ -325,7 +324,7 @@ fn a_shortage_of_the_machine_is_no_bug() {
 }
 
 #[test]
-fn mistakes_are_met_with_what_to_type() {
+fn mistakes_show_what_to_type() {
     for name in LABS {
         let lab = Lab::new(name);
         for (args, code, words) in [
@@ -364,7 +363,7 @@ fn mistakes_are_met_with_what_to_type() {
             ("load --rate 5 --depth 1", 2, "cannot be used with"),
             ("load --only dance", 2, "expected one of balance"),
             ("--generate html", 2, "completions:SHELL"),
-            // Port 1 is reserved, so nobody listens there.
+            // Port 1 is reserved, so there is no listener.
             ("call --server 127.0.0.1:1 balance 1", 5, "serve --listen 127.0.0.1:1"),
             ("load --server 127.0.0.1:1 --for 20s", 5, "serve --listen 127.0.0.1:1"),
             ("serve --listen 192.0.2.1:7411", 5, "no such address"),
@@ -392,7 +391,7 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_server_that_does_not_speak_the_protocol_is_no_bank() {
+fn a_server_of_another_protocol_is_reported() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || {
@@ -426,7 +425,7 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
         };
         encode_welcome(&mut bytes, 9, &welcome);
         socket.send_to(&bytes, from).unwrap();
-        // Kept until it was asked, so that the port stays open.
+        // Kept until it has been asked, so that the port stays open.
         let (length, _) = socket.recv_from(&mut buffer).unwrap();
         (length, socket)
     });
@@ -441,7 +440,7 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
 }
 
 #[test]
-fn loads_say_which_loop_they_are_and_the_books_agree() {
+fn loads_name_their_loop_and_the_ledgers_agree() {
     for name in LABS {
         let bank = Bank::start(name, "");
         let load = |flags: &str| {
@@ -469,7 +468,7 @@ fn loads_say_which_loop_they_are_and_the_books_agree() {
     }
 }
 
-/// Starts a load of deposits and waits until the first ones are in the books.
+/// Starts a load of deposits and waits until the first are in the ledger.
 fn begin_deposits(bank: &Bank) -> Child {
     let args = format!(
         "load --server {} --json --accounts 2 --clients 4 --only deposit --for 60s --deadline 2s",
@@ -511,7 +510,7 @@ fn a_server_that_stops_under_load_loses_no_acknowledged_deposit() {
         assert_eq!((code, &document["ended"]), (5, &"server_lost".into()), "{document}");
         let entries = report["books"]["entries"].as_u64().unwrap();
         let done = document["done"].as_u64().unwrap();
-        // Those on their way when the load ended are not in its count.
+        // Deposits in flight when the load ended are not in its count.
         let open = document["unknown"].as_u64().unwrap() + 4;
         assert!(done <= entries && entries <= done + open, "{name}: {entries} {document}");
     }
@@ -529,14 +528,14 @@ fn hostile_bytes_on_a_stream_get_a_typed_reply_or_the_close() {
         stream.write_all(garbage).unwrap();
         assert!(is_closed(&mut stream));
     }
-    // Cut off in the middle: there is nobody left to answer.
+    // Cut off in the middle: there is no peer left to answer.
     bank.connect().write_all(&hello()[..20]).unwrap();
     let mut stream = bank.connect();
     stream.write_all(&changed(hello(), |bytes| bytes[10] = 9)).unwrap();
     let answer = read_frame(&mut stream);
     let versions = Refusal::UnsupportedVersion { min: 1, max: 1 };
     assert_eq!(answer.body, Body::Welcome(Err(versions)));
-    // The connection is still good for a version that the server speaks.
+    // The connection still accepts a supported version.
     stream.write_all(&hello()).unwrap();
     let lease = read_frame(&mut stream).header.client;
     let balance = request(lease, 1, &Request::Balance { account: AccountId(1) });
@@ -576,7 +575,7 @@ fn hostile_datagrams_get_a_typed_reply_or_silence() {
         assert!(length <= datagram.len(), "an answer is no longer than what asked");
         Message::decode(&buffer[..length]).unwrap()
     };
-    // The first answer is to the first datagram that earned one: the others met silence.
+    // The first answer is to the first datagram that needs one: the others got none.
     let foreign = answer(&changed(hello(), |bytes| bytes[10] = 9));
     assert_eq!(foreign.body, Body::Welcome(Err(Refusal::UnsupportedVersion { min: 1, max: 1 })));
     let lease = answer(&hello()).header.client;
@@ -596,13 +595,13 @@ fn slow_clients_are_closed_while_others_are_served() {
     let deadlines = "--hello-deadline 1s --frame-deadline 1s --idle-timeout 2s";
     let bank = Bank::start("bank-tcp", deadlines);
     let mut silent = bank.connect();
-    // Said HELLO, and then half a request.
+    // A HELLO, then half a request.
     let mut half = bank.connect();
     half.write_all(&hello()).unwrap();
     let lease = read_frame(&mut half).header.client;
     let balance = request(lease, 1, &Request::Balance { account: AccountId(1) });
     half.write_all(&balance[..30]).unwrap();
-    // One byte at a time, for as long as the server takes them.
+    // One byte at a time, for as long as the server accepts them.
     let mut dripping = bank.connect();
     let drip = std::thread::spawn(move || {
         let endless = [0x00, 0x0f, 0x00, 0x00].into_iter().chain(std::iter::repeat(0));
@@ -628,7 +627,7 @@ fn slow_clients_are_closed_while_others_are_served() {
     assert!(is_closed(&mut half));
     assert!(drip.join().unwrap(), "no frame takes 4,000 turns of 5 ms");
     let report = bank.stop();
-    // The dripping one meets the deadline of HELLO or of its frame, whichever is looked at first.
+    // The slow writer hits the HELLO or the frame deadline, whichever is checked first.
     let sockets = &report["sockets"];
     let closed = |what: &str| sockets[what].as_u64().unwrap();
     assert_eq!(closed("closed_no_hello") + closed("closed_slow_frame"), 3, "{report}");
@@ -642,7 +641,7 @@ fn a_client_that_reads_late_gets_every_reply() {
     let mut stream = bank.connect();
     stream.write_all(&hello()).unwrap();
     let lease = read_frame(&mut stream).header.client;
-    // Replies of some 16 kB each, far beyond what any socket or session holds back.
+    // Replies of some 16 kB each, far beyond any socket or session buffer.
     let page = Request::Transactions { account: AccountId(1), from_entry: 0, limit: 0 };
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
@@ -650,7 +649,7 @@ fn a_client_that_reads_late_gets_every_reply() {
             writer.write_all(&request(lease, seq, &page)).unwrap();
         }
     });
-    // The bank answers others while this one does not read.
+    // The bank answers others while this client does not read.
     assert!(bank.balance(1) > 100_000);
     for seq in 1..=2_000 {
         assert_eq!(read_frame(&mut stream).header.seq, seq);
@@ -669,7 +668,7 @@ fn a_client_that_never_reads_is_closed() {
     let lease = read_frame(&mut stream).header.client;
     let page = Request::Transactions { account: AccountId(1), from_entry: 0, limit: 0 };
     stream.set_write_timeout(Some(HUNG)).unwrap();
-    // Writing ends with an error: once the buffers are full, and then the connection is closed.
+    // Writing fails once the buffers are full and the connection is closed.
     let cut_off = (1..=10_000_000)
         .find_map(|seq| stream.write_all(&request(lease, seq, &page)).err())
         .expect("no server takes ten million requests unread");
@@ -679,7 +678,7 @@ fn a_client_that_never_reads_is_closed() {
 }
 
 #[test]
-fn one_connection_too_many_is_turned_away_until_another_leaves() {
+fn connections_beyond_the_limit_are_closed_until_one_ends() {
     let bank = Bank::start("bank-tcp", "--max-connections 1");
     let held = bank.connect();
     let out = bank.call("balance 1");
@@ -691,7 +690,7 @@ fn one_connection_too_many_is_turned_away_until_another_leaves() {
 }
 
 #[test]
-fn without_descriptors_clients_wait_and_are_served_when_others_leave() {
+fn without_descriptors_clients_wait_until_others_disconnect() {
     let lab = Lab::new("bank-tcp");
     let serve = lab.command("serve --listen 127.0.0.1:0 --json");
     let mut limited = Command::new("sh");
@@ -699,7 +698,7 @@ fn without_descriptors_clients_wait_and_are_served_when_others_leave() {
     limited.args(serve.get_args());
     let bank = Bank::from(lab, limited);
     let held: Vec<TcpStream> = (0..40).map(|_| bank.connect()).collect();
-    // The client waits in the kernel's queue behind the forty, and its HELLO is not answered.
+    // The client waits in the listen queue behind the forty; its HELLO is not answered.
     let out = bank.call("--deadline 200ms balance 1");
     assert_eq!(out.code, 5, "{}{}", out.stdout, out.stderr);
     drop(held);
@@ -741,7 +740,7 @@ fn a_client_in_another_language_reads_its_deposit_back() {
 }
 
 #[test]
-fn a_terminal_gets_colour_unless_told_otherwise() {
+fn a_terminal_gets_colour_unless_disabled() {
     let lab = Lab::new("bank-tcp");
     let program = lab.command("").get_program().to_string_lossy().into_owned();
     // `script` gives the lab a terminal.
@@ -760,7 +759,7 @@ fn a_terminal_gets_colour_unless_told_otherwise() {
     assert!(!plain.contains('\x1b') && !plain.contains("panicked"), "{plain}");
 }
 
-/// The examples of a help text: what stands after the name of the lab, before the remark.
+/// The examples of a help text: the text after the name of the lab, before the remark.
 fn examples(lab: &Lab, name: &str) -> Vec<String> {
     let help = lab.run("--help").stdout;
     let lines = help.lines().skip_while(|line| *line != "Examples:").skip(1);
@@ -795,7 +794,7 @@ fn help_leads_with_examples_that_work() {
 }
 
 #[test]
-fn serve_says_in_words_where_it_is_and_what_it_did() {
+fn serve_reports_its_address_and_totals() {
     for name in LABS {
         let lab = Lab::new(name);
         let mut serve = lab.command("serve --listen 0.0.0.0:0");

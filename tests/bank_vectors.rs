@@ -1,7 +1,5 @@
-//! The published vectors: what is on the page, in the file and in the code is the same.
-//!
-//! The file was made by another implementation, so that it does not repeat our mistakes.
-//! It must never be rewritten from this code's output.
+//! The published test vectors: page, file and code agree.
+//! Another implementation made the file, so it is never rewritten from this code's output.
 
 use bytes::BytesMut;
 use serde_json::Value;

@@ -1,6 +1,4 @@
-//! Frames with right checksums, made and checked without the library.
-//!
-//! It must never call wirelab: what it says is the other opinion.
+//! Builds and checks frames with correct checksums, independently of the library.
 
 #![expect(clippy::cast_possible_truncation, reason = "a frame is shorter than 64 KiB")]
 
@@ -8,7 +6,7 @@ pub(crate) const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
 pub(crate) const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
 pub(crate) const ETHERNET: usize = 14;
 
-/// Which IP, and which transport.
+/// IP version and transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) six: bool,
@@ -40,7 +38,7 @@ impl Kind {
     }
 }
 
-/// The folded ones' complement sum of big-endian words; 0xffff where a checksum in it is right.
+/// The folded ones' complement sum of big-endian words; 0xffff if an included checksum is correct.
 pub(crate) fn sum(parts: &[&[u8]]) -> u16 {
     let bytes = parts.concat();
     let mut sum: u64 = 0;
@@ -95,7 +93,7 @@ fn transport_sum(kind: Kind, frame: &[u8]) -> u16 {
     sum(&[addresses, &length, &[0, kind.protocol()], segment])
 }
 
-/// Whether a receiver would take every checksum of the frame for right.
+/// Whether a receiver would accept every checksum of the frame.
 pub(crate) fn checksums_right(kind: Kind, frame: &[u8]) -> bool {
     let header = kind.six || sum(&[&frame[ETHERNET..ETHERNET + 20]]) == 0xffff;
     let field = &frame[kind.checksum_at()..kind.checksum_at() + 2];

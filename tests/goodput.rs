@@ -1,8 +1,7 @@
-//! Bulk TCP against theory: what a small Reno in virtual time gets through lossy links.
+//! Bulk TCP against theory: the goodput of a small Reno in virtual time over lossy links.
 //!
-//! The link model stands between a sender and a receiver that know nothing of it, so that a fault
-//! in how it spreads losses shows as a goodput outside the band of the two formulas. It must never
-//! use a clock.
+//! Sender and receiver are independent of the link model, so a fault in its loss process shows as a
+//! goodput outside the band of the two formulas.
 
 #![expect(clippy::cast_possible_truncation, reason = "a window is some hundred segments")]
 #![expect(clippy::cast_sign_loss, reason = "a congestion window is positive")]
@@ -19,17 +18,17 @@ const TCP: BulkTcp = BulkTcp {
     rtt: Duration::from_millis(20),
     rto: Duration::from_millis(220),
 };
-/// Until slow start is over and its luck forgotten.
+/// Until slow start is over and its effects have faded.
 const WARM_UP: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(60);
 const SEEDS: u64 = 24;
 /// Segments of the first flight (RFC 6928).
 const INITIAL_WINDOW: f64 = 10.0;
-/// Segments that a halved window keeps (RFC 5681 §3.1).
+/// Minimum window after a halving, in segments (RFC 5681 §3.1).
 const WINDOW_MIN: f64 = 2.0;
-/// Doublings of the timer, at most, as in the formula: 64 times the first.
+/// Maximum doublings of the timer, as in the formula: 64 times the first.
 const BACKOFF_MAX: u32 = 6;
-/// Bytes of a full segment on the wire, and of an acknowledgement.
+/// Wire length of a full segment, and of an acknowledgement.
 const LENGTHS: [u32; 2] = [1_514, 66];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,25 +38,25 @@ enum State {
     Received,
 }
 
-/// A segment that is not yet acknowledged together with all before it.
+/// A segment not yet cumulatively acknowledged.
 #[derive(Clone, Copy, Debug)]
 struct Segment {
-    /// Which transmission carried it last, from 1.
+    /// Its last transmission, from 1.
     sent_as: u64,
     state: State,
 }
 
-/// What crosses the path: a segment and the number of its transmission; towards the sender the
-/// receiver adds the first segment that it lacks.
+/// A segment and the number of its transmission; in acknowledgements the receiver adds the first
+/// missing segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Packet {
     Data { segment: u64, sent_as: u64 },
     Ack { lacking: u64, segment: u64, sent_as: u64 },
 }
 
-/// Reno with selective acknowledgements: slow start, one halving per window, one segment more per
-/// round trip, and a timer (RFC 5681, RFC 6675). As in RACK (RFC 8985) a segment counts as lost
-/// when three that were sent later have come: one lost twice does not wait for the timer.
+/// Reno with SACK: slow start, one halving per window, one segment more per round trip, and a timer
+/// (RFC 5681, RFC 6675). As in RACK (RFC 8985) a segment is lost once three sent later have
+/// arrived, so a lost retransmission does not wait for the timer.
 #[derive(Debug)]
 struct Sender {
     /// Number of the first segment of `window`.
@@ -65,13 +64,13 @@ struct Sender {
     window: VecDeque<Segment>,
     cwnd: f64,
     ssthresh: f64,
-    /// What was sent before the last reduction: losses among it belong to the same event.
+    /// Highest transmission before the last reduction: losses up to it belong to the same event.
     recover: u64,
     recovering: bool,
     timer: Option<Instant>,
     backoff: u32,
     transmissions: u64,
-    /// The three transmissions that came last.
+    /// The last three transmissions that arrived.
     came: [u64; 3],
 }
 
@@ -120,7 +119,7 @@ impl Sender {
         }
     }
 
-    /// Whether anything is newly lost.
+    /// Marks lost segments; whether any is new.
     fn mark_lost(&mut self, lost: impl Fn(&Segment) -> bool) -> bool {
         let mut any = false;
         for segment in self.window.iter_mut().filter(|s| s.state == State::OnItsWay && lost(s)) {
@@ -149,7 +148,7 @@ impl Sender {
         self.timer = Some(now + TCP.rto * 2_u32.pow(self.backoff));
     }
 
-    /// What the window allows to send next: lost segments first.
+    /// The next transmission that the window allows: lost segments first.
     fn poll_transmit(&mut self, now: Instant) -> Option<Packet> {
         let on_way = self.window.iter().filter(|s| s.state == State::OnItsWay).count();
         if on_way >= self.cwnd as usize {
@@ -169,7 +168,7 @@ impl Sender {
     }
 }
 
-/// Takes segments in any order.
+/// Accepts segments in any order.
 #[derive(Debug, Default)]
 struct Receiver {
     lacking: u64,
@@ -196,8 +195,8 @@ struct Path {
 }
 
 impl Path {
-    /// Loss towards the receiver only, as in the benchmark: the formulas know of no other, and a
-    /// lost acknowledgement is made good by the next.
+    /// Loss towards the receiver only, as in the benchmark: the formulas assume it, and the next
+    /// acknowledgement replaces a lost one.
     fn new(loss: Ppm, seed: u64) -> Self {
         let link = |loss, direction| {
             let delay = Delay::Constant(TCP.rtt / 2);
@@ -218,7 +217,7 @@ impl Path {
         }
     }
 
-    /// Megabits per second of payload that one connection delivers in order.
+    /// Payload delivered in order, in Mbit/s.
     fn goodput(mut self) -> f64 {
         let (mut sender, mut receiver) = (Sender::new(), Receiver::default());
         let (warm, end) = (Instant::ZERO + WARM_UP, Instant::ZERO + WARM_UP + MEASURED);
@@ -255,8 +254,8 @@ impl Path {
 }
 
 /// At 0.2 % the mean of many seeds (400: 15.955 +- 0.035 Mbit/s) lies 0.6 % above Mathis, whose
-/// losses are evenly spaced: losses at random leave some windows to grow far. The errors of the
-/// seeds asked here are wider than that.
+/// losses are evenly spaced: random losses let some windows grow far. The standard error of the
+/// seeds used here is larger.
 #[test]
 fn reno_lies_between_pftk_and_mathis() {
     for loss in [2_000, 10_000, 50_000].map(|parts| Ppm::new(parts).unwrap()) {
@@ -271,7 +270,7 @@ fn reno_lies_between_pftk_and_mathis() {
             "{loss}, seeds 1 to {SEEDS}: {mean:.3} +- {error:.3} Mbit/s (one standard error), PFTK \
              {low:.3}, Mathis {high:.3}"
         );
-        // A tighter mean makes a stricter test; a loose one would say nothing.
+        // A smaller error makes a stricter test; a large one would prove nothing.
         assert!(error < 0.03 * mean, "{what}: the seeds scatter too much");
         assert!(mean > low - 3.0 * error && mean < high + 3.0 * error, "{what}: {each:.2?}");
     }

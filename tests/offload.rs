@@ -1,8 +1,6 @@
-//! Super-frames through the emulated path: cut as the kernel cuts them, each segment with a fate of
-//! its own.
+//! Super-frames through the emulated path: segmented as the kernel does, with a fate per segment.
 //!
-//! It has a `main` of its own because a user namespace must be entered before any thread exists. It
-//! must never assert how fast the machine is.
+//! It has its own `main` because a user namespace must be entered before any thread exists.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 
 /// Reno's goodput, in frames of both kinds.
@@ -37,7 +35,7 @@ use wirelab::sys::packet::{Framing, Port};
 use wirelab::sys::privilege::acquire;
 use wirelab::sys::sockets::{set_tcp_congestion, set_udp_segment};
 
-/// How long to wait for something that always comes on a working machine.
+/// Timeout for events that always occur on a working machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Case = (&'static str, fn());
@@ -57,7 +55,7 @@ const CASES: &[Case] = &[
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // What a test runner may ask of any test binary.
+    // Options a test runner may pass to any test binary.
     if arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
@@ -81,9 +79,9 @@ fn main() -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-// ---- the kernel as the judge --------------------------------------------------------------------
+// ---- comparison with the kernel -----------------------------------------------------------------
 
-/// Two namespaces joined by a veth pair whose near end leaves no segmentation to the far one.
+/// Two namespaces joined by a veth pair whose near end does segmentation in software.
 struct Cutter {
     near: Port,
     far: Port,
@@ -110,14 +108,14 @@ impl Cutter {
         Self { near, far, _hosts: [a, b] }
     }
 
-    /// Sends a message and gives the frames that the kernel makes of it.
+    /// Sends a message and returns the frames the kernel makes of it.
     fn cut(&mut self, message: &[u8], count: u16) -> Vec<Vec<u8>> {
         assert_eq!(self.near.send(&[message]).unwrap(), 1);
         let mut frames = Vec::new();
         let clock = Clock::start();
         while frames.len() < usize::from(count) {
             match self.far.receive() {
-                // Not what the kernel may send of itself.
+                // Skips frames the kernel sends on its own.
                 Some(frame) if frame.bytes[..12] == message[10..22] => {
                     assert!(frame.checksum_ready);
                     frames.push(frame.bytes.to_vec());
@@ -140,7 +138,7 @@ fn the_kernel_agrees() {
     }
 }
 
-/// Has the kernel cut a super-frame whole, and again the runs that we cut it into.
+/// Lets the kernel segment a super-frame whole, and again the runs we cut it into.
 fn compare_with_kernel(cutter: &mut Cutter, recipe: &Recipe, number: u16) {
     let (offload, frame) = recipe.super_frame();
     let layout = Layout::parse(&offload, &frame).unwrap();
@@ -188,7 +186,7 @@ fn plan(delay_ms: u64, loss_ppm: u32) -> LinkPlan {
     }
 }
 
-/// Sends bytes from A to B over TCP and checks that they arrive as they were.
+/// Sends bytes from A to B over TCP and checks that they arrive unchanged.
 fn transfer(world: &World, bytes: usize) {
     let lane = &world.topology.lanes[0];
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
@@ -211,7 +209,7 @@ fn transfer(world: &World, bytes: usize) {
     });
 }
 
-/// What makes a run invalid did not happen.
+/// No invalidating counter is set.
 fn assert_valid(record: &LaneRecord) {
     for direction in &record.directions {
         assert_eq!(direction.not_carried, 0);
@@ -233,7 +231,7 @@ fn super_frames_cross_whole() {
     let record = world.router.take_record(0).unwrap();
     assert_valid(&record);
     let seen = &record.directions[0];
-    // 1,448 bytes of payload in each, but for those at the end of a write.
+    // 1,448 bytes of payload each, except at the end of a write.
     assert!(seen.offered >= 1_382 && seen.bytes >= BYTES as u64 + 66 * 1_382, "{seen:?}");
     let mut payload = 0;
     for frame in &record.captured {
@@ -251,7 +249,7 @@ fn super_frames_cross_whole() {
     assert!(summary.frames * 2 < offered, "{} frames held {offered} segments", summary.frames);
 }
 
-/// The Internet checksums (RFC 1071) of the IPv4 header and of the TCP segment are right.
+/// Checks the Internet checksums (RFC 1071) of the IPv4 header and of the TCP segment.
 fn assert_sound(frame: &[u8]) {
     let packet = &frame[14..];
     let header = usize::from(packet[0] & 15) * 4;
@@ -262,7 +260,7 @@ fn assert_sound(frame: &[u8]) {
     assert_eq!(super_frame::checksum(&pseudo), 0);
 }
 
-/// The digest of the fates that a link deals out, and how many frames it loses.
+/// The digest of a link's fates, and its number of lost frames.
 fn predicted(plan: &LinkPlan, seed: u64, count: u64) -> (u64, u64) {
     let mut link = Link::new(plan.clone(), seed, Direction::AToB);
     let frame = Frame { bytes: Bytes::Payload(&[]), length: 1_514 };
@@ -287,7 +285,7 @@ fn fates_are_predicted() {
             let what = format!("seed {seed}, {loss} ppm, {} segments", seen.offered);
             assert_eq!((seen.fates_digest, seen.lost), (digest, lost), "{what}");
             assert_eq!(seen.lost_frames.len() as u64, lost, "{what}");
-            // How many segments there are depends on the run, but not by much.
+            // The number of segments varies between runs, but not by much.
             let share = seen.lost as f64 / seen.offered as f64;
             println!("       {what}: {:.3} % lost", 100.0 * share);
         }
@@ -307,8 +305,8 @@ fn both_kinds_alike() {
             let lost = record.directions[0].lost;
             let again = counters.retransmitted_segments;
             println!("       {frames:?}, seed {seed}: {lost} lost, {again} sent again");
-            // A lost segment is sent again, but for the last acknowledgements; what is sent again
-            // without need is said by the receiver, or was a probe.
+            // A lost segment is retransmitted, except for the last acknowledgements; a spurious
+            // retransmission is reported by the receiver, or was a probe.
             assert!(again + 2 >= lost, "{frames:?}, seed {seed}: {again} for {lost}");
             let needless = counters.spurious + counters.loss_probes + counters.timeouts;
             assert!(again <= lost + needless, "{frames:?}, seed {seed}: {again} for {lost}");
@@ -394,8 +392,8 @@ fn a_bottleneck_spaces_segments() {
     let left = record.captured.iter().filter(|f| f.direction == Direction::AToB);
     let mut left: Vec<_> = left.filter_map(|f| Some((f.departed?, f.bytes.len()))).collect();
     left.sort_unstable();
-    // From the first to any later departure, no more than the rate lets through. Departures are
-    // late, never early, so the first may have been late by as much as the path ever was.
+    // From the first to any later departure, at most the rate's bytes. Departures are late, never
+    // early, so the first may be late by the path's maximum.
     let slack = record.directions[0].lateness.max();
     let mut bytes = 0;
     for (at, length) in &left[1..] {
@@ -435,7 +433,7 @@ fn segments_are_streamed() {
 }
 
 fn few_slots_are_enough() {
-    // No more than two super-frames can need, and 64 runs: less than a window of 50 ms.
+    // At least two super-frames, and 64 runs: less than a window of 50 ms.
     let config = RouterConfig { pool_frames: 1, ..RouterConfig::default() };
     let world = world_with(FrameMode::Segmented, config);
     for seed in [61, 62] {

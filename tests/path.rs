@@ -1,12 +1,11 @@
-//! The emulated path with real packets: loss, duplication, delay, TCP, and what is left after a
-//! kill.
+//! The emulated path with real packets: loss, duplication, delay, TCP, and cleanup after a kill.
 //!
-//! It has a `main` of its own because a user namespace must be entered before any thread exists,
-//! and the usual test harness starts threads. It must never assert how fast the machine is.
+//! It has its own `main` because a user namespace must be entered before any thread exists, and the
+//! usual test harness starts threads.
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real packets")]
 
-/// Every impairment, with a link run beside.
+/// Every impairment, against a link model run in parallel.
 #[path = "path_links.rs"]
 mod links;
 
@@ -30,9 +29,9 @@ use wirelab::sys::packet::{Framing, Port};
 use wirelab::sys::privilege::{Privilege, acquire};
 use wirelab::sys::sockets::{set_tcp_congestion, tcp_congestion};
 
-/// The user `nobody` on every common distribution.
+/// The user `nobody` on common distributions.
 const NOBODY: u32 = 65_534;
-/// How long to wait for something that always comes on a working machine.
+/// Timeout for events that always occur on a working machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 type Case = (&'static str, fn());
@@ -70,7 +69,7 @@ fn main() -> ExitCode {
         Some("hold-a-topology") => return hold_a_topology(),
         Some("refuse-outer") => return refuse_outer(),
         Some("refuse-inner") => return refuse_inner(),
-        // What a test runner may ask of any test binary.
+        // Options a test runner may pass to any test binary.
         Some("--list") => return ExitCode::SUCCESS,
         _ => {}
     }
@@ -136,12 +135,12 @@ fn udp_pair(world: &World, lane: usize) -> (UdpSocket, UdpSocket) {
     (a, b)
 }
 
-/// Datagrams on their way or unread, at most: a small socket buffer holds twice as many.
+/// Maximum datagrams in flight or unread: a small socket buffer holds twice as many.
 const WINDOW: u64 = 100;
 
-/// Sends datagrams 0..count from one socket and gives the numbers that arrive.
+/// Sends datagrams 0..count from one socket and returns the numbers that arrive.
 ///
-/// It waits as long as it takes for `expected` of them, and then a little for more.
+/// Waits until `expected` have arrived, and then briefly for more.
 fn number_datagrams(from: &UdpSocket, to: &UdpSocket, count: u64, expected: usize) -> Vec<u64> {
     let reached = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -173,7 +172,7 @@ fn number_datagrams(from: &UdpSocket, to: &UdpSocket, count: u64, expected: usiz
     })
 }
 
-/// What a link does to `count` frames, worked out without a path.
+/// A link's effect on `count` frames, computed without a path.
 fn predicted(plan: &LinkPlan, seed: u64, direction: Direction, count: u64) -> (Vec<u64>, u64) {
     let mut link = Link::new(plan.clone(), seed, direction);
     let (mut arriving, mut digest) = (Vec::new(), 0);
@@ -193,11 +192,11 @@ fn predicted(plan: &LinkPlan, seed: u64, direction: Direction, count: u64) -> (V
 fn static_facts() {
     let world = world(1);
     world.router.set_links(0, &plan(1, 0, 0), &plan(1, 0, 0), 1, 4_000).unwrap();
-    // Less than a receive ring holds, so that none can be dropped however slow the machine is.
+    // Less than a receive ring holds, so that none is dropped on a slow machine.
     transfer_tcp(&world, 0, 1_000_000, None);
     let (a, b) = udp_pair(&world, 0);
     assert_eq!(number_datagrams(&a, &b, 100, 100).len(), 100);
-    // Long enough for router solicitations or neighbour discovery to show up.
+    // Long enough for router solicitations or neighbour discovery to appear.
     std::thread::sleep(Duration::from_millis(700));
     let record = world.router.take_record(0).unwrap();
     for direction in &record.directions {
@@ -216,8 +215,7 @@ fn static_facts() {
     }
 }
 
-/// The Internet checksums (RFC 1071) of the IPv4 header and of the TCP or UDP packet: 0 where
-/// right.
+/// The Internet checksums (RFC 1071) of the IPv4 header and of the TCP or UDP packet; 0 if correct.
 fn ip_checksums(frame: &[u8]) -> (u16, u16) {
     let packet = &frame[14..];
     let header = usize::from(packet[0] & 15) * 4;
@@ -282,7 +280,7 @@ fn losses_are_predicted() {
                 assert_eq!(seen.fates_digest, digest, "{what}");
                 assert_eq!(seen.lost_frames.len() as u64, seen.lost, "{what}");
                 assert!(seen.lost_frames.iter().all(|lost| lost.draw_ppm < loss));
-                // These seeds lie inside their exact 95 % intervals, for ever.
+                // These seeds are fixed and lie inside their exact 95 % intervals.
                 let share = Share::new(seen.lost, seen.offered);
                 assert!(share.agrees_with(f64::from(loss) / 1e6), "{what}: {share:?}");
             }
@@ -353,11 +351,11 @@ fn links_are_replaced() {
     assert_eq!(digests[0], digests[1], "equal seeds, equal fates");
     assert_eq!(number_datagrams(&pairs[1].0, &pairs[1].1, 300, 300).len(), 300);
     assert_eq!(world.router.take_record(1).unwrap().directions[0].offered, 300);
-    // An ended record stays ended.
+    // An ended record does not change.
     assert_eq!(world.router.take_record(1).unwrap().directions[0].offered, 0);
 }
 
-/// Sends bytes from A to B over TCP and checks that they arrive as they were.
+/// Sends bytes from A to B over TCP and checks that they arrive unchanged.
 fn transfer_tcp(world: &World, lane: usize, bytes: usize, congestion: Option<&str>) {
     let lane = &world.topology.lanes[lane];
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
@@ -431,7 +429,7 @@ fn noise_is_counted() {
     let [a, b] = [&world.topology.lanes[0].a, &world.topology.lanes[0].b];
     let a = a.run(|| Port::open("eth0", 32, Framing::Whole)).unwrap().unwrap();
     let mut b = b.run(|| Port::open("eth0", 32, Framing::Whole)).unwrap().unwrap();
-    // To everybody from nobody; 0806 is ARP, 0800 is IPv4.
+    // Broadcast from a zero address; 0806 is ARP, 0800 is IPv4.
     let frame = |kind: u16| [&[0xff; 12][..], &kind.to_be_bytes(), &[0; 46]].concat();
     let (arp, ipv4) = (frame(0x0806), frame(0x0800));
     assert_eq!(a.send(&[&arp, &ipv4, &arp]).unwrap(), 3);
@@ -490,7 +488,7 @@ fn errors_are_errors() {
 
 // ---- other processes ----------------------------------------------------------------------------
 
-/// Builds a topology, says where its router is, and waits to be killed.
+/// Builds a topology, prints its router's namespace, and waits to be killed.
 fn hold_a_topology() -> ExitCode {
     acquire().unwrap();
     let World { topology, router } = world(2);
@@ -501,7 +499,7 @@ fn hold_a_topology() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Every network namespace that some thread of some process lives in.
+/// The network namespaces of all threads of all processes.
 fn namespaces() -> std::collections::BTreeSet<PathBuf> {
     let list = |path: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
@@ -539,25 +537,25 @@ fn kill_leaves_nothing() {
     assert_eq!(in_router().len(), 5, "loopback and four ports");
     child.kill().unwrap();
     child.wait().unwrap();
-    // We hold the router's namespace: its ports go only when both hosts of each lane are gone.
+    // This process holds the router's namespace: its ports vanish only with both hosts of a lane.
     let clock = Clock::start();
     while in_router() != ["lo"] {
         assert!(clock.now().since(Instant::ZERO) < PATIENCE, "{:?} left", in_router());
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(router);
-    // Others on this machine may make namespaces meanwhile, so look for ours.
+    // Other processes may create namespaces at the same time, so look for ours.
     let alive = namespaces();
     assert!(held.iter().all(|netns| !alive.contains(netns)), "a namespace is left");
     assert!(!interfaces().iter().any(|name| ["a0", "b0", "a1", "b1"].contains(&name.as_str())));
     assert_eq!(mounts(), mounts_before, "a mount is left");
 }
 
-/// Runs everything again as `nobody`, and has a refusal explained. `Err` says why it could not.
+/// Runs everything again as `nobody`, and has a refusal explained. `Err`: why it could not.
 fn as_nobody() -> Result<bool, String> {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    // A binary that its user cannot read makes /proc/self unwritable, so it gets a copy of its own.
+    // A binary its user cannot read makes /proc/self unwritable, so it gets its own copy.
     let directory = std::env::temp_dir().join(format!("wirelab-path-{}", std::process::id()));
     let copy = directory.join("path");
     let prepared = std::fs::create_dir(&directory)
@@ -593,12 +591,12 @@ fn as_nobody() -> Result<bool, String> {
     Ok(all.status.success() && explained)
 }
 
-/// Forbids further user namespaces inside one of its own, then starts itself without capabilities.
+/// Forbids further user namespaces inside one of its own, then re-executes without capabilities.
 fn refuse_outer() -> ExitCode {
     use std::os::unix::process::CommandExt;
     acquire().unwrap();
     std::fs::write("/proc/sys/user/max_user_namespaces", "0").unwrap();
-    // A user other than root loses its capabilities by starting a program.
+    // A user other than root loses its capabilities at exec.
     let error = Command::new(std::env::current_exe().unwrap()).arg("refuse-inner").exec();
     println!("{error}");
     ExitCode::FAILURE

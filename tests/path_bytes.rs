@@ -1,6 +1,5 @@
-//! The link model's bytes: flipped bits, marks, keys by content, answers to what is too long.
-//!
-//! It must never take the model's word for a checksum: [`frames`](crate::frames) has its own.
+//! The link model's byte effects: flipped bits, marks, content keys, ICMP "too big".
+//! Checksums are verified by [`frames`](crate::frames), independently of the model.
 
 #![expect(clippy::cast_possible_truncation, reason = "a frame is shorter than 64 KiB")]
 
@@ -25,7 +24,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
     (0..4_usize).prop_map(|which| KINDS[which])
 }
 
-/// Bits in which two texts of bytes differ.
+/// Number of differing bits.
 fn distance(a: &[u8], b: &[u8]) -> u32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a ^ b).count_ones()).sum()
@@ -46,7 +45,7 @@ proptest! {
         let wanted = u32::from(bits).min(payload.len() as u32 * 8);
         prop_assert_eq!(distance(&before[at..], &after[at..]), wanted);
         prop_assert!(checksums_right(kind, &after));
-        // Nothing else but the checksum has changed.
+        // Only the checksum has changed besides.
         prop_assert!(distance(&before[..at], &after[..at]) <= 16);
         prop_assert_eq!(&before[..kind.transport_at()], &after[..kind.transport_at()]);
     }
@@ -74,7 +73,7 @@ proptest! {
         let kind = Kind { six: false, tcp };
         let mut bytes = frame(kind, 0, &payload);
         apply(&flips(key, 1, false), &mut bytes);
-        // Where the length or the header's length changed, the sum is over other bytes: the IP
+        // If the length or the header's length changed, the sum covers other bytes: the IP
         // header's own checksum shows that.
         prop_assert!(!checksums_right(kind, &bytes));
     }
@@ -91,7 +90,7 @@ proptest! {
         prop_assert_eq!(after, expected);
     }
 
-    /// Nothing that arrives can stop the model.
+    /// Arbitrary frames do not panic the model.
     #[test]
     fn any_bytes_are_taken(
         mut bytes in prop::collection::vec(any::<u8>(), 0..200),
@@ -145,14 +144,14 @@ fn nothing_is_repaired_where_there_is_no_payload() {
 }
 
 #[test]
-fn a_payload_alone_is_changed_only_by_what_its_reader_can_see() {
+fn payload_only_corruption_changes_only_the_payload() {
     let mut payload = *b"transfer 5.00";
     assert!(!apply_to_payload(&flips(1, 3, false), &mut payload));
     assert!(apply_to_payload(&flips(1, 3, true), &mut payload));
     assert_eq!(distance(b"transfer 5.00", &payload), 3);
 }
 
-// ---- keys by content --------------------------------------------------------------------------
+// ---- content keys -----------------------------------------------------------------------------
 
 fn meet(link: &mut Link, bytes: Bytes<'_>) -> Fate {
     link.handle_frame(Instant::ZERO, Frame { bytes, length: 100 }, 0)
@@ -170,11 +169,11 @@ fn a_payload_meets_one_fate_on_every_transport() {
             (0..5).map(|_| Link::new(plan.clone(), seed, Direction::AToB)).collect();
         let mut lost = 0;
         for round in 0..200_u32 {
-            // Every payload comes several times: attempts of a request.
+            // Every payload comes several times, as attempts of a request do.
             let payload = format!("request {}", round / 3);
             let mut draws = Vec::new();
             for (link, kind) in links.iter_mut().zip(KINDS) {
-                // TCP acknowledges between; that must not count.
+                // TCP acknowledges in between; that must not affect the count.
                 if kind.tcp {
                     meet(link, Bytes::Ethernet(&frame(kind, 0, b"")));
                 }
@@ -201,12 +200,12 @@ fn attempts_and_bare_acknowledgements_have_draws_of_their_own() {
             (0..50).map(|_| meet(&mut link, Bytes::Ethernet(&bytes)).loss_draw_ppm).collect();
         draws.sort_unstable();
         draws.dedup();
-        // Fifty of a million draws meet with one chance in 800.
+        // Fifty of a million draws collide with probability 1/800.
         assert_eq!(draws.len(), 50);
     }
 }
 
-// ---- what is too long -------------------------------------------------------------------------
+// ---- exceeding the MTU ------------------------------------------------------------------------
 
 #[test]
 fn the_mtu_is_a_limit_on_the_packet() {
@@ -220,7 +219,7 @@ fn the_mtu_is_a_limit_on_the_packet() {
 }
 
 #[test]
-fn what_is_too_long_is_answered_to_its_sender() {
+fn frames_above_the_mtu_get_an_icmp_error() {
     for kind in KINDS {
         let original = frame(kind, 0, &[0xab; 1400]);
         let answer = icmp_too_big(&original, 1300).unwrap();
@@ -246,13 +245,13 @@ fn what_is_too_long_is_answered_to_its_sender() {
             assert_eq!(packet[28..], original[ETHERNET..ETHERNET + 576 - 28]);
             assert_eq!(sum(&[&packet[20..]]), 0xffff);
         }
-        // The answer is an error, and errors are never answered.
+        // The answer is an ICMP error, and errors are never answered.
         assert_eq!(icmp_too_big(&answer, 600), None, "{kind:?}");
     }
 }
 
 #[test]
-fn nobody_and_many_are_not_answered() {
+fn zero_and_multicast_sources_are_not_answered() {
     let udp = Kind { six: false, tcp: false };
     let plain = frame(udp, 0, &[0; 1400]);
     let with = |at: usize, byte: u8| {
@@ -272,13 +271,13 @@ fn nobody_and_many_are_not_answered() {
     ] {
         assert_eq!(icmp_too_big(&bytes, 1300), None, "{what}");
     }
-    // A ping is no error.
+    // A ping is not an error.
     let mut ping = with(ETHERNET + 9, 1);
     ping[udp.transport_at()] = 8;
     assert!(icmp_too_big(&ping, 1300).is_some());
 }
 
-/// A frame of the bank in a datagram: requests of all kinds, of any accounts and amounts.
+/// A bank frame in a datagram: requests of all kinds, for any accounts and amounts.
 fn bank_datagram(seed: u64, number: u64) -> Vec<u8> {
     let draw = |n: u64| keyed(keyed(seed, number), n);
     let [account, to] = [1, 2].map(|n| AccountId(draw(n)));
@@ -324,7 +323,7 @@ fn the_banks_own_checksum_refuses_what_a_repairing_link_corrupts() {
                 }
                 // CRC32C finds any 1 to 5 wrong bits in frames of up to 655 bytes (Koopman,
                 // "32-bit cyclic redundancy codes for Internet applications", DSN 2002); lengths
-                // are looked at before.
+                // are checked before.
                 Err(error) => {
                     assert!(matches!(error, FrameError::Garbage(..)), "{}: {error:?}", what());
                     assert!(changed, "{}: {error:?}", what());

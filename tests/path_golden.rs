@@ -1,4 +1,4 @@
-//! What seeds mean: digests of the fates that sixteen plans gave when they were first recorded.
+//! Recorded digests of the fates of sixteen plans, by seed.
 //!
 //! A change here changes every recorded seed, and needs a new major version.
 
@@ -11,7 +11,7 @@ use wirelab::measure::Instant;
 use wirelab::measure::draw::keyed;
 use wirelab::path::{Bytes, Direction, Fate, Frame, Link, LinkPlan, Recording, Verdict};
 
-/// A plan as a person types it, words between semicolons, and the digest of its fates.
+/// A plan as text, words separated by semicolons, and the digest of its fates.
 const GOLDEN: [(&str, u64); 16] = [
     ("", 0xf8fc_b63b_c73a_3cf1),
     ("loss=2%", 0xb7fd_9b97_be87_80ae),
@@ -68,7 +68,7 @@ fn line(text: &mut String, fate: &Fate) {
     .unwrap();
 }
 
-/// Everything that a link says of 3,000 frames that arrive within about five seconds.
+/// All events of a link for 3,000 frames that arrive within about five seconds.
 fn story(plan: &LinkPlan, seed: u64, direction: Direction) -> String {
     let mut link = Link::new(plan.clone(), seed, direction);
     let mut recording = Recording::new([plan.mtu, None]);
@@ -84,7 +84,7 @@ fn story(plan: &LinkPlan, seed: u64, direction: Direction) -> String {
         now += Duration::from_nanos(draw % 3_300_000);
         release(&mut link, &mut recording, &mut text, now);
         let kind = KINDS[usize::try_from(draw >> 40).unwrap() % KINDS.len()];
-        // Some payloads come again, so that keys by content count them.
+        // Some payloads repeat, so that content keys count them.
         let length = [0, 9, 300, 660, 1_200][usize::try_from(draw >> 50).unwrap() % 5];
         let bytes = frame(kind, u8::try_from(draw >> 33 & 3).unwrap(), &vec![n as u8 / 9; length]);
         let seen = Frame { bytes: Bytes::Ethernet(&bytes), length: bytes.len() as u32 };
@@ -97,7 +97,7 @@ fn story(plan: &LinkPlan, seed: u64, direction: Direction) -> String {
 }
 
 #[test]
-fn recorded_seeds_mean_what_they_meant() {
+fn recorded_seeds_give_the_recorded_fates() {
     let mut now = Vec::new();
     for (words, digest) in GOLDEN {
         let pairs: Vec<_> = words.split(';').filter_map(|pair| pair.split_once('=')).collect();

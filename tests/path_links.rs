@@ -1,8 +1,8 @@
-//! Every impairment with real packets: what the router did is what the link model says.
+//! Every impairment with real packets: the router must act as the link model decides.
 //!
-//! A link that is run beside, fed with the stamps and bytes that the router saw, must decide
-//! alike, and every frame must leave when and as it says. It must never assert how fast the
-//! machine is: times are compared with what the record says of them, not with a clock.
+//! A link run in parallel, fed with the time stamps and bytes that the router saw, must decide
+//! alike, and every frame must leave as it decides. Times are compared with the record, not with a
+//! clock, so the machine may be slow.
 
 use super::{PATIENCE, World, udp_pair, world};
 use std::io::{ErrorKind, Read, Write};
@@ -27,13 +27,13 @@ use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
 
 // ---- running and observing ----------------------------------------------------------------------
 
-/// Everything that happened on a lane.
+/// All events of a lane.
 struct Seen {
     notes: Vec<(Note, Vec<u8>)>,
     record: LaneRecord,
 }
 
-/// A lane's record while it is being written, fetched chunk by chunk.
+/// A lane's record while it is written, fetched in chunks.
 struct Watch<'a> {
     router: &'a Router,
     spare: Option<Chunk>,
@@ -41,7 +41,7 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    /// Sets the lane's links and begins to watch.
+    /// Sets the lane's links and starts watching.
     fn begin(world: &'a World, links: [Link; 2]) -> Self {
         let record = RecordConfig { capture_frames: 0, stream: Streaming::Frames };
         world.router.set_link_pair(0, Box::new(links), record).unwrap();
@@ -60,7 +60,7 @@ impl<'a> Watch<'a> {
         self.notes.extend(chunk.iter().map(|(note, bytes)| (*note, bytes.to_vec())));
     }
 
-    /// How many frames came, and how many copies have not yet left or been dropped.
+    /// Frames arrived, and copies not yet sent or dropped.
     fn balance(&self, direction: Direction) -> (u64, i64) {
         let (mut arrived, mut on_way) = (0, 0);
         for (note, _) in self.notes.iter().filter(|(note, _)| note.direction == direction) {
@@ -79,7 +79,7 @@ impl<'a> Watch<'a> {
         (arrived, on_way)
     }
 
-    /// Waits until `sent` frames have come from A and all have gone, then ends the record.
+    /// Waits until `sent` frames have arrived from A and all have left, then ends the record.
     fn end(mut self, sent: u64, what: &str) -> Seen {
         let clock = Clock::start();
         while self.balance(Direction::AToB) != (sent, 0) {
@@ -101,8 +101,7 @@ fn copies(fate: &Fate) -> u8 {
     }
 }
 
-/// Sends datagrams of lengths that differ from 64 to 1,163 bytes, in bursts, all in all 20 ms and
-/// more.
+/// Sends datagrams of 64 to 1,163 bytes, in bursts, over at least 20 ms in total.
 fn send_mixed(from: &UdpSocket, count: u64) {
     for number in 0..count {
         let length = 64 + usize::try_from(number * 7_919 % 1_100).unwrap();
@@ -141,7 +140,7 @@ fn observe_from(
 }
 
 impl Seen {
-    /// Arrivals from A to B: stamp, fate, and the frame.
+    /// Arrivals from A to B: time stamp, fate, and the frame.
     fn arrivals(&self) -> impl Iterator<Item = (Instant, Fate, &[u8])> {
         self.notes.iter().filter_map(|(note, bytes)| match note.what {
             Event::Arrived { fate, .. } if note.direction == Direction::AToB => {
@@ -151,7 +150,7 @@ impl Seen {
         })
     }
 
-    /// Departures from A to B: number, copy, when due, when done, and the frame.
+    /// Departures from A to B: number, copy, due time, actual time, and the frame.
     fn departures(&self) -> impl Iterator<Item = (u64, Instant, Instant, Mutation, &[u8])> {
         self.notes.iter().filter_map(|(note, bytes)| match note.what {
             Event::Left { due, mutation, .. } if note.direction == Direction::AToB => {
@@ -162,12 +161,12 @@ impl Seen {
     }
 }
 
-// ---- a link run beside --------------------------------------------------------------------------
+// ---- a link run in parallel ---------------------------------------------------------------------
 
 /// When and how a copy must leave.
 type Expected = (u64, Instant, Mutation);
 
-/// Runs a link beside what was seen and holds every decision, departure and byte against it.
+/// Checks every recorded decision, departure and byte against a link run in parallel.
 fn assert_as_predicted(seen: &Seen, mut link: Link, what: &str) {
     let mut counts = Counts::default();
     let mut expected: Vec<Expected> = Vec::new();
@@ -216,7 +215,7 @@ fn assert_as_predicted(seen: &Seen, mut link: Link, what: &str) {
     assert_departures(seen, expected, &arrivals, what);
 }
 
-/// Every copy left, none early, none other than it had to look.
+/// Checks that every copy left, none early, each with the expected bytes.
 fn assert_departures(
     seen: &Seen,
     mut expected: Vec<Expected>,
@@ -352,7 +351,7 @@ pub(crate) fn every_plan_is_carried_out() {
 }
 
 pub(crate) fn a_delay_is_distributed_as_planned() {
-    // Kolmogorov's bound for one false alarm in a thousand; the fates are the seeds' alone.
+    // Kolmogorov's bound for one false alarm in a thousand; the fates depend only on the seeds.
     const BOUND: f64 = 1.95;
     let world = world(1);
     let (mean, half_width) = (ms(8), ms(6));
@@ -364,7 +363,7 @@ pub(crate) fn a_delay_is_distributed_as_planned() {
     for seed in [3, 4, 5] {
         let seen = observe(&world, &plan, seed, 1_000, &format!("seed {seed}"));
         let arrived: Vec<Instant> = seen.arrivals().map(|(at, ..)| at).collect();
-        // What a frame was held, less what the router was late.
+        // Time a frame was held, less the router's lateness.
         let held = seen.departures().map(|(index, due, at, ..)| {
             at.since(arrived[usize::try_from(index).unwrap()]) - at.since(due)
         });
@@ -396,7 +395,7 @@ pub(crate) fn a_rate_is_kept_in_every_window() {
             let mut bytes = 0;
             for (end, length) in &left[first..] {
                 bytes += length;
-                // One frame may be under way when the window opens; stamps are whole nanoseconds.
+                // One frame may be in transmission when the window opens; stamps are integers.
                 let nanos = u64::try_from(end.since(*begin).as_nanos()).unwrap() + 400;
                 let allowed = BITS_PER_SECOND / 8 * nanos / 1_000_000_000 + 1_514;
                 assert!(bytes <= allowed, "{what}: {bytes} B from {begin} to {end}, {allowed} B");
@@ -426,7 +425,7 @@ pub(crate) fn a_link_is_down_when_the_timetable_says() {
     assert_as_predicted(&seen, Link::new(plan, 1, Direction::AToB), "down for 30 ms");
 }
 
-/// What B receives of `count` datagrams of a known pattern; the second says how many are wrong.
+/// Receives `count` datagrams of a known pattern; the second value counts the wrong ones.
 fn receive_patterns(b: &UdpSocket) -> (u64, u64) {
     b.set_read_timeout(Some(ms(200))).unwrap();
     let (mut came, mut wrong) = (0, 0);
@@ -469,18 +468,18 @@ pub(crate) fn checksums_stop_what_is_corrupted() {
             assert_eq!((came, wrong), (COUNT, corrupted), "{what}: each reaches the application");
         } else {
             assert_eq!(wrong, 0, "{what}: the kernel's checksums let none through");
-            // A flip in a byte that no receiver looks at (type of service) does no harm.
+            // A flip in a byte that no receiver checks (type of service) is harmless.
             assert!(came >= COUNT - corrupted && came < COUNT, "{what}: {came}");
         }
     }
 }
 
-/// Datagrams on their way, at most: with a kernel's 832 bytes for each, half of the 212,992 that a
-/// socket has room for by default.
+/// Maximum datagrams in flight: with a kernel's 832 bytes for each, half of the default socket
+/// buffer of 212,992.
 const WINDOW: u64 = 128;
 const DATAGRAM: usize = 96;
 
-/// The only right content of datagram `number`: the number, and what follows from it.
+/// The correct content of datagram `number`: the number, and bytes derived from it.
 fn content(seed: u64, number: u64) -> [u8; DATAGRAM] {
     let mut bytes = [0; DATAGRAM];
     for (word, place) in (0..).zip(bytes.chunks_exact_mut(8)) {
@@ -491,7 +490,7 @@ fn content(seed: u64, number: u64) -> [u8; DATAGRAM] {
 }
 
 /// Sends `count` datagrams, each batch once the path has room for it: `seen` is one more than the
-/// greatest number that has come. With 2 % corrupted, all of a window has never come to nothing.
+/// highest number received. With 2 % corrupted, a whole window is never lost.
 fn send_windowed(a: &UdpSocket, seed: u64, count: u64, seen: &AtomicU64) {
     let clock = Clock::start();
     let (mut number, mut last) = (0, clock.now());
@@ -510,10 +509,10 @@ fn send_windowed(a: &UdpSocket, seed: u64, count: u64, seen: &AtomicU64) {
     }
 }
 
-/// How many datagrams came, and how many of them were not what was sent, or not the next. Ends with
-/// the last one, or, where that was corrupted, once all are sent and no more come.
+/// Received datagrams, and how many were wrong or out of order. Ends with the last one, or, if that
+/// was corrupted, once all are sent and no more arrive.
 fn receive_checked(b: &UdpSocket, seed: u64, count: u64, seen: &AtomicU64) -> (u64, u64) {
-    // No silence of a busy machine is as long; with these seeds the last one always comes.
+    // Longer than any pause of a busy machine; with these seeds the last one always arrives.
     b.set_read_timeout(Some(ms(5_000))).unwrap();
     let (mut came, mut wrong, mut next) = (0, 0, 0);
     let mut buffers = vec![[0; 2048]; BATCH_MAX];
@@ -559,7 +558,7 @@ pub(crate) fn a_million_frames_bring_no_corrupted_byte() {
         assert_eq!((direction.offered, direction.sent), (COUNT, COUNT), "{what}");
         assert_eq!((direction.kernel_dropped, direction.send_failed), (0, 0), "{what}");
         assert_eq!(wrong, 0, "{what}: {wrong} with other bytes or out of order");
-        // A flip that makes the checksum 0 says that there is none: that frame comes, intact.
+        // A flip that makes the checksum 0 means "no checksum": that frame arrives, intact.
         assert!((COUNT - corrupted..COUNT - corrupted * 9 / 10).contains(&came), "{what}");
         all_corrupted += corrupted;
     }
@@ -568,7 +567,7 @@ pub(crate) fn a_million_frames_bring_no_corrupted_byte() {
     assert!(all_corrupted > all / 60 && all_corrupted < all / 40, "{all_corrupted} of {all}");
 }
 
-/// Sends bytes over TCP from A to B; gives them as they came.
+/// Sends bytes over TCP from A to B; returns them as received.
 fn transfer(world: &World, bytes: &[u8]) -> Vec<u8> {
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
     let listener = world.topology.lanes[0].b.run(listen).unwrap().unwrap();
@@ -604,7 +603,7 @@ pub(crate) fn tcp_never_delivers_corrupted_bytes() {
         let record = world.router.take_record(0).unwrap();
         assert!(record.directions[0].counts.corrupted > 0, "seed {seed}: nothing was corrupted");
     }
-    // With checksums made right again TCP cannot notice.
+    // With fixed-up checksums TCP cannot notice.
     let corrupt = Corruption { share: Ppm::ONE, bits: 1, repair: true };
     let plan = LinkPlan { corrupt, ..LinkPlan::default() };
     world.router.set_links(0, &plan, &LinkPlan::default(), 3, 0).unwrap();
@@ -613,7 +612,7 @@ pub(crate) fn tcp_never_delivers_corrupted_bytes() {
     assert_eq!(came.len(), data.len());
     let bits = came.iter().zip(&data).map(|(one, other)| u64::from((one ^ other).count_ones()));
     let bits: u64 = bits.sum();
-    // One bit of each segment; a segment that was sent again may have been wrong before, too.
+    // One bit of each segment; a retransmitted segment may have been wrong before, too.
     assert!(bits > 0 && bits <= corrupted, "{bits} bits differ, {corrupted} segments corrupted");
 }
 
@@ -656,7 +655,7 @@ pub(crate) fn a_black_hole_stalls_tcp() {
         });
         fates.filter(|verdict| *verdict == Verdict::Dropped(DropReason::TooBig)).count()
     };
-    // The first flight is 10 segments (RFC 6928): more means that one was sent again.
+    // The first flight is 10 segments (RFC 6928): more means a retransmission.
     let clock = Clock::start();
     while too_big(&watch) <= 10 {
         assert!(clock.now().since(Instant::ZERO) < PATIENCE, "{} too big", too_big(&watch));
@@ -783,6 +782,6 @@ pub(crate) fn a_small_pool_never_stalls_a_queue() {
     let record = &seen.record.directions[0];
     assert_eq!((record.sent, record.lost), (COUNT, 0));
     assert!(record.pool_full > 0, "frames waited in the ring, which is said");
-    // Late frames are frames that came late, to the link as to the record.
+    // Late frames count as late arrivals, both for the link and the record.
     assert_as_predicted(&seen, Link::new(plan, 1, Direction::AToB), "a pool of 8");
 }

@@ -1,7 +1,7 @@
 //! The link model against theory: every impairment by its law, with fixed seeds.
 //!
-//! Each test draws 10^5 frames or more; its false alarm probability is stated where it decides, and
-//! because the seeds are fixed it either always passes or never. It must never use a clock.
+//! Each test draws 10^5 frames or more and states its false alarm probability; fixed seeds make the
+//! result deterministic.
 
 #![expect(clippy::cast_possible_truncation, reason = "a run of frames is shorter than 2^31")]
 
@@ -17,8 +17,8 @@ use wirelab::path::{
 /// Frames of one trial.
 const FRAMES: u64 = 100_000;
 const SEEDS: std::ops::Range<u64> = 0..10;
-/// How often a right model would fail one comparison: with some hundred comparisons in this file,
-/// one chance in ten thousand that any fails, once, when a seed is chosen.
+/// False alarm probability of one comparison: with some hundred comparisons in this file, 10^-4
+/// that any fails, once, when a seed is chosen.
 const FALSE_ALARM: f64 = 1e-6;
 /// The normal quantile of half of [`FALSE_ALARM`].
 const SIGMAS: f64 = 4.892;
@@ -80,14 +80,14 @@ fn assert_share(hits: u64, trials: u64, share: Ppm, what: &str) {
     );
 }
 
-/// Lengths of the runs of `wanted`, without the first and last run, which may be cut.
+/// Lengths of the runs of `wanted`, without the first and last, which may be cut.
 fn runs(items: &[bool], wanted: bool) -> Vec<usize> {
     let all: Vec<&[bool]> = items.chunk_by(|a, b| a == b).collect();
     let whole = all.get(1..all.len().saturating_sub(1)).unwrap_or_default();
     whole.iter().filter(|run| run[0] == wanted).map(|run| run.len()).collect()
 }
 
-/// Pearson's chi-square of run lengths against a law; cells of fewer than five are put together.
+/// Pearson's chi-square of run lengths against a law; cells of fewer than five are merged.
 fn assert_run_lengths(lengths: &[usize], law: impl Fn(usize) -> f64, what: &str) {
     let all = lengths.len() as f64;
     let (mut chi_square, mut cells, mut left) = (0.0, 0, 1.0);
@@ -111,7 +111,7 @@ fn assert_run_lengths(lengths: &[usize], law: impl Fn(usize) -> f64, what: &str)
     assert!(chi_square < limit, "{what}: chi-square {chi_square} above {limit}, {cells} cells");
 }
 
-/// What chi-square exceeds with [`FALSE_ALARM`] (Wilson and Hilferty, PNAS 17, 1931).
+/// The chi-square value exceeded with [`FALSE_ALARM`] (Wilson and Hilferty, PNAS 17, 1931).
 fn chi_square_limit(freedom: f64) -> f64 {
     let spread = 2.0 / (9.0 * freedom);
     freedom * (1.0 - spread + SIGMAS * spread.sqrt()).powi(3)
@@ -152,7 +152,7 @@ fn gilbert_elliott_has_its_run_lengths_and_its_share() {
             let what = format!("gilbert:{p},{r}, seed {seed}");
             assert_run_lengths(&runs(&lost, true), geometric(r), &format!("bursts of {what}"));
             assert_run_lengths(&runs(&lost, false), geometric(p), &format!("gaps of {what}"));
-            // The share of a chain with correlation 1 - p - r spreads wider than a binomial one.
+            // The share of a chain with correlation 1 - p - r varies more than a binomial one.
             let share = p / (p + r);
             let memory = (2.0 - p - r) / (p + r);
             let spread = (share * (1.0 - share) * memory / FRAMES as f64).sqrt();
@@ -171,7 +171,7 @@ fn gilbert_elliott_says_which_state_lost_a_frame() {
         let by = |reason| count(&fates, |(_, f)| f.verdict == Verdict::Dropped(reason)) as f64;
         let (bad, good) = (by(DropReason::Burst), by(DropReason::Loss));
         let all = FRAMES as f64;
-        // In the long run 1/11 of the frames meet the bad state; half a percent is five sigmas of
+        // In the long run 1/11 of the frames are in the bad state; half a percent is five sigmas of
         // its share, and more than that of the rest.
         assert!((bad / all - 0.7 / 11.0).abs() < 0.005, "seed {seed}: {bad} lost in bursts");
         assert!((good / all - 0.01 * 10.0 / 11.0).abs() < 0.002, "seed {seed}: {good} alone");
@@ -244,7 +244,7 @@ fn a_list_loses_exactly_its_frames() {
     assert_eq!(indices, list[..4]);
 }
 
-/// Φ(z) by Abramowitz and Stegun 7.1.26, within 10^-7: nothing the model uses.
+/// Φ(z) by Abramowitz and Stegun 7.1.26, within 10^-7, independent of the model.
 fn normal_cdf(z: f64) -> f64 {
     let x = z.abs() / std::f64::consts::SQRT_2;
     let t = 1.0 / (1.0 + 0.327_591_1 * x);
@@ -297,8 +297,8 @@ fn every_delay_follows_its_distribution() {
     }
 }
 
-/// Kolmogorov and Smirnov: the largest distance exceeds sqrt(ln(2 / alpha) / 2n) with alpha. Where
-/// the law has a jump, the model's value below it is compared at the jump alone.
+/// Kolmogorov and Smirnov: the largest distance exceeds sqrt(ln(2 / alpha) / 2n) with probability
+/// alpha. At a jump of the law, only the model's value just below it is compared.
 fn assert_distribution(
     plan: &LinkPlan,
     seed: u64,
@@ -368,7 +368,7 @@ fn the_chosen_share_of_every_gap_th_frame_overtakes() {
     }
 }
 
-/// One effect switched on.
+/// Enables one effect.
 type Switch = fn(&mut LinkPlan);
 
 #[test]
@@ -410,7 +410,7 @@ fn no_effect_shifts_another() {
     }
 }
 
-/// Whether an effect did the same in both, as far as both frames were delivered.
+/// Whether an effect was the same in both, as far as both frames were delivered.
 fn same_effect(effect: &str, alone: &Fate, beside: &Fate) -> bool {
     if ["loss", "bursts"].contains(&effect) {
         return alone.verdict == beside.verdict || lost(alone) == lost(beside);
@@ -429,7 +429,7 @@ fn same_effect(effect: &str, alone: &Fate, beside: &Fate) -> bool {
 }
 
 #[test]
-fn frames_of_one_moment_share_their_weather() {
+fn frames_of_one_slot_share_a_draw() {
     let key = DrawKey::Time { slot: ms(1) };
     let loss = gilbert(20_000, 200_000);
     let plan = LinkPlan { key, loss: loss.clone(), ..LinkPlan::default() };
@@ -451,7 +451,7 @@ fn frames_of_one_moment_share_their_weather() {
 }
 
 #[test]
-fn a_timetable_keeps_its_times_to_the_nanosecond() {
+fn a_schedule_is_exact_to_the_nanosecond() {
     let at = |at, lasting: Option<u64>, what| Change { at: ms(at), lasting: lasting.map(ms), what };
     let plan = LinkPlan {
         delay: Delay::Constant(ms(10)),
@@ -494,13 +494,13 @@ fn a_timetable_keeps_its_times_to_the_nanosecond() {
     }
 }
 
-/// When the slow frames of that timetable have left.
+/// Departure of the last slow frame of that schedule.
 fn latest(nanos: u64, start: Instant) -> Instant {
     if nanos > 7_499_999_999 { start + Duration::from_nanos(7_598_999_999) } else { start }
 }
 
 #[test]
-fn without_a_start_the_first_frame_is_the_start() {
+fn without_a_start_the_schedule_begins_at_the_first_frame() {
     let down = Change { at: ms(1), lasting: None, what: Setting::Down };
     let plan = LinkPlan { timetable: vec![down], ..LinkPlan::default() };
     let mut link = Link::new(plan, 1, Direction::AToB);

@@ -1,6 +1,5 @@
 //! The link model's bottleneck: rates, queues, active queue management.
-//!
-//! It must never trust the model's own bookkeeping: what it compares with is counted here.
+//! Expected values are counted here, independently of the model's own bookkeeping.
 
 #![expect(clippy::cast_possible_truncation, reason = "a trial has few frames")]
 
@@ -32,7 +31,7 @@ fn nanos(nanos: u64) -> Instant {
     Instant::from_nanos(nanos)
 }
 
-/// What became of every frame.
+/// Fate and departure of every frame.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Story {
     fates: Vec<Fate>,
@@ -40,7 +39,7 @@ struct Story {
 }
 
 impl Story {
-    /// When copies left, in order.
+    /// Departures of copies, in order.
     fn left(&self) -> Vec<(u64, Instant)> {
         let left = |release: &Release| match release.verdict {
             ReleaseVerdict::Deliver { at, .. } => Some((release.index, at)),
@@ -64,9 +63,9 @@ impl Story {
 enum Poll {
     /// When the link says so, and at every arrival.
     OnTime,
-    /// Not before all frames have come.
+    /// After all frames have arrived.
     AtTheEnd,
-    /// This often between arrivals.
+    /// At this interval between arrivals.
     Every(u64),
 }
 
@@ -137,7 +136,7 @@ fn any_plan() -> impl Strategy<Value = LinkPlan> {
 }
 
 proptest! {
-    /// However often or late the link is asked, it gives the same releases.
+    /// Releases do not depend on when the link is asked.
     #[test]
     fn asking_late_or_often_changes_nothing(
         plan in any_plan(), arrivals in traffic(), step in 1_000..3_000_000_u64,
@@ -147,9 +146,9 @@ proptest! {
         prop_assert_eq!(&run(&plan, &arrivals, Poll::Every(step)), &on_time);
     }
 
-    /// Every copy that waits comes out once, whatever its fate.
+    /// Every queued copy leaves once, whatever its fate.
     #[test]
-    fn nothing_vanishes_in_a_queue(plan in any_plan(), arrivals in traffic()) {
+    fn queues_lose_no_copy(plan in any_plan(), arrivals in traffic()) {
         let story = run(&plan, &arrivals, Poll::OnTime);
         let waited = |fate: &&Fate| matches!(fate.verdict, Verdict::Queued { .. });
         let mut queued: Vec<u64> =
@@ -162,7 +161,7 @@ proptest! {
         prop_assert!(left.is_sorted(), "a queue keeps its order");
     }
 
-    /// In every window, at most the rate's bytes and one frame's leave.
+    /// In every window, at most the rate's bytes and one frame leave.
     #[test]
     fn no_window_holds_more_than_the_rate_and_a_frame(
         arrivals in traffic(), bits in 1_000..100_000_000_u64,
@@ -182,7 +181,7 @@ proptest! {
         }
     }
 
-    /// Drop-tail and drop-head against a queue that is counted frame by frame.
+    /// Drop-tail and drop-head against a queue counted frame by frame.
     #[test]
     fn a_full_queue_drops_what_it_should(
         arrivals in traffic(), packets in 1..20_u32, head in any::<bool>(),
@@ -196,7 +195,7 @@ proptest! {
         prop_assert_eq!(story.dropped(reason), dropped);
     }
 
-    /// A trace against one that is played opportunity by opportunity.
+    /// A trace against one played opportunity by opportunity.
     #[test]
     fn a_trace_lets_through_what_its_lines_say(
         arrivals in traffic(), gaps in prop::collection::vec(0..4_u32, 1..12),
@@ -210,7 +209,7 @@ proptest! {
     }
 }
 
-/// A queue at 1,000 ns per byte: what left when, and what was dropped.
+/// A queue at 1,000 ns per byte: departures and drops.
 fn counted(arrivals: &[(u64, u32)], packets: usize, head: bool) -> (Vec<(u64, Instant)>, Vec<u64>) {
     let mut waiting: Vec<(u64, u64, u64)> = Vec::new();
     let (mut free_at, mut left, mut dropped) = (0, Vec::new(), Vec::new());
@@ -243,7 +242,7 @@ fn counted(arrivals: &[(u64, u32)], packets: usize, head: bool) -> (Vec<(u64, In
     (left, dropped)
 }
 
-/// Each opportunity gives 1,504 bytes to the frames that have come by then, in order.
+/// Each opportunity sends 1,504 bytes of the frames that have arrived by then, in order.
 fn played(trace: &[u32], arrivals: &[(u64, u32)]) -> Vec<(u64, Instant)> {
     let period = u64::from(*trace.last().unwrap());
     let mut left = Vec::new();
@@ -286,8 +285,8 @@ fn a_burst_waits_for_what_is_before_it() {
 }
 
 #[test]
-fn a_byte_limit_counts_what_waits_and_not_what_is_sent() {
-    // One is being sent, two of 1,000 bytes fit, then 100 bytes still do.
+fn a_byte_limit_excludes_the_frame_in_transmission() {
+    // One is being sent, two of 1,000 bytes fit, then another 100 bytes.
     let all = [(0, 1_000), (0, 1_000), (0, 1_000), (0, 1_000), (0, 100), (0, 14)];
     let plan = drop_tail(EIGHT_MBIT, QueueLimit::Bytes(2_100));
     let story = run(&plan, &all, Poll::OnTime);
@@ -306,7 +305,7 @@ fn a_change_of_rate_counts_from_the_next_frame() {
     let story = run(&plan, &[(0, 1_000); 4], Poll::OnTime);
     let left: Vec<u64> = story.left().iter().map(|(_, at)| at.as_nanos()).collect();
     assert_eq!(left, [1_000_000, 2_000_000, 2_100_000, 2_200_000]);
-    // A trace with nothing for a long time does not keep a frame from the rate that follows it.
+    // A trace with a long gap does not hold a frame back from the next rate.
     let trace = Rate::Trace(FromFile::new("slow", vec![60_000]));
     let plan =
         LinkPlan { timetable: vec![change(1_500_000, 80_000_000)], ..drop_tail(trace, DEEP) };
@@ -327,13 +326,13 @@ fn both_copies_wait() {
 const TARGET: Duration = Duration::from_millis(5);
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// A minute of 1,000-byte frames at 8 Mbit/s and a hundredth more for each percent.
+/// A minute of 1,000-byte frames at 8 Mbit/s plus `percent` %.
 fn overload(percent: u64) -> Vec<(u64, u32)> {
     let frames = 60_000 * (100 + percent) / 100;
     (0..frames).map(|n| (n * 100_000_000 / (100 + percent), 1_000)).collect()
 }
 
-/// The median wait over the second half, and how many left, of frames that take 1 ms each.
+/// The median wait and the number of departures in the second half, for frames of 1 ms each.
 fn standing(story: &Story, arrivals: &[(u64, u32)]) -> Duration {
     let wait =
         |(index, left): &(u64, Instant)| left.as_nanos() - 1_000_000 - arrivals[*index as usize].0;
@@ -347,7 +346,7 @@ fn standing(story: &Story, arrivals: &[(u64, u32)]) -> Duration {
 fn codel_keeps_the_standing_queue_near_its_target() {
     let codel = Discipline::CoDel { target: TARGET, interval: INTERVAL };
     let limit = QueueLimit::Packets(1_000);
-    // Nobody slows down here, so the wait swings: the more there is too much, the wider.
+    // The senders do not slow down, so the wait oscillates, more with more excess load.
     for (percent, most) in [(2, TARGET * 4), (10, TARGET * 8)] {
         let arrivals = overload(percent);
         let controlled = run(&plan(EIGHT_MBIT, limit, codel), &arrivals, Poll::OnTime);
@@ -355,7 +354,7 @@ fn codel_keeps_the_standing_queue_near_its_target() {
         let (with, without) = (standing(&controlled, &arrivals), standing(&plain, &arrivals));
         assert!(with < most && with > TARGET / 4, "{percent} %: the standing queue is {with:?}");
         assert!(without > Duration::from_millis(600), "drop-tail: {without:?}");
-        // What is too much must go.
+        // The excess load must be dropped.
         let too_much = arrivals.len() - 60_000;
         let dropped = controlled.dropped(DropReason::CoDel).len();
         assert!(dropped.abs_diff(too_much) < too_much / 10, "{dropped} dropped of {too_much}");
@@ -364,7 +363,7 @@ fn codel_keeps_the_standing_queue_near_its_target() {
 }
 
 #[test]
-fn codel_marks_what_can_be_marked_instead() {
+fn codel_marks_ecn_capable_frames_instead() {
     let codel = Discipline::CoDel { target: TARGET, interval: INTERVAL };
     let queue = Queue { limit: QueueLimit::Packets(100), discipline: codel, ecn: true };
     let rate = Some(Bottleneck { rate: EIGHT_MBIT, queue });
@@ -385,7 +384,7 @@ fn codel_marks_what_can_be_marked_instead() {
         assert_eq!(marked(&story) > 100, marks);
         assert_eq!(story.dropped(DropReason::CoDel).is_empty(), marks);
     }
-    // What is marked already need not be marked, and is not dropped either.
+    // A marked frame is neither marked again nor dropped.
     let seen = frames::frame(udp, 3, &[0; 100]);
     let arrivals: Vec<_> = overload(10).iter().map(|(at, n)| (*at, *n, &seen[..])).collect();
     let story = run_frames(&plan, &arrivals, Poll::OnTime);
@@ -434,14 +433,14 @@ fn a_queue_holds_as_many_frames_whatever_the_link_layer_adds() {
     }
 }
 
-/// 8 Mbit/s, or a byte in a microsecond, and a bucket of 10,000 bytes.
+/// 8 Mbit/s, or one byte per microsecond, and a bucket of 10,000 bytes.
 const POLICE: Police = Police { rate: 8_000_000, burst: 10_000 };
 
 fn policed(police: Police) -> LinkPlan {
     LinkPlan { police: Some(police), ..LinkPlan::default() }
 }
 
-/// The numbers of the frames that a policer let through; none may be late.
+/// The numbers of the frames that a policer passed; none may be late.
 fn passed(plan: &LinkPlan, arrivals: &[(u64, u32)]) -> Vec<usize> {
     let story = run(plan, arrivals, Poll::OnTime);
     let mut passed = Vec::new();
@@ -459,12 +458,12 @@ fn passed(plan: &LinkPlan, arrivals: &[(u64, u32)]) -> Vec<usize> {
 
 #[test]
 fn a_policer_passes_its_rate_in_the_long_run_and_its_burst_at_once() {
-    // Twice the rate for ten seconds: the bucket, and what flows in until the last arrival.
+    // Twice the rate for ten seconds: the bucket, and its refill until the last arrival.
     let arrivals: Vec<(u64, u32)> = (0..20_000).map(|n| (n * 500_000, 1_000)).collect();
     let bytes = passed(&policed(POLICE), &arrivals).len() as u64 * 1_000;
     let most = POLICE.burst + arrivals[19_999].0 / 1_000;
     assert!((most - 1_000..=most).contains(&bytes), "{bytes} of {most}");
-    // A bucket that has had time to fill holds ten frames, and no more than that after any pause.
+    // A full bucket holds ten frames, and no more after any pause.
     for pause in [10_000_000, 10_000_000_000_000] {
         let burst: Vec<(u64, u32)> = [vec![(0, 1_000); 30], vec![(pause, 1_000); 30]].concat();
         let expected: Vec<usize> = (0..10).chain(30..40).collect();
@@ -476,8 +475,8 @@ fn a_policer_passes_its_rate_in_the_long_run_and_its_burst_at_once() {
 }
 
 proptest! {
-    /// The bucket's law without a bucket: a frame passes exactly if in no window that ends with it
-    /// more than the burst and what the rate gives for the window has passed.
+    /// The bucket's law without a bucket: a frame passes exactly if no window that ends with it has
+    /// passed more than the burst and the rate's bytes.
     #[test]
     fn a_policer_keeps_its_bound_in_every_window(
         parts in prop::collection::vec((0..3_000_000_u64, 60..1_515_u32), 1..60),
@@ -508,13 +507,13 @@ proptest! {
 
 #[test]
 fn a_policer_comes_after_loss_and_before_the_queue() {
-    // Lost frames take nothing out of the bucket.
+    // Lost frames consume no tokens.
     let lost: Vec<u64> = (0..5).collect();
     let loss = LossModel::Recorded(FromFile::new("first", lost));
     let plan = LinkPlan { loss, ..policed(POLICE) };
     let story = run(&plan, &[(0, 1_000); 30], Poll::OnTime);
     assert_eq!(story.dropped(DropReason::Policed), (15..30).collect::<Vec<u64>>());
-    // Of a frame's two copies the bucket holds one more.
+    // Of a frame's two copies, the bucket has room for one.
     let police = Police { burst: 2_500, ..POLICE };
     let plan = LinkPlan { duplicate: wirelab::measure::Ppm::ONE, ..policed(police) };
     let story = run(&plan, &[(0, 1_000); 3], Poll::OnTime);
@@ -527,7 +526,7 @@ fn a_policer_comes_after_loss_and_before_the_queue() {
     let plan = LinkPlan { police: Some(police), ..plan };
     let story = run(&plan, &[(0, 1_000); 3], Poll::OnTime);
     assert_eq!(story.fates.iter().map(copies).collect::<Vec<_>>(), [2, 1, 0]);
-    // What was policed never waits: ten frames pass, and leave a bottleneck one by one.
+    // A policed frame never waits: ten frames pass, and leave a bottleneck one by one.
     let plan = LinkPlan { police: Some(POLICE), ..drop_tail(EIGHT_MBIT, DEEP) };
     let story = run(&plan, &[(0, 1_000); 30], Poll::OnTime);
     let left: Vec<u64> = story.left().iter().map(|(_, at)| at.as_nanos() / 1_000_000).collect();

@@ -1,7 +1,5 @@
-//! The link model's words: plans and recordings, read and written.
-//!
-//! It must never check a parser with the texts of its own writer alone: the examples of the manual
-//! stand here as people type them.
+//! The link model's text: plans and recordings, parsed and written.
+//! The manual's examples are typed here by hand: parser and writer could share an error.
 
 use proptest::prelude::*;
 use std::num::NonZeroU32;
@@ -13,7 +11,7 @@ use wirelab::path::{
     Rate, Recording, Release, Reorder, Setting, fold_fate,
 };
 
-/// The files that plans of these tests name.
+/// The files named by plans of these tests.
 fn files(name: &str) -> Result<String, String> {
     let text = match name {
         "losses" => "# lost on Monday\n3\n\n8\n13\n",
@@ -41,7 +39,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Sets one word of an empty plan, with a rate and a delay so that nothing is missing.
+/// Sets one word of an empty plan, with rate and delay set so that it is complete.
 fn set(word: &str, text: &str) -> Result<LinkPlan, PlanError> {
     let mut plan = LinkPlan::default();
     let rest = [("rate", "20Mbit"), ("delay", "uniform:40ms,5ms")];
@@ -110,7 +108,7 @@ fn every_form_is_read_and_written_back() {
         let plan = set(word, text).unwrap_or_else(|error| panic!("{word} {text}: {error}"));
         let settings = plan.settings();
         let got = settings.iter().find(|(other, _)| *other == word).map(|(_, text)| text.as_str());
-        // A plan does not say what it has by default.
+        // A plan omits its defaults.
         let plain = text == "order" || (word, text) == ("queue", "droptail:100p");
         assert_eq!(got, (!plain).then_some(written.unwrap_or(text)), "{word} {text}");
     }
@@ -126,7 +124,8 @@ fn files_are_sorted_and_halved() {
     }
 }
 
-/// Each text of a word is refused with a message that has these parts; without any it is taken.
+/// Each value of a word is refused with a message that contains these parts; without parts it is
+/// accepted.
 fn refused(mistakes: &[(&str, &str, &[&str])]) {
     for (word, text, parts) in mistakes {
         let got = set(word, text).map(|_| String::new()).unwrap_or_else(|error| error.to_string());
@@ -136,7 +135,7 @@ fn refused(mistakes: &[(&str, &str, &[&str])]) {
 }
 
 #[test]
-fn a_mistake_in_a_rate_says_what_was_expected_and_what_came() {
+fn a_rate_error_names_expected_and_found() {
     refused(&[
         ("overhead", "24", &["-14B to 300B", "\"24\""]),
         ("overhead", "-15B", &["expected -14B to 300B", "-15B"]),
@@ -159,7 +158,7 @@ fn a_mistake_in_a_rate_says_what_was_expected_and_what_came() {
 }
 
 #[test]
-fn a_mistake_says_what_was_expected_and_what_came() {
+fn errors_name_expected_and_found() {
     refused(&[
         ("loss", "2", &["loss: expected", "a share such as 2%", "\"2\""]),
         ("loss", "101%", &["at most 100%", "\"101%\""]),
@@ -214,7 +213,7 @@ fn a_mistake_says_what_was_expected_and_what_came() {
 }
 
 #[test]
-fn what_cannot_stand_together_is_refused() {
+fn conflicting_words_are_refused() {
     for (pairs, part) in [
         (&[("queue", "100p")][..], "a queue needs a rate"),
         (&[("loss", "1%"), ("loss", "2%")], "loss is set twice"),
@@ -372,7 +371,7 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
     })
 }
 
-/// The same, where it makes sense.
+/// The same, restricted to valid plans.
 fn sound_plan() -> impl Strategy<Value = LinkPlan> {
     plan().prop_filter("parts that cannot stand together", |plan| plan.check().is_ok())
 }
@@ -424,7 +423,7 @@ proptest! {
     }
 }
 
-/// Texts near a recording.
+/// Texts similar to a recording.
 fn any_recording() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         Just("a"),
@@ -451,7 +450,7 @@ fn any_recording() -> impl Strategy<Value = String> {
         .prop_map(|words| format!("wirelab-recording 1\na frames=9\n{}", words.join(" ")))
 }
 
-/// What a run is compared by: the digest of its fates, and its releases.
+/// What is compared between runs: the digest of fates, and the releases.
 fn run(
     link: &mut Link,
     gaps: &[(u64, u32)],

@@ -1,8 +1,7 @@
-//! The kernel's own reno through the emulated path, held against theory.
+//! The kernel's reno through the emulated path, against theory.
 //!
-//! Everything is read from the path's record: goodput from the acknowledgements that crossed it and
-//! their stamps, losses from its fates. It must never use a clock for a figure, nor fail because
-//! the machine was too busy to keep the path's time: it says so instead.
+//! Goodput and losses come from the path's record. If the machine was too busy to keep the path's
+//! time, the test reports it instead of failing.
 
 #![expect(clippy::disallowed_methods, reason = "it lets connections run for a while")]
 
@@ -18,8 +17,8 @@ use wirelab::path::{Delay, Direction, LinkPlan, LossModel};
 use wirelab::runtime::clock::Clock;
 use wirelab::sys::sockets::set_tcp_congestion;
 
-/// A segment's payload at an MTU of 1,500 with time stamps; the kernel's floor for the timer comes
-/// on top of a round trip.
+/// A segment's payload at an MTU of 1,500 with time stamps; the timer is a round trip plus the
+/// kernel's floor.
 const TCP: BulkTcp = BulkTcp {
     segment_bytes: 1_448,
     rtt: Duration::from_millis(20),
@@ -33,7 +32,7 @@ const SEEDS: [u64; 3] = [1, 2, 3];
 const FRAMES: [FrameMode; 2] = [FrameMode::MtuSized, FrameMode::Segmented];
 /// Twice what Mathis allows in [`RUN`] at the lower loss, with as many acknowledgements.
 const CAPTURE_FRAMES: u32 = 20_000;
-/// A path later than this has another round trip than the one that the formulas are told: 10 %.
+/// A path later than this has a round trip more than 10 % above the formulas' input.
 const LATENESS_MAX: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,7 @@ fn link(loss: u32) -> LinkPlan {
     }
 }
 
-/// Connects while nothing is lost: a lost SYN would cost a second that tells nothing.
+/// Connects without loss: a lost SYN would cost a second.
 fn connect(lane: &Lane) -> [TcpStream; 2] {
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
     let listener = lane.b.run(listen).unwrap().unwrap();
@@ -60,7 +59,7 @@ fn connect(lane: &Lane) -> [TcpStream; 2] {
     [from, listener.accept().unwrap().0]
 }
 
-/// Sends as fast as the connections take it for [`RUN`], all at once; gives what the path saw.
+/// Sends at full speed on all connections for [`RUN`]; returns the path's records.
 fn run(lanes: &[(Cell, u64)]) -> Vec<LaneRecord> {
     let lane = |(cell, _): &(Cell, _)| LaneConfig { frames: cell.frames, ..LaneConfig::default() };
     let topology = Topology::build(&lanes.iter().map(lane).collect::<Vec<_>>()).unwrap();
@@ -85,7 +84,7 @@ fn run(lanes: &[(Cell, u64)]) -> Vec<LaneRecord> {
         }
         std::thread::sleep(RUN);
         let records = (0..lanes.len()).map(|lane| router.take_record(lane).unwrap()).collect();
-        // Ends both threads, whatever they wait for. One may have ended its half already.
+        // Unblocks both threads. One may have closed its half already.
         for stream in streams.iter().flatten() {
             let _ = stream.shutdown(Shutdown::Both);
         }
@@ -93,12 +92,12 @@ fn run(lanes: &[(Cell, u64)]) -> Vec<LaneRecord> {
     })
 }
 
-/// What a record shows after the warm-up.
+/// Figures of a record after the warm-up.
 #[derive(Clone, Copy, Debug, Default)]
 struct Measured {
     bits: f64,
     time: Duration,
-    /// Losses, those of one round trip as one: they cost one halving.
+    /// Loss events: losses within one round trip count once, as they cost one halving.
     loss_events: u32,
 }
 
@@ -165,8 +164,8 @@ pub(crate) fn lies_between_pftk_and_mathis() {
     }
 }
 
-/// One halving more or less in n moves the goodput of its stretch by about 1 / n of it, and n
-/// scatters by its root: three standard errors on either side.
+/// One halving more or less in n changes the goodput of its stretch by about 1 / n, and n scatters
+/// by its square root: three standard errors on either side.
 fn assert_in_band(cell: Cell, sum: Measured) {
     let loss = Ppm::new(cell.loss).unwrap();
     let slack = 3.0 / f64::from(sum.loss_events).sqrt();

@@ -1,14 +1,12 @@
-//! Super-frames taken apart, against code that shares nothing with the cutter.
-//!
-//! What the kernel cuts from the same super-frames is compared in `tests/offload.rs`. It must never
-//! use the code under test to work out what is right.
+//! Segmentation of super-frames, against independent code.
+//! `tests/offload.rs` compares it with the kernel.
 
 use crate::super_frame::{OFFLOAD_KIND, Offloaded, Recipe, recipes};
 use proptest::prelude::*;
 use std::ops::Range;
 use wirelab::emulator::gso::{Checksums, Invalid, Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 
-/// A run of a super-frame as a frame of its own.
+/// A run of a super-frame as its own frame.
 fn cut(layout: &Layout, frame: &[u8], run: Range<u16>, checksums: Checksums) -> Offloaded {
     let mut out = vec![0xaa; 70_000];
     let length = layout.write(frame, run.clone(), checksums, &mut out).unwrap();
@@ -57,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn a_whole_super_frame_is_written_as_it_came(recipe in recipes()) {
+    fn a_whole_super_frame_is_written_unchanged(recipe in recipes()) {
         let (offload, frame) = recipe.super_frame();
         let layout = Layout::parse(&offload, &frame).unwrap();
         let (header, whole) = cut(&layout, &frame, 0..layout.segments(), Checksums::AsTheyCame);
@@ -87,7 +85,7 @@ proptest! {
     }
 }
 
-/// Whatever is accepted can be cut at every place, and nothing is written past a short end.
+/// Whatever is accepted can be cut at every place, and nothing is written past a short buffer.
 fn check_total(offload: &[u8; OFFLOAD_HEADER], frame: &[u8]) {
     let Ok(layout) = Layout::parse(offload, frame) else { return };
     for n in 0..layout.segments() {
@@ -106,7 +104,7 @@ fn recipe() -> Recipe {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_the_place() {
+fn invalid_headers_are_refused_with_the_position() {
     let (offload, frame) = recipe().super_frame();
     let parse = |change: &dyn Fn(&mut [u8; OFFLOAD_HEADER], &mut Vec<u8>)| {
         let (mut offload, mut frame) = (offload, frame.clone());
@@ -115,7 +113,7 @@ fn what_does_not_fit_is_refused_with_the_place() {
     };
     let header = |what, at, expected, got| Invalid::Header { what, at, expected, got };
     assert_eq!(parse(&|o, _| o[0] = 4), Invalid::Flags(4));
-    // UFO, which Linux no longer makes.
+    // UFO, which Linux no longer produces.
     assert_eq!(parse(&|o, _| o[1] = 3), Invalid::Kind(3));
     assert_eq!(parse(&|o, _| o[1] = 0x85), Invalid::Kind(0x85));
     assert_eq!(parse(&|o, _| o[0] = 0), header("checksum field", 50, 50, 0));
@@ -132,7 +130,7 @@ fn what_does_not_fit_is_refused_with_the_place() {
 }
 
 #[test]
-fn a_push_an_end_and_a_reduced_window_are_told_once() {
+fn psh_fin_and_cwr_are_set_once() {
     let (offload, frame) = recipe().super_frame();
     let layout = Layout::parse(&offload, &frame).unwrap();
     let flags = |run| cut(&layout, &frame, run, Checksums::AsTheyCame).1[14 + 20 + 13];
@@ -141,7 +139,7 @@ fn a_push_an_end_and_a_reduced_window_are_told_once() {
 }
 
 #[test]
-fn runs_that_are_not_there_are_refused() {
+fn missing_runs_are_refused() {
     let (offload, frame) = recipe().super_frame();
     let layout = Layout::parse(&offload, &frame).unwrap();
     let mut out = vec![0; 70_000];

@@ -1,16 +1,14 @@
-//! Super-frames as the kernel hands them over, and the segments that they stand for, written down
-//! field by field.
-//!
-//! It exists to check the cutter, so it must never call it.
+//! Super-frames as the kernel delivers them, and their segments, built field by field.
+//! An independent check of the cutter, so it never calls it.
 
 use proptest::prelude::*;
 use wirelab::emulator::gso::{OFFLOAD_HEADER, SEGMENTS_MAX};
 
-/// Where in an offload header the flags and the kind of super-frame stand.
+/// Offsets of the flags and the kind in an offload header.
 const OFFLOAD_FLAGS: usize = 0;
 pub(crate) const OFFLOAD_KIND: usize = 1;
 
-/// What a super-frame is made from.
+/// The recipe of a super-frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) v6: bool,
@@ -25,7 +23,7 @@ pub(crate) struct Recipe {
     pub(crate) payload: Vec<u8>,
 }
 
-/// A frame and the header in front of it.
+/// A frame and its offload header.
 pub(crate) type Offloaded = ([u8; OFFLOAD_HEADER], Vec<u8>);
 
 impl Recipe {
@@ -41,12 +39,12 @@ impl Recipe {
         if self.udp { 8 } else { 20 + self.options[1] }
     }
 
-    /// Where the payload begins.
+    /// Offset of the payload.
     pub(crate) fn header(&self) -> usize {
         14 + self.network() + self.transport()
     }
 
-    /// The frame as the kernel would hand it over: no checksum, but the sum of the pseudo-header.
+    /// The frame as the kernel delivers it: with the pseudo-header sum instead of the checksum.
     pub(crate) fn super_frame(&self) -> Offloaded {
         let (network, transport) = (self.network(), self.transport());
         let protocol = if self.udp { 17 } else { 6 };
@@ -106,7 +104,7 @@ impl Recipe {
         offload
     }
 
-    /// The frame that segment `n` is on a wire, written down field by field.
+    /// Segment `n` as on the wire, built field by field.
     pub(crate) fn segment(&self, n: usize) -> Vec<u8> {
         let (_, whole) = self.super_frame();
         let part = n * self.each..self.payload.len().min((n + 1) * self.each);
@@ -154,7 +152,7 @@ fn pseudo_header(frame: &[u8], v6: bool, length: usize) -> Vec<u8> {
     [addresses, &length, &[0, 0, 0, protocol]].concat()
 }
 
-/// The Internet checksum, with the carry brought round after every word (RFC 1071 §4.1 does not).
+/// The Internet checksum, with the carry folded after every word (unlike RFC 1071 §4.1).
 pub(crate) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0_u16;
     for pair in bytes.chunks(2) {
@@ -180,7 +178,7 @@ pub(crate) fn recipes() -> impl Strategy<Value = Recipe> {
             options: [ip_options * 4, tcp_options * 4],
             sequence,
             id,
-            // SYN and RST never share a frame with segments to be cut.
+            // SYN and RST never occur in a super-frame.
             flags: flags & !0x06,
             each,
             payload,

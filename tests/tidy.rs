@@ -1,12 +1,10 @@
-//! The rules of the house, as absences that a machine can check.
-//!
-//! It must never need a tool beyond the standard library, nor make an exception that is not
-//! written in the tables below.
+//! Repository rules that a machine can check, with the standard library only.
+//! Every exception is in the tables below.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What each room of `src` may use, besides itself. The map in `src/lib.rs` says why.
+/// The allowed dependencies of each part of `src`, besides itself. `src/lib.rs` gives the reasons.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("measure", &[]),
     ("wire", &["measure"]),
@@ -19,13 +17,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bank", &["cli", "report", "path", "runtime", "sys", "wire", "measure"]),
 ];
 
-/// Where everything visible at the top is named.
+/// Where everything visible at the top level is named.
 const TOP_LEVEL: [&str; 7] =
     ["Cargo.toml", "Cargo.lock", "README.md", "LICENSE", "src", "labs", "tests"];
 
-/// Lines of a function, at most: it fits a screen.
+/// Maximum lines of a function: it fits a screen.
 const FUNCTION_LINES_MAX: usize = 70;
-/// Columns of a line, at most.
+/// Maximum columns of a line.
 const LINE_COLUMNS_MAX: usize = 100;
 
 fn root() -> PathBuf {
@@ -38,7 +36,7 @@ struct Source {
     text: String,
 }
 
-/// Every Rust file of the house, in order.
+/// All Rust files of the repository, in order.
 fn sources() -> Vec<Source> {
     let mut files = Vec::new();
     for folder in ["src", "labs", "tests"] {
@@ -70,7 +68,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The text with comments and the contents of string and character literals blanked, line by line.
+/// The text with comments and literal contents blanked, line by line.
 fn code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let chars: Vec<char> = text.chars().collect();
@@ -104,12 +102,12 @@ fn code(text: &str) -> String {
     out
 }
 
-/// The first place from `from` on where `stop` is true, or the end.
+/// The first index at or after `from` where `stop` is true, or the end.
 fn until(chars: &[char], from: usize, stop: impl Fn(usize) -> bool) -> usize {
     (from..chars.len()).find(|i| stop(*i)).unwrap_or(chars.len())
 }
 
-/// How many `#` a raw string that begins here has.
+/// The number of `#` of a raw string that starts here.
 fn raw_hashes(chars: &[char], i: usize) -> Option<usize> {
     let word = i > 0 && (chars[i - 1].is_alphanumeric() || chars[i - 1] == '_');
     if word && chars[i - 1] != 'b' {
@@ -132,7 +130,7 @@ fn without_tests(code: &str) -> &str {
     code.split("#[cfg(test)]").next().unwrap_or(code)
 }
 
-/// Collects what is wrong and says all of it at once.
+/// Collects violations and reports them together.
 #[derive(Default)]
 struct Faults(Vec<String>);
 
@@ -146,7 +144,7 @@ impl Faults {
     }
 }
 
-/// The modules that a piece of code names: `crate::x`, and each of `crate::{x, y}`.
+/// The modules named by a piece of code: `crate::x`, and each of `crate::{x, y}`.
 fn modules_used(code: &str, prefix: &str) -> Vec<(usize, String)> {
     let mut used = Vec::new();
     for (start, _) in code.match_indices(prefix) {
@@ -157,7 +155,7 @@ fn modules_used(code: &str, prefix: &str) -> Vec<(usize, String)> {
         for part in group.split(',').take(if several { usize::MAX } else { 1 }) {
             let word = |c: &char| c.is_alphanumeric() || *c == '_';
             let name: String = part.trim().chars().take_while(word).collect();
-            // A macro stands at the root of the crate, wherever it was written.
+            // A macro is at the root of the crate, wherever it is defined.
             if !part.trim()[name.len()..].starts_with('!') {
                 used.push((line, name));
             }
@@ -166,7 +164,7 @@ fn modules_used(code: &str, prefix: &str) -> Vec<(usize, String)> {
     used
 }
 
-/// The text of a group up to its closing brace, without what stands in inner braces.
+/// The text of a group up to its closing brace, without inner braces.
 fn top_of_group(rest: &str) -> String {
     let mut depth = 0;
     let mut out = String::new();
@@ -221,7 +219,7 @@ fn the_table_has_no_circle() {
     }
 }
 
-/// The packages of this workspace that a package compiles, its tests aside.
+/// The workspace packages that a package depends on, except for tests.
 fn dependencies(package: &str) -> Vec<String> {
     let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
     let section = manifest.split("\n[dependencies]").nth(1).unwrap_or_default();
@@ -266,7 +264,7 @@ fn a_lab_includes_no_file_of_another_room() {
     faults.none();
 }
 
-/// What the kit of `src/report` alone may write, each with what a lab uses in its place.
+/// Patterns reserved to `src/report`, each with the alternative for labs.
 const ONLY_THE_KIT: &[(&str, &str)] = &[
     ("<!doctype", "report::page::Page"),
     ("content-security-policy", "report::page::Page"),
@@ -367,7 +365,7 @@ fn functions_and_lines_fit_a_screen() {
     faults.none();
 }
 
-/// First line and length of every function that has a body.
+/// First line and length of every function with a body.
 ///
 /// Formatted code closes a function at the indentation of the line that opened it.
 fn functions(code: &str) -> Vec<(usize, usize)> {
@@ -388,7 +386,7 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
         let closes = |l: &&str| indent(l) == indent(line) && l.trim_start().starts_with('}');
         let ends = |l: &&str| l.trim_end().ends_with(';') && indent(l) == indent(line);
         let length = lines[start..].iter().position(|l| closes(l) || ends(l)).unwrap_or(0) + 1;
-        // A body on one line has its end on the line itself.
+        // A body on one line ends on that line.
         found.push((start, if line.trim_end().ends_with('}') { 1 } else { length }));
     }
     found
@@ -396,7 +394,7 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Spelt in two parts, so that this file does not find itself.
+    // Spelt in two parts, so that this file does not match itself.
     let words = [("TO", "DO"), ("FIX", "ME"), ("XX", "X:")].map(|(a, b)| format!("{a}{b}"));
     let calls = [("unimplement", "ed!"), ("to", "do!"), ("db", "g!"), ("#[ig", "nore")];
     let calls = calls.map(|(a, b)| format!("{a}{b}"));
@@ -433,7 +431,7 @@ fn the_top_level_is_what_the_map_says() {
     let mut unknown = Vec::new();
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        // What a build or a run leaves is not part of the house.
+        // Build and run output is not part of the repository.
         let left = ["target", "wirelab-runs"].contains(&name.as_str());
         if !name.starts_with('.') && !left && !TOP_LEVEL.contains(&name.as_str()) {
             unknown.push(name);

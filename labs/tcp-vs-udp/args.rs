@@ -175,10 +175,10 @@ fn arms_help() -> String {
 }
 
 impl Args {
-    /// The plan: the file's where one is named, else the default, with the flags over it.
+    /// The plan: the file's if one is named, otherwise the default, overridden by flags.
     ///
     /// # Errors
-    /// Where the plan cannot be run.
+    /// If the plan cannot be run.
     pub(crate) fn plan(&self, base: Plan) -> Result<Plan, PlanError> {
         let mut plan = base;
         let rtt = self.rtt.or_else(|| self.delay.map(|delay| delay * 2));
@@ -194,7 +194,7 @@ impl Args {
         set(&mut plan.tuned_rto_min, self.tuned_rto_min);
         set(&mut plan.congestion_control, self.congestion_control.clone());
         set(&mut plan.capture_frames, self.capture);
-        // Patience follows the path unless it was said: ten round trips, within the deadline.
+        // Unless set, patience follows the path: ten round trips, within the deadline.
         let follows = self.patience.is_none() && self.plan.is_none() && plan.rtt > Duration::ZERO;
         let patience =
             if follows { Some((plan.rtt * 10).min(plan.deadline)) } else { self.patience };

@@ -1,7 +1,7 @@
-//! The arms of the comparison: a table with one row for each.
+//! The table of the arms under comparison.
 //!
-//! Nothing outside this table names an arm to decide something: what differs between arms is a
-//! field of [`Row`] or an answer of its [`Transport`].
+//! No code outside this table tests for an arm by name: arms differ in fields of [`Row`] and in
+//! their [`Transport`].
 
 use crate::transport::Transport;
 use crate::transport::tcp::{Floor, Tcp};
@@ -12,32 +12,32 @@ use std::hash::{Hash, Hasher};
 use wirelab::bank::client::Delivery;
 use wirelab::bank::server::Dedup;
 
-/// One way of carrying the bank's requests: a row of the table.
+/// A configuration under comparison: a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Arm(&'static Row);
 
-/// What an arm is.
+/// A row of the table.
 #[derive(Debug)]
 pub struct Row {
-    /// What `--arms` takes and every report shows.
+    /// Its name for `--arms` and in reports.
     pub name: &'static str,
-    /// What it does, in one line for a legend.
+    /// A one-line description for legends.
     pub about: &'static str,
-    /// What carries the requests, with its settings.
+    /// The transport and its settings.
     pub transport: &'static dyn Transport,
-    /// What the bank remembers of a request, so that a repeat is not applied again.
+    /// Duplicate detection by the bank.
     pub dedup: Dedup,
-    /// Whether it runs where `--arms` names none.
+    /// Whether it runs by default.
     pub default: bool,
-    /// Whether the page shows the packets of one of its slow requests.
+    /// Whether the page shows a packet ladder of one of its slow requests.
     pub ladder: bool,
-    /// The side it can stand for in a verdict's sentence, and its rank there, 0 before 1.
+    /// The side it represents in a verdict, and its rank there, 0 before 1.
     pub contender: Option<(Side, u8)>,
-    /// How the page draws it.
+    /// Its line style on the page.
     pub look: Look,
 }
 
-/// The two sides that a verdict compares.
+/// The two sides of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// TCP.
@@ -46,18 +46,18 @@ pub enum Side {
     Udp,
 }
 
-/// How an arm is drawn.
+/// Line style of an arm.
 #[derive(Debug)]
 pub struct Look {
     /// Its colour, one of the names in the style of every page.
     pub colour: &'static str,
-    /// The properties of its line besides the colour, as CSS has them.
+    /// CSS properties of its line, without the colour.
     pub line: &'static str,
-    /// The shape of its markers.
+    /// Marker shape.
     pub marker: usize,
 }
 
-/// Every arm, in the order of the reports.
+/// All arms, in report order.
 static TABLE: [Row; 7] = [
     Row {
         name: "tcp",
@@ -135,7 +135,7 @@ static TABLE: [Row; 7] = [
     },
 ];
 
-/// The names of the table, in its order.
+/// The names, in table order.
 static NAMES: [&str; TABLE.len()] = {
     let mut names = [""; TABLE.len()];
     let mut at = 0;
@@ -147,41 +147,41 @@ static NAMES: [&str; TABLE.len()] = {
 };
 
 impl Arm {
-    /// Every arm, in the order of the reports.
+    /// All arms, in report order.
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(Self)
     }
 
-    /// The arms that run where none is named.
+    /// The arms that run by default.
     pub fn defaults() -> impl Iterator<Item = Self> {
         Self::all().filter(|arm| arm.0.default)
     }
 
-    /// The arm of this name.
+    /// The arm with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|arm| arm.name() == name)
     }
 
-    /// Every name, for a person to choose from.
+    /// All names, for error messages.
     #[must_use]
     pub fn names() -> String {
         NAMES.join(", ")
     }
 
-    /// The name that `--arms` takes.
+    /// Its name for `--arms`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.0.name
     }
 
-    /// What it does, in one line for a legend.
+    /// A one-line description for legends.
     #[must_use]
     pub const fn about(self) -> &'static str {
         self.0.about
     }
 
-    /// What carries its requests.
+    /// Its transport.
     #[must_use]
     pub const fn transport(self) -> &'static dyn Transport {
         self.0.transport
@@ -199,7 +199,7 @@ impl Arm {
         format!("{} depth {depth}", self.name())
     }
 
-    /// Its place in the table.
+    /// Its index in the table.
     fn place(self) -> Option<usize> {
         NAMES.iter().position(|name| *name == self.name())
     }

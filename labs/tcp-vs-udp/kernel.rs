@@ -1,6 +1,4 @@
-//! Runs a plan over the kernel's own TCP and UDP, every lane on its own copy of the path.
-//!
-//! It must never compute a figure: it hands over what happened.
+//! Runs a plan over the kernel's own TCP and UDP, each lane on its own copy of the path.
 
 use super::arms::Arm;
 use super::outcome::{LaneOutcome, StageOutcome};
@@ -38,17 +36,17 @@ pub enum KernelError {
     /// A system call failed.
     #[error("{step}: {error}")]
     Step {
-        /// What was being done.
+        /// The failed step.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         error: io::Error,
     },
-    /// A socket of a lane failed again and again.
+    /// A lane's socket failed repeatedly.
     #[error("lane {lane}: {error}")]
     Lane {
         /// Arm and depth.
         lane: String,
-        /// What the kernel said first.
+        /// The kernel's first error.
         error: io::Error,
     },
 }
@@ -57,18 +55,18 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> KernelError {
     move |error| KernelError::Step { step, error }
 }
 
-/// What the caller hears while a run goes on.
+/// Progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Tick {
-    /// Which loss rate, from 0.
+    /// Stage number, from 0.
     pub stage: usize,
-    /// Requests that ended in this stage.
+    /// Requests of this stage that have ended.
     pub ended: u64,
-    /// Requests of the stage, at most.
+    /// Maximum requests of the stage.
     pub of: u64,
 }
 
-/// Frames kept of one lane at one loss rate.
+/// Captured frames of one lane at one loss rate.
 #[derive(Clone, Debug)]
 pub struct LaneCapture {
     /// The arm.
@@ -77,11 +75,11 @@ pub struct LaneCapture {
     pub depth: u32,
     /// The loss rate.
     pub loss: Ppm,
-    /// The frames, in the order they reached the path.
+    /// The frames, in order of arrival at the path.
     pub frames: Vec<CapturedFrame>,
 }
 
-/// The path and everything that stands on it; it all goes when this is dropped.
+/// The path, its hosts and servers; dropping it removes them.
 pub struct KernelRun {
     plan: Plan,
     seed: u64,
@@ -91,10 +89,10 @@ pub struct KernelRun {
 }
 
 impl KernelRun {
-    /// Builds the path. The process needs the privilege of `sys::privilege::acquire`.
+    /// Builds the path. Requires the privilege of `sys::privilege::acquire`.
     ///
     /// # Errors
-    /// Where a namespace, a link or a ring cannot be made.
+    /// If a namespace, link or ring cannot be created.
     pub fn build(plan: &Plan, seed: u64, clock: Clock) -> Result<Self, KernelError> {
         let configs: Vec<LaneConfig> = plan
             .lanes()
@@ -114,10 +112,10 @@ impl KernelRun {
         Ok(Self { plan: plan.clone(), seed, clock, topology, router })
     }
 
-    /// What the lanes run on, read back from them.
+    /// Adds kernel settings read back from the lanes.
     ///
     /// # Errors
-    /// Where a namespace cannot be asked.
+    /// If a namespace cannot be queried.
     pub fn describe(&self, host: &mut Host) -> Result<(), KernelError> {
         let lanes: Vec<_> = self.plan.lanes().zip(&self.topology.lanes).collect();
         for ((arm, _), lane) in &lanes {
@@ -143,10 +141,10 @@ impl KernelRun {
         Ok(())
     }
 
-    /// Runs one loss rate. Breaks where the observer does.
+    /// Runs one loss rate; stops early if the observer breaks.
     ///
     /// # Errors
-    /// Where a socket cannot be made or the router fails.
+    /// If a socket cannot be created or the router fails.
     pub fn stage(
         &mut self,
         stage: usize,
@@ -165,7 +163,7 @@ impl KernelRun {
         let of = u64::from(self.plan.ops) * lanes.len() as u64;
         let measured =
             self.measure(loss, &lanes, &mut clients, |ended| observer(Tick { stage, ended, of }));
-        // The bank waits for clients that are still connected, and these say nothing more.
+        // The bank waits for connected clients, so they disconnect first.
         clients.hang_up();
         stopper.stop();
         let servers = serving.join().map_err(|_| {
@@ -225,7 +223,7 @@ impl KernelRun {
         ClientLoop::new(generators, self.clock).map_err(step("starting the clients"))
     }
 
-    /// Warms every lane up without loss, then switches loss on and measures.
+    /// Warms every lane up without loss, then enables loss and measures.
     fn measure(
         &self,
         loss: Ppm,
@@ -312,10 +310,10 @@ impl KernelRun {
         (StageOutcome { lanes: outcomes, elapsed: measured.elapsed }, captures)
     }
 
-    /// Stops the router; namespaces and links go with it.
+    /// Stops the router and removes namespaces and links.
     ///
     /// # Errors
-    /// Where the router had failed.
+    /// If the router had failed.
     pub fn finish(self) -> Result<(), KernelError> {
         self.router.stop().map(drop).map_err(step("stopping the router"))
     }

@@ -1,6 +1,4 @@
-//! What the ledger says after a stage, against what the clients saw.
-//!
-//! It must never trust a client: who was told what is one side, the ledger is the other.
+//! Compares the ledger after a stage with what the clients saw.
 
 use super::result::LedgerAudit;
 use wirelab::bank::audit::audit;
@@ -9,7 +7,7 @@ use wirelab::bank::load::{End, Sample};
 use wirelab::bank::server::Server;
 use wirelab::bank::storage::Storage;
 
-/// Audits one bank against everything its clients saw, warm-up included.
+/// Audits one bank against all its clients' samples, warm-up included.
 #[must_use]
 pub fn audit_lane<S: Storage>(
     server: &Server<S>,
@@ -22,7 +20,7 @@ pub fn audit_lane<S: Storage>(
         mine.map(|s| s.key).collect()
     };
     let (done, unknown) = (keys(End::Done), keys(End::Unknown));
-    // A store that cannot be read proves nothing: the books do not balance.
+    // An unreadable store counts as unbalanced.
     let report = audit(server.storage(), &done, &unknown).unwrap_or_default();
     LedgerAudit {
         acknowledged: report.acknowledged,

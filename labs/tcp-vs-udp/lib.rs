@@ -1,7 +1,7 @@
 //! tcp-vs-udp: the same bank requests over TCP and over UDP through the same loss.
 //!
-//! `arms` is the table of what is compared, `transport` what carries it; `kernel` and
-//! `virtual_time` run the lanes; `summary` and `verdict` turn their samples into a result.
+//! `arms` is the table of configurations, `transport` their carriers; `kernel` and `virtual_time`
+//! run the lanes; `summary` and `verdict` turn samples into a result.
 
 mod args;
 pub mod arms;

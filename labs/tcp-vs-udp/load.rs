@@ -1,4 +1,4 @@
-//! The load of a lane: its bank, its clients, its requests. Shared by real and virtual runs.
+//! The load of a lane: bank, clients and requests, for real and virtual runs.
 
 use super::arms::Arm;
 use super::plan::Plan;
@@ -10,15 +10,16 @@ use wirelab::bank::store::memory::MemoryStore;
 
 /// Accounts of every bank.
 pub const ACCOUNTS: u64 = 64;
-/// Opening balance of each: no transfer of a run can empty one.
+/// Opening balance of each: no transfer of a run can exhaust it.
 pub const OPENING: Cents = Cents(100_000_000);
-/// Requests per client slot before anything is measured: enough for the round-trip estimate to
+/// Warm-up requests per client slot: enough for the round-trip estimate to settle, since RTTVAR
+/// shrinks by a quarter per sample (RFC 6298 §2.3) from RTT/2.
 /// settle, since RTTVAR shrinks by a quarter a sample (RFC 6298 §2.3) from RTT/2.
 const WARM_UP_PER_SLOT: u64 = 12;
-/// Time the warm-up may take at most.
+/// Maximum duration of the warm-up.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 
-/// The bank that an arm talks to.
+/// The bank of an arm.
 #[must_use]
 pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
     let config = ServerConfig { dedup: arm.row().dedup, ..ServerConfig::default() };
@@ -32,14 +33,14 @@ pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator 
     let clients = transport.clients(plan.conditions(), depth);
     let workload = Workload { seed, accounts: ACCOUNTS, only: None };
     if transport.per_request() {
-        // A connection that carries one request: the depth is the number of clients.
+        // One request per connection: the depth is the number of clients.
         LoadGenerator::new(clients, workload, plan.outstanding, seed).connection_per_request()
     } else {
         LoadGenerator::new(clients, workload, plan.clients(depth), seed)
     }
 }
 
-/// The load before anything is measured.
+/// The warm-up load.
 #[must_use]
 pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
     LoadPlan {
@@ -50,7 +51,7 @@ pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
     }
 }
 
-/// The load that is measured.
+/// The measured load.
 #[must_use]
 pub fn measured(plan: &Plan, depth: u32) -> LoadPlan {
     LoadPlan {

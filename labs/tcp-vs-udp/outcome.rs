@@ -1,7 +1,4 @@
-//! What running a lane yields, before anything is computed from it.
-//!
-//! It exists so that real sockets and virtual time hand over the same thing.
-//! It must never hold a quantile or a verdict: `summary` computes those.
+//! Raw results of a lane, for the kernel and virtual time alike.
 
 use super::arms::Arm;
 use super::result::{LedgerAudit, LinkAudit, TcpCounters, UdpCounters};
@@ -18,19 +15,19 @@ pub struct LaneOutcome {
     pub depth: u32,
     /// Clients.
     pub clients: u32,
-    /// Every request, in the order they ended.
+    /// Every request, in order of completion.
     pub samples: Vec<Sample>,
-    /// How long each connection took to open, while measured; `None` where there is none to open.
+    /// Time to open each connection, while measured; `None` without connections.
     pub handshakes: Option<Vec<Duration>>,
-    /// What each direction did to frames.
+    /// Path counters of each direction.
     pub path: [LinkAudit; 2],
-    /// The frames each direction lost.
+    /// Frames lost in each direction.
     pub lost: [Vec<LostFrame>; 2],
-    /// The kernel's counters, where there is a kernel.
+    /// Kernel counters, if the kernel was used.
     pub tcp: Option<TcpCounters>,
-    /// The datagram clients' counters.
+    /// Datagram client counters.
     pub udp: Option<UdpCounters>,
-    /// What the ledger says.
+    /// The ledger audit.
     pub ledger: LedgerAudit,
 }
 
@@ -39,6 +36,6 @@ pub struct LaneOutcome {
 pub struct StageOutcome {
     /// The lanes, in the order of the plan.
     pub lanes: Vec<LaneOutcome>,
-    /// How long the stage took.
+    /// Duration of the stage.
     pub elapsed: Duration,
 }

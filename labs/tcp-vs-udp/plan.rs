@@ -1,6 +1,4 @@
-//! What a run of tcp-vs-udp does: the plan, exactly what the flags can say.
-//!
-//! It must never hold a plan that cannot be run: [`Plan::check`] says why one cannot.
+//! The plan of a tcp-vs-udp run, equivalent to its flags.
 
 use super::arms::Arm;
 use super::transport::Conditions;
@@ -21,21 +19,21 @@ pub struct Plan {
     pub loss_ppm: Vec<Ppm>,
     /// Probability that a frame is delivered twice, each way, in parts per million.
     pub duplicate_ppm: Ppm,
-    /// The arms, in the order of the table.
+    /// The arms, in table order.
     pub arms: Vec<Arm>,
-    /// How many requests a client keeps outstanding; one lane per arm and depth.
+    /// Requests outstanding per client; one lane per arm and depth.
     pub depths: Vec<u32>,
-    /// Requests per lane and stage, at most.
+    /// Maximum requests per lane and stage.
     pub ops: u32,
     /// Requests outstanding per lane, over all its clients.
     pub outstanding: u32,
-    /// No request is started later than this after a stage began.
+    /// Time after the start of a stage from which no request starts.
     #[serde(with = "crate::plan::human_duration")]
     pub stage_limit: Duration,
-    /// When a client gives a request up: its outcome is then unknown.
+    /// Deadline of a request: its outcome is then unknown.
     #[serde(with = "crate::plan::human_duration")]
     pub deadline: Duration,
-    /// When a client that never retries gives up.
+    /// Deadline of a client that never retries.
     #[serde(with = "crate::plan::human_duration")]
     pub patience: Duration,
     /// The retransmission-timeout floor of `tcp-tuned`.
@@ -43,37 +41,37 @@ pub struct Plan {
     pub tuned_rto_min: Duration,
     /// The congestion control of every TCP socket.
     pub congestion_control: String,
-    /// Frames kept in the capture per lane and stage; 0 keeps none.
+    /// Maximum captured frames per lane and stage; 0 captures none.
     pub capture_frames: u32,
 }
 
-/// Why a plan cannot be run: what was expected, what came.
+/// Why a plan cannot be run.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{field}: expected {expected}, got {got}")]
 pub struct PlanError {
-    /// The flag or key it is about.
+    /// The flag or key concerned.
     pub field: &'static str,
-    /// What would do.
+    /// What is valid.
     pub expected: String,
-    /// What came.
+    /// The value found.
     pub got: String,
 }
 
-/// Lanes that one run can have: each has two namespaces, two rings and its sockets.
+/// Maximum lanes of a run: each has two namespaces, two rings and its sockets.
 pub const LANES_MAX: usize = 24;
-/// Loss rates that one run can have.
+/// Maximum loss rates of a run.
 pub const STAGES_MAX: usize = 20;
-/// Requests per lane and stage, at most: the samples of a stage are kept in memory.
+/// Maximum requests per lane and stage: a stage's samples are kept in memory.
 pub const OPS_MAX: u32 = 1_000_000;
-/// Requests that one client keeps outstanding, at most: the server's reply window per client.
+/// Maximum requests outstanding per client: the server's reply window.
 pub const DEPTH_MAX: u32 = 64;
-/// Requests that a lane keeps outstanding, at most.
+/// Maximum requests outstanding per lane.
 pub const OUTSTANDING_MAX: u32 = 512;
-/// Round-trip times above this leave no time for a retry within the default deadline.
+/// Maximum round-trip time: more leaves no time for a retry within the default deadline.
 pub const RTT_MAX: Duration = Duration::from_secs(2);
-/// Longest deadline: a run ends within minutes.
+/// Maximum deadline: a run ends within minutes.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
-/// A lost frame is certain above this; nothing would ever be answered.
+/// Maximum loss probability, in parts per million.
 pub const LOSS_MAX: u32 = 500_000;
 
 impl Default for Plan {
@@ -111,7 +109,7 @@ impl Plan {
     /// Whether the plan can be run.
     ///
     /// # Errors
-    /// The first thing that stands in its way.
+    /// The first invalid value.
     pub fn check(&self) -> Result<(), PlanError> {
         self.check_lists()?;
         let within = |field, value: u32, max: u32| {
@@ -168,7 +166,7 @@ impl Plan {
         Ok(())
     }
 
-    /// What each direction of the path does at this loss rate.
+    /// The link plan of each direction at this loss rate.
     #[must_use]
     pub fn link(&self, loss: Ppm) -> LinkPlan {
         LinkPlan {
@@ -179,7 +177,7 @@ impl Plan {
         }
     }
 
-    /// What the plan says to every transport.
+    /// The conditions for all transports.
     #[must_use]
     pub fn conditions(&self) -> Conditions<'_> {
         Conditions {
@@ -200,22 +198,22 @@ impl Plan {
         all.filter(move |(arm, depth)| !arm.transport().per_request() || Some(*depth) == smallest)
     }
 
-    /// Clients of a lane, so that the lane keeps `outstanding` requests outstanding.
+    /// Clients of a lane, to reach `outstanding` requests in flight.
     #[must_use]
     pub fn clients(&self, depth: u32) -> u32 {
         (self.outstanding / depth.max(1)).max(1)
     }
 }
 
-/// Durations as people write them: `20ms`.
+/// Durations as text with units: `20ms`.
 pub mod human_duration {
     use serde::{Deserialize, Deserializer, Serializer};
     use std::time::Duration;
-    /// Writes whole nanoseconds, microseconds, milliseconds or seconds: the longest unit that fits.
+    /// Writes whole nanoseconds, microseconds, milliseconds or seconds: the longest exact unit.
     pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&wirelab::measure::human::duration(*value))
     }
-    /// Reads what people write.
+    /// Reads a duration with a unit.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
         wirelab::measure::human::parse_duration(&text).map_err(serde::de::Error::custom)

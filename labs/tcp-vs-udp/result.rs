@@ -1,7 +1,5 @@
-//! The result of a run: every figure that any report shows, and who observed it.
-//!
-//! This is the `result.json` of `tcp-vs-udp`. It must never hold a figure without its unit in its
-//! name, nor a quantile without its interval.
+//! The result of a run (`result.json`): every reported figure with its observer.
+//! Names of figures carry their units; quantiles carry intervals.
 
 use super::arms::Arm;
 use super::plan::Plan;
@@ -13,7 +11,7 @@ use wirelab::measure::quantile::{EcdfPoint, Quantile};
 use wirelab::measure::staircase::Stair;
 use wirelab::measure::{Ppm, nanos};
 
-/// The version of this document; it changes when a field changes its meaning or goes.
+/// Schema version; changes if a field is removed or changes its meaning.
 pub const SCHEMA: &str = "wirelab/tcp-vs-udp/1";
 
 /// One run of `tcp-vs-udp`.
@@ -21,9 +19,9 @@ pub const SCHEMA: &str = "wirelab/tcp-vs-udp/1";
 pub struct RunResult {
     /// [`SCHEMA`].
     pub schema: String,
-    /// The version of wirelab that made it.
+    /// The wirelab version.
     pub version: String,
-    /// The command that repeats it, seed included.
+    /// The command that repeats the run, seed included.
     pub command: String,
     /// The seed of every draw.
     pub seed: u64,
@@ -33,21 +31,21 @@ pub struct RunResult {
     pub ended: Ended,
     /// The run in one sentence: the comparison at its middle lossy stage. Empty without a stage.
     pub verdict: String,
-    /// The plan that was run.
+    /// The plan.
     pub plan: Plan,
-    /// What it ran on.
+    /// The host.
     pub host: Host,
     /// One stage per loss rate, in the order of the plan.
     pub stages: Vec<Stage>,
-    /// What theory or the protocol promises, held against what was seen.
+    /// Predictions of theory and protocol against measurements.
     pub claims: Vec<Claim>,
-    /// Arms of the plan that were not run, and why.
+    /// Arms of the plan that did not run, and why.
     pub left_out: Vec<LeftOut>,
-    /// What this run cannot tell, in sentences.
+    /// Limits of this run, in sentences.
     pub cannot_tell: Vec<String>,
-    /// Whether the timing can be trusted, and why not.
+    /// Whether the timing is trustworthy, and why not.
     pub timing: Timing,
-    /// Length of the measured part of the run, nanoseconds.
+    /// Duration of the measured part, nanoseconds.
     pub measured_ns: u64,
 }
 
@@ -57,7 +55,7 @@ pub struct RunResult {
 pub enum Mode {
     /// The kernel's own TCP and UDP, between network namespaces.
     Kernel,
-    /// Virtual time: the bank's cores over the link model, no socket at all.
+    /// Virtual time: the bank's cores over the link model, without sockets.
     Sim,
 }
 
@@ -67,30 +65,30 @@ pub enum Mode {
 pub enum Ended {
     /// Every stage was run.
     Finished,
-    /// The user stopped it; the stages that are here are whole.
+    /// The user stopped it; the stages present are complete.
     Interrupted,
 }
 
-/// What it ran on.
+/// The host of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     /// Kernel name and release; empty in virtual time.
     pub kernel: String,
-    /// Processors online.
+    /// Online processors.
     pub cpus: u32,
     /// How the namespaces were made: `root`, `user namespace`, or `none needed`.
     pub privilege: String,
-    /// Congestion control in force on the TCP sockets, read back from one of them.
+    /// Congestion control in use, read back from a TCP socket.
     pub congestion_control: String,
-    /// Retransmission-timeout floor in force on `tcp`, nanoseconds (kernel default).
+    /// Retransmission-timeout floor in use on `tcp`, nanoseconds (kernel default).
     pub tcp_rto_min_ns: Option<u64>,
-    /// The same on `tcp-tuned`.
+    /// The same for `tcp-tuned`.
     pub tcp_tuned_rto_min_ns: Option<u64>,
-    /// Offloads switched off on the hosts' interfaces.
+    /// Offloads disabled on the hosts' interfaces.
     pub offloads_off: Vec<String>,
     /// Maximum transmission unit of every interface, bytes.
     pub mtu_bytes: u32,
-    /// When the run began, UTC, `YYYY-MM-DDThh:mm:ssZ`; empty in virtual time.
+    /// Start of the run, UTC, `YYYY-MM-DDThh:mm:ssZ`; empty in virtual time.
     pub started_utc: String,
 }
 
@@ -99,11 +97,11 @@ pub struct Host {
 pub struct Stage {
     /// Loss probability, each way.
     pub loss_ppm: Ppm,
-    /// One sentence: who was faster, by how much, and why.
+    /// One sentence: which was faster, by how much, and why.
     pub verdict: String,
     /// One lane per arm and depth, in the order of the plan: all depths of an arm together.
     pub lanes: Vec<Lane>,
-    /// Length of the stage, nanoseconds.
+    /// Duration of the stage, nanoseconds.
     pub elapsed_ns: u64,
 }
 
@@ -118,41 +116,41 @@ pub struct Lane {
     pub clients: u32,
     /// Outcomes. Observer: client.
     pub requests: Requests,
-    /// Latency of the requests that were answered. Observer: client.
+    /// Latency of answered requests. Observer: client.
     pub latency: Latency,
-    /// Time to set up a connection, within the latency of `tcp-reconnect` alone. Observer: client.
+    /// Connection setup time, part of the latency only in `tcp-reconnect`. Observer: client.
     pub handshake: Option<Latency>,
-    /// What crossed the path. Observer: path.
+    /// Traffic on the path. Observer: path.
     pub traffic: Traffic,
-    /// What theory says of this lane, and whether the samples agree.
+    /// Prediction for this lane, and agreement of the samples.
     pub theory: Theory,
-    /// What happened to frames, each way. Observer: path. `[a_to_b, b_to_a]`.
+    /// Frame counters, each way. Observer: path. `[a_to_b, b_to_a]`.
     pub path: [LinkAudit; 2],
-    /// The kernel's own counters, both hosts added. Observer: client and server kernels.
+    /// Kernel counters, sum of both hosts. Observer: client and server kernels.
     pub tcp: Option<TcpCounters>,
-    /// The bank client's own counters. Observer: client.
+    /// Bank client counters. Observer: client.
     pub udp: Option<UdpCounters>,
-    /// What the ledger says afterwards. Observer: server.
+    /// The ledger afterwards. Observer: server.
     pub ledger: LedgerAudit,
 }
 
-/// How the requests of a lane ended.
+/// Outcomes of a lane's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
     /// Started.
     pub started: u64,
-    /// Answered: the operation was done.
+    /// Answered: applied.
     pub done: u64,
-    /// Answered: definitely not done.
+    /// Answered: definitely not applied.
     pub refused: u64,
-    /// Not answered by the deadline: may have been done.
+    /// Not answered by the deadline: possibly applied.
     pub unknown: u64,
 }
 
 /// A latency distribution.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Latency {
-    /// How many samples.
+    /// Number of samples.
     pub count: u64,
     /// Mean, nanoseconds.
     pub mean_ns: u64,
@@ -162,16 +160,16 @@ pub struct Latency {
     pub p99: Quantile,
     /// 99.9th percentile, with a 95 % interval.
     pub p999: Quantile,
-    /// Largest, nanoseconds.
+    /// Maximum, nanoseconds.
     pub max_ns: u64,
     /// The distribution, thinned to at most a few hundred points; ends at share 1.
     pub ecdf: Vec<EcdfPoint>,
 }
 
-/// What crossed the path during a lane's stage, both ways, as offered to it.
+/// Traffic offered to the path during a lane's stage, both directions.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Traffic {
-    /// Frames offered to the path.
+    /// Frames offered.
     pub frames: u64,
     /// Bytes of those frames, Ethernet header included.
     pub bytes: u64,
@@ -183,71 +181,71 @@ pub struct Traffic {
     pub useful_share: f64,
 }
 
-/// What theory says of a lane.
+/// Prediction for a lane.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Theory {
-    /// What the yardstick is, in a sentence; empty where there is none.
+    /// The model in a sentence; empty without one.
     pub model: String,
-    /// The analytic distribution: a staircase. Empty where there is none.
+    /// The analytic distribution: a staircase. Empty without one.
     pub stairs: Vec<Stair>,
-    /// A request is slow when it took longer than this, nanoseconds: half-way up the first step.
+    /// Latency above which a request is slow, nanoseconds: half-way up the first step.
     pub slow_threshold_ns: u64,
-    /// Share of started requests that theory expects to be slow or unanswered.
+    /// Predicted share of started requests that are slow or unanswered.
     pub slow_expected: f64,
-    /// Share that was, with its exact 95 % interval.
+    /// Measured share, with its exact 95 % interval.
     pub slow_observed: Share,
     /// Share of the slow answered requests that lie on a step (within `tolerance_ns`).
     pub on_stairs: Option<Share>,
-    /// How far from a step still counts as on it, nanoseconds.
+    /// Maximum distance from a step that still counts as on it, nanoseconds.
     pub tolerance_ns: u64,
     /// Slow or unanswered requests per lost frame: above 1 is head-of-line blocking.
     pub slow_per_lost_frame: Option<f64>,
 }
 
-/// What one direction of the path did to a lane's frames.
+/// Path statistics of one direction of a lane.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct LinkAudit {
     /// Frames that arrived at the link.
     pub offered: u64,
     /// Their bytes, Ethernet header included.
     pub bytes: u64,
-    /// Frames it lost, as drawn.
+    /// Frames lost by draw.
     pub lost: u64,
-    /// Frames it delivered twice, as drawn.
+    /// Frames duplicated by draw.
     pub duplicated: u64,
     /// Realised loss with its exact (Clopper-Pearson) 95 % interval.
     pub loss: Share,
-    /// Frames the kernel dropped before the link saw them: any makes the run invalid.
+    /// Frames the kernel dropped before the link: any makes the run invalid.
     pub kernel_dropped: u64,
-    /// Frames longer than the MTU allows: any makes the run invalid.
+    /// Frames longer than the MTU: any makes the run invalid.
     pub oversize: u64,
-    /// Frames that could not be sent on, had no checksum, were not IP, or had to wait for room: any
-    /// makes the run invalid.
+    /// Frames not sent on, without checksum, not IP, or delayed by a full buffer: any makes the run
+    /// invalid.
     pub send_failed: u64,
-    /// How late frames left, against when they should have: nanoseconds.
+    /// Lateness of departures against the schedule, p50, nanoseconds.
     pub late_p50_ns: u64,
-    /// 99th percentile of the same.
+    /// p99 of the same.
     pub late_p99_ns: u64,
-    /// Largest of the same.
+    /// Maximum of the same.
     pub late_max_ns: u64,
-    /// A digest of the sequence of fates (index, verdict): equal seeds give equal digests for
-    /// equal numbers of frames. Hexadecimal.
+    /// Digest of the fates (index, verdict), hexadecimal: equal seeds give equal digests for equal
+    /// numbers of frames.
     pub fates_digest: String,
 }
 
 /// Counters of the bank's datagram clients over a lane's stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UdpCounters {
-    /// Requests sent again.
+    /// Requests retransmitted.
     pub retries: u64,
-    /// Replies to calls that had ended, or that an earlier copy had answered.
+    /// Replies to calls that had ended, or that an earlier reply had answered.
     pub late_replies: u64,
-    /// Mean retransmission timeout in force when requests were first sent, nanoseconds.
+    /// Mean retransmission timeout at first transmissions, nanoseconds.
     pub rto_ns: u64,
 }
 
 impl UdpCounters {
-    /// What the clients counted from `before` to `after`; `None` where the kernel has the timer.
+    /// Difference of the counters `before` and `after`; `None` if the kernel has the timer.
     #[must_use]
     pub fn between(before: &ClientCounters, after: &ClientCounters) -> Option<Self> {
         before.rto.map(|rto| Self {
@@ -258,39 +256,39 @@ impl UdpCounters {
     }
 }
 
-/// What the ledger says after a stage.
+/// The ledger audit of a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerAudit {
-    /// Deposits and transfers that the client saw done.
+    /// Deposits and transfers that the client saw applied.
     pub acknowledged: u64,
-    /// Of those, how many the ledger does not hold: must be 0.
+    /// Of those, how many are missing in the ledger: must be 0.
     pub acknowledged_missing: u64,
-    /// Operations that the ledger holds more than once.
+    /// Operations applied more than once.
     pub applied_twice: u64,
-    /// Cents that those second and further applications moved.
+    /// Cents moved by those extra applications.
     pub surplus_cents: i64,
-    /// Operations that ended unknown at the client and are in the ledger.
+    /// Operations unknown to the client and in the ledger.
     pub unknown_applied: u64,
-    /// Operations that ended unknown at the client and are not in the ledger.
+    /// Operations unknown to the client and not in the ledger.
     pub unknown_not_applied: u64,
-    /// Repeats that the server answered from its stored replies.
+    /// Retries answered from recorded outcomes.
     pub repeats_answered: u64,
     /// Sum of all balances, cents.
     pub balances_cents: i64,
-    /// Opening balances plus every deposit in the ledger, cents.
+    /// Opening balances plus all deposits in the ledger, cents.
     pub expected_cents: i64,
     /// Whether the two are equal and every balance follows from its entries.
     pub balanced: bool,
 }
 
-/// A promise held against what was seen.
+/// A prediction against a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Claim {
-    /// Short and stable, for scripts: `slow-share`, `staircase`, `exactly-once`, …
+    /// Short stable name for scripts: `slow-share`, `staircase`, `exactly-once`, …
     pub name: String,
-    /// What is promised, in a sentence.
+    /// The prediction, in a sentence.
     pub promise: String,
-    /// What was seen, in a sentence with figures.
+    /// The measurement, in a sentence with figures.
     pub seen: String,
     /// Whether it holds.
     pub holds: Holds,
@@ -304,11 +302,11 @@ pub enum Holds {
     Yes,
     /// It does not.
     No,
-    /// The samples cannot tell.
+    /// The samples do not decide.
     Unknown,
 }
 
-/// An arm that was not run.
+/// An arm that did not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
     /// The arm.
@@ -317,23 +315,23 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Whether the timing of the run can be trusted.
+/// Trustworthiness of the run's timing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Timing {
     /// The verdict.
     pub verdict: TimingVerdict,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
 }
 
-/// Whether timing can be trusted.
+/// Whether timing is trustworthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimingVerdict {
-    /// Lateness is small against the delays.
+    /// Lateness is small compared with the delays.
     Trusted,
     /// The machine was too busy: latencies may be inflated.
     Suspect,
-    /// Frames were lost or changed in ways that the plan does not say.
+    /// Frames were lost or changed beyond the plan.
     Invalid,
 }

@@ -1,6 +1,4 @@
-//! A whole run of tcp-vs-udp: the stages one after another, then the result.
-//!
-//! It must never write a file or print: the lab does.
+//! A whole run of tcp-vs-udp: the stages in sequence, then the result.
 
 use super::kernel::{KernelError, KernelRun, LaneCapture, Tick};
 use super::outcome::StageOutcome;
@@ -12,34 +10,34 @@ use std::time::Duration;
 use wirelab::measure::{Ppm, nanos};
 use wirelab::runtime::clock::Clock;
 
-/// Everything a run leaves.
+/// Output of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The figures.
     pub result: RunResult,
-    /// The samples behind them, stage by stage.
+    /// The samples, by stage.
     pub stages: Vec<StageOutcome>,
-    /// Frames kept, lane by lane.
+    /// Captured frames, by lane.
     pub captures: Vec<LaneCapture>,
     /// The clock of the samples and captures; `None` in virtual time.
     pub clock: Option<Clock>,
 }
 
-/// What identifies a run, besides its plan.
+/// Metadata of a run, besides its plan.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The seed of every draw.
     pub seed: u64,
-    /// The command that repeats it.
+    /// The command that repeats the run.
     pub command: String,
-    /// What is known of the machine beforehand.
+    /// Host facts known in advance.
     pub host: Host,
 }
 
 /// Runs the plan on the kernel's own TCP and UDP.
 ///
 /// # Errors
-/// Where the path cannot be built or a system call fails.
+/// If the path cannot be built or a system call fails.
 pub fn on_kernel(
     plan: &Plan,
     mut identity: Identity,
@@ -68,7 +66,7 @@ pub fn on_kernel(
     Ok(Run { result, stages, captures, clock: Some(clock) })
 }
 
-/// Runs the plan in virtual time; the TCP arms are left out.
+/// Runs the plan in virtual time, without the TCP arms.
 #[must_use]
 pub fn in_virtual_time(
     plan: &Plan,

@@ -1,7 +1,5 @@
-//! From samples to figures: quantiles, costs, and theory held against what was seen.
-//!
-//! It must never look at a clock or a socket, and never drop a sample: what was not answered counts
-//! as not answered.
+//! From samples to figures: quantiles, costs, and theory against measurement.
+//! No sample is dropped: unanswered requests count as unanswered.
 
 use super::outcome::LaneOutcome;
 use super::plan::Plan;
@@ -52,7 +50,7 @@ fn answered(samples: &[Sample]) -> impl Iterator<Item = Duration> {
     samples.iter().filter(|s| s.end != End::Unknown).map(Sample::latency)
 }
 
-/// A distribution; its shares are of all `started`, so one that ends below 1 shows what never came.
+/// A distribution; shares are of all `started`, so it ends below 1 if requests went unanswered.
 fn latency(samples: impl Iterator<Item = Duration>, started: u64) -> Latency {
     let mut sorted: Vec<u64> = samples.map(nanos).collect();
     sorted.sort_unstable();
@@ -90,9 +88,9 @@ fn traffic(outcome: &LaneOutcome, requests: Requests) -> Traffic {
     }
 }
 
-/// How far from a step still counts as on it: a tick of a kernel at HZ=250 and a wake-up, an eighth
-/// of the timer (the kernel's timer wheel is that coarse), and what the path itself was late; never
-/// so far that steps meet.
+/// Maximum distance from a step that counts as on it: a tick of a kernel at HZ=250 and a wake-up,
+/// an eighth of the timer (the granularity of the kernel's timer wheel), and the path's lateness;
+/// capped so that steps do not overlap.
 fn tolerance(timer: Duration, late: Duration) -> Duration {
     (Duration::from_millis(6) + timer / 8 + late).min(timer * 2 / 5)
 }
@@ -123,7 +121,7 @@ fn theory(plan: &Plan, loss: Ppm, outcome: &LaneOutcome, requests: Requests) -> 
     }
 }
 
-/// Half-way up the first step; half a round trip above one where there is no yardstick.
+/// Half-way up the first step; half a round trip above the base without a model.
 fn slow_threshold(plan: &Plan, yardstick: Option<&Yardstick>) -> u64 {
     let (base, step) = yardstick.map_or((plan.rtt, plan.rtt), |y| (y.base, y.timer));
     nanos(base + step / 2)

@@ -1,6 +1,5 @@
-//! From figures to sentences: who was faster and why, what holds, what cannot be told.
-//!
-//! It must never say more than the figures do: each sentence quotes the ones it stands on.
+//! From figures to sentences: the faster side and why, which claims hold, limits of the run.
+//! Each sentence quotes its figures.
 
 use super::arms::{Arm, Side};
 use super::plan::Plan;
@@ -11,17 +10,17 @@ use wirelab::measure::human::{self, latency};
 use wirelab::measure::interval::{Share, clopper_pearson};
 use wirelab::measure::nanos;
 
-/// Lateness at the 99th percentile above which timing is suspect, as a part of the round trip.
+/// p99 lateness above 1/n of the round trip makes timing suspect.
 const LATE_PART_OF_RTT: u32 = 20;
-/// Lateness below which timing is never suspect: what two wake-ups cost on a shared machine.
+/// Lateness below which timing is never suspect: two wake-ups on a shared machine.
 const LATE_FLOOR: Duration = Duration::from_millis(1);
-/// Chance that one run reports a false alarm in one family of claims.
+/// Probability of a false alarm per run and family of claims.
 const FALSE_ALARM: f64 = 1e-4;
-/// Medians agree without loss when they are within this.
+/// Maximum difference of medians without loss that counts as agreement.
 const MEDIANS_AGREE: Duration = Duration::from_millis(1);
-/// Share of slow requests that must lie on the staircase for the claim to hold.
+/// Minimum share of slow requests on the staircase for the claim to hold.
 const ON_STAIRS_MIN: f64 = 0.9;
-/// Slow requests below which the staircase claim is not decided.
+/// Minimum slow requests to decide the staircase claim.
 const SLOW_MIN: u64 = 20;
 
 /// The lanes of a stage at one depth.
@@ -29,7 +28,7 @@ fn at(stage: &Stage, depth: u32) -> impl Iterator<Item = &Lane> {
     stage.lanes.iter().filter(move |lane| lane.depth == depth)
 }
 
-/// The lane at this depth that stands for a side, with its rank there.
+/// The lane at this depth that represents a side, with its rank there.
 fn contender(stage: &Stage, side: Side, depth: u32) -> Option<(u8, &Lane)> {
     let stands = |lane: &Lane| {
         let (of, rank) = lane.arm.row().contender?;
@@ -42,7 +41,7 @@ fn p99(lane: &Lane) -> Option<u64> {
     lane.latency.p99.value_ns
 }
 
-/// One sentence for a loss rate: who was faster, by how much, and the cause.
+/// One sentence for a loss rate: the faster side, by how much, and the cause.
 #[must_use]
 pub fn sentence(plan: &Plan, stage: &Stage) -> String {
     let Some(depth) = plan.depths.iter().min().copied() else { return String::new() };
@@ -55,7 +54,7 @@ pub fn sentence(plan: &Plan, stage: &Stage) -> String {
     text
 }
 
-/// The run in one sentence: the comparison at the middle one of its lossy stages.
+/// The run in one sentence: the comparison at its middle lossy stage.
 #[must_use]
 pub fn headline(plan: &Plan, stages: &[Stage]) -> String {
     let lossy: Vec<&Stage> = stages.iter().filter(|s| s.loss_ppm.get() > 0).collect();
@@ -112,7 +111,7 @@ fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
     format!(": a lone lost packet waits for TCP's retransmission timer (RTT + {floor}{tuned})")
 }
 
-/// Where TCP and UDP do not meet: the arm with the lowest p99 that answers.
+/// If TCP and UDP are not compared: the arm with the lowest p99 that answers 99 % of its requests.
 fn fastest(stage: &Stage, depth: u32) -> String {
     let competes =
         |lane: &&Lane| lane.depth == depth && lane.requests.unknown * 100 <= lane.requests.started;
@@ -130,13 +129,13 @@ fn fastest(stage: &Stage, depth: u32) -> String {
     text
 }
 
-/// Requests held up by one lost packet.
+/// Requests delayed by one lost packet (head-of-line blocking).
 fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
     let deep = plan.depths.iter().max().copied().filter(|d| *d > 1)?;
     if stage.loss_ppm.get() == 0 {
         return None;
     }
-    // Of TCP only the arm with the kernel's own settings.
+    // For TCP only the arm with kernel defaults.
     let (_, tcp) = contender(stage, Side::Tcp, deep).filter(|(rank, _)| *rank == 0)?;
     let (_, udp) = contender(stage, Side::Udp, deep)?;
     Some(format!(
@@ -159,7 +158,7 @@ fn handshake(stage: &Stage, depth: u32) -> Option<String> {
     Some(format!("{name} adds a handshake of {open} to each request{lost}"))
 }
 
-/// Within one millisecond, or within a tenth.
+/// Within one millisecond or 10 %.
 fn near(a: u64, b: u64) -> bool {
     let gap = a.abs_diff(b);
     u128::from(gap) <= MEDIANS_AGREE.as_nanos() || gap <= a.max(b) / 10
@@ -170,7 +169,7 @@ fn ratio(a: u64, b: u64) -> f64 {
     if b == 0 { 0.0 } else { a as f64 / b as f64 }
 }
 
-/// Whether the timing can be trusted.
+/// Whether the timing is trustworthy.
 #[must_use]
 pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
     if mode == Mode::Sim {
@@ -206,7 +205,7 @@ pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
     Timing { verdict, reason }
 }
 
-/// What is promised, held against what was seen.
+/// Claims: predictions against measurements.
 #[must_use]
 pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
     let mut claims = vec![realised_loss(plan, stages), slow_share(stages, timing)];
@@ -225,7 +224,7 @@ const fn holds(yes: bool) -> Holds {
     if yes { Holds::Yes } else { Holds::No }
 }
 
-/// A claim about latency that fails on a machine too busy to keep time is not decided.
+/// A failed latency claim is undecided if the machine was too busy for timing.
 const fn timed(yes: bool, timing: &Timing) -> Holds {
     match (yes, timing.verdict) {
         (true, _) => Holds::Yes,
@@ -234,7 +233,7 @@ const fn timed(yes: bool, timing: &Timing) -> Holds {
     }
 }
 
-/// Whether a share is what was expected, in one of `family` tests, at [`FALSE_ALARM`] for them all.
+/// Whether a share matches `expected`, in one of `family` tests that share [`FALSE_ALARM`].
 fn plausible(share: &Share, expected: f64, family: usize) -> bool {
     #[expect(clippy::cast_precision_loss, reason = "a few hundred tests at most")]
     let alpha = FALSE_ALARM / family.max(1) as f64;
@@ -360,7 +359,7 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
     ))
 }
 
-/// What the ledgers of one arm say, over all stages and depths.
+/// The ledgers of one arm, over all stages and depths.
 #[derive(Default)]
 struct Audited {
     acknowledged: u64,
@@ -382,7 +381,7 @@ impl Audited {
     }
 }
 
-/// What the arms promise of repeated requests, exactly once first.
+/// Delivery claims of the arms, exactly once first.
 fn delivery(stages: &[Stage]) -> Vec<Claim> {
     let of = |dedup: Dedup| {
         let arms = Arm::all().filter(move |arm| arm.row().dedup == dedup);
@@ -417,7 +416,7 @@ fn delivery(stages: &[Stage]) -> Vec<Claim> {
     once.chain(again).collect()
 }
 
-/// Cents as a reader writes them: `1234.56`.
+/// Cents as text: `1234.56`.
 fn money(cents: i64) -> String {
     let sign = if cents < 0 { "-" } else { "" };
     format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
@@ -434,7 +433,7 @@ fn balanced(stages: &[Stage]) -> Claim {
     )
 }
 
-/// What a run cannot tell, whatever its figures.
+/// Limits of any run, whatever its figures.
 #[must_use]
 pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
     let mut sentences = vec![

@@ -1,6 +1,4 @@
 //! Runs a plan in virtual time: the datagram arms over the link model, bit-identical by seed.
-//!
-//! It must never claim to speak of a kernel: arms that need one are left out, with the reason.
 
 use super::arms::Arm;
 use super::outcome::{LaneOutcome, StageOutcome};
@@ -34,7 +32,7 @@ pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
     StageOutcome { lanes: runs.into_iter().map(|(outcome, _)| outcome).collect(), elapsed }
 }
 
-/// One lane, warmed up without loss and then measured, with the virtual time that took.
+/// One lane, warmed up without loss and then measured, with its virtual duration.
 fn lane(plan: &Plan, seed: u64, loss: Ppm, arm: Arm, depth: u32) -> (LaneOutcome, Duration) {
     let generator = load::generator(plan, arm, depth, seed);
     let server = load::server(arm, seed);

@@ -1,6 +1,4 @@
-//! What a run leaves behind: manifest, result, events, captures, report.
-//!
-//! It must never compute a figure: everything comes from the run.
+//! The files of a run: manifest, result, events, captures, report.
 
 use crate::args::Args;
 use crate::commands::LAB;
@@ -22,7 +20,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::sys::host;
 use wirelab::sys::privilege::Privilege;
 
-/// What is known of the machine before the run.
+/// Host facts known before the run.
 pub(crate) fn host(privilege: Privilege) -> Host {
     Host {
         kernel: host::kernel_release(),
@@ -33,7 +31,7 @@ pub(crate) fn host(privilege: Privilege) -> Host {
     }
 }
 
-/// Where a run is written: opened before it, so that a minute is not measured for nothing.
+/// Where a run is written: opened before it, so that an unwritable path fails at once.
 pub(crate) struct Artifacts {
     folder: Option<RunFolder>,
     /// `--events FILE`.
@@ -41,10 +39,10 @@ pub(crate) struct Artifacts {
 }
 
 impl Artifacts {
-    /// Opens every place.
+    /// Opens all output files.
     ///
     /// # Errors
-    /// Which file or folder cannot be made.
+    /// If a file or folder cannot be created.
     pub(crate) fn open(args: &Args, identity: &Identity) -> Result<Self, Failure> {
         let file = args.output.events.as_deref().filter(|_| !args.output.events_to_stdout());
         let events = file.map(Stream::open).transpose().map_err(|error| {
@@ -59,7 +57,7 @@ impl Artifacts {
     /// Writes every file.
     ///
     /// # Errors
-    /// What could not be written.
+    /// If a file cannot be written.
     pub(crate) fn write(self, args: &Args, run: &Run) -> Result<(), Failure> {
         self.write_all(args, run).map_err(|error| unwritten(&error))
     }
@@ -87,7 +85,7 @@ impl Artifacts {
         }
         folder.manifest.add("mode", result.mode)?;
         folder.manifest.add("plan", &result.plan)?;
-        // Frames kept per lane and stage; the captures hold no more.
+        // Maximum frames kept per lane and stage in the captures.
         folder.manifest.add("capture_frames", result.plan.capture_frames)?;
         folder.finish(false).map(drop)
     }
@@ -149,7 +147,7 @@ fn request(lane: events::LaneId, sample: &wirelab::bank::load::Sample) -> events
     }
 }
 
-/// Whose interface a capture is of.
+/// The host at which a capture is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Side {
     Client,
@@ -157,7 +155,7 @@ enum Side {
 }
 
 impl Side {
-    /// Whether a frame in this direction leaves this side's host.
+    /// Whether this side sends frames of this direction.
     fn sends(self, direction: Direction) -> bool {
         (self == Self::Client) == (direction == Direction::AToB)
     }
@@ -194,7 +192,7 @@ fn write_lane(
     let mut packets: Vec<(Instant, usize)> = Vec::new();
     for (place, frame) in lane.frames.iter().enumerate() {
         let seen = if side.sends(frame.direction) { Some(frame.arrived) } else { frame.departed };
-        // A lost frame stands in both captures: where it was sent, and where it never came.
+        // A lost frame is in both captures, also in the receiver's.
         let at = seen.or_else(|| (frame.copies == 0).then_some(frame.arrived));
         packets.extend(at.map(|at| (at, place)));
     }

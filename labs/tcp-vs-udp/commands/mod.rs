@@ -1,7 +1,6 @@
 //! `tcp-vs-udp`: the same bank requests over TCP and over UDP through the same packet loss.
 //!
-//! It parses, wires up, runs and reports. It must never hold protocol logic, nor start a thread
-//! before the namespaces are allowed.
+//! Parses, wires up, runs and reports. No thread may start before the user namespace is entered.
 
 pub(crate) mod artifacts;
 
@@ -31,7 +30,7 @@ use wirelab::sys::{privilege, sockets};
 /// The name of the lab.
 pub(crate) const LAB: &str = "tcp-vs-udp";
 
-/// Runs the lab as its command line says.
+/// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
     Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).main(|args: Args| start(&args))
@@ -47,7 +46,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         }
         Some(What::Replay { run }) => {
             let old = read_result(run.as_deref())?;
-            // The same plan with the same seed: the command that made it repeats it.
+            // The same plan and seed: the original command repeats it.
             compare(args, &old.plan, old.seed, old.mode == crate::result::Mode::Sim, old.command)
         }
         Some(What::Runs(runs)) => run::list(LAB, runs, args.output.json.to_stdout()),
@@ -93,13 +92,13 @@ fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     toml::from_str(&text).map_err(|error| {
-        // The error points at the line with a caret.
+        // The error marks the line with a caret.
         Failure::from_error(Exit::Usage, what, &error)
             .or_type("a plan to start from", format!("{LAB} --print-plan > plan.toml"))
     })
 }
 
-/// Runs the plan, leaves the files, prints the result.
+/// Runs the plan, writes the files, prints the result.
 fn compare(
     args: &Args,
     plan: &Plan,
@@ -110,7 +109,7 @@ fn compare(
     let mut host = Host::default();
     if !sim {
         has_congestion_control(&plan.congestion_control)?;
-        // Before any thread: a user namespace cannot be entered after one.
+        // Before any thread: a process with threads cannot enter a user namespace.
         let privilege = privilege::acquire().map_err(|refused| {
             let sim = format!("{LAB} --sim   (UDP arms, virtual time)");
             lab::refused(&refused).or_type("without any privilege", sim)

@@ -1,6 +1,4 @@
-//! `events.ndjson`: one line per thing that happened, for `jq` and for `explain`.
-//!
-//! It must never hold back a line, nor write one that the schema beside this file does not allow.
+//! `events.ndjson`: one line per event, for `jq` and for `explain`.
 
 use crate::arms::Arm;
 use crate::result::Ended;
@@ -9,10 +7,10 @@ use std::io::{self, Write};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::Direction;
 
-/// The version of every line; it changes when a field changes its meaning or goes.
+/// Schema version of every line; changes if a field is removed or changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// Which lane.
+/// The lane of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneId {
     /// The arm.
@@ -29,13 +27,13 @@ pub struct LaneId {
 pub enum Outcome {
     /// Answered: done.
     Done,
-    /// Answered: definitely not done.
+    /// Answered: definitely not applied.
     Refused,
-    /// Not answered by the deadline: may have been done.
+    /// Not answered by the deadline: possibly applied.
     Unknown,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event<'a> {
@@ -50,39 +48,39 @@ pub enum Event<'a> {
     StageEnd {
         /// Its loss, each way.
         loss_ppm: Ppm,
-        /// Its length, nanoseconds.
+        /// Its duration, nanoseconds.
         elapsed_ns: u64,
     },
     /// A request ended. Observer: client.
     #[serde(rename = "request.finished")]
     RequestFinished {
-        /// Where.
+        /// Its lane.
         lane: LaneId,
-        /// Which request of the lane.
+        /// Sequence number in the lane.
         seq: u64,
-        /// What was asked.
+        /// The operation.
         operation: &'a str,
-        /// How it ended.
+        /// Its outcome.
         outcome: Outcome,
-        /// How often it was sent; 1 on TCP, where the kernel repeats.
+        /// Attempts by the client; 1 on TCP, where the kernel retransmits.
         attempts: u32,
-        /// How long it took; up to giving up where there was no answer.
+        /// Latency; up to giving up if there was no answer.
         latency_ns: u64,
     },
     /// The path lost a frame. Observer: path.
     #[serde(rename = "frame.lost")]
     FrameLost {
-        /// Where.
+        /// Its lane.
         lane: LaneId,
-        /// Which way.
+        /// Its direction.
         direction: Direction,
-        /// Which frame of that direction, from 0.
+        /// Index in that direction, from 0.
         index: u64,
         /// Its length, bytes.
         len: u32,
         /// The draw that decided it: below the threshold.
         draw_ppm: u32,
-        /// The loss of the plan.
+        /// The planned loss.
         threshold_ppm: Ppm,
         /// The seed of the draw.
         seed: u64,
@@ -104,14 +102,14 @@ pub enum Event<'a> {
 pub struct Record<'a> {
     /// [`VERSION`].
     pub v: u32,
-    /// When, nanoseconds since the run began.
+    /// Nanoseconds since the run began.
     pub t_ns: u64,
-    /// What.
+    /// The event.
     #[serde(flatten, borrow)]
     pub event: Event<'a>,
 }
 
-/// Writes records, one line each, into any writer; put a buffer below it.
+/// Writes records, one line each; `out` should be buffered.
 #[derive(Debug)]
 pub struct Writer<W: Write> {
     out: W,
@@ -119,16 +117,16 @@ pub struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Writes to `out`.
+    /// A writer to `out`.
     #[must_use]
     pub fn new(out: W) -> Self {
         Self { out, line: Vec::with_capacity(512) }
     }
 
-    /// Writes one line. The buffer is kept, so nothing is allocated once it has grown.
+    /// Writes one line. The buffer is reused to avoid allocation.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn write(&mut self, at: Instant, event: Event<'_>) -> io::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, &Record { v: VERSION, t_ns: at.as_nanos(), event })?;
@@ -136,10 +134,10 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&self.line)
     }
 
-    /// Hands the underlying writer back, flushed.
+    /// Flushes and returns the underlying writer.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)

@@ -1,19 +1,17 @@
-//! Where a figure of a run comes from, in plain words and with the run's own numbers.
-//!
-//! It must never explain a figure that the result does not hold.
+//! Explains a figure of a run: its definition, with the run's own numbers.
 
 use crate::result::{Lane, RunResult, Stage};
 use wirelab::measure::human::{latency, plural};
 use wirelab::report::text::wrapped;
 
-/// One figure that can be explained.
+/// An explainable figure.
 struct Topic {
     name: &'static str,
     words: &'static str,
     example: fn(&Stage, &Lane) -> String,
 }
 
-/// Every figure, in the order of the report.
+/// All figures, in report order.
 const TOPICS: [Topic; 10] = [
     Topic {
         name: "p50",
@@ -144,12 +142,12 @@ fn opt(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| "–".to_owned(), latency)
 }
 
-/// The names of the figures that can be explained.
+/// Names of the explainable figures.
 pub fn figures() -> impl Iterator<Item = &'static str> {
     TOPICS.iter().map(|topic| topic.name)
 }
 
-/// What a figure is, and what it is in every lane of this run; `None` for a figure of no such name.
+/// The definition of a figure and its value in each lane; `None` for an unknown name.
 #[must_use]
 pub fn explain(result: &RunResult, figure: &str) -> Option<String> {
     let topic = TOPICS.iter().find(|topic| topic.name == figure)?;

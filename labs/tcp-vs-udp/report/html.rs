@@ -1,8 +1,5 @@
-//! A result as one HTML page that opens from disk with the network off.
-//!
-//! It exists so that a run can be mailed, printed and read in five years. It works without
-//! JavaScript: there is none. It must never refer to anything outside itself, nor show a figure
-//! that the JSON inside it does not hold: figures in tables carry theirs in `<data value>`.
+//! A result as one self-contained HTML page without JavaScript or external references.
+//! Every figure in a table carries its JSON value in `<data value>`.
 
 use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms, arms_at, depths, is_fastest, mark};
@@ -42,7 +39,7 @@ pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
     page.finish(&serde_json::json!({ "result": result, "slow": slow }))
 }
 
-/// The rules that draw each arm, and hide it where its box is cleared, without a script.
+/// CSS rules that style each arm and hide it when its box is unchecked, without a script.
 fn arm_rules() -> String {
     let rules = |arm: Arm| {
         let (name, look) = (arm.name(), &arm.row().look);
@@ -106,7 +103,7 @@ fn facts(result: &RunResult) -> Vec<String> {
     facts
 }
 
-/// What a depth means on this run.
+/// A description of a depth.
 fn depth_note(result: &RunResult, depth: u32) -> String {
     let lane = result.stages.iter().flat_map(|s| &s.lanes).find(|l| l.depth == depth);
     let clients = lane.map_or(0, |l| l.clients);

@@ -1,7 +1,5 @@
-//! The frames of a few slow requests, found again in the capture: why was this one slow?
-//!
-//! It exists because one ladder with a lost frame in it explains more than a percentile.
-//! It must never show a request whose frames the capture may not hold in full.
+//! Packet ladders: the captured frames of a few slow requests.
+//! Only requests whose frames were all captured are shown.
 
 use crate::arms::Arm;
 use crate::kernel::LaneCapture;
@@ -15,7 +13,7 @@ use wirelab::bank::load::{End, Sample};
 use wirelab::measure::{Ppm, nanos};
 use wirelab::path::Direction;
 
-/// A slow request and its frames, to be drawn as a ladder.
+/// A slow request and its frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowRequest {
     /// The arm.
@@ -24,47 +22,47 @@ pub struct SlowRequest {
     pub depth: u32,
     /// The loss of its stage.
     pub loss_ppm: Ppm,
-    /// Which request of its lane.
+    /// Sequence number in its lane.
     pub seq: u64,
-    /// What was asked: `deposit`, …
+    /// The operation: `deposit`, …
     pub operation: String,
-    /// How long it took, nanoseconds.
+    /// Latency, nanoseconds.
     pub latency_ns: u64,
-    /// How often it was sent.
+    /// Attempts sent.
     pub attempts: u32,
-    /// Its frames, in the order in which they reached the path.
+    /// Its frames, in order of arrival at the path.
     pub frames: Vec<FrameSeen>,
 }
 
 /// One frame of a slow request. Observer: path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FrameSeen {
-    /// When it reached the path, nanoseconds since the request was sent.
+    /// Arrival at the path, nanoseconds since the request was sent.
     pub t_ns: u64,
-    /// How long it was on its way, nanoseconds.
+    /// Time on the path, nanoseconds.
     pub delay_ns: u64,
-    /// Which way.
+    /// Its direction.
     pub direction: Direction,
-    /// What it is: `request`, `reply`, `SYN`, …
+    /// Its kind: `request`, `reply`, `SYN`, …
     pub what: String,
     /// Whether the path lost it.
     pub lost: bool,
 }
 
-/// Frames of one ladder, at most: it must fit a screen.
+/// Maximum frames of one ladder: it must fit a screen.
 const FRAMES_MAX: usize = 24;
 
-/// What a captured frame is, as far as a ladder tells.
+/// A parsed captured frame.
 struct Seen {
-    /// The client's port: which flow it belongs to.
+    /// The client's port, which identifies the flow.
     port: u16,
-    /// What to call it.
+    /// Its label.
     what: &'static str,
-    /// The keys of the bank's messages in it.
+    /// Keys of the bank messages in it.
     keys: Vec<Key>,
 }
 
-/// One slow request of each arm that has a ladder, at the middle lossy stage of the run.
+/// One slow request of each arm with a ladder, at the middle lossy stage of the run.
 #[must_use]
 pub fn slow_requests(
     result: &RunResult,
@@ -87,7 +85,7 @@ pub fn slow_requests(
     Arm::all().filter(|arm| arm.row().ladder).filter_map(find).collect()
 }
 
-/// The first slow request of a lane whose every frame was captured.
+/// The first slow request of a lane whose frames were all captured.
 fn slow_request(
     lane: &LaneOutcome,
     capture: &LaneCapture,
@@ -116,7 +114,7 @@ fn slow_request(
     .next()
 }
 
-/// The frames of a request's flow while it was open; `None` where none was lost, or too many are.
+/// The frames of a request's flow while it was open; `None` if none was lost, or too many.
 fn frames_of(
     sample: &Sample,
     capture: &LaneCapture,
@@ -142,7 +140,7 @@ const ETHERNET: usize = 14;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-/// Reads ports, flags and the bank's messages of an IPv4 frame (RFC 791, 768, 9293).
+/// Parses ports, flags and bank messages of an IPv4 frame (RFC 791, 768, 9293).
 fn look(bytes: &[u8], direction: Direction) -> Option<Seen> {
     let ip = bytes.get(ETHERNET..)?;
     let header = usize::from(ip.first()? & 0x0f) * 4;
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn no_bytes_can_break_it() {
+    fn arbitrary_bytes_do_not_panic() {
         let whole = datagram(&[0xff; 60]);
         for length in 0..whole.len() {
             let seen = look(&whole[..length], Direction::AToB);

@@ -1,9 +1,9 @@
-//! What the reports of tcp-vs-udp read off a result in the same way.
+//! Helpers shared by the reports: lanes, depths, arms and marks of a result.
 
 use crate::arms::Arm;
 use crate::result::{Holds, Lane, RunResult};
 
-/// Requests or segments sent again, by whoever sends again on this arm.
+/// Retransmitted requests or segments, by client or kernel.
 pub(super) fn resent(lane: &Lane) -> u64 {
     let tcp = lane.tcp.map(|tcp| tcp.retransmitted_segments);
     tcp.or_else(|| lane.udp.map(|udp| udp.retries)).unwrap_or(0)
@@ -18,15 +18,15 @@ pub(super) const fn mark(holds: Holds) -> &'static str {
     }
 }
 
-/// Whether more than one request in a hundred went without an answer, so that the 99th percentile
-/// of the answered ones says little about all of them.
+/// Whether more than 1 % of the requests went unanswered, so that the p99 of the answered ones
+/// says little about all of them.
 pub(super) const fn answered_only(lane: &Lane) -> bool {
     lane.requests.unknown.saturating_mul(100) > lane.requests.started
 }
 
-/// Whether this lane's p99 is the lowest of `lanes` at its depth, or cannot be told from it.
+/// Whether this lane's p99 is the lowest of `lanes` at its depth, or indistinguishable from it.
 ///
-/// Lanes that left more than 1 % unanswered do not compete: see [`answered_only`].
+/// Lanes with more than 1 % unanswered are excluded: see [`answered_only`].
 pub(super) fn is_fastest(lane: &Lane, lanes: &[Lane]) -> bool {
     let competes = |l: &&Lane| l.depth == lane.depth && !answered_only(l);
     let best = lanes
@@ -41,7 +41,7 @@ pub(super) fn is_fastest(lane: &Lane, lanes: &[Lane]) -> bool {
         && (own == value || p99.low_ns.is_some_and(|low| low <= high.unwrap_or(value)))
 }
 
-/// The depths of a result, in order, each once.
+/// The depths of a result, ascending, without repeats.
 pub(super) fn depths(result: &RunResult) -> Vec<u32> {
     let mut depths: Vec<u32> =
         result.stages.iter().flat_map(|s| s.lanes.iter().map(|l| l.depth)).collect();
@@ -50,7 +50,7 @@ pub(super) fn depths(result: &RunResult) -> Vec<u32> {
     depths
 }
 
-/// The arms that have a lane at this depth, in the order of the table.
+/// The arms with a lane at this depth, in table order.
 pub(super) fn arms_at(result: &RunResult, depth: u32) -> Vec<Arm> {
     let lanes = || result.stages.iter().flat_map(|s| &s.lanes).filter(|l| l.depth == depth);
     let mut arms = arms(result);
@@ -58,7 +58,7 @@ pub(super) fn arms_at(result: &RunResult, depth: u32) -> Vec<Arm> {
     arms
 }
 
-/// The arms of a result that were run, in the order of the table.
+/// The arms of a result that ran, in table order.
 pub(super) fn arms(result: &RunResult) -> Vec<Arm> {
     let mut arms: Vec<_> =
         result.stages.iter().flat_map(|s| s.lanes.iter().map(|l| l.arm)).collect();

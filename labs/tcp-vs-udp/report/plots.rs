@@ -1,7 +1,5 @@
 //! The plots of the HTML report: p99 against loss, the tail at each loss, cost against loss, and
-//! the ladder of one slow request.
-//!
-//! It must never draw a point that is not a figure of the result, nor cut an axis silently.
+//! the packet ladder of one slow request.
 
 use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms};
@@ -16,7 +14,7 @@ const WIDTH: f64 = 540.0;
 const HEIGHT: f64 = 330.0;
 const FRAME: Frame = Frame { left: 52.0, right: 428.0, top: 34.0, bottom: 284.0 };
 
-/// The class of an arm's colour and dash.
+/// The CSS class of an arm's colour and dash.
 pub(super) fn class(arm: Arm) -> String {
     format!("arm {}", arm.name())
 }
@@ -31,7 +29,7 @@ fn nanos(value: u64) -> f64 {
     value as f64
 }
 
-/// A sample of an arm's line and marker.
+/// Legend sample of an arm's line and marker.
 pub(super) fn key(arm: Arm) -> Html {
     let mut svg = Svg::new(44.0, 14.0, arm.name());
     svg.open(&class(arm));
@@ -41,16 +39,16 @@ pub(super) fn key(arm: Arm) -> Html {
     svg.finish()
 }
 
-/// What a plot against loss shows of a lane.
+/// A figure of a lane, plotted against loss.
 pub(super) struct Figure {
     /// The title of the y axis.
     pub(super) title: &'static str,
     pub(super) log: bool,
     /// Value, lower and upper end of its interval.
     pub(super) get: fn(&Lane) -> Option<Point>,
-    /// How the value reads.
+    /// Formats the value.
     pub(super) show: fn(&Lane) -> String,
-    /// The text of a tick.
+    /// Formats a tick.
     pub(super) tick: fn(f64) -> String,
 }
 
@@ -62,7 +60,7 @@ pub(super) struct Point {
     high: Option<f64>,
 }
 
-/// p99 of latency.
+/// Latency p99.
 pub(super) const P99: Figure = Figure {
     title: "p99, milliseconds (log scale)",
     log: true,
@@ -90,7 +88,7 @@ pub(super) const PACKETS: Figure = Figure {
     tick: short,
 };
 
-/// Useful share of the bytes.
+/// Useful share of bytes.
 pub(super) const USEFUL: Figure = Figure {
     title: "useful share of the bytes, %",
     log: false,
@@ -136,7 +134,7 @@ fn lines(svg: &mut Svg, result: &RunResult, depth: u32, figure: &Figure, scales:
     let arms = arms(result);
     let mut ends: Vec<(Arm, f64)> = Vec::new();
     for (index, arm) in (0_u32..).zip(&arms) {
-        // A few pixels apart, so that equal figures and their whiskers can be told apart.
+        // Offset by a few pixels, so that equal figures and their whiskers can be told apart.
         let count = u32::try_from(arms.len()).expect("invariant: at most 24 lanes");
         let count = f64::from(count);
         let nudge = (f64::from(index) - (count - 1.0) / 2.0) * 3.0;
@@ -166,7 +164,7 @@ fn lines(svg: &mut Svg, result: &RunResult, depth: u32, figure: &Figure, scales:
     end_labels(svg, &ends, FRAME);
 }
 
-/// Names at the right end of the lines, moved apart, each tied to its line.
+/// Labels at the right end of the lines, spread apart, each tied to its line.
 fn end_labels(svg: &mut Svg, ends: &[(Arm, f64)], frame: Frame) {
     let wanted: Vec<f64> = ends.iter().map(|(_, y)| *y).collect();
     let places = spread(&wanted, 16.0, frame.top + 4.0, frame.bottom - 2.0);
@@ -178,13 +176,13 @@ fn end_labels(svg: &mut Svg, ends: &[(Arm, f64)], frame: Frame) {
     }
 }
 
-/// The tail of every arm at one loss rate and depth: the share of requests that took longer.
+/// The tail of every arm at one loss rate and depth: the share of requests above a latency.
 pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Html {
     let lanes: Vec<&Lane> = stage.lanes.iter().filter(|l| l.depth == depth).collect();
     let frame = Frame { right: 520.0, ..FRAME };
     let x = Scale::log(nanos(low_ns) / 1.08, nanos(high_ns) * 1.08, frame.left, frame.right);
     let most = lanes.iter().map(|l| l.latency.count).max().unwrap_or(1).max(10);
-    // Half a request: so that the last one stands clear of the axis.
+    // Half a request, to keep the last step off the axis.
     let least = 0.5 / nanos(most);
     let y = Scale::log(least, 1.0, frame.bottom, frame.top);
     let label =
@@ -227,7 +225,7 @@ pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Html
     svg.finish()
 }
 
-/// Whether a tick is a whole power of ten.
+/// Whether a tick is a power of ten.
 fn is_power(value: f64) -> bool {
     let log = value.log10();
     (log - log.round()).abs() < 1e-6
@@ -237,7 +235,7 @@ fn percent_tick(share: f64) -> String {
     format!("{} %", short(share * 100.0))
 }
 
-/// The corners of a falling staircase: at each latency the share above it drops.
+/// The corners of a falling step function: at each latency the share above it drops.
 fn steps_of(steps: &[(f64, f64)], frame: Frame, x: Scale, y: Scale) -> Vec<(f64, f64)> {
     let mut points = Vec::with_capacity(steps.len() * 2 + 2);
     let mut above = y.at(1.0);
@@ -250,7 +248,7 @@ fn steps_of(steps: &[(f64, f64)], frame: Frame, x: Scale, y: Scale) -> Vec<(f64,
     points
 }
 
-/// Client on the left, server on the right, time downwards: the frames of one slow request.
+/// Sequence diagram of one slow request: client left, server right, time downwards.
 pub(super) fn ladder(slow: &SlowRequest) -> Html {
     let (left, right, top) = (150.0, 390.0, 40.0);
     let end = slow.frames.iter().map(|f| f.t_ns).chain([slow.latency_ns]).max().unwrap_or(1);

@@ -1,6 +1,4 @@
 //! The tables of the HTML report: per loss rate, then ledger, path and counters.
-//!
-//! It must never show a figure without its raw value beside it, in `<data value>`.
 
 use super::lanes::{answered_only, is_fastest, resent};
 use super::plots::key;
@@ -15,7 +13,7 @@ use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, note};
 use wirelab::{html, put};
 
-/// A figure with its raw value, as the JSON has it.
+/// A figure with its raw JSON value.
 pub(super) fn data(raw: &impl Serialize, shown: &str) -> Html {
     let raw = serde_json::to_string(raw).expect("a figure can be written as JSON");
     html!("<data value=\"{}\">{}</data>", raw, shown)
@@ -49,7 +47,7 @@ fn share_cell(value: &Share) -> Html {
 /// A cell and its class.
 type Cell = (&'static str, Html);
 
-/// A row of every lane below these heads, each a name and who observed it.
+/// A table with a row per lane; each heading has a name and an observer.
 fn by_lane(lanes: &[Lane], heads: &[(&str, &str)], cells: impl Fn(&Lane) -> Vec<Cell>) -> Html {
     let heads = heads.iter().map(|(name, who)| html!("{}<small>{}</small>", name, who));
     let mut table = Table::new("", heads);
@@ -139,7 +137,7 @@ pub(super) fn audits(page: &mut Page, result: &RunResult) {
     page.section("What the two ends counted", &by_stage(result, ENDS, end_cells));
 }
 
-/// The ledgers in two sentences: do the books balance, and which arms applied something twice.
+/// Two sentences on the ledgers: whether they balance, and which arms applied operations twice.
 fn books(result: &RunResult) -> Html {
     let mut out = Html::new();
     let lanes = || result.stages.iter().flat_map(|s| s.lanes.iter().map(move |l| (s, l)));

@@ -1,8 +1,4 @@
-//! A result as text for a terminal: who wins first, the evidence after it.
-//!
-//! It exists so that a person knows the answer in ten seconds and can check it in a minute.
-//! It must never show a figure that the result does not hold, nor decide who won: the verdicts are
-//! the result's own.
+//! A result as terminal text: the verdict first, then the evidence.
 
 use super::lanes::{answered_only, arms_at, depths, is_fastest, mark, resent};
 use crate::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
@@ -36,14 +32,14 @@ pub fn render(result: &RunResult, style: Style) -> String {
     out
 }
 
-/// Adds a heading, with a blank line before it.
+/// Adds a heading after a blank line.
 fn section(out: &mut String, title: &str, style: Style) {
     out.push('\n');
     out.push_str(&style.ink(Ink::Strong, title));
     out.push('\n');
 }
 
-/// Adds `label  text`, the text folded and indented to stand beside its label.
+/// Adds `label  text`; the text is wrapped and indented beside its label.
 fn item(out: &mut String, label: &str, ink: Ink, indent: usize, text: &str, style: Style) {
     let room = style.width.saturating_sub(indent).max(30);
     for (index, line) in folded(text, room).iter().enumerate() {
@@ -112,7 +108,7 @@ fn timing(out: &mut String, result: &RunResult, style: Style) {
     item(out, "timing", ink, LABEL, &text, style);
 }
 
-/// p99 of every arm at every loss rate: the answer at a glance.
+/// p99 of every arm at every loss rate.
 fn matrix(out: &mut String, result: &RunResult, style: Style) {
     section(
         out,
@@ -169,7 +165,7 @@ fn matrix_columns(result: &RunResult, depth: u32, bars: &Bars) -> Vec<Column> {
     table
 }
 
-/// The p99 of a lane, its mark, and its ink.
+/// The p99 of a lane, its mark and its colour.
 fn summary(stage: &Stage, lane: Option<&Lane>) -> (String, &'static str, Ink) {
     let Some(lane) = lane else { return (NONE.to_owned(), " ", Ink::Dim) };
     let value = ms_or_none(lane.latency.p99.value_ns);
@@ -182,14 +178,14 @@ fn summary(stage: &Stage, lane: Option<&Lane>) -> (String, &'static str, Ink) {
     }
 }
 
-/// Bars of latency on one logarithmic scale.
+/// Latency bars on a logarithmic scale.
 struct Bars {
     shown: bool,
     low: f64,
     high: f64,
 }
 
-/// Characters of the longest bar.
+/// Length of the longest bar, in characters.
 const BAR_CELLS: usize = 5;
 
 #[expect(clippy::cast_precision_loss, reason = "only a length of some characters is drawn")]
@@ -199,7 +195,7 @@ impl Bars {
         let values: Vec<u64> = lanes.filter_map(|l| l.latency.p99.value_ns).collect();
         let (low, high) = (values.iter().min(), values.iter().max());
         let log = |value: Option<&u64>| (value.copied().unwrap_or(1).max(1) as f64).ln();
-        // Name, then per stage a gap, the figure, the mark and the bar.
+        // Name, then per stage a gap, figure, mark and bar.
         let room = 15 + result.stages.len() * (3 + 4 + 2 + BAR_CELLS);
         Self { shown: room <= style.width, low: log(low), high: log(high) }
     }
@@ -295,7 +291,7 @@ fn outcome_columns(lanes: &[Lane]) -> Vec<Column> {
     vec![done, unknown, refused, again, frames, bytes, useful, twice]
 }
 
-/// Theory beside what was seen; `None` where it has nothing to say at this loss.
+/// Theory beside measurement; `None` without a prediction at this loss.
 fn theory_columns(stage: &Stage) -> Option<Vec<Column>> {
     let lanes: Vec<&Lane> = stage.lanes.iter().filter(|l| l.theory.stairs.len() > 1).collect();
     let mut names = Column::left("theory");
@@ -425,7 +421,7 @@ fn foot(out: &mut String, result: &RunResult, style: Style) {
         Mode::Sim => "# the same run, bit for bit",
     };
     let label = style.ink(Ink::Dim, "repeat");
-    // The command stays on one line, so that it can be copied.
+    // The command stays on one line for copying.
     out.push_str(&format!(
         "  {label}    {}\n            {}\n",
         result.command,

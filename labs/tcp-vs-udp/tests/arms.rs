@@ -1,4 +1,4 @@
-//! The table of arms against everything that lists arms by hand.
+//! Checks the table of arms against every list of arms kept by hand.
 
 use crate::fixture;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ fn every_arm_has_a_name_a_look_and_a_place_of_its_own() {
     for arm in Arm::all() {
         assert_eq!(Arm::named(arm.name()), Some(arm));
         let colour = format!("--{}: #", arm.row().look.colour);
-        // On light and on dark paper.
+        // In the light and the dark theme.
         assert_eq!(style.matches(&colour).count(), 2, "{}", arm.name());
     }
     let sorted: BTreeSet<Arm> = Arm::all().collect();
@@ -40,7 +40,7 @@ fn every_arm_has_a_name_a_look_and_a_place_of_its_own() {
 }
 
 #[test]
-fn what_runs_where_no_arm_is_named() {
+fn default_arms() {
     let names: Vec<&str> = Plan::default().arms.iter().map(|arm| arm.name()).collect();
     let six = ["tcp", "tcp-tuned", "tcp-reconnect", "udp", "udp-retry", "udp-once"];
     assert_eq!(names, six);

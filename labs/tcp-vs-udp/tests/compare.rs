@@ -1,7 +1,5 @@
-//! tcp-vs-udp, held against theory by its statistics and never by the clock.
-//!
-//! The simulation runs in this process; the kernel's TCP and UDP run in the lab's own process,
-//! which makes its namespaces before it has threads. A failure prints the command that repeats it.
+//! tcp-vs-udp in virtual time against theory, by its statistics, never by the clock.
+//! A failure prints the command that repeats it.
 
 use crate::fixture::arm;
 use std::ops::ControlFlow;
@@ -57,7 +55,7 @@ fn exactly_once_holds_and_at_least_once_does_not() {
             assert_eq!(lane.ledger.acknowledged_missing, 0, "seed {seed}: {:?}", lane.ledger);
             assert!(lane.ledger.balanced, "seed {seed}: {:?}", lane.ledger);
         }
-        // A duplicated datagram must not deposit twice where nothing is retried either.
+        // Without retries, a duplicated datagram must not deposit twice either.
         for lane in lanes(&run, arm("udp")) {
             assert_eq!(lane.ledger.applied_twice, 0, "seed {seed}: {:?}", lane.ledger);
             assert!(lane.ledger.balanced, "seed {seed}: {:?}", lane.ledger);
@@ -83,7 +81,7 @@ fn virtual_time_agrees_with_the_staircase() {
         for seed in 0..8 {
             let run = simulate(&plan, seed);
             for lane in run.result.stages.iter().flat_map(|s| &s.lanes) {
-                // The lanes of a run share their fates: one arm counts.
+                // The lanes of a run share their fates: test one arm.
                 if lane.arm != arm("udp-retry") || lane.depth != 1 {
                     continue;
                 }
@@ -106,7 +104,7 @@ fn virtual_time_agrees_with_the_staircase() {
 }
 
 #[test]
-fn virtual_time_books_the_at_most_once_unknowns() {
+fn virtual_time_accounts_for_at_most_once_unknowns() {
     let run = simulate(&sim_plan(10, 0), 3);
     for lane in lanes(&run, arm("udp")) {
         let (requests, ledger) = (&lane.requests, &lane.ledger);

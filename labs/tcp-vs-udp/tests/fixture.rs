@@ -1,7 +1,4 @@
 //! A plausible result of `tcp-vs-udp`, made from the retry staircase and a fixed seed.
-//!
-//! It exists so that the reports are tried on figures like real ones without running anything.
-//! It must never be taken for a measurement.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -27,7 +24,7 @@ pub(crate) fn ppm(parts: u32) -> Ppm {
     Ppm::new(parts).unwrap()
 }
 
-/// The arm of this name.
+/// The arm with this name.
 pub(crate) fn arm(name: &str) -> Arm {
     Arm::named(name).unwrap()
 }
@@ -152,7 +149,7 @@ fn stage(plan: &Plan, loss: Ppm) -> Stage {
     Stage { loss_ppm: loss, verdict, lanes, elapsed_ns: 9_460 * MS }
 }
 
-/// First retry timer of an arm, nanoseconds; `None` where it never retries.
+/// First retry timer of an arm, nanoseconds; `None` if it never retries.
 fn timer(arm: Arm) -> Option<u64> {
     match arm.name() {
         "tcp" | "tcp-reconnect" => Some(220 * MS),
@@ -175,7 +172,7 @@ impl Draws {
     }
 }
 
-/// What the requests of a lane met.
+/// Outcomes of a lane's requests.
 #[derive(Default)]
 struct Met {
     latencies: Vec<u64>,

@@ -1,11 +1,11 @@
-//! The labs on the kernel's own TCP and UDP: theory, fates, ordinary users, nothing left behind.
+//! tcp-vs-udp on the kernel's own TCP and UDP: theory, fates, ordinary users, cleanup.
 //!
-//! A binary of its own, so that nothing else runs beside it: the lab's own process makes the
-//! namespaces, before it has threads. Latencies are held against theory only where the run itself
+//! A separate binary, so that no other test runs beside it. Latencies are compared with theory
+//! only if the run declares its timing trusted. A failure prints the command that repeats it.
 //! says that its timing can be trusted. A failure prints the command that repeats it.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
-/// tcp-vs-udp as an ordinary user, and what it leaves behind.
+/// tcp-vs-udp as an ordinary user, and its cleanup.
 mod privilege;
 
 use serde_json::Value;
@@ -15,7 +15,7 @@ use wirelab::measure::staircase::attempt_fails;
 use wirelab_tests::lab::Lab;
 use wirelab_tests::namespaces::{EXIT_PRIVILEGE, alone};
 
-/// Runs the lab on the kernel; `None` where the machine forbids it, which is said.
+/// Runs the lab on the kernel; reports and returns `None` if the machine forbids it.
 fn kernel_run(lab: &Lab, args: &str) -> Option<Value> {
     let out = lab.run(args);
     if out.code == EXIT_PRIVILEGE {
@@ -117,7 +117,7 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
                 mine.map(|(_, _, index)| *index).collect()
             };
             let (a, b) = (of(&first), of(&second));
-            // One run may have offered a few frames more than the other.
+            // One run may have offered a few more frames than the other.
             let common = a.len().min(b.len());
             assert!(common > 10, "{arm} {direction}: only {common} losses");
             assert_eq!(a[..common], b[..common], "{arm} {direction}");

@@ -1,4 +1,4 @@
-//! The tests of tcp-vs-udp that need no namespace: one binary, so that everything links once.
+//! The tests of tcp-vs-udp that need no namespace, in one binary to link once.
 
 /// The table of arms.
 mod arms;

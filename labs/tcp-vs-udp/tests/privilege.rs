@@ -1,4 +1,4 @@
-//! tcp-vs-udp as an ordinary user, and what it leaves behind: nothing, however it ends.
+//! tcp-vs-udp as an ordinary user, and its cleanup however it ends.
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -63,7 +63,7 @@ fn nothing_is_left_after_kill_9() {
     for round in 0..5 {
         let mut command = lab.command("--loss 5% --arms tcp,udp-once --seed 2 --no-report");
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        // Until its threads stand in namespaces of their own, or it has refused to start.
+        // Until its threads have their own namespaces, or it has refused to start.
         let mut made = BTreeSet::new();
         while made.len() <= round && child.try_wait().unwrap().is_none() {
             made.extend(namespaces_of(child.id()));

@@ -1,8 +1,6 @@
-//! The reports: what they show, in text, HTML, JSON, events and captures.
+//! The reports: text, HTML, JSON, events and captures.
 //!
-//! It must never compare with a clock or the network.
-//!
-//! `UPDATE=1` writes the text snapshots anew; `PAGE_TO=FILE` keeps the page, to look at it.
+//! `UPDATE=1` rewrites the text snapshots; `PAGE_TO=FILE` keeps the page for viewing.
 
 use crate::fixture::{self, arm};
 use std::collections::BTreeSet;
@@ -24,7 +22,7 @@ fn data(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// Compares with a file, or writes it where `UPDATE` is set.
+/// Compares with a file, or writes it if `UPDATE` is set.
 fn snapshot(name: &str, got: &str) {
     let path = data(name);
     if std::env::var_os("UPDATE").is_some() {
@@ -35,7 +33,7 @@ fn snapshot(name: &str, got: &str) {
 }
 
 #[test]
-fn text_reads_well_at_100_and_80_columns() {
+fn text_matches_snapshots_at_100_and_80_columns() {
     let result = fixture::result();
     for width in [100, 80] {
         let text = render(&result, Style { color: false, width });
@@ -46,7 +44,7 @@ fn text_reads_well_at_100_and_80_columns() {
     }
 }
 
-/// Results that a report must survive: each with what is odd about it.
+/// Unusual results that a report must handle, each with a description.
 fn odd_results() -> Vec<(&'static str, RunResult)> {
     let mut empty = fixture::result();
     empty.stages.clear();
@@ -96,7 +94,7 @@ fn odd_results() -> Vec<(&'static str, RunResult)> {
 }
 
 #[test]
-fn text_survives_odd_results_and_says_so() {
+fn text_marks_unusual_results() {
     for (name, result) in odd_results() {
         let plain = render(&result, Style { color: false, width: 100 });
         assert!(!plain.contains("NaN") && !plain.contains("inf "), "{name}\n{plain}");
@@ -135,7 +133,7 @@ fn the_page_is_whole_offline_and_valid() {
         }
         assert_eq!(drawn.matches("<svg").count(), drawn.matches("</svg>").count(), "{name}");
         let data = page::data(&html);
-        // Reading may round the last digit of a share, so only the figures are counted.
+        // Reading may round the last digit of a share, so only the numbers are compared.
         let (mut here, mut there) = (BTreeSet::new(), BTreeSet::new());
         numbers(&data["result"], &mut here);
         numbers(&serde_json::to_value(&result).unwrap(), &mut there);
@@ -143,7 +141,7 @@ fn the_page_is_whole_offline_and_valid() {
     }
 }
 
-/// Every number of a JSON value, as it is written.
+/// Every number of a JSON value, as written.
 fn numbers(value: &serde_json::Value, found: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Number(number) => {
@@ -239,7 +237,7 @@ fn events_are_one_line_each_as_documented() {
 
 const COMMENT: &str = "lost: draw 3100 ppm < 20000 ppm, seed 42, frame 9";
 
-/// Two interfaces, one frame seen on both, then one that was lost.
+/// Two interfaces, one frame seen on both, then a lost one.
 fn capture() -> Vec<u8> {
     let frame: Vec<u8> = (0..61).collect();
     let mut writer = pcapng::Writer::new(Vec::new(), "wirelab 0.1.0").unwrap();
@@ -277,7 +275,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-/// Options from `at` on: code and value.
+/// Options from `at`: code and value.
 fn options(block: &[u8], mut at: usize) -> Vec<(u16, Vec<u8>)> {
     let mut found = Vec::new();
     loop {
@@ -346,7 +344,7 @@ fn a_real_browser_shows_the_page_and_runs_no_script() {
     assert!(dom.contains("What this run cannot tell"));
 }
 
-/// A reply lost, then a request lost, then an answer.
+/// A lost reply, then a lost request, then an answer.
 fn slow() -> Vec<SlowRequest> {
     let ms = 1_000_000;
     let frame = |t, direction, what: &str, lost| FrameSeen {

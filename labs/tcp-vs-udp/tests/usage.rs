@@ -1,4 +1,4 @@
-//! `tcp-vs-udp` as a user types it, in virtual time: examples, mistakes, files, exit codes.
+//! `tcp-vs-udp` from the command line in virtual time: examples, mistakes, files, exit codes.
 
 use serde_json::Value;
 use std::io::Read;
@@ -14,7 +14,7 @@ fn lab() -> Lab {
 
 /// Every error a value violates, for a message.
 #[test]
-fn what_it_leaves_is_what_the_schemas_say() {
+fn artifacts_match_the_schemas() {
     let lab = lab();
     let out = lab.run(&format!("{QUICK} --json --out run"));
     assert_eq!(out.code, 0, "{}", out.stderr);
@@ -63,7 +63,7 @@ fn a_run_is_shown_explained_and_replayed() {
 }
 
 #[test]
-fn a_plan_file_says_what_the_flags_say() {
+fn a_plan_file_is_equivalent_to_flags() {
     let lab = lab();
     let printed = lab.run("--loss 5% --rtt 80ms --arms udp-once --ops 100 --print-plan");
     assert_eq!(printed.code, 0, "{}", printed.stderr);
@@ -83,7 +83,7 @@ fn a_plan_file_says_what_the_flags_say() {
 }
 
 #[test]
-fn mistakes_say_what_was_expected() {
+fn mistakes_name_what_was_expected() {
     let lab = lab();
     for (args, part) in [
         ("--loss 2", "did you mean 2%"),
@@ -135,7 +135,7 @@ fn mistakes_say_what_was_expected() {
 }
 
 #[test]
-fn output_is_for_pipes_and_programs() {
+fn output_works_in_pipes() {
     let lab = lab();
     let events = lab.run(&format!("{QUICK} --no-report --events -"));
     assert_eq!(events.code, 0, "{}", events.stderr);
@@ -147,7 +147,7 @@ fn output_is_for_pipes_and_programs() {
     let coloured = lab.run(&format!("{QUICK} --no-report --color always"));
     assert!(coloured.stdout.contains('\x1b'), "no colour when asked for");
     assert!(!lab.folder.join("wirelab-runs").exists(), "--no-report left files");
-    // A reader that leaves early is no error.
+    // A reader that closes early is not an error.
     let mut command = lab.command(&format!("{QUICK} --no-report --events -"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut first = [0; 16];
@@ -200,7 +200,7 @@ fn help_leads_with_examples_that_run() {
     for line in examples {
         let command = line.split("   ").find(|part| part.contains("tcp-vs-udp")).unwrap();
         let args = command.trim().trim_start_matches("tcp-vs-udp");
-        // What needs a privilege or a minute is run in virtual time and small.
+        // Examples that need a privilege or a minute run in virtual time and small.
         let virtual_time = if args.contains("show") || args.contains("--sim") {
             args.to_owned()
         } else {

@@ -1,4 +1,4 @@
-//! TCP: the kernel's own, which repeats what is lost.
+//! The kernel's TCP, which retransmits losses itself.
 
 use super::{
     ClientSocket, Conditions, KernelTimer, LaneFacts, PORT, SERVER, ServerSocket, Transport,
@@ -13,24 +13,23 @@ use wirelab::measure::staircase::{Stair, attempt_fails, staircase};
 use wirelab::measure::{Ppm, human, nanos};
 use wirelab::sys::netns::Netns;
 
-/// The kernel's retransmission-timeout floor where nothing lowers it (`TCP_RTO_MIN`, 200 ms).
+/// The kernel's default retransmission-timeout floor (`TCP_RTO_MIN`, 200 ms).
 pub const KERNEL_RTO_MIN: Duration = Duration::from_millis(200);
-/// The timer of a connection request (RFC 6298 §2.1): the first five repeats come 1 s apart on
-/// Linux (`tcp_syn_linear_timeouts`).
+/// The SYN timer (RFC 6298 §2.1): on Linux the first five retransmissions come 1 s apart
+/// (`tcp_syn_linear_timeouts`).
 const SYN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Loss up to which TCP's timer stays what it was: above, replies that a retransmission delayed are
+/// Loss up to which TCP's timer stays constant: above, replies delayed by a retransmission are
 /// timed by their timestamps (RFC 7323 §4) and stretch it.
 const SIMPLE_LOSS: Ppm = Ppm::new(20_000).expect("2 % is a probability");
 
 /// TCP and its settings.
 #[derive(Debug)]
 pub struct Tcp {
-    /// Whether small segments leave at once, though earlier ones are not acknowledged
-    /// (`TCP_NODELAY`).
+    /// Whether small segments are sent at once despite unacknowledged ones (`TCP_NODELAY`).
     pub nodelay: bool,
     /// The floor under the retransmission timeout.
     pub floor: Floor,
-    /// Whether every request has a connection of its own.
+    /// Whether every request opens its own connection.
     pub per_request: bool,
 }
 
@@ -39,7 +38,7 @@ pub struct Tcp {
 pub enum Floor {
     /// [`KERNEL_RTO_MIN`].
     Kernel,
-    /// What the plan says (`--tuned-rto-min`).
+    /// The plan's value (`--tuned-rto-min`).
     Tuned,
 }
 
@@ -100,9 +99,9 @@ impl Transport for Tcp {
         })
     }
 
-    /// Not claimed of a floor that is set: at some milliseconds, the kernel's ticks and the other
-    /// side's delayed acknowledgements blur the steps. Nor of a handshake, whose SYN timer is
-    /// fifty times as long.
+    /// Not claimed for a lowered floor: at some milliseconds, kernel ticks and the peer's delayed
+    /// acknowledgements blur the steps. Nor for a handshake, whose SYN timer is fifty times as
+    /// long.
     fn on_stairs_up_to(&self) -> Option<Ppm> {
         (self.floor == Floor::Kernel && !self.per_request).then_some(SIMPLE_LOSS)
     }
@@ -123,8 +122,8 @@ impl Transport for Tcp {
     }
 }
 
-/// A lone segment on Linux: a tail loss probe after one timer, the timer again from there, then it
-/// doubles (RFC 8985 §7.3; RFC 6298 §5.5).
+/// A lone segment on Linux: a tail loss probe after one timer, one more timer, then doubling
+/// (RFC 8985 §7.3; RFC 6298 §5.5).
 fn tcp_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> {
     let q = attempt_fails(loss);
     let mut stairs = staircase(rtt, rto, loss, deadline);
@@ -137,7 +136,7 @@ fn tcp_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Ve
             timer *= 2;
         }
     }
-    // The ladder with the probe rises more slowly, so another step may fit below the deadline.
+    // With the probe the staircase rises more slowly, so another step may precede the deadline.
     if let Some(last) = stairs.last().copied()
         && at <= deadline
         && q > 0.0
@@ -148,7 +147,7 @@ fn tcp_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Ve
     stairs
 }
 
-/// Every combination of lost handshakes and lost exchanges, in order of latency.
+/// All combinations of lost handshakes and lost exchanges, by latency.
 fn reconnect_stairs(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> {
     let q = attempt_fails(loss);
     let exchange = tcp_stairs(rtt, rto, loss, deadline);

@@ -1,4 +1,4 @@
-//! UDP: one datagram per request; the bank's client has the timer.
+//! UDP: one datagram per request; the bank client has the retransmission timer.
 
 use super::{
     ClientSocket, Conditions, LaneFacts, PORT, SERVER, ServerSocket, Transport, Yardstick,
@@ -15,7 +15,7 @@ use wirelab::sys::netns::Netns;
 /// UDP and its settings.
 #[derive(Debug)]
 pub struct Udp {
-    /// Whether the client repeats a request, and what the bank is asked to do with a repeat.
+    /// Delivery guarantee: retries and duplicate detection.
     pub delivery: Delivery,
 }
 
@@ -52,7 +52,7 @@ impl Transport for Udp {
                 stairs: staircase(rtt, deadline, lane.loss, deadline),
                 slow_expected,
                 base: rtt,
-                // What is answered at all was not lost, however late it came.
+                // Without retries, an answered request was not lost, however late.
                 timer: deadline * 2,
             });
         }
