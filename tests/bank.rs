@@ -252,7 +252,7 @@ mod frames {
         }
 
         #[test]
-        fn no_bytes_earn_a_longer_reply(
+        fn replies_are_never_longer_than_the_datagram(
             noise: Vec<u8>,
             request in any_request(),
             at: usize,
@@ -292,7 +292,7 @@ mod duplicates {
     }
 
     #[test]
-    fn are_applied_once_by_a_table_and_each_time_without() {
+    fn are_applied_once_only_with_duplicate_detection() {
         assert_eq!(applied_after_repeat(Dedup::Durable, 0), 1);
         assert_eq!(applied_after_repeat(Dedup::Volatile, 0), 1);
         assert_eq!(applied_after_repeat(Dedup::Off, 0), 3);
@@ -332,7 +332,7 @@ mod duplicates {
     }
 
     #[test]
-    fn a_key_means_one_request() {
+    fn a_key_identifies_one_request() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         ask(&mut server, &frame(client, 1, 0, &deposit(7))).unwrap();
@@ -364,7 +364,7 @@ mod duplicates {
     }
 
     #[test]
-    fn a_silent_lease_ends_and_takes_its_records_with_it() {
+    fn an_expired_lease_loses_its_records() {
         let mut server = server(Dedup::Durable);
         let client = lease(&mut server, 1);
         ask(&mut server, &frame(client, 1, 0, &deposit(7))).unwrap();
@@ -953,7 +953,7 @@ mod datagram {
     }
 
     #[test]
-    fn unknown_calls_do_not_stop_the_window() {
+    fn unknown_calls_do_not_block_the_window() {
         let mut net = Net::new(CALM, 5, Dedup::Durable, Delivery::AtMostOnce);
         work(&mut net, 1);
         for call in 0..3 * WINDOW {
@@ -971,7 +971,7 @@ mod datagram {
     }
 
     #[test]
-    fn a_lease_lost_is_asked_for_again() {
+    fn a_lost_lease_is_requested_again() {
         let mut net = Net::new(CALM, 6, Dedup::Durable, Delivery::ExactlyOnce);
         work(&mut net, 3);
         net.server.handle_timeout(net.now + Duration::from_secs(700));
@@ -1062,7 +1062,7 @@ mod failing {
     }
 
     #[test]
-    fn is_retried_under_the_same_key_and_applied_once_whether_or_not_it_was() {
+    fn is_retried_under_the_same_key_and_applied_once() {
         for applies_all_the_same in [false, true] {
             let inner = MemoryStore::with_accounts(ACCOUNTS, OPENING);
             let store = Failing { inner, failures: 1, applies_all_the_same };

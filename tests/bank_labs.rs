@@ -247,7 +247,7 @@ fn each_delivery_is_a_choice_on_datagrams() {
     bank.stop();
 }
 
-/// `-v` shows frames, connections and datagrams on stderr, and changes no byte of stdout.
+/// `-v` logs frames, connections and datagrams to stderr and leaves stdout unchanged.
 #[test]
 fn verbosity_says_what_is_done() {
     for (name, part) in [("bank-tcp", "saying HELLO"), ("bank-udp", "saying HELLO")] {
@@ -282,7 +282,7 @@ fn verbosity_says_what_is_done() {
 fn a_host_needs_no_port_and_a_port_no_host() {
     for name in LABS {
         let lab = Lab::new(name);
-        // Whether or not a bank is at the usual port, that port is what is asked.
+        // The default port is used, whether or not a bank listens there.
         for (server, asked) in [
             ("127.0.0.1", "127.0.0.1:7411"),
             ("::1", "[::1]:7411"),
@@ -304,7 +304,7 @@ fn a_host_needs_no_port_and_a_port_no_host() {
 }
 
 #[test]
-fn a_shortage_of_the_machine_is_no_bug() {
+fn resource_shortage_is_not_reported_as_a_bug() {
     for name in LABS {
         let lab = Lab::new(name);
         let bank = Bank::start(name, "");

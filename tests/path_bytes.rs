@@ -32,7 +32,7 @@ fn distance(a: &[u8], b: &[u8]) -> u32 {
 
 proptest! {
     #[test]
-    fn a_repaired_frame_has_other_bytes_and_right_checksums(
+    fn repaired_corruption_keeps_checksums_correct(
         kind in kinds(),
         payload in prop::collection::vec(any::<u8>(), 1..300),
         key in any::<u64>(), bits in 1..=255_u8,
@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn an_unrepaired_frame_has_as_many_other_bits_as_said(
+    fn unrepaired_corruption_flips_the_configured_bits(
         kind in kinds(),
         payload in prop::collection::vec(any::<u8>(), 0..300),
         key in any::<u64>(), bits in 1..=255_u8,
@@ -92,7 +92,7 @@ proptest! {
 
     /// Arbitrary frames do not panic the model.
     #[test]
-    fn any_bytes_are_taken(
+    fn arbitrary_bytes_do_not_panic(
         mut bytes in prop::collection::vec(any::<u8>(), 0..200),
         kind in prop_oneof![Just([0x08, 0x00]), Just([0x86, 0xdd]), any::<[u8; 2]>()],
         version in prop_oneof![Just(0x45), Just(0x46), Just(0x60), any::<u8>()],
@@ -190,7 +190,7 @@ fn a_payload_meets_one_fate_on_every_transport() {
 }
 
 #[test]
-fn attempts_and_bare_acknowledgements_have_draws_of_their_own() {
+fn attempts_and_bare_acknowledgements_have_separate_draws() {
     let plan = LinkPlan { key: DrawKey::Content, ..LinkPlan::default() };
     let tcp = Kind { six: false, tcp: true };
     for payload in [&b"deposit"[..], b""] {

@@ -327,7 +327,7 @@ fn assert_distribution(
 }
 
 #[test]
-fn delays_keep_the_order_unless_they_may_not() {
+fn delays_keep_the_order_unless_reordering_is_allowed() {
     let delay = Delay::Normal { mean: ms(40), deviation: ms(5) };
     for seed in SEEDS {
         let departures = |reorder| -> Vec<Instant> {
@@ -372,7 +372,7 @@ fn the_chosen_share_of_every_gap_th_frame_overtakes() {
 type Switch = fn(&mut LinkPlan);
 
 #[test]
-fn no_effect_shifts_another() {
+fn effects_draw_independently() {
     let switches: [(&str, Switch); 6] = [
         ("loss", |plan| plan.loss = LossModel::Iid(ppm(100_000))),
         ("bursts", |plan| plan.loss = gilbert(50_000, 300_000)),

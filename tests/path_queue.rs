@@ -138,7 +138,7 @@ fn any_plan() -> impl Strategy<Value = LinkPlan> {
 proptest! {
     /// Releases do not depend on when the link is asked.
     #[test]
-    fn asking_late_or_often_changes_nothing(
+    fn releases_do_not_depend_on_polling(
         plan in any_plan(), arrivals in traffic(), step in 1_000..3_000_000_u64,
     ) {
         let on_time = run(&plan, &arrivals, Poll::OnTime);
@@ -183,7 +183,7 @@ proptest! {
 
     /// Drop-tail and drop-head against a queue counted frame by frame.
     #[test]
-    fn a_full_queue_drops_what_it_should(
+    fn full_queues_drop_the_expected_frames(
         arrivals in traffic(), packets in 1..20_u32, head in any::<bool>(),
     ) {
         let discipline = if head { Discipline::DropHead } else { Discipline::DropTail };
@@ -197,7 +197,7 @@ proptest! {
 
     /// A trace against one played opportunity by opportunity.
     #[test]
-    fn a_trace_lets_through_what_its_lines_say(
+    fn a_trace_sends_at_its_opportunities(
         arrivals in traffic(), gaps in prop::collection::vec(0..4_u32, 1..12),
     ) {
         let mut at = 0;
@@ -271,7 +271,7 @@ fn played(trace: &[u32], arrivals: &[(u64, u32)]) -> Vec<(u64, Instant)> {
 }
 
 #[test]
-fn a_burst_waits_for_what_is_before_it() {
+fn a_burst_queues_behind_earlier_frames() {
     let burst = vec![(5_000_000, 1_000); 50];
     let story = run(&drop_tail(EIGHT_MBIT, DEEP), &burst, Poll::OnTime);
     for (before, (_, left)) in (1..).zip(story.left()) {
@@ -400,7 +400,7 @@ fn codel_leaves_a_burst_alone_that_drains_within_an_interval() {
 }
 
 #[test]
-fn a_frame_counts_at_the_rate_with_what_the_link_layer_adds() {
+fn link_layer_overhead_counts_towards_the_rate() {
     // Ethernet's preamble, check sequence and gap are 24 bytes; its shortest frame takes 84. An
     // acknowledgement of 40 bytes over PPPoA (RFC 2364, 10 bytes) fills two ATM cells.
     for (overhead, length, counts) in [
@@ -423,7 +423,7 @@ fn a_frame_counts_at_the_rate_with_what_the_link_layer_adds() {
 }
 
 #[test]
-fn a_queue_holds_as_many_frames_whatever_the_link_layer_adds() {
+fn link_layer_overhead_does_not_change_the_packet_limit() {
     let plain = drop_tail(EIGHT_MBIT, QueueLimit::Bytes(10_000));
     let overhead = Overhead { bytes: 300, ..Overhead::default() };
     let arrivals = vec![(0, 1_000); 30];

@@ -1,7 +1,6 @@
-//! Saved runs of every lab: the command that repeats one does, a view of one keeps what it is,
-//! and each lab finds, lists and removes its own.
+//! Saved runs of every lab: repeating, viewing, listing and removing them.
 //!
-//! Commands are typed into a shell in another folder, and results are compared but for times.
+//! Commands run in a shell in another folder; results are compared except for times.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use std::process::{Command, Stdio};
 use wirelab_tests::lab::{Output, binary, new_folder};
 use wirelab_tests::namespaces::EXIT_PRIVILEGE;
 
-/// A folder in which labs are typed.
+/// A folder in which lab commands run.
 struct Shell(PathBuf);
 
 impl Shell {
@@ -19,7 +18,7 @@ impl Shell {
         Self(new_folder("repeat"))
     }
 
-    /// What a command line says, with the labs in the path.
+    /// The output of a command line, with the labs in `PATH`.
     fn type_in(&self, line: &str) -> Output {
         let labs = binary("tcp-vs-udp").parent().unwrap().to_owned();
         let path = std::env::var("PATH").unwrap_or_default();
@@ -34,7 +33,7 @@ impl Shell {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{file}: {e}"))
     }
 
-    /// Names in a folder of this one; none where it is missing.
+    /// Names in a subfolder; none if it is missing.
     fn names(&self, folder: &str) -> Vec<String> {
         let entries = fs::read_dir(self.0.join(folder)).into_iter().flatten().flatten();
         let mut names: Vec<String> =
@@ -50,7 +49,7 @@ impl Drop for Shell {
     }
 }
 
-/// What is the same in a repetition: all but times, or what was asked for where packets are real.
+/// The reproducible part of a result: all but times, or only the request if packets are real.
 fn lasting(lab: &str, result: &Value, exact: bool) -> Value {
     let mut kept = result.as_object().unwrap().clone();
     kept.remove("started_utc");
@@ -76,7 +75,7 @@ fn lasting(lab: &str, result: &Value, exact: bool) -> Value {
     Value::Object(kept)
 }
 
-/// The result of a line typed in a shell, and what it said; `None` where the machine forbids it.
+/// The result and output of a command line; `None` if the machine forbids it.
 fn result(shell: &Shell, lab: &str, line: &str) -> Option<(Value, Output)> {
     let out = shell.type_in(line);
     if out.code == EXIT_PRIVILEGE {
@@ -90,7 +89,7 @@ fn result(shell: &Shell, lab: &str, line: &str) -> Option<(Value, Output)> {
     Some((shell.json(&format!("{folder}/result.json")), out))
 }
 
-/// Types a line, then the command that it recorded in another folder, and compares.
+/// Runs a command line, then its recorded command in another folder, and compares.
 fn check(shell: &Shell, line: &str, exact: bool) {
     let lab = line.split(' ').next().unwrap();
     fs::remove_dir_all(shell.0.join("X")).ok();
@@ -100,7 +99,7 @@ fn check(shell: &Shell, line: &str, exact: bool) {
     let Some((again, _)) = result(&other, lab, command) else { return };
     let (first, again) = (lasting(lab, &first, exact), lasting(lab, &again, exact));
     assert_eq!(first, again, "{line}\nrepeated by {command}");
-    // What is printed in words is what is recorded.
+    // The printed command is the recorded one.
     for line in out.stdout.lines().chain(out.stderr.lines()) {
         let words = line.trim_start().starts_with("repeat") || line.starts_with("seed ");
         if let Some(at) = line.find(&format!("{lab} ")).filter(|_| words) {
@@ -250,7 +249,7 @@ fn each_lab_has_a_latest_run_of_its_own_and_says_where_it_is() {
         let by_name = shell.type_in(&format!("{lab} show {taken}"));
         assert_eq!((by_name.stdout, by_name.stderr), (shown.stdout, String::new()));
     }
-    // A link that is not wirelab's leads nowhere.
+    // A link that wirelab did not make is not followed.
     let link = shell.0.join("wirelab-runs/latest-dns-walk");
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("/etc", &link).unwrap();

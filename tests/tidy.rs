@@ -181,7 +181,7 @@ fn top_of_group(rest: &str) -> String {
 }
 
 #[test]
-fn modules_use_only_what_stands_above_them() {
+fn modules_use_only_allowed_modules() {
     let mut faults = Faults::default();
     for source in sources().iter().filter(|s| s.path.starts_with("src/")) {
         let module = source.path.split('/').nth(1).unwrap().trim_end_matches(".rs");
@@ -203,7 +203,7 @@ fn modules_use_only_what_stands_above_them() {
 }
 
 #[test]
-fn the_table_has_no_circle() {
+fn the_table_has_no_cycle() {
     let mut known: Vec<&str> = Vec::new();
     let mut left: Vec<_> = MAY_USE.to_vec();
     while !left.is_empty() {
@@ -249,7 +249,7 @@ fn a_lab_depends_on_src_and_on_no_lab() {
 }
 
 #[test]
-fn a_lab_includes_no_file_of_another_room() {
+fn a_lab_includes_no_file_of_another_directory() {
     let mut faults = Faults::default();
     let outside = |source: &&Source| source.path.starts_with("labs/");
     for source in sources().iter().filter(outside) {
@@ -287,7 +287,7 @@ const ONLY_THE_KIT: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn no_lab_has_a_twin_of_the_kit() {
+fn no_lab_duplicates_the_kit() {
     let mut faults = Faults::default();
     let of_lab = |source: &&Source| source.path.starts_with("labs/") && !is_test(source);
     for source in sources().iter().filter(of_lab) {
@@ -332,7 +332,7 @@ fn unsafe_stays_in_sys() {
 }
 
 #[test]
-fn every_file_says_what_it_is() {
+fn every_file_begins_with_a_sentence() {
     let mut faults = Faults::default();
     for source in sources() {
         let mut lines = source.text.lines();
@@ -393,7 +393,7 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn nothing_is_left_for_later() {
+fn no_open_tasks_are_left() {
     // Spelt in two parts, so that this file does not match itself.
     let words = [("TO", "DO"), ("FIX", "ME"), ("XX", "X:")].map(|(a, b)| format!("{a}{b}"));
     let calls = [("unimplement", "ed!"), ("to", "do!"), ("db", "g!"), ("#[ig", "nore")];
@@ -427,7 +427,7 @@ fn nothing_is_unwrapped_outside_tests() {
 }
 
 #[test]
-fn the_top_level_is_what_the_map_says() {
+fn the_top_level_matches_the_map() {
     let mut unknown = Vec::new();
     for entry in fs::read_dir(root()).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

@@ -91,7 +91,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = whole(0..=u32::MAX))]
     pub(crate) capture: Option<u32>,
 
-    /// Read the plan from a TOML file; flags beside it count more
+    /// Read the plan from a TOML file; flags override it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) plan: Option<PathBuf>,
 
@@ -137,7 +137,7 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
     ("cc", "use --congestion-control NAME"),
 ];
 
-/// What to do with a run that is there already.
+/// Commands on saved runs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
     /// List the runs that were left, or remove old ones

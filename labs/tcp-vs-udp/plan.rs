@@ -51,7 +51,7 @@ pub struct Plan {
 pub struct PlanError {
     /// The flag or key concerned.
     pub field: &'static str,
-    /// What is valid.
+    /// The valid values.
     pub expected: String,
     /// The value found.
     pub got: String,

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct HumanError {
     expected: &'static str,
     got: String,
-    /// What was probably meant.
+    /// The suggested correction.
     meant: Option<String>,
 }
 
@@ -22,7 +22,7 @@ impl HumanError {
         Self { expected, got: got.to_owned(), meant }
     }
 
-    /// What follows the sentence, where anything can be said.
+    /// Advice after the error sentence, if any.
     fn advice(&self) -> String {
         let negative = self.got.trim().starts_with('-');
         let negative = if negative { "; it cannot be negative" } else { "" };
@@ -63,13 +63,13 @@ pub fn suggestion(expected: &str, got: &str) -> String {
     error.map_or(String::new(), |error| error.advice())
 }
 
-/// The text, where it is a number and nothing else.
+/// The text, if it is a bare number.
 fn bare(text: &str) -> Option<&str> {
     let text = text.trim();
     decimal(text, 1_000_000_000).is_some().then_some(text)
 }
 
-/// The text with the unit that another program's word for it stands for.
+/// The text with another program's unit name replaced by ours.
 fn translated(text: &str, words: &[(&str, &str)]) -> Option<String> {
     let text = text.trim();
     let (number, word) = text.split_at(text.find(|c: char| c.is_alphabetic())?);
@@ -78,7 +78,7 @@ fn translated(text: &str, words: &[(&str, &str)]) -> Option<String> {
     bare(number).map(|number| format!("{number}{unit}"))
 }
 
-/// What tc(8), iperf3 and others call the units of a rate; upper or lower case.
+/// Unit names of rates in tc(8), iperf3 and others; case-insensitive.
 const RATE_WORDS: [(&str, &str); 14] = [
     ("bps", "bit"),
     ("bits", "bit"),

@@ -189,7 +189,7 @@ impl<'a> Writer<'a> {
 
     write_int!(u16_le u16_be u16, u32_le u32_be u32, u64_le u64_be u64, i64_le i64_be i64);
 
-    /// What has been written.
+    /// The bytes written.
     #[must_use]
     pub fn finish(self) -> &'a [u8] {
         self.bytes.get(..self.offset).unwrap_or_default()

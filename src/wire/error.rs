@@ -11,11 +11,11 @@ pub struct DecodeError {
     pub layer: &'static str,
     /// Offset of the faulty byte from the start of that layer.
     pub offset: usize,
-    /// What is wrong there.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What is wrong with the bytes.
+/// The fault in the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// The input ends too early.

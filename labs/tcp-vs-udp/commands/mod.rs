@@ -69,12 +69,12 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-/// Whether the kernel has a congestion control, loaded or to be loaded.
+/// Whether the kernel has a congestion control, loaded or loadable.
 fn has_congestion_control(name: &str) -> Result<(), Failure> {
-    // A socket that cannot be had fails the run itself, with a better reason.
+    // If no socket can be opened, the run itself fails with a better error.
     let Ok(socket) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { return Ok(()) };
     match sockets::set_tcp_congestion(&socket, name) {
-        // Others are refused outside the namespaces and allowed inside.
+        // Other errors: permission is missing here, but present inside the namespaces.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         _ => return Ok(()),
     }

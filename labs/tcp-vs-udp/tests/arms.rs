@@ -23,7 +23,7 @@ fn row(name: &str) -> String {
 }
 
 #[test]
-fn every_arm_has_a_name_a_look_and_a_place_of_its_own() {
+fn arms_have_unique_names_styles_and_positions() {
     let names: BTreeSet<&str> = Arm::all().map(Arm::name).collect();
     assert_eq!(names.len(), Arm::all().count(), "names are unique");
     let looks: BTreeSet<_> = Arm::all().map(|a| (a.row().look.colour, a.row().look.line)).collect();

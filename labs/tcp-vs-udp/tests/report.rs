@@ -29,7 +29,7 @@ fn snapshot(name: &str, got: &str) {
         std::fs::write(&path, got).unwrap();
     }
     let want = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(got == want, "{name} differs; UPDATE=1 writes it anew. Got:\n{got}");
+    assert!(got == want, "{name} differs; UPDATE=1 rewrites it. Got:\n{got}");
 }
 
 #[test]

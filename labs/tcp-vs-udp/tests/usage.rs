@@ -165,7 +165,7 @@ fn json_goes_to_a_file_and_text_to_stdout() {
     assert!(!out.stdout.is_empty() && !out.stdout.starts_with('{'), "{}", out.stdout);
 }
 
-/// Each `-v` says more on stderr, and changes nothing on stdout.
+/// Each `-v` adds output on stderr and none on stdout.
 #[test]
 fn verbosity_says_what_is_done() {
     let lab = lab();
@@ -180,7 +180,7 @@ fn verbosity_says_what_is_done() {
 }
 
 #[test]
-fn a_shortage_of_the_machine_is_no_bug() {
+fn resource_shortage_is_not_reported_as_a_bug() {
     let lab = lab();
     let full = lab.shell(&format!("{QUICK} --no-report"), "", "> /dev/full");
     assert_eq!(full.code, 4, "{}", full.stderr);
