@@ -52,7 +52,7 @@ pub struct Manifest {
     pub seed: Option<u64>,
     /// When it began, UTC, `YYYY-MM-DDThh:mm:ssZ`.
     pub started_utc: String,
-    /// False while it runs, and for ever where it was killed.
+    /// False while it runs, and afterwards where it was killed.
     pub finished: bool,
     /// What it ran on: at least [`facts`].
     pub host: Value,
@@ -249,7 +249,7 @@ impl RunFolder {
     /// Gives every file its name, writes the manifest, sets `latest-<lab>`, and says on stderr
     /// where the files are and how large, unless `quiet`.
     ///
-    /// Whoever writes to a file of [`create`](Self::create) has flushed it before.
+    /// Writers to files of [`create`](Self::create) must have been flushed.
     ///
     /// # Errors
     /// What the file system says.
