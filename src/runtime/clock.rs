@@ -1,20 +1,18 @@
-//! The clock of a run: real time as the cores count it.
-//!
-//! It must never go back: it is `CLOCK_MONOTONIC`, shifted to the run's beginning.
+//! The clock of a run: `CLOCK_MONOTONIC`, counted from the start of the run.
 
 use crate::measure::Instant;
 use crate::sys::clock::{monotonic_ns, realtime_ns};
 
-/// Turns readings of `CLOCK_MONOTONIC` into [`Instant`]s of one run.
+/// Converts readings of `CLOCK_MONOTONIC` to [`Instant`]s of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     epoch_ns: u64,
-    /// The wall clock at the start, for captures and the manifest alone.
+    /// The wall clock at the start, only for captures and the manifest.
     epoch_utc_ns: u64,
 }
 
 impl Clock {
-    /// A clock whose zero is now.
+    /// A clock that starts now.
     #[must_use]
     pub fn start() -> Self {
         Self { epoch_ns: monotonic_ns(), epoch_utc_ns: realtime_ns() }

@@ -1,7 +1,7 @@
 //! The event loop: waits for sockets, a deadline or a shutdown, and drives a [`Driver`].
 //!
-//! Sources are edge-triggered. Each that is ready has one turn per round; one that has more to do
-//! asks for another with [`EventLoop::requeue`] and waits behind the others.
+//! Sources are edge-triggered. Each ready source has one turn per round; one with more to do asks
+//! for another with [`EventLoop::requeue`] and is queued behind the others.
 
 use super::clock::Clock;
 use super::shutdown;
@@ -14,22 +14,22 @@ use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Events taken from the kernel at once; more come with the next round.
+/// Events per `epoll_wait`; more come with the next round.
 const EVENTS: usize = 1024;
 const TIMER: Token = Token(usize::MAX);
 const SHUTDOWN: Token = Token(usize::MAX - 1);
-/// A token is the generation of a slot above its index.
+/// A token is a slot's generation above its index.
 const INDEX_BITS: u32 = usize::BITS / 2;
 const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
 
-/// What a loop drives: it owns the sockets, and asks cores what to do with what they bring.
+/// The program of a loop: it owns the sockets and calls the cores.
 ///
 /// A round: [`poll_output`](Self::poll_output), a wait until [`poll_timeout`](Self::poll_timeout),
-/// [`handle_ready`](Self::handle_ready) for every source that is ready, then
-/// [`handle_timeout`](Self::handle_timeout): what has arrived comes before what is overdue, since
-/// the loop itself may be late.
+/// [`handle_ready`](Self::handle_ready) for every ready source, then
+/// [`handle_timeout`](Self::handle_timeout): input comes before timeouts, since the loop itself may
+/// be late.
 pub trait Driver {
-    /// How it names the sources that it registers.
+    /// Names a registered source.
     type Source: Copy;
 
     /// Does what can be done at once: sends, opens, closes. `Break` ends the loop.
@@ -45,7 +45,7 @@ pub trait Driver {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// A source is ready, or its turn came again.
+    /// A source is ready or was requeued.
     ///
     /// # Errors
     /// Ends the loop.
@@ -59,26 +59,26 @@ pub trait Driver {
     /// The time is `now`; called in every round.
     fn handle_timeout(&mut self, events: &mut EventLoop<Self::Source>, now: Instant);
 
-    /// A shutdown was asked for: finish, and break in `poll_output` when done.
+    /// A shutdown was requested: finish, and break in `poll_output` when done.
     fn handle_shutdown(&mut self, events: &mut EventLoop<Self::Source>, now: Instant);
 }
 
-/// A registered source; never the name of another one, even after it was deregistered.
+/// A registered source; never reused, even after it was deregistered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(usize);
 
-/// A source whose turn it is.
+/// A source that has its turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready<S> {
-    /// What it was registered as.
+    /// The name it was registered with.
     pub source: S,
     /// Its registration.
     pub id: SourceId,
-    /// Since the last turn it became readable.
+    /// It became readable since the last turn.
     pub readable: bool,
-    /// Since the last turn its end was closed or failed: a short read is not the last.
+    /// Its peer closed or it failed since the last turn: a short read is not the last.
     pub closed: bool,
-    /// Since the last turn its error queue was filled.
+    /// Its error queue was filled since the last turn.
     pub error: bool,
 }
 
@@ -102,7 +102,7 @@ pub struct EventLoop<S> {
     events: Events,
     slots: Vec<Slot<S>>,
     free: Vec<usize>,
-    /// Sources whose turn comes; each is in it once at most.
+    /// Sources that wait for a turn, each at most once.
     ready_queue: VecDeque<SourceId>,
     shutdown_ready: bool,
 }
@@ -139,10 +139,10 @@ impl<S: Copy> EventLoop<S> {
         self.clock.now()
     }
 
-    /// Drives `driver` until it breaks or fails; `shutdown` is watched meanwhile.
+    /// Drives `driver` until it breaks or fails, and watches `shutdown`.
     ///
     /// # Errors
-    /// Fails if the kernel refuses to wait, or with the error of the driver.
+    /// Fails if the kernel refuses to wait, or with the driver's error.
     pub fn run<D: Driver<Source = S>>(
         &mut self,
         driver: &mut D,
@@ -171,7 +171,7 @@ impl<S: Copy> EventLoop<S> {
                 return Ok(());
             }
             let now = self.wait(driver.poll_timeout())?;
-            // Sources that are queued again during the round have their turn in the next one.
+            // Sources requeued during the round have their turn in the next one.
             for _ in 0..self.ready_queue.len() {
                 if let Some(ready) = self.next_ready() {
                     driver.handle_ready(self, now, ready)?;
@@ -181,8 +181,8 @@ impl<S: Copy> EventLoop<S> {
         }
     }
 
-    /// Waits until a source is ready or a signal came, or until `deadline`; gives the time after.
-    /// Does not wait while a source is queued.
+    /// Waits until a source is ready, a signal arrives, or `deadline`; returns the time after. Does
+    /// not wait while a source is queued.
     ///
     /// # Errors
     /// Fails if the kernel refuses to wait.
@@ -193,7 +193,7 @@ impl<S: Copy> EventLoop<S> {
             self.timer.set(&self.clock, now, deadline)?;
         }
         match self.poll.poll(&mut self.events, at_once.then_some(Duration::ZERO)) {
-            // After a failed wait the list still holds the events of the one before.
+            // After a failed wait the list still holds the previous events.
             Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
@@ -208,7 +208,7 @@ impl<S: Copy> EventLoop<S> {
         Ok(self.clock.now())
     }
 
-    /// The source whose turn it is, until there is none.
+    /// The next source in the queue.
     pub fn next_ready(&mut self) -> Option<Ready<S>> {
         while let Some(id) = self.ready_queue.pop_front() {
             let Some(slot) = slot(&mut self.slots, id) else { continue };
@@ -221,23 +221,23 @@ impl<S: Copy> EventLoop<S> {
         None
     }
 
-    /// Whether no source waits for its turn.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.ready_queue.is_empty()
     }
 
-    /// Gives a source another turn in the next round, though no new event may tell of it.
+    /// Gives a source a turn in the next round without a new event.
     pub fn requeue(&mut self, id: SourceId) {
         if let Some(slot) = slot(&mut self.slots, id) {
             enqueue(slot, &mut self.ready_queue, id);
         }
     }
 
-    /// Waits for a source from now on; events name it `source`.
+    /// Registers a source; events name it `source`.
     ///
     /// # Errors
-    /// Fails if the kernel takes no more descriptors into its queue.
+    /// Fails if the kernel accepts no more descriptors.
     pub fn register(
         &mut self,
         socket: &mut impl Source,
@@ -252,14 +252,14 @@ impl<S: Copy> EventLoop<S> {
         registered.map(|()| id)
     }
 
-    /// Waits for a source no longer.
+    /// Deregisters a source.
     pub fn deregister(&mut self, socket: &mut impl Source, id: SourceId) {
         // Closing the descriptor has the same effect, and the caller is about to.
         let _closed_before = self.poll.registry().deregister(socket);
         self.release(id);
     }
 
-    /// Forgets a source whose descriptor has been closed, which ended the kernel's interest in it.
+    /// Forgets a source whose descriptor was closed, which deregistered it in the kernel.
     pub fn release(&mut self, id: SourceId) {
         if let Some(slot) = slot(&mut self.slots, id) {
             slot.generation = (slot.generation + 1) & INDEX_MASK;
@@ -268,7 +268,7 @@ impl<S: Copy> EventLoop<S> {
         }
     }
 
-    /// Something that makes `source` ready from another thread.
+    /// A waker that makes `source` ready from another thread.
     ///
     /// # Errors
     /// Fails if the process has no descriptors left.
@@ -300,7 +300,7 @@ fn take(flag: &mut bool) -> bool {
     std::mem::take(flag)
 }
 
-/// The slot of a source that is still registered.
+/// The slot of a registered source.
 fn slot<S>(slots: &mut [Slot<S>], id: SourceId) -> Option<&mut Slot<S>> {
     let slot = slots.get_mut(id.0 & INDEX_MASK)?;
     (slot.generation == id.0 >> INDEX_BITS).then_some(slot)
@@ -312,7 +312,7 @@ fn enqueue<S>(slot: &mut Slot<S>, ready_queue: &mut VecDeque<SourceId>, id: Sour
     }
 }
 
-/// Remembers what an event says and gives its source a turn.
+/// Records an event and queues its source.
 fn note<S>(
     slots: &mut [Slot<S>],
     ready_queue: &mut VecDeque<SourceId>,
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_ended_gives_its_turn_to_no_other() {
+    fn a_turn_of_an_ended_source_is_dropped() {
         let mut events = EventLoop::new(Clock::start()).unwrap();
         let (_far, mut first) = readable();
         let old = events.register(&mut first, Interest::READABLE, "first").unwrap();
@@ -356,7 +356,7 @@ mod tests {
         assert!((ready.source, ready.id, ready.readable) == ("second", new, true));
     }
 
-    /// Asks for another turn as long as it is driven, beside a source that comes once.
+    /// Requeues itself at every turn, beside a source that is ready once.
     struct Greedy {
         turns: u32,
         other: bool,
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_ends_a_loop_that_never_rests_even_if_it_was_seen_before() {
+    fn shutdown_ends_a_busy_loop_even_if_an_earlier_loop_read_it() {
         let mut events = EventLoop::new(Clock::start()).unwrap();
         let (_far, mut greedy) = readable();
         events.register(&mut greedy, Interest::READABLE, true).unwrap();

@@ -1,7 +1,7 @@
 //! The server loop: listeners, datagrams and connections in front of a [`Core`].
 //!
 //! It accepts within a budget, pauses when descriptors run out and resumes by itself, gives every
-//! connection one turn per round, holds requests back while replies wait, and drains on shutdown.
+//! connection one turn per round, pauses reading while replies wait, and drains on shutdown.
 
 use super::event_loop::{Driver, EventLoop, Ready, SourceId};
 use super::stream::Stream;
@@ -18,37 +18,35 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Bytes read from one connection before the others have their turn: one large read.
+/// Bytes read from one connection per turn: one large read.
 const READ_TURN: usize = 64 * 1024;
-/// Batches of datagrams taken from one socket before the others have their turn.
+/// Batches of datagrams per socket and turn.
 const BATCHES_TURN: usize = 4;
-/// Datagrams taken, answered and sent at once: it bounds how long the first reply waits for the
-/// others.
+/// Datagrams received, answered and sent together: it bounds the first reply's wait for the others.
 const BATCH: usize = 16;
-/// Connections accepted before those that are open have their turn.
+/// Connections accepted per turn.
 const ACCEPT_TURN: usize = 64;
-/// How long a stopping server waits for its last replies to be taken and its clients to leave.
+/// How long a draining server waits for its last replies to be read and its clients to leave.
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
-/// From an accept that found no descriptor to the next: a tenth of a second holds no client up
-/// noticeably and costs nothing.
+/// From a failed accept to the next: 100 ms delays no client noticeably and costs nothing.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// One connection as a protocol sees it: a core without a socket.
+/// One connection of a protocol, without a socket.
 pub trait Session {
-    /// Bytes to send, until there are none; asked again when the kernel has taken them.
+    /// Bytes to send, until there are none; called again when the socket is writable.
     fn poll_transmit(&mut self) -> Option<Bytes>;
 
-    /// Whether to read more now. Nothing is read while bytes wait to be sent, in any case.
+    /// Whether to read more now. Nothing is read while bytes wait to be sent.
     fn wants_read(&self) -> bool;
 
-    /// Whether bytes that were held back can be handled now: the core is handed an empty slice.
+    /// Whether buffered bytes can be handled now: the core gets an empty slice.
     fn wants_resume(&self) -> bool;
 
-    /// Whether nothing more will come of it: it is closed when all is sent.
+    /// Whether the session has ended: it is closed when all is sent.
     fn is_over(&self) -> bool;
 
-    /// How long a session that is over waits for a peer that does not take its last bytes;
-    /// `None` waits for the session's own timeout.
+    /// How long an ended session waits for its peer to read the last bytes; `None` waits for the
+    /// session's own timeout.
     fn linger(&self) -> Option<Duration> {
         None
     }
@@ -56,12 +54,12 @@ pub trait Session {
     /// The peer will send no more.
     fn handle_end(&mut self);
 
-    /// The peer took bytes.
+    /// The peer's socket took bytes.
     fn handle_taken(&mut self, now: Instant) {
         let _ = now;
     }
 
-    /// Bytes of [`Output::Stream`], to be sent after those that wait.
+    /// Bytes of [`Output::Stream`], to be sent after those queued.
     fn handle_output(&mut self, bytes: Bytes) {
         let _ = bytes;
     }
@@ -72,18 +70,18 @@ pub trait Session {
     /// The time is `now`.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// The server shuts down: end as soon as the replies that are due are sent.
+    /// The server shuts down: end as soon as pending replies are sent.
     fn begin_drain(&mut self, now: Instant);
 }
 
-/// What a core wants sent.
+/// Output of a core.
 #[derive(Debug)]
 pub enum Output {
     /// A datagram from the UDP socket of a listener.
     Datagram {
-        /// The listener's place in the list given to [`Server::new`].
+        /// The listener's index in the list given to [`Server::new`].
         listener: usize,
-        /// Who is to have it.
+        /// The receiver.
         to: SocketAddr,
         /// Its bytes.
         bytes: Bytes,
@@ -97,7 +95,7 @@ pub enum Output {
     },
 }
 
-/// What a server does: a core without sockets, clocks or threads.
+/// The protocol of a server, without sockets, clocks or threads.
 pub trait Core {
     /// One connection.
     type Session: Session;
@@ -105,7 +103,7 @@ pub trait Core {
     /// A connection was accepted.
     fn handle_open(&mut self, now: Instant, listener: usize) -> Self::Session;
 
-    /// Bytes came on a connection, or bytes that were held back can be handled now.
+    /// Bytes arrived on a connection, or buffered bytes can be handled now.
     fn handle_stream(
         &mut self,
         now: Instant,
@@ -119,10 +117,10 @@ pub trait Core {
         drop(session);
     }
 
-    /// A datagram came; bytes beyond [`Limits::datagram`] are cut off.
+    /// A datagram arrived; bytes beyond [`Limits::datagram`] are truncated.
     fn handle_datagram(&mut self, now: Instant, listener: usize, from: SocketAddr, bytes: &[u8]);
 
-    /// What to send, until there is none.
+    /// The next output, until there is none.
     fn poll_output(&mut self, now: Instant) -> Option<Output>;
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -131,16 +129,16 @@ pub trait Core {
     /// The time is `now`; called in every round.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// The server shuts down: take no new work.
+    /// The server shuts down: accept no new work.
     fn begin_drain(&mut self, now: Instant);
 
-    /// Whether a server that shuts down need not wait for the core.
+    /// Whether a draining server need not wait for the core.
     fn is_drained(&self) -> bool {
         true
     }
 }
 
-/// Sockets of one listener, bound.
+/// Bound sockets of one listener.
 #[derive(Debug, Default)]
 pub struct ListenerConfig {
     /// Where streams arrive.
@@ -151,14 +149,14 @@ pub struct ListenerConfig {
     pub nodelay: bool,
 }
 
-/// Connections that the kernel keeps for a server that is busy: its own default limit since
-/// Linux 5.4 (`net.core.somaxconn`).
+/// Accept queue of a listener: the kernel's own default limit since Linux 5.4
+/// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// A TCP listener with a long queue; its address may be taken again at once after a stop.
+/// A TCP listener with a long accept queue and `SO_REUSEADDR`.
 ///
 /// # Errors
-/// What the kernel says: the port is in use, the address is not this host's.
+/// The error of the system call: the port is in use, the address is not this host's.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -167,33 +165,33 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     Ok(socket.into())
 }
 
-/// Limits of a server loop; sessions have their own.
+/// Limits of a server; sessions have their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections open at once, over all listeners; one more is accepted and closed.
+    /// Open connections over all listeners; one more is accepted and closed.
     pub connections: usize,
-    /// Bytes of a datagram that are read.
+    /// Maximum bytes read of a datagram.
     pub datagram: usize,
 }
 
-/// What a server loop has counted.
+/// Counters of a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once because there were too many.
+    /// Connections closed at once because of the limit.
     pub turned_away: u64,
-    /// Accepts that failed: no descriptor was left, or the client had gone.
+    /// Failed accepts: no descriptor was left, or the client had disconnected.
     pub accept_failures: u64,
     /// Connections that ended.
     pub closed: u64,
-    /// Of those, how many with bytes that the peer had not taken.
+    /// Of those, how many with bytes that the peer had not read.
     pub closed_unread: u64,
-    /// Datagrams that the kernel would not take.
+    /// Datagrams that the kernel refused.
     pub datagrams_not_sent: u64,
 }
 
-/// What a server loop waits for.
+/// Sources of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// New connections of a listener.
@@ -213,14 +211,14 @@ struct Listener {
 struct Connection<S> {
     stream: Stream,
     session: S,
-    /// Whether there may be more to read: edges are told once.
+    /// Whether there may be more to read: events are edge-triggered.
     readable: bool,
-    /// Whether the peer's end is closed, so that a short read is not the last.
+    /// Whether the peer has closed, so that a short read is not the last.
     end_is_near: bool,
     ended: bool,
-    /// When it is looked at, at the latest; its own deadline may have moved away since.
+    /// When to check it, at the latest; its own deadline may be later by now.
     timer: Option<Instant>,
-    /// When it is closed though the peer has not taken the last bytes.
+    /// When to close it even if the peer has not read the last bytes.
     linger_until: Option<Instant>,
 }
 
@@ -241,13 +239,13 @@ impl<S: Session> Connection<S> {
         self.linger_until.or_else(|| self.session.poll_timeout())
     }
 
-    /// Bytes that wait hold back the next requests, so that a peer that never reads cannot make
-    /// the server remember more.
+    /// Unsent bytes pause reading, so that a peer that never reads cannot make the server buffer
+    /// more.
     fn may_read(&self) -> bool {
         self.readable && !self.ended && !self.stream.has_unsent() && self.session.wants_read()
     }
 
-    /// Sends what there is; false where the kernel takes no more for now.
+    /// Sends what it can; false if the socket is full.
     fn transmit(&mut self, now: Instant) -> io::Result<bool> {
         loop {
             if !self.stream.has_unsent() {
@@ -270,7 +268,7 @@ impl<S: Session> Connection<S> {
 #[derive(Debug, Default)]
 struct AcceptPause {
     until: Option<Instant>,
-    /// No accept has succeeded since; said once.
+    /// No accept has succeeded since; reported once.
     reported: bool,
 }
 
@@ -280,7 +278,7 @@ pub struct Server<C: Core> {
     limits: Limits,
     listeners: Vec<Listener>,
     connections: BTreeMap<SourceId, Connection<C::Session>>,
-    /// When to look at which connection; at most one entry each.
+    /// Checks of connections by time; at most one entry each.
     timers: BTreeSet<(Instant, SourceId)>,
     pause: AcceptPause,
     counters: Counters,
@@ -291,7 +289,7 @@ pub struct Server<C: Core> {
 }
 
 impl<C: Core> Server<C> {
-    /// A server at these listeners; their sockets are made non-blocking.
+    /// A server at these listeners; makes their sockets non-blocking.
     ///
     /// # Errors
     /// Fails if a socket cannot be registered.
@@ -335,7 +333,7 @@ impl<C: Core> Server<C> {
         })
     }
 
-    /// What it has counted.
+    /// The counters.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -355,14 +353,14 @@ impl<C: Core> Server<C> {
         self.core
     }
 
-    /// Sends what the core wants to send; whether there was anything.
+    /// Sends the core's output; whether there was any.
     pub fn transmit<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) -> bool {
         let any = self.gather(events, now);
         self.flush_outbox();
         any
     }
 
-    /// Takes what the core wants to send; datagrams wait for others to share a call with.
+    /// Takes the core's output; datagrams are batched.
     fn gather<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) -> bool {
         let mut any = false;
         while let Some(output) = self.core.poll_output(now) {
@@ -388,7 +386,7 @@ impl<C: Core> Server<C> {
     fn flush_outbox(&mut self) {
         let socket = self.listeners.get(self.outbox.listener).and_then(|l| l.udp.as_ref());
         if let Some((socket, _)) = socket {
-            // The network may lose a datagram; so may a full socket. The client asks again.
+            // A full socket loses a datagram as a network does. The client retries.
             self.counters.datagrams_not_sent += self.outbox.send(socket);
         }
         self.outbox.messages.clear();
@@ -402,7 +400,7 @@ impl<C: Core> Server<C> {
         core.into_iter().chain(connections).chain(self.pause.until).chain(drain).min()
     }
 
-    /// A source is ready, or its turn came again.
+    /// A source is ready or was requeued.
     pub fn serve<S: Copy + From<Source>>(
         &mut self,
         events: &mut EventLoop<S>,
@@ -437,7 +435,7 @@ impl<C: Core> Server<C> {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // The client left while it waited; the next one has not.
+                // The client disconnected in the queue; the next one has not.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
                     self.counters.accept_failures += 1;
                 }
@@ -449,8 +447,8 @@ impl<C: Core> Server<C> {
         }
     }
 
-    /// No descriptor is left. The clients wait in the kernel's queue, and no new edge will tell of
-    /// them: a timer does, and every connection that ends.
+    /// No descriptor is left. Clients wait in the accept queue without a new edge: a timer or the
+    /// next closed connection resumes.
     fn pause_accepting(&mut self, now: Instant, error: &io::Error) {
         self.counters.accept_failures += 1;
         if !std::mem::replace(&mut self.pause.reported, true) {
@@ -518,7 +516,7 @@ impl<C: Core> Server<C> {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // An ICMP error of an earlier reply: its client has gone.
+                // An ICMP error of an earlier reply: its client is gone.
                 Err(_) => {}
             }
         }
@@ -540,7 +538,7 @@ impl<C: Core> Server<C> {
                     connection.session.handle_end();
                 }
                 Ok(Some(length)) => {
-                    // A short read emptied the socket (epoll(7)), unless its end is behind it.
+                    // A short read emptied the socket (epoll(7)), unless the peer has closed.
                     connection.readable = length == self.buffer.len() || connection.end_is_near;
                     let bytes = &self.buffer[..length];
                     self.core.handle_stream(now, id, &mut connection.session, bytes);
@@ -552,7 +550,7 @@ impl<C: Core> Server<C> {
         self.flush(events, now, id);
     }
 
-    /// Sends what the session has to say; closes where it has said all it will.
+    /// Sends the session's output; closes it when it has ended.
     fn flush<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant, id: SourceId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match connection.transmit(now) {
@@ -564,7 +562,7 @@ impl<C: Core> Server<C> {
                 self.watch(id);
             }
             Ok(true) if connection.session.wants_resume() || connection.may_read() => {
-                // Requests wait for this room, and no new edge will tell of them.
+                // Requests wait for this space, without a new edge.
                 events.requeue(id);
                 self.watch(id);
             }
@@ -573,11 +571,11 @@ impl<C: Core> Server<C> {
         }
     }
 
-    /// Sees to it that the connection is looked at when its deadline comes.
+    /// Schedules a check of the connection at its deadline.
     fn watch(&mut self, id: SourceId) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Some(deadline) = connection.deadline() else { return };
-        // An earlier look will do, and saves moving the timer with every request.
+        // An earlier check is enough, and saves moving the timer with every request.
         if connection.timer.is_some_and(|timer| timer <= deadline) {
             return;
         }
@@ -598,7 +596,7 @@ impl<C: Core> Server<C> {
         tracing::debug!(?id, unsent = connection.stream.has_unsent(), "connection closed");
         self.core.handle_closed(connection.session);
         if self.pause.until.is_some() {
-            // A descriptor is free again.
+            // A descriptor is free.
             self.resume_accepting(events);
         }
     }
@@ -622,7 +620,7 @@ impl<C: Core> Server<C> {
         }
     }
 
-    /// Stops listening and lets every session end; datagrams that have come already are answered.
+    /// Stops listening and drains every session; datagrams already received are answered.
     pub fn begin_drain<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant) {
         tracing::info!(open = self.connections.len(), "shutting down");
         self.draining = Some(now);
@@ -645,7 +643,7 @@ impl<C: Core> Server<C> {
         }
     }
 
-    /// Whether a server that shuts down is done. Clients that stay beyond the limit are cut off.
+    /// Whether draining is done. Clients that stay beyond the limit are disconnected.
     pub fn is_drained<S: Copy>(&self, events: &EventLoop<S>, now: Instant) -> bool {
         self.draining.is_some_and(|since| {
             let done = self.connections.is_empty() && events.is_idle() && self.core.is_drained();
@@ -690,7 +688,7 @@ impl<C: Core> Driver for Server<C> {
     }
 }
 
-/// Datagrams of one listener that are sent in one call.
+/// Datagrams of one listener for one call.
 #[derive(Debug, Default)]
 struct Outbox {
     listener: usize,
@@ -708,14 +706,14 @@ impl Outbox {
         self.messages.push((to.into(), bytes));
     }
 
-    /// Sends all; gives how many the kernel would not take.
+    /// Sends all; returns how many the kernel refused.
     fn send(&self, socket: &UdpSocket) -> u64 {
         let (mut sent, mut failed) = (0, 0);
         while let Some(rest) = self.messages.get(sent..).filter(|rest| !rest.is_empty()) {
             let messages = rest.iter().map(|(to, bytes)| Outgoing { bytes, to, stamped: false });
             match send_each(socket, messages) {
                 Ok(taken @ 1..) => sent += taken,
-                // The one that the kernel would not take is given up; those behind it are not.
+                // Skip the refused one; send those behind it.
                 Ok(_) | Err(_) => (sent, failed) = (sent + 1, failed + 1),
             }
         }

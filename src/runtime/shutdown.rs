@@ -1,16 +1,16 @@
-//! Shutdown signal of an event loop: a byte on a socket pair, from another thread or from a signal.
+//! Shutdown signal of an event loop: a byte on a socket pair, from a thread or a signal handler.
 //!
-//! It does not end the process: the loop that receives it finishes its work first.
+//! The loop that receives it finishes its work before it ends.
 
 use mio::{Events, Interest, Poll, Token};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-/// The end that asks for the shutdown.
+/// The end that requests the shutdown.
 #[derive(Debug)]
 pub struct Sender(UnixStream);
 
-/// The end that a loop waits on.
+/// The end that a loop watches.
 #[derive(Debug)]
 pub struct Receiver {
     stream: mio::net::UnixStream,
@@ -30,13 +30,13 @@ pub fn pair() -> io::Result<(Sender, Receiver)> {
 }
 
 impl Sender {
-    /// Asks the loop to shut down; idempotent.
+    /// Requests the shutdown; idempotent.
     pub fn stop(&self) {
-        // A full socket already holds a request; a closed one has no loop behind it.
+        // A full socket already holds a request; a closed one has no loop.
         let _already_sent = (&self.0).write(&[1]);
     }
 
-    /// Makes SIGINT and SIGTERM ask for the shutdown.
+    /// Makes SIGINT and SIGTERM request the shutdown.
     ///
     /// # Errors
     /// Fails if the handlers cannot be installed.
@@ -49,11 +49,11 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Whether a shutdown was asked for, now or before.
+    /// Whether a shutdown was requested, now or before.
     pub fn is_stopped(&mut self) -> bool {
         let mut byte = [0_u8; 16];
         match self.stream.read(&mut byte) {
-            // Zero bytes: the sender was dropped, so that no request can come any more.
+            // Zero bytes: the sender was dropped, so no request can come.
             Ok(_) => self.seen = true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.seen = true,
@@ -61,7 +61,7 @@ impl Receiver {
         self.seen
     }
 
-    /// Waits until a shutdown is asked for.
+    /// Waits until a shutdown is requested.
     ///
     /// # Errors
     /// Fails if the kernel refuses to wait.
@@ -78,7 +78,7 @@ impl Receiver {
         poll.registry().deregister(&mut self.stream)
     }
 
-    /// What to register with a `mio::Poll`.
+    /// The source to register with a `mio::Poll`.
     pub const fn source(&mut self) -> &mut mio::net::UnixStream {
         &mut self.stream
     }

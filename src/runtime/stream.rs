@@ -1,11 +1,11 @@
-//! A non-blocking TCP connection with the bytes that the kernel has not taken yet.
+//! A non-blocking TCP connection with a send queue.
 
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 
-/// A connection that was begun or accepted.
+/// An outgoing or accepted connection.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
@@ -14,24 +14,24 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A connection that was begun and may not be established yet.
+    /// An outgoing connection, perhaps not established yet.
     #[must_use]
     pub const fn connecting(socket: TcpStream) -> Self {
         Self { socket, established: false, out: VecDeque::new() }
     }
 
-    /// A connection that was accepted.
+    /// An accepted connection.
     #[must_use]
     pub const fn accepted(socket: TcpStream) -> Self {
         Self { socket, established: true, out: VecDeque::new() }
     }
 
-    /// What to register with an event loop, for reading and writing.
+    /// The source to register with an event loop, for reading and writing.
     pub const fn source(&mut self) -> &mut TcpStream {
         &mut self.socket
     }
 
-    /// Whether the connection was seen to be established.
+    /// Whether the connection was found established.
     #[must_use]
     pub const fn is_established(&self) -> bool {
         self.established
@@ -40,7 +40,7 @@ impl Stream {
     /// Whether the connection is established, now or before.
     ///
     /// # Errors
-    /// Why it could not be made.
+    /// The reason the connection failed.
     pub fn establish(&mut self) -> io::Result<bool> {
         if self.established {
             return Ok(true);
@@ -56,24 +56,23 @@ impl Stream {
         Ok(self.established)
     }
 
-    /// Adds bytes to those that [`flush`](Self::flush) sends.
+    /// Queues bytes for [`flush`](Self::flush).
     pub fn push(&mut self, bytes: Bytes) {
         if !bytes.is_empty() {
             self.out.push_back(bytes);
         }
     }
 
-    /// Whether bytes wait to be sent.
+    /// Whether the send queue is not empty.
     #[must_use]
     pub fn has_unsent(&self) -> bool {
         !self.out.is_empty()
     }
 
-    /// Sends what the kernel takes; gives the bytes that it took. What is left waits for the next
-    /// event.
+    /// Sends what the kernel takes; returns the bytes sent. The rest waits for the next event.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection has ended.
     pub fn flush(&mut self) -> io::Result<usize> {
         let mut taken = 0;
         if !self.establish()? {
@@ -97,10 +96,10 @@ impl Stream {
         Ok(taken)
     }
 
-    /// Reads once; `None` where nothing is there, zero bytes where the peer has closed.
+    /// Reads once; `None` if nothing is there, zero bytes if the peer has closed.
     ///
     /// # Errors
-    /// The connection is over.
+    /// The connection has ended.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.socket.read(buffer) {

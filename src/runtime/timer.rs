@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// A `timerfd` in a `mio::Poll`, set again only when the next deadline moved.
+/// A `timerfd` in a `mio::Poll`, set again only when the deadline moved.
 #[derive(Debug)]
 pub struct Timer {
     timer: TimerFd,
@@ -26,13 +26,13 @@ impl Timer {
         Ok(Self { timer, set_for: None })
     }
 
-    /// Makes the loop wake at `at`, at the latest.
+    /// Wakes the loop at `at` or earlier.
     ///
     /// # Errors
     /// The error of `timerfd_settime(2)`.
     pub fn set(&mut self, clock: &Clock, now: Instant, at: Option<Instant>) -> io::Result<()> {
         let Some(at) = at else { return Ok(()) };
-        // An earlier expiry that is still to come will do: the loop computes the next one then.
+        // An earlier pending expiry is enough: the loop then computes the next one.
         if self.set_for.is_some_and(|set| set > now && set <= at) {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The kernel's clocks, and the bridge from the wall clock to the monotonic one.
 //!
-//! Packet rings stamp frames with `CLOCK_REALTIME`, while every wait needs `CLOCK_MONOTONIC`.
-//! The bridge must never put a stamp earlier than it was: a frame would leave too early.
+//! Packet rings stamp frames with `CLOCK_REALTIME`, while every wait needs `CLOCK_MONOTONIC`. A
+//! converted stamp is never early: a frame would leave too early.
 #![expect(unsafe_code, reason = "clock_gettime and prctl have no safe wrapper in std")]
 
 use crate::measure::nanos;
@@ -45,10 +45,10 @@ pub fn process_cpu() -> Duration {
     Duration::from_nanos(read(libc::CLOCK_PROCESS_CPUTIME_ID))
 }
 
-/// Sets how late the kernel may wake the calling thread to save power; the default is 50 us.
+/// Sets how late the kernel may wake the calling thread to save power; the default is 50 µs.
 ///
 /// # Errors
-/// What `prctl(PR_SET_TIMERSLACK)` says.
+/// The error of `prctl(PR_SET_TIMERSLACK)`.
 pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
     // Zero would mean "back to the default".
     let ns = nanos(slack).max(1);
@@ -65,14 +65,13 @@ pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
 const BRACKET_MAX_NS: u64 = 1_000;
 /// Tries for an undisturbed bracket before the best one is taken.
 const BRACKET_TRIES: u32 = 8;
-/// How long an offset holds. The wall clock is slewed by at most 500 ppm, so it is off by 1 us
-/// then.
+/// How long an offset is used. The wall clock is slewed by at most 500 ppm: 1 µs in this time.
 const OFFSET_LIFE_NS: u64 = 2_000_000;
 
-/// The offset from `CLOCK_REALTIME` to `CLOCK_MONOTONIC`, renewed as it is used.
+/// The offset from `CLOCK_REALTIME` to `CLOCK_MONOTONIC`, refreshed as it ages.
 #[derive(Debug)]
 pub struct WallBridge {
-    /// Added (wrapping) to a wall stamp, gives a monotonic one.
+    /// Added (wrapping) to a wall-clock stamp, gives a monotonic one.
     offset: u64,
     taken_at: u64,
 }
@@ -85,7 +84,7 @@ impl WallBridge {
         Self { offset, taken_at }
     }
 
-    /// Renews the offset where it has aged; call it once per batch of stamps.
+    /// Refreshes the offset if it has aged; call it once per batch of stamps.
     pub fn renew(&mut self, monotonic_now: u64) {
         if monotonic_now.saturating_sub(self.taken_at) >= OFFSET_LIFE_NS {
             (self.offset, self.taken_at) = bracket();
@@ -105,8 +104,7 @@ impl Default for WallBridge {
     }
 }
 
-/// Both clocks at about the same time, and the one that counts sleep as well: each was read less
-/// than `width_ns` after the monotonic one.
+/// `CLOCK_MONOTONIC`, `CLOCK_REALTIME` and `CLOCK_BOOTTIME` read within `width_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BothClocks {
     /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
@@ -115,11 +113,11 @@ pub struct BothClocks {
     pub monotonic_ns: u64,
     /// `CLOCK_BOOTTIME`, nanoseconds, read just after.
     pub boot_ns: u64,
-    /// Monotonic time that passed over the reading.
+    /// Monotonic time that passed during the reading.
     pub width_ns: u64,
 }
 
-/// Reads both clocks, again where something came between.
+/// Reads the clocks; retries if interrupted.
 #[must_use]
 pub fn both_clocks() -> BothClocks {
     let mut best = BothClocks { wall_ns: 0, monotonic_ns: 0, boot_ns: 0, width_ns: u64::MAX };
@@ -138,7 +136,7 @@ pub fn both_clocks() -> BothClocks {
     best
 }
 
-/// Every clock of the host at about the same time, each read after the one above it.
+/// Every clock of the host at about the same time, read in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllClocks {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -149,11 +147,11 @@ pub struct AllClocks {
     pub raw_ns: u64,
     /// `CLOCK_BOOTTIME`, nanoseconds.
     pub boot_ns: u64,
-    /// Monotonic time that passed over the reading.
+    /// Monotonic time that passed during the reading.
     pub width_ns: u64,
 }
 
-/// Reads every clock, again where something came between.
+/// Reads every clock; retries if interrupted.
 #[must_use]
 pub fn all_clocks() -> AllClocks {
     let mut best: Option<AllClocks> = None;
@@ -176,8 +174,8 @@ pub fn all_clocks() -> AllClocks {
 /// The offset from wall to monotonic, and when it was taken.
 fn bracket() -> (u64, u64) {
     let both = both_clocks();
-    // With the later reading the offset is too large by at most the width: stamps come out late,
-    // not early.
+    // With the later reading the offset is too large by at most the width: stamps are late, not
+    // early.
     let after = both.monotonic_ns + both.width_ns;
     (after.wrapping_sub(both.wall_ns), after)
 }
@@ -192,7 +190,7 @@ mod tests {
         for _ in 0..1_000 {
             let before = monotonic_ns();
             let wall = read(libc::CLOCK_REALTIME);
-            // The wall clock may be slewed while the test runs: 1 us covers 2 ms at 500 ppm.
+            // The wall clock may be slewed while the test runs: 1 µs covers 2 ms at 500 ppm.
             assert!(bridge.monotonic(wall) + 1_000 >= before);
         }
     }

@@ -1,7 +1,6 @@
-//! Datagrams in batches, each with its sender and the kernel's time of its arrival.
+//! Batched datagram I/O with peer addresses and kernel receive times.
 //!
-//! A server that makes one call per datagram spends most of its time on the way into the kernel.
-//! It must never allocate per datagram, nor pass a time on that the kernel did not give.
+//! One system call per datagram would dominate a server's cost. Nothing is allocated per datagram.
 #![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper in std")]
 
 use super::sockets::{BATCH_MAX, transfer};
@@ -11,12 +10,12 @@ use socket2::{SockAddr, SockAddrStorage};
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, mem, ptr};
 
-/// Longest datagram that is taken whole: longer than any that Ethernet carries in one piece.
+/// Largest datagram received whole: more than an Ethernet frame carries.
 pub const DATAGRAM_MAX: usize = 2_048;
-/// Bytes for control messages: a timestamp takes 32, and 64 in its longer form.
+/// Bytes for control messages: a timestamp takes 32, or 64 in its longer form.
 const CONTROL_LEN: usize = 96;
 
-/// What came, save for its bytes.
+/// A received datagram without its bytes.
 #[derive(Clone, Debug)]
 struct Came {
     length: usize,
@@ -30,18 +29,18 @@ struct Came {
 pub struct Datagram<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
-    /// Who sent it.
+    /// The sender.
     pub from: &'a SockAddr,
-    /// When it came in, `CLOCK_REALTIME` nanoseconds, where the kernel says.
+    /// Receive time, `CLOCK_REALTIME` nanoseconds, if the kernel gives one.
     pub kernel_ns: Option<u64>,
-    /// Whether all of it is here.
+    /// False if the datagram was truncated.
     pub whole: bool,
 }
 
-/// Room for a batch of datagrams, used again and again.
+/// Reusable buffers for a batch of datagrams.
 #[derive(Debug)]
 pub struct Inbox {
-    /// Bytes of room for each.
+    /// Bytes of each buffer.
     size: usize,
     buffers: Vec<u8>,
     names: Vec<SockAddrStorage>,
@@ -51,13 +50,13 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// Room for this many datagrams, [`BATCH_MAX`] at most, of [`DATAGRAM_MAX`] bytes.
+    /// Buffers for this many datagrams, [`BATCH_MAX`] at most, of [`DATAGRAM_MAX`] bytes.
     #[must_use]
     pub fn new(datagrams: usize) -> Self {
         Self::with_size(datagrams, DATAGRAM_MAX)
     }
 
-    /// Room for this many datagrams, [`BATCH_MAX`] at most, of so many bytes.
+    /// Buffers for this many datagrams, [`BATCH_MAX`] at most, of so many bytes.
     #[must_use]
     pub fn with_size(datagrams: usize, size: usize) -> Self {
         let count = datagrams.clamp(1, BATCH_MAX);
@@ -71,7 +70,7 @@ impl Inbox {
         }
     }
 
-    /// No room and no memory, to stand in for one that is in use.
+    /// A placeholder without buffers, for use while the real one is borrowed.
     #[must_use]
     pub const fn empty() -> Self {
         Self {
@@ -83,18 +82,18 @@ impl Inbox {
         }
     }
 
-    /// How many fit.
+    /// Datagrams that fit.
     #[must_use]
     pub const fn room(&self) -> usize {
         self.controls.len()
     }
 
-    /// Takes what is there, in place of what was taken before; gives how many came.
+    /// Receives a batch in place of the previous one; returns the number received.
     ///
-    /// Never waits: fewer than there is room for means that no more were there.
+    /// Never waits: fewer than fit means that the queue is empty.
     ///
     /// # Errors
-    /// `WouldBlock` where there is none, else what the kernel says.
+    /// `WouldBlock` if the queue is empty, otherwise the error of `recvmmsg`.
     pub fn fill(&mut self, socket: &impl AsFd) -> io::Result<usize> {
         self.came.clear();
         let count = self.room();
@@ -144,18 +143,18 @@ impl Inbox {
     }
 }
 
-/// One datagram to be sent.
+/// A datagram to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
     /// Its bytes.
     pub bytes: &'a [u8],
-    /// Who is to have it.
+    /// The receiver.
     pub to: &'a SockAddr,
-    /// Whether its departure is to be told, on a socket that stamps on request.
+    /// Whether to request a transmit timestamp, on a socket that stamps on request.
     pub stamped: bool,
 }
 
-/// A control message that asks for a stamp of departure (`SO_TIMESTAMPING`).
+/// A control message that requests a transmit timestamp (`SO_TIMESTAMPING`).
 #[repr(C)]
 struct Request {
     header: libc::cmsghdr,
@@ -173,10 +172,10 @@ const fn request() -> Request {
     Request { header, flags: REQUEST, padding: 0 }
 }
 
-/// Sends each to its own receiver in one call, [`BATCH_MAX`] at most; gives how many were taken.
+/// Sends each to its own receiver in one call, [`BATCH_MAX`] at most; returns the number sent.
 ///
 /// # Errors
-/// What the kernel says of the first; errors of later ones end the batch early.
+/// The error of the first; errors of later ones end the batch early.
 pub fn send_each<'a>(
     socket: &impl AsFd,
     messages: impl Iterator<Item = Outgoing<'a>>,

@@ -1,7 +1,7 @@
-//! A directory held open, and calls on the names in it that follow no link.
+//! A directory held open, with operations on its entries that follow no symbolic link.
 //!
-//! A path is looked up again at every call, so another user of a shared folder can exchange a part
-//! of it in between. A descriptor stays with the directory that was checked.
+//! A path is resolved at every call, so another user of a shared folder can replace a component in
+//! between; a descriptor stays with the directory that was checked.
 #![expect(unsafe_code, reason = "openat and its kin have no safe wrapper in std")]
 
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -12,7 +12,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Mode of what is made here: it holds traffic and command lines, so it is the user's alone.
+/// Mode of created files: they hold traffic and command lines, so only the user may read them.
 const FILE_MODE: libc::mode_t = 0o600;
 const DIR_MODE: libc::mode_t = 0o700;
 
@@ -21,26 +21,26 @@ const DIR_MODE: libc::mode_t = 0o700;
 pub struct Dir(File);
 
 impl Dir {
-    /// Opens the directory at a path that the user named: links in it are followed.
+    /// Opens the directory at a path from the user: symbolic links in it are followed.
     ///
     /// # Errors
-    /// What the system says: `ENOENT`, `ENOTDIR`, `EACCES`.
+    /// The error of the system call: `ENOENT`, `ENOTDIR`, `EACCES`.
     pub fn open(path: &Path) -> io::Result<Self> {
         File::options().read(true).custom_flags(libc::O_DIRECTORY).open(path).map(Self)
     }
 
-    /// Opens a directory in this one; a link is `ENOTDIR`.
+    /// Opens a subdirectory; a symbolic link is `ENOTDIR`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn subdir(&self, name: &OsStr) -> io::Result<Self> {
         self.open_at(name, libc::O_RDONLY | libc::O_DIRECTORY).map(Self)
     }
 
-    /// Makes a new directory in this one, and opens it.
+    /// Creates and opens a new subdirectory.
     ///
     /// # Errors
-    /// `EEXIST` where there is anything of this name.
+    /// `EEXIST` if the name exists.
     pub fn make_dir(&self, name: &OsStr) -> io::Result<Self> {
         let text = component(name)?;
         // SAFETY: `text` is a live string with a terminator.
@@ -48,10 +48,10 @@ impl Dir {
         self.subdir(name)
     }
 
-    /// Makes a new file in this directory, for reading and appending.
+    /// Creates a new file for reading and appending.
     ///
     /// # Errors
-    /// `EEXIST` where there is anything of this name, a link too.
+    /// `EEXIST` if the name exists, even as a symbolic link.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         self.open_at(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL)
     }
@@ -59,7 +59,7 @@ impl Dir {
     /// Opens a regular file in this directory for reading.
     ///
     /// # Errors
-    /// `InvalidInput` where it is no regular file: reading a FIFO or a device may never end.
+    /// `InvalidInput` if it is not a regular file: reading a FIFO or a device may never end.
     pub fn file(&self, name: &OsStr) -> io::Result<File> {
         let file = self.open_at(name, libc::O_RDONLY | libc::O_NONBLOCK)?;
         if file.metadata()?.is_file() {
@@ -68,46 +68,46 @@ impl Dir {
         Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
     }
 
-    /// Kind, size, owner and mode of what has this name; of a link, its own.
+    /// Type, size, owner and mode of an entry; of a symbolic link, its own.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn status(&self, name: &OsStr) -> io::Result<Metadata> {
         self.open_at(name, libc::O_PATH)?.metadata()
     }
 
-    /// Kind, owner and mode of the directory itself.
+    /// Type, owner and mode of the directory itself.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn own_status(&self) -> io::Result<Metadata> {
         self.0.metadata()
     }
 
-    /// Gives a name another one in one step, in place of what had that.
+    /// Renames an entry atomically, replacing any entry with the new name.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let (from, to) = (component(from)?, component(to)?);
         // SAFETY: both are live strings with a terminator.
         done(unsafe { libc::renameat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr()) })
     }
 
-    /// Makes a symbolic link in this directory.
+    /// Creates a symbolic link.
     ///
     /// # Errors
-    /// `EEXIST` where there is anything of this name.
+    /// `EEXIST` if the name exists.
     pub fn link(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
         let (target, name) = (CString::new(target.as_bytes())?, component(name)?);
         // SAFETY: both are live strings with a terminator.
         done(unsafe { libc::symlinkat(target.as_ptr(), self.fd(), name.as_ptr()) })
     }
 
-    /// Where a symbolic link in this directory leads.
+    /// The target of a symbolic link.
     ///
     /// # Errors
-    /// `EINVAL` where it is no link.
+    /// `EINVAL` if it is not a symbolic link.
     pub fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
         let name = component(name)?;
         let mut target = vec![0_u8; 4_096];
@@ -118,10 +118,10 @@ impl Dir {
         Ok(OsString::from_vec(target))
     }
 
-    /// Removes a file or a link.
+    /// Removes a file or a symbolic link.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn remove_file(&self, name: &OsStr) -> io::Result<()> {
         self.unlink(name, 0)
     }
@@ -129,7 +129,7 @@ impl Dir {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// `ENOTEMPTY`, and what else the system says.
+    /// `ENOTEMPTY`, or another error of `unlinkat`.
     pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
         self.unlink(name, libc::AT_REMOVEDIR)
     }
@@ -137,16 +137,16 @@ impl Dir {
     /// Every name in this directory, sorted, without `.` and `..`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system call.
     pub fn names(&self) -> io::Result<Vec<OsString>> {
-        // A description of its own: reading moves its position.
+        // A separate open file description: reading moves its position.
         let own = self.open_at(OsStr::new("."), libc::O_RDONLY | libc::O_DIRECTORY)?;
         let fd = OwnedFd::from(own).into_raw_fd();
         // SAFETY: `fd` is an open directory, which the stream owns from here on.
         let stream = unsafe { libc::fdopendir(fd) };
         if stream.is_null() {
             let error = io::Error::last_os_error();
-            // SAFETY: where fdopendir fails, the descriptor is still this function's own.
+            // SAFETY: fdopendir failed, so this function still owns the descriptor.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
             return Err(error);
         }
@@ -178,10 +178,10 @@ impl Dir {
     fn open_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<File> {
         let name = component(name)?;
         let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: `name` is a live string with a terminator; the mode is read where a file is made.
+        // SAFETY: `name` is a live string with a terminator; the mode is read if a file is created.
         let fd = unsafe { libc::openat(self.fd(), name.as_ptr(), flags, FILE_MODE) };
         done(fd.min(0))?;
-        // SAFETY: the kernel has just given this descriptor to nothing else.
+        // SAFETY: the descriptor is new and has no other owner.
         Ok(unsafe { File::from_raw_fd(fd) })
     }
 
@@ -198,14 +198,14 @@ impl AsFd for Dir {
     }
 }
 
-/// The effective user.
+/// The effective user ID.
 #[must_use]
 pub fn effective_user() -> u32 {
     // SAFETY: it has no argument and cannot fail.
     unsafe { libc::geteuid() }
 }
 
-/// A single component of a path; `.` is the directory itself.
+/// A single path component; `.` is the directory itself.
 fn component(name: &OsStr) -> io::Result<CString> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b".." || bytes.contains(&b'/') {

@@ -1,7 +1,7 @@
-//! Reading and switching a network interface's offloads (`SIOCETHTOOL`, ethtool(8)).
+//! Reads and disables a network interface's offloads (`SIOCETHTOOL`, ethtool(8)).
 //!
-//! Offloads let one frame stand for many and leave checksums undone, so a path that loses frames
-//! one by one needs them off. It must never report what it set, only what it read back.
+//! With offloads one frame may stand for many and lack checksums; a path that drops single frames
+//! needs them off.
 #![expect(unsafe_code, reason = "ioctl has no safe wrapper in std")]
 
 use socket2::{Domain, Socket, Type};
@@ -11,20 +11,20 @@ use std::os::fd::AsRawFd;
 /// An offload and its pair of commands from `linux/ethtool.h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offload {
-    /// Checksums on sending are left to the device.
+    /// The device computes transmit checksums.
     TxChecksum,
-    /// Frames in pieces: needed by segmentation offload.
+    /// Frames may lie in several buffers: needed by segmentation offload.
     ScatterGather,
-    /// TCP segments are cut by the device.
+    /// The device segments TCP.
     TcpSegmentation,
-    /// Segments are cut after the protocol stack.
+    /// The kernel segments below the protocol stack.
     GenericSegmentation,
-    /// Received segments are joined before the protocol stack.
+    /// The kernel merges received segments below the protocol stack.
     GenericReceive,
 }
 
 impl Offload {
-    /// All of them.
+    /// Every offload.
     pub const ALL: [Self; 5] = [
         Self::TxChecksum,
         Self::ScatterGather,
@@ -33,7 +33,7 @@ impl Offload {
         Self::GenericReceive,
     ];
 
-    /// The name that `ethtool -K` uses.
+    /// The name in `ethtool -K`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Offload {
         }
     }
 
-    /// The command that reads it; the one that writes it is the next number.
+    /// The command that reads it; the command that writes it is the next number.
     const fn read_command(self) -> u32 {
         match self {
             Self::TxChecksum => 0x16,
@@ -91,12 +91,12 @@ fn call(interface: &str, command: u32, data: u32) -> io::Result<u32> {
 /// Whether an offload is on, on an interface of the calling thread's namespace.
 ///
 /// # Errors
-/// `ENODEV` for an unknown interface, `EOPNOTSUPP` where the device knows no such offload.
+/// `ENODEV` for an unknown interface, `EOPNOTSUPP` if the device lacks the offload.
 pub fn is_on(interface: &str, offload: Offload) -> io::Result<bool> {
     Ok(call(interface, offload.read_command(), 0)? != 0)
 }
 
-/// Switches an offload off, on an interface of the calling thread's namespace.
+/// Disables an offload on an interface of the calling thread's namespace.
 ///
 /// # Errors
 /// Those of [`is_on`], and `EPERM` without `CAP_NET_ADMIN`.

@@ -1,6 +1,5 @@
-//! Facts about the machine that say how far its timing can be trusted, and ways to steady it.
-//!
-//! It must never fail a run: what cannot be read counts as absent.
+//! Host facts that say how far its timing can be trusted, and ways to steady it; unreadable facts
+//! count as absent.
 #![expect(unsafe_code, reason = "sched_setaffinity and sched_setscheduler have no wrapper in std")]
 
 use crate::measure::nanos;
@@ -11,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// The kernel's name and release, such as `Linux 6.12.1`; empty where `/proc` does not say.
+/// The kernel's name and release, such as `Linux 6.12.1`; empty if `/proc` is unreadable.
 #[must_use]
 pub fn kernel_release() -> String {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
@@ -21,7 +20,7 @@ pub fn kernel_release() -> String {
     }
 }
 
-/// Processors that this process may use; 1 where the system does not say.
+/// Processors available to this process; 1 if unknown.
 #[must_use]
 pub fn cpus() -> u32 {
     let fits =
@@ -33,15 +32,15 @@ pub fn cpus() -> u32 {
 /// `/proc/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTicks {
-    /// Spent on any work.
+    /// Busy.
     pub busy: u64,
-    /// Spent idle or waiting for disks.
+    /// Idle or waiting for disks.
     pub idle: u64,
-    /// Wanted, but taken by the hypervisor for others.
+    /// Stolen by the hypervisor.
     pub steal: u64,
 }
 
-/// Reads the machine's processor time; `None` where there is no `/proc/stat`.
+/// Reads the machine's processor time; `None` without `/proc/stat`.
 #[must_use]
 pub fn cpu_ticks() -> Option<CpuTicks> {
     let text = std::fs::read_to_string("/proc/stat").ok()?;
@@ -56,18 +55,18 @@ pub fn cpu_ticks() -> Option<CpuTicks> {
     })
 }
 
-/// Binds the calling thread to one processor.
+/// Pins the calling thread to one processor.
 ///
 /// # Errors
-/// What `sched_setaffinity` says: `EINVAL` where there is no such processor.
+/// The error of `sched_setaffinity`: `EINVAL` if there is no such processor.
 pub fn pin_to_cpu(cpu: usize) -> io::Result<()> {
     pin_to_cpus(&[cpu])
 }
 
-/// Binds the calling thread, and what it starts from now on, to some processors.
+/// Pins the calling thread, and threads it starts from now on, to some processors.
 ///
 /// # Errors
-/// What `sched_setaffinity` says: `EINVAL` where none of them is there for this process.
+/// The error of `sched_setaffinity`: `EINVAL` if this process may use none of them.
 pub fn pin_to_cpus(cpus: &[usize]) -> io::Result<()> {
     // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
@@ -89,7 +88,7 @@ pub fn pin_to_cpus(cpus: &[usize]) -> io::Result<()> {
 /// The processors that the calling thread may run on, in ascending order.
 ///
 /// # Errors
-/// What `sched_getaffinity` says: `EINVAL` where the machine has more than 1,024.
+/// The error of `sched_getaffinity`: `EINVAL` if the machine has more than 1,024.
 pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
@@ -115,15 +114,14 @@ struct SchedAttr {
     period: u64,
 }
 
-/// Sets how long the calling thread wants to run at a stretch; the default is about 3 ms. The
-/// kernel grants 0.1 to 100 ms.
+/// Sets the calling thread's time slice; the default is about 3 ms, the kernel grants 0.1 to 100
+/// ms.
 ///
-/// It gets no more of the processor by that, but sooner: of those who wait, and of the one who runs
-/// and the one who wakes, the shorter slice goes first. Kernels before 6.12 take the call and leave
-/// things as they are.
+/// A shorter slice gives no more processor time, but lower wake-up latency: the shorter slice runs
+/// first and preempts. Kernels before 6.12 accept the call and ignore it.
 ///
 /// # Errors
-/// What `sched_setattr` says.
+/// The error of `sched_setattr`.
 pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     // SAFETY: getpriority takes two numbers and touches no memory; 0 is the calling thread.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
@@ -147,10 +145,10 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     }
 }
 
-/// Lets the calling thread run only when nothing else wants the processor (`SCHED_IDLE`).
+/// Lets the calling thread run only on otherwise idle processors (`SCHED_IDLE`).
 ///
 /// # Errors
-/// What `sched_setscheduler` says.
+/// The error of `sched_setscheduler`.
 pub fn run_only_when_idle() -> io::Result<()> {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: `priority` is a valid parameter to read; 0 is the calling thread.
@@ -161,10 +159,10 @@ pub fn run_only_when_idle() -> io::Result<()> {
     }
 }
 
-/// One spinning thread of idle priority per processor, so that no processor halts between packets.
+/// One spinning thread of idle priority per processor, to keep processors from halting.
 ///
-/// Waking a halted virtual processor takes about 50 us. It costs all idle processor time, so it is
-/// never on by default. Dropping it ends the threads.
+/// Waking a halted virtual processor takes about 50 µs. The threads use all idle processor time, so
+/// this is off by default. Dropping it ends the threads.
 #[derive(Debug)]
 pub struct KeepAwake {
     stop: Arc<AtomicBool>,
@@ -175,7 +173,7 @@ impl KeepAwake {
     /// Starts the threads.
     ///
     /// # Errors
-    /// Where a thread cannot be started.
+    /// Fails if a thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let cpus = std::thread::available_parallelism()?.get();
         let mut awake =
@@ -183,7 +181,7 @@ impl KeepAwake {
         for cpu in 0..cpus {
             let stop = Arc::clone(&awake.stop);
             let thread = Builder::new().name(format!("awake{cpu}")).spawn(move || {
-                // At normal priority it would compete with the work it is meant to help.
+                // At normal priority it would compete with the work it is to help.
                 if run_only_when_idle().is_ok() && pin_to_cpu(cpu).is_ok() {
                     while !stop.load(Ordering::Relaxed) {
                         std::hint::spin_loop();
@@ -200,7 +198,7 @@ impl Drop for KeepAwake {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // It has no result, and cannot panic.
+            // The thread has no result and cannot panic.
             let _ = thread.join();
         }
     }

@@ -3,10 +3,10 @@
 
 use std::io;
 
-/// Makes room for `wanted` descriptors: raises the soft limit as far as the hard one allows.
+/// Raises the soft limit to at least `wanted` descriptors, as far as the hard limit allows.
 ///
 /// # Errors
-/// `EMFILE` where the hard limit is lower; otherwise what getrlimit or setrlimit returns.
+/// `EMFILE` if the hard limit is lower; otherwise the error of getrlimit or setrlimit.
 pub fn allow_descriptors(wanted: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one rlimit to `limit`, which is live and mutable.

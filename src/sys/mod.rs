@@ -1,7 +1,4 @@
-//! Linux calls that have no safe wrapper elsewhere, each behind a safe function.
-//!
-//! It exists so that every `unsafe` of the crate can be read in one place, beside its reason.
-//! It must never know what the bytes mean, nor decide when to wait for what.
+//! Safe functions around Linux calls that have no safe wrapper elsewhere; all `unsafe` is here.
 
 pub mod clock;
 pub mod datagrams;

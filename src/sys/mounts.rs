@@ -1,8 +1,7 @@
-//! A private view of the file system: names for two hosts, and a `/proc` of the processes inside.
+//! A private mount namespace: host names for two hosts, and a `/proc` of the PID namespace.
 //!
-//! It exists so that `b` is a name that every program resolves. It must never write to the file
-//! system that others see, nor leave a file behind: what it makes lies in a memory file system that
-//! goes with the mount namespace.
+//! It makes `b` a name that every program resolves. All files lie in a tmpfs that ends with the
+//! mount namespace.
 #![expect(unsafe_code, reason = "mount and unshare have no safe wrapper in std")]
 
 use std::ffi::CString;
@@ -11,9 +10,9 @@ use std::io;
 use std::path::Path;
 use std::ptr;
 
-/// Where names are looked up: hosts(5).
+/// The hosts file: hosts(5).
 pub const HOSTS_FILE: &str = "/etc/hosts";
-/// Covered for a moment to stage the file; every Linux system has it, and it is mounted anew.
+/// Mount point for staging the file, covered briefly; every Linux system has it.
 const STAGE: &str = "/proc";
 
 fn cvt(result: i32) -> io::Result<()> {
@@ -37,21 +36,21 @@ fn unmount(target: &str) -> io::Result<()> {
     cvt(unsafe { libc::umount2(target.as_ptr(), 0) })
 }
 
-/// Gives the calling process mounts of its own, which no other process sees.
+/// Gives the calling process a mount namespace of its own.
 ///
 /// # Errors
-/// What `unshare(CLONE_NEWNS)` says.
+/// The error of `unshare(CLONE_NEWNS)`.
 pub fn separate() -> io::Result<()> {
     // SAFETY: unshare takes flags and touches no memory of ours.
     cvt(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map_err(named("unshare(CLONE_NEWNS)"))?;
-    // Else a mount made here would appear outside, where / is shared: mount_namespaces(7).
+    // If / is shared, a mount made here would otherwise propagate: mount_namespaces(7).
     mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE).map_err(named("make mounts private"))
 }
 
-/// Puts a text in the place of [`HOSTS_FILE`]; needs [`separate`] before.
+/// Mounts a file with this text over [`HOSTS_FILE`]; call [`separate`] before.
 ///
 /// # Errors
-/// Which step failed: where there is no such file, it cannot be covered.
+/// The step that failed: without a hosts file there is nothing to mount over.
 pub fn cover_hosts(text: &str) -> io::Result<()> {
     if !Path::new(HOSTS_FILE).exists() {
         let error = format!("there is no {HOSTS_FILE} to cover");
@@ -63,15 +62,15 @@ pub fn cover_hosts(text: &str) -> io::Result<()> {
     let covered = fs::write(&staged, text)
         .and_then(|()| mount(&staged, HOSTS_FILE, "", libc::MS_BIND))
         .map_err(named("cover /etc/hosts"));
-    // The file lives on below its new place.
+    // The bind mount keeps the file.
     unmount(STAGE).map_err(named("uncover /proc"))?;
     covered
 }
 
-/// Shows in `/proc` the processes of the caller's PID namespace; needs [`separate`] before.
+/// Mounts a `/proc` of the caller's PID namespace; call [`separate`] before.
 ///
 /// # Errors
-/// What `mount` says: `EPERM` where parts of the present `/proc` are hidden, as in containers.
+/// The error of `mount`: `EPERM` if parts of the present `/proc` are hidden, as in containers.
 pub fn fresh_proc() -> io::Result<()> {
     mount("proc", "/proc", "proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC)
         .map_err(named("mount /proc"))

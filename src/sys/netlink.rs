@@ -1,9 +1,9 @@
-//! As much of rtnetlink(7) as a path needs: veth pairs, addresses, neighbours, routes.
+//! The part of rtnetlink(7) that a path needs: veth pairs, addresses, neighbours, routes.
 //!
 //! Written by hand because nine requests need few attributes. `netlink-packet-route` has them all
-//! (`InfoVeth::Peer`, `LinkAttribute::NetNsFd`) and needs no async runtime, but every lab would
-//! compile it, and the requests themselves would be as long.
-//! An error names the operation, the interface, and the kernel's own words where it has some.
+//! (`InfoVeth::Peer`, `LinkAttribute::NetNsFd`) without an async runtime, but every lab would
+//! compile it, and the requests would be as long. An error names the operation, the interface, and
+//! the kernel's message if there is one.
 
 use super::sockets::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Bytes of any answer that is read here; a route with its metrics takes about 200.
+/// Largest answer read; a route with its metrics takes about 200 bytes.
 const ANSWER_MAX: usize = 16_384;
 /// The kernel answers at once; a longer silence is a broken socket.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl Message {
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
         bytes.extend(flags.to_ne_bytes());
-        // Sequence number and port: one request at a time needs neither.
+        // Sequence number and port are zero: requests are sent one at a time.
         bytes.extend([0; 8]);
         bytes.extend(family_header);
         Self(bytes)
@@ -70,7 +70,7 @@ impl Message {
     }
 }
 
-/// One end of a veth pair.
+/// An end of a veth pair.
 #[derive(Clone, Copy, Debug)]
 pub struct VethEnd<'a> {
     /// Interface name.
@@ -79,7 +79,7 @@ pub struct VethEnd<'a> {
     pub mac: [u8; 6],
 }
 
-/// A connection to the kernel's routing tables, in the namespace of the thread that opened it.
+/// A netlink socket in the namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Netlink(Socket);
 
@@ -87,17 +87,17 @@ impl Netlink {
     /// Opens a connection.
     ///
     /// # Errors
-    /// What `socket` says.
+    /// The error of `socket`.
     pub fn open() -> io::Result<Self> {
         let protocol = Protocol::from(libc::NETLINK_ROUTE);
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol))?;
-        // For errors in words. Kernels before 4.12 have none.
+        // For error messages as text. Kernels before 4.12 have none.
         let _ = set_option(&socket, libc::SOL_NETLINK, libc::NETLINK_EXT_ACK, 1_i32);
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(Self(socket))
     }
 
-    /// Sends a request and gives the answer's payload: empty for a bare acknowledgement.
+    /// Sends a request; returns the answer's payload, empty for a bare acknowledgement.
     fn ask(&self, what: &str, mut message: Message) -> io::Result<Vec<u8>> {
         self.exchange(message.finish())
             .map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))
@@ -116,11 +116,10 @@ impl Netlink {
         }
     }
 
-    /// Makes a veth pair: `here` in the calling namespace, `there` in the one `namespace` stands
-    /// for.
+    /// Creates a veth pair: `here` in the calling namespace, `there` in `namespace`.
     ///
     /// # Errors
-    /// The operation, the interface and the kernel's words.
+    /// The operation, the interface and the kernel's message.
     pub fn add_veth(
         &self,
         here: VethEnd<'_>,
@@ -135,7 +134,7 @@ impl Netlink {
                 .attribute(libc::IFLA_IFNAME, end.name.as_bytes())
                 .attribute(libc::IFLA_ADDRESS, &end.mac)
                 .attribute(libc::IFLA_MTU, &mtu.to_ne_bytes())
-                // With one queue the kernel need not look into each frame to choose one.
+                // With one queue the kernel need not inspect each frame to choose one.
                 .attribute(libc::IFLA_NUM_TX_QUEUES, &1_u32.to_ne_bytes())
                 .attribute(libc::IFLA_NUM_RX_QUEUES, &1_u32.to_ne_bytes());
         };
@@ -155,8 +154,7 @@ impl Netlink {
         self.ask(&format!("add veth {} to {}", here.name, there.name), message).map(|_| ())
     }
 
-    /// Forbids an interface to make IPv6 addresses, which would put frames of their own on the
-    /// link.
+    /// Disables an interface's automatic IPv6 address, which would send frames of its own.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -175,8 +173,7 @@ impl Netlink {
         self.ask(&format!("set no IPv6 address on {interface}"), message).map(|_| ())
     }
 
-    /// Limits the super-frames that an interface is handed: their bytes and their segments. The
-    /// kernel cuts a larger one before.
+    /// Limits the bytes and segments of super-frames; the kernel segments larger ones before.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -201,8 +198,8 @@ impl Netlink {
         self.ask(&format!("set up {interface}"), message).map(|_| ())
     }
 
-    /// Sets an interface up whose neighbours are all static: no ARP, no neighbour discovery, no
-    /// multicast reports (`IFF_NOARP`).
+    /// Sets an interface up without ARP, neighbour discovery or multicast reports (`IFF_NOARP`):
+    /// all its neighbours are static.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -215,9 +212,9 @@ impl Netlink {
         self.ask(&format!("set up {interface}"), message).map(|_| ())
     }
 
-    /// Gives an interface (by index) the address `own` and no network around it (/32 or /128).
+    /// Adds the address `own` to an interface (by index), as /32 or /128.
     ///
-    /// An IPv6 address is usable at once: nobody is asked whether it is taken (RFC 4862 §5.4).
+    /// An IPv6 address is usable at once: no duplicate address detection (RFC 4862 §5.4).
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -238,7 +235,7 @@ impl Netlink {
         self.ask(&format!("add address {own}"), message).map(|_| ())
     }
 
-    /// Tells an interface (by index) for ever which hardware address `peer` has.
+    /// Adds a permanent neighbour entry for `peer` on an interface (by index).
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -260,9 +257,9 @@ impl Netlink {
         self.ask(&format!("add neighbour {peer}"), message).map(|_| ())
     }
 
-    /// Routes `peer` over an interface (by index), with a floor for TCP's retransmission timeout.
+    /// Routes `peer` over an interface (by index), with a minimum for TCP's retransmission timeout.
     ///
-    /// The floor is whole milliseconds; without its lock bit the kernel ignores it.
+    /// The minimum is whole milliseconds; without its lock bit the kernel ignores it.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -290,7 +287,7 @@ impl Netlink {
         self.ask(&format!("add route to {peer}"), message).map(|_| ())
     }
 
-    /// The floor that the route to `peer` puts under TCP's retransmission timeout, read back.
+    /// The minimum retransmission timeout of the route to `peer`, read back.
     ///
     /// # Errors
     /// As [`Netlink::add_veth`].
@@ -339,14 +336,14 @@ fn route_header(peer: IpAddr) -> [u8; 12] {
     [family(peer), bits(peer), 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
 }
 
-/// The same for a look-up, which takes no table, protocol, scope or type.
+/// The same for a look-up, which has no table, protocol, scope or type.
 fn look_up_header(peer: IpAddr) -> [u8; 12] {
     [family(peer), bits(peer), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
 }
 
 /// The value of the first attribute of this kind.
 fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
-    // Each turn takes at least the four bytes of an attribute's header.
+    // Each iteration consumes at least an attribute's four-byte header.
     while let Some(&[l0, l1, k0, k1]) = attributes.first_chunk::<4>() {
         let length = usize::from(u16::from_ne_bytes([l0, l1]));
         let value = attributes.get(4..length)?;
@@ -358,7 +355,7 @@ fn find(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     None
 }
 
-/// What an `NLMSG_ERROR` says: errno 0 is success.
+/// The result in an `NLMSG_ERROR`: errno 0 is success.
 fn outcome(answer: &[u8], flags: u16) -> io::Result<()> {
     let errno = answer.get(HEADER..HEADER + 4).and_then(|bytes| bytes.first_chunk::<4>());
     let Some(errno) = errno.map(|bytes| -i32::from_ne_bytes(*bytes)) else {

@@ -1,7 +1,4 @@
-//! Network namespaces without names: a file descriptor keeps each alive, so a dead process leaves
-//! none.
-//!
-//! It must never mount or name one: `kill -9` has to clean up.
+//! Unnamed network namespaces, each kept alive by a file descriptor: `kill -9` leaves none behind.
 #![expect(unsafe_code, reason = "unshare and setns have no safe wrapper in std")]
 
 use std::fs::File;
@@ -10,16 +7,15 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A network namespace. Clones are the same namespace; it ends with the last clone, socket and
-/// thread in it.
+/// A network namespace. Clones share it; it ends with the last clone, socket and thread in it.
 #[derive(Clone, Debug)]
 pub struct Netns(Arc<File>);
 
 impl Netns {
-    /// Makes a namespace with nothing in it but a loopback interface that is down.
+    /// Creates a namespace with only a loopback interface, which is down.
     ///
     /// # Errors
-    /// What the kernel says: `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` above
+    /// The error of `unshare`: `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` above
     /// `user.max_net_namespaces`.
     pub fn new() -> io::Result<Self> {
         // A short-lived thread: namespaces belong to threads, and the caller keeps its own.
@@ -35,21 +31,21 @@ impl Netns {
         })
     }
 
-    /// Opens the namespace that a file such as `/proc/PID/ns/net` stands for.
+    /// Opens the namespace of a file such as `/proc/PID/ns/net`.
     ///
     /// # Errors
-    /// What `open` says.
+    /// The error of `open`.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(Arc::new(File::open(path)?)))
     }
 
-    /// Moves the calling thread into this namespace, for good.
+    /// Moves the calling thread into this namespace permanently.
     ///
-    /// Sockets stay in the namespace of the thread that made them. Beware that `/proc/net` is that
-    /// of the main thread: read `/proc/thread-self/net`.
+    /// Sockets stay in the namespace of the thread that made them. `/proc/net` is that of the main
+    /// thread: read `/proc/thread-self/net`.
     ///
     /// # Errors
-    /// What `setns` says: `EPERM` without `CAP_SYS_ADMIN` over the namespace.
+    /// The error of `setns`: `EPERM` without `CAP_SYS_ADMIN` over the namespace.
     pub fn enter(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open for as long as `self` lives; setns touches no memory of
         // ours.
@@ -60,10 +56,10 @@ impl Netns {
         }
     }
 
-    /// Runs `work` on a thread of its own inside this namespace and waits for it.
+    /// Runs `work` on a new thread inside this namespace and waits for it.
     ///
     /// # Errors
-    /// Those of [`Netns::enter`], or that `work` panicked.
+    /// Those of [`Netns::enter`], or a panic of `work`.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| self.enter().map(|()| work()));
@@ -73,7 +69,7 @@ impl Netns {
         })
     }
 
-    /// The descriptor's number, for messages that hand the namespace to the kernel.
+    /// The descriptor's number, for netlink messages.
     #[must_use]
     pub fn descriptor(&self) -> i32 {
         self.0.as_raw_fd()

@@ -1,8 +1,7 @@
-//! A packet socket with a receive ring: whole Ethernet frames in and out of one interface.
+//! A packet socket with a receive ring: sends and receives Ethernet frames on one interface.
 //!
-//! TPACKET_V2, because V3 hands frames over by the millisecond, and a ring, because its size is not
+//! TPACKET_V2, because V3 delivers frames by the millisecond, and a ring, because its size is not
 //! limited by `net.core.rmem_max` (Documentation/networking/packet_mmap.rst).
-//! It must never hand out a frame that the kernel still writes to.
 #![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
 
 use super::sockets::{interface_index, send_batch, set_option};
@@ -25,29 +24,28 @@ const SEND_PATIENCE: Duration = Duration::from_millis(100);
 const PACKET_VNET_HDR: i32 = 15;
 const PACKET_IGNORE_OUTGOING: i32 = 23;
 
-/// How frames come out of a port and go into it.
+/// The form of frames on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Each is one packet of at most the MTU, its checksums complete.
+    /// One packet of at most the MTU, with complete checksums.
     Whole,
-    /// In front of each stands a `struct virtio_net_hdr` (`PACKET_VNET_HDR`), which says what the
-    /// sender left undone: a checksum, or the cutting into segments.
+    /// Each is preceded by a `struct virtio_net_hdr` (`PACKET_VNET_HDR`), which says what the
+    /// sender left undone: checksum or segmentation.
     Offloaded,
 }
 
 impl Framing {
-    /// Bytes of a ring slot: a power of two, so that slots lie one behind the other in the blocks.
+    /// Bytes of a ring slot: a power of two, so that slots are contiguous across blocks.
     const fn slot(self) -> usize {
         match self {
             // The ring's header and a frame of MTU 1500.
             Self::Whole => 2048,
-            // The same and 64 KiB less 128 bytes. This is memory that the kernel keeps for us:
-            // 64 MiB for a ring of 1,024.
+            // The same and 64 KiB less 128 bytes. Kernel memory: 64 MiB for a ring of 1,024.
             Self::Offloaded => 65_536,
         }
     }
 
-    /// Bytes of the header in front of each frame.
+    /// Bytes of the header that precedes each frame.
     #[must_use]
     pub const fn header(self) -> usize {
         match self {
@@ -77,22 +75,21 @@ pub struct Port {
     next: usize,
 }
 
-// SAFETY: the ring is owned by this value alone (the kernel aside), and the kernel does not mind
-// which thread reads it.
+// SAFETY: only this value uses the ring (besides the kernel), and any thread may read it.
 unsafe impl Send for Port {}
 
-/// A received frame, whose ring slot goes back to the kernel when it is dropped.
+/// A received frame; dropping it returns the ring slot to the kernel.
 #[derive(Debug)]
 pub struct Received<'a> {
-    /// The frame from its Ethernet header on; cut where it is longer than a slot.
+    /// The frame from its Ethernet header on; truncated if longer than a slot.
     pub bytes: &'a [u8],
-    /// The header in front of it: [`Framing::header`] bytes.
+    /// The header before it: [`Framing::header`] bytes.
     pub offload: &'a [u8],
-    /// The length it had on the wire, bytes.
+    /// Length on the wire, bytes.
     pub length: u32,
-    /// When the kernel saw it, `CLOCK_REALTIME` nanoseconds.
+    /// Kernel timestamp, `CLOCK_REALTIME` nanoseconds.
     pub wall_ns: u64,
-    /// Whether its checksums are complete; if not, an offload is on that should not be.
+    /// Whether checksums are complete; if not, an offload is on that should be off.
     pub checksum_ready: bool,
     status: &'a AtomicU32,
 }
@@ -105,13 +102,12 @@ impl Drop for Received<'_> {
 }
 
 impl Port {
-    /// Opens an interface of the calling thread's namespace, with a ring of at least `frames`
-    /// slots.
+    /// Opens an interface of the calling thread's namespace, with at least `frames` ring slots.
     ///
     /// # Errors
-    /// What the kernel says: `EPERM` without `CAP_NET_RAW`, `ENODEV`, `ENOMEM`.
+    /// The error of the system call: `EPERM` without `CAP_NET_RAW`, `ENODEV`, `ENOMEM`.
     pub fn open(interface: &str, frames: usize, framing: Framing) -> io::Result<Self> {
-        // Protocol 0 receives nothing until the bind below: no frame of another interface gets in.
+        // Protocol 0 receives nothing until the bind below: no frame of another interface arrives.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         let version = libc::tpacket_versions::TPACKET_V2 as i32;
         set_option(&socket, libc::SOL_PACKET, libc::PACKET_VERSION, version)?;
@@ -120,8 +116,8 @@ impl Port {
             Framing::Whole => {
                 set_option(&socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1_i32)?;
             }
-            // Before the ring: its slots must leave room for the header. The discipline is not
-            // passed by: on that way the kernel drops a super-frame which it has to cut itself.
+            // Before the ring: its slots must hold the header. The queueing discipline is not
+            // bypassed: otherwise the kernel drops a super-frame that it has to segment itself.
             Framing::Offloaded => {
                 set_option(&socket, libc::SOL_PACKET, PACKET_VNET_HDR, 1_i32)?;
             }
@@ -150,7 +146,7 @@ impl Port {
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
         address.sll_family =
             u16::try_from(libc::AF_PACKET).expect("invariant: a constant of the kernel that fits");
-        // Every protocol, so that a frame which should not be there is seen.
+        // Every protocol, so that unexpected frames are seen.
         address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
             .expect("invariant: a constant of the kernel that fits")
             .to_be();
@@ -167,7 +163,7 @@ impl Port {
         }
     }
 
-    /// The oldest frame in the ring, if there is one.
+    /// The oldest frame in the ring, if any.
     pub fn receive(&mut self) -> Option<Received<'_>> {
         let size = self.framing.slot();
         // SAFETY: `next` is below `slots`, so the slot lies in the mapping, which lives as long as
@@ -184,16 +180,16 @@ impl Port {
         }
         self.next = if self.next + 1 == self.slots { 0 } else { self.next + 1 };
         // SAFETY: the status says that the slot is ours, so the kernel has written a header at its
-        // start and will not touch it until the status is set back. The first word is skipped: it
-        // is the atomic above. The other fields are plain numbers.
+        // start and leaves it alone until the status is set back. The first word, the atomic above,
+        // is skipped. The other fields are plain numbers.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
         let start = usize::from(header.tp_mac).min(size);
         let kept = usize::try_from(header.tp_snaplen)
             .expect("invariant: usize has 32 bits or more")
             .min(size - start);
         let ahead = self.framing.header().min(start);
-        // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three are
-        // held to the slot above.
+        // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three were
+        // bounded by the slot above.
         let whole =
             unsafe { std::slice::from_raw_parts(slot.add(start - ahead).as_ptr(), ahead + kept) };
         let (offload, bytes) = whole.split_at(ahead);
@@ -207,31 +203,30 @@ impl Port {
         })
     }
 
-    /// Sends frames on the interface, each behind its header if the port has one; gives how many
-    /// were taken.
+    /// Sends frames, each after its header if the port has one; returns the number sent.
     ///
     /// # Errors
-    /// What the kernel says of the first frame: `EMSGSIZE` above the MTU.
+    /// The error of the first frame: `EMSGSIZE` above the MTU.
     pub fn send(&self, frames: &[&[u8]]) -> io::Result<usize> {
         send_batch(&self.socket, frames)
     }
 
-    /// How frames come out of it and go into it.
+    /// The form of its frames.
     #[must_use]
     pub const fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Memory of the receive ring.
+    /// Bytes of the receive ring.
     #[must_use]
     pub const fn ring_bytes(&self) -> usize {
         self.slots * self.framing.slot()
     }
 
-    /// Frames that found no free slot since the last call.
+    /// Frames dropped for lack of a free slot since the last call.
     ///
     /// # Errors
-    /// What `getsockopt(PACKET_STATISTICS)` says.
+    /// The error of `getsockopt(PACKET_STATISTICS)`.
     pub fn take_drops(&self) -> io::Result<u64> {
         let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
         let mut size =

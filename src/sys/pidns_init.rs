@@ -1,9 +1,8 @@
-//! The keeper: first process of a PID namespace, parent of every program that a lab runs.
+//! The init process of a PID namespace and its supervisor: the parent of all programs of a lab.
 //!
-//! It exists so that nothing outlives the lab. When the first process of a PID namespace ends, the
-//! kernel kills all others in it (pid_namespaces(7)), daemons and workers included; and the keeper
-//! ends with the lab, even after `kill -9`, because the kernel signals it (`PR_SET_PDEATHSIG`) and
-//! its socket closes. It must never signal a process outside its namespace, nor decide when to.
+//! No program outlives the lab: when the init of a PID namespace exits, the kernel kills all others
+//! in it (pid_namespaces(7)), daemons included; and init exits with the lab, even after `kill -9`,
+//! by `PR_SET_PDEATHSIG` and the end of its socket.
 #![expect(unsafe_code, reason = "fork, setns and signalfd have no safe wrapper in std")]
 
 use super::mounts;
@@ -17,61 +16,61 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long programs have to end after SIGTERM before they are killed.
+/// From SIGTERM to SIGKILL.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(2);
-/// Programs of one keeper, at most: the two ends of a path.
+/// Maximum programs: the two ends of a path.
 pub const PROGRAMS_MAX: usize = 2;
-/// Bytes of a reason, at most; it holds a system error and a path.
+/// Maximum bytes of a reason; it holds a system error and a path.
 const TEXT_MAX: usize = 8_192;
-/// A thread that was joined is still listed for an instant; this is a thousand of them.
+/// A joined thread is still listed for an instant; this is a thousand of them.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A program, and where it runs.
 #[derive(Debug)]
 pub struct Program {
-    /// Its name or path, and its arguments; not empty.
+    /// Name or path, and arguments; not empty.
     pub argv: Vec<OsString>,
-    /// Which host it runs on.
+    /// The host's namespace.
     pub netns: Netns,
-    /// Variables beside those of the lab itself.
+    /// Variables besides those of the lab itself.
     pub env: Vec<(OsString, OsString)>,
-    /// Where its output goes. Such a program reads nothing and has a process group of its own, so
-    /// that Ctrl-C does not reach it; without, it has the lab's own streams and group.
+    /// Output file. Such a program reads nothing and has its own process group, so that Ctrl-C does
+    /// not reach it; without, it has the lab's streams and group.
     pub output: Option<File>,
 }
 
-/// What the keeper tells.
+/// A report of the init process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// It is there. Each entry says what it could not do, and why.
+    /// Init runs. Each entry says what it could not set up, and why.
     Ready(Vec<String>),
-    /// It could not be made: which step, and the kernel's answer, see errno(3).
+    /// Init could not be started: the step and its errno(3).
     Failed(String, i32),
-    /// The program of this number runs.
+    /// The program of this number started.
     Started(u8),
-    /// The program of this number could not be started; see errno(3).
+    /// The program of this number could not be started: errno(3).
     NotStarted(u8, i32),
-    /// The program of this number ended with this status; see wait(2).
+    /// The program of this number ended with this status: wait(2).
     Ended(u8, i32),
-    /// SIGTERM goes out to every program now: one that had ended by itself was reported before.
+    /// SIGTERM is sent to every program now: earlier exits were reported before.
     Stopping,
-    /// The keeper has ended, and every program with it.
+    /// Init and every program have ended.
     Gone,
 }
 
-/// A keeper, seen from the lab. Dropping it ends every program at once.
+/// The init process, seen from the lab. Dropping it kills every program.
 #[derive(Debug)]
 pub struct Keeper {
     stream: UnixStream,
     process: libc::pid_t,
 }
 
-// What the lab orders: a letter and a number.
+// Commands of the lab: a letter and a number.
 const START: u8 = b's';
 const SIGNAL: u8 = b'k';
 const STOP: u8 = b'q';
 
-// What the keeper reports: a letter, a number, a value, a text with its length.
+// Reports of init: a letter, a number, a value, a text with its length.
 const READY: u8 = b'r';
 const FAILED: u8 = b'f';
 const STARTED: u8 = b's';
@@ -81,15 +80,14 @@ const STOPPING: u8 = b't';
 const HEADER: usize = 10;
 
 impl Keeper {
-    /// Makes a keeper that can start `programs`, under names from `hosts` (see hosts(5)).
+    /// Starts an init process that can start `programs`, with host names from `hosts` (hosts(5)).
     ///
     /// # Errors
-    /// Where another thread runs, or what `fork` says.
+    /// Fails if another thread runs, or with the error of `fork`.
     pub fn start(programs: Vec<Program>, hosts: &str) -> io::Result<Self> {
         alone()?;
         let (ours, theirs) = UnixStream::pair()?;
-        // SAFETY: no other thread runs, so the child finds every lock free and may go on as any
-        // process may.
+        // SAFETY: no other thread runs, so the child finds every lock free.
         match unsafe { libc::fork() } {
             -1 => Err(io::Error::last_os_error()),
             0 => {
@@ -103,7 +101,7 @@ impl Keeper {
     /// Starts the program of this number.
     ///
     /// # Errors
-    /// Where the keeper has gone.
+    /// Fails if init has exited.
     pub fn run(&mut self, program: u8) -> io::Result<()> {
         self.stream.write_all(&[START, program])
     }
@@ -111,24 +109,24 @@ impl Keeper {
     /// Sends a signal to the program of this number, if it still runs.
     ///
     /// # Errors
-    /// Where the keeper has gone.
+    /// Fails if init has exited.
     pub fn signal(&mut self, program: u8, signal: u8) -> io::Result<()> {
         self.stream.write_all(&[SIGNAL, program << 7 | signal & 0x7f])
     }
 
-    /// Ends all programs: SIGTERM, announced by [`Report::Stopping`], and SIGKILL after
-    /// [`STOP_PATIENCE`]; then comes [`Report::Gone`].
+    /// Stops all programs: SIGTERM, announced by [`Report::Stopping`], SIGKILL after
+    /// [`STOP_PATIENCE`]; then [`Report::Gone`].
     ///
     /// # Errors
-    /// Where the keeper has gone.
+    /// Fails if init has exited.
     pub fn stop(&mut self) -> io::Result<()> {
         self.stream.write_all(&[STOP, 0])
     }
 
-    /// The next report; `None` where none came within `patience`.
+    /// The next report; `None` after `patience`.
     ///
     /// # Errors
-    /// What reading returns, or a report that makes no sense.
+    /// The error of the read, or a malformed report.
     pub fn next(&mut self, patience: Duration) -> io::Result<Option<Report>> {
         if !readable(&[self.stream.as_raw_fd()], Some(patience))? {
             return Ok(None);
@@ -159,7 +157,7 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // The keeper ends when it reads the end of its socket, and takes all with it.
+        // Init exits at the end of its socket, and every program with it.
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         let mut status = 0;
         // SAFETY: `status` is live; the process is our own child, not waited for before.
@@ -185,10 +183,10 @@ fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// The longest wait that poll(2) takes, about 24 days.
+/// The longest timeout of poll(2), about 24 days.
 const POLL_MAX_MS: u128 = i32::MAX as u128;
 
-/// Waits until one of the descriptors can be read; `None` waits without end.
+/// Waits until a descriptor is readable; `None` waits without limit.
 fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool> {
     let entry = |fd: &i32| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 };
     let mut entries: Vec<_> = descriptors.iter().map(entry).collect();
@@ -207,7 +205,7 @@ fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool>
     }
 }
 
-/// Ends the calling process without running what the lab would run at its own end.
+/// Exits without running the lab's exit handlers.
 fn leave(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory.
     unsafe { libc::_exit(code) }
@@ -220,7 +218,7 @@ fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, killed, 0, 0, 0) };
 }
 
-/// Signals that a terminal or a user sends to the lab; the keeper outlives them.
+/// Signals that a terminal or a user sends to the lab; init blocks them.
 const BLOCKED: [i32; 7] = [
     libc::SIGINT,
     libc::SIGTERM,
@@ -231,8 +229,8 @@ const BLOCKED: [i32; 7] = [
     libc::SIGCHLD,
 ];
 
-/// Blocks [`BLOCKED`]; gives a descriptor that can be read when a child ends, and what was blocked
-/// before, for the programs.
+/// Blocks [`BLOCKED`]; returns a descriptor that is readable when a child ends, and the previous
+/// mask for the programs.
 fn block_signals() -> io::Result<(File, libc::sigset_t)> {
     // SAFETY: a sigset_t is plain bits, for which all zero is the empty set.
     let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -257,14 +255,14 @@ fn block_signals() -> io::Result<(File, libc::sigset_t)> {
     Ok((unsafe { File::from_raw_fd(fd) }, before))
 }
 
-/// Blocks what was blocked `before`, and nothing else.
+/// Restores the signal mask `before`.
 fn restore_signals(before: &libc::sigset_t) {
     // SAFETY: the set is live and was filled by the kernel.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
 }
 
-/// The process between the lab and the keeper: only a child of the one that asked is in the new
-/// PID namespace, and the lab itself could make no thread any more.
+/// The process between the lab and init: only a child of the caller of unshare is in the new PID
+/// namespace, and after unshare the lab itself could start no thread.
 fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
     die_with_parent();
     let mut stream = stream;
@@ -307,15 +305,15 @@ fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
     message.extend(value.to_ne_bytes());
     message.extend(u32::try_from(text.len()).expect("invariant: a line of words").to_ne_bytes());
     message.extend(text);
-    // A lab that does not listen any more has gone; the next read says so.
+    // If the lab has exited, the next read says so.
     let _ = stream.write_all(&message);
 }
 
-/// The keeper itself.
+/// State of the init process.
 struct Inside {
     stream: UnixStream,
     children: File,
-    /// What programs have blocked.
+    /// Signal mask of programs.
     mask: libc::sigset_t,
     programs: Vec<Program>,
     running: [Option<libc::pid_t>; PROGRAMS_MAX],
@@ -331,13 +329,13 @@ impl Inside {
                 leave(1);
             }
             self.reap();
-            // Asked apart: a blocking read must find something.
+            // Checked separately: a blocking read must find something.
             if !matches!(readable(&ends[..1], Some(Duration::ZERO)), Ok(true)) {
                 continue;
             }
             let mut order = [0; 2];
             if self.stream.read_exact(&mut order).is_err() {
-                // The lab has gone. The kernel kills whatever is left.
+                // The lab has exited. The kernel kills the rest.
                 leave(0);
             }
             match order {
@@ -370,7 +368,7 @@ impl Inside {
         }
     }
 
-    /// Takes up every child that has ended, orphans of the programs too; whether any is left.
+    /// Reaps zombies, orphans too; whether any child is left.
     fn reap(&mut self) -> bool {
         let mut buffer = [0; 1024];
         while matches!((&self.children).read(&mut buffer), Ok(read) if read > 0) {}
@@ -394,7 +392,7 @@ impl Inside {
     fn stop(&mut self) -> ! {
         self.reap();
         say(&mut self.stream, STOPPING, 0, 0, "");
-        // SAFETY: -1 means every process of this PID namespace but its first, which is this one.
+        // SAFETY: -1 means every process of this PID namespace except its init, this process.
         unsafe { libc::kill(-1, libc::SIGTERM) };
         let begin = monotonic();
         while self.reap() {
@@ -403,12 +401,12 @@ impl Inside {
                 break;
             }
         }
-        // What is left is killed by the kernel.
+        // The kernel kills what is left.
         leave(0)
     }
 }
 
-/// Sets up what programs see; says what could not be.
+/// Sets up mounts; returns what failed.
 fn furnish(hosts: &str) -> Vec<String> {
     let mut caveats = Vec::new();
     if let Err(error) = mounts::separate() {
@@ -434,7 +432,7 @@ fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t>
     }
     let netns = program.netns.clone();
     let enter = move || {
-        // A program inherits what is blocked (signal(7)); the keeper's mask is not for it.
+        // A program inherits the signal mask (signal(7)); init's is not for it.
         restore_signals(&mask);
         netns.enter()
     };

@@ -1,7 +1,6 @@
-//! Waiting for many descriptors with a timeout in nanoseconds, and a way to end the wait.
+//! Waits for descriptors with nanosecond timeouts, and wakes the wait from another thread.
 //!
-//! mio and epoll_wait count in milliseconds, which is too coarse for a path of milliseconds.
-//! It must never busy-wait: that choice is the caller's.
+//! mio and epoll_wait count in milliseconds, too coarse for delays of milliseconds.
 #![expect(unsafe_code, reason = "epoll, eventfd and ppoll have no safe wrapper in std")]
 
 use std::fs::File;
@@ -10,18 +9,18 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// The longest wait that is handed to the kernel; longer ones end early, as by a signal.
+/// The longest wait passed to the kernel; longer ones end early, as by a signal.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 32);
 
 fn owned(fd: i32) -> io::Result<OwnedFd> {
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel just made this descriptor for us, and nobody else holds it.
+    // SAFETY: the kernel just made this descriptor, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A set of descriptors to wait for.
+/// A set of descriptors.
 #[derive(Debug)]
 pub struct Poll(OwnedFd);
 
@@ -29,7 +28,7 @@ impl Poll {
     /// An empty set.
     ///
     /// # Errors
-    /// What `epoll_create1` says.
+    /// The error of `epoll_create1`.
     pub fn new() -> io::Result<Self> {
         // SAFETY: the call takes flags and touches no memory of ours.
         owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
@@ -38,7 +37,7 @@ impl Poll {
     /// Adds a descriptor: a wait ends while it is readable.
     ///
     /// # Errors
-    /// What `epoll_ctl` says.
+    /// The error of `epoll_ctl`.
     pub fn add(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let interest =
             u32::try_from(libc::EPOLLIN).expect("invariant: a constant of the kernel that fits");
@@ -52,17 +51,17 @@ impl Poll {
         }
     }
 
-    /// Waits until a descriptor is readable, the time is over, or a signal came.
+    /// Waits until a descriptor is readable, the timeout expires, or a signal arrives.
     ///
     /// # Errors
-    /// What `ppoll` says, except `EINTR`.
+    /// The error of `ppoll`, except `EINTR`.
     pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|time| libc::timespec {
             tv_sec: time.as_secs().min(WAIT_MAX.as_secs()).cast_signed(),
             tv_nsec: time.subsec_nanos().into(),
         });
-        // An epoll set is itself readable while one of its members is: so ppoll waits for all of
-        // them, in nanoseconds, on kernels that have no epoll_pwait2.
+        // An epoll set is itself readable while one of its members is: ppoll waits for all of them,
+        // in nanoseconds, on kernels without epoll_pwait2.
         let mut set = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         let time = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: `set` is one valid pollfd, `time` is null or points to a live timespec, and a
@@ -81,10 +80,10 @@ impl Poll {
 pub struct Waker(File);
 
 impl Waker {
-    /// A waker that is part of the set.
+    /// A waker registered in the set.
     ///
     /// # Errors
-    /// What `eventfd` or `epoll_ctl` says.
+    /// The error of `eventfd` or `epoll_ctl`.
     pub fn new(poll: &Poll) -> io::Result<Self> {
         // SAFETY: the call takes two numbers and touches no memory of ours.
         let fd = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
@@ -93,10 +92,10 @@ impl Waker {
         Ok(waker)
     }
 
-    /// Makes the wait end, now or when it next begins.
+    /// Ends the current or next wait.
     ///
     /// # Errors
-    /// What `write` says, except that the waker is already awake.
+    /// The error of `write`, except that the waker is already awake.
     pub fn wake(&self) -> io::Result<()> {
         match (&self.0).write(&1_u64.to_ne_bytes()) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
@@ -104,9 +103,9 @@ impl Waker {
         }
     }
 
-    /// Takes back all wakes so far.
+    /// Clears all wakes so far.
     pub fn clear(&self) {
-        // Nothing to read means that nobody woke us, which is fine.
+        // An empty eventfd is fine: there was no wake.
         let _ = (&self.0).read(&mut [0_u8; 8]);
     }
 }

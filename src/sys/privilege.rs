@@ -1,8 +1,8 @@
-//! Getting the right to make network namespaces, or saying exactly what forbids it.
+//! Acquires the right to create network namespaces, or reports exactly what forbids it.
 //!
-//! Already capable processes need nothing; others enter a user namespace of their own, in which
-//! they keep their user id, so that files they write stay theirs. It must run before any thread
-//! exists. A refusal names its rule, as far as the machine shows one, and what to type.
+//! A process without the capabilities enters a user namespace that keeps its user ID, so that it
+//! owns the files it writes. This must run before any thread exists. A refusal names its rule, if
+//! it can be determined, and remedies.
 #![expect(unsafe_code, reason = "unshare has no safe wrapper in std")]
 
 use super::netns::Netns;
@@ -13,9 +13,9 @@ use std::path::Path;
 /// How this process may make network namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privilege {
-    /// It held `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW` already.
+    /// It already held `CAP_SYS_ADMIN`, `CAP_NET_ADMIN` and `CAP_NET_RAW`.
     Root,
-    /// It made a user namespace, in which it holds them.
+    /// It created a user namespace, in which it holds them.
     UserNamespace,
 }
 
@@ -28,16 +28,16 @@ impl fmt::Display for Privilege {
     }
 }
 
-/// A refused step, the rule behind it, and the way out.
+/// A refused step, its cause, and remedies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivilegeError {
-    /// What was tried, such as `unshare(CLONE_NEWUSER)`.
+    /// The step, such as `unshare(CLONE_NEWUSER)`.
     pub step: &'static str,
-    /// The kernel's answer; see errno(3).
+    /// The error number: errno(3).
     pub errno: i32,
-    /// Which rule forbids it, as far as the machine tells.
+    /// The rule that forbids it, if it can be determined.
     pub why: String,
-    /// What to type, one way per entry.
+    /// What to type, one remedy per entry.
     pub remedy: Vec<String>,
 }
 
@@ -60,10 +60,10 @@ const CAP_NET_ADMIN: u64 = 1 << 12;
 const CAP_NET_RAW: u64 = 1 << 13;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-/// Gets the right to make network namespaces; the first thing `main` does.
+/// Acquires the right to create network namespaces; the first thing `main` does.
 ///
 /// # Errors
-/// What was refused and why. A process that has started a thread gets `EINVAL`.
+/// What was refused and why. A process with several threads gets `EINVAL`.
 pub fn acquire() -> Result<Privilege, PrivilegeError> {
     let privilege = if has_capabilities() {
         Privilege::Root
@@ -71,8 +71,8 @@ pub fn acquire() -> Result<Privilege, PrivilegeError> {
         enter_user_namespace()?;
         Privilege::UserNamespace
     };
-    // Trying tells: AppArmor lets the user namespace be made and then denies what it is for, and a
-    // seccomp filter does not care for capabilities.
+    // Only trying tells: AppArmor permits the user namespace and then denies its use, and a seccomp
+    // filter ignores capabilities.
     Netns::new().map_err(|error| refused("unshare(CLONE_NEWNET)", &error))?;
     Ok(privilege)
 }
@@ -103,7 +103,7 @@ pub fn effective_group() -> u32 {
 }
 
 fn enter_user_namespace() -> Result<(), PrivilegeError> {
-    // Read before: inside, both are the overflow id until the maps are written.
+    // Read before: inside, both are the overflow ID until the maps are written.
     let (user, group) = identity();
     // SAFETY: unshare takes flags and touches no memory of ours.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
@@ -121,14 +121,14 @@ fn enter_user_namespace() -> Result<(), PrivilegeError> {
     Ok(())
 }
 
-/// Finds the rule behind a refusal.
+/// Determines the cause of a refusal.
 fn refused(step: &'static str, error: &io::Error) -> PrivilegeError {
     let errno = error.raw_os_error().unwrap_or(0);
     let (why, remedy) = diagnose(errno, &Rules::read());
     PrivilegeError { step, errno, why, remedy }
 }
 
-/// What the machine says about user namespaces.
+/// The host's settings for user namespaces.
 #[derive(Clone, Debug, Default)]
 struct Rules {
     max_user_namespaces: Option<u64>,
@@ -140,7 +140,7 @@ struct Rules {
     chroot: Option<Chroot>,
 }
 
-/// What shows that the root directory is not the machine's.
+/// Evidence that the root directory is not the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chroot {
     /// `/proc/self/mountinfo` has no mount at `/`.
@@ -157,7 +157,7 @@ impl Chroot {
         (!text.lines().any(at_root)).then_some(Self::NoRootMount)
     }
 
-    /// Whether it explains a refusal; unshare(2) gives `EPERM` in a chroot.
+    /// Whether it explains a refusal; unshare(2) returns `EPERM` in a chroot.
     const fn why(self, errno: i32) -> Option<&'static str> {
         match self {
             Self::NoProc => Some(
@@ -188,7 +188,7 @@ impl Rules {
     }
 }
 
-/// The rule that fits best, and what lifts it.
+/// The likeliest rule, and its remedies.
 fn diagnose(errno: i32, rules: &Rules) -> (String, Vec<String>) {
     let own = |why: &str, remedy: &[&str]| {
         (why.to_owned(), remedy.iter().map(|way| (*way).to_owned()).collect())

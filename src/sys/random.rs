@@ -6,7 +6,7 @@ use std::io;
 /// Fills `bytes` from the kernel's random number generator.
 ///
 /// # Errors
-/// What getrandom returns: `EPERM` or `ENOSYS` where a seccomp filter forbids the call.
+/// The error of getrandom: `EPERM` or `ENOSYS` if a seccomp filter forbids the call.
 pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {

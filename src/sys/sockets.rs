@@ -1,6 +1,4 @@
-//! Socket calls that std and socket2 lack: batches of datagrams, and options by their raw name.
-//!
-//! It must never allocate per datagram: batches exist for speed.
+//! Socket calls that std and socket2 lack: batches of datagrams, and options by number.
 #![expect(unsafe_code, reason = "sendmmsg, recvmmsg and setsockopt have no safe wrapper in std")]
 
 use std::ffi::CString;
@@ -9,7 +7,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-/// Messages per call, at most; it bounds the headers kept on the stack (80 bytes each).
+/// Maximum messages per call; it bounds the headers on the stack (80 bytes each).
 pub const BATCH_MAX: usize = 64;
 
 /// Sets an option to a plain value.
@@ -30,7 +28,7 @@ pub(super) fn set_option<T: Copy>(
 /// The index of an interface of the calling thread's namespace.
 ///
 /// # Errors
-/// `ENODEV` where there is none of that name.
+/// `ENODEV` if there is none of that name.
 pub fn interface_index(name: &str) -> io::Result<u32> {
     let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: `name` is a live string with a terminator.
@@ -45,12 +43,12 @@ const fn empty_header() -> libc::mmsghdr {
     unsafe { mem::zeroed() }
 }
 
-/// Sends each slice as one message on a connected or bound socket; gives how many were taken.
+/// Sends each slice as one message on a connected or bound socket; returns the number sent.
 ///
 /// At most [`BATCH_MAX`] are sent per call.
 ///
 /// # Errors
-/// What the kernel says of the first message; errors of later ones end the batch early.
+/// The error of the first message; errors of later ones end the batch early.
 pub fn send_batch(socket: &impl AsFd, messages: &[&[u8]]) -> io::Result<usize> {
     let count = messages.len().min(BATCH_MAX);
     let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
@@ -68,12 +66,12 @@ pub fn send_batch(socket: &impl AsFd, messages: &[&[u8]]) -> io::Result<usize> {
     })
 }
 
-/// Receives messages that are there into `buffers`, writing their lengths; gives how many came.
+/// Receives messages into `buffers` and writes their lengths; returns the number received.
 ///
-/// Waits for the first one if the socket blocks, and never for more.
+/// On a blocking socket, waits for the first only.
 ///
 /// # Errors
-/// What the kernel says: `WouldBlock` where nothing is there.
+/// `WouldBlock` if the queue is empty, otherwise the error of `recvmmsg`.
 pub fn receive_batch(
     socket: &impl AsFd,
     buffers: &mut [[u8; 2048]],
@@ -102,7 +100,7 @@ pub fn receive_batch(
     Ok(came)
 }
 
-/// Runs a batch call again while signals interrupt it.
+/// Retries a batch call that a signal interrupted.
 pub(super) fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Result<usize> {
     let wanted = u32::try_from(count).expect("invariant: a batch is a few dozen messages");
     loop {
@@ -116,7 +114,7 @@ pub(super) fn transfer(count: usize, mut call: impl FnMut(u32) -> i32) -> io::Re
     }
 }
 
-/// Has the kernel cut what is sent on a UDP socket into datagrams of so many bytes (udp(7),
+/// Makes the kernel segment sends on a UDP socket into datagrams of so many bytes (udp(7),
 /// `UDP_SEGMENT`).
 ///
 /// # Errors
@@ -125,16 +123,16 @@ pub fn set_udp_segment(socket: &impl AsFd, bytes: u16) -> io::Result<()> {
     set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, i32::from(bytes))
 }
 
-/// The congestion control in force on a TCP socket, as the kernel names it.
+/// The congestion control of a TCP socket, by the kernel's name.
 ///
 /// # Errors
-/// What `getsockopt(TCP_CONGESTION)` says.
+/// The error of `getsockopt(TCP_CONGESTION)`.
 pub fn tcp_congestion(socket: &impl AsFd) -> io::Result<String> {
     let name = socket2::SockRef::from(socket).tcp_congestion()?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
-/// Sets the congestion control of a TCP socket. The sysctl may be closed to us; the option is not.
+/// Sets the congestion control of a TCP socket; unlike the sysctl, the option needs no privilege.
 ///
 /// # Errors
 /// `ENOENT` for an unknown name.

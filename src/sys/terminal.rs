@@ -1,6 +1,4 @@
-//! Who has the terminal: the process group that Ctrl-C reaches.
-//!
-//! It must never wait for a terminal, nor fail where there is none.
+//! The terminal's foreground process group, which Ctrl-C signals; calls do nothing without one.
 #![expect(unsafe_code, reason = "tcgetpgrp and tcsetpgrp have no wrapper in std")]
 
 use std::fs::File;
@@ -10,7 +8,7 @@ fn terminal() -> Option<File> {
     File::options().read(true).write(true).open("/dev/tty").ok()
 }
 
-/// Whether this process's group is the one that the terminal's keys signal.
+/// Whether this process's group is in the foreground.
 #[must_use]
 pub fn is_foreground() -> bool {
     let Some(terminal) = terminal() else { return false };
@@ -18,11 +16,11 @@ pub fn is_foreground() -> bool {
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
 }
 
-/// Gives the terminal back to this process's group, after a shell with jobs of its own has ended.
+/// Makes this process's group the foreground again, after a shell with job control has ended.
 pub fn take_back() {
     let Some(terminal) = terminal() else { return };
     // SAFETY: the descriptor is open, and a sigset_t is plain bits that sigemptyset makes valid
-    // before anything reads it. SIGTTOU would stop a background process that asks this.
+    // before anything reads it. SIGTTOU would stop a background process here.
     unsafe {
         let mut blocked: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();

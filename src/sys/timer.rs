@@ -1,8 +1,7 @@
-//! A timer that wakes an event loop at a nanosecond, not at the next millisecond.
+//! A timerfd, which wakes an event loop with nanosecond resolution.
 //!
-//! It exists because `epoll_wait`, and so mio, rounds a timeout up to whole milliseconds, and a
-//! retry timer of 30 ms that is 1 ms late shows in a latency report. It must never read a clock:
-//! the deadline is a point on `CLOCK_MONOTONIC`.
+//! `epoll_wait`, and so mio, rounds a timeout up to whole milliseconds; a retry timer of 30 ms that
+//! is 1 ms late shows in a latency report.
 #![expect(unsafe_code, reason = "timerfd has no safe wrapper in the standard library")]
 
 use std::io;
@@ -13,10 +12,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 pub struct TimerFd(OwnedFd);
 
 impl TimerFd {
-    /// A timer that is not set.
+    /// A disarmed timer.
     ///
     /// # Errors
-    /// What `timerfd_create(2)` says.
+    /// The error of `timerfd_create(2)`.
     pub fn new() -> io::Result<Self> {
         // SAFETY: no pointers; the result is checked before it becomes an owned descriptor.
         let fd = unsafe {
@@ -25,14 +24,14 @@ impl TimerFd {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: `fd` is open, and nothing else owns it.
+        // SAFETY: `fd` is open and has no other owner.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// Sets the timer to go off at `nanos` on `CLOCK_MONOTONIC` (at once where that is past).
+    /// Arms the timer for `nanos` on `CLOCK_MONOTONIC` (expires at once if that is past).
     ///
     /// # Errors
-    /// What `timerfd_settime(2)` says.
+    /// The error of `timerfd_settime(2)`.
     pub fn set(&self, nanos: u64) -> io::Result<()> {
         // Zero would disarm the timer.
         let nanos = nanos.max(1);
@@ -44,7 +43,7 @@ impl TimerFd {
                 tv_nsec: part(nanos % 1_000_000_000),
             },
         };
-        // SAFETY: `spec` lives across the call; the old value is not asked for.
+        // SAFETY: `spec` lives across the call; the old value is not requested.
         let done = unsafe {
             libc::timerfd_settime(
                 self.0.as_raw_fd(),

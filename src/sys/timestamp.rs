@@ -1,7 +1,7 @@
-//! Datagrams with the kernel's own time of arrival.
+//! Receives datagrams with kernel receive timestamps.
 //!
-//! It exists because a program reads a datagram later than it came: microseconds on a quiet
-//! machine, milliseconds on a busy one. It must never pass a time on that the kernel did not give.
+//! A program reads a datagram later than it arrived: microseconds on a quiet machine, milliseconds
+//! on a busy one.
 #![expect(unsafe_code, reason = "recvmsg with control messages has no safe wrapper in std")]
 
 use super::sockets::set_option;
@@ -11,30 +11,30 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::{mem, ptr};
 
-/// A datagram that was received.
+/// A received datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// Its bytes; what did not fit the buffer is lost.
+    /// Its length; bytes beyond the buffer are lost.
     pub length: usize,
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
-    /// When it came in, `CLOCK_REALTIME` nanoseconds, where the kernel says.
+    /// Receive time, `CLOCK_REALTIME` nanoseconds, if the kernel gives one.
     pub kernel_ns: Option<u64>,
 }
 
-/// Makes the kernel stamp what comes in (`SO_TIMESTAMPNS`, socket(7)).
+/// Enables kernel receive timestamps (`SO_TIMESTAMPNS`, socket(7)).
 ///
 /// # Errors
-/// What `setsockopt` says; without stamps everything else works.
+/// The error of `setsockopt`; without stamps everything else works.
 pub fn stamp_arrivals(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1_i32)
 }
 
-/// Makes a socket that is not connected report what ICMP says of its datagrams (`IP_RECVERR`,
-/// ip(7)): the next call on it fails.
+/// Makes an unconnected socket report ICMP errors about its datagrams (`IP_RECVERR`, ip(7)): the
+/// next call on it fails.
 ///
 /// # Errors
-/// What `setsockopt` says.
+/// The error of `setsockopt`.
 pub fn report_unreachable(socket: &impl AsFd, to: SocketAddr) -> io::Result<()> {
     if to.is_ipv4() {
         set_option(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1_i32)
@@ -43,13 +43,13 @@ pub fn report_unreachable(socket: &impl AsFd, to: SocketAddr) -> io::Result<()> 
     }
 }
 
-/// Bytes for control messages: a timestamp takes 32; more would be cut, which does no harm.
+/// Bytes for control messages: a timestamp takes 32; truncating others is harmless.
 const CONTROL_LEN: usize = 64;
 
-/// The next datagram of a socket that does not block.
+/// The next datagram of a non-blocking socket.
 ///
 /// # Errors
-/// `WouldBlock` where there is none; what ICMP said, once for each time.
+/// `WouldBlock` if there is none; an ICMP error, once each.
 pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
     // u64 for the alignment that control messages need.
     let mut control = [0_u64; CONTROL_LEN / 8];
@@ -68,22 +68,22 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
         // SAFETY: every pointer in the header is to a live local, the caller's buffer or the
         // storage, each as long as the header says.
         let got = unsafe { libc::recvmsg(fd, &raw mut header, 0) };
-        // SAFETY: as above; the kernel has written at most what it says.
+        // SAFETY: as above; the kernel has written at most that length.
         unsafe { *length = header.msg_namelen };
         usize::try_from(got).map_err(|_| io::Error::last_os_error())
     };
-    // SAFETY: on success the kernel has written a whole address of the length it gave.
+    // SAFETY: on success the kernel has written a whole address of that length.
     let (length, from) = unsafe { SockAddr::try_init(fill) }?;
     let from = from.as_socket().ok_or(io::ErrorKind::InvalidData)?;
     Ok(Received { length, from, kernel_ns: arrival(&header) })
 }
 
-/// The timestamp among the control messages of a header that `recvmsg` has filled in.
+/// The receive timestamp in the control messages of a header that `recvmsg` has filled in.
 pub(super) fn arrival(header: &libc::msghdr) -> Option<u64> {
     // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give whole headers inside the buffer, or null.
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return whole headers inside the buffer, or null.
         let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
         if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
             // SAFETY: this kind carries a timespec, which need not be aligned.
@@ -99,11 +99,11 @@ pub(super) fn arrival(header: &libc::msghdr) -> Option<u64> {
     None
 }
 
-/// Takes what lies in the socket's queue of errors, so that it stops being ready for them.
+/// Empties the socket's error queue, so that it is no longer ready for errors.
 pub fn drain_errors(socket: &impl AsFd) {
     let mut bytes = [0_u8; 64];
     let (flags, fd) = (libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT, socket.as_fd().as_raw_fd());
-    // SAFETY: the buffer is live and as long as said; the loop ends with the queue.
+    // SAFETY: the buffer is live and of that length; the loop ends with the queue.
     while unsafe { libc::recv(fd, bytes.as_mut_ptr().cast(), bytes.len(), flags) } >= 0 {}
 }
 
@@ -125,7 +125,7 @@ mod tests {
             let got = receive(&socket, &mut buffer).unwrap();
             assert_eq!((got.length, &buffer[..4]), (4, &b"time"[..]));
             assert_eq!(got.from, sender.local_addr().unwrap());
-            // Somebody may set the clock meanwhile, but not by an hour.
+            // The clock may be set during the test, but not by an hour.
             assert!(got.kernel_ns.unwrap().abs_diff(before) < 3_600_000_000_000);
             socket.set_nonblocking(true).unwrap();
             let none = receive(&socket, &mut buffer).unwrap_err();
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_is_told() {
+    fn an_unreachable_port_is_reported() {
         let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         report_unreachable(&socket, gone).unwrap();

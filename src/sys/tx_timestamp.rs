@@ -1,51 +1,50 @@
-//! When the kernel handed a datagram to the network, read from a socket's queue of errors.
+//! Transmit timestamps of datagrams, read from a socket's error queue.
 //!
-//! It exists because a program stamps a datagram before it sends it: microseconds before it leaves.
-//! It must never take a word of ICMP for a stamp, nor swallow one.
+//! A program's own stamp is microseconds before the departure.
 #![expect(unsafe_code, reason = "the queue of errors has no safe wrapper in std")]
 
 use super::sockets::set_option;
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, mem, ptr};
 
-/// What lay in the queue.
+/// An entry of the error queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told<'a> {
-    /// A datagram left at this time, `CLOCK_REALTIME` nanoseconds. Its end is its payload; what
-    /// stands before are headers of lower layers, or nothing where the kernel gives no bytes.
+    /// Transmit time, `CLOCK_REALTIME` nanoseconds, and bytes that end in the datagram's payload,
+    /// after lower-layer headers; empty if the kernel gives none.
     Left(u64, &'a [u8]),
-    /// ICMP said that it cannot be delivered, or the like.
+    /// An error, such as an ICMP report that it cannot be delivered.
     Failed,
 }
 
-/// Makes the kernel tell when what is sent from now on leaves (`SO_TIMESTAMPING`, timestamping in
-/// the kernel's documentation). Stamps of arrival are not touched.
+/// Enables transmit timestamps for later datagrams (`SO_TIMESTAMPING`, timestamping in the kernel's
+/// documentation). Receive timestamps are unchanged.
 ///
 /// # Errors
-/// What `setsockopt` says.
+/// The error of `setsockopt`.
 pub fn stamp_departures(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, FLAGS | REQUEST)
 }
 
-/// The same for those datagrams alone that ask for it when they are sent.
+/// The same, only for datagrams sent with a request.
 ///
 /// # Errors
-/// What `setsockopt` says.
+/// The error of `setsockopt`.
 pub fn stamp_departures_on_request(socket: &impl AsFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPING, FLAGS)
 }
 
-/// Software stamps are given out.
+/// Report software stamps.
 const FLAGS: u32 = libc::SOF_TIMESTAMPING_SOFTWARE;
-/// A stamp is taken where a datagram enters the device.
+/// Stamp when a datagram enters the device.
 pub(super) const REQUEST: u32 = libc::SOF_TIMESTAMPING_TX_SOFTWARE;
 
-/// Bytes of a datagram that are read with its stamp: all of an NTP packet and the headers below.
+/// Bytes of a datagram read with its stamp: all of an NTP packet and the headers below.
 const BYTES: usize = 512;
-/// Bytes of control messages: a stamp takes 64, a word of ICMP 48 and an address.
+/// Bytes of control messages: a stamp takes 64, an ICMP error 48 and an address.
 const CONTROL_LEN: usize = 256;
 
-/// Takes everything out of the queue.
+/// Empties the queue.
 pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
     let fd = socket.as_fd().as_raw_fd();
     let mut bytes = [0_u8; BYTES];
@@ -62,7 +61,7 @@ pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
         // SAFETY: every pointer in the header is to a live local as long as the header says.
         let got = unsafe { libc::recvmsg(fd, &raw mut header, flags) };
-        // The queue ends, or a signal came: then the rest is read the next time.
+        // The queue is empty, or a signal came: the rest is read the next time.
         let Ok(length) = usize::try_from(got) else { return };
         match stamp(&header) {
             Some(at) => each(Told::Left(at, &bytes[..length.min(BYTES)])),
@@ -71,14 +70,14 @@ pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
     }
 }
 
-/// The software stamp among the control messages that `recvmsg` has filled in; none where they are
-/// of ICMP, which brings the stamp of its own arrival where anybody on this host wants stamps.
+/// The software stamp in the control messages that `recvmsg` has filled in; none for an ICMP error,
+/// which carries a receive timestamp if any socket of this host wants them.
 fn stamp(header: &libc::msghdr) -> Option<u64> {
     let (mut at, mut left) = (None, false);
     // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give whole headers inside the buffer, or null.
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return whole headers inside the buffer, or null.
         let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
@@ -117,7 +116,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_departure_is_told_with_its_bytes_and_icmp_is_no_stamp() {
+    fn a_tx_timestamp_has_its_datagram_and_icmp_is_no_stamp() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let there = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = there.local_addr().unwrap();
@@ -132,11 +131,11 @@ mod tests {
             }
         });
         let [(at, whole)] = left[..] else { panic!("{left:?}") };
-        // Somebody may set the clock meanwhile, but not by an hour.
+        // The clock may be set during the test, but not by an hour.
         assert!(at.abs_diff(before) < 3_600_000_000_000 && whole);
         drop(there);
-        socket.send_to(b"nobody there", to).unwrap();
-        // On a busy host the report takes its time; this wait ends with it.
+        socket.send_to(b"closed", to).unwrap();
+        // On a busy host the timestamp may be late; this wait ends with it.
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let told = socket.recv_from(&mut [0]).unwrap_err();
         assert_eq!(told.kind(), io::ErrorKind::ConnectionRefused);
