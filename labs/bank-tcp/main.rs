@@ -1,7 +1,4 @@
-//! The bank protocol on a TCP stream: be the bank, ask it one thing, put a load on it.
-//!
-//! It exists so that the stream can be seen by itself, without a comparison.
-//! It must never hold more than its name and its examples: `cli::bank` is what it does.
+//! The bank protocol over TCP: run the bank, call it, put a load on it.
 
 use std::process::ExitCode;
 use wirelab::bank::cli::args::{TcpClient, TcpServe};

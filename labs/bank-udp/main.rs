@@ -1,7 +1,4 @@
-//! The bank protocol on UDP datagrams: be the bank, ask it one thing, put a load on it.
-//!
-//! It exists so that retry and its guarantees can be seen by themselves, without a comparison.
-//! It must never hold more than its name and its examples: `cli::bank` is what it does.
+//! The bank protocol over UDP: run the bank, call it, put a load on it.
 
 use std::process::ExitCode;
 use wirelab::bank::cli::args::{UdpClient, UdpServe};

@@ -1,4 +1,4 @@
-//! bank-tcp as a user meets it first: its help. `tests/bank_labs.rs` runs servers and clients.
+//! Help of bank-tcp. `tests/bank_labs.rs` runs servers and clients.
 
 use wirelab_tests::lab::Lab;
 

@@ -1,6 +1,5 @@
-//! The flags of `bank-tcp` and `bank-udp`.
-//!
-//! Values that cannot be meant are refused: half a cent, no account, a rate of 0.
+//! The flags of `bank-tcp` and `bank-udp`; values without meaning are refused: half a cent, a rate
+//! of 0.
 
 use super::ADDRESS;
 use crate::bank::client::Delivery;
@@ -19,7 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::fmt::Debug;
 use std::time::Duration;
 
-/// What the codes of these labs mean.
+/// Exit codes of these labs.
 fn exit_codes() -> String {
     table(&[
         (Exit::Holds, "done; serve: stopped, and the books balance"),
@@ -33,7 +32,7 @@ fn exit_codes() -> String {
     ])
 }
 
-/// Words of other tools and banks.
+/// Words of other tools, and their equivalents here.
 pub(super) const ELSEWHERE: Elsewhere = &[
     ("withdraw", "there is no withdrawal: transfer FROM TO AMOUNT takes money out of an account"),
     ("pay", "transfer FROM TO AMOUNT moves money"),
@@ -55,15 +54,15 @@ pub(super) const ELSEWHERE: Elsewhere = &[
     ("bandwidth", "--rate N is requests per second; lossy-path --rate 20Mbit limits a path"),
 ];
 
-/// Requests that a client may keep outstanding: the window of the protocol.
+/// Maximum requests outstanding per client: the protocol's window.
 const DEPTH_MAX: u32 = 512;
 const _: () = assert!(DEPTH_MAX as u64 == WINDOW);
 
-/// Clients of a load, at most: each takes a descriptor.
+/// Maximum clients of a load: each takes a descriptor.
 const CLIENTS_MAX: u32 = 10_000;
-/// Requests of a load, at most: a record of each takes about 130 bytes until the end.
+/// Maximum requests of a load: each has a record of about 130 bytes.
 pub const OPS_MAX: u64 = 5_000_000;
-/// Open loop: requests started in a second, at most, so that an interval is a microsecond at least.
+/// Maximum rate of an open loop, requests per second: an interval is at least a microsecond.
 const RATE_MAX: u64 = 1_000_000;
 
 /// The command line of a lab; `S` and `X` are the flags that only its carrier has.
@@ -96,19 +95,19 @@ pub enum What<S: ServeFlags, X: ClientFlags> {
     Load(Load<X>),
 }
 
-/// Flags that only one carrier's server has.
+/// Flags of one carrier's server.
 pub trait ServeFlags: Args + Debug {
-    /// Limits of connections.
+    /// Connection limits.
     fn limits(&self) -> ServerLimits;
-    /// Whether small segments are sent at once.
+    /// Whether to send small segments at once (`TCP_NODELAY`).
     fn nodelay(&self) -> bool;
 }
 
-/// Flags that only one carrier's clients have.
+/// Flags of one carrier's clients.
 pub trait ClientFlags: Args + Debug {
-    /// What a client does when no answer comes.
+    /// What a client does without a reply.
     fn delivery(&self) -> Delivery;
-    /// Whether small segments are sent at once.
+    /// Whether to send small segments at once (`TCP_NODELAY`).
     fn nodelay(&self) -> bool;
 }
 
@@ -266,7 +265,7 @@ impl Ask {
         }
     }
 
-    /// The words that ask it again on a command line.
+    /// The same request as command-line arguments.
     #[must_use]
     pub fn typed(&self) -> String {
         match *self {
@@ -287,7 +286,7 @@ impl Ask {
     }
 }
 
-/// The limit of one page; more than a page can be asked to hold is as many as fit.
+/// The limit of one page; a larger one returns as many entries as fit.
 #[must_use]
 pub fn page_limit(left: Option<u32>) -> u16 {
     const AS_MANY_AS_FIT: u16 = 0;
@@ -473,12 +472,12 @@ impl From<DedupFlag> for Dedup {
     }
 }
 
-/// `5s`, `200ms`: above 0.
+/// A positive duration: `5s`, `200ms`.
 fn above_zero() -> Time {
     time_within(Duration::from_nanos(1)..=Duration::MAX)
 }
 
-/// Requests per second; a bit rate is a property of a path, which these labs do not have.
+/// Requests per second; a bit rate belongs to a path, which these labs lack.
 fn rate(text: &str) -> Result<u64, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').to_lowercase();
     let bits = ["bit", "bps", "b/s"].iter().any(|word| unit.contains(word));
@@ -502,7 +501,7 @@ fn operation(text: &str) -> Result<Operation, String> {
     })
 }
 
-/// `12.34`, `12.3`, `12`, `0`: exact, in cents.
+/// Exact cents: `12.34`, `12.3`, `12`, `0`.
 fn money(text: &str) -> Result<Cents, String> {
     if text.starts_with('-') {
         return Err("an amount is not negative; to take money out, transfer it".to_owned());
@@ -524,7 +523,7 @@ fn money(text: &str) -> Result<Cents, String> {
     value.map(Cents).ok_or_else(|| format!("the largest amount is {}", Cents(i64::MAX)))
 }
 
-/// Money that can move: above zero.
+/// A positive amount of money.
 fn amount(text: &str) -> Result<Amount, String> {
     let cents = money(text)?;
     Amount::new(cents.get().cast_unsigned()).ok_or_else(|| "an amount is above 0".to_owned())
@@ -536,7 +535,7 @@ mod tests {
     use crate::bank::stream::{FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT};
     use crate::cli::values::duration;
 
-    /// A command line that holds nothing but what to ask.
+    /// A command line with only a request.
     #[derive(Debug, Parser)]
     struct Typed {
         #[command(subcommand)]
@@ -544,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_again_asks_the_same() {
+    fn request_arguments_round_trip() {
         for words in [
             "balance 1",
             "deposit 2 12.34",
@@ -560,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn money_is_exact_and_never_guessed() {
+    fn money_is_parsed_exactly() {
         for (text, cents) in
             [("12.34", 1_234), ("12.3", 1_230), ("12", 1_200), ("0.05", 5), ("0", 0)]
         {
@@ -577,7 +576,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_session() {
+    fn defaults_match_the_session() {
         assert_eq!(HELLO_DEADLINE, duration("7s").unwrap());
         assert_eq!(FRAME_DEADLINE, duration("10s").unwrap());
         assert_eq!(IDLE_TIMEOUT, duration("4min").unwrap());

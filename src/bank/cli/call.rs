@@ -1,6 +1,5 @@
-//! `call`: one question to the bank, and what a client can know of the outcome.
-//!
-//! It must never call an outcome known that is not, nor ask again under another key.
+//! `call`: one request to the bank; an outcome without a reply is unknown, and a retry has the same
+//! key.
 
 use super::args::{Ask, Call, ClientFlags, page_limit};
 use super::{ADDRESS, Carrier, Lab, resolve, words};
@@ -22,27 +21,27 @@ use serde_json::{Value, json};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-/// Pages followed, at most: 64 entries each are over six million.
+/// Maximum pages: 64 entries each are over six million.
 const PAGES_MAX: usize = 100_000;
 
-/// What came of the question.
+/// The result of the request.
 struct Answer {
     request: Request,
-    /// The last call: of `transactions` there is one for each page.
+    /// The last call: `transactions` makes one per page.
     finished: Finished,
     entries: Vec<EntryView>,
     pages: usize,
     elapsed_ns: u64,
     lease: Option<u64>,
-    /// How often the server's host said that nobody listens.
+    /// ICMP "port unreachable" errors from the server's host.
     absent: u64,
     seed: u64,
 }
 
-/// Asks and prints the answer.
+/// Makes the request and prints the answer.
 ///
 /// # Errors
-/// Where nothing was asked: no server, no bank there.
+/// Fails if no request was sent: no server, no bank there.
 pub(super) fn run<X: ClientFlags>(
     lab: &Lab,
     flags: &Call<X>,
@@ -86,8 +85,8 @@ pub(super) fn run<X: ClientFlags>(
     Ok(exit)
 }
 
-/// A name for this client. Two clients of one name would be taken for one, so it is longer than
-/// other seeds; 52 bits are exact in every JSON reader.
+/// The client's name. Two clients of one name would be taken for one, so it is longer than other
+/// seeds; every JSON reader represents 52 bits exactly.
 fn nonce(given: Option<u64>) -> io::Result<u64> {
     if let Some(seed) = given {
         return Ok(seed);
@@ -139,7 +138,7 @@ fn ask<X: ClientFlags>(
     Ok(answer)
 }
 
-/// The request for the next page, where one is wanted.
+/// The request for the next page, if there is one.
 fn next_page(ask: &Ask, next: Option<u64>, got: usize) -> Option<Request> {
     let Ask::Transactions { account, limit, .. } = *ask else { return None };
     let got = u32::try_from(got).expect("invariant: at most PAGES_MAX pages of 2,045 entries");
@@ -173,7 +172,7 @@ fn connect<X: ClientFlags>(
     })
 }
 
-/// Why nothing was asked, and what to type.
+/// Why no request was sent, and what to type.
 fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
     let listen =
         if address.to_string() == ADDRESS { String::new() } else { format!(" --listen {address}") };
@@ -181,13 +180,13 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
     let other = if lab.carrier == Carrier::Tcp { "bank-udp" } else { "bank-tcp" };
     let closed = CallFailure::Closed(CloseReason::PeerClosed);
     let failure = match failure {
-        // Closing with bytes unread resets a connection.
+        // Closing with unread bytes resets a connection.
         CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionReset => &closed,
         other => other,
     };
     match failure {
         CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            Failure::new(Exit::Network, format!("nobody listens on {address}; nothing was asked"))
+            Failure::new(Exit::Network, format!("nothing listens on {address}; nothing was asked"))
                 .or_type("start the bank, in another terminal", serve)
                 .or_type("if it listens elsewhere", format!("{} call --server ADDR …", lab.name))
         }
@@ -236,7 +235,7 @@ fn refused(refusal: Refusal) -> Failure {
         .because(refusal.to_string())
 }
 
-/// No answer came: what that means, and how to ask again under the same key.
+/// No reply: what that means, and how to retry under the same key.
 fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key) -> Failure {
     let attempts = answer.finished.attempts;
     let times = human::times(attempts.into());
@@ -246,7 +245,7 @@ fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key
         format!("unknown: asked {times} in {waited}, and no answer came (key {key})"),
     );
     if answer.absent > 0 {
-        failure = failure.because("its host said meanwhile that nobody listens there");
+        failure = failure.because("its host reported meanwhile that nothing listens there");
     }
     if !answer.request.operation().changes_the_ledger() {
         return failure
@@ -261,7 +260,7 @@ fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key
         .or_type("ask again, same key", command(lab, flags, &format!("--seed {} ", answer.seed)))
 }
 
-/// The command line that asks the same.
+/// The command line for the same request.
 fn command<X: ClientFlags>(lab: &Lab, flags: &Call<X>, extra: &str) -> String {
     let server =
         if flags.server == ADDRESS { String::new() } else { format!("--server {} ", flags.server) };
@@ -285,7 +284,7 @@ fn as_json<X: ClientFlags>(
         _ => Value::Null,
     };
     let reply = match reply {
-        // One list, however many pages it took.
+        // One list over all pages.
         Value::Object(_) if answer.pages > 0 => json!({ "op": "transactions", "entries": entries }),
         reply => reply,
     };
@@ -298,7 +297,7 @@ fn as_json<X: ClientFlags>(
         "reply": reply,
         "refusal": refusal,
         "remedy": remedy,
-        // A lease is a number of 64 bits, more than every JSON reader keeps.
+        // A lease has 64 bits, more than some JSON readers represent exactly.
         "lease": answer.lease.map(|lease| format!("{lease:016x}")),
         "sequence": finished.seq,
         "attempts": finished.attempts,

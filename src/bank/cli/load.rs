@@ -1,6 +1,5 @@
-//! `load`: many requests from many clients, and how fast and how surely they were answered.
-//!
-//! It must never say how fast the answers were without saying from when their time was counted.
+//! `load`: many requests from many clients; reports rate, latency and outcomes, and where latency
+//! starts.
 
 use super::args::{ClientFlags, Load, OPS_MAX};
 use super::words::counts;
@@ -31,14 +30,13 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// No request starts later than this where neither a number nor a time was given.
+/// Default duration if neither a number nor a time is given.
 const LIMIT_DEFAULT: Duration = Duration::from_secs(5);
-/// Where only a number was given.
+/// If only a number is given.
 const LIMIT_NONE: Duration = Duration::from_secs(u64::MAX / 2_000_000_000);
-/// Descriptors beside the clients' sockets: streams, epoll, timer, waker, signals.
+/// Descriptors besides the clients' sockets: streams, epoll, timer, waker, signals.
 const DESCRIPTORS_BESIDE: u64 = 16;
-/// Rounds of failing sockets over all clients, without one answer, after which the server is taken
-/// to be gone.
+/// Rounds of failing sockets over all clients, without a reply, until the server counts as lost.
 const FAILED_ROUNDS_MAX: u64 = 3;
 
 /// How a load ended.
@@ -53,24 +51,24 @@ enum Ended {
     ServerLost,
 }
 
-/// What it came to.
+/// The result of a load.
 struct Outcome {
     ended: Ended,
-    /// Until the last one that was done.
+    /// Until the last successful request.
     elapsed: Duration,
     done: u64,
     unknown: u64,
     refused: BTreeMap<&'static str, u64>,
     retries: u64,
     late_replies: u64,
-    /// Requests that were sent, sorted by time.
+    /// Latencies of sent requests, ascending.
     latencies_ns: Vec<u64>,
 }
 
-/// Runs a load and prints what it came to.
+/// Runs a load and prints its result.
 ///
 /// # Errors
-/// Where there is no server, or the loop fails.
+/// Fails if there is no server, or the loop fails.
 pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Failure> {
     let address = resolve(lab, "--server", &flags.server)?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the load failed", &error);
@@ -84,8 +82,8 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     let plan = plan(flags);
     let remote = Remote { address, nodelay: flags.carrier.nodelay() };
     let workload = Workload { seed, accounts: flags.accounts, only: flags.only };
-    // Not drawn from the seed alone: a bank that was asked before under these names would take the
-    // requests for repeated ones.
+    // Not derived from the seed alone: a bank that saw these names before would take the requests
+    // for retries.
     let names = keyed(seed, seed::or_random(None).map_err(failed)?);
     let generator = LoadGenerator::new(transport(lab, flags), workload, flags.clients, names);
     tracing::info!("{} clients ask {address}, seed {seed}: {plan:?}", flags.clients);
@@ -96,7 +94,7 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     let gone_after = FAILED_ROUNDS_MAX * u64::from(flags.clients);
     let mut ended = Ended::Finished;
     let begun = clock.now();
-    // The loop ends by itself only when the load does.
+    // The loop ends by itself when the load does.
     let _ = clients
         .run(&[plan], |progress| {
             let elapsed = clock.now().since(begun);
@@ -139,7 +137,7 @@ fn finish<X: ClientFlags>(
     match outcome.ended {
         Ended::Interrupted => Ok(Exit::Interrupted),
         Ended::ServerLost => {
-            let when = if outcome.done == 0 { "nobody answers" } else { "the bank went away" };
+            let when = if outcome.done == 0 { "no bank answers" } else { "the bank went away" };
             let listen = if flags.server == ADDRESS {
                 String::new()
             } else {
@@ -149,7 +147,7 @@ fn finish<X: ClientFlags>(
                 "start the bank, in another terminal",
                 format!("{} serve{listen}", lab.name),
             );
-            // The first error says most; those after it repeat it.
+            // The first error names the cause; later ones repeat it.
             Err(failures.iter().take(1).fold(failure, |f, (_, error)| f.because(error.to_string())))
         }
         Ended::Finished if outcome.done > 0 => Ok(Exit::Holds),
@@ -177,8 +175,8 @@ fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
     flags.depth.unwrap_or(1)
 }
 
-/// Requests in flight per client of an open loop, at most: beyond them requests wait, and their
-/// time counts.
+/// Maximum requests in flight per client of an open loop: more are queued, and their wait is part
+/// of their latency.
 const OPEN_IN_FLIGHT_MAX: usize = 256;
 
 fn transport<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Box<dyn Transport> {
@@ -198,7 +196,7 @@ fn transport<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Box<dyn Transport> {
     }
 }
 
-/// Steps of the progress bar: requests where they are counted, milliseconds where time is.
+/// Steps of the progress bar: requests if they are limited, else milliseconds.
 fn steps<X: ClientFlags>(flags: &Load<X>) -> u64 {
     flags.ops.unwrap_or_else(|| millis(flags.limit.unwrap_or(LIMIT_DEFAULT)))
 }
@@ -218,7 +216,7 @@ fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Dura
     let mut latencies_ns: Vec<u64> = sent.map(Sample::latency).map(nanos).collect();
     latencies_ns.sort_unstable();
     let stats = generator.counters();
-    // Waiting for those that were given up is not part of the rate.
+    // Waiting for abandoned requests is not part of the rate.
     let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
     Outcome {
         ended,
@@ -244,7 +242,7 @@ fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u6
     format!("{} load on {at}: {arrivals}; seed {seed}", lab.name)
 }
 
-/// Requests answered with yes per second.
+/// Successful requests per second.
 #[expect(clippy::cast_precision_loss, reason = "a rate is shown with few digits")]
 fn per_second(outcome: &Outcome) -> f64 {
     outcome.done as f64 / outcome.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)

@@ -1,4 +1,4 @@
-//! The command lines of `bank-tcp` and `bank-udp`: everything except the carrier.
+//! The command lines of `bank-tcp` and `bank-udp`, except the carrier.
 
 pub mod args;
 mod call;
@@ -15,7 +15,7 @@ use clap::CommandFactory;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-/// What carries the requests.
+/// The transport of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// A TCP connection per client.
@@ -27,17 +27,17 @@ pub enum Carrier {
 /// One of the two labs.
 #[derive(Clone, Copy, Debug)]
 pub struct Lab {
-    /// The name of its program.
+    /// Program name.
     pub name: &'static str,
-    /// What it is for, in a sentence.
+    /// Purpose, in a sentence.
     pub about: &'static str,
-    /// What to type: the first thing in its help.
+    /// Examples: the first part of its help.
     pub examples: &'static str,
-    /// What carries its requests.
+    /// Transport.
     pub carrier: Carrier,
 }
 
-/// Runs a lab with the arguments of this process, to its end.
+/// Runs a lab with the arguments of this process.
 #[must_use]
 pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
     let command = Cli::<S, X>::command()
@@ -54,7 +54,7 @@ pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
     })
 }
 
-/// The address that a flag names, with the usual port where it has none.
+/// The address in a flag; the port is optional.
 fn resolve(lab: &Lab, flag: &str, text: &str) -> Result<SocketAddr, Failure> {
     addresses(text, PORT).map(|found| found[0]).map_err(|why| {
         let command = if flag == "--listen" { "serve" } else { "call" };
@@ -64,7 +64,7 @@ fn resolve(lab: &Lab, flag: &str, text: &str) -> Result<SocketAddr, Failure> {
     })
 }
 
-/// Where the labs listen and ask unless told otherwise. The port has no other known use.
+/// Default address. The port has no other known use.
 pub const ADDRESS: &str = "127.0.0.1:7411";
-/// Its port.
+/// Default port.
 const PORT: u16 = 7411;

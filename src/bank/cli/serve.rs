@@ -1,6 +1,4 @@
-//! `serve`: the bank on a socket until somebody says stop, and what it counted.
-//!
-//! It must never end without saying whether the books balance.
+//! `serve`: runs the bank until a signal, then reports counters and audits the ledger.
 
 use super::args::{Serve, ServeFlags};
 use super::words::counts;
@@ -23,7 +21,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-/// What it came to.
+/// The result of a run.
 struct Report {
     ran: Duration,
     counters: Counters,
@@ -34,7 +32,7 @@ struct Report {
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// Where it cannot listen, or the loop fails.
+/// Fails if it cannot listen, or the loop fails.
 pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Failure> {
     let address = resolve(lab, "--listen", &flags.listen)?;
     let seed = flags.seed.or_random()?;
@@ -61,7 +59,7 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     .map_err(|error| cannot_listen(lab, address, &error))?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the server failed", &error);
     let (stopper, stopped) = shutdown::pair().map_err(failed)?;
-    // Before it says that it listens: who reads that may stop it at once.
+    // Before it announces the address: a reader may send a signal at once.
     stopper.on_signals().map_err(failed)?;
     let clock = Clock::start();
     let mut serving = ServerLoop::new(vec![site], flags.carrier.limits(), clock).map_err(failed)?;
@@ -102,7 +100,7 @@ fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
     }
 }
 
-/// Says where it listens, how to ask and how to stop.
+/// Prints the address, how to call it and how to stop.
 fn announce<S: ServeFlags>(
     lab: &Lab,
     flags: &Serve<S>,
@@ -112,12 +110,12 @@ fn announce<S: ServeFlags>(
 ) -> Result<(), Failure> {
     if !bound.ip().is_loopback() {
         complain(&format!(
-            "{}: {bound} can be reached from other hosts, and there is no authentication: whoever \
-             reaches it can move the money\n",
+            "{}: {bound} can be reached from other hosts, and there is no authentication: any client \
+             can move the money\n",
             lab.name
         ));
     }
-    // From this host every unspecified address is reached by the loopback one.
+    // From this host every unspecified address is reached at loopback.
     let ask_at = match bound {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),

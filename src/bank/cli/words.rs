@@ -1,6 +1,4 @@
-//! Answers, counts and frames as sentences.
-//!
-//! It must never round money, nor leave out which number counts what.
+//! Formats answers, counters and frames as text; money is never rounded.
 
 use crate::bank::codec::{Body, Hello, Message, Welcome};
 use crate::bank::driver::call::Way;
@@ -19,7 +17,7 @@ pub(super) fn counts(counts: &BTreeMap<&'static str, u64>) -> String {
     each.join(", ")
 }
 
-/// An answer to a request about `account`, as one or more lines.
+/// The answer to a request about `account`, in one or more lines.
 pub(super) fn reply(request: &Request, reply: &Reply) -> String {
     match (request, reply) {
         (Request::Balance { account }, Reply::Balance { balance, .. }) => {
@@ -70,7 +68,7 @@ pub(super) fn entries(entries: &[EntryView]) -> String {
         let change = entry.change.to_string();
         let change = if entry.change.get() > 0 { format!("+{change}") } else { change };
         let with = entry.counterparty.map_or(String::new(), |other| format!("account {}", other.0));
-        // No counterparty leaves no blanks at the end of the line.
+        // Without a counterparty, the line has no trailing blanks.
         let balance = entry.balance.to_string();
         let line = format!("{:>8}  {change:>16}  {balance:>16}  {with}", entry.entry);
         out.push_str(line.trim_end());
@@ -79,7 +77,7 @@ pub(super) fn entries(entries: &[EntryView]) -> String {
     out
 }
 
-/// Bytes that went over the wire: what each frame says, and its bytes.
+/// Transmitted bytes: each frame decoded, and its bytes.
 pub(super) fn frames(way: Way, bytes: &[u8]) -> String {
     let arrow = if way == Way::Sent { "-->" } else { "<--" };
     let mut out = String::new();
@@ -87,7 +85,7 @@ pub(super) fn frames(way: Way, bytes: &[u8]) -> String {
     while !rest.is_empty() {
         let whole = match frame_len(rest, MAX_FRAME) {
             Ok(Some(len)) if len <= rest.len() => len,
-            // What is no frame is shown all the same.
+            // Bytes that are no frame are shown too.
             _ => rest.len(),
         };
         let (frame, after) = rest.split_at(whole);

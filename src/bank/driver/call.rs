@@ -1,7 +1,4 @@
-//! One bank client that asks one thing after another and waits for each answer.
-//!
-//! It exists for `call`, which wants an answer and the bytes behind it, not a load.
-//! It must never decide what an answer means, nor send anything that the client core did not.
+//! A bank client that makes one call at a time and waits for each reply.
 
 use crate::bank::client::{CallError, ClientEvent, CloseReason, Finished, Identity};
 use crate::bank::datagram::{DatagramClient, DatagramClientConfig};
@@ -16,7 +13,7 @@ use mio::net::{TcpStream, UdpSocket};
 use std::io::{self, ErrorKind};
 use thiserror::Error;
 
-/// What carries the requests.
+/// The transport of requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Carrier {
     /// A connected UDP socket.
@@ -25,7 +22,7 @@ pub enum Carrier {
     Stream(StreamClientConfig),
 }
 
-/// Which way bytes went.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// To the server.
@@ -43,7 +40,7 @@ pub enum CallFailure {
     /// The session ended before any request was sent.
     #[error("{0}")]
     Closed(CloseReason),
-    /// The client core took no call.
+    /// The client core refused the call.
     #[error("{0}")]
     Call(#[from] CallError),
 }
@@ -59,7 +56,7 @@ enum Client {
     Stream(StreamClient),
 }
 
-/// Told of every datagram, or piece of the stream, as it goes.
+/// Called with every datagram, or piece of the stream, sent or received.
 pub type Tap = Box<dyn FnMut(Way, &[u8])>;
 
 /// A client and its socket.
@@ -71,18 +68,18 @@ pub struct Caller {
     tap: Tap,
     ready: bool,
     refusals: u64,
-    /// Why the session ended, once it has.
+    /// Why the session ended, if it has.
     closed: Option<CloseReason>,
 }
 
-/// Longer than the largest datagram or a usual reply; longer ones take more reads.
+/// Longer than the largest datagram or a usual reply; longer replies take more reads.
 const BUFFER: usize = 16 * 1024;
 
 impl Caller {
-    /// A client over a TCP socket whose connection was begun, non-blocking.
+    /// A client over a non-blocking TCP socket whose connection has begun.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue.
+    /// Fails if the kernel gives no event queue.
     pub fn stream(
         config: StreamClientConfig,
         socket: std::net::TcpStream,
@@ -97,10 +94,10 @@ impl Caller {
         Ok(Self::new(events, Socket::Stream(stream), Client::Stream(client), tap))
     }
 
-    /// A client over a connected, non-blocking UDP socket; `seed` draws its jitter.
+    /// A client over a connected, non-blocking UDP socket; `seed` determines its jitter.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue.
+    /// Fails if the kernel gives no event queue.
     pub fn datagrams(
         config: DatagramClientConfig,
         socket: std::net::UdpSocket,
@@ -122,13 +119,13 @@ impl Caller {
         Self { events, clock, socket, client, tap, ready: false, refusals: 0, closed: None }
     }
 
-    /// How often the server's host said that nobody listens.
+    /// ICMP "port unreachable" errors from the server's host.
     #[must_use]
     pub const fn refusals(&self) -> u64 {
         self.refusals
     }
 
-    /// The client's number at the server, once it has one.
+    /// The client's lease at the server, once it has one.
     #[must_use]
     pub const fn lease(&self) -> Option<u64> {
         match &self.client {
@@ -140,7 +137,7 @@ impl Caller {
     /// Waits until the server has answered HELLO.
     ///
     /// # Errors
-    /// Where it does not; nothing was asked of it yet.
+    /// Fails if it does not; no request was sent yet.
     pub fn greet(&mut self) -> Result<(), CallFailure> {
         while !self.ready {
             if let Some(reason) = self.closed {
@@ -152,10 +149,10 @@ impl Caller {
         Ok(())
     }
 
-    /// Asks, and waits for the end; call [`greet`](Self::greet) before.
+    /// Makes a call and waits for its end; call [`greet`](Self::greet) before.
     ///
     /// # Errors
-    /// Where the request was not sent.
+    /// Fails if the request was not sent.
     pub fn call(&mut self, request: Request) -> Result<Finished, CallFailure> {
         let now = self.clock.now();
         match &mut self.client {
@@ -174,7 +171,7 @@ impl Caller {
         }
     }
 
-    /// The end of the call, if it is among what the client has to tell.
+    /// The end of the call, if it is among the client's events.
     fn events(&mut self) -> Option<Finished> {
         loop {
             let event = match &mut self.client {
@@ -190,10 +187,10 @@ impl Caller {
         }
     }
 
-    /// Waits for the socket or the timer and lets the client have what came.
+    /// Waits for the socket or the timer and passes input to the client.
     fn turn(&mut self, asked: bool) -> io::Result<()> {
         let now = self.clock.now();
-        // HELLO goes out here; an absent server is an error until something was asked.
+        // HELLO is sent here; an absent server is an error until a request was sent.
         match self.transmit(now) {
             Err(error) if !asked => return Err(error),
             Err(error) => self.lost(error)?,
@@ -203,7 +200,7 @@ impl Caller {
             Client::Datagram(client) => client.poll_timeout(),
             Client::Stream(client) => client.poll_timeout(),
         };
-        // A client core that has ended has no deadline, and there is nothing to wait for.
+        // An ended client core has no deadline and nothing to wait for.
         self.events.wait(Some(deadline.unwrap_or(now)))?;
         while self.events.next_ready().is_some() {
             match self.receive() {
@@ -220,14 +217,14 @@ impl Caller {
         Ok(())
     }
 
-    /// The socket failed after a request may have been sent: the outcome is for the client to say.
+    /// The socket failed after a request may have been sent: the client decides the outcome.
     fn lost(&mut self, error: io::Error) -> io::Result<()> {
         if error.kind() == ErrorKind::ConnectionRefused {
             self.refusals += 1;
         }
         let now = self.clock.now();
         match &mut self.client {
-            // A server that is being restarted may come back before the deadline.
+            // A restarting server may be back before the deadline.
             Client::Datagram(_) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
             Client::Datagram(_) => Err(error),
             Client::Stream(client) => {
@@ -243,7 +240,7 @@ impl Caller {
                 while let Some(bytes) = client.poll_transmit(now) {
                     (self.tap)(Way::Sent, &bytes);
                     match socket.send(&bytes) {
-                        // A full socket loses a datagram as a path does; the timer sends it again.
+                        // A full socket loses a datagram as a path does; the client retransmits.
                         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                         other => drop(other?),
                     }

@@ -1,7 +1,7 @@
 //! Load generators on real sockets: one loop for any number of lanes.
 //!
-//! The [`LoadGenerator`] of virtual time decides when a request starts or ends; this loop moves its
-//! bytes over the kernel's TCP and UDP.
+//! A [`LoadGenerator`] decides when a request starts or ends; this loop moves its bytes over the
+//! kernel's TCP and UDP.
 
 use crate::bank::load::{Action, LoadGenerator, LoadPlan};
 use crate::measure::Instant;
@@ -15,18 +15,18 @@ use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Makes the sockets of one lane, in the lane's namespace and with its options.
+/// Creates the sockets of one lane, in its namespace and with its options.
 pub trait Opener: Send {
-    /// A TCP socket whose connection to the server has been begun, non-blocking.
+    /// A non-blocking TCP socket whose connection to the server has begun.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     fn tcp(&mut self) -> io::Result<std::net::TcpStream>;
 
-    /// A UDP socket connected to the server, non-blocking.
+    /// A non-blocking UDP socket connected to the server.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// The error of the system call.
     fn udp(&mut self) -> io::Result<std::net::UdpSocket>;
 }
 
@@ -42,28 +42,28 @@ enum Socket {
     Stream(Stream),
 }
 
-/// A slot of a lane, by their places.
+/// A lane index and a slot index.
 type Place = (usize, usize);
 
-/// What [`ClientLoop::run`] tells its caller now and then.
+/// Progress that [`ClientLoop::run`] reports periodically.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
-    /// Requests that ended, over all lanes, in this load.
+    /// Requests that ended in this load, over all lanes.
     pub ended: u64,
-    /// Lanes that are done.
+    /// Finished lanes.
     pub lanes_done: usize,
     /// Sockets that failed or were refused since bytes last came from a server.
     pub failures_in_a_row: u64,
 }
 
-/// How often progress is told.
+/// Interval of progress reports.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Bytes read at once from a connection.
+/// Bytes per read from a connection.
 const READ_BUFFER: usize = 64 * 1024;
-/// Errors of sockets kept for the caller, at most: the first ones tell what is wrong.
+/// Maximum socket errors kept for the caller: the first ones show the cause.
 const FAILURES_KEPT_MAX: usize = 64;
 
-/// The loop.
+/// The load generators' event loop.
 pub struct ClientLoop {
     events: EventLoop<Place>,
     clock: Clock,
@@ -74,10 +74,10 @@ pub struct ClientLoop {
 }
 
 impl ClientLoop {
-    /// A loop over these generators. Sockets are opened when a generator asks for them.
+    /// A loop over these generators. Sockets are opened on a generator's request.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue.
+    /// Fails if the kernel gives no event queue.
     pub fn new(
         generators: Vec<(LoadGenerator, Box<dyn Opener>)>,
         clock: Clock,
@@ -101,12 +101,12 @@ impl ClientLoop {
         self.lanes.iter().map(|lane| &lane.generator)
     }
 
-    /// Errors of sockets since the last call, with the lane they belong to; the first 64 of them.
+    /// Socket errors since the last call, each with its lane; the first 64 of them.
     pub fn take_failures(&mut self) -> Vec<(usize, io::Error)> {
         std::mem::take(&mut self.failures)
     }
 
-    /// Closes every socket; the generators and what they measured stay.
+    /// Closes every socket; the generators keep their measurements.
     pub fn hang_up(&mut self) {
         for socket in self.lanes.iter_mut().flat_map(|lane| &mut lane.sockets) {
             if let Some((socket, id)) = socket.take() {
@@ -116,10 +116,10 @@ impl ClientLoop {
         }
     }
 
-    /// Gives every generator its load and drives them all to the end, or until `observer` breaks.
+    /// Starts a load on every generator and drives them to the end, or until `observer` breaks.
     ///
     /// # Errors
-    /// Where the kernel refuses to wait; [`Self::take_failures`] tells of a failing socket.
+    /// Fails if the kernel refuses to wait; [`Self::take_failures`] reports socket errors.
     pub fn run(
         &mut self,
         plans: &[LoadPlan],
@@ -148,7 +148,7 @@ impl ClientLoop {
             self.events.wait(Some(wake))?;
             while let Some(ready) = self.events.next_ready() {
                 let (lane, slot) = ready.source;
-                // A short read does not empty a socket whose end is behind it.
+                // A short read does not empty a socket whose peer has closed.
                 self.ready(lane, slot, ready.closed);
             }
             self.expire();
@@ -217,7 +217,7 @@ impl ClientLoop {
         self.act(index);
     }
 
-    /// The slot's connection is over.
+    /// The slot's connection has ended.
     fn lost(&mut self, index: usize, slot: usize) {
         let now = self.clock.now();
         self.close(index, slot);
@@ -232,7 +232,7 @@ impl ClientLoop {
         }
     }
 
-    /// Does everything the generator says.
+    /// Executes the generator's output.
     fn act(&mut self, index: usize) {
         while let Some(action) = self.lanes[index].generator.poll_action() {
             let done = match action {
@@ -285,14 +285,14 @@ impl ClientLoop {
             },
             Some((Socket::Stream(stream), _)) => {
                 stream.push(bytes);
-                // The event that establishes the connection sends it, and tells the generator.
+                // The event that establishes the connection sends it, and notifies the generator.
                 if stream.is_established() { stream.flush().map(drop) } else { Ok(()) }
             }
         }
     }
 }
 
-/// Where what a slot receives goes.
+/// Receiver of a slot's input.
 struct Inbox<'a> {
     generator: &'a mut LoadGenerator,
     clock: &'a Clock,
@@ -311,7 +311,7 @@ impl Inbox<'_> {
         loop {
             match socket.recv(self.buffer) {
                 Ok(length) => self.take(length),
-                // The kernel reports an absent server once, then goes on.
+                // The kernel reports an absent server once, then continues.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     *self.failures_in_a_row += 1;
                 }
@@ -321,7 +321,7 @@ impl Inbox<'_> {
         }
     }
 
-    /// Reads until there is no more; true when the connection is over.
+    /// Reads until the socket is empty; true if the connection has ended.
     fn read_all(&mut self, stream: &mut Stream, to_the_end: bool) -> bool {
         loop {
             match stream.read(self.buffer) {

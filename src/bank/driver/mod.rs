@@ -1,4 +1,4 @@
-//! The bank's cores on real sockets: servers, clients, one call, and what a remote server says.
+//! The bank's cores on real sockets: servers, clients, single calls, and remote servers.
 
 pub mod call;
 pub mod client;

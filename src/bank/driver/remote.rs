@@ -1,7 +1,4 @@
-//! Sockets between this host and any other: what the bank's labs listen on and connect with.
-//!
-//! It exists so that options such as `TCP_NODELAY` are set in one place for every client.
-//! It must never wait: connections are begun, not awaited.
+//! Creates client sockets to a bank server; connections are begun, not awaited.
 
 use super::client::Opener;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,9 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 /// A server, as seen from this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// Where it listens.
+    /// Its address.
     pub address: SocketAddr,
-    /// Whether small segments are sent at once (`TCP_NODELAY`).
+    /// Whether to send small segments at once (`TCP_NODELAY`).
     pub nodelay: bool,
 }
 

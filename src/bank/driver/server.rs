@@ -1,7 +1,7 @@
 //! The bank's server on real sockets: one loop for any number of sites.
 //!
 //! A site is one bank with at most one TCP listener and one UDP socket; `bank-tcp serve` has one
-//! site, `tcp-vs-udp` has one per lane, each in a namespace of its own.
+//! site, `tcp-vs-udp` has one per lane, each in its own namespace.
 
 use crate::bank::client::CloseReason;
 use crate::bank::server::Server as Bank;
@@ -18,70 +18,70 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// One bank and where it listens.
+/// A bank and its sockets.
 pub struct Site<S: Storage> {
     /// The bank.
     pub server: Bank<S>,
-    /// Where streams arrive.
+    /// TCP listener.
     pub tcp: Option<std::net::TcpListener>,
-    /// Where datagrams arrive.
+    /// UDP socket.
     pub udp: Option<std::net::UdpSocket>,
     /// Whether accepted connections send small segments at once (`TCP_NODELAY`).
     pub nodelay: bool,
 }
 
-/// Limits of the loop itself; the session has its own.
+/// Limits of the loop; sessions have their own.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Connections open at once, over all sites; one more is accepted and closed.
+    /// Open connections over all sites; one more is accepted and closed.
     pub connections: usize,
     /// Limits of each session.
     pub session: SessionLimits,
 }
 
-/// Connections open at once, by default: half of the 1024 descriptors that are a common limit.
+/// Default for open connections: half of 1024 descriptors, a common limit.
 pub const CONNECTIONS_MAX: usize = 512;
-/// From the end of a session to the close, where the peer does not take the last replies.
+/// From the end of a session to the close, if the peer does not read the last replies.
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
-/// Longer than any datagram the bank accepts: a longer one is seen to be too long.
+/// Longer than any datagram the bank accepts, so that a longer one is noticed.
 const DATAGRAM_BUFFER: usize = 2048;
 
-/// What the loop itself counted.
+/// Counters of the loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoopCounters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once because there were too many.
+    /// Connections closed at once because of the limit.
     pub turned_away: u64,
-    /// Accepts that failed: no descriptor was left, or the client had gone.
+    /// Failed accepts: no descriptor was left, or the client had disconnected.
     pub accept_failures: u64,
     /// Connections that ended.
     pub closed: u64,
-    /// Of those, how many had said no HELLO in time.
+    /// Of those, how many sent no HELLO in time.
     pub closed_no_hello: u64,
-    /// Of those, how many began a frame and did not complete it in time.
+    /// Of those, how many did not complete a frame in time.
     pub closed_slow_frame: u64,
-    /// Of those, how many had asked nothing for too long.
+    /// Of those, how many were idle for too long.
     pub closed_idle: u64,
-    /// Of those, how many sent what is not the protocol, or more than is buffered.
+    /// Of those, how many violated the protocol, or sent more than is buffered.
     pub closed_violation: u64,
-    /// Of those, how many were closed with replies that the peer had not taken.
+    /// Of those, how many had replies that the peer had not read.
     pub closed_unread: u64,
-    /// Replies that the kernel would not take.
+    /// Replies that the kernel refused.
     pub replies_not_sent: u64,
 }
 
-/// The banks behind one loop.
+/// The banks of one loop.
 struct Banks<S: Storage> {
     servers: Vec<Bank<S>>,
     limits: SessionLimits,
     /// The reply to the last datagram.
     reply: Option<Output>,
-    /// Why sessions ended; the loop counts the rest.
+    /// Session endings by reason; the loop counts the rest.
     counters: LoopCounters,
 }
 
-/// A client's session at one of the banks.
+/// A client's session at a bank.
 struct BankSession {
     site: usize,
     session: ServerSession,
@@ -105,7 +105,7 @@ impl Session for BankSession {
         self.peer_gone || self.session.closing().is_some()
     }
 
-    /// A client that was too slow gets no more time.
+    /// No linger after a timeout.
     fn linger(&self) -> Option<Duration> {
         self.session.closing().map(|reason| match reason {
             CloseReason::HelloDeadline | CloseReason::FrameDeadline | CloseReason::IdleTimeout => {
@@ -127,7 +127,7 @@ impl Session for BankSession {
         self.session.handle_timeout(now);
     }
 
-    /// Says GOAWAY; the client leaves when it has its replies.
+    /// Sends GOAWAY; the client disconnects when it has its replies.
     fn begin_drain(&mut self, now: Instant) {
         self.session.begin_drain(now);
     }
@@ -190,14 +190,14 @@ impl<S: Storage> Core for Banks<S> {
     }
 }
 
-/// The loop.
+/// The event loop of the servers.
 pub struct ServerLoop<S: Storage> {
     events: EventLoop<Source>,
     server: Server<Banks<S>>,
 }
 
 impl<S: Storage> ServerLoop<S> {
-    /// A loop over these sites; their sockets are made non-blocking.
+    /// A loop over these sites; makes their sockets non-blocking.
     ///
     /// # Errors
     /// Fails if a socket cannot be registered.
@@ -215,7 +215,7 @@ impl<S: Storage> ServerLoop<S> {
         Ok(Self { events, server })
     }
 
-    /// What the loop counted.
+    /// The counters of the loop.
     pub const fn counters(&self) -> LoopCounters {
         let counted = self.server.counters();
         LoopCounters {
@@ -234,7 +234,7 @@ impl<S: Storage> ServerLoop<S> {
         self.server.into_core().servers
     }
 
-    /// Serves until told to stop, then lets every client have its last replies.
+    /// Serves until shutdown, then lets every client have its last replies.
     ///
     /// # Errors
     /// Fails if the kernel refuses to wait; a failing connection is only closed.
