@@ -63,7 +63,7 @@ fn lasting(lab: &str, result: &Value, exact: bool) -> Value {
     };
     kept.retain(|field, _| fields.contains(&field.as_str()));
     if kept.get("replayed").is_some_and(|recording| !recording.is_null()) {
-        // It draws nothing.
+        // This lab draws no random numbers.
         kept.remove("seed");
     }
     if let Some(program) = kept.get_mut("program").and_then(Value::as_object_mut) {
@@ -143,7 +143,7 @@ fn every_view_of_dns_walk_is_repeated_by_its_command() {
         check(&shell, &format!("dns-walk {line}"), true);
     }
     check(&shell, "dns-walk www.igbank.com --demo --seed 5", false);
-    // Of a file of records alone the command names the file, and only the seed is known.
+    // Given a record file alone, the command names the file; only the seed is known.
     let out = shell.type_in("dns-walk --replay kept/events.ndjson --out Z");
     assert_eq!(out.code, 0, "{}", out.stderr);
     let shown = shell.json("Z/result.json");
@@ -215,7 +215,7 @@ fn a_view_of_a_saved_run_keeps_what_the_run_is() {
         (shell.json("clock/result.json"), shell.json("clock2/result.json"));
     assert_eq!(first["seed"], 77);
     assert!(first["checked"].is_object() && first["host_clocks"].is_object());
-    // The command says how it was looked at, and that is another one.
+    // The command names the view, so it differs.
     for found in [&mut first, &mut again] {
         found.as_object_mut().unwrap().remove("command");
     }
@@ -278,7 +278,7 @@ fn runs_are_listed_and_only_old_ones_of_this_lab_go() {
         assert!(line.starts_with(name) && line.contains(" kB  dns-walk www.igbank.com"), "{line}");
     }
     assert!(lines[3].starts_with("3 runs of dns-walk in wirelab-runs/, "), "{listed}");
-    // Two are old; one of them has something of the user's in it.
+    // Two are old; one of them contains a user's folder.
     for name in &walks[..2] {
         let file = format!("wirelab-runs/{name}/manifest.json");
         let mut manifest = shell.json(&file);
@@ -286,7 +286,7 @@ fn runs_are_listed_and_only_old_ones_of_this_lab_go() {
         fs::write(shell.0.join(file), manifest.to_string()).unwrap();
     }
     fs::create_dir(shell.0.join(format!("wirelab-runs/{}/notes", walks[0]))).unwrap();
-    // Folders and links that are no runs of wirelab's.
+    // Folders and links that are not wirelab runs.
     for name in ["2020-01-01T00-00-00Z-dns-walk", "2020-01-01T00-00-00Z-mine"] {
         fs::create_dir(shell.0.join("wirelab-runs").join(name)).unwrap();
     }

@@ -301,12 +301,12 @@ fn no_lab_duplicates_the_kit() {
     faults.none();
 }
 
-/// One event loop, in `runtime`: the second copy of it is where a fault is not fixed.
+/// One event loop, in `runtime`: a second copy would miss fixes.
 #[test]
 fn mio_polls_in_runtime_alone() {
     let mut faults = Faults::default();
     for source in sources().iter().filter(|source| !source.path.starts_with("src/runtime/")) {
-        // `sys::poll` has a `Poll` of its own, for waits in nanoseconds.
+        // `sys::poll` has its own `Poll`, for waits in nanoseconds.
         for (line, text) in code(&source.text).lines().enumerate() {
             let imported = text.trim_start().starts_with("use mio::") && text.contains("Poll");
             if imported || text.contains("mio::Poll") {

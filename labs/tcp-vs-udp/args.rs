@@ -119,7 +119,7 @@ impl HasCommon for Args {
     }
 }
 
-/// Words of tc-netem(8), toxiproxy and load generators.
+/// Flag names of tc-netem(8), toxiproxy and load generators.
 pub(crate) const ELSEWHERE: Elsewhere = &[
     ("latency", "use --rtt TIME for the round trip, or --delay TIME for one way"),
     ("jitter", "this path's delay is constant; lossy-path --delay normal:40ms,5ms varies it"),

@@ -23,7 +23,7 @@ pub struct AuditReport {
     pub acknowledged: u64,
     /// Of those, how many have no entry.
     pub acknowledged_not_applied: u64,
-    /// Keys whose outcome no client knows.
+    /// Keys whose outcome is unknown to the clients.
     pub unknown: u64,
     /// Of those, how many have an entry.
     pub unknown_applied: u64,

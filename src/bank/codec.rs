@@ -61,7 +61,7 @@ pub struct Welcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    /// Done.
+    /// Applied; the reply.
     Done(Reply),
     /// Definitely not applied.
     Refused(Refusal),

@@ -67,7 +67,7 @@ impl From<Amount> for Cents {
     }
 }
 
-/// `12.34`, with a sign where it is negative.
+/// `12.34`, with a sign if negative.
 impl fmt::Display for Cents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -96,7 +96,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Every operation, in the order of its byte.
+    /// All operations, by code.
     pub const ALL: [Self; 6] = [
         Self::Balance,
         Self::Deposit,

@@ -30,7 +30,7 @@ impl HumanError {
         negative.to_owned() + &meant.map_or(String::new(), |m| format!("; did you mean {m}?"))
     }
 
-    /// The same; where only the unit is missing, this one is suggested.
+    /// The same, but suggests this unit if only the unit is missing.
     #[must_use]
     pub fn in_unit(self, unit: &str) -> Self {
         let meant = bare(&self.got).map(|number| format!("{number}{unit}"));
@@ -46,7 +46,7 @@ impl fmt::Display for HumanError {
 
 impl std::error::Error for HumanError {}
 
-/// `; did you mean 2%?` where `expected` names a quantity and `got` is nearly one, else nothing.
+/// `; did you mean 2%?` if `expected` names a quantity and `got` is nearly one, otherwise empty.
 #[must_use]
 pub fn suggestion(expected: &str, got: &str) -> String {
     let error = if expected.contains("share such") {
@@ -205,7 +205,7 @@ pub fn parse_size(text: &str) -> Result<u64, HumanError> {
         .ok_or_else(|| HumanError::new(SIZE, text, translated(text, &SIZE_WORDS)).in_unit("kB"))
 }
 
-/// The share that a bare number may stand for: below 1 it may be a fraction.
+/// The share a bare number may mean: below 1 it may be a fraction.
 fn meant_share(text: &str) -> Option<String> {
     let number = bare(text)?;
     let fraction =

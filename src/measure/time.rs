@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A point in time: nanoseconds since the epoch of the run, monotonic.
 ///
-/// Under `net` the epoch is a reading of `CLOCK_MONOTONIC`; under `sim` it is zero.
+/// On real sockets the epoch is a reading of `CLOCK_MONOTONIC`; in virtual time it is zero.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]

@@ -7,7 +7,7 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{layer} at byte {offset}: {fault}")]
 pub struct DecodeError {
-    /// Which format was being read, for example `"bank frame"`.
+    /// The format being read, for example `"bank frame"`.
     pub layer: &'static str,
     /// Offset of the faulty byte from the start of that layer.
     pub offset: usize,
@@ -46,7 +46,7 @@ pub enum Fault {
         /// The field that set the end.
         claimed_by: &'static str,
     },
-    /// A field has a value it must not have.
+    /// A field has an invalid value.
     #[error("expected {expected}, got {got:#x}")]
     Value {
         /// What was expected, in words.
@@ -57,9 +57,9 @@ pub enum Fault {
     /// The checksum in the message does not match the computed one.
     #[error("checksum {got:#010x} in the message, {expected:#010x} computed over it")]
     Checksum {
-        /// Computed over the bytes.
+        /// The computed checksum.
         expected: u32,
-        /// Found in the bytes.
+        /// The checksum in the message.
         got: u32,
     },
 }
@@ -68,7 +68,7 @@ pub enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{layer} at byte {offset}: needs {needed} bytes of room, {had} are left")]
 pub struct EncodeError {
-    /// Which format was being written.
+    /// The format being written.
     pub layer: &'static str,
     /// Where the write began.
     pub offset: usize,

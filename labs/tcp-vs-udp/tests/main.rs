@@ -8,5 +8,5 @@ mod compare;
 mod fixture;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
-/// tcp-vs-udp as a user types it, in virtual time: examples, mistakes, files, exit codes.
+/// tcp-vs-udp from the command line in virtual time: examples, mistakes, files, exit codes.
 mod usage;
