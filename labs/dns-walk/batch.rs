@@ -24,6 +24,7 @@ use super::hints::Hints;
 use super::outcome::Outcome;
 use super::text::Question;
 use super::walk::{AttemptId, Knowledge, Transmit, Walk, WalkConfig};
+use crate::limits::{at_most, counted};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -229,7 +230,7 @@ impl Fleet {
     /// Whether another question may be asked now.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.running.len() < usize::try_from(self.config.in_flight).unwrap_or(usize::MAX)
+        self.running.len() < at_most(self.config.in_flight)
     }
 
     /// Whether nothing is in flight.
@@ -299,7 +300,7 @@ impl Fleet {
             alarm: None,
         };
         self.running.insert(ticket, Box::new(running));
-        let in_flight = u64::try_from(self.running.len()).unwrap_or(u64::MAX);
+        let in_flight = counted(self.running.len());
         self.tally.in_flight_max = self.tally.in_flight_max.max(in_flight);
         self.attend(now, ticket);
         self.wake(now);

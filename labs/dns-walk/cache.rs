@@ -4,7 +4,7 @@
 //! It must never give an address that came with a referral as an answer.
 
 use super::dnssec::evidence::Store;
-use super::limits::Limits;
+use super::limits::{Limits, at_most};
 use super::question::NAME_MAX;
 use super::text::Question;
 use super::trust::{DropReason, Rank};
@@ -214,7 +214,7 @@ impl Cache {
     }
 
     fn make_room(&mut self, now: Instant, limits: &Limits) -> Result<(), DropReason> {
-        let most = usize::try_from(limits.cache_entries).unwrap_or(usize::MAX);
+        let most = at_most(limits.cache_entries);
         if self.len() >= most {
             self.forget_expired(now);
         }
@@ -316,8 +316,7 @@ impl Key {
             // A name that is longer cannot be made.
             let Some(place) = key.bytes.get_mut(key.length..end) else { break };
             let (length, letters) = place.split_at_mut(1);
-            // A label has 63 bytes at most.
-            length[0] = u8::try_from(label.len()).unwrap_or(u8::MAX);
+            length[0] = u8::try_from(label.len()).expect("invariant: a label has 63 bytes at most");
             letters.copy_from_slice(label);
             letters.make_ascii_lowercase();
             key.length = end;

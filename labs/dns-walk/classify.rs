@@ -6,7 +6,7 @@
 use super::dnssec::evidence::Sections;
 use super::dnssec::proves;
 use super::event::Class;
-use super::limits::Limits;
+use super::limits::{Limits, at_most};
 use super::text::{Question, name_text};
 use super::trust::{DropReason, Rank};
 use crate::dname::synthesize;
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
 
     /// Notes a record that is not believed; of a flood only the first ones are shown.
     fn drop(&mut self, record: Record, why: DropReason) {
-        let most = usize::try_from(self.context.limits.records).unwrap_or(usize::MAX);
+        let most = at_most(self.context.limits.records);
         if self.reading.dropped.len() < most {
             self.reading.dropped.push((record, why));
         }
@@ -369,7 +369,7 @@ impl<'a> Reader<'a> {
         let with_address = self.glue(&kept, additionals);
         let class = Class::Referral {
             to: name_text(&cut),
-            servers: u32::try_from(kept.len()).unwrap_or(u32::MAX),
+            servers: u32::try_from(kept.len()).expect("invariant: a limit of 32 bits"),
             with_address,
         };
         self.reading.cut = Some(cut);
@@ -378,8 +378,8 @@ impl<'a> Reader<'a> {
 
     /// Keeps the servers of a zone up to the limit; their names.
     fn keep_servers(&mut self, mut set: Vec<Record>, rank: Rank) -> Vec<Name> {
-        let most = usize::try_from(self.context.limits.servers).unwrap_or(usize::MAX);
-        let named = u32::try_from(set.len()).unwrap_or(u32::MAX);
+        let most = at_most(self.context.limits.servers);
+        let named = u32::try_from(set.len()).expect("invariant: a message has at most 65,535");
         self.reading.servers = self.reading.servers.max(named);
         for record in set.split_off(most.min(set.len())) {
             self.drop(record, DropReason::OverLimit);

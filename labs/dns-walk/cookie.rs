@@ -50,10 +50,8 @@ impl Cookie {
         let bits = match server.ip() {
             IpAddr::V4(address) => u64::from(address.to_bits()),
             IpAddr::V6(address) => {
-                let [high, low] =
-                    [address.to_bits() >> 64, address.to_bits() & u128::from(u64::MAX)];
-                // Both halves fit.
-                keyed(u64::try_from(high).unwrap_or(0), u64::try_from(low).unwrap_or(0))
+                let [a, b, c, d, e, f, g, h] = address.segments().map(u64::from);
+                keyed(a << 48 | b << 32 | c << 16 | d, e << 48 | f << 32 | g << 16 | h)
             }
         };
         keyed(keyed(seed, SALT), bits ^ u64::from(server.port()) << 48)

@@ -64,7 +64,7 @@ impl Default for Hints {
     /// The root of the Internet.
     fn default() -> Self {
         let both = |(name, v4, v6): &(&str, &str, &str)| {
-            let name = Name::from_ascii(name).unwrap_or_default();
+            let name = Name::from_ascii(name).expect("invariant: a table of this file");
             [v4, v6].map(|text| text.parse().ok().map(|address| (name.clone(), address)))
         };
         let roots = ROOT.iter().flat_map(both).flatten().collect();

@@ -4,6 +4,7 @@
 //! lines nothing. It must never hold more than one line.
 
 use super::text::{Question, printable};
+use crate::limits::counted;
 use hickory_proto::rr::Name;
 use serde::Serialize;
 use std::fmt;
@@ -64,7 +65,7 @@ impl Shard {
         if self.of == 1 {
             return true;
         }
-        let mut hash = u64::try_from(name.iter().len()).unwrap_or(0);
+        let mut hash = counted(name.iter().len());
         for label in name.iter() {
             for byte in label {
                 hash = keyed(hash, u64::from(byte.to_ascii_lowercase()));

@@ -8,6 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use wirelab::measure::human::latency;
 
+// Numbers of things in memory and limits convert into each other without loss.
+const _: () = assert!(usize::BITS >= u32::BITS && usize::BITS <= u64::BITS);
+
+/// A number of things in memory, to compare with a limit.
+pub(crate) const fn counted(length: usize) -> u64 {
+    length as u64
+}
+
+/// A limit as a number of things in memory.
+pub(crate) const fn at_most(limit: u32) -> usize {
+    limit as usize
+}
+
 /// What one walk may spend.
 ///
 /// Every value bounds one loop or one queue. The budget of queries bounds them all together: the

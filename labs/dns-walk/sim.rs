@@ -103,8 +103,9 @@ impl Path {
             Transport::Tcp if to_server => (now + self.delay * 3, 1),
             Transport::Tcp => (now + self.delay, 1),
             Transport::Udp => {
-                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                let length = length.saturating_add(DATAGRAM_HEADERS);
+                let length = u32::try_from(bytes.len())
+                    .expect("invariant: a message is at most 65,535 bytes");
+                let length = length + DATAGRAM_HEADERS;
                 let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
                 match self.links[direction.index()].handle_frame(now, frame, 0).verdict {
                     Verdict::Deliver { at, copies } => (at, copies),

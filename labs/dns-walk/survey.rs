@@ -4,6 +4,7 @@
 //! never count a server that was not asked.
 
 use super::event::{Class, Event, Exchange, Purpose, Record};
+use crate::limits::counted;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use wirelab::measure::Ppm;
@@ -64,7 +65,7 @@ pub fn levels(records: &[Record]) -> Vec<Level> {
             names.len() - 1
         });
         let labels = exchange.zone.split('.').filter(|label| !label.is_empty()).count();
-        let depth = u32::try_from(labels).unwrap_or(u32::MAX);
+        let depth = u32::try_from(labels).expect("invariant: a name has at most 127 labels");
         let zone = exchange.zone.clone();
         let level = found.entry((order, question.clone(), depth));
         let level = level.or_insert(Level { zone, question, servers: Vec::new() });
@@ -111,7 +112,7 @@ pub fn shares(levels: &[&Level], words: impl Fn(&Asked) -> String) -> Vec<Share>
     let mut out: Vec<Share> = Vec::new();
     let (mut arriving, mut spent_ns) = (1_000_000_u64, 0_u64);
     for level in levels {
-        let count = u64::try_from(level.servers.len()).unwrap_or(u64::MAX).max(1);
+        let count = counted(level.servers.len()).max(1);
         let on = |server: &&Asked| matches!(server.class, Class::Referral { .. });
         for server in level.servers.iter().filter(|server| !on(server)) {
             let share = u32::try_from(arriving / count).ok().and_then(Ppm::new);
@@ -123,7 +124,7 @@ pub fn shares(levels: &[&Level], words: impl Fn(&Asked) -> String) -> Vec<Share>
         }
         let onward: Vec<u64> =
             level.servers.iter().filter(on).map(|s| s.rtt_ns.unwrap_or_default()).collect();
-        let number = u64::try_from(onward.len()).unwrap_or(u64::MAX);
+        let number = counted(onward.len());
         arriving = arriving * number / count;
         spent_ns += onward.iter().sum::<u64>() / number.max(1);
     }

@@ -137,8 +137,8 @@ fn key_pair(zone: &Name, role: &str) -> Option<Ed25519KeyPair> {
 fn dnskey(pair: &Ed25519KeyPair, flags: u16) -> Key {
     let public = PublicKeyBuf::new(pair.public_key().as_ref().to_vec(), Algorithm::ED25519);
     let dnskey = DNSKEY::with_flags(flags, public);
-    // Encoding a key of 32 bytes does not fail.
-    Key { tag: dnskey.calculate_key_tag().unwrap_or_default(), dnskey }
+    let tag = dnskey.calculate_key_tag().expect("invariant: a key of 32 bytes can be encoded");
+    Key { tag, dnskey }
 }
 
 /// A key that signs, with the record that names it.
@@ -173,7 +173,8 @@ pub fn ds_records(zone: &Name, flaw: Option<Flaw>) -> Vec<Record> {
     let (right, tag) = (&signer.key.dnskey, signer.key.tag);
     let other = Signer::new(zone, "other", KSK);
     let digest = |key: &DNSKEY, kind| {
-        key.to_digest(zone, kind).map(|digest| digest.as_ref().to_vec()).unwrap_or_default()
+        let digest = key.to_digest(zone, kind).expect("invariant: SHA-1 and SHA-256 are known");
+        digest.as_ref().to_vec()
     };
     let ds = |tag, algorithm, kind, bytes| DS::new(tag, algorithm, kind, bytes);
     let sha256 = || digest(right, DigestType::SHA256);
@@ -210,7 +211,9 @@ fn sign(signer: &Signer, zone: &Name, set: &[Record], flaw: Option<Flaw>) -> Opt
         Some(Flaw::NotYetValid) => (UnixSeconds(EXPIRATION.0 - 365 * 86_400), EXPIRATION),
         _ => (INCEPTION, EXPIRATION),
     };
-    let serial = |at: UnixSeconds| SerialNumber::new(u32::try_from(at.0).unwrap_or(u32::MAX));
+    let serial = |at: UnixSeconds| {
+        SerialNumber::new(u32::try_from(at.0).expect("invariant: the dates are before 2106"))
+    };
     let more = u8::from(flaw == Some(Flaw::Labels));
     let foreign = flaw == Some(Flaw::ForeignSigner);
     let mut input = SigInput {
@@ -529,7 +532,7 @@ enum Proof {
 
 fn hash(name: &Name, salt: &[u8], iterations: u16) -> Vec<u8> {
     let digest = Digest::iterated(salt, &name_bytes(name), DigestType::SHA1, iterations);
-    digest.map(|digest| digest.as_ref().to_vec()).unwrap_or_default()
+    digest.expect("invariant: SHA-1 is known").as_ref().to_vec()
 }
 
 impl Signed {

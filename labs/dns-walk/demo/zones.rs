@@ -392,8 +392,7 @@ const BIG_RECORDS: usize = 8;
 const BIG_LENGTH: usize = 230;
 
 fn name(text: &str) -> Name {
-    // All of them stand in this file.
-    let mut name = Name::from_ascii(text).unwrap_or_default();
+    let mut name = Name::from_ascii(text).expect("invariant: all of them stand in this file");
     name.set_fqdn(true);
     name
 }

@@ -12,8 +12,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder, NameEncoding};
 pub fn name_bytes(name: &Name) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(name.len() + 1);
     for label in name.iter() {
-        // A label has at most 63 bytes.
-        bytes.push(u8::try_from(label.len()).unwrap_or_default());
+        bytes.push(u8::try_from(label.len()).expect("invariant: a label has 63 bytes at most"));
         bytes.extend(label.to_ascii_lowercase());
     }
     bytes.push(0);
@@ -38,7 +37,7 @@ pub fn data_bytes(record: &Record) -> Option<Vec<u8>> {
 #[must_use]
 pub fn labels(name: &Name) -> u8 {
     let all = name.iter().len() - usize::from(name.is_wildcard());
-    u8::try_from(all).unwrap_or(u8::MAX)
+    u8::try_from(all).expect("invariant: a name has at most 127 labels")
 }
 
 /// The bytes that a signature is made over: its own fields, then the set (RFC 4034 §3.1.8.1).

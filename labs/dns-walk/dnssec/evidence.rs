@@ -5,7 +5,7 @@
 
 use super::{proves, rrsig};
 use crate::dname::ancestors;
-use crate::limits::Limits;
+use crate::limits::{Limits, at_most};
 use crate::text::Question;
 use hickory_proto::rr::{Name, Record, RecordType};
 use std::collections::BTreeMap;
@@ -135,7 +135,7 @@ impl Store {
         evidence: Evidence,
         step: u32,
     ) {
-        let most = usize::try_from(limits.cache_entries).unwrap_or(usize::MAX);
+        let most = at_most(limits.cache_entries);
         if self.held.len() >= most {
             self.held.retain(|_, held| held.expires > now);
         }
@@ -161,7 +161,7 @@ impl Store {
         above: &Name,
         ttl_s: u32,
     ) {
-        let most = usize::try_from(limits.cache_entries).unwrap_or(usize::MAX);
+        let most = at_most(limits.cache_entries);
         if self.cuts.len() >= most {
             self.cuts.retain(|_, (_, expires)| *expires > now);
         }

@@ -49,7 +49,9 @@ impl Key {
         };
         let modulus = modulus.unwrap_or_default();
         let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros());
-        let bits = u32::try_from(modulus.len()).unwrap_or(u32::MAX).saturating_mul(8) - zeros;
+        let bits =
+            u32::try_from(modulus.len()).expect("invariant: a record has at most 65,535 bytes");
+        let bits = bits * 8 - zeros;
         (!RSA_BITS.contains(&bits)).then_some(bits)
     }
 

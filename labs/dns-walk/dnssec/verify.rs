@@ -7,6 +7,7 @@ use super::canon::{labels, signed_bytes};
 use super::key::Key;
 use super::reason::Reason;
 use super::{UnixSeconds, Work, WorkLimit, rrsig};
+use crate::limits::at_most;
 use crate::text::name_text;
 use hickory_proto::dnssec::PublicKey;
 use hickory_proto::dnssec::rdata::RRSIG;
@@ -105,7 +106,7 @@ pub fn check(
     let Some(first) = set.first() else { return checked };
     let over_this = signatures.iter().filter(|record| record.name == first.name);
     let mut worst = SignatureVerdict::NotNeeded;
-    let most = usize::try_from(work.limits.signatures).unwrap_or(usize::MAX);
+    let most = at_most(work.limits.signatures);
     for (number, signature) in over_this
         .filter_map(rrsig)
         .filter(|signature| signature.input().type_covered == first.record_type())

@@ -7,7 +7,7 @@
 mod rdata;
 mod read;
 
-use super::limits::Limits;
+use super::limits::{Limits, at_most};
 pub use rdata::{kind_named, kind_text, plain_text};
 use read::{Head, Parts, Row};
 use serde::de::Error as _;
@@ -205,7 +205,7 @@ impl From<read::Header> for HeaderShown {
 
 impl Shown {
     fn of(message: &[u8]) -> Self {
-        let most = usize::try_from(Limits::default().records).unwrap_or(usize::MAX);
+        let most = at_most(Limits::default().records);
         let parts = Parts::of(message, most);
         let claimed: usize =
             parts.header.map_or(0, |h| h.counts[1..].iter().map(|n| usize::from(*n)).sum());

@@ -5,6 +5,7 @@
 
 use super::read::{Cursor, name_text, push_escaped};
 use crate::dnssec::UnixSeconds;
+use crate::limits::at_most;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use wirelab::wire::{DecodeError, base32, hex};
@@ -176,7 +177,7 @@ impl Reader<'_> {
                 name_text(&name)
             }
             Piece::Number(bytes) => self.number(bytes)?.to_string(),
-            Piece::Kind => kind_text(u16::try_from(self.number(2)?).unwrap_or(u16::MAX)),
+            Piece::Kind => kind_text(u16::try_from(self.number(2)?).expect("invariant: two bytes")),
             Piece::Time => UnixSeconds(u64::from(self.number(4)?)).stamp(),
             Piece::V4 => Ipv4Addr::from(self.number(4)?).to_string(),
             Piece::V6 => {
@@ -272,7 +273,7 @@ fn base64(bytes: &[u8]) -> String {
         three[..chunk.len()].copy_from_slice(chunk);
         let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
         for digit in 0..4 {
-            let value = usize::try_from(bits >> (18 - 6 * digit) & 0x3f).unwrap_or_default();
+            let value = at_most(bits >> (18 - 6 * digit) & 0x3f);
             text.push(if digit <= chunk.len() { char::from(DIGITS[value]) } else { '=' });
         }
     }

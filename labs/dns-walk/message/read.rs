@@ -3,6 +3,7 @@
 //! It exists because a message that breaks in its third record still has two that a person wants
 //! to see. It must never trust a length, follow a pointer forward, or refuse a message as a whole.
 
+use crate::limits::counted;
 use std::ops::Range;
 use wirelab::wire::{DecodeError, Fault};
 
@@ -180,7 +181,7 @@ impl<'a> Cursor<'a> {
                     let to = usize::from(u16::from_be_bytes([length & 0x3f, low]));
                     if to >= before {
                         let expected = "a pointer to an earlier byte";
-                        let got = u64::try_from(to).unwrap_or(u64::MAX);
+                        let got = counted(to);
                         return Err(self.fault(Fault::Value { expected, got }));
                     }
                     (before, jump.at, jump.end) = (to, to, self.message.len());

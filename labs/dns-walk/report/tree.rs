@@ -7,6 +7,7 @@ use super::words::{answer, class, ink, spent, took};
 use super::{steps, summary};
 use crate::event::{CacheUse, Event, Exchange, Purpose, Record, Summary};
 use crate::finding::{Finding, Severity};
+use crate::limits::counted;
 use crate::outcome::Outcome;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -57,7 +58,7 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let _ = writeln!(out, "security  {}", super::words::security(end));
     let number = |severity| {
         let of = end.findings.iter().filter(|finding| finding.severity == severity);
-        u32::try_from(of.count()).unwrap_or(u32::MAX)
+        counted(of.count())
     };
     let problems = [
         (Severity::Error, "error", "errors"),
@@ -67,7 +68,7 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let told: Vec<String> = problems
         .iter()
         .filter(|(severity, _, _)| number(*severity) > 0)
-        .map(|(severity, one, many)| plural(number(*severity).into(), one, many))
+        .map(|(severity, one, many)| plural(number(*severity), one, many))
         .collect();
     let problems = if told.is_empty() { "none met".to_owned() } else { told.join(", ") };
     let _ = writeln!(out, "problems  {problems}");

@@ -23,6 +23,7 @@ use super::dnssec::UnixSeconds;
 use super::event::{Event, Record, Summary, Transport};
 use super::outcome::Outcome;
 use super::text::Question;
+use crate::limits::at_most;
 use encode::Extended;
 use hickory_proto::op::ResponseCode;
 use request::{Decision, Refusal, Request, decide};
@@ -117,7 +118,7 @@ impl Resolver {
     pub fn new(fleet: Fleet, questions_max: u32) -> Self {
         Self {
             fleet,
-            questions_max: usize::try_from(questions_max).unwrap_or(usize::MAX),
+            questions_max: at_most(questions_max),
             pending: BTreeMap::new(),
             failures: HashMap::new(),
             replies: VecDeque::new(),

@@ -8,7 +8,7 @@ use crate::event::{
     Class, Event, Exchange, Purpose, Record, Security, Skipped, Stray, Summary, Transport,
 };
 use crate::finding::{Fault, Findings};
-use crate::limits::{Budget, Limit, Limits};
+use crate::limits::{Budget, Limit, Limits, counted};
 use crate::message::{Messages, Octets};
 use crate::outcome::Outcome;
 use crate::text::{self, Asked, Question, RecordText, name_text};
@@ -152,7 +152,7 @@ impl EventLog {
 
     /// The bytes of a message, where they are wanted and there is room.
     fn keep(&mut self, limits: &Limits, bytes: &[u8]) -> Option<Octets> {
-        let wanted = self.kept? + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let wanted = self.kept? + counted(bytes.len());
         self.budget.want(limits, Limit::MessageBytes, wanted);
         if wanted > limits.allowed(Limit::MessageBytes) {
             return None;
@@ -176,7 +176,7 @@ impl EventLog {
     /// A query that was to go out did not.
     pub(super) fn withdrawn(&mut self, exchange: &Exchange) {
         if let (Some(kept), Some(messages)) = (&mut self.kept, &exchange.messages) {
-            *kept -= u64::try_from(messages.query.bytes().len()).unwrap_or_default();
+            *kept -= counted(messages.query.bytes().len());
         }
         self.queries -= 1;
         self.retries -= u32::from(exchange.attempt > 1);
@@ -283,7 +283,8 @@ impl EventLog {
             answers: std::mem::take(&mut self.answers),
             elapsed_ns: nanos(self.answered_at.unwrap_or(now).since(self.started)),
             best_path_ns: self.best_path_ns,
-            steps: u32::try_from(self.steps.len()).unwrap_or(u32::MAX),
+            steps: u32::try_from(self.steps.len())
+                .expect("invariant: a step has a number of 32 bits"),
             queries: self.queries,
             budget: limits.queries,
             retries: self.retries,

@@ -42,7 +42,7 @@ use super::entropy::Secret;
 use super::event::{CacheUse, Class, Event, Purpose, Qmin, Record, SkipReason, Start, VERSION};
 use super::finding::Fault;
 use super::hints::Hints;
-use super::limits::{Limit, Limits};
+use super::limits::{Limit, Limits, counted};
 use super::outcome::Outcome;
 use super::text::{Question, RecordText, name_text};
 use chain::{JudgeNext, Judging};
@@ -56,7 +56,7 @@ use prime::{PrimeNext, Priming};
 use queries::{Owner, Plan, Queries, Unsent};
 use setup::Setup;
 use std::sync::Arc;
-use tasks::{Tasks, counted};
+use tasks::Tasks;
 use wirelab::measure::Instant;
 
 /// How to walk.

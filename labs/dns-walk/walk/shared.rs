@@ -9,6 +9,7 @@ use super::{Phase, Walk, WalkConfig};
 use crate::cache::Cache;
 use crate::event::Purpose;
 use crate::hints::Hints;
+use crate::limits::at_most;
 use crate::servers::Servers;
 use crate::text::Question;
 use std::mem::swap;
@@ -52,10 +53,7 @@ impl Knowledge {
 
     /// Makes room where there is little: `entries` is what the cache may hold.
     pub fn make_room(&mut self, now: Instant, entries: u32) {
-        self.cache.shed(
-            now,
-            usize::try_from(entries).expect("invariant: a pointer has at least 32 bits"),
-        );
+        self.cache.shed(now, at_most(entries));
         self.servers.shed(SERVERS_MAX);
     }
 

@@ -1,7 +1,7 @@
 //! The questions of a walk, the user's at the bottom, and what each asks a zone.
 
 use crate::event::{AddressSource, Purpose, Qmin, Server};
-use crate::limits::{Budget, Limit, Limits};
+use crate::limits::{Budget, Limit, Limits, at_most, counted};
 use crate::servers::Servers;
 use crate::text::{Question, RecordText, name_text};
 use hickory_proto::rr::{Name, RecordType};
@@ -206,7 +206,7 @@ impl Task {
             1
         } else {
             let rounds = MINIMISE_MAX - self.minimised;
-            left.div_ceil(usize::try_from(rounds).expect("invariant: at most MINIMISE_MAX"))
+            left.div_ceil(at_most(rounds))
         };
         if add >= left {
             return question.clone();
@@ -289,11 +289,6 @@ impl Tasks {
             _ => false,
         })
     }
-}
-
-/// A number of things in memory.
-pub(super) const fn counted(length: usize) -> u64 {
-    length as u64
 }
 
 /// A number for an address, to order equals by draw.
