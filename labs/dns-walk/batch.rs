@@ -5,14 +5,14 @@
 //! so many queries at a time. It must never ask on its own: every query is a walk's.
 //!
 //! # Contract
-//! As [`Walk`]'s, for many. [`Fleet::ask`] is the command; `handle_*` takes what the network and
-//! the clock bring; then drain [`Fleet::poll_transmit`], [`Fleet::poll_release`] and
-//! [`Fleet::poll_event`], and call [`Fleet::handle_timeout`] at [`Fleet::poll_timeout`].
+//! As [`Walk`]'s, for many. [`BatchResolver::ask`] is the command; `handle_*` takes what the
+//! network and the clock bring; then drain `poll_transmit`, `poll_release`, `poll_event`, and call
+//! [`BatchResolver::handle_timeout`] at [`BatchResolver::poll_timeout`].
 //!
-//! # Who waits
+//! # Queues
 //! A walk whose query equals one in flight is a *follower*: it waits for the walk that leads, at
 //! most [`LEAD_MAX`], takes its query back and looks at what is known by then. A walk that would
-//! give a server more than [`FleetConfig::per_server`] queues for its turn: then its query goes out
+//! give a server more than [`BatchConfig::per_server`] queues for its turn: then its query goes out
 //! as it is, unless the answer is known by then or the server has fallen silent. Were it to choose
 //! a server anew each time, a lossy path would send all who wait from one queue to the other and
 //! back. The time of a walk runs on while it waits, so every walk ends.
@@ -46,7 +46,7 @@ const HEADER: usize = 12;
 
 /// How many at once, and how each walks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FleetConfig {
+pub struct BatchConfig {
     /// How each walks.
     pub walk: WalkConfig,
     /// Walks in flight, at most.
@@ -55,7 +55,7 @@ pub struct FleetConfig {
     pub per_server: u32,
 }
 
-impl Default for FleetConfig {
+impl Default for BatchConfig {
     /// 2,000 walks, 100 queries at a server: a server 20 ms away is asked 5,000 times a second.
     fn default() -> Self {
         let mut walk = WalkConfig { summary_only: true, ..WalkConfig::default() };
@@ -65,14 +65,14 @@ impl Default for FleetConfig {
     }
 }
 
-/// A walk of the fleet.
+/// One walk of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Ticket(u32);
+struct TaskId(u32);
 
 /// One query of one walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId {
-    walk: Ticket,
+    walk: TaskId,
     attempt: AttemptId,
 }
 
@@ -89,9 +89,9 @@ pub struct Send {
     pub bytes: Vec<u8>,
 }
 
-/// What a fleet has done.
+/// What has been asked, and how it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Stats {
     /// Questions taken.
     pub asked: u64,
     /// Walks that ended, of those questions.
@@ -120,7 +120,7 @@ pub struct Tally {
     pub in_flight_max: u64,
 }
 
-impl Tally {
+impl Stats {
     /// Walks that ended with neither an answer nor the proof that there is none.
     #[must_use]
     pub const fn inconclusive(&self) -> u64 {
@@ -160,7 +160,7 @@ struct Running {
 /// A question in flight.
 #[derive(Debug)]
 struct Lead {
-    walk: Ticket,
+    walk: TaskId,
     /// Queries of that walk with this question.
     open: u32,
     since: Instant,
@@ -183,28 +183,28 @@ enum Wake {
 
 /// Many walks.
 #[derive(Debug)]
-pub struct Fleet {
-    config: FleetConfig,
+pub struct BatchResolver {
+    config: BatchConfig,
     hints: Arc<Hints>,
     seed: u64,
     knowledge: Knowledge,
-    running: BTreeMap<Ticket, Box<Running>>,
-    in_flight: HashMap<Question, Ticket, Seeded>,
+    running: BTreeMap<TaskId, Box<Running>>,
+    in_flight: HashMap<Question, TaskId, Seeded>,
     leads: HashMap<u64, Lead, Seeded>,
     busy: HashMap<SocketAddr, Busy, Seeded>,
-    alarms: BinaryHeap<Reverse<(Instant, Ticket)>>,
+    alarms: BinaryHeap<Reverse<(Instant, TaskId)>>,
     wakes: VecDeque<Wake>,
     transmits: VecDeque<Send>,
     released: VecDeque<QueryId>,
     events: VecDeque<(u64, Record)>,
     last: u32,
-    tally: Tally,
+    stats: Stats,
 }
 
-impl Fleet {
-    /// A fleet with nothing in flight; `cache` is what earlier walks learned.
+impl BatchResolver {
+    /// Nothing in flight; `cache` is what earlier walks learned.
     #[must_use]
-    pub fn new(config: FleetConfig, hints: impl Into<Arc<Hints>>, seed: u64, cache: Cache) -> Self {
+    pub fn new(config: BatchConfig, hints: impl Into<Arc<Hints>>, seed: u64, cache: Cache) -> Self {
         // Who can foretell a table's order can fill one place of it.
         let order = config.walk.secret.map_or(seed, |secret| secret.for_tables());
         let hash = Seeded(order);
@@ -223,7 +223,7 @@ impl Fleet {
             released: VecDeque::new(),
             events: VecDeque::new(),
             last: 0,
-            tally: Tally::default(),
+            stats: Stats::default(),
         }
     }
 
@@ -241,8 +241,8 @@ impl Fleet {
 
     /// What has been done so far.
     #[must_use]
-    pub const fn tally(&self) -> Tally {
-        self.tally
+    pub const fn stats(&self) -> Stats {
+        self.stats
     }
 
     /// What is known by now.
@@ -272,7 +272,7 @@ impl Fleet {
 
     /// Asks a question; its records come with `tag`, the last one is the summary.
     pub fn ask(&mut self, now: Instant, question: Question, tag: u64) {
-        self.tally.asked += 1;
+        self.stats.asked += 1;
         if let Some(twin) = self.in_flight.get(&question)
             && let Some(running) = self.running.get_mut(twin)
         {
@@ -283,11 +283,11 @@ impl Fleet {
         if self.last.is_multiple_of(ROOM_EVERY) {
             self.knowledge.make_room(now, self.config.walk.limits.cache_entries);
         }
-        let ticket = Ticket(self.last);
+        let task = TaskId(self.last);
         let seed = keyed(self.seed, u64::from(self.last));
         let (config, hints) = (self.config.walk, Arc::clone(&self.hints));
         let walk = Walk::sharing(config, hints, &question, seed, &mut self.knowledge, now);
-        self.in_flight.insert(question.clone(), ticket);
+        self.in_flight.insert(question.clone(), task);
         let running = Running {
             walk,
             tag,
@@ -299,10 +299,10 @@ impl Fleet {
             parked_until: now,
             alarm: None,
         };
-        self.running.insert(ticket, Box::new(running));
+        self.running.insert(task, Box::new(running));
         let in_flight = counted(self.running.len());
-        self.tally.in_flight_max = self.tally.in_flight_max.max(in_flight);
-        self.attend(now, ticket);
+        self.stats.in_flight_max = self.stats.in_flight_max.max(in_flight);
+        self.attend(now, task);
         self.wake(now);
     }
 
@@ -351,93 +351,92 @@ impl Fleet {
 
     /// The time has come that [`poll_timeout`](Self::poll_timeout) said.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(Reverse((at, ticket))) = self.alarms.peek().copied() {
+        while let Some(Reverse((at, task))) = self.alarms.peek().copied() {
             if at > now {
                 return;
             }
             self.alarms.pop();
-            let Some(running) = self.running.get_mut(&ticket).filter(|r| r.alarm == Some(at))
-            else {
+            let Some(running) = self.running.get_mut(&task).filter(|r| r.alarm == Some(at)) else {
                 continue;
             };
             running.alarm = None;
             let over = now >= running.walk.deadline();
             if running.parked.is_empty() || over {
                 let due = running.walk.poll_timeout().is_some_and(|due| due <= now);
-                self.drive(now, ticket, |walk| {
+                self.drive(now, task, |walk| {
                     if due {
                         walk.handle_timeout(now);
                     }
                 });
             } else if now >= running.parked_until {
-                self.unpark(now, ticket);
+                self.unpark(now, task);
             } else {
                 // A parked walk may wait for the place that its own lost query holds.
-                self.expire(now, ticket);
-                self.set_alarm(ticket);
+                self.expire(now, task);
+                self.set_alarm(task);
                 self.wake(now);
             }
         }
     }
 
     /// Marks the queries of a parked walk whose time is up, and frees their places.
-    fn expire(&mut self, now: Instant, ticket: Ticket) {
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+    fn expire(&mut self, now: Instant, task: TaskId) {
+        let Some(running) = self.running.get_mut(&task) else { return };
         let sent: Vec<AttemptId> = running.sent.iter().map(|sent| sent.attempt).collect();
         running.walk.with(&mut self.knowledge, |walk| walk.expire(now, &sent));
-        self.uncount_overdue(ticket);
+        self.uncount_overdue(task);
     }
 
     /// The user does not want to wait any longer.
     pub fn cancel(&mut self, now: Instant) {
-        let all: Vec<Ticket> = self.running.keys().copied().collect();
-        for ticket in all {
-            self.drive(now, ticket, |walk| walk.cancel(now));
+        let all: Vec<TaskId> = self.running.keys().copied().collect();
+        for task in all {
+            self.drive(now, task, |walk| walk.cancel(now));
         }
     }
 
-    fn drive(&mut self, now: Instant, ticket: Ticket, work: impl FnOnce(&mut Walk)) {
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+    fn drive(&mut self, now: Instant, task: TaskId, work: impl FnOnce(&mut Walk)) {
+        let Some(running) = self.running.get_mut(&task) else { return };
         running.walk.with(&mut self.knowledge, work);
-        self.attend(now, ticket);
+        self.attend(now, task);
         self.wake(now);
     }
 
     /// Takes what a walk has to give after it was told something.
-    fn attend(&mut self, now: Instant, ticket: Ticket) {
+    fn attend(&mut self, now: Instant, task: TaskId) {
         // What is to be sent comes first: who asks again goes on leading.
-        while let Some(running) = self.running.get_mut(&ticket)
+        while let Some(running) = self.running.get_mut(&task)
             && let Some(transmit) = running.walk.poll_transmit()
         {
-            self.dispatch(now, ticket, transmit);
+            self.dispatch(now, task, transmit);
         }
-        while let Some(running) = self.running.get_mut(&ticket)
+        while let Some(running) = self.running.get_mut(&task)
             && let Some(attempt) = running.walk.poll_release()
         {
-            self.release(ticket, attempt);
+            self.release(task, attempt);
         }
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+        let Some(running) = self.running.get_mut(&task) else { return };
         while let Some(record) = running.walk.poll_event() {
             self.events.push_back((running.tag, record));
         }
         if running.walk.is_done() {
-            self.finish(now, ticket);
+            self.finish(now, task);
         } else {
-            self.set_alarm(ticket);
+            self.set_alarm(task);
         }
     }
 
     /// Sends a query, or lets it wait.
-    fn dispatch(&mut self, now: Instant, ticket: Ticket, transmit: Transmit) {
+    fn dispatch(&mut self, now: Instant, task: TaskId, transmit: Transmit) {
         let Transmit { attempt, to, transport, bytes } = transmit;
-        let query = QueryId { walk: ticket, attempt };
+        let query = QueryId { walk: task, attempt };
         let question = self.question_of(&bytes);
-        self.uncount_overdue(ticket);
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+        self.uncount_overdue(task);
+        let Some(running) = self.running.get_mut(&task) else { return };
         // A connection is what a datagram of the same query led to; it must not begin again.
         let may_wait = transport == Transport::Udp || self.config.walk.tcp;
         if may_wait && running.walk.is_prime(attempt) {
-            let waits = |lead: &Lead| lead.walk != ticket && now < lead.since + LEAD_MAX;
+            let waits = |lead: &Lead| lead.walk != task && now < lead.since + LEAD_MAX;
             let full = |busy: &Busy| busy.open >= self.config.per_server;
             if self.leads.get(&question).is_some_and(waits) || self.busy.get(&to).is_some_and(full)
             {
@@ -447,13 +446,13 @@ impl Fleet {
         }
         if may_wait {
             if let Some(lead) = self.leads.get_mut(&question)
-                && lead.walk != ticket
+                && lead.walk != task
                 && now < lead.since + LEAD_MAX
             {
                 lead.followers.push(query);
                 running.parked.push(attempt);
                 running.parked_until = lead.since + LEAD_MAX;
-                self.tally.coalesced += 1;
+                self.stats.coalesced += 1;
                 return;
             }
             let busy = self.busy.entry(to).or_default();
@@ -461,19 +460,19 @@ impl Fleet {
                 busy.waiting.push_back(query);
                 running.parked.push(attempt);
                 running.parked_until = running.walk.deadline();
-                self.tally.held += 1;
+                self.stats.held += 1;
                 return;
             }
         }
         self.busy.entry(to).or_default().open += 1;
         let lead = self.leads.entry(question).or_insert_with(|| Lead {
-            walk: ticket,
+            walk: task,
             open: 0,
             since: now,
             followers: Vec::new(),
         });
-        if lead.walk != ticket {
-            (lead.walk, lead.open, lead.since) = (ticket, 0, now);
+        if lead.walk != task {
+            (lead.walk, lead.open, lead.since) = (task, 0, now);
         }
         lead.open += 1;
         running.sent.push(Sent { attempt, to, question, counted: true });
@@ -494,16 +493,16 @@ impl Fleet {
     }
 
     /// A query of the walk is over, whether it was sent or waits.
-    fn release(&mut self, ticket: Ticket, attempt: AttemptId) {
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+    fn release(&mut self, task: TaskId, attempt: AttemptId) {
+        let Some(running) = self.running.get_mut(&task) else { return };
         running.parked.retain(|parked| *parked != attempt);
         let Some(at) = running.sent.iter().position(|sent| sent.attempt == attempt) else { return };
         let Sent { to, question, counted, .. } = running.sent.swap_remove(at);
-        self.released.push_back(QueryId { walk: ticket, attempt });
+        self.released.push_back(QueryId { walk: task, attempt });
         if counted {
             self.leave(to);
         }
-        let Some(lead) = self.leads.get_mut(&question).filter(|lead| lead.walk == ticket) else {
+        let Some(lead) = self.leads.get_mut(&question).filter(|lead| lead.walk == task) else {
             return;
         };
         lead.open -= 1;
@@ -526,8 +525,8 @@ impl Fleet {
     }
 
     /// What was lost burdens no server. Else walks that wait for places would hold them all.
-    fn uncount_overdue(&mut self, ticket: Ticket) {
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+    fn uncount_overdue(&mut self, task: TaskId) {
+        let Some(running) = self.running.get_mut(&task) else { return };
         let mut left = Vec::new();
         for sent in running.sent.iter_mut().filter(|sent| sent.counted) {
             if running.walk.is_overdue(sent.attempt) {
@@ -583,16 +582,16 @@ impl Fleet {
     }
 
     /// A walk has waited for others long enough.
-    fn unpark(&mut self, now: Instant, ticket: Ticket) {
-        let Some(running) = self.running.get(&ticket) else { return };
+    fn unpark(&mut self, now: Instant, task: TaskId) {
+        let Some(running) = self.running.get(&task) else { return };
         for attempt in running.parked.clone() {
-            self.go_on(now, QueryId { walk: ticket, attempt });
+            self.go_on(now, QueryId { walk: task, attempt });
         }
         self.wake(now);
     }
 
-    fn set_alarm(&mut self, ticket: Ticket) {
-        let Some(running) = self.running.get_mut(&ticket) else { return };
+    fn set_alarm(&mut self, task: TaskId) {
+        let Some(running) = self.running.get_mut(&task) else { return };
         let next = if running.parked.is_empty() {
             running.walk.poll_timeout()
         } else {
@@ -605,16 +604,16 @@ impl Fleet {
             return;
         };
         running.alarm = Some(next);
-        self.alarms.push(Reverse((next, ticket)));
+        self.alarms.push(Reverse((next, task)));
     }
 
     /// A walk has ended: its summary is told to all who asked the same.
-    fn finish(&mut self, now: Instant, ticket: Ticket) {
-        let Some(running) = self.running.remove(&ticket) else { return };
+    fn finish(&mut self, now: Instant, task: TaskId) {
+        let Some(running) = self.running.remove(&task) else { return };
         self.in_flight.remove(&running.question);
         let Some((_, last)) = self.events.back() else { return };
         let Event::Summary(summary) = &last.event else { return };
-        count(&mut self.tally, summary);
+        count(&mut self.stats, summary);
         if running.twins.is_empty() {
             return;
         }
@@ -622,26 +621,26 @@ impl Fleet {
         for (tag, asked) in running.twins {
             let elapsed_ns = nanos(now.since(asked.max(running.begun)));
             let twin = without_costs(&summary, elapsed_ns);
-            self.tally.twins += 1;
-            count(&mut self.tally, &twin);
+            self.stats.twins += 1;
+            count(&mut self.stats, &twin);
             let record = Record { v: VERSION, t_ns: now, event: Event::Summary(twin) };
             self.events.push_back((tag, record));
         }
     }
 }
 
-fn count(tally: &mut Tally, summary: &Summary) {
-    tally.ended += 1;
+fn count(stats: &mut Stats, summary: &Summary) {
+    stats.ended += 1;
     match &summary.outcome {
-        Outcome::Answer => tally.answers += 1,
-        Outcome::NoData | Outcome::NxDomain => tally.absences += 1,
-        Outcome::Unanswered { any_reply: false, .. } => tally.unreachable += 1,
-        Outcome::Interrupted => tally.interrupted += 1,
+        Outcome::Answer => stats.answers += 1,
+        Outcome::NoData | Outcome::NxDomain => stats.absences += 1,
+        Outcome::Unanswered { any_reply: false, .. } => stats.unreachable += 1,
+        Outcome::Interrupted => stats.interrupted += 1,
         _ => {}
     }
-    tally.queries += u64::from(summary.queries);
-    tally.retries += u64::from(summary.retries);
-    tally.unanswered += u64::from(summary.unanswered);
+    stats.queries += u64::from(summary.queries);
+    stats.retries += u64::from(summary.retries);
+    stats.unanswered += u64::from(summary.unanswered);
 }
 
 /// The same result for one who cost nothing.

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 /// Records of one name and type, and how far to believe them.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct RRset {
     /// The records, never none.
     pub records: Vec<Record>,
     /// How far.
@@ -26,11 +26,11 @@ pub struct Kept {
 
 /// What a reply says.
 #[derive(Clone, Debug)]
-pub struct Reading {
+pub struct Classified {
     /// In one word.
     pub class: Class,
     /// What to learn from it.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<RRset>,
     /// What not, and why.
     pub dropped: Vec<(Record, DropReason)>,
     /// Aliases that it followed, in order.
@@ -70,7 +70,7 @@ pub struct Context<'a> {
 
 /// Reads a reply.
 #[must_use]
-pub fn read(context: &Context<'_>, message: &Message) -> Reading {
+pub fn read(context: &Context<'_>, message: &Message) -> Classified {
     let mut reader = Reader::new(context);
     let mut answers = reader.sift(&message.answers);
     let mut authorities = reader.sift(&message.authorities);
@@ -92,12 +92,12 @@ pub fn read(context: &Context<'_>, message: &Message) -> Reading {
 
 struct Reader<'a> {
     context: &'a Context<'a>,
-    reading: Reading,
+    reading: Classified,
 }
 
 impl<'a> Reader<'a> {
     fn new(context: &'a Context<'a>) -> Self {
-        let reading = Reading {
+        let reading = Classified {
             class: Class::OtherCode,
             kept: Vec::new(),
             dropped: Vec::new(),
@@ -163,11 +163,11 @@ impl<'a> Reader<'a> {
 
     fn keep(&mut self, records: Vec<Record>, rank: Rank) {
         if !records.is_empty() {
-            self.reading.kept.push(Kept { records, rank });
+            self.reading.kept.push(RRset { records, rank });
         }
     }
 
-    fn finish(mut self, class: Class) -> Reading {
+    fn finish(mut self, class: Class) -> Classified {
         if !class.is_useful() {
             self.reading.kept.clear();
         }

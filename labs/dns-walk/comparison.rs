@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 /// Who was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "who", rename_all = "snake_case")]
-pub enum Who {
+pub enum AskedResolver {
     /// The stub resolver of this system, as its configuration says.
     System {
         /// The servers of that configuration.
@@ -21,7 +21,7 @@ pub enum Who {
     },
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for AskedResolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::System { servers } => {
@@ -36,7 +36,7 @@ impl fmt::Display for Who {
 /// How its answer ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
-pub enum Said {
+pub enum AnswerOutcome {
     /// The records asked for.
     Answer,
     /// The name exists and has no such record.
@@ -57,13 +57,13 @@ pub enum Said {
 
 /// What a resolver said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Opinion {
+pub struct ResolverAnswer {
     /// Who.
     #[serde(flatten)]
-    pub who: Who,
+    pub who: AskedResolver,
     /// How its answer ended.
     #[serde(flatten)]
-    pub said: Said,
+    pub said: AnswerOutcome,
     /// Aliases on the way.
     pub aliases: Vec<RecordText>,
     /// The records asked for.
@@ -83,7 +83,7 @@ pub struct Opinion {
 /// Why a resolver and a walk differ, most likely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum LikelyCause {
     /// It gives what it learned before the zone was changed, or keeps it too long.
     Stale,
     /// It withholds or replaces the answer on purpose.
@@ -100,7 +100,7 @@ pub enum Cause {
     Failed,
 }
 
-impl Cause {
+impl LikelyCause {
     /// In words.
     #[must_use]
     pub const fn words(self) -> &'static str {
@@ -156,7 +156,7 @@ pub struct Difference {
     /// What the resolver says.
     pub resolver: String,
     /// The likely cause.
-    pub cause: Cause,
+    pub cause: LikelyCause,
     /// The rule that makes it likely, in a sentence.
     pub because: String,
 }
@@ -167,7 +167,7 @@ pub struct Comparison {
     /// What both were asked.
     pub question: Asked,
     /// What the resolver said.
-    pub opinion: Opinion,
+    pub opinion: ResolverAnswer,
     /// Where they differ; nothing where they agree.
     pub differences: Vec<Difference>,
 }

@@ -9,7 +9,9 @@ use super::dnssec::Status;
 use super::event::Summary;
 use super::outcome::Outcome;
 use super::text::RecordText;
-use crate::comparison::{Cause, Comparison, Difference, Field, Opinion, Said};
+use crate::comparison::{
+    AnswerOutcome, Comparison, Difference, Field, LikelyCause, ResolverAnswer,
+};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -19,12 +21,13 @@ const CHOSEN_TTL_S: u32 = 300;
 
 /// Compares a walk with what a resolver said of the same question.
 #[must_use]
-pub fn compare(walk: &Summary, opinion: Opinion) -> Comparison {
+pub fn compare(walk: &Summary, opinion: ResolverAnswer) -> Comparison {
     let mut differences = Vec::new();
     let same = same_outcome(&walk.outcome, &opinion.said);
-    let mut note = |field, walk: String, resolver: String, (cause, because): (Cause, String)| {
-        differences.push(Difference { field, walk, resolver, cause, because });
-    };
+    let mut note =
+        |field, walk: String, resolver: String, (cause, because): (LikelyCause, String)| {
+            differences.push(Difference { field, walk, resolver, cause, because });
+        };
     let (ours, theirs) = (data(&walk.answers), data(&opinion.answers));
     if !same {
         let cause = why_outcome(walk, &opinion);
@@ -39,17 +42,17 @@ pub fn compare(walk: &Summary, opinion: Opinion) -> Comparison {
         if walked != told && shown(&walked) && shown(&told) {
             let because = "the same records under other names: a change of the aliases that one \
                            of the two has not seen yet";
-            let cause = (Cause::Stale, because.to_owned());
+            let cause = (LikelyCause::Stale, because.to_owned());
             note(Field::Aliases, list(&walked), list(&told), cause);
         }
         if let Some((ours, theirs)) = longer(walk, &opinion) {
             let because = "the zone allows less: the resolver keeps what it learned for longer";
-            let cause = (Cause::Stale, because.to_owned());
+            let cause = (LikelyCause::Stale, because.to_owned());
             note(Field::Ttl, format!("{ours} s"), format!("{theirs} s"), cause);
         }
     }
     if same && let Some((ours, theirs, because)) = proof(walk, &opinion) {
-        note(Field::Proof, ours, theirs, (Cause::Validation, because));
+        note(Field::Proof, ours, theirs, (LikelyCause::Validation, because));
     }
     Comparison { question: walk.question.clone(), opinion, differences }
 }
@@ -69,15 +72,15 @@ fn chain(aliases: &[RecordText]) -> BTreeSet<String> {
     data(&kept)
 }
 
-const fn same_outcome(walk: &Outcome, said: &Said) -> bool {
+const fn same_outcome(walk: &Outcome, said: &AnswerOutcome) -> bool {
     match (walk, said) {
-        (Outcome::Answer, Said::Answer)
-        | (Outcome::NoData, Said::NoData)
-        | (Outcome::NxDomain, Said::NxDomain) => true,
+        (Outcome::Answer, AnswerOutcome::Answer)
+        | (Outcome::NoData, AnswerOutcome::NoData)
+        | (Outcome::NxDomain, AnswerOutcome::NxDomain) => true,
         // Neither has anything to give.
         (
             Outcome::Unanswered { .. } | Outcome::AliasLoop { .. } | Outcome::Limit { .. },
-            Said::Error { .. } | Said::Nothing { .. },
+            AnswerOutcome::Error { .. } | AnswerOutcome::Nothing { .. },
         ) => true,
         _ => false,
     }
@@ -89,14 +92,14 @@ const VALIDATION: [u16; 11] = [1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27];
 const FILTERED: [u16; 5] = [4, 15, 16, 17, 18];
 
 /// What the resolver itself says of the cause.
-fn confessed(opinion: &Opinion) -> Option<(Cause, String)> {
+fn confessed(opinion: &ResolverAnswer) -> Option<(LikelyCause, String)> {
     opinion.errors.iter().find_map(|error| {
         let cause = if STALE.contains(&error.code) {
-            Cause::Stale
+            LikelyCause::Stale
         } else if FILTERED.contains(&error.code) {
-            Cause::Filtered
+            LikelyCause::Filtered
         } else if VALIDATION.contains(&error.code) {
-            Cause::Validation
+            LikelyCause::Validation
         } else {
             return None;
         };
@@ -105,69 +108,75 @@ fn confessed(opinion: &Opinion) -> Option<(Cause, String)> {
     })
 }
 
-fn why_outcome(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+fn why_outcome(walk: &Summary, opinion: &ResolverAnswer) -> (LikelyCause, String) {
     let cause = |cause, because: &str| (cause, because.to_owned());
     let bogus = status(walk) == Some(Status::Bogus);
     if let Some(own) = confessed(opinion) {
         return own;
     }
     match &opinion.said {
-        Said::Nothing { why } => (Cause::Failed, format!("nothing came: {why}")),
-        Said::Error { rcode } if rcode == "REFUSED" => {
-            cause(Cause::Refused, "REFUSED is policy: it serves other clients, or no such names")
+        AnswerOutcome::Nothing { why } => (LikelyCause::Failed, format!("nothing came: {why}")),
+        AnswerOutcome::Error { rcode } if rcode == "REFUSED" => cause(
+            LikelyCause::Refused,
+            "REFUSED is policy: it serves other clients, or no such names",
+        ),
+        AnswerOutcome::Error { rcode } if rcode == "SERVFAIL" && bogus => {
+            cause(LikelyCause::Validation, "the walk finds the answer bogus too: it withholds it")
         }
-        Said::Error { rcode } if rcode == "SERVFAIL" && bogus => {
-            cause(Cause::Validation, "the walk finds the answer bogus too: it withholds it")
+        AnswerOutcome::Error { .. } => {
+            cause(LikelyCause::Failed, "it met an error where the walk met none")
         }
-        Said::Error { .. } => cause(Cause::Failed, "it met an error where the walk met none"),
-        Said::Answer => why_only_theirs(opinion),
-        Said::NoData | Said::NxDomain if walk.outcome == Outcome::Answer => {
+        AnswerOutcome::Answer => why_only_theirs(opinion),
+        AnswerOutcome::NoData | AnswerOutcome::NxDomain if walk.outcome == Outcome::Answer => {
             why_only_ours(walk, opinion)
         }
         // Both say that there is nothing, each in its way.
-        Said::NoData | Said::NxDomain => {
-            cause(Cause::Stale, "names come and go: one of the two has an older state")
+        AnswerOutcome::NoData | AnswerOutcome::NxDomain => {
+            cause(LikelyCause::Stale, "names come and go: one of the two has an older state")
         }
     }
 }
 
 /// The resolver has records, the walk has none.
-fn why_only_theirs(opinion: &Opinion) -> (Cause, String) {
+fn why_only_theirs(opinion: &ResolverAnswer) -> (LikelyCause, String) {
     let cause = |cause, because: &str| (cause, because.to_owned());
     if opinion.authoritative {
-        cause(Cause::SplitHorizon, "it answers with authority (AA): it has a zone of its own")
+        cause(LikelyCause::SplitHorizon, "it answers with authority (AA): it has a zone of its own")
     } else if addresses(&opinion.answers).any(|address| is_private(&address)) {
-        cause(Cause::SplitHorizon, "it gives a private address: the name exists inside only")
+        cause(LikelyCause::SplitHorizon, "it gives a private address: the name exists inside only")
     } else {
-        cause(Cause::Stale, "it gives what the zone's servers no longer have")
+        cause(LikelyCause::Stale, "it gives what the zone's servers no longer have")
     }
 }
 
 /// The walk has records, the resolver says that there are none.
-fn why_only_ours(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+fn why_only_ours(walk: &Summary, opinion: &ResolverAnswer) -> (LikelyCause, String) {
     let cause = |cause, because: &str| (cause, because.to_owned());
     if opinion.authoritative {
-        return cause(Cause::SplitHorizon, "it denies with authority (AA): it has its own zone");
+        return cause(
+            LikelyCause::SplitHorizon,
+            "it denies with authority (AA): it has its own zone",
+        );
     }
     let names = || {
         let aliases = walk.aliases.iter().chain(&opinion.aliases);
         std::iter::once(walk.question.name.as_str()).chain(aliases.map(|alias| alias.data.as_str()))
     };
     match &opinion.absent_in {
-        None => cause(Cause::Filtered, "a denial without the zone's SOA record is made up"),
+        None => cause(LikelyCause::Filtered, "a denial without the zone's SOA record is made up"),
         Some(zone) if !names().any(|name| is_below(name, zone)) => (
-            Cause::Filtered,
+            LikelyCause::Filtered,
             format!("the denial comes with the SOA record of {zone}, which is no zone of the name"),
         ),
         Some(zone) => (
-            Cause::Stale,
+            LikelyCause::Stale,
             format!("it denies in the name of {zone}: the name may be newer than what it keeps"),
         ),
     }
 }
 
 /// Both have records, others.
-fn why_answers(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
+fn why_answers(walk: &Summary, opinion: &ResolverAnswer) -> (LikelyCause, String) {
     let cause = |cause, because: &str| (cause, because.to_owned());
     if let Some(own) = confessed(opinion) {
         return own;
@@ -176,44 +185,53 @@ fn why_answers(walk: &Summary, opinion: &Opinion) -> (Cause, String) {
     let nowhere = |address: &IpAddr| address.is_unspecified() || address.is_loopback();
     if addresses(&opinion.answers).any(|address| nowhere(&address)) && !walked.iter().any(nowhere) {
         return cause(
-            Cause::Filtered,
+            LikelyCause::Filtered,
             "it gives an address where nothing is: 0.0.0.0, :: or loopback",
         );
     }
     if opinion.authoritative {
-        return cause(Cause::SplitHorizon, "it answers with authority (AA): it has its own zone");
+        return cause(
+            LikelyCause::SplitHorizon,
+            "it answers with authority (AA): it has its own zone",
+        );
     }
     if addresses(&opinion.answers).any(|address| is_private(&address))
         && !walked.iter().any(is_private)
     {
-        return cause(Cause::SplitHorizon, "it gives a private address, the zone a public one");
+        return cause(
+            LikelyCause::SplitHorizon,
+            "it gives a private address, the zone a public one",
+        );
     }
     let ttl = |records: &[RecordText]| records.iter().map(|record| record.ttl_s).min();
     let (ours, theirs) = (ttl(&walk.answers).unwrap_or(0), ttl(&opinion.answers).unwrap_or(0));
     if !walked.is_empty() && ours <= CHOSEN_TTL_S {
         return (
-            Cause::Location,
+            LikelyCause::Location,
             format!("addresses that are kept for {ours} s only are chosen per asker"),
         );
     }
     if status(walk) == Some(Status::Secure) && opinion.authentic == Some(false) {
         return cause(
-            Cause::Filtered,
+            LikelyCause::Filtered,
             "the walk's answer is proved by signatures, the resolver's is not: it was replaced",
         );
     }
     (
-        Cause::Stale,
+        LikelyCause::Stale,
         format!("the zone's records are kept for {ours} s, and it has {theirs} s left of others"),
     )
 }
 
 /// Who says that the same is proved, where the other does not.
-fn proof(walk: &Summary, opinion: &Opinion) -> Option<(String, String, String)> {
+fn proof(walk: &Summary, opinion: &ResolverAnswer) -> Option<(String, String, String)> {
     let (status, authentic) = (status(walk)?, opinion.authentic?);
     let (theirs, because) = match (status, authentic) {
         (Status::Bogus, _) => {
-            if !matches!(opinion.said, Said::Answer | Said::NoData | Said::NxDomain) {
+            if !matches!(
+                opinion.said,
+                AnswerOutcome::Answer | AnswerOutcome::NoData | AnswerOutcome::NxDomain
+            ) {
                 return None;
             }
             ("given away", "it does not judge signatures: it gives what is signed wrongly")
@@ -234,7 +252,7 @@ fn status(walk: &Summary) -> Option<Status> {
 }
 
 /// Where the resolver's time is longer than what the zone allows.
-fn longer(walk: &Summary, opinion: &Opinion) -> Option<(u32, u32)> {
+fn longer(walk: &Summary, opinion: &ResolverAnswer) -> Option<(u32, u32)> {
     let ours = walk.answers.iter().map(|record| record.ttl_s).min()?;
     let theirs = opinion.answers.iter().map(|record| record.ttl_s).min()?;
     (theirs > ours).then_some((ours, theirs))
@@ -280,12 +298,12 @@ fn outcome_words(walk: &Summary) -> String {
     }
 }
 
-fn said_words(opinion: &Opinion) -> String {
+fn said_words(opinion: &ResolverAnswer) -> String {
     match &opinion.said {
-        Said::Answer => list(&data(&opinion.answers)),
-        Said::NoData => "no such record".to_owned(),
-        Said::NxDomain => "no such name".to_owned(),
-        Said::Error { rcode } => rcode.clone(),
-        Said::Nothing { .. } => "nothing".to_owned(),
+        AnswerOutcome::Answer => list(&data(&opinion.answers)),
+        AnswerOutcome::NoData => "no such record".to_owned(),
+        AnswerOutcome::NxDomain => "no such name".to_owned(),
+        AnswerOutcome::Error { rcode } => rcode.clone(),
+        AnswerOutcome::Nothing { .. } => "nothing".to_owned(),
     }
 }

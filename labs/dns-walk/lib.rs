@@ -28,7 +28,7 @@
 //! | [`walk`] | the machine: commands and bytes in, queries and records out |
 //! | [`input`] | a list of names, line by line |
 //! | [`batch`] | many walks at once with one memory |
-//! | [`resolver`] | a fleet that answers clients: what they may be told, and how much |
+//! | [`resolver`] | a batch resolver that answers clients: what they may be told, and how much |
 //! | [`comparison`] | another resolver's answer, and the differences |
 //! | [`cross_check`] | what a resolver says of the same question, and why it may differ |
 //! | [`demo`] | a hierarchy of zones with named faults, as servers without sockets |

@@ -110,7 +110,7 @@ fn in_v6(labels: &[String]) -> Option<Special> {
 
 /// What is said of a special name: the records, or none where there are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum SpecialAnswer {
     /// These records.
     Records(Vec<RecordText>),
     /// The name exists without such a record.
@@ -121,25 +121,25 @@ pub enum Said {
 
 /// What is said of `question`, whose name lies in `special`.
 #[must_use]
-pub fn answer(special: &Special, question: &Question) -> Said {
+pub fn answer(special: &Special, question: &Question) -> SpecialAnswer {
     let record = |data: String| {
         let name = super::text::name_text(&question.name);
         let kind = question.kind.to_string();
-        Said::Records(vec![RecordText { name, kind, ttl_s: LOCAL_TTL_S, data }])
+        SpecialAnswer::Records(vec![RecordText { name, kind, ttl_s: LOCAL_TTL_S, data }])
     };
     match (special.domain, question.kind) {
         ("localhost.", RecordType::A) => record(Ipv4Addr::LOCALHOST.to_string()),
         ("localhost.", RecordType::AAAA) => record("::1".to_owned()),
         // An address record alone: the name exists.
-        ("localhost.", _) => Said::NoData,
+        ("localhost.", _) => SpecialAnswer::NoData,
         ("127.in-addr.arpa.", RecordType::PTR) if question.name.iter().len() == 6 => {
             record("localhost.".to_owned())
         }
         ("(the address ::1)", RecordType::PTR) => record("localhost.".to_owned()),
         (domain, _) if Name::from_ascii(domain).is_ok_and(|apex| apex == question.name) => {
-            Said::NoData
+            SpecialAnswer::NoData
         }
-        _ => Said::NxDomain,
+        _ => SpecialAnswer::NxDomain,
     }
 }
 
@@ -201,15 +201,15 @@ mod tests {
             answer(&find(&question.name).unwrap(), &question)
         };
         let data = |said| match said {
-            Said::Records(records) => records[0].data.clone(),
+            SpecialAnswer::Records(records) => records[0].data.clone(),
             other => format!("{other:?}"),
         };
         assert_eq!(data(said("localhost.", RecordType::A)), "127.0.0.1");
         assert_eq!(data(said("www.localhost.", RecordType::AAAA)), "::1");
-        assert_eq!(said("localhost.", RecordType::MX), Said::NoData);
+        assert_eq!(said("localhost.", RecordType::MX), SpecialAnswer::NoData);
         assert_eq!(data(said("1.0.0.127.in-addr.arpa.", RecordType::PTR)), "localhost.");
-        assert_eq!(said("0.127.in-addr.arpa.", RecordType::PTR), Said::NxDomain);
-        assert_eq!(said("test.", RecordType::A), Said::NoData);
-        assert_eq!(said("www.test.", RecordType::A), Said::NxDomain);
+        assert_eq!(said("0.127.in-addr.arpa.", RecordType::PTR), SpecialAnswer::NxDomain);
+        assert_eq!(said("test.", RecordType::A), SpecialAnswer::NoData);
+        assert_eq!(said("www.test.", RecordType::A), SpecialAnswer::NxDomain);
     }
 }

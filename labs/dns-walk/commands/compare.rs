@@ -3,7 +3,7 @@
 //! It must never ask before the walk has ended: what it finds owes nothing to a resolver.
 
 use crate::args::Args;
-use crate::comparison::Opinion;
+use crate::comparison::ResolverAnswer;
 use crate::cross_check::compare;
 use crate::driver::{System, ask_server};
 use crate::event::{Event, Record, VERSION};
@@ -97,7 +97,7 @@ impl Others {
             return Ok(());
         }
         let mut at = records.last().map(|record| record.t_ns).unwrap_or_default();
-        let mut tell = |opinion: Opinion| {
+        let mut tell = |opinion: ResolverAnswer| {
             at += std::time::Duration::from_nanos(opinion.elapsed_ns);
             let event = Event::Comparison(Box::new(compare(&end, opinion)));
             records.push(Record { v: VERSION, t_ns: at, event });

@@ -3,7 +3,7 @@
 //! It must never let a line go without a result or an error that names it.
 
 use crate::args::{self, Args};
-use crate::batch::{Fleet, FleetConfig, Tally};
+use crate::batch::{BatchConfig, BatchResolver, Stats};
 use crate::cache::Cache;
 use crate::commands::{LAB, log};
 use crate::driver as net;
@@ -131,14 +131,14 @@ pub(crate) fn start(args: &Args, seed: u64) -> Result<Exit, Failure> {
 
 fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit, Failure> {
     let fail = |error: io::Error| Failure::from_error(Exit::Bug, "the list was not done", &error);
-    let usual = FleetConfig::default();
+    let usual = BatchConfig::default();
     let mut walk = config;
     walk.summary_only = args.output.events.is_none();
     // Each answer would need its own chain of proofs; a list tells what is answered.
     walk.validate_at = None;
     walk.messages = args.many.messages;
     walk.limits.cache_entries = usual.walk.limits.cache_entries;
-    let config = FleetConfig {
+    let config = BatchConfig {
         walk,
         in_flight: args.many.in_flight.unwrap_or(usual.in_flight),
         per_server: args.many.per_server.unwrap_or(usual.per_server),
@@ -148,7 +148,7 @@ fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit,
     let lines = Lines::new(reader(args)?, args.many.shard.unwrap_or(Shard::ALL));
     let mut output = Output::open(args)?;
     let clock = Clock::start();
-    let fleet = Fleet::new(config, hints, seed, Cache::default());
+    let fleet = BatchResolver::new(config, hints, seed, Cache::default());
     let fleet = net::many(fleet, clock, &mut stopped, io::stdin(), lines, |told| match told {
         None => output.rest(clock.now()),
         Some(told) => output.tell(&told),
@@ -156,8 +156,8 @@ fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit,
     .map_err(fail)?;
     output.finish().map_err(fail)?;
     let elapsed = clock.now().since(Instant::ZERO);
-    stdout::complain(&summary(&fleet.tally(), output.bad, elapsed.as_secs_f64()));
-    Ok(exit_of(&fleet.tally(), output.bad))
+    stdout::complain(&summary(&fleet.stats(), output.bad, elapsed.as_secs_f64()));
+    Ok(exit_of(&fleet.stats(), output.bad))
 }
 
 /// Makes questions of words, as the command line does of one.
@@ -249,21 +249,21 @@ fn line_of(text: &mut Vec<u8>, of: &impl Serialize) -> io::Result<()> {
     Ok(())
 }
 
-fn summary(tally: &Tally, bad: u64, seconds: f64) -> String {
-    let per_name = tally.queries as f64 / (tally.ended as f64).max(1.0);
+fn summary(stats: &Stats, bad: u64, seconds: f64) -> String {
+    let per_name = stats.queries as f64 / (stats.ended as f64).max(1.0);
     let mut out = format!(
         "{LAB}: {} names in {seconds:.2} s ({:.0} a second): {} answered, {} without such a \
          record, {} inconclusive\n",
-        tally.ended,
-        tally.ended as f64 / seconds.max(1e-9),
-        tally.answers,
-        tally.absences,
-        tally.inconclusive(),
+        stats.ended,
+        stats.ended as f64 / seconds.max(1e-9),
+        stats.answers,
+        stats.absences,
+        stats.inconclusive(),
     );
     out += &format!(
         "{LAB}: {} queries ({per_name:.2} a name), {} repeated, {} without a reply; {} not sent \
          because another was in flight, {} held back to spare a server\n",
-        tally.queries, tally.retries, tally.unanswered, tally.coalesced, tally.held,
+        stats.queries, stats.retries, stats.unanswered, stats.coalesced, stats.held,
     );
     if bad > 0 {
         out += &format!("{LAB}: {bad} lines could not be read\n");
@@ -272,14 +272,14 @@ fn summary(tally: &Tally, bad: u64, seconds: f64) -> String {
 }
 
 /// What went wrong with any of them is worth knowing; each result says more.
-const fn exit_of(tally: &Tally, bad: u64) -> Exit {
-    if tally.interrupted > 0 {
+const fn exit_of(stats: &Stats, bad: u64) -> Exit {
+    if stats.interrupted > 0 {
         Exit::Interrupted
     } else if bad > 0 {
         Exit::Usage
-    } else if tally.inconclusive() == 0 {
+    } else if stats.inconclusive() == 0 {
         Exit::Holds
-    } else if tally.inconclusive() == tally.ended && tally.unreachable == tally.ended {
+    } else if stats.inconclusive() == stats.ended && stats.unreachable == stats.ended {
         Exit::Network
     } else {
         Exit::Inconclusive

@@ -3,7 +3,7 @@
 //! It must never listen beyond loopback unless told to.
 
 use crate::args::{ELSEWHERE, QminChoice, families, time, variant};
-use crate::batch::{Fleet, FleetConfig, Tally};
+use crate::batch::{BatchConfig, BatchResolver, Stats};
 use crate::cache::Cache;
 use crate::commands::{LAB, log, many};
 use crate::demo::Variant;
@@ -290,11 +290,11 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let hints = crate::commands::trusting(args.anchor.as_deref(), hints)?;
     let config = fleet_config(args, &hints)?;
     let (walks_max, fixed_time) = (config.in_flight, args.at.is_some());
-    let fleet = Fleet::new(config, hints, seed, Cache::default());
+    let fleet = BatchResolver::new(config, hints, seed, Cache::default());
     announce(args, seed, &front)?;
     let resolver = run(args, front, Resolver::new(fleet, walks_max), fixed_time)?;
     drop(serving);
-    stdout::complain(&summary(&resolver.served(), &resolver.fleet().tally()));
+    stdout::complain(&summary(&resolver.served(), &resolver.fleet().stats()));
     Ok(Exit::Holds)
 }
 
@@ -347,8 +347,8 @@ fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Fa
     Ok((Some(serving), roots))
 }
 
-fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<FleetConfig, Failure> {
-    let usual = FleetConfig::default();
+fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<BatchConfig, Failure> {
+    let usual = BatchConfig::default();
     let reachable = if args.demo.is_some() { [true, false] } else { net::families(hints) };
     let (v4, v6, left_out) = families((args.v4, args.v6), reachable);
     let offline = args.demo.is_some() || args.hints.is_some();
@@ -369,7 +369,7 @@ fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<FleetConfig, Failure>
     walk.validate_at = (!args.no_dnssec).then(|| args.at.unwrap_or_else(now));
     walk.limits.queries = args.budget.unwrap_or(walk.limits.queries);
     walk.secret = if args.demo.is_none() { Some(crate::commands::secret()?) } else { None };
-    Ok(FleetConfig {
+    Ok(BatchConfig {
         walk,
         in_flight: args.in_flight.unwrap_or(usual.in_flight),
         per_server: args.per_server.unwrap_or(usual.per_server),
@@ -431,7 +431,7 @@ fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
     Ok(Some(Box::new(BufWriter::new(made))))
 }
 
-fn summary(served: &Served, tally: &Tally) -> String {
+fn summary(served: &Served, stats: &Stats) -> String {
     let Served { udp, tcp, no_error, nx_domain, serv_fail, refused, malformed, any, .. } = served;
     let mut out = format!(
         "{LAB}: {udp} questions over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
@@ -442,13 +442,13 @@ fn summary(served: &Served, tally: &Tally) -> String {
     out += &format!(
         "{LAB}: {} walks, {} queries, {} repeated, {} without a reply; {} not sent because another \
          was in flight, {} held back to spare a server; at most {} walks at once\n",
-        tally.asked - tally.twins,
-        tally.queries,
-        tally.retries,
-        tally.unanswered,
-        tally.coalesced,
-        tally.held,
-        tally.in_flight_max,
+        stats.asked - stats.twins,
+        stats.queries,
+        stats.retries,
+        stats.unanswered,
+        stats.coalesced,
+        stats.held,
+        stats.in_flight_max,
     );
     if served.ignored > 0 {
         out += &format!("{LAB}: {} datagrams were no queries and got no reply\n", served.ignored);

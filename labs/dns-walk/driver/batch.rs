@@ -8,7 +8,7 @@
 //! query: the port is drawn by the kernel, and only that server has seen it.
 
 use super::{connected, framed, read, words};
-use crate::batch::{Fleet, QueryId, Send as Query};
+use crate::batch::{BatchResolver, QueryId, Send as Query};
 use crate::event::{Record, Transport};
 use crate::input::{BadLine, Line, Lines};
 use mio::net::{TcpStream, UdpSocket};
@@ -105,7 +105,7 @@ impl From<QuerySlot> for Source {
 
 /// A run: the walks, the list of questions and the sockets.
 struct Batch<F> {
-    fleet: Fleet,
+    fleet: BatchResolver,
     list: List,
     sockets: Sockets,
     observe: F,
@@ -118,13 +118,13 @@ struct Batch<F> {
 /// Where the kernel gives no event queue, or `observe` fails; what happens to one query is the
 /// walk's business.
 pub fn many(
-    fleet: Fleet,
+    fleet: BatchResolver,
     clock: Clock,
     shutdown: &mut shutdown::Receiver,
     input: impl Read + Send + 'static,
     lines: Lines,
     observe: impl FnMut(Option<Told<'_>>) -> io::Result<()>,
-) -> io::Result<Fleet> {
+) -> io::Result<BatchResolver> {
     let mut events = EventLoop::new(clock)?;
     let waker = Arc::new(events.waker(Source::Input)?);
     let list = List::start(input, lines, waker)?;
@@ -246,7 +246,7 @@ impl List {
     /// Asks while there is room; whether the list is at its end.
     fn ask(
         &mut self,
-        fleet: &mut Fleet,
+        fleet: &mut BatchResolver,
         clock: Clock,
         observe: &mut impl FnMut(Option<Told<'_>>) -> io::Result<()>,
     ) -> io::Result<bool> {
@@ -292,7 +292,7 @@ impl Sockets {
     pub(super) fn drain<S: Copy + From<QuerySlot>>(
         &mut self,
         events: &mut EventLoop<S>,
-        fleet: &mut Fleet,
+        fleet: &mut BatchResolver,
     ) {
         let clock = events.clock();
         loop {
@@ -421,7 +421,7 @@ impl Sockets {
     }
 
     /// Sends what has been gathered; whether that told the fleet something.
-    fn flush(&mut self, fleet: &mut Fleet, clock: Clock) -> bool {
+    fn flush(&mut self, fleet: &mut BatchResolver, clock: Clock) -> bool {
         let mut told = false;
         for index in std::mem::take(&mut self.dirty) {
             let Some(slot) = &mut self.slots[index] else { continue };
@@ -453,7 +453,7 @@ impl Sockets {
     pub(super) fn ready<S: Copy>(
         &mut self,
         events: &mut EventLoop<S>,
-        fleet: &mut Fleet,
+        fleet: &mut BatchResolver,
         QuerySlot(index): QuerySlot,
     ) {
         let clock = events.clock();
@@ -496,7 +496,7 @@ fn datagram_socket(to: SocketAddr) -> io::Result<Socket> {
 ///
 /// A datagram beyond the buffer is cut: it is far more than was asked for.
 fn datagrams(
-    fleet: &mut Fleet,
+    fleet: &mut BatchResolver,
     clock: Clock,
     to: SocketAddr,
     socket: &UdpSocket,

@@ -4,7 +4,7 @@
 //! send more than a person's `dig` would.
 
 use super::{framed, whole};
-use crate::comparison::{Opinion, Said, Who};
+use crate::comparison::{AnswerOutcome, AskedResolver, ResolverAnswer};
 use crate::question::{self, Reply, UDP_PAYLOAD, rcode_text};
 use crate::text::{self, RecordText};
 use crate::text::{Question, name_text, record_text};
@@ -71,7 +71,7 @@ impl System {
     ///
     /// # Errors
     /// Where the process cannot wait for it.
-    pub fn ask(self, question: &Question) -> io::Result<Opinion> {
+    pub fn ask(self, question: &Question) -> io::Result<ResolverAnswer> {
         let clock = Clock::start();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let Self { config, options, servers } = self;
@@ -80,10 +80,12 @@ impl System {
             let builder = Resolver::builder_with_config(config, provider).with_options(options);
             builder.build()?.lookup(question.name.clone(), question.kind).await
         });
-        let who = Who::System { servers };
+        let who = AskedResolver::System { servers };
         let mut opinion = match &looked_up {
             // It does not ask for AD, so it cannot know.
-            Ok(lookup) => Opinion { authentic: None, ..read(who, question, lookup.message()) },
+            Ok(lookup) => {
+                ResolverAnswer { authentic: None, ..read(who, question, lookup.message()) }
+            }
             Err(error) => failed(who, error),
         };
         opinion.elapsed_ns = nanos(clock.now().since(Instant::ZERO));
@@ -92,26 +94,26 @@ impl System {
 }
 
 /// What the system's resolver says where it has no records.
-fn failed(who: Who, error: &NetError) -> Opinion {
-    let code = |code: ResponseCode| Said::Error { rcode: rcode_text(code) };
+fn failed(who: AskedResolver, error: &NetError) -> ResolverAnswer {
+    let code = |code: ResponseCode| AnswerOutcome::Error { rcode: rcode_text(code) };
     let mut absent_in = None;
     let said = match error {
         NetError::Dns(DnsError::NoRecordsFound(none)) => {
             absent_in = none.soa.as_ref().map(|soa| name_text(&soa.name));
             match none.response_code {
-                ResponseCode::NoError => Said::NoData,
-                ResponseCode::NXDomain => Said::NxDomain,
+                ResponseCode::NoError => AnswerOutcome::NoData,
+                ResponseCode::NXDomain => AnswerOutcome::NxDomain,
                 other => code(other),
             }
         }
         NetError::Dns(DnsError::ResponseCode(other)) => code(*other),
-        other => Said::Nothing { why: text::printable(&other.to_string()) },
+        other => AnswerOutcome::Nothing { why: text::printable(&other.to_string()) },
     };
-    Opinion { absent_in, ..nothing(who, said) }
+    ResolverAnswer { absent_in, ..nothing(who, said) }
 }
 
-const fn nothing(who: Who, said: Said) -> Opinion {
-    Opinion {
+const fn nothing(who: AskedResolver, said: AnswerOutcome) -> ResolverAnswer {
+    ResolverAnswer {
         who,
         said,
         aliases: Vec::new(),
@@ -127,9 +129,9 @@ const fn nothing(who: Who, said: Said) -> Opinion {
 /// Asks a server as `dig` does: with RD and AD set, three times over UDP, over TCP where the reply
 /// was cut.
 #[must_use]
-pub fn ask_server(address: SocketAddr, question: &Question, id: u16) -> Opinion {
+pub fn ask_server(address: SocketAddr, question: &Question, id: u16) -> ResolverAnswer {
     let clock = Clock::start();
-    let who = Who::Server { address };
+    let who = AskedResolver::Server { address };
     let reply = query(id, question)
         .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the name cannot be sent"))
         .and_then(|query| over_udp(address, &query));
@@ -140,7 +142,7 @@ pub fn ask_server(address: SocketAddr, question: &Question, id: u16) -> Opinion 
                 ErrorKind::WouldBlock | ErrorKind::TimedOut => "no reply came".to_owned(),
                 _ => super::words(&error),
             };
-            nothing(who, Said::Nothing { why })
+            nothing(who, AnswerOutcome::Nothing { why })
         }
     };
     opinion.elapsed_ns = nanos(clock.now().since(Instant::ZERO));
@@ -219,7 +221,7 @@ fn over_tcp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
 }
 
 /// What a reply says, in the words of a comparison.
-fn read(who: Who, question: &Question, message: &Message) -> Opinion {
+fn read(who: AskedResolver, question: &Question, message: &Message) -> ResolverAnswer {
     let is_alias = |record: &&Record| {
         matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME)
             && record.record_type() != question.kind
@@ -238,18 +240,18 @@ fn read(who: Who, question: &Question, message: &Message) -> Opinion {
     let meta = &message.metadata;
     let absent_in = owner_of(RecordType::SOA);
     let said = match meta.response_code {
-        ResponseCode::NoError if !answers.is_empty() => Said::Answer,
+        ResponseCode::NoError if !answers.is_empty() => AnswerOutcome::Answer,
         // A server of a zone above, not a resolver.
         ResponseCode::NoError
             if !meta.authoritative && absent_in.is_none() && owner_of(RecordType::NS).is_some() =>
         {
-            Said::Error { rcode: "a referral".to_owned() }
+            AnswerOutcome::Error { rcode: "a referral".to_owned() }
         }
-        ResponseCode::NoError => Said::NoData,
-        ResponseCode::NXDomain => Said::NxDomain,
-        other => Said::Error { rcode: rcode_text(other) },
+        ResponseCode::NoError => AnswerOutcome::NoData,
+        ResponseCode::NXDomain => AnswerOutcome::NxDomain,
+        other => AnswerOutcome::Error { rcode: rcode_text(other) },
     };
-    Opinion {
+    ResolverAnswer {
         who,
         said,
         aliases: texts(&is_alias),

@@ -247,14 +247,14 @@ impl Serialize for Octets {
 
 /// The one member that is read back.
 #[derive(Deserialize)]
-struct Kept {
+struct RRset {
     #[serde(rename = "messageOctetsHEX")]
     octets: String,
 }
 
 impl<'de> Deserialize<'de> for Octets {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let kept = Kept::deserialize(deserializer)?;
+        let kept = RRset::deserialize(deserializer)?;
         let bytes = hex::parse(&kept.octets);
         bytes.map(Self).ok_or_else(|| D::Error::custom("messageOctetsHEX: expected hex digits"))
     }

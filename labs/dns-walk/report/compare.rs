@@ -2,7 +2,7 @@
 //!
 //! It must never find a difference or a cause: the comparison in the records has both.
 
-use crate::comparison::{Opinion, Who};
+use crate::comparison::{AskedResolver, ResolverAnswer};
 use crate::event::{Event, Record};
 use std::fmt::Write;
 use wirelab::measure::human::{latency, plural};
@@ -14,8 +14,8 @@ const ASKS_AGAIN_NS: u64 = 333_000_000;
 
 /// What a long time of the system's resolver holds: a third of a second on a path of a millisecond
 /// is one datagram that nobody answered.
-fn asked_again(opinion: &Opinion) -> &'static str {
-    let system = matches!(opinion.who, Who::System { .. });
+fn asked_again(opinion: &ResolverAnswer) -> &'static str {
+    let system = matches!(opinion.who, AskedResolver::System { .. });
     if system && opinion.elapsed_ns >= ASKS_AGAIN_NS {
         "; it asks again after each 333 ms"
     } else {

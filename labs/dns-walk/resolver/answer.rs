@@ -5,7 +5,7 @@
 
 use super::encode::{Extended, encode};
 use super::request::Request;
-use crate::batch::Fleet;
+use crate::batch::BatchResolver;
 use crate::cache::Cache;
 use crate::dname::synthesize;
 use crate::dnssec::evidence::{Evidence, Held};
@@ -29,7 +29,7 @@ pub(super) fn reply(
     now: Instant,
     request: &Request,
     summary: &Summary,
-    fleet: &Fleet,
+    fleet: &BatchResolver,
 ) -> (ResponseCode, Vec<u8>) {
     let error = error_of(summary);
     let head = &request.head;

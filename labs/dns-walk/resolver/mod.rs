@@ -18,7 +18,7 @@ mod answer;
 mod encode;
 pub mod request;
 
-use super::batch::Fleet;
+use super::batch::BatchResolver;
 use super::dnssec::UnixSeconds;
 use super::event::{Event, Record, Summary, Transport};
 use super::outcome::Outcome;
@@ -101,7 +101,7 @@ struct Failure {
 /// A fleet that answers clients.
 #[derive(Debug)]
 pub struct Resolver {
-    fleet: Fleet,
+    fleet: BatchResolver,
     questions_max: usize,
     pending: BTreeMap<u64, Pending>,
     failures: HashMap<Question, Failure>,
@@ -115,7 +115,7 @@ impl Resolver {
     /// Answers from the walks of `fleet`, with at most `questions_max` in flight: no more than the
     /// fleet has room for.
     #[must_use]
-    pub fn new(fleet: Fleet, questions_max: u32) -> Self {
+    pub fn new(fleet: BatchResolver, questions_max: u32) -> Self {
         Self {
             fleet,
             questions_max: at_most(questions_max),
@@ -129,13 +129,13 @@ impl Resolver {
     }
 
     /// The walks, for whoever holds the sockets.
-    pub const fn fleet_mut(&mut self) -> &mut Fleet {
+    pub const fn fleet_mut(&mut self) -> &mut BatchResolver {
         &mut self.fleet
     }
 
     /// The walks.
     #[must_use]
-    pub const fn fleet(&self) -> &Fleet {
+    pub const fn fleet(&self) -> &BatchResolver {
         &self.fleet
     }
 

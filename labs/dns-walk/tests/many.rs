@@ -1,7 +1,7 @@
 //! Many walks with one memory: the same answers as walks that know nothing of each other, nobody
 //! asked twice or too much at a time, and no line of a list lost.
 
-use dns_walk::batch::{Fleet, FleetConfig, QueryId, Tally};
+use dns_walk::batch::{BatchConfig, BatchResolver, QueryId, Stats};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Variant};
 use dns_walk::event::{Event, Summary};
@@ -47,15 +47,15 @@ const NAMES: [&str; 12] = [
 /// What a fleet left: the summary of every question by its tag.
 struct Ended {
     summaries: BTreeMap<u64, Summary>,
-    tally: Tally,
+    stats: Stats,
     /// The most queries that one server had at a time.
     at_once: u32,
 }
 
 /// Runs a fleet in virtual time; of a hundred queries `lost` are lost.
-fn run(config: FleetConfig, asked: &[Question], lost: u64, seed: u64) -> Ended {
+fn run(config: BatchConfig, asked: &[Question], lost: u64, seed: u64) -> Ended {
     let authority = Authority::demo(Variant::Sound).unwrap();
-    let mut fleet = Fleet::new(config, authority.hints(PORT), seed, Cache::default());
+    let mut fleet = BatchResolver::new(config, authority.hints(PORT), seed, Cache::default());
     let mut now = Instant::ZERO;
     let mut waiting: VecDeque<_> = asked.iter().cloned().zip(0_u64..).collect();
     let mut arriving: VecDeque<(Instant, QueryId, SocketAddr, Vec<u8>)> = VecDeque::new();
@@ -89,7 +89,7 @@ fn run(config: FleetConfig, asked: &[Question], lost: u64, seed: u64) -> Ended {
         }
         if fleet.is_idle() && waiting.is_empty() {
             assert!(open.is_empty(), "seed {seed}: queries were left open");
-            return Ended { summaries, tally: fleet.tally(), at_once };
+            return Ended { summaries, stats: fleet.stats(), at_once };
         }
         let next = fleet.poll_timeout().expect("a walk in flight has a time");
         match arriving.front() {
@@ -106,10 +106,10 @@ fn run(config: FleetConfig, asked: &[Question], lost: u64, seed: u64) -> Ended {
     }
 }
 
-fn config(in_flight: u32, per_server: u32) -> FleetConfig {
-    let usual = FleetConfig::default();
+fn config(in_flight: u32, per_server: u32) -> BatchConfig {
+    let usual = BatchConfig::default();
     let walk = WalkConfig { public_only: false, ..usual.walk };
-    FleetConfig { walk, in_flight, per_server }
+    BatchConfig { walk, in_flight, per_server }
 }
 
 /// What a person wants of a result.
@@ -165,13 +165,13 @@ proptest! {
 fn nobody_is_asked_twice_or_too_much() {
     let asked: Vec<Question> = (0..500).map(|n| question(&format!("n{n}.igbank.com"))).collect();
     let ended = run(config(500, 10), &asked, 0, 7);
-    assert_eq!(ended.tally.absences, 500);
+    assert_eq!(ended.stats.absences, 500);
     // The root and com once, igbank.com for every name, and the root once for its own servers.
-    assert_eq!(ended.tally.queries, 503, "{:?}", ended.tally);
-    assert_eq!(ended.at_once, 10, "{:?}", ended.tally);
+    assert_eq!(ended.stats.queries, 503, "{:?}", ended.stats);
+    assert_eq!(ended.at_once, 10, "{:?}", ended.stats);
     let same = vec![question("www.igbank.com"); 100];
     let ended = run(config(500, 10), &same, 0, 7);
-    assert_eq!((ended.tally.queries, ended.tally.twins), (4, 99));
+    assert_eq!((ended.stats.queries, ended.stats.twins), (4, 99));
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn walks_that_wait_for_each_other_end() {
     for seed in 0..10 {
         let ended = run(config(300, 2), &asked, 20, seed);
         assert_eq!(ended.summaries.len(), 300, "seed {seed}");
-        let lost = ended.tally.inconclusive();
-        assert_eq!(lost, 0, "seed {seed}: {:?}", ended.tally);
+        let lost = ended.stats.inconclusive();
+        assert_eq!(lost, 0, "seed {seed}: {:?}", ended.stats);
     }
 }
 
@@ -195,8 +195,8 @@ fn a_walk_never_waits_for_the_place_of_its_own_lost_query() {
             (0..=draw(0)).map(|n| question(NAMES[draw(n as u64 + 1) % NAMES.len()])).collect();
         let ended = run(config(40, 1), &asked, 6, seed);
         assert_eq!(ended.summaries.len(), asked.len(), "case {case}");
-        let inconclusive = ended.tally.inconclusive();
-        assert_eq!(inconclusive, 0, "case {case}: {:?}", ended.tally);
+        let inconclusive = ended.stats.inconclusive();
+        assert_eq!(inconclusive, 0, "case {case}: {:?}", ended.stats);
     }
 }
 

@@ -2,7 +2,7 @@
 //! and in which order, over lossy paths and from servers that fail in every way.
 
 use super::walk::{PORT, config, question};
-use dns_walk::batch::{Fleet, FleetConfig};
+use dns_walk::batch::{BatchConfig, BatchResolver};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, FAULTS, JUDGED, SIGNATURE_FAULTS, Variant};
 use dns_walk::event::{Qmin, Record, Transport};
@@ -157,10 +157,10 @@ fn walk(
     }
 }
 
-fn batch(config: FleetConfig, mut path: Path<'_, dns_walk::batch::QueryId>, digest: &mut Digest) {
+fn batch(config: BatchConfig, mut path: Path<'_, dns_walk::batch::QueryId>, digest: &mut Digest) {
     let hints = path.authority.hints(PORT);
     let mut now = Instant::ZERO;
-    let mut fleet = Fleet::new(config, hints, path.seed, Cache::default());
+    let mut fleet = BatchResolver::new(config, hints, path.seed, Cache::default());
     let names = names();
     let seed = path.seed;
     let pick = |tag| names[usize::try_from(keyed(seed, tag) % 1_000).unwrap() % names.len()];
@@ -262,7 +262,7 @@ fn the_records_of_many_walks_are_those_of_the_file() {
             let limits = Limits { cache_entries: 300, ..config.limits };
             for (seed, per_server) in [(1, 1), (2, 3), (3, 100)] {
                 let config = WalkConfig { limits, ..config };
-                let config = FleetConfig { walk: config, in_flight: 30, per_server };
+                let config = BatchConfig { walk: config, in_flight: 30, per_server };
                 batch(config, Path::new(authority, seed, 3, 5), &mut digest);
             }
             writeln!(now, "{which} {how} batch {} {:016x}", digest.records, digest.hash).unwrap();

@@ -1,7 +1,7 @@
 //! dns-walk serve: what real clients get over UDP and TCP, what it costs at most, how it ends.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
-use dns_walk::batch::{Fleet, FleetConfig};
+use dns_walk::batch::{BatchConfig, BatchResolver};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, JUDGED, SIGNATURE_FAULTS, Variant};
 use dns_walk::event::Transport;
@@ -44,9 +44,9 @@ struct Room {
 }
 
 impl Room {
-    fn new(change: impl FnOnce(&mut FleetConfig)) -> Self {
+    fn new(change: impl FnOnce(&mut BatchConfig)) -> Self {
         let authority = Authority::demo(Variant::Broken).unwrap();
-        let usual = FleetConfig::default();
+        let usual = BatchConfig::default();
         let walk = WalkConfig {
             validate_at: Some(JUDGED),
             special_names: false,
@@ -54,9 +54,9 @@ impl Room {
             v6: false,
             ..usual.walk
         };
-        let mut config = FleetConfig { walk, ..usual };
+        let mut config = BatchConfig { walk, ..usual };
         change(&mut config);
-        let fleet = Fleet::new(config, authority.hints(5300), 9, Cache::default());
+        let fleet = BatchResolver::new(config, authority.hints(5300), 9, Cache::default());
         let resolver = Resolver::new(fleet, config.in_flight);
         Self { authority, resolver, now: Instant::ZERO, sent: 0 }
     }

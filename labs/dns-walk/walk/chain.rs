@@ -7,7 +7,7 @@ use super::known::Known;
 use super::queries::Attempt;
 use super::setup::Setup;
 use super::tasks::Task;
-use crate::classify::Reading;
+use crate::classify::Classified;
 use crate::dnssec::advice;
 use crate::dnssec::chain::{Chain, Claim, Next};
 use crate::dnssec::evidence::{Evidence, Store};
@@ -170,7 +170,7 @@ pub(super) fn keep_evidence(
     now: Instant,
     limits: &Limits,
     attempt: &Attempt,
-    reading: &Reading,
+    reading: &Classified,
 ) {
     let (sections, step) = (&reading.sections, attempt.record.step);
     for kept in reading.kept.iter().filter(|kept| kept.rank == Rank::Answer) {

@@ -10,7 +10,7 @@ use super::prime::addresses_of;
 use super::queries::{Attempt, Owner, Plan, carrier};
 use super::setup::Setup;
 use super::tasks::Candidate;
-use crate::classify::{Reading, targets_of};
+use crate::classify::{Classified, targets_of};
 use crate::event::{AddressSource, Class, Purpose};
 use crate::finding::{Fault, Findings};
 use crate::text::{Question, name_text};
@@ -234,7 +234,7 @@ impl Check {
         cuts: &mut Cuts,
         log: &mut EventLog,
         attempt: &Attempt,
-        reading: &Reading,
+        reading: &Classified,
     ) {
         cuts.compare_sides(beside, &mut log.findings, attempt, reading);
         self.compare_own_address(at, beside, cuts, log, attempt, reading);
@@ -266,7 +266,7 @@ impl Check {
         cuts: &Cuts,
         log: &mut EventLog,
         attempt: &Attempt,
-        reading: &Reading,
+        reading: &Classified,
     ) {
         let (zone, name, kind) = (&attempt.zone, &attempt.sent.name, attempt.sent.kind);
         if reading.class == Class::NoData && kind.is_ip_addr() {

@@ -6,7 +6,7 @@
 use super::prime::{addresses_of, compare_hints};
 use super::queries::Attempt;
 use crate::cache::{Cache, Entry};
-use crate::classify::{Reading, targets_of};
+use crate::classify::{Classified, targets_of};
 use crate::finding::{Fault, Findings};
 use crate::hints::Hints;
 use crate::text::name_text;
@@ -93,7 +93,7 @@ impl Cuts {
         beside: Beside<'_>,
         findings: &mut Findings,
         attempt: &Attempt,
-        reading: &Reading,
+        reading: &Classified,
     ) {
         let step = attempt.record.step;
         for set in &reading.kept {

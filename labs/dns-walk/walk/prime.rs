@@ -8,7 +8,7 @@ use super::known::Known;
 use super::queries::{Owner, Plan, carrier};
 use super::setup::Setup;
 use super::tasks::Ask;
-use crate::classify::{Kept, targets_of};
+use crate::classify::{RRset, targets_of};
 use crate::event::Purpose;
 use crate::finding::Fault;
 use crate::hints::Hints;
@@ -140,7 +140,7 @@ impl Priming {
 /// Compares the root's own list, and the addresses beside it, with the hints.
 ///
 /// A family that the hints leave out as a whole is left out by choice.
-pub(super) fn compare_hints(hints: &Hints, list: &[Record], kept: &[Kept]) -> Vec<Fault> {
+pub(super) fn compare_hints(hints: &Hints, list: &[Record], kept: &[RRset]) -> Vec<Fault> {
     let named: BTreeSet<Name> = targets_of(list).into_iter().collect();
     let hinted: BTreeSet<Name> = hints.roots.iter().map(|(name, _)| name.clone()).collect();
     let mut faults: Vec<Fault> = Vec::new();
@@ -168,8 +168,8 @@ pub(super) fn compare_hints(hints: &Hints, list: &[Record], kept: &[Kept]) -> Ve
 }
 
 /// The addresses that a reply has for a name, in order; none where it says nothing of them.
-pub(super) fn addresses_of(kept: &[Kept], name: &Name, kind: RecordType) -> Option<Vec<IpAddr>> {
-    let is_set = |kept: &&Kept| {
+pub(super) fn addresses_of(kept: &[RRset], name: &Name, kind: RecordType) -> Option<Vec<IpAddr>> {
+    let is_set = |kept: &&RRset| {
         let first = &kept.records[0];
         first.name == *name && first.record_type() == kind
     };

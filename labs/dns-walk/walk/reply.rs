@@ -7,7 +7,7 @@ use super::cuts::Beside;
 use super::queries::{Attempt, AttemptId, Owner, Plan};
 use super::tasks::Ask;
 use crate::classify;
-use crate::classify::{Context, Reading, targets_of};
+use crate::classify::{Classified, Context, targets_of};
 use crate::cookie::Cookie;
 use crate::event::{Class, Dropped, Learned, Qmin, Stray, Transport};
 use crate::limits::Limit;
@@ -142,7 +142,13 @@ impl Walk {
     }
 
     /// A server has said what it says of its zone.
-    fn probe_replied(&mut self, now: Instant, at: usize, mut attempt: Attempt, reading: &Reading) {
+    fn probe_replied(
+        &mut self,
+        now: Instant,
+        at: usize,
+        mut attempt: Attempt,
+        reading: &Classified,
+    ) {
         note_dropped(&mut attempt, reading);
         if let Some(check) = self.check.as_mut() {
             let beside = Beside { now, cache: &self.known.cache, hints: &self.setup.hints };
@@ -247,7 +253,7 @@ impl Walk {
     }
 
     /// A server of the root has said something useful about its servers.
-    fn primed(&mut self, now: Instant, mut attempt: Attempt, reading: &Reading) {
+    fn primed(&mut self, now: Instant, mut attempt: Attempt, reading: &Classified) {
         if reading.class != Class::Answer {
             // A root without servers is none; another of them may know better.
             self.failed(now, attempt, reading.class.clone());
@@ -260,7 +266,7 @@ impl Walk {
     }
 
     /// The reply takes its task further; whatever was begun above the task is not needed now.
-    fn useful(&mut self, now: Instant, mut attempt: Attempt, reading: Reading) {
+    fn useful(&mut self, now: Instant, mut attempt: Attempt, reading: Classified) {
         let step = attempt.record.step;
         if self.priming.ask_mut(step).is_some() {
             self.primed(now, attempt, &reading);
@@ -292,7 +298,7 @@ impl Walk {
     }
 
     /// Notes what the user's question rests on now, for the judgement.
-    fn claim_all(&mut self, now: Instant, reading: &Reading, minimised: bool) {
+    fn claim_all(&mut self, now: Instant, reading: &Classified, minimised: bool) {
         let absent = matches!(reading.class, Class::NoData | Class::NxDomain);
         let answers = matches!(reading.class, Class::Answer | Class::Alias { .. });
         let doubtful = reading.class == Class::NxDomain && self.setup.config.qmin == Qmin::Relaxed;
@@ -316,7 +322,7 @@ impl Walk {
     }
 
     /// Acts on a useful reply to the top task.
-    fn act(&mut self, now: Instant, reading: Reading, minimised: bool, labels_sent: usize) {
+    fn act(&mut self, now: Instant, reading: Classified, minimised: bool, labels_sent: usize) {
         let limits = self.setup.config.limits;
         self.claim_all(now, &reading, minimised);
         let Some(task) = self.tasks.top_mut() else { return };
@@ -369,7 +375,13 @@ impl Walk {
     }
 
     /// Learns what the reply says, and writes it into the record.
-    fn learn(&mut self, now: Instant, attempt: &mut Attempt, reading: &Reading, users_own: bool) {
+    fn learn(
+        &mut self,
+        now: Instant,
+        attempt: &mut Attempt,
+        reading: &Classified,
+        users_own: bool,
+    ) {
         note_dropped(attempt, reading);
         let beside = Beside { now, cache: &self.known.cache, hints: &self.setup.hints };
         self.cuts.compare_sides(beside, &mut self.log.findings, attempt, reading);
@@ -452,7 +464,7 @@ fn again(attempt: &Attempt, class: &Class) -> Plan {
 }
 
 /// Notes in the record what of the reply is not used.
-fn note_dropped(attempt: &mut Attempt, reading: &Reading) {
+fn note_dropped(attempt: &mut Attempt, reading: &Classified) {
     let text = |(record, why): &(_, _)| Dropped { record: record_text(record), why: *why };
     attempt.record.dropped = reading.dropped.iter().map(text).collect();
 }

@@ -5,7 +5,7 @@
 
 use super::Walk;
 use crate::event::{Class, Event, LocalAnswer, Purpose};
-use crate::special_use::{Said, answer, find};
+use crate::special_use::{SpecialAnswer, answer, find};
 use wirelab::measure::Instant;
 
 impl Walk {
@@ -18,9 +18,9 @@ impl Walk {
         let Some(special) = find(&task.question.name) else { return false };
         let of_a_server = matches!(task.purpose, Purpose::Address { .. });
         let (class, records) = match answer(&special, &task.question) {
-            Said::Records(records) if !of_a_server => (Class::Answer, records),
-            Said::NoData => (Class::NoData, Vec::new()),
-            Said::Records(_) | Said::NxDomain => (Class::NxDomain, Vec::new()),
+            SpecialAnswer::Records(records) if !of_a_server => (Class::Answer, records),
+            SpecialAnswer::NoData => (Class::NoData, Vec::new()),
+            SpecialAnswer::Records(_) | SpecialAnswer::NxDomain => (Class::NxDomain, Vec::new()),
         };
         let local = LocalAnswer {
             parent: task.parent,

@@ -4,7 +4,7 @@
 //! amplify what it cannot read.
 #![no_main]
 
-use dns_walk::batch::{Fleet, FleetConfig};
+use dns_walk::batch::{BatchConfig, BatchResolver};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, JUDGED, Variant};
 use dns_walk::event::Transport;
@@ -20,9 +20,10 @@ const UDP_MAX: usize = 1232;
 fuzz_target!(|data: &[u8]| {
     let Some((&[flags], mut rest)) = data.split_first_chunk::<1>() else { return };
     let authority = Authority::demo(Variant::Sound).unwrap();
-    let usual = FleetConfig::default();
+    let usual = BatchConfig::default();
     let walk = WalkConfig { public_only: false, validate_at: Some(JUDGED), ..usual.walk };
-    let fleet = Fleet::new(FleetConfig { walk, ..usual }, authority.hints(53), 1, Cache::default());
+    let fleet =
+        BatchResolver::new(BatchConfig { walk, ..usual }, authority.hints(53), 1, Cache::default());
     let mut resolver = Resolver::new(fleet, 8);
     let transport = if flags & 1 == 0 { Transport::Udp } else { Transport::Tcp };
     let mut now = Instant::ZERO;
