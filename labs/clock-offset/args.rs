@@ -8,7 +8,7 @@ use crate::drift::DriftLimit;
 use crate::estimate::Estimator;
 use crate::packet::Leap;
 use crate::scenario::{Falseticker, RandomWalkFm, Scenario, Sleep, Smear, Step, Truth, Way};
-use clap::{Args as Flags, Parser, Subcommand, ValueHint};
+use clap::{Arg, Args as Flags, Parser, Subcommand, ValueHint};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,6 +75,12 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
     ("skew", "use --drift PPM"),
 ];
 
+/// Flags of a run are not those of every command; how to print is.
+fn of_this_command(arg: Arg) -> Arg {
+    let everywhere = ["color", "verbose"].iter().any(|name| arg.get_id() == name);
+    if everywhere { arg } else { arg.global(false) }
+}
+
 /// How wrong is this clock, between which bounds, and how do you know?
 ///
 /// Asks NTP servers and says by how much this host's clock differs from theirs: an estimate, which
@@ -84,7 +90,7 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
 #[derive(Debug, Parser)]
 #[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
 // Commands that leave no run take no flags for one.
-#[command(mut_args(|arg| if arg.get_id() == "color" || arg.get_id() == "verbose" { arg } else { arg.global(false) }))]
+#[command(mut_args(of_this_command))]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]

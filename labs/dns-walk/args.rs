@@ -124,7 +124,8 @@ pub(crate) struct Args {
     pub(crate) hints: Option<PathBuf>,
 
     /// The port of every server that the hints give none
-    #[arg(short, long, value_name = "N", conflicts_with = "demo", value_parser = whole(0..=u16::MAX))]
+    #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
+    #[arg(conflicts_with = "demo")]
     pub(crate) port: Option<u16>,
 
     /// Ask over IPv4 only

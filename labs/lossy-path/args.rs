@@ -41,9 +41,9 @@ can be reached. Files, user, folder, environment and streams are yours; its proc
 other. Everything made for it vanishes when it ends, whatever it started included.
 
 Exit codes: the program's own, or 128 and the signal that killed it. Of lossy-path itself: 2 wrong
-usage, 3 with --strict where the path cannot be trusted, 4 a privilege, a kernel feature, descriptors
-or disk space are missing, 5 the other end failed, 70 a bug in wirelab, 126 the program cannot be run, 127 there is
-no such program, 130 interrupted before it started.";
+usage, 3 with --strict where the path cannot be trusted, 4 a privilege, a kernel feature,
+descriptors or disk space are missing, 5 the other end failed, 70 a bug in wirelab, 126 the program
+cannot be run, 127 there is no such program, 130 interrupted before it started.";
 
 /// Any program through an emulated path: loss, delay, rate and more, without root.
 ///

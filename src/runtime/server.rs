@@ -453,7 +453,7 @@ impl<C: Core> Server<C> {
         self.counters.accept_failures += 1;
         if !std::mem::replace(&mut self.pause.reported, true) {
             let open = self.connections.len();
-            tracing::warn!(%error, open, "cannot accept (see `ulimit -n`); new clients wait until others leave");
+            tracing::warn!(%error, open, "cannot accept (see `ulimit -n`); new clients wait");
         }
         self.pause.until = Some(now + ACCEPT_PAUSE);
     }

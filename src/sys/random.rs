@@ -11,7 +11,7 @@ pub fn fill(bytes: &mut [u8]) -> io::Result<()> {
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
-        // SAFETY: the kernel writes at most `rest.len()` bytes to `rest`, which is borrowed mutably.
+        // SAFETY: the kernel writes at most `rest.len()` bytes to `rest`, a live mutable slice.
         let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
         match usize::try_from(got) {
             Ok(got) => filled += got,

@@ -89,7 +89,8 @@ struct ServeArgs {
     hints: Option<PathBuf>,
 
     /// The port of every server that the hints give none
-    #[arg(short, long, value_name = "N", conflicts_with = "demo", value_parser = whole(0..=u16::MAX))]
+    #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
+    #[arg(conflicts_with = "demo")]
     port: Option<u16>,
 
     /// Ask over IPv4 only

@@ -104,7 +104,7 @@ fn mistakes_name_what_was_expected() {
         ("--rate=20Mbps", "lossy-path --rate 20Mbit"),
         ("--congestion-control bbrr", "expected one of those that are loaded: "),
         ("shwo latest", "'show'"),
-        ("sho latest", "expected one of show, replay, explain"),
+        ("sho latest", "show, replay, explain"),
         ("--loss 60%", "at most 50 %"),
         ("--loss 1%,1%", "each once"),
         ("--arms tpc", "expected one of tcp, tcp-tuned"),
@@ -172,7 +172,10 @@ fn verbosity_says_what_is_done() {
     let [plain, once, twice] = ["", "-v", "-vv"]
         .map(|v| lab.run(&format!("--sim --loss 0,5% --ops 150 --seed 7 --no-report --json {v}")));
     for said in [&once, &twice] {
-        assert_eq!((said.code, &said.stdout), (plain.code, &plain.stdout), "{}", said.stderr);
+        // Only the command that was typed differs.
+        let stdout = said.stdout.replace(" -vv", "").replace(" -v", "");
+        assert_eq!(said.code, plain.code, "{}", said.stderr);
+        assert!(stdout == plain.stdout, "{}", said.stderr);
         assert!(said.stderr.contains("stage 2 of 2: loss"), "{}", said.stderr);
     }
     let lines = |out: &Output| out.stderr.lines().count();

@@ -162,7 +162,8 @@ pub struct Call<X: ClientFlags> {
     pub server: String,
 
     /// Give up after this; the outcome is then unknown
-    #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = above_zero())]
+    #[arg(long, global = true, value_name = "TIME", default_value = "5s")]
+    #[arg(value_parser = above_zero())]
     pub deadline: Duration,
 
     /// Names the client: the same seed and request again is the same operation, done once
