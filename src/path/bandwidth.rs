@@ -1,18 +1,17 @@
-//! How long a bottleneck takes to send: a constant rate, or the opportunities of a trace.
+//! Transmission times at a bottleneck: a constant rate, or the opportunities of a trace.
 //!
-//! It exists so that times at the bottleneck follow from the frames alone. It must never round
-//! frame by frame: what is left of a nanosecond is carried to the next frame.
+//! The fraction of a nanosecond left by one frame is carried to the next.
 
 use super::bottleneck::Rate;
 use super::timetable::Timetable;
 use crate::measure::{Instant, saturated};
 
-/// Bytes that one line of a mahimahi trace lets through.
+/// Bytes that one line of a mahimahi trace delivers.
 const OPPORTUNITY_BYTES: u32 = 1504;
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const NANOS_PER_MS: u64 = 1_000_000;
 
-/// What holds when: a timetable, and the time from which it counts.
+/// A timetable, and the time at which it starts.
 #[derive(Clone, Copy)]
 pub(super) struct Rules<'a> {
     pub(super) timetable: &'a Timetable,
@@ -24,33 +23,33 @@ impl<'a> Rules<'a> {
         at.as_nanos().saturating_sub(self.start.as_nanos())
     }
 
-    /// The rate in a phase, and which setting that is.
+    /// The rate in a phase, and its source.
     fn rate(self, phase: usize) -> Option<(&'a Rate, u16)> {
         let phase = self.timetable.phase(phase);
         phase.plan.rate.as_ref().map(|bottleneck| (&bottleneck.rate, phase.rate))
     }
 }
 
-/// The sender of a bottleneck: one frame at a time.
+/// The transmitter of a bottleneck: one frame at a time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sender {
-    /// When it has sent everything it was given.
+    /// When its last frame is sent.
     free_at: Instant,
     /// The phase of the timetable at `free_at`.
     phase: usize,
-    /// Which setting of the rate the rest belongs to.
+    /// Source of the rate that the remainder belongs to.
     setting: u16,
-    /// What is left of the last nanosecond, in bits times a billion.
+    /// Remainder of the last nanosecond, in bits times a billion.
     carry: u64,
-    /// The opportunity in use, and what is left of it.
+    /// The opportunity in use, and its bytes left.
     open_at: Instant,
     open_left: u32,
-    /// The first opportunity that was not used yet.
+    /// The first unused opportunity.
     next: u64,
 }
 
 impl Sender {
-    /// When a frame that arrived at a time, and is next, begins to be sent.
+    /// When transmission of the next frame begins, given its arrival.
     pub(super) fn begins(&self, arrived: Instant, rules: Rules<'_>) -> Instant {
         let mut at = arrived.max(self.free_at);
         let mut phase = self.phase;
@@ -69,7 +68,7 @@ impl Sender {
                 }
                 _ => at,
             };
-            // Another rate may come before the opportunity does.
+            // Another rate may apply before the opportunity comes.
             match rules
                 .timetable
                 .next(phase)
@@ -83,7 +82,7 @@ impl Sender {
         }
     }
 
-    /// Sends a frame from `begins` on; gives the time at which its last bit is sent.
+    /// Sends a frame from `begins` on; returns when its last bit is sent.
     pub(super) fn send(&mut self, begins: Instant, bytes: u32, rules: Rules<'_>) -> Instant {
         self.phase = rules.timetable.at(rules.elapsed(begins), self.phase);
         let Some((rate, setting)) = rules.rate(self.phase) else {
@@ -120,7 +119,7 @@ impl Sender {
         saturated(all / rate)
     }
 
-    /// Uses up opportunities, the first at `begins`, until a frame has gone through.
+    /// Uses opportunities, the first at `begins`, until a frame is sent.
     fn through(&mut self, trace: &[u32], begins: Instant, bytes: u32, rules: Rules<'_>) -> Instant {
         if self.open_left == 0 || self.open_at < begins {
             self.next = self.next.max(first_from(trace, rules.elapsed(begins)));
@@ -161,7 +160,7 @@ fn opportunity(trace: &[u32], number: u64, start: Instant) -> Instant {
 fn first_from(trace: &[u32], elapsed: u64) -> u64 {
     let ms = elapsed.div_ceil(NANOS_PER_MS);
     let period = u64::from(trace.last().copied().unwrap_or(1)).max(1);
-    // The end of a period belongs to the period: its last opportunity comes then.
+    // The end of a period belongs to it: its last opportunity comes then.
     let (cycle, within) = match (ms / period, ms % period) {
         (cycle @ 1.., 0) => (cycle - 1, period),
         other => other,

@@ -1,4 +1,4 @@
-//! A bottleneck as a plan sets it: its rate, and the queue in front of it.
+//! The setting of a bottleneck: its rate and its queue.
 
 use super::effect::{Effect, Show, Word};
 use super::files::{FromFile, opportunities};
@@ -8,46 +8,45 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Copies that wait at most, whatever the limit says: 64 MB of state. A queue by bytes reaches it
-/// only with a million frames of which the limit holds more.
+/// Waiting copies at most, whatever the limit: 64 MB of state. A queue by bytes reaches it only
+/// with a million frames within its limit.
 pub(super) const QUEUE_FRAMES_MAX: u32 = 1 << 20;
-/// Bits per second. Above this a full frame takes less than a nanosecond per 125 bytes, the unit of
-/// all times.
+/// Bits per second. Above this, 125 bytes take less than a nanosecond, the unit of all times.
 const RATE_MAX: u64 = 1_000_000_000_000;
 /// Bytes of the longest frame of an MTU of 1,500: a shorter queue never holds one.
 const FULL_FRAME: u64 = 1514;
 
-/// `CoDel`'s times where none are given: RFC 8289 §4.3 and §4.4.
+/// `CoDel`'s default times: RFC 8289 §4.3 and §4.4.
 const TARGET: Duration = Duration::from_millis(5);
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A rate and the queue in front of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bottleneck {
-    /// How fast frames leave it.
+    /// The rate.
     pub rate: Rate,
-    /// What waits.
+    /// The queue.
     pub queue: Queue,
 }
 
-/// How fast frames leave a bottleneck. A frame counts with its Ethernet header.
+/// The rate of a bottleneck. A frame counts with its Ethernet header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rate {
     /// Bits per second; not zero.
     Constant(u64),
-    /// Mahimahi's format: at each time one delivery of at most 1,504 bytes may leave; after the
-    /// last, the trace begins anew.
+    /// Mahimahi's format: each time delivers at most 1,504 bytes; after the last, the trace
+    /// repeats.
     ///
-    /// The values are when an opportunity comes, counted from the link's start, milliseconds, not
-    /// descending; the last is the length of the trace and not zero. Several short frames may share
-    /// an opportunity, a frame that finds too little left takes the rest from the next.
+    /// The values are the times of the opportunities, counted from the link's start, milliseconds,
+    /// not descending; the last is the length of the trace and not zero. Several short frames may
+    /// share an opportunity; a frame that finds too little left takes the rest from the next.
     Trace(FromFile<u32>),
 }
 
 /// The queue of a bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
-    /// How much it holds; what is being sent does not count.
+    /// Its capacity; the frame in transmission does not count.
     pub limit: QueueLimit,
     /// What it drops.
     pub discipline: Discipline,
@@ -55,7 +54,7 @@ pub struct Queue {
     pub ecn: bool,
 }
 
-/// How much a queue holds.
+/// The capacity of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueLimit {
     /// Bytes, Ethernet headers included.
@@ -64,7 +63,7 @@ pub enum QueueLimit {
     Packets(u32),
 }
 
-/// Drop-tail, a hundred frames: 60 ms at 20 Mbit/s, about what a small router holds.
+/// Drop-tail, 100 frames: 60 ms at 20 Mbit/s, typical of a small router.
 impl Default for Queue {
     fn default() -> Self {
         let limit = QueueLimit::Packets(100);
@@ -75,24 +74,25 @@ impl Default for Queue {
 /// What a full queue drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discipline {
-    /// The frame that finds no room.
+    /// The arriving frame.
     DropTail,
     /// The frame that has waited longest.
     DropHead,
-    /// Frames that waited too long (RFC 8289); where it is full, the one that finds no room.
+    /// Frames that waited too long (RFC 8289); if full, the arriving frame.
     CoDel {
-        /// The wait that is acceptable; 5 ms in the RFC.
+        /// The acceptable wait; 5 ms in the RFC.
         target: Duration,
-        /// Over which time a wait must stay above it; 100 ms in the RFC.
+        /// How long a wait must stay above it; 100 ms in the RFC.
         interval: Duration,
     },
 }
 
 impl Rate {
-    /// Reads `20Mbit`, `512kbit/s` or `trace:FILE`, a mahimahi trace; `read` gives the file.
+    /// Reads `20Mbit`, `512kbit/s` or `trace:FILE`, a mahimahi trace; `read` returns the file's
+    /// text.
     ///
     /// # Errors
-    /// What was expected, and what came.
+    /// What was expected, and what was found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a rate such as 20Mbit, 512kbit/s or 1.5Gbit, or trace:FILE";
         let rate = match text.trim().strip_prefix("trace:") {
@@ -231,7 +231,7 @@ impl Queue {
     }
 }
 
-/// Sends frames one after another; `queue` and `bandwidth` give the times.
+/// Sends frames one after another; `queue` and `bandwidth` compute the times.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Transmission;
 

@@ -1,4 +1,4 @@
-//! A change that a timetable makes while a run goes on.
+//! A timed change of a link's settings during a run.
 
 use super::bottleneck::Rate;
 use super::corrupt::Corruption;
@@ -10,29 +10,29 @@ use crate::measure::{Ppm, human};
 use std::fmt;
 use std::time::Duration;
 
-/// A change at a time. Of several changes of one thing that are in force, the one that began last
-/// holds; when it ends, what stood before it holds again.
+/// A change at a time. Among active changes of one setting, the one that began last applies; when
+/// it ends, the previous value applies again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// When, counted from the link's start.
+    /// Start, counted from the link's start.
     pub at: Duration,
-    /// For how long; `None` for good.
+    /// Duration; `None` for the rest of the run.
     pub lasting: Option<Duration>,
-    /// What.
+    /// The setting.
     pub what: Setting,
 }
 
-/// What a change sets.
+/// The setting that a change replaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Setting {
-    /// Every frame that comes is lost; those that wait in the queue still leave.
+    /// Every arriving frame is lost; frames in the queue still leave.
     Down,
     /// The loss model.
     Loss(LossModel),
     /// The delay.
     Delay(Delay),
-    /// The rate, for frames that begin to be sent from then on; a link without a bottleneck cannot
-    /// get one.
+    /// The rate, for frames whose transmission begins later; a link without a bottleneck cannot get
+    /// one.
     Rate(Rate),
     /// Corruption.
     Corrupt(Corruption),
@@ -50,7 +50,7 @@ impl Change {
     /// Reads a line such as `at 2s down for 3s` or `at 5s loss 20%`; the `at` may be left out.
     ///
     /// # Errors
-    /// What was expected, and what came.
+    /// What was expected, and what was found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a time, what changes (down, loss, delay, rate, corrupt or \
                                 duplicate), its value, and perhaps for how long, as in \

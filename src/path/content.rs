@@ -1,22 +1,20 @@
-//! Keys made of what a frame carries, so that request n, attempt k meets the same fate on every
-//! transport.
+//! Draw keys from payloads: request n, attempt k meets the same fate on every transport.
 //!
-//! It must never hold more than its named limits, and must forget in an order that depends on
-//! nothing but the frames.
+//! Memory is bounded, and the order of eviction depends on the frames alone.
 
 use super::frame::Bytes;
 use super::packet::{ETHERNET, layout};
 use crate::measure::draw::keyed;
 
-/// Payloads that fall into one set, of which the one not seen for longest is forgotten.
+/// Payloads per set; a full set evicts the least recently seen.
 const WAYS: usize = 4;
-/// Sets. With [`WAYS`] this remembers 65,536 payloads (1 MiB), far more than can be on their way
-/// and still be sent again; one that is forgotten begins anew as if never seen.
+/// Sets. With [`WAYS`] this remembers 65,536 payloads (1 MiB), far more than can be in flight and
+/// still be retransmitted; an evicted payload counts from zero again.
 const SETS: usize = 1 << 14;
-/// The key of frames that carry nothing, such as a bare acknowledgement: any constant.
+/// The key of frames without payload, such as a bare acknowledgement: any constant.
 const EMPTY: u64 = 0;
 
-/// How often each payload was seen.
+/// Occurrences of each payload.
 #[derive(Clone, Debug)]
 pub(super) struct ContentKeys {
     /// Latest first: hash and count.
@@ -45,7 +43,7 @@ impl ContentKeys {
         keyed(hash, u64::from(self.occurrence(hash)))
     }
 
-    /// How often this hash came before.
+    /// Previous occurrences of this hash.
     fn occurrence(&mut self, hash: u64) -> u32 {
         let index = usize::try_from(hash % SETS as u64).expect("below the number of sets");
         let set = &mut self.sets[index];
@@ -59,10 +57,10 @@ impl ContentKeys {
     }
 }
 
-/// A hash of bytes that is the same on every machine: each eight of them, little-endian, are
-/// mixed in by a multiplication folded in half; the length keeps a short end apart from zeros.
+/// A hash that is the same on every machine: each eight bytes, little-endian, are mixed in by a
+/// folded multiplication; the length distinguishes a short end from zeros.
 ///
-/// Four lanes take turns, because a multiplication need not wait for one of another lane.
+/// Four lanes alternate, so that multiplications of different lanes overlap.
 fn hash(bytes: &[u8]) -> u64 {
     /// Odd constants of wyhash (public domain).
     const A: u64 = 0xa076_1d64_78bd_642f;

@@ -14,11 +14,11 @@ use std::str::FromStr;
 pub struct Corruption {
     /// Probability that a frame has bits flipped.
     pub share: Ppm,
-    /// How many bits; 0 counts as 1. They lie anywhere behind the Ethernet header, or, with
+    /// How many bits; 0 counts as 1. They lie anywhere behind the Ethernet header or, with
     /// `repair`, in the payload of TCP or UDP.
     pub bits: u8,
-    /// Makes the Internet checksums right again, so that only the application can notice. A frame
-    /// without a payload is then left alone.
+    /// Corrects the Internet checksums, so that only the application can notice; skips frames
+    /// without payload.
     pub repair: bool,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Corruption {
     }
 }
 
-/// How many bits to flip, at least one.
+/// Number of bits to flip, at least one.
 fn bits(text: &str) -> Option<NonZeroU8> {
     number(text).and_then(|bits| u8::try_from(bits).ok()).and_then(NonZeroU8::new)
 }

@@ -1,7 +1,4 @@
-//! How often a link did what, in one direction.
-//!
-//! It exists so that every run can say what its path really did, beside what it was told to do.
-//! It must never leave a frame out of its account.
+//! Counters of what a link did in one direction.
 
 use super::fate::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
 use crate::measure::Instant;
@@ -17,22 +14,22 @@ pub struct Counts {
     pub dropped: [u64; DropReason::ALL.len()],
     /// Frames with flipped bits.
     pub corrupted: u64,
-    /// Frames of which two copies were made.
+    /// Frames that were duplicated.
     pub duplicated: u64,
     /// Frames chosen to overtake.
     pub reordered: u64,
-    /// Copies that leave before one that was decided on earlier.
+    /// Copies that leave before one decided earlier.
     pub overtaking: u64,
     /// Frames marked on arrival, and copies marked by the queue.
     pub marked: u64,
-    /// Copies that left, or will.
+    /// Copies that left, or are scheduled to.
     pub delivered: u64,
     /// When the latest copy leaves.
     latest: Instant,
 }
 
 impl Counts {
-    /// Accounts for a frame of `length` bytes that reached the link.
+    /// Counts a frame of `length` bytes that reached the link.
     pub fn note(&mut self, fate: &Fate, length: u32) {
         self.offered += 1;
         self.bytes += u64::from(length);
@@ -55,7 +52,7 @@ impl Counts {
         self.marked += u64::from(fate.mutation.mark);
     }
 
-    /// Accounts for a copy that came out of the queue.
+    /// Counts a copy that came out of the queue.
     pub fn note_release(&mut self, release: &Release) {
         match release.verdict {
             ReleaseVerdict::Dropped(reason) => self.dropped[reason.index()] += 1,
@@ -66,7 +63,7 @@ impl Counts {
         }
     }
 
-    /// Everything that was dropped.
+    /// All drops.
     #[must_use]
     pub fn dropped_in_all(&self) -> u64 {
         self.dropped.iter().sum()

@@ -1,9 +1,9 @@
-//! Delays drawn from their distribution by inverting it, in whole nanoseconds.
+//! Delays drawn by inverting their distribution, in whole nanoseconds.
 //!
-//! It exists so that a seed means the same delays on every machine: the tables are made with
-//! additions, multiplications and divisions of IEEE 754 doubles alone, which every platform rounds
-//! alike, and read with integers. It must never call a function of the C library, whose last digit
-//! differs from machine to machine.
+//! A seed gives the same delays on every machine: the tables are built with additions,
+//! multiplications and divisions of IEEE 754 doubles alone, which every platform rounds alike, and
+//! read with integers. No function of the C library is used: its last digit differs between
+//! machines.
 
 use super::effect::{Effect, Show, Word};
 use super::files::{FromFile, delays, round_trips};
@@ -13,10 +13,10 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// Longer delays are mistakes of a unit: light needs 9 minutes from the sun.
+/// Longer delays are unit mistakes: light needs 9 minutes from the sun.
 const DELAY_MAX: Duration = Duration::from_secs(3600);
-/// Halvings of the tail that a table tells apart: a share of 2^-40 is one frame in 10^12, which no
-/// run reaches. What lies beyond gets the last value.
+/// Octaves of the tail in a table: a share of 2^-40 is one frame in 10^12, which no run reaches.
+/// Rarer draws get the last value.
 const OCTAVES: usize = 40;
 /// Cells of an octave. Between cells the value is interpolated; the error stays below 2 * 10^-5
 /// standard deviations.
@@ -28,12 +28,12 @@ const UNIT: f64 = 4_294_967_296.0;
 /// log2 of [`UNIT`].
 const UNIT_BITS: u32 = 32;
 
-/// Time on the wire.
+/// Propagation delay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// Always the same.
+    /// Constant.
     Constant(Duration),
-    /// Evenly between `mean - half_width` and `mean + half_width`.
+    /// Uniform between `mean - half_width` and `mean + half_width`.
     Uniform {
         /// The middle.
         mean: Duration,
@@ -57,7 +57,7 @@ pub enum Delay {
     /// Measured one-way delays, ascending, drawn by inverting their distribution with linear
     /// interpolation between neighbours; not empty.
     Table(FromFile<Duration>),
-    /// The same from a file of round trips; the values here are halved already.
+    /// The same from a file of round trips; the values here are already halved.
     RttTable(FromFile<Duration>),
 }
 
@@ -67,7 +67,7 @@ impl Default for Delay {
     }
 }
 
-/// Two durations between commas, as every distribution has them.
+/// Two durations separated by a comma.
 fn pair(expected: &'static str, text: &str) -> Result<(Duration, Duration), PlanError> {
     let (mean, width) = text.split_once(',').ok_or_else(|| wrong("delay", expected, text))?;
     Ok((duration("delay", mean)?, duration("delay", width)?))
@@ -79,7 +79,7 @@ impl Delay {
     /// file.
     ///
     /// # Errors
-    /// What was expected, and what came.
+    /// What was expected, and what was found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a duration such as 40ms, uniform:40ms,5ms, normal:40ms,5ms, \
                                 pareto:40ms,5ms, table:FILE or rtt-table:FILE";
@@ -185,7 +185,7 @@ impl Delay {
     }
 }
 
-/// At most an hour's nanoseconds squared, 2^84; more is refused as too long before it matters.
+/// At most an hour's nanoseconds squared, 2^84; larger values are rejected before.
 fn square(duration: Duration) -> u128 {
     u128::from(nanos(duration) >> 1).pow(2)
 }
@@ -223,7 +223,7 @@ impl Effect for Propagation {
 struct Tail(Vec<[i64; CELLS + 1]>);
 
 impl Tail {
-    /// From a function that gives the value at a tail share, near the value before; shares come in
+    /// Builds the table from a function of a tail share and the previous value; shares come in
     /// falling order, from `largest` down.
     #[expect(clippy::cast_possible_truncation, reason = "at most 2^47: 12,000 deviations")]
     fn new(largest: f64, first: f64, next: impl Fn(f64, f64) -> f64) -> Self {
@@ -250,7 +250,7 @@ impl Tail {
         let Some(cells) = self.0.get(octave) else {
             return self.0.last().map_or(0, |cells| cells[0]);
         };
-        // The leading one says nothing more; what follows is the place in the octave.
+        // The leading one is implied; the next bits are the position in the octave.
         let place = (draw << octave) << 1;
         let cell = (place >> (64 - CELL_BITS)) as usize;
         let between = i128::from((place << CELL_BITS) >> UNIT_BITS);
@@ -262,21 +262,21 @@ impl Tail {
 
 /// Normal: mean 0, deviation 1.
 static NORMAL: LazyLock<Tail> = LazyLock::new(|| {
-    // Newton's method; the value before is so near that four steps reach the last digits.
+    // Newton's method; the previous value is so near that four steps reach the last digits.
     let next = |share: f64, before: f64| {
         (0..4).fold(before, |z, _| z + (normal_tail(z) - share) / normal_density(z))
     };
     Tail::new(0.5, 0.0, next)
 });
 
-/// Pareto with shape 3, moved and scaled to mean 0 and deviation 1.
+/// Pareto with shape 3, shifted and scaled to mean 0 and deviation 1.
 static PARETO: LazyLock<Tail> = LazyLock::new(|| {
     /// Of the plain distribution from 1 on: 3 / 2, and the root of 3 / 4.
     const MEAN: f64 = 1.5;
     const DEVIATION: f64 = 0.866_025_403_784_438_6;
     let next = |share: f64, before: f64| {
         let root = before * DEVIATION + MEAN;
-        // share^(-1/3), by Newton's method from the one before.
+        // share^(-1/3), by Newton's method from the previous one.
         let root = (0..4).fold(root, |y: f64, _| y - (y - 1.0 / (share * y * y)) / 3.0);
         (root - MEAN) / DEVIATION
     };
@@ -317,8 +317,8 @@ fn normal_tail(z: f64) -> f64 {
     }
 }
 
-/// The delay that a uniform draw stands for: the larger the draw, the longer the delay, except
-/// that a normal one takes its side from the draw's top bit.
+/// The delay of a uniform draw: the larger the draw, the longer the delay, except that a normal one
+/// takes its side from the draw's top bit.
 pub(super) fn sample(delay: &Delay, draw: u64) -> Duration {
     match delay {
         Delay::Constant(delay) => *delay,
@@ -337,7 +337,7 @@ pub(super) fn sample(delay: &Delay, draw: u64) -> Duration {
     }
 }
 
-/// Makes the tables that a delay needs, so that no frame has to wait for them: a few milliseconds.
+/// Builds a delay's tables in advance, so that no frame waits for them: a few milliseconds.
 pub(super) fn prepare(delay: &Delay) {
     match delay {
         Delay::Normal { .. } => drop(LazyLock::force(&NORMAL)),

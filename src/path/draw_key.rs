@@ -1,4 +1,4 @@
-//! What the draws of a frame depend on.
+//! The key of a frame's random draws.
 
 use super::effect::Word;
 use super::plan_error::{PlanError, duration, wrong};
@@ -7,19 +7,20 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a frame's draws are a function of, beside seed, direction and effect.
+/// What a frame's draws depend on, besides seed, direction and effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DrawKey {
     /// Its number in its direction: frame n of every run meets the same fate.
     #[default]
     Order,
-    /// The time slot it arrives in, counted from the link's start: the same weather for everyone.
+    /// The time slot it arrives in, counted from the link's start: flows in the same slot share a
+    /// draw.
     Time {
         /// Length of a slot; not zero.
         slot: Duration,
     },
-    /// Its payload, and how often that payload came before: request n, attempt k meets the same
-    /// fate on every transport.
+    /// Its payload, and how often that came before: request n, attempt k meets the same fate on
+    /// every transport.
     Content,
 }
 

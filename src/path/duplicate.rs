@@ -1,11 +1,11 @@
-//! Duplication: frames that are delivered twice.
+//! Duplication of frames.
 
 use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::plan_error::{PlanError, ReadFile, share};
 use super::rng::Stream;
 use crate::measure::{Ppm, human};
 
-/// Makes two copies of a share of the frames.
+/// Duplicates a share of the frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Duplicate;
 

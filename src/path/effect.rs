@@ -1,4 +1,4 @@
-//! What an effect of the path is: a setting with its words, and what it does to a frame.
+//! The trait of a path effect: its setting, its words, and its action on a frame.
 //!
 //! Each effect is one file; `plan` lists them in the order in which a frame meets them.
 
@@ -8,30 +8,30 @@ use super::plan_error::{PlanError, ReadFile};
 use super::rng::{Stream, Streams};
 use crate::measure::{Instant, Ppm};
 
-/// A word by which flags, plan files and results set something of a link.
+/// A word of flags, plan files and results that sets a property of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Word {
     /// The word itself.
     pub name: &'static str,
-    /// What stands for its value in help.
+    /// Placeholder of its value in help.
     pub value: &'static str,
-    /// What it does, with examples of its value; one line.
+    /// One line of description, with examples of its value.
     pub help: &'static str,
 }
 
-/// Takes a word and its text from a setting that differs from the default.
+/// Receives a word and its text from a setting that differs from the default.
 pub(super) type Show<'a> = &'a mut dyn FnMut(&'static str, String);
 
-/// An effect: its type is the state that it keeps for a link.
+/// An effect: the type is its state for a link.
 pub(super) trait Effect: Default {
-    /// What a plan says of it.
+    /// Its setting in a plan.
     type Setting;
     /// The words that set it.
     const WORDS: &'static [Word];
-    /// Whether it also meets frames that are lost already: a loss model takes its step for each.
+    /// Whether it also meets lost frames: a loss model takes its step for each.
     const MEETS_LOST: bool = false;
 
-    /// Reads the text of one of its words.
+    /// Parses the text of one of its words.
     fn set(
         setting: &mut Self::Setting,
         word: &str,
@@ -39,15 +39,15 @@ pub(super) trait Effect: Default {
         read: ReadFile<'_>,
     ) -> Result<(), PlanError>;
 
-    /// Writes what [`Effect::set`] reads, where it differs from the default.
+    /// Writes what [`Effect::set`] parses, where it differs from the default.
     fn show(setting: &Self::Setting, add: Show<'_>);
 
-    /// Whether the setting makes sense by itself.
+    /// Checks the setting by itself.
     fn check(_: &Self::Setting) -> Result<(), PlanError> {
         Ok(())
     }
 
-    /// A frame meets the effect.
+    /// Applies the effect to a frame.
     fn decide(&mut self, _: &Self::Setting, _: &Draws<'_>, _: &mut Passage<'_>) {}
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Key {
     pub(super) slot: Option<u64>,
 }
 
-/// What a frame's draws come from.
+/// The source of a frame's draws.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draws<'a> {
     pub(super) key: Key,
@@ -76,20 +76,20 @@ impl Draws<'_> {
         self.streams.bits(stream, self.key.draws)
     }
 
-    /// Whether something of this probability happens.
+    /// Whether an event of this probability happens.
     pub(super) fn happens(&self, stream: Stream, probability: Ppm) -> bool {
         self.streams.happens(stream, self.key.draws, probability)
     }
 }
 
-/// A frame on its way through the effects, and what they have decided so far.
+/// A frame passing through the effects, and their decisions so far.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage<'a> {
     pub(super) arrived: Instant,
     pub(super) bytes: Bytes<'a>,
     /// Bytes, Ethernet header included.
     pub(super) length: u32,
-    /// Bytes for which it counts at a rate.
+    /// Bytes that count at a rate.
     pub(super) on_wire: u32,
     /// Whether the timetable has the link down.
     pub(super) down: bool,
@@ -115,7 +115,7 @@ impl<'a> Passage<'a> {
         }
     }
 
-    /// Why the frame goes no further; an outage comes before the loss model.
+    /// Why the frame is dropped; an outage takes precedence over the loss model.
     pub(super) fn drop_reason(&self) -> Option<DropReason> {
         if self.down { Some(DropReason::Down) } else { self.dropped }
     }

@@ -1,20 +1,18 @@
-//! What happened to a frame, and by which draw.
-//!
-//! It must never leave a drop without a reason.
+//! The fate of a frame, and the draw that decided it.
 
 use crate::measure::Instant;
 use serde::{Deserialize, Serialize};
 
-/// What a link decided when a frame reached it, and the draws that decided it.
+/// The link's decision on an arriving frame, and the draws behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Which frame of this direction it is, from 0.
+    /// Number of the frame in this direction, from 0.
     pub index: u64,
     /// The loss draw, in ppm: with iid loss the frame is lost when it is below the probability.
     pub loss_draw_ppm: u32,
     /// What to do with the frame.
     pub verdict: Verdict,
-    /// What to change in it before it leaves.
+    /// Changes to its bytes before it leaves.
     pub mutation: Mutation,
     /// Whether it was chosen to overtake.
     pub reordered: bool,
@@ -30,13 +28,13 @@ pub enum Verdict {
         /// How many copies leave.
         copies: u8,
     },
-    /// It waits at the bottleneck, `copies` times (1 or 2); keep it until as many
-    /// [`Release`]s with its token have come out of the link.
+    /// The frame waits at the bottleneck, `copies` times (1 or 2); keep it until the link has
+    /// returned as many [`Release`]s with its token.
     Queued {
         /// How many copies wait.
         copies: u8,
     },
-    /// It goes no further.
+    /// The frame is dropped.
     Dropped(DropReason),
 }
 
@@ -52,15 +50,15 @@ pub struct Mutation {
 /// Which bits to flip.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CorruptDraw {
-    /// Where: the bits are chosen by draws keyed with this.
+    /// The key of the draws that choose the bits.
     pub key: u64,
     /// How many bits; 0 counts as 1.
     pub bits: u8,
-    /// Whether to make the Internet checksums right again.
+    /// Whether to correct the Internet checksums.
     pub repair: bool,
 }
 
-/// Why a frame went no further.
+/// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropReason {
@@ -68,15 +66,15 @@ pub enum DropReason {
     Loss,
     /// The loss model was in a bad state (Gilbert-Elliott) or a lossy one (4-state).
     Burst,
-    /// Its number is on the recorded list.
+    /// Its number is in the list of losses.
     Recorded,
     /// The timetable had the link down.
     Down,
     /// It was longer than the path's MTU.
     TooBig,
-    /// It came faster than the policer lets through.
+    /// It exceeded the policer's rate.
     Policed,
-    /// It found the queue full.
+    /// The queue was full.
     QueueTail,
     /// It was at the head of a full queue.
     QueueHead,
@@ -112,7 +110,7 @@ impl DropReason {
         self.about().0
     }
 
-    /// How a table says it behind a number: "3 lost …".
+    /// The text in a table after a number: "3 lost …".
     #[must_use]
     pub const fn loss(self) -> &'static str {
         self.about().1
@@ -147,27 +145,27 @@ impl DropReason {
     }
 }
 
-/// What became of a copy that waited at the bottleneck.
+/// The result for a copy that waited at the bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// What the frame was handed in with.
+    /// The token passed in with the frame.
     pub token: u32,
-    /// Which frame of this direction it is.
+    /// Number of the frame in this direction.
     pub index: u64,
-    /// Where it goes.
+    /// Where the copy goes.
     pub verdict: ReleaseVerdict,
 }
 
-/// Where a copy goes that waited at the bottleneck.
+/// Where a copy goes after the bottleneck.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReleaseVerdict {
     /// It leaves the link at this time, which may be later than now.
     Deliver {
         /// When it should leave.
         at: Instant,
-        /// Whether the queue marks it "congestion experienced", beside what its fate says.
+        /// Whether the queue marks it "congestion experienced", in addition to its fate's mutation.
         mark: bool,
     },
-    /// It goes no further.
+    /// The copy is dropped.
     Dropped(DropReason),
 }

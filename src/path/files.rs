@@ -1,7 +1,7 @@
-//! The files that a plan may name: lists of losses, measured delays, rate traces.
+//! Parsers of the files that a plan may name: loss lists, measured delays, rate traces.
 //!
-//! Each is text, one value a line; empty lines and lines that begin with `#` say nothing. It must
-//! never open a file, and never skip a line that it does not understand.
+//! Each is text, one value a line; empty lines and lines that begin with `#` are comments. Callers
+//! open the files.
 
 use super::plan_error::{PlanError, ReadFile};
 use crate::measure::human;
@@ -9,29 +9,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Lines of a file at most. A recording of the most frames has 2^21, a trace of a day at 30 Mbit/s
-/// 2^28: that much is no longer read as text.
+/// 2^28, which is too large to read as text.
 const LINES_MAX: usize = 1 << 22;
-/// Characters of a wrong line that an error repeats.
+/// Characters of a wrong line that an error quotes.
 const REPEATED_MAX: usize = 80;
 
-/// Values read from a file, and its name, so that a plan can be written down as it was read.
+/// Values read from a file, and its name, so that a plan can be written as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FromFile<T> {
-    /// What the plan calls the file.
+    /// The file's name in the plan.
     pub name: Arc<str>,
-    /// What it holds.
+    /// The values.
     pub values: Arc<[T]>,
 }
 
 impl<T> FromFile<T> {
-    /// Values under a name.
+    /// Wraps values under a name.
     #[must_use]
     pub fn new(name: &str, values: Vec<T>) -> Self {
         Self { name: name.into(), values: values.into() }
     }
 }
 
-/// The lines of a file that say something, with their numbers.
+/// The lines that hold values, with their numbers.
 pub(super) struct Lines<'a> {
     name: &'a str,
     lines: std::iter::Enumerate<std::str::Lines<'a>>,
@@ -43,7 +43,7 @@ impl<'a> Lines<'a> {
         Self { name, lines: text.lines().enumerate(), number: 1 }
     }
 
-    /// The next line that says something, trimmed.
+    /// The next line that holds a value, trimmed.
     pub(super) fn next_line(&mut self) -> Result<Option<&'a str>, PlanError> {
         for (before, line) in self.lines.by_ref() {
             self.number = before + 1;
@@ -58,7 +58,7 @@ impl<'a> Lines<'a> {
         Ok(None)
     }
 
-    /// That the current line holds something else than expected.
+    /// The error for a current line that holds something unexpected.
     pub(super) fn error(&self, expected: &'static str, got: &str) -> PlanError {
         PlanError::Line {
             file: self.name.to_owned(),
@@ -69,8 +69,8 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Reads a file of one value a line; `value` gives `None` for a line that says nothing here, and
-/// what was expected for one that is wrong.
+/// Reads a file of one value a line; `value` returns `None` for a line to skip, and what was
+/// expected for one that is wrong.
 fn values<T>(
     name: &str,
     read: ReadFile<'_>,
@@ -132,7 +132,7 @@ pub(super) fn delays(name: &str, read: ReadFile<'_>) -> Result<FromFile<Duration
 
 /// Round trips, halved: durations, or what `ping` prints.
 ///
-/// Where the first line begins with `PING`, lines without `time=` are the rest of what it prints.
+/// If the first line begins with `PING`, lines without `time=` are other output of `ping`.
 pub(super) fn round_trips(name: &str, read: ReadFile<'_>) -> Result<FromFile<Duration>, PlanError> {
     let mut ping = None;
     let mut values = values(name, read, |line| {

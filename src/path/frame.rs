@@ -1,9 +1,9 @@
-//! A frame as the link sees it, and which way it goes.
+//! A frame as the link sees it, and its direction.
 
 use super::packet::ecn;
 use serde::{Deserialize, Serialize};
 
-/// Which way a frame goes: host A is the client's side, host B the server's.
+/// Direction of a frame: host A is the client's side, host B the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
@@ -39,7 +39,7 @@ pub struct Frame<'a> {
 pub enum Bytes<'a> {
     /// From the Ethernet header on.
     Ethernet(&'a [u8]),
-    /// What the application sent, without any header.
+    /// The application's payload, without headers.
     Payload(&'a [u8]),
 }
 

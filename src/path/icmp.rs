@@ -1,13 +1,11 @@
-//! What a router answers to a packet that is too long for the next link.
+//! ICMP answers to packets that are too long, for path-MTU discovery.
 //!
-//! It exists so that path-MTU discovery works over an emulated path. It must never answer an ICMP
-//! error, nor anything that was not sent to one host by one host (RFC 1122 §3.2.2, RFC 4443 §2.4).
-//!
-//! The answer comes from the packet's destination: the path has no router with an address of its
-//! own, and a host takes the answer from any address that it can route to. An IPv4 packet that may
-//! be fragmented is dropped and answered like one that may not: a real router would cut it up. And
-//! IPv6 asks every link for 1,280 bytes (RFC 8200 §5): a host that hears of fewer keeps sending
-//! packets of 1,280, so below that limit the path is a black hole for them.
+//! ICMP errors are not answered, nor packets that are not unicast (RFC 1122 §3.2.2, RFC 4443 §2.4).
+//! The source of the answer is the packet's destination: the path has no router with an address,
+//! and a host accepts the answer from any routable one. An IPv4 packet without DF is dropped and
+//! answered too, where a real router would fragment it. IPv6 requires an MTU of 1,280 bytes (RFC
+//! 8200 §5): a host that is given less keeps sending packets of 1,280, so below that limit the path
+//! is a black hole for them.
 
 use super::mutation::internet_checksum_of;
 use super::packet::{ETHERNET, Layout, Version, be16, layout, number};
@@ -16,7 +14,7 @@ use super::packet::{ETHERNET, Layout, Version, be16, layout, number};
 const ANSWER4_MAX: usize = 576;
 /// The same for IPv6: RFC 4443 §2.4 (c).
 const ANSWER6_MAX: usize = 1280;
-/// Hops that the answer may take; the usual value of both protocols.
+/// Hop limit of the answer; the usual value of both protocols.
 const HOPS: u8 = 64;
 /// "Destination unreachable", "fragmentation needed" (RFC 792).
 const FRAGMENTATION_NEEDED: [u8; 2] = [3, 4];
@@ -26,7 +24,7 @@ const PACKET_TOO_BIG: [u8; 2] = [2, 0];
 /// The frame to send back to the sender of `original`: ICMP "fragmentation needed" (RFC 792 and
 /// 1191) or `ICMPv6` "packet too big" (RFC 4443 §3.2), Ethernet header included.
 ///
-/// `None` for what must not be answered, or is neither IPv4 nor IPv6.
+/// `None` for a packet that must not be answered, or is neither IPv4 nor IPv6.
 #[must_use]
 pub fn icmp_too_big(original: &[u8], mtu: u16) -> Option<Vec<u8>> {
     let layout = layout(original)?;
@@ -36,7 +34,7 @@ pub fn icmp_too_big(original: &[u8], mtu: u16) -> Option<Vec<u8>> {
     }
     let packet = original.get(ETHERNET..layout.payload.end)?;
     let mut answer = Vec::with_capacity(ETHERNET + ANSWER6_MAX);
-    // Back to where it came from.
+    // Back to the sender.
     answer.extend_from_slice(original.get(6..12)?);
     answer.extend_from_slice(original.get(..6)?);
     answer.extend_from_slice(original.get(12..14)?);
@@ -71,7 +69,7 @@ fn answer4(answer: &mut Vec<u8>, packet: &[u8], mtu: u16) -> Option<()> {
     let header_at = answer.len();
     answer.extend_from_slice(&[0x45, 0]);
     answer.extend_from_slice(&total.to_be_bytes());
-    // No identification, not to be fragmented, checksum to come.
+    // No identification, don't fragment, checksum filled in below.
     answer.extend_from_slice(&[0, 0, 0x40, 0, HOPS, number::ICMP, 0, 0]);
     answer.extend_from_slice(destination);
     answer.extend_from_slice(source);
@@ -90,7 +88,7 @@ fn answer4(answer: &mut Vec<u8>, packet: &[u8], mtu: u16) -> Option<()> {
 fn answer6(answer: &mut Vec<u8>, packet: &[u8], mtu: u16) -> Option<()> {
     const HEADER: usize = 40;
     let (source, destination) = (packet.get(8..24)?, packet.get(24..40)?);
-    // Multicast, or no address at all (RFC 4291 §2).
+    // Multicast or unspecified (RFC 4291 §2).
     let one_host = |address: &[u8]| address[0] != 0xff && address.iter().any(|byte| *byte != 0);
     if !one_host(source) || !one_host(destination) {
         return None;
@@ -115,13 +113,13 @@ fn answer6(answer: &mut Vec<u8>, packet: &[u8], mtu: u16) -> Option<()> {
     Some(())
 }
 
-/// Puts the checksum of a range, and of what `beside` sums up, in its place, which holds zero.
+/// Writes the checksum of a range, plus the sum `beside`, to its field, which holds zero.
 fn put_checksum(bytes: &mut [u8], range: std::ops::Range<usize>, at: usize, beside: u32) {
     let checksum = internet_checksum_of(sum(&bytes[range]) + beside);
     bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
-/// The plain sum of 16-bit words; at most 1,280 bytes, so that 32 bits hold it.
+/// The plain sum of 16-bit words; at most 1,280 bytes, so that it fits 32 bits.
 fn sum(bytes: &[u8]) -> u32 {
     let last =
         if bytes.len() % 2 == 1 { bytes.last().map_or(0, |b| u32::from(*b) << 8) } else { 0 };

@@ -1,12 +1,11 @@
-//! One direction of a path at work: it decides each frame's fate.
+//! The link: decides the fate of each frame of one direction.
 //!
-//! A frame meets the impairments in the order of [`LinkPlan`]; each draws from its own stream, so
-//! that none shifts another. All times follow from those of the arrivals. It must never drop a
-//! frame without saying which impairment did it, and must never allocate for a frame once its queue
-//! has grown to the depth that the run needs.
+//! A frame meets the impairments in the order of [`LinkPlan`]; each draws from its own stream. All
+//! times follow from the arrivals, and no frame allocates once the queue has grown to the depth
+//! that the run needs.
 //!
-//! Memory: the queue's limit (at most 2^20 copies of 56 bytes, plus as many releases that nobody
-//! has polled yet), 1 MiB for keys by content, and the plan.
+//! Memory: the queue's limit (at most 2^20 copies of 56 bytes, plus the releases not yet polled), 1
+//! MiB for keys by content, and the plan.
 
 use super::bandwidth::Rules;
 use super::change::Setting;
@@ -26,7 +25,7 @@ use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The state of one direction: its plan, its draws, its queue, and how many frames it has seen.
+/// The state of one direction: plan, draws, queue, and frame count.
 #[derive(Clone, Debug)]
 pub struct Link {
     plan: LinkPlan,
@@ -34,7 +33,7 @@ pub struct Link {
     streams: Streams,
     next_index: u64,
     start: Option<Instant>,
-    /// The latest arrival: an earlier one counts as one at the same time.
+    /// The latest arrival: an earlier one counts as simultaneous.
     now: Instant,
     /// The timetable's phase at `now`.
     phase: usize,
@@ -46,7 +45,7 @@ pub struct Link {
     replay: Option<Box<Replay>>,
 }
 
-/// When copies leave, in which order.
+/// Times and order of departures.
 #[derive(Clone, Debug, Default)]
 struct Departures {
     /// The latest departure of a copy that must not be overtaken.
@@ -56,7 +55,7 @@ struct Departures {
 }
 
 impl Departures {
-    /// When a copy leaves that reaches the last stretch at `from`, under the plan in force then.
+    /// Departure of a copy that begins its propagation at `from`, under the plan in force then.
     fn leave(&mut self, from: Instant, plan: &LinkPlan, copy: LastDraws) -> Instant {
         if copy.overtakes {
             return from;
@@ -70,7 +69,7 @@ impl Departures {
     }
 }
 
-/// What was drawn for a copy's last stretch.
+/// The draws for a copy's propagation.
 #[derive(Clone, Copy, Debug)]
 struct LastDraws {
     delay: u64,
@@ -78,8 +77,8 @@ struct LastDraws {
 }
 
 impl Link {
-    /// A link that has seen no frame yet. It carries out a plan as far as that makes sense;
-    /// [`LinkPlan::check`] says whether it does.
+    /// A new link. It applies a plan as far as that makes sense; [`LinkPlan::check`] reports
+    /// whether it does.
     #[must_use]
     pub fn new(plan: LinkPlan, seed: u64, direction: Direction) -> Self {
         prepare(&plan.delay);
@@ -105,16 +104,16 @@ impl Link {
         }
     }
 
-    /// The same link with its timetable, its time slots and its rate trace counted from `at`;
-    /// without this, from the arrival of its first frame.
+    /// Counts the link's timetable, time slots and rate trace from `at` instead of the arrival of
+    /// its first frame.
     #[must_use]
     pub const fn starting_at(mut self, at: Instant) -> Self {
         self.start = Some(at);
         self
     }
 
-    /// A link that does to frame n what a recording says was done to frame n, however long each
-    /// frame waited then. Frames beyond its end are delivered after the recording's usual time.
+    /// A link that replays a recording, frame by frame, whatever the arrival times. Frames beyond
+    /// its end are delivered after the recording's usual delay.
     #[must_use]
     pub fn replaying(recording: &Recording, direction: Direction) -> Self {
         let plan = LinkPlan { mtu: recording.mtu(direction), ..LinkPlan::default() };
@@ -122,27 +121,27 @@ impl Link {
         Self { replay, ..Self::new(plan, 0, direction) }
     }
 
-    /// How many frames came after the end of the recording that it replays.
+    /// Number of frames after the end of the replayed recording.
     #[must_use]
     pub fn beyond(&self) -> u64 {
         self.replay.as_ref().map_or(0, |replay| replay.beyond(self.next_index))
     }
 
-    /// The plan it was made with.
+    /// The plan of the link.
     #[must_use]
     pub const fn plan(&self) -> &LinkPlan {
         &self.plan
     }
 
-    /// How many frames it has decided on.
+    /// Number of frames decided.
     #[must_use]
     pub const fn seen(&self) -> u64 {
         self.next_index
     }
 
-    /// A frame reaches the link at `now`: decides its fate and counts it.
+    /// Decides the fate of a frame that reaches the link at `now`, and counts it.
     ///
-    /// `token` comes back in the [`Release`]s of a frame that waits.
+    /// The [`Release`]s of a frame that waits carry `token`.
     pub fn handle_frame(&mut self, now: Instant, frame: Frame<'_>, token: u32) -> Fate {
         self.now = self.now.max(now);
         let start = *self.start.get_or_insert(self.now);
@@ -170,7 +169,7 @@ impl Link {
         Fate { index, loss_draw_ppm, verdict, mutation, reordered }
     }
 
-    /// When [`Link::poll_release`] has something next; `None` where no copy waits.
+    /// When [`Link::poll_release`] next has a copy; `None` if none waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.releases.is_empty() {
@@ -179,12 +178,11 @@ impl Link {
         self.queue.next(self.rules()?)
     }
 
-    /// The next copy whose end is decided by `now`: its transmission begins, and the time at which
-    /// it leaves the link, delay included, is known; or the queue has dropped it.
+    /// The next copy decided by `now`: either its transmission begins and its departure, delay
+    /// included, is known, or the queue has dropped it.
     ///
-    /// Every time is computed from those of the arrivals: calling late changes nothing. `now` must
-    /// not be later than the next frame's arrival, or that frame comes too late to find the queue
-    /// as it was.
+    /// Every time is computed from the arrivals, so a late call changes nothing. `now` must not be
+    /// later than the next frame's arrival, or the queue is ahead of that frame.
     pub fn poll_release(&mut self, now: Instant) -> Option<Release> {
         if self.releases.is_empty() {
             self.advance(now);
@@ -192,7 +190,7 @@ impl Link {
         self.releases.pop_front()
     }
 
-    /// What decides a frame's draws.
+    /// The key of a frame's draws.
     fn key(&mut self, index: u64, elapsed: Duration, bytes: Bytes<'_>) -> Key {
         match self.plan.key {
             DrawKey::Order => Key { index, draws: index, slot: None },
@@ -207,7 +205,7 @@ impl Link {
         }
     }
 
-    /// Through the bottleneck, if there is one, and on.
+    /// Passes a frame through the bottleneck, if any, and on.
     fn onward(&mut self, key: Key, frame: &Passage<'_>, token: u32) -> Verdict {
         let draws = LastDraws {
             delay: self.streams.bits(Stream::Delay, key.draws),
@@ -240,21 +238,21 @@ impl Link {
         }
     }
 
-    /// Puts a copy in the queue; whether it waits there.
+    /// Enqueues a copy; returns whether it waits.
     fn put(&mut self, copy: Waiting) -> bool {
         self.with_queue(|queue, bottleneck, rules, gone| queue.put(copy, bottleneck, rules, gone))
             .unwrap_or(false)
     }
 
-    /// Takes out of the queue what is due by a time.
+    /// Dequeues copies due by a time.
     fn advance(&mut self, to: Instant) {
         self.with_queue(|queue, bottleneck, rules, gone| {
             queue.advance(to, bottleneck, rules, gone);
         });
     }
 
-    /// Works on the queue; what leaves it becomes a release. `None` where there is no bottleneck,
-    /// or no frame has come yet.
+    /// Runs `work` on the queue; what leaves becomes a release. `None` without a bottleneck, or
+    /// before the first frame.
     fn with_queue<T>(
         &mut self,
         work: impl FnOnce(&mut Bottleneck, &super::Queue, Rules<'_>, &mut dyn FnMut(Gone)) -> T,
@@ -273,8 +271,7 @@ impl Link {
 }
 
 impl Departures {
-    /// What becomes of a copy that the queue let go; the delay in force when its last bit is sent
-    /// counts.
+    /// The release of a dequeued copy; the delay in force when its last bit is sent applies.
     fn release(&mut self, Gone { copy, how }: Gone, rules: Rules<'_>) -> Release {
         let verdict = match how {
             How::Dropped(reason) => ReleaseVerdict::Dropped(reason),
@@ -318,8 +315,8 @@ mod tests {
     }
 
     #[test]
-    fn the_first_losses_of_seed_7_are_fixed_for_ever() {
-        // A change here changes what every recorded seed means: it needs a new major version.
+    fn the_first_losses_of_seed_7_never_change() {
+        // A change here changes the meaning of every recorded seed: it needs a new major version.
         let first: Vec<_> = losses(&mut link(100_000, 0, 7, Direction::AToB), 60);
         assert_eq!(first, SEED_7_LOSSES);
     }

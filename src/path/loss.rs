@@ -1,6 +1,4 @@
-//! Which frames are lost: the loss models and the state that bursts need.
-//!
-//! It must never lose a frame by anything but its own draws, and never shift another effect's.
+//! Loss models, and the state that bursts need.
 
 use super::effect::{Draws, Effect, Key, Passage, Show, Word};
 use super::fate::DropReason;
@@ -12,12 +10,12 @@ use crate::measure::{Ppm, human};
 use std::fmt;
 use std::num::NonZeroU32;
 
-/// Under time keys the state is drawn anew, from its long-run distribution, each time this many
-/// slots have passed: so a frame after any pause costs at most this many steps, and its state
-/// depends on nothing but the slot. With slots of 1 ms it happens every 17 minutes.
+/// With time keys the state is drawn from its long-run distribution each time this many slots have
+/// passed, so that a frame after any pause costs at most this many steps, and its state depends
+/// only on the slot. With slots of 1 ms this happens every 17 minutes.
 const EPOCH_SLOTS: u64 = 1 << 20;
-/// Set in the key of an epoch's first state, so that it is no slot's key: slots of a nanosecond
-/// reach it after 292 years.
+/// Set in the key of an epoch's first state, which keeps it distinct from every slot's key: slots
+/// of a nanosecond reach it after 292 years.
 const EPOCH_KEY: u64 = 1 << 63;
 
 /// States of a chain: Gilbert-Elliott has good and bad, the four-state model 1 to 4 as 0 to 3.
@@ -63,17 +61,17 @@ pub enum LossModel {
         /// From 1 to 4; state 4 always returns to 1.
         p14: Ppm,
     },
-    /// The numbers of the frames to lose, ascending, from 0; frames beyond the last are spared.
+    /// The numbers of the frames to lose, ascending, from 0; frames beyond the last pass.
     Recorded(FromFile<u64>),
 }
 
 impl LossModel {
     /// Reads `none`, `2%`, `gilbert:p,r`, `gemodel:p,r,1-h,1-k`, `4state:p13,p31,p32,p23,p14` or
-    /// `list:FILE` (the numbers of the frames to lose, from 0, one a line, ascending); `read` gives
-    /// the file.
+    /// `list:FILE` (the numbers of the frames to lose, from 0, one a line, ascending); `read`
+    /// returns the file's text.
     ///
     /// # Errors
-    /// What was expected, and what came.
+    /// What was expected, and what was found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "none, a share such as 2% (at most 100%), gilbert:p,r, \
                                 gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14 or list:FILE";
@@ -147,7 +145,7 @@ impl LossModel {
         }
     }
 
-    /// Whether a frame's fate depends on those before it.
+    /// Whether a frame's fate depends on earlier ones.
     pub(super) const fn has_memory(&self) -> bool {
         matches!(self, Self::GilbertElliott { .. } | Self::FourState { .. })
     }
@@ -156,17 +154,17 @@ impl LossModel {
 /// The state of a loss model.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loss {
-    /// Which setting of the timetable it belongs to.
+    /// Source of the setting in the timetable.
     setting: u16,
     state: u8,
-    /// The slot that `state` is of, where the key is time.
+    /// The slot of `state`, if the key is time.
     slot: Option<u64>,
-    /// How far a list has been read.
+    /// Position in a list.
     read: usize,
 }
 
 impl Loss {
-    /// The loss model in force is the timetable's `setting`: another one begins in its first state.
+    /// Selects the timetable's `setting`: another loss model begins in its first state.
     pub(super) fn begin(&mut self, setting: u16) {
         if setting != self.setting {
             *self = Self { setting, ..Self::default() };
@@ -203,7 +201,7 @@ impl Loss {
         }
     }
 
-    /// The state that decides on this frame: before its step, or after it.
+    /// The state that decides on this frame: before or after its step.
     fn advance(&mut self, model: &LossModel, key: Key, streams: &Streams, after: bool) -> u8 {
         let Some(slot) = key.slot else {
             let before = self.state;
@@ -258,7 +256,7 @@ impl Effect for Loss {
     }
 }
 
-/// Spares a frame after so many losses in a row.
+/// Spares a frame after this many losses in a row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MaxBurst {
     /// Losses in a row.
@@ -306,10 +304,10 @@ impl Effect for MaxBurst {
 
 /// The state at slot `to`, from the state at an earlier one.
 ///
-/// It looks back from `to` and stops where every state leads to the same one: after a long pause
-/// that is soon, however long the pause.
+/// It looks back from `to` and stops where every state leads to the same one, which bounds the cost
+/// of a long pause.
 fn walk(model: &LossModel, (from, state): (u64, u8), to: u64, streams: &Streams) -> u8 {
-    // Where each state at the slot being looked at leads by `to`.
+    // Where each state at the current slot leads by `to`.
     let mut leads_to: [u8; STATES] = [0, 1, 2, 3];
     let used = if matches!(model, LossModel::FourState { .. }) { STATES } else { 2 };
     for slot in (from..to).rev() {
@@ -323,8 +321,8 @@ fn walk(model: &LossModel, (from, state): (u64, u8), to: u64, streams: &Streams)
     leads_to[usize::from(state) % STATES]
 }
 
-/// One step. The bad state is left by high draws and entered by low ones, so that one draw often
-/// leads every state to the same.
+/// One step. High draws leave the bad state and low ones enter it, so that one draw often leads
+/// every state to the same.
 fn step(model: &LossModel, state: u8, draw_ppm: u32) -> u8 {
     let below = |share: Ppm| happens(draw_ppm, share);
     match (model, state) {
@@ -371,7 +369,7 @@ fn step(model: &LossModel, state: u8, draw_ppm: u32) -> u8 {
     }
 }
 
-/// The state with which an epoch begins.
+/// The first state of an epoch.
 fn first_of_epoch(model: &LossModel, epoch: u64, streams: &Streams) -> u8 {
     let draw = streams.ppm(Stream::State, keyed(EPOCH_KEY, epoch) | EPOCH_KEY);
     let mut below = 0.0;
@@ -399,10 +397,10 @@ fn stationary(model: &LossModel) -> [f64; STATES] {
                 return [gap, 0.0, 0.0, p14 * gap];
             }
             if p32 > 0.0 && p23 == 0.0 {
-                // The burst's received state is never left again.
+                // The received state of a burst is never left.
                 return [0.0, 1.0, 0.0, 0.0];
             }
-            // How long it is received in a burst, for each frame lost in one.
+            // Time received in a burst, per frame lost in one.
             let received = if p32 > 0.0 { p32 / p23 } else { 0.0 };
             if p31 == 0.0 {
                 let lost = 1.0 / (1.0 + received);
@@ -416,7 +414,7 @@ fn stationary(model: &LossModel) -> [f64; STATES] {
     }
 }
 
-/// The share lost in the long run; `None` for a list, which has no long run.
+/// The long-run share lost; `None` for a list.
 pub(super) fn expected(model: &LossModel) -> Option<Ppm> {
     let share = match model {
         LossModel::None => 0.0,

@@ -1,4 +1,4 @@
-//! Marks: ECN-capable frames (RFC 3168) that are told of congestion.
+//! Congestion marks on ECN-capable frames (RFC 3168).
 
 use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::frame::ecn_bits;
@@ -30,7 +30,7 @@ impl Effect for Mark {
     }
 
     fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {
-        // A frame that is marked already cannot be marked again.
+        // A marked frame cannot be marked again.
         frame.mutation.mark =
             draws.happens(Stream::Mark, *setting) && matches!(ecn_bits(frame.bytes), 1 | 2);
     }

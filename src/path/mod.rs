@@ -1,8 +1,8 @@
 //! The link model: what one direction of a path does to each frame.
 //!
-//! It exists so that the router between real hosts and the network in virtual time decide alike:
-//! a frame and a time in, a [`Fate`] out, with the draw that decided it.
-//! It must never touch a socket or a clock, nor draw from anything but the seed it was given.
+//! Given a frame and its arrival, it returns a [`Fate`] with the draw that decided it. It uses no
+//! socket or clock, so that the router between real hosts and the network in virtual time decide
+//! alike.
 
 mod bandwidth;
 mod bottleneck;

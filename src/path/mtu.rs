@@ -12,7 +12,7 @@ use std::str::FromStr;
 pub struct MtuLimit {
     /// Bytes of the IP packet; at least [`MtuLimit::MIN`].
     pub bytes: u16,
-    /// Drops what is longer without a word (a path-MTU black hole, RFC 2923), instead of answering
+    /// Drops longer packets silently (a path-MTU black hole, RFC 2923), instead of answering
     /// "fragmentation needed" (RFC 1191) or "packet too big" (RFC 8201).
     pub black_hole: bool,
 }

@@ -1,19 +1,19 @@
-//! Changes to a frame's bytes: flipped bits, and the mark of congestion.
+//! Changes to a frame's bytes: flipped bits and the ECN mark.
 //!
-//! It must never change the length of a frame, nor fail on bytes that are no packet.
+//! It preserves the frame's length and accepts bytes that are no packet.
 
 use super::fate::{CorruptDraw, Mutation};
 use super::packet::{ETHERNET, Transport, Version, be16, ecn, layout, version};
 use crate::measure::draw::keyed;
 use std::ops::Range;
 
-/// Makes a mutation's changes in a frame, Ethernet header first; whether a byte was changed.
+/// Applies a mutation to a frame, Ethernet header first; returns whether a byte changed.
 ///
 /// Without repair, one flipped bit always fails a checksum of the receiver, with two exceptions: it
-/// turns the checksum of a UDP datagram over IPv4 into 0, which stands for none (one bit of that
-/// field, and only where it is the last one set); or it lies where no checksum looks, as in an IPv6
-/// hop limit. Several bits may also cancel each other in a 16-bit sum. With repair, nothing but the
-/// application can notice.
+/// turns the checksum of a UDP datagram over IPv4 into 0, which means none (one bit of that field,
+/// and only where it is the last one set); or no checksum covers it, as in an IPv6 hop limit.
+/// Several bits may also cancel each other in a 16-bit sum. With repair, only the application can
+/// notice.
 pub fn apply(mutation: &Mutation, frame: &mut [u8]) -> bool {
     let corrupted = mutation.corrupt.is_some_and(|corrupt| {
         if corrupt.repair {
@@ -26,15 +26,15 @@ pub fn apply(mutation: &Mutation, frame: &mut [u8]) -> bool {
     corrupted || marked
 }
 
-/// Makes a mutation's changes in a payload that has no headers; whether a byte was changed.
+/// Applies a mutation to a payload without headers; returns whether a byte changed.
 ///
-/// Only a repaired corruption can be seen there: the other kind is for the receiver's checksum.
+/// Only repaired corruption is visible there: the receiver's checksum catches the other kind.
 pub fn apply_to_payload(mutation: &Mutation, payload: &mut [u8]) -> bool {
     mutation.corrupt.is_some_and(|corrupt| corrupt.repair && flip(corrupt, payload, |_, _, _| {}))
 }
 
-/// Flips as many different bits as a draw says, or all there are, and tells of each: the byte's
-/// place, and its value before and after.
+/// Flips as many different bits as the draw selects, or all there are, and reports each: the byte's
+/// offset, and its value before and after.
 fn flip(draw: CorruptDraw, bytes: &mut [u8], mut tell: impl FnMut(usize, u8, u8)) -> bool {
     let all = bytes.len() * 8;
     let wanted = usize::from(draw.bits.max(1)).min(all);
@@ -42,8 +42,8 @@ fn flip(draw: CorruptDraw, bytes: &mut [u8], mut tell: impl FnMut(usize, u8, u8)
     for n in 0..wanted {
         let wide = u128::from(keyed(draw.key, n as u64)) * all as u128;
         let mut bit = usize::try_from(wide >> 64).expect("below the number of bits");
-        // A bit that was flipped already would be flipped back: the next one takes its place. At
-        // most 254 are taken.
+        // A bit that was already flipped would be flipped back: take the next one. At most 254 are
+        // taken.
         while flipped[..n].contains(&bit) {
             bit = (bit + 1) % all;
         }
@@ -56,7 +56,7 @@ fn flip(draw: CorruptDraw, bytes: &mut [u8], mut tell: impl FnMut(usize, u8, u8)
     wanted > 0
 }
 
-/// Flips bits of a TCP or UDP payload and makes the checksum right again.
+/// Flips bits of a TCP or UDP payload and corrects the checksum.
 fn flip_and_repair(draw: CorruptDraw, frame: &mut [u8]) -> bool {
     let Some(layout) = layout(frame) else { return false };
     let Some(offset) = layout.transport.checksum_offset() else { return false };
@@ -66,11 +66,11 @@ fn flip_and_repair(draw: CorruptDraw, frame: &mut [u8]) -> bool {
     let mut sum = Sum::of(checksum);
     let Some(payload) = frame.get_mut(start..end) else { return false };
     let changed = flip(draw, payload, |at, before, after| {
-        // Even places of the segment are the high bytes of its words; headers have even lengths.
+        // Even offsets in the segment are the high bytes of its words; headers have even lengths.
         let shift = if at % 2 == 0 { 8 } else { 0 };
         sum.replace(u16::from(before) << shift, u16::from(after) << shift);
     });
-    // //= RFC 768: a checksum of 0 says that there is none; a computed 0 is sent as all ones.
+    // //= RFC 768: a checksum of 0 means none; a computed 0 is sent as all ones.
     let none = layout.transport == Transport::Udp && checksum == 0;
     if changed && !none {
         let checksum = match (sum.checksum(), layout.transport) {
@@ -82,7 +82,7 @@ fn flip_and_repair(draw: CorruptDraw, frame: &mut [u8]) -> bool {
     changed
 }
 
-/// Sets both ECN bits of a frame that may be marked (RFC 3168 §5).
+/// Sets both ECN bits of an ECN-capable frame (RFC 3168 §5).
 fn mark(frame: &mut [u8]) -> bool {
     if !matches!(ecn(frame), 1 | 2) {
         return false;
@@ -102,7 +102,7 @@ fn mark(frame: &mut [u8]) -> bool {
     true
 }
 
-/// //= RFC 1624 §3, equation 3: a checksum, as words that it covers are replaced.
+/// //= RFC 1624 §3, equation 3: updates a checksum for replaced words.
 struct Sum(u32);
 
 impl Sum {
@@ -120,7 +120,7 @@ impl Sum {
     }
 }
 
-/// The Internet checksum (RFC 1071) of words whose plain sum is given.
+/// The Internet checksum (RFC 1071) from the plain sum of the words.
 pub(super) fn internet_checksum_of(sum: u32) -> u16 {
     let folded = (sum & 0xffff) + (sum >> 16);
     let folded = (folded & 0xffff) + (folded >> 16);

@@ -1,6 +1,6 @@
-//! Link-layer overhead: the bytes for which a frame counts at a rate, as `tc stab` has them.
+//! Link-layer overhead: the bytes that a frame counts for at a rate, as in `tc stab`.
 //!
-//! Frames themselves stay as they are, and a queue's limit counts them as they are.
+//! Frames keep their length, and a queue's limit counts that.
 
 use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::plan_error::{PlanError, ReadFile, refuse, wrong};
@@ -12,26 +12,26 @@ use std::str::FromStr;
 const CELL_PAYLOAD: u32 = 48;
 const CELL: u32 = 53;
 
-/// What a link layer adds to each frame. By default nothing.
+/// Bytes that a link layer adds to each frame; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overhead {
-    /// Bytes added to a frame, which has its Ethernet header already; -14 takes that away.
+    /// Bytes added to a frame, which includes its Ethernet header; -14 removes that.
     pub bytes: i16,
-    /// Bytes for which a frame counts at least.
+    /// Minimum bytes that a frame counts for.
     pub mpu: u16,
-    /// Counts whole ATM cells, 53 bytes for each 48 that are begun.
+    /// Counts whole ATM cells, 53 bytes per 48 begun.
     pub atm: bool,
 }
 
 impl Overhead {
-    /// Bytes below which no link layer goes: the Ethernet header's.
+    /// Lower limit: removes the Ethernet header.
     pub const BYTES_MIN: i16 = -14;
-    /// Bytes that a link layer adds at most: three times those of IPsec in PPPoE.
+    /// Upper limit: three times the overhead of IPsec in PPPoE.
     pub const BYTES_MAX: i16 = 300;
     /// The longest frame of an MTU of 1,500.
     pub const MPU_MAX: u16 = 1514;
 
-    /// For how many bytes a frame of `length` bytes counts; at least 1.
+    /// Bytes that a frame of `length` bytes counts for; at least 1.
     #[must_use]
     pub fn on_wire(&self, length: u32) -> u32 {
         let bytes = length.saturating_add_signed(self.bytes.into()).max(self.mpu.into()).max(1);
@@ -76,7 +76,7 @@ impl fmt::Display for Overhead {
     }
 }
 
-/// Sets for how many bytes a frame counts at the policer and the bottleneck.
+/// Sets the bytes that a frame counts for at the policer and the bottleneck.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Framing;
 

@@ -1,14 +1,13 @@
-//! Where the parts of a packet lie in an Ethernet frame.
+//! Offsets of a packet's headers and payload in an Ethernet frame.
 //!
-//! It exists so that fates can be keyed by content and edits made in the right place. It must never
-//! fail: what is no packet it understands, is bytes behind an Ethernet header.
+//! Parsing never fails: an unsupported packet is bytes behind an Ethernet header.
 
 use std::ops::Range;
 
 /// Bytes of an Ethernet header: two addresses and a type.
 pub(super) const ETHERNET: usize = 14;
-/// IPv6 extension headers that are looked through; RFC 8200 §4.1 names seven kinds, each of which
-/// occurs once (one of them twice).
+/// IPv6 extension headers to skip; RFC 8200 §4.1 names seven kinds, each of which occurs once (one
+/// of them twice).
 const EXTENSIONS_MAX: usize = 8;
 
 /// Protocol numbers (IANA).
@@ -20,7 +19,7 @@ pub(super) mod number {
     pub(crate) const ICMPV6: u8 = 58;
 }
 
-/// Which internet protocol.
+/// The internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
     /// IPv4, RFC 791.
@@ -29,7 +28,7 @@ pub(super) enum Version {
     Six,
 }
 
-/// Which transport protocol.
+/// The transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
     /// RFC 9293.
@@ -43,7 +42,7 @@ pub(super) enum Transport {
 }
 
 impl Transport {
-    /// Where its checksum lies in its header.
+    /// Offset of the checksum in the transport header.
     pub(super) const fn checksum_offset(self) -> Option<usize> {
         match self {
             Self::Tcp => Some(16),
@@ -60,21 +59,21 @@ pub(super) struct Layout {
     pub(super) transport: Transport,
     /// The number of the protocol behind the IP header and its extensions.
     pub(super) protocol: u8,
-    /// Where the transport header begins.
+    /// Offset of the transport header.
     pub(super) transport_at: usize,
-    /// What the transport carries.
+    /// The payload of the transport.
     pub(super) payload: Range<usize>,
     /// Whether it is a fragment other than the first.
     pub(super) later_fragment: bool,
 }
 
-/// Big-endian 16 bits at a place.
+/// Big-endian 16 bits at an offset.
 pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let pair = bytes.get(at..at + 2)?;
     Some(u16::from_be_bytes([pair[0], pair[1]]))
 }
 
-/// Which internet protocol a frame says it holds.
+/// The internet protocol that the frame's type field names.
 pub(super) fn version(frame: &[u8]) -> Option<Version> {
     match (be16(frame, 12)?, frame.get(ETHERNET)? >> 4) {
         (0x0800, 4) => Some(Version::Four),
@@ -93,7 +92,7 @@ pub(super) fn ecn(frame: &[u8]) -> u8 {
     }
 }
 
-/// Takes a frame apart; `None` where it holds no whole IP packet.
+/// Parses a frame; `None` unless it holds a whole IP packet.
 pub(super) fn layout(frame: &[u8]) -> Option<Layout> {
     match version(frame)? {
         Version::Four => layout4(frame),
@@ -158,7 +157,7 @@ fn layout6(frame: &[u8]) -> Option<Layout> {
     Some(inner.layout(frame))
 }
 
-/// What an IP header says of what it carries.
+/// The payload that an IP header describes.
 struct Inner {
     version: Version,
     protocol: u8,

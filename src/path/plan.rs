@@ -1,8 +1,7 @@
-//! What one direction of a path is meant to do to frames: every effect, in the order in which
-//! it acts.
+//! The plan of one direction: the settings of every effect, in the order in which they act.
 //!
-//! [`LinkPlan`] is declared by the table of all effects. It must never hold a float: probabilities
-//! are parts per million, times are durations, so that two machines read the same plan alike.
+//! [`LinkPlan`] is declared by the table of all effects. It holds no floats: probabilities are
+//! parts per million, times are durations, so that every machine reads a plan alike.
 
 use super::bottleneck::{Bottleneck, Transmission};
 use super::change::{Change, Setting};
@@ -23,10 +22,10 @@ use std::num::NonZeroU32;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// Changes of a timetable: making it ready takes their number squared, a million steps.
+/// Changes of a timetable: precomputing it takes their number squared, a million steps.
 const CHANGES_MAX: usize = 1000;
 
-/// Declares a plan's settings, and makes of each effect what a link and the words need of it.
+/// Declares a plan's settings, and derives from each effect what a link and the words need.
 macro_rules! effects {
     ($($(#[$about:meta])+ $field:ident: $setting:ty = $effect:ty,)+) => {
         /// What one direction does to frames. The default does nothing.
@@ -93,7 +92,7 @@ macro_rules! effects {
 effects! {
     /// Which frames are lost.
     loss: LossModel = Loss,
-    /// After this many losses in a row the next frame is spared, whatever the loss model says.
+    /// After this many losses in a row the next frame is spared, whatever the loss model decides.
     max_burst: Option<NonZeroU32> = MaxBurst,
     /// Flipped bits.
     corrupt: Corruption = Corrupt,
@@ -103,7 +102,7 @@ effects! {
     mark: Ppm = Mark,
     /// The longest packet that passes, and what happens to a longer one.
     mtu: Option<MtuLimit> = Mtu,
-    /// Bytes that the link layer adds to each frame, as rates count it.
+    /// Bytes that the link layer adds to each frame at a rate.
     overhead: Overhead = Framing,
     /// A rate above which frames are dropped.
     police: Option<Police> = Policer,
@@ -134,12 +133,12 @@ impl LinkPlan {
         &NAMES
     }
 
-    /// Sets what each pair of a word and a text says, in any order; `at` may come several times,
-    /// and adds to the timetable, every other word once. What no pair names stays as it is. Where
-    /// there is an error, the plan is as it was.
+    /// Sets each pair of a word and a text, in any order; `at` may occur several times and adds to
+    /// the timetable, every other word once. Unnamed settings stay. On an error the plan is
+    /// unchanged.
     ///
     /// # Errors
-    /// The first pair that is wrong, or what [`LinkPlan::check`] says of the whole.
+    /// The first wrong pair, or the error of [`LinkPlan::check`].
     pub fn set_all(
         &mut self,
         settings: &[(&str, &str)],
@@ -152,7 +151,7 @@ impl LinkPlan {
                 return refuse(format!("{word} is set twice"));
             }
         }
-        // A queue is set last, when its rate is known.
+        // Queues are set last, when the rate is known.
         let (last, first): (Vec<_>, Vec<_>) =
             settings.iter().partition(|(word, _)| *word == "queue");
         for (word, text) in first.into_iter().chain(last) {
@@ -163,7 +162,7 @@ impl LinkPlan {
         Ok(())
     }
 
-    /// The words and texts that make this plan from the default one.
+    /// The words and texts that turn the default plan into this one.
     #[must_use]
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = Vec::new();
@@ -180,10 +179,10 @@ impl LinkPlan {
 }
 
 impl LinkPlan {
-    /// Whether its parts can stand together and each makes sense.
+    /// Checks each setting, and that they can be combined.
     ///
     /// # Errors
-    /// The first that does not.
+    /// The first error.
     pub fn check(&self) -> Result<(), PlanError> {
         self.check_effects()?;
         self.check_timetable()?;
@@ -214,7 +213,7 @@ impl LinkPlan {
         Ok(())
     }
 
-    /// The loss models that may ever be in force.
+    /// All loss models of the plan and its timetable.
     fn losses(&self) -> impl Iterator<Item = &LossModel> {
         let later = self.timetable.iter().filter_map(|change| match &change.what {
             Setting::Loss(loss) => Some(loss),
@@ -259,8 +258,8 @@ impl LinkPlan {
         }
     }
 
-    /// The share of frames that the loss model loses in the long run, where theory gives it: no
-    /// list, no limit on bursts, no change of loss in the timetable.
+    /// The expected long-run loss rate of the loss model, where theory gives it: no list, no limit
+    /// on bursts, no change of loss in the timetable.
     ///
     /// With key time it is the share of time slots, which frames need not sample evenly.
     #[must_use]

@@ -1,35 +1,35 @@
-//! What is wrong with a plan, and the parts of text that several settings share.
+//! Errors of a plan, and text parsing that several settings share.
 
 use crate::measure::{Ppm, human};
 use std::time::Duration;
 use thiserror::Error;
 
-/// Gives the text of a file that a plan names, or says why not.
+/// Returns the text of a file that a plan names, or why it cannot be read.
 pub type ReadFile<'a> = &'a mut dyn FnMut(&str) -> Result<String, String>;
 
 /// Why a text is not a plan.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum PlanError {
-    /// A word or number is not what belongs there.
+    /// A wrong word or number.
     #[error("{what}: expected {expected}, got {got:?}{}", human::suggestion(expected, got))]
     Text {
-        /// Which setting.
+        /// The setting.
         what: &'static str,
-        /// What belongs there.
+        /// What was expected.
         expected: &'static str,
-        /// What came.
+        /// What was found.
         got: String,
     },
-    /// The same in a file.
+    /// A wrong word or number in a file.
     #[error("{file}, line {line}: expected {expected}, got {got:?}")]
     Line {
         /// The file.
         file: String,
         /// Its line, from 1.
         line: usize,
-        /// What belongs there.
+        /// What was expected.
         expected: &'static str,
-        /// What came.
+        /// What was found.
         got: String,
     },
     /// A file cannot be read.
@@ -37,10 +37,10 @@ pub enum PlanError {
     File {
         /// The file.
         file: String,
-        /// Why not.
+        /// The reason.
         why: String,
     },
-    /// Settings that make no sense, or not together.
+    /// Invalid or contradictory settings.
     #[error("{0}")]
     Together(String),
 }
@@ -64,7 +64,7 @@ pub(super) fn duration(what: &'static str, text: &str) -> Result<Duration, PlanE
     human::parse_duration(text).map_err(|_| wrong(what, DURATION, text))
 }
 
-/// A whole number without a sign.
+/// An unsigned integer.
 pub(super) fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }

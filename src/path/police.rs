@@ -1,4 +1,4 @@
-//! The policer: a token bucket that drops what comes too fast, and delays nothing.
+//! The policer: a token bucket that drops frames above a rate and delays none.
 
 use super::effect::{Draws, Effect, Passage, Show, Word};
 use super::fate::DropReason;
@@ -7,22 +7,22 @@ use crate::measure::{Instant, human, nanos};
 use std::fmt;
 use std::str::FromStr;
 
-/// Bytes of the longest frame of an MTU of 1,500: with a smaller bucket it never passes.
+/// Bytes of the longest frame of an MTU of 1,500, which never passes a smaller bucket.
 const BURST_MIN: u64 = 1514;
 /// Bytes; ten seconds of 800 Mbit/s. Bits times a billion of it fit into 64 bits.
 const BURST_MAX: u64 = 1_000_000_000;
 /// Bits per second; as fast as a bottleneck can be.
 const RATE_MAX: u64 = 1_000_000_000_000;
-/// Tokens for a bit: at a rate in bits per second as many tokens come in every nanosecond.
+/// Tokens per bit: a rate in bits per second adds as many tokens each nanosecond.
 const TOKENS_PER_BIT: u64 = 1_000_000_000;
 
-/// A token bucket, as tc's `police` action has it: a copy passes if the bucket holds a token for
-/// each of its bytes, and takes them out; otherwise it is dropped.
+/// A token bucket, as in tc's `police` action: a copy passes if the bucket holds a token for each
+/// of its bytes, and removes them; otherwise it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Police {
-    /// Bits per second at which the bucket fills.
+    /// Fill rate, bits per second.
     pub rate: u64,
-    /// Bytes that it holds; it is full at the beginning.
+    /// Capacity, bytes; initially full.
     pub burst: u64,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Police {
 /// The bucket of a link.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Policer {
-    /// What is missing until the bucket is full, and when that was so.
+    /// Tokens missing from a full bucket, and at which time.
     missing: u64,
     at: Instant,
 }
@@ -93,7 +93,7 @@ impl Effect for Policer {
         }
     }
 
-    /// Of two copies one may pass; a frame is dropped where none does.
+    /// One of two copies may pass; a frame is dropped if none does.
     fn decide(&mut self, setting: &Self::Setting, _: &Draws<'_>, frame: &mut Passage<'_>) {
         let Some(Police { rate, burst }) = *setting else { return };
         let filled = rate.saturating_mul(nanos(frame.arrived.since(self.at)));

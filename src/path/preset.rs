@@ -1,7 +1,4 @@
-//! Paths with a name: what a textbook or physics says of them, and what is our choice.
-//!
-//! It exists so that a person can begin with a path that stands for something. It must never give a
-//! number without saying where it comes from.
+//! Named paths, each number with its source or marked as our choice.
 
 use super::bottleneck::{Bottleneck, Queue, QueueLimit, Rate};
 use super::delay::Delay;
@@ -11,12 +8,12 @@ use super::reorder::Reorder;
 use crate::measure::Ppm;
 use std::time::Duration;
 
-/// A path with a name.
+/// A named path.
 #[derive(Clone, Copy, Debug)]
 pub struct Preset {
-    /// What one types.
+    /// The name.
     pub name: &'static str,
-    /// What it stands for.
+    /// The network that it represents.
     pub description: &'static str,
     /// Where its numbers come from, and which are our choice.
     pub source: &'static str,
@@ -144,7 +141,7 @@ fn constant(delay: Duration) -> LinkPlan {
     LinkPlan { delay: Delay::Constant(delay), ..LinkPlan::default() }
 }
 
-/// A delay that varies; frames of one path keep their order all the same, as on most paths.
+/// A varying delay that keeps frames in order, as on most paths.
 fn varying(delay: Delay) -> LinkPlan {
     LinkPlan { delay, reorder: Reorder::Never, ..LinkPlan::default() }
 }

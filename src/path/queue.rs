@@ -1,8 +1,6 @@
-//! The queue in front of a bottleneck: what waits, what is dropped, and when each copy leaves.
+//! The queue of a bottleneck: which copies wait, which are dropped, and when each leaves.
 //!
-//! It exists so that queueing delay and loss follow from the frames alone: everything happens at
-//! the logical time at which it should, however late or often anybody asks.
-//! It must never hold more than its limit, nor drop a copy without giving its release.
+//! Every event happens at its logical time, however late or often the queue is polled.
 
 use super::bandwidth::{Rules, Sender};
 use super::bottleneck::{Discipline, QUEUE_FRAMES_MAX, Queue, QueueLimit};
@@ -15,22 +13,22 @@ use std::collections::VecDeque;
 pub(super) struct Waiting {
     pub(super) index: u64,
     pub(super) token: u32,
-    /// What the queue's limit counts.
+    /// Length that counts toward the queue's limit.
     pub(super) bytes: u32,
-    /// What the sender counts, with the link layer's overhead.
+    /// Length that counts at the rate, with the link layer's overhead.
     pub(super) on_wire: u32,
     pub(super) arrived: Instant,
     /// The draw of its delay.
     pub(super) delay_draw: u64,
     /// Whether the queue may mark it.
     pub(super) ecn_capable: bool,
-    /// Whether it is marked already, so that the queue's mark changes nothing.
+    /// Whether it is already marked, so that the queue's mark changes nothing.
     pub(super) marked: bool,
     /// Whether it leaves without delay.
     pub(super) overtakes: bool,
 }
 
-/// A copy that waits no longer.
+/// A copy that has left the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gone {
     pub(super) copy: Waiting,
@@ -56,8 +54,8 @@ pub(super) struct Bottleneck {
 }
 
 impl Bottleneck {
-    /// A copy arrives, when everything up to its arrival has been taken out; gives whether it is
-    /// taken.
+    /// Enqueues an arriving copy, after everything up to its arrival was dequeued; returns whether
+    /// it was accepted.
     pub(super) fn put(
         &mut self,
         copy: Waiting,
@@ -68,7 +66,7 @@ impl Bottleneck {
         self.codel.longest = self.codel.longest.max(copy.bytes);
         let at_once =
             self.waiting.is_empty() && self.sender.begins(copy.arrived, rules) <= copy.arrived;
-        // What is being sent takes no room.
+        // The copy in transmission takes no room.
         if !at_once {
             if queue.discipline == Discipline::DropHead && fits(0, 0, copy.bytes, queue.limit) {
                 while !self.has_room(copy.bytes, queue.limit) {
@@ -85,12 +83,12 @@ impl Bottleneck {
         true
     }
 
-    /// When the next copy is taken out.
+    /// Time of the next dequeue.
     pub(super) fn next(&self, rules: Rules<'_>) -> Option<Instant> {
         self.waiting.front().map(|head| self.sender.begins(head.arrived, rules))
     }
 
-    /// Takes out every copy whose turn has come by `to`.
+    /// Dequeues every copy due by `to`.
     pub(super) fn advance(
         &mut self,
         to: Instant,
@@ -151,18 +149,18 @@ impl Limits {
 /// `CoDel`'s state, with the names of RFC 8289 §5.
 #[derive(Clone, Debug, Default)]
 struct CoDel {
-    /// When the wait will have been too long for an interval.
+    /// When the wait will have exceeded the target for an interval.
     first_above: Option<u64>,
     drop_next: u64,
     count: u32,
     last_count: u32,
     dropping: bool,
-    /// The longest frame so far, for the RFC's MTU: less than that waiting is no standing queue.
+    /// The longest frame so far, as the RFC's MTU: fewer bytes waiting are no standing queue.
     longest: u32,
 }
 
 impl Bottleneck {
-    /// Takes the head, and whether it may be dropped.
+    /// Dequeues the head; returns whether it may be dropped.
     fn codel_pop(&mut self, now: u64, limits: Limits) -> Option<(Waiting, bool)> {
         let Some(copy) = self.pop() else {
             self.codel.first_above = None;
@@ -221,7 +219,7 @@ impl Bottleneck {
         Some((copy, false))
     }
 
-    /// Enters the dropping state; soon after the last time, nearly as fast as it was then.
+    /// Enters the dropping state; soon after the last one, at nearly its last drop rate.
     fn codel_begin(&mut self, now: u64, limits: Limits) {
         let codel = &mut self.codel;
         codel.dropping = true;

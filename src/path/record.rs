@@ -1,7 +1,5 @@
-//! What a link did: counts, the lost frames, and a digest of the whole sequence of fates.
-//!
-//! It exists so that the router and the network in virtual time account alike, and two runs can be
-//! compared by one number. It must never forget a drop.
+//! Statistics of a link: counts, lost frames, and a digest of the sequence of fates, which compares
+//! two runs by one number.
 
 use super::counts::Counts;
 use super::fate::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
@@ -11,7 +9,7 @@ use crate::measure::draw::keyed;
 /// A frame that the link lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostFrame {
-    /// Which frame of its direction, from 0.
+    /// Number of the frame in its direction, from 0.
     pub index: u64,
     /// When it reached the link.
     pub at: Instant,
@@ -19,23 +17,23 @@ pub struct LostFrame {
     pub len: u32,
     /// The draw that lost it, ppm.
     pub draw_ppm: u32,
-    /// Which impairment did it.
+    /// The impairment that lost it.
     pub reason: DropReason,
 }
 
-/// The account of one direction.
+/// The statistics of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// How often what happened.
+    /// Counts of events.
     pub counts: Counts,
-    /// Frames lost on arrival, in order, and copies that the queue dropped, each when that was
+    /// Frames lost on arrival, in order, and copies that the queue dropped, each when the drop was
     /// known.
     pub lost: Vec<LostFrame>,
     digest: u64,
 }
 
 impl Record {
-    /// Accounts for one frame.
+    /// Records one frame.
     pub fn note(&mut self, fate: &Fate, at: Instant, len: u32) {
         self.counts.note(fate, len);
         self.digest = fold_fate(self.digest, fate);
@@ -45,8 +43,8 @@ impl Record {
         }
     }
 
-    /// Accounts for a copy that had waited, of a frame of `len` bytes that had come at `at` with
-    /// this fate.
+    /// Records a copy that had waited, of a frame of `len` bytes that arrived at `at` with this
+    /// fate.
     pub fn note_release(&mut self, release: &Release, fate: &Fate, at: Instant, len: u32) {
         self.counts.note_release(release);
         if let ReleaseVerdict::Dropped(reason) = release.verdict {
@@ -55,15 +53,15 @@ impl Record {
         }
     }
 
-    /// A digest of (index, verdict) of every frame, in order: equal only for equal sequences, but
-    /// for one chance in 2^64.
+    /// A digest of (index, verdict) of every frame, in order; different sequences share one with
+    /// probability 2^-64.
     #[must_use]
     pub const fn digest(&self) -> u64 {
         self.digest
     }
 }
 
-/// Adds one fate to a digest that began with 0.
+/// Adds one fate to a digest that started at 0.
 #[must_use]
 pub const fn fold_fate(digest: u64, fate: &Fate) -> u64 {
     let code = match fate.verdict {

@@ -1,4 +1,4 @@
-//! What a link did to every frame, as a text file, so that another run can meet the same path.
+//! A text file of what a link did to every frame, for replay.
 //!
 //! The first line is `wirelab-recording 1`. Each direction, `a` from host A and `b` from host B,
 //! has one line of what is true of all its frames, `a frames=1234 hold=40ms mtu=1400`, and one for
@@ -12,8 +12,8 @@
 //! a 22 queued=2 end=co_del end=53ms    the first of two copies was dropped there
 //! ```
 //!
-//! Lines that begin with `#` and empty ones say nothing. It must never be read by guesses: an
-//! unknown word is an error that names its line.
+//! Lines that begin with `#` and empty ones are comments. An unknown word is an error that names
+//! its line.
 
 use super::fate::{CorruptDraw, DropReason, Fate, Mutation, Release, ReleaseVerdict, Verdict};
 use super::files::Lines;
@@ -26,9 +26,9 @@ use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-/// Lines of one direction at most: about 100 MB of memory. What comes after is not recorded.
+/// Lines of one direction at most: about 100 MB of memory. Later frames are not recorded.
 const ENTRIES_MAX: usize = 1 << 20;
-/// The first line: a name and a version. Another version is an error, not a guess.
+/// The first line: name and version. Another version is an error.
 const HEADER: &str = "wirelab-recording 1";
 
 /// The fates of a run's frames, both directions.
@@ -43,11 +43,11 @@ pub struct Recording {
 struct Track {
     frames: u64,
     mtu: Option<MtuLimit>,
-    /// How long the first delivered frame was held; others like it need no line.
+    /// Delay of the first delivered frame; frames with the same delay need no line.
     hold: Option<Duration>,
     /// Ascending by index.
     entries: Vec<Entry>,
-    /// Arrivals of frames that wait, and how many copies still do.
+    /// Arrivals of waiting frames, and how many of their copies still wait.
     waiting: BTreeMap<u64, (Instant, u8)>,
 }
 
@@ -67,7 +67,7 @@ enum Outcome {
     Queued { copies: u8, ends: [Option<End>; 2] },
 }
 
-/// What became of a copy that waited.
+/// The end of a copy that waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Left { hold: Duration, mark: bool },
@@ -75,15 +75,15 @@ enum End {
 }
 
 impl Recording {
-    /// An empty recording of links with these limits on packets, so that a replay can answer what
-    /// is too long.
+    /// An empty recording of links with these packet limits, so that a replay can answer packets
+    /// that are too long.
     #[must_use]
     pub fn new(mtu: [Option<MtuLimit>; 2]) -> Self {
         let tracks = mtu.map(|mtu| Track { mtu, ..Track::default() });
         Self { tracks, cut: false }
     }
 
-    /// Adds a frame that reached the link at `at`. Frames must come in the order of their numbers.
+    /// Adds a frame that reached the link at `at`. Frames must come in order of their numbers.
     pub fn note(&mut self, direction: Direction, at: Instant, fate: &Fate) {
         let track = &mut self.tracks[direction.index()];
         if track.entries.len() >= ENTRIES_MAX || fate.index != track.frames {
@@ -110,7 +110,7 @@ impl Recording {
         }
     }
 
-    /// Adds what became of a copy that had waited.
+    /// Adds the end of a copy that waited.
     pub fn note_release(&mut self, direction: Direction, release: &Release) {
         let track = &mut self.tracks[direction.index()];
         let Some((arrived, left)) = track.waiting.get_mut(&release.index) else { return };
@@ -140,22 +140,22 @@ impl Recording {
         self.tracks[direction.index()].frames
     }
 
-    /// The limit on packets under which a direction was recorded.
+    /// The packet limit under which a direction was recorded.
     #[must_use]
     pub const fn mtu(&self, direction: Direction) -> Option<MtuLimit> {
         self.tracks[direction.index()].mtu
     }
 
-    /// Whether frames were left out because there were too many to hold.
+    /// Whether frames were left out because of the limit on lines.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// Reads what its `Display` writes; `name` is what errors call the file.
+    /// Parses the `Display` format; errors call the file `name`.
     ///
     /// # Errors
-    /// Which line holds something else than expected.
+    /// The line that holds something unexpected.
     pub fn parse(name: &str, text: &str) -> Result<Self, PlanError> {
         let mut lines = Lines::new(name, text);
         let mut recording = Self::default();
@@ -241,7 +241,7 @@ impl fmt::Display for Entry {
     }
 }
 
-/// Reads what is true of all frames of a direction.
+/// Parses the line of a direction's common values.
 fn header(text: &str) -> Result<Track, &'static str> {
     const EXPECTED: &str = "frames=NUMBER, then hold=DURATION and mtu=BYTES where known";
     let mut track = Track::default();
@@ -343,11 +343,11 @@ fn flip(text: &str) -> Option<CorruptDraw> {
     Some(CorruptDraw { key, bits: bits.parse().ok().filter(|bits| *bits > 0)?, repair })
 }
 
-/// A recording at work: one direction, frame by frame.
+/// The replay of one direction, frame by frame.
 #[derive(Clone, Debug)]
 pub(super) struct Replay {
     track: Track,
-    /// How many entries have been passed.
+    /// Entries already passed.
     read: usize,
 }
 
@@ -361,8 +361,8 @@ impl Replay {
         seen.saturating_sub(self.track.frames)
     }
 
-    /// The fate of the next frame. A copy that had waited is released at once, to leave after the
-    /// time it had been held; one whose end was not recorded leaves after the usual time.
+    /// The fate of the next frame. A copy that had waited is released at once, to leave after its
+    /// recorded delay; one without a recorded end leaves after the usual delay.
     pub(super) fn fate(
         &mut self,
         index: u64,

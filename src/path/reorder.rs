@@ -16,11 +16,11 @@ pub enum Reorder {
     Never,
     /// Those whose random delay is shorter.
     ByJitter,
-    /// This share of every `gap`-th frame leaves with no delay, before those that still travel.
+    /// This share of every `gap`-th frame leaves without delay, before frames in flight.
     Share {
         /// The share.
         share: Ppm,
-        /// Which frames can be chosen: every `gap`-th; 1 means each.
+        /// Candidates: every `gap`-th frame; 1 means each.
         gap: NonZeroU32,
     },
 }

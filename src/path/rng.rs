@@ -1,19 +1,15 @@
-//! Random draws that depend on nothing but their key, so that one effect never shifts another.
+//! Keyed random draws: a pure function of (seed, direction, effect, key), without state.
 //!
-//! A draw is a pure function of (seed, direction, effect, key); the key is what
-//! [`DrawKey`](super::DrawKey) says, a frame's number by default. Adding an impairment, or traffic
-//! in the other direction, leaves every other decision as it was.
-//! It must never hold state.
-//!
-//! The value comes from [`measure::draw::keyed`](crate::measure::draw::keyed) over a key mixed from
+//! The key is given by [`DrawKey`](super::DrawKey), a frame's number by default. Adding an
+//! impairment, or traffic in the other direction, changes no other decision.
+//! [`measure::draw::keyed`](crate::measure::draw::keyed) computes the value from a key mixed from
 //! the four parts.
 
 use super::frame::Direction;
 use crate::measure::Ppm;
 use crate::measure::draw::keyed;
 
-/// What a draw decides. Each effect has a stream of its own; the numbers are part of what a seed
-/// means.
+/// The purpose of a draw. Each effect has its own stream; the numbers are part of a seed's meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
@@ -21,21 +17,21 @@ pub enum Stream {
     Loss = 0,
     /// Whether the frame is delivered twice.
     Duplicate = 1,
-    /// Where the loss model's state goes.
+    /// The transition of the loss model's state.
     State = 2,
-    /// How long it travels.
+    /// The frame's delay.
     Delay = 3,
     /// Whether bits are flipped.
     Corrupt = 4,
-    /// Which bits.
+    /// Which bits are flipped.
     CorruptBits = 5,
-    /// Whether it is marked "congestion experienced".
+    /// Whether the frame is marked "congestion experienced".
     Mark = 6,
-    /// Whether it overtakes.
+    /// Whether the frame overtakes.
     Reorder = 7,
 }
 
-/// How many effects there are.
+/// Number of effects.
 const EFFECTS: usize = 8;
 
 /// The draw for one frame, uniform over 0 ..= 999,999 parts per million.
@@ -83,7 +79,7 @@ impl Streams {
         scaled(self.bits(effect, key))
     }
 
-    /// Whether an effect of this probability happens; what never happens costs no draw.
+    /// Whether an effect of this probability happens; probability 0 makes no draw.
     pub(super) fn happens(&self, effect: Stream, key: u64, probability: Ppm) -> bool {
         probability != Ppm::ZERO && happens(self.ppm(effect, key), probability)
     }

@@ -1,29 +1,27 @@
-//! Which settings are in force when.
-//!
-//! It exists so that a frame finds its settings by one comparison, whatever the timetable holds.
+//! The settings in force at each time, precomputed so that a frame finds them by one comparison.
 
 use super::change::{Change, Setting};
 use super::plan::LinkPlan;
 use crate::measure::nanos;
 
-/// Where a setting stands: 0 in the plan itself, n in the n-th change.
+/// Source of a setting: 0 for the plan itself, n for the n-th change.
 type Place = u16;
 
-/// What is in force for a while.
+/// The settings of one interval.
 #[derive(Clone, Debug)]
 pub(super) struct Phase {
     /// Nanoseconds from the link's start.
     from: u64,
-    /// Whether every frame that comes is lost.
+    /// Whether every arriving frame is lost.
     pub(super) down: bool,
-    /// The plan with the changes that are in force, and without a timetable.
+    /// The plan with the active changes applied, and without a timetable.
     pub(super) plan: LinkPlan,
-    /// Which setting the loss model is, and which the rate.
+    /// Sources of the loss model and of the rate.
     pub(super) loss: Place,
     pub(super) rate: Place,
 }
 
-/// A plan's timetable, made ready.
+/// A plan's precomputed timetable.
 #[derive(Clone, Debug)]
 pub(super) struct Timetable {
     /// In order of time; the first begins at 0.
@@ -31,7 +29,7 @@ pub(super) struct Timetable {
 }
 
 impl Timetable {
-    /// Of at most 65,535 changes; [`LinkPlan::check`] allows fewer.
+    /// Takes at most 65,535 changes; [`LinkPlan::check`] allows fewer.
     pub(super) fn new(plan: &LinkPlan) -> Self {
         let begin = |change: &Change| nanos(change.at);
         let end = |change: &Change| {
@@ -48,7 +46,7 @@ impl Timetable {
             let mut phase = Phase { from, down: false, plan: plan.clone(), loss: 0, rate: 0 };
             let holds = |(_, c): &&(Place, &Change)| begin(c) <= from && from < end(c);
             let mut in_force: Vec<_> = changes.iter().filter(holds).collect();
-            // The one that began last holds; of two at one time, the later one in the plan.
+            // The latest to begin applies; of two at one time, the later one in the plan.
             in_force.sort_by_key(|(_, change)| change.at);
             in_force.into_iter().for_each(|(place, change)| phase.set(*place, &change.what));
             phase
@@ -56,8 +54,8 @@ impl Timetable {
         Self { phases: times.into_iter().map(phase).collect() }
     }
 
-    /// Which phase holds at a time, counted from the link's start; `near` is a phase to begin
-    /// with, for callers whose times only grow.
+    /// The phase at a time, counted from the link's start; the search begins at `near`, for callers
+    /// whose times only grow.
     pub(super) fn at(&self, elapsed: u64, near: usize) -> usize {
         let mut phase = near;
         while self.next(phase).is_some_and(|from| from <= elapsed) {
@@ -71,7 +69,7 @@ impl Timetable {
         self.phases.get(phase + 1).map(|phase| phase.from)
     }
 
-    /// What is in force in a phase.
+    /// The settings of a phase.
     pub(super) fn phase(&self, phase: usize) -> &Phase {
         &self.phases[phase]
     }
