@@ -1,7 +1,7 @@
-//! The server's half of key establishment, for the demonstration.
+//! The NTS-KE server of the demonstration.
 //!
-//! It makes a certificate of its own, which lives as long as the process, so that authenticated
-//! time can be tried with none at hand. It listens on loopback alone.
+//! It creates its own certificate, valid as long as the process, so that NTS can be tried without
+//! one. It listens on loopback only.
 
 use super::nts::{KeError, KeySource, export, trusting};
 use crate::nts::server::Master;
@@ -23,12 +23,12 @@ use wirelab::sys::random;
 
 /// The name in the certificate.
 const NAME: &str = "localhost";
-/// Longest that a client may take: it is in the same process.
+/// Timeout of a client: it is in the same process.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Clients at once; the demonstration has one.
+/// Concurrent clients; the demonstration has one.
 const CONNECTIONS_MAX: usize = 16;
 
-/// A server of keys in a thread of its own.
+/// An NTS-KE server in a thread.
 #[derive(Debug)]
 pub struct KeyServer {
     address: SocketAddr,
@@ -42,10 +42,11 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl KeyServer {
-    /// Gives keys for the NTP server on `ntp_port` of this host, sealed under `master`.
+    /// Issues keys for the NTP server on `ntp_port` of this host, encrypting cookies under
+    /// `master`.
     ///
     /// # Errors
-    /// Where it cannot listen, or a certificate cannot be made.
+    /// Fails if it cannot listen, or cannot create a certificate.
     pub fn start(master: Master, ntp_port: u16) -> io::Result<Self> {
         let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).map_err(broken)?;
         let certificate = made.cert.der().clone();
@@ -74,14 +75,14 @@ impl KeyServer {
         Ok(Self { address, certificate, stop, thread: Some(thread) })
     }
 
-    /// Where its keys come from, for a client that trusts this very certificate.
+    /// The key source for a client that trusts only this certificate.
     ///
     /// # Errors
-    /// Where TLS cannot be configured.
+    /// Fails if TLS cannot be configured.
     pub fn source(&self) -> Result<KeySource, KeError> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone())?;
-        // The name resolves as the system likes; the address is what it listens on.
+        // The name resolves as the system likes; the address is the listener's.
         let source = KeySource::new(NAME.to_owned(), self.address.port(), trusting(roots)?);
         Ok(source.at(self.address))
     }
@@ -96,16 +97,16 @@ impl Drop for KeyServer {
     }
 }
 
-/// What the server knows.
+/// State shared by all sessions.
 struct Establishment {
     config: Arc<ServerConfig>,
     master: Master,
     ntp_port: u16,
 }
 
-/// One client: TLS, and the request in it.
+/// A client's TLS session and the request in it.
 struct KeSession {
-    /// Absent where TLS could not begin.
+    /// Absent if TLS could not begin.
     tls: Option<ServerConnection>,
     request: Vec<u8>,
     until: Instant,
@@ -113,14 +114,14 @@ struct KeSession {
 }
 
 impl Establishment {
-    /// Takes bytes of a client, and answers its request once it is whole.
+    /// Processes a client's bytes, and answers its request once complete.
     fn advance(&mut self, session: &mut KeSession, mut bytes: &[u8]) -> Result<(), KeError> {
         let Some(tls) = &mut session.tls else { return Ok(()) };
         while !bytes.is_empty() && tls.read_tls(&mut bytes)? > 0 {
             tls.process_new_packets()?;
             match tls.reader().read_to_end(&mut session.request) {
                 Ok(_) => {}
-                // More may come, or the end came without TLS saying so: the records tell.
+                // More may come, or the end came without close_notify: the records tell.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {
                 }
@@ -139,7 +140,7 @@ impl Establishment {
         };
         let keys = export(tls)?;
         let response = self.master.establish(request, &keys, self.ntp_port, &mut random);
-        // A cookie whose nonce is not random is none to give.
+        // A cookie needs a random nonce.
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -165,7 +166,7 @@ impl Core for Establishment {
         session: &mut KeSession,
         bytes: &[u8],
     ) {
-        // TLS has an alert for the client that says why.
+        // TLS has an alert that tells the client why.
         session.over |= self.advance(session, bytes).is_err();
     }
 

@@ -1,17 +1,17 @@
-//! A scenario's way as a link of the emulated path.
+//! Converts a scenario's path to a link of the emulated path.
 //!
-//! It exists so that one scenario is played inside a server, in virtual time, and by real packets.
-//! It must never change what a way means: the delay, an exponential queue, and loss.
+//! One scenario then runs inside a server, in virtual time, and with real packets alike: a delay,
+//! an exponential queue, and loss.
 
 use crate::scenario::Way;
 use wirelab::measure::Ppm;
 use wirelab::path::{Delay, FromFile, LinkPlan, LossModel, Reorder};
 
-/// Values of the table that a queue is drawn from: the longest is eight means, which one packet in
-/// four thousand exceeds.
+/// Values of a queue's delay table: the longest is eight means, which one packet in four thousand
+/// exceeds.
 const CELLS: u32 = 4_096;
 
-/// The link that does to packets what a way does.
+/// The equivalent link of a scenario's path.
 #[must_use]
 pub fn link(way: &Way) -> LinkPlan {
     let delay = if way.jitter.is_zero() {
@@ -25,7 +25,7 @@ pub fn link(way: &Way) -> LinkPlan {
         Delay::Table(FromFile::new("exponential", values))
     };
     let loss = if way.loss == Ppm::ZERO { LossModel::None } else { LossModel::Iid(way.loss) };
-    // Each packet waits by itself, as in the scenario.
+    // Packets are delayed independently, as in the scenario.
     let reorder = if way.jitter.is_zero() { Reorder::Never } else { Reorder::ByJitter };
     LinkPlan { loss, delay, reorder, ..LinkPlan::default() }
 }
@@ -36,7 +36,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn the_table_has_the_mean_and_the_median_of_the_law() {
+    fn delay_table_has_the_mean_and_median_of_the_distribution() {
         let (delay, jitter) = (Duration::from_millis(10), Duration::from_millis(5));
         let plan = link(&Way { delay, jitter, ..Way::default() });
         let Delay::Table(table) = plan.delay else { panic!("{:?}", plan.delay) };

@@ -1,8 +1,7 @@
-//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] agree on keys,
-//! [`link`] makes a path of a scenario.
+//! NTP on real sockets: [`query`] asks servers, [`serve`] is one; [`nts`] and [`ke`] establish
+//! keys, [`link`] makes an emulated path of a scenario.
 //!
-//! It exists so that the cores in `clock` get honest stamps: the kernel's where there are any.
-//! It must never judge a packet, and never set a clock.
+//! The cores in `clock` get kernel timestamps if there are any.
 
 pub mod ke;
 pub mod link;
@@ -20,13 +19,13 @@ use wirelab::sys::clock::{BothClocks, all_clocks, both_clocks};
 /// Longest UDP payload on IPv4: 65535 less the headers of IP and UDP.
 const DATAGRAM_MAX: usize = 65_507;
 
-/// This host's clocks now, the monotonic one as the run counts it.
+/// This host's clocks now, the monotonic one since the start of the run.
 #[must_use]
 pub fn clocks(clock: &Clock) -> TimePair {
     pair(clock, &both_clocks())
 }
 
-/// Every clock of this host, the monotonic one as the run counts it.
+/// Every clock of this host, the monotonic one since the start of the run.
 #[must_use]
 pub fn reading(clock: &Clock) -> Reading {
     let all = all_clocks();
@@ -48,7 +47,7 @@ fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
     }
 }
 
-/// From one clock's reading to another's; saturates where the process was stopped between them.
+/// The time between two readings; saturates if the process was stopped between them.
 fn width(nanos: u64) -> u32 {
     u32::try_from(nanos.min(u32::MAX.into())).expect("invariant: clamped to 32 bits")
 }

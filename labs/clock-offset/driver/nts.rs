@@ -1,7 +1,6 @@
-//! Key establishment over TLS (RFC 8915 §4), as client, and as server of the demonstration.
+//! Key establishment over TLS (RFC 8915 §4): the client, and the server of the demonstration.
 //!
-//! It exists because keys come over TCP, once, and time over UDP, often.
-//! It must never go on with a certificate that was not checked, nor fall back to time without keys.
+//! The certificate is always checked, and there is no fallback to NTP without keys.
 
 use crate::nts::aead::{Key, Keys};
 use crate::nts::record::{self, KeRefusal, Response};
@@ -19,22 +18,22 @@ use thiserror::Error;
 use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
 
-/// Longest that key establishment may take in all; each address of a name gets what is left. Three
-/// round trips with a lost packet in each (RFC 6298 §2: 1 s at first) are done by then.
+/// Total time limit of key establishment; each address of a name gets what is left. Three round
+/// trips with a lost packet in each (RFC 6298 §2: 1 s at first) fit.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// NTP's port, where the server names none (RFC 8915 §4.1.8).
+/// NTP's port, unless the server names one (RFC 8915 §4.1.8).
 const NTP_PORT: u16 = 123;
-/// Where systems keep the authorities that they trust: Debian, Fedora, Alpine.
+/// Trust stores of Debian, Fedora and Alpine.
 const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// Why there are no keys.
+/// Why key establishment failed.
 #[derive(Debug, Error)]
 pub enum KeError {
-    /// The authorities to trust cannot be read.
+    /// The trust store cannot be read.
     #[error("{path}: {why}", path = .0.display(), why = .1)]
     Roots(PathBuf, String),
-    /// No file of authorities was found.
+    /// No trust store was found.
     #[error("this system has none of {}", SYSTEM_ROOTS.join(", "))]
     NoRoots,
     /// The name cannot be in a certificate.
@@ -43,22 +42,22 @@ pub enum KeError {
     /// The name has no address, or the connection broke.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It took too long.
+    /// The time limit was exceeded.
     #[error("no keys within {} s", PATIENCE.as_secs())]
     Late,
     /// TLS failed: most often the certificate.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The server speaks TLS and something else in it.
+    /// The server did not select ntske/1.
     #[error("the server does not speak ntske/1 inside TLS")]
     Alpn,
-    /// The server's response gives no keys.
+    /// The server's response has no keys.
     #[error("{0}")]
     Refused(#[from] KeRefusal),
 }
 
 impl KeError {
-    /// The rule that was broken.
+    /// The violated rule.
     #[must_use]
     pub const fn section(&self) -> &'static str {
         match self {
@@ -81,31 +80,31 @@ impl KeError {
     }
 }
 
-/// Where keys are to be had, and whom to believe about the server's name.
+/// An NTS-KE server and the trust in its certificate.
 #[derive(Clone, Debug)]
 pub struct KeySource {
-    /// The name that the certificate must be of.
+    /// The name that the certificate must have.
     pub host: String,
     /// The port of key establishment.
     pub port: u16,
-    /// Where to connect, if not to what the name resolves to.
+    /// Where to connect, instead of the name's addresses.
     address: Option<SocketAddr>,
     config: Arc<ClientConfig>,
 }
 
-/// What key establishment gave.
+/// The result of key establishment.
 #[derive(Debug)]
 pub struct Established {
     /// Keys and cookies.
     pub session: Session,
-    /// The NTP server that they are for; every address of it.
+    /// The NTP server's addresses.
     pub servers: Vec<SocketAddr>,
 }
 
-/// A TLS configuration that trusts the authorities of a file, or those of the system.
+/// A TLS configuration that trusts the certificates in a file, or the system's trust store.
 ///
 /// # Errors
-/// Where there are none.
+/// Fails if there are none.
 pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, KeError> {
     let roots = match file {
         Some(file) => authorities(file)?,
@@ -117,10 +116,10 @@ pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, KeError> {
     trusting(roots)
 }
 
-/// The same with authorities at hand.
+/// The same with given certificates.
 ///
 /// # Errors
-/// Where TLS 1.3 cannot be configured.
+/// Fails if TLS 1.3 cannot be configured.
 pub fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, KeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     //= RFC 8915 §3: TLS 1.3 and nothing older.
@@ -145,23 +144,23 @@ fn authorities(file: &Path) -> Result<RootCertStore, KeError> {
 }
 
 impl KeySource {
-    /// Keys from this host, checked against what `config` trusts.
+    /// An NTS-KE server of this name, authenticated by `config`.
     #[must_use]
     pub const fn new(host: String, port: u16, config: Arc<ClientConfig>) -> Self {
         Self { host, port, address: None, config }
     }
 
-    /// The same at an address that is known.
+    /// The same at a known address.
     #[must_use]
     pub const fn at(mut self, address: SocketAddr) -> Self {
         self.address = Some(address);
         self
     }
 
-    /// Agrees on keys; waits for the network until it is done.
+    /// Establishes keys; blocks until done.
     ///
     /// # Errors
-    /// Why there are none.
+    /// The reason of the failure.
     pub fn establish(&self) -> Result<Established, KeError> {
         let clock = Clock::start();
         let deadline = clock.now() + PATIENCE;
@@ -207,7 +206,7 @@ impl KeySource {
         let agreed = Response::read(&response)?;
         let session = Session::new(export(&tls)?, agreed.cookies);
         tls.send_close_notify();
-        // The keys are there; that the server hears of the end is a courtesy.
+        // The keys are established; telling the server of the end is a courtesy.
         let _ = round.flush(&mut tls);
         let port = agreed.port.unwrap_or(NTP_PORT);
         let servers = match agreed.server {
@@ -224,7 +223,7 @@ fn left(clock: Clock, deadline: Instant) -> Result<Duration, KeError> {
     if now >= deadline { Err(KeError::Late) } else { Ok(deadline.since(now)) }
 }
 
-/// TLS over a connection that has until a deadline.
+/// TLS over a connection with a deadline.
 struct RoundTrip {
     stream: TcpStream,
     clock: Clock,
@@ -237,7 +236,7 @@ impl RoundTrip {
         Ok(Self { stream, clock, deadline })
     }
 
-    /// Sends what there is to send.
+    /// Sends pending TLS records.
     fn flush(&mut self, tls: &mut ClientConnection) -> Result<(), KeError> {
         while tls.wants_write() {
             self.stream.set_write_timeout(Some(left(self.clock, self.deadline)?))?;
@@ -246,21 +245,20 @@ impl RoundTrip {
         Ok(())
     }
 
-    /// Sends, and waits for more; what was said goes to `plain`. False where the other side has
-    /// closed.
+    /// Sends, and waits for input; decrypted data goes to `plain`. False if the peer has closed.
     fn turn(&mut self, tls: &mut ClientConnection, plain: &mut Vec<u8>) -> Result<bool, KeError> {
         self.flush(tls)?;
         self.stream.set_read_timeout(Some(left(self.clock, self.deadline)?))?;
         let mut closed = tls.read_tls(&mut self.stream).map_err(late)? == 0;
         let state = tls.process_new_packets();
         if state.is_err() {
-            // The alert that says why.
+            // The alert tells the server why.
             let _ = tls.write_tls(&mut self.stream);
         }
         closed |= state?.peer_has_closed();
         match tls.reader().read_to_end(plain) {
             Ok(_) => {}
-            // More may come, or the end came without TLS saying so: the records tell.
+            // More may come, or the end came without close_notify: the records tell.
             Err(error)
                 if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::UnexpectedEof) => {}
             Err(error) => return Err(error.into()),
@@ -269,7 +267,7 @@ impl RoundTrip {
     }
 }
 
-/// A socket that waited for its timeout says so in two ways.
+/// A socket's timeout has two error kinds.
 fn late(error: io::Error) -> KeError {
     match error.kind() {
         ErrorKind::WouldBlock | ErrorKind::TimedOut => KeError::Late,

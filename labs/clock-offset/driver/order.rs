@@ -1,7 +1,6 @@
-//! Messages between two hosts by real packets, each stamped by the clock of its host.
+//! Exchanges messages between two hosts in real packets, each stamped by its host's clock.
 //!
-//! It exists so that the order of events is shown on a path as well as in virtual time.
-//! It must never set a clock: what B's shows is this host's clock and the error that it is to have.
+//! B's clock is this host's clock plus the error of the scenario.
 
 use super::{clocks, wall};
 use crate::causality::{Books, Carrier, Host, Order, sender, shown};
@@ -20,25 +19,25 @@ use wirelab::runtime::event_loop::{Driver, EventLoop, Ready};
 use wirelab::runtime::shutdown;
 use wirelab::sys::timestamp::{receive, stamp_arrivals};
 
-/// From the last message to giving up those that have not arrived: longer than any way.
+/// From the last message to the end of the wait for those in flight: longer than any path.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a message: its number, the sender's time, the sender's Lamport time.
 const LENGTH: usize = 20;
 
-/// What is played.
+/// The experiment.
 #[derive(Clone, Debug)]
 pub struct Playing {
-    /// B's clock; the path is whatever lies between the sockets.
+    /// B's clock; the path is between the sockets.
     pub scenario: Scenario,
-    /// What the path drew from.
+    /// Seed of the path's random numbers.
     pub seed: u64,
     /// Messages in all.
     pub messages: u32,
-    /// From one to the next.
+    /// Interval between messages.
     pub every: Duration,
 }
 
-/// Two hosts in one loop: they share this host's clock, and nothing but the messages.
+/// Two hosts in one loop: they share this host's clock, and only exchange messages.
 struct Hosts<'a> {
     sockets: &'a [UdpSocket; 2],
     addresses: [SocketAddr; 2],
@@ -50,8 +49,8 @@ struct Hosts<'a> {
     stopping: bool,
 }
 
-/// Sends the messages in turn and waits for them to arrive. After a shutdown before the end, those
-/// that have arrived are the result.
+/// Sends the messages in turn and waits for them. A shutdown before the end returns those that have
+/// arrived.
 ///
 /// # Errors
 /// Fails if a socket fails or the kernel refuses to wait.
@@ -64,7 +63,7 @@ pub fn play(
     let mut events = EventLoop::new(clock)?;
     for (host, socket) in [Host::A, Host::B].into_iter().zip(sockets) {
         socket.set_nonblocking(true)?;
-        // Without kernel stamps the program's own are taken.
+        // Without kernel timestamps the program's own are used.
         let _user_stamps = stamp_arrivals(socket);
         events.register(&mut SourceFd(&socket.as_raw_fd()), Interest::READABLE, host)?;
     }
@@ -108,7 +107,7 @@ impl Driver for Hosts<'_> {
         self.receive_all(ready.source)
     }
 
-    /// Nothing but messages is due: `poll_output` sends them.
+    /// Only messages are due: `poll_output` sends them.
     fn handle_timeout(&mut self, _events: &mut EventLoop<Host>, _now: Instant) {}
 
     fn handle_shutdown(&mut self, _events: &mut EventLoop<Host>, _now: Instant) {
@@ -117,12 +116,12 @@ impl Driver for Hosts<'_> {
 }
 
 impl Hosts<'_> {
-    /// When a message leaves.
+    /// When a message is sent.
     fn due(&self, number: u32) -> Instant {
         self.began + self.playing.every * number
     }
 
-    /// When those that have not arrived are given up.
+    /// When to stop waiting for messages.
     fn end(&self) -> Instant {
         self.due(self.playing.messages) + PATIENCE
     }
@@ -145,7 +144,7 @@ impl Hosts<'_> {
     }
 
     fn receive_all(&mut self, host: Host) -> io::Result<()> {
-        // One byte more than a message, so that a longer one is seen to be none.
+        // One byte more than a message, so that a longer one is detected.
         let mut bytes = [0; LENGTH + 1];
         loop {
             match receive(&self.sockets[host as usize], &mut bytes) {

@@ -1,7 +1,6 @@
-//! Asks any number of NTP servers at once, each request from a socket of its own.
+//! Queries any number of NTP servers at once, each request from its own socket.
 //!
-//! A port per request is what RFC 9109 asks for, and it makes a forged reply guess 16 bits more.
-//! It must never judge what comes, nor ask on its own account: the client cores do.
+//! RFC 9109 recommends a port per request: a forged reply has to guess 16 bits more.
 
 use super::nts::{Established, KeError, KeySource};
 use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
@@ -29,41 +28,40 @@ use wirelab::sys::random;
 use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
 
-/// A server as the user named it, with every address of that name.
+/// A server named by the user, with every address of that name.
 #[derive(Debug)]
 pub struct Asked {
     /// The name.
     pub name: String,
-    /// Its addresses; the next is tried where one gives no sample.
+    /// Its addresses; the next is tried if one gives no sample.
     pub addresses: VecDeque<SocketAddr>,
-    /// What its replies must be proved by, and where new keys come from; the keys are for the
-    /// first address alone.
+    /// NTS keys, for the first address only, and where to get new ones.
     pub nts: Option<(Session, KeySource)>,
 }
 
-/// What the loop waits for.
+/// Sources of the loop.
 #[derive(Clone, Copy, Debug)]
 enum Source {
-    /// The threads that agree on keys.
+    /// The key establishment threads.
     Keys,
     /// The socket of the request in that slot.
     Request(usize),
 }
 
-/// Datagrams read from one socket before the others have their turn: a flood must not starve them.
+/// Datagrams read per socket and turn: a flood must not starve the others.
 const TURN: usize = 64;
 
-/// A server being asked.
+/// A server being queried.
 struct Member {
     client: Client,
     gathered: Gathered,
     /// Addresses of the same name not tried yet.
     others: VecDeque<SocketAddr>,
-    /// Where new keys come from.
+    /// Where to get new keys.
     source: Option<KeySource>,
 }
 
-/// The keys that a member waits for.
+/// The result of a member's key establishment.
 type Keys = (usize, Result<Established, KeError>);
 
 /// The socket of one request.
@@ -74,10 +72,10 @@ struct Slot {
     id: SourceId,
 }
 
-/// Sends that go to this process itself and are not read.
+/// Warm-up sends to this process, never read.
 ///
-/// The first send after a pause runs through cold caches, and takes microseconds longer after T1
-/// than the server's does after T3: half of that would be in the estimate.
+/// The first send after a pause runs with cold caches, and takes microseconds longer after T1 than
+/// the server's does after T3: half of that would be in the estimate.
 struct Rehearsal([Option<UdpSocket>; 2]);
 
 impl Rehearsal {
@@ -90,23 +88,23 @@ impl Rehearsal {
         Self([sink(Ipv4Addr::LOCALHOST.into()), sink(Ipv6Addr::LOCALHOST.into())])
     }
 
-    /// Sends as a request to `server` would be sent, but not to it.
+    /// Sends a request as to `server`, but to this process.
     fn play(&self, socket: &UdpSocket, server: SocketAddr) {
         let Some(sink) = &self.0[usize::from(server.is_ipv6())] else { return };
         let Ok(to) = sink.local_addr() else { return };
         let mut request = [0; HEADER_LEN];
         for _ in 0..REHEARSALS {
-            // It is no loss if it fails: the sample's interval holds with or without.
+            // Failure is harmless: the sample's interval holds in any case.
             let _ = socket.send_to(&request, to);
             let _ = sink.recv(&mut request);
         }
     }
 }
 
-/// The first fetches code and data, the second finds them.
+/// The first loads code and data into the caches, the second runs from them.
 const REHEARSALS: u32 = 2;
 
-/// Servers being asked, until all have ended.
+/// A query of servers, until all have ended.
 pub struct Query {
     events: EventLoop<Source>,
     asking: Asking,
@@ -120,19 +118,19 @@ struct Asking {
     slots: BTreeMap<usize, Slot>,
     next_slot: usize,
     rehearsal: Rehearsal,
-    /// What this host's clocks do meanwhile.
+    /// Monitors this host's clocks during the query.
     panel: HostClockMonitor,
     buffer: Vec<u8>,
-    /// Key establishment waits for the network, and so does it in a thread of its own.
+    /// Results of key establishment, which blocks and so runs in a thread.
     agreed: (mpsc::Sender<Keys>, mpsc::Receiver<Keys>),
     waker: Arc<Waker>,
 }
 
 impl Query {
-    /// A query of these servers; nothing is sent before [`run`](Self::run).
+    /// A query of these servers; sends nothing before [`run`](Self::run).
     ///
     /// # Errors
-    /// Where the kernel gives no event queue, timer or random bits.
+    /// Fails if the kernel gives no event queue, timer or random bits.
     pub fn new(asked: Vec<Asked>, config: ClientConfig, clock: Clock) -> io::Result<Self> {
         let mut events = EventLoop::new(clock)?;
         let waker = Arc::new(events.waker(Source::Keys)?);
@@ -157,11 +155,11 @@ impl Query {
         Ok(Self { events, asking })
     }
 
-    /// Asks until every server has ended, or a shutdown is asked for. `observe` sees every event
-    /// after it was taken.
+    /// Queries until every server has ended, or a shutdown. `observe` gets every event after it was
+    /// processed.
     ///
     /// # Errors
-    /// Fails if the kernel refuses to wait; what a network says is in the gathered counts.
+    /// Fails if the kernel refuses to wait; network errors are in the gathered counts.
     pub fn run(
         &mut self,
         shutdown: &mut shutdown::Receiver,
@@ -171,21 +169,21 @@ impl Query {
         events.run(&mut Observed { asking, observe }, shutdown)
     }
 
-    /// What this host's clocks did while servers were asked.
+    /// What this host's clocks did during the query.
     #[must_use]
     pub fn host_clocks(&mut self) -> Option<HostClocks> {
         self.asking.panel.take(reading(&self.asking.clock));
         self.asking.panel.clocks()
     }
 
-    /// What came.
+    /// The results.
     #[must_use]
     pub fn into_gathered(self) -> Vec<Gathered> {
         self.asking.members.into_iter().map(|member| member.gathered).collect()
     }
 }
 
-/// The servers being asked, and what is told of them.
+/// The query and the observer of its events.
 struct Observed<'a, F> {
     asking: &'a mut Asking,
     observe: F,
@@ -252,7 +250,7 @@ impl Asking {
         }
     }
 
-    /// No other address is tried: nothing may be asked without proof.
+    /// No other address is tried: no request may go out unauthenticated.
     fn add_proved(
         &mut self,
         name: String,
@@ -267,12 +265,12 @@ impl Asking {
         self.members.push(Member { client, gathered, others, source });
     }
 
-    /// New keys, in a thread that tells when they are there.
+    /// Requests new keys, in a thread.
     fn want_keys(&self, index: usize) {
         let Some(source) = self.members[index].source.clone() else { return };
         let (tell, waker) = (self.agreed.0.clone(), Arc::clone(&self.waker));
         std::thread::spawn(move || {
-            // Nobody listens any more where the query has ended.
+            // The query may have ended, without a receiver.
             let _ = tell.send((index, source.establish()));
             let _ = waker.wake();
         });
@@ -286,7 +284,7 @@ impl Asking {
                 Ok(established) if established.servers.contains(&client.server()) => {
                     Some(established.session)
                 }
-                // Keys for another server: this one is not to be asked any more.
+                // Keys for another server: this one is not queried again.
                 Ok(_) => None,
                 Err(error) => {
                     gathered.notes.push(Note {
@@ -312,13 +310,13 @@ impl Asking {
             let random = Random::from_bytes(&random);
             let Some(transmit) = member.client.poll_transmit(now, random) else { continue };
             let server = member.client.server();
-            // A request that cannot be sent ends as one that nobody listened to.
+            // A request that cannot be sent counts as unreachable.
             match self.open(events, index, transmit.request, server) {
                 Ok((slot, port)) => {
                     let Slot { socket, .. } = &self.slots[&slot];
                     self.rehearsal.play(socket, server);
                     if self.config.interleaved {
-                        // Without the kernel's stamp T1 stays the program's own.
+                        // Without a kernel timestamp T1 stays the program's own.
                         let _user_stamps = stamp_departures(socket);
                     }
                     let t1 = clocks(&self.clock);
@@ -343,7 +341,7 @@ impl Asking {
         Ok(())
     }
 
-    /// A socket for one request; gives its slot and its port.
+    /// Opens a socket for one request; returns its slot and its port.
     fn open(
         &mut self,
         events: &mut EventLoop<Source>,
@@ -358,7 +356,7 @@ impl Asking {
         // Not connected: a reply from another address is then seen, counted and explained.
         let socket = UdpSocket::bind(any)?;
         socket.set_nonblocking(true)?;
-        // Without kernel stamps the program's own are taken, and the samples say so.
+        // Without kernel timestamps the program's own are used, and the samples say so.
         let _user_stamps = stamp_arrivals(&socket);
         report_unreachable(&socket, to)?;
         let port = socket.local_addr()?.port();
@@ -374,7 +372,7 @@ impl Asking {
     fn receive_all(&mut self, events: &mut EventLoop<Source>, slot: usize) {
         let Some(slot) = self.slots.get(&slot) else { return };
         let client = &mut self.members[slot.member].client;
-        // A device tells of a departure later than loopback does.
+        // A device reports its transmit timestamp later than loopback does.
         if self.config.interleaved {
             take_departures(&slot.socket, client, slot.request);
         }
@@ -398,7 +396,7 @@ impl Asking {
         events.requeue(slot.id);
     }
 
-    /// Takes what the clients tell, and tells it on.
+    /// Reports the clients' events.
     fn tell(
         &mut self,
         events: &mut EventLoop<Source>,
@@ -436,7 +434,7 @@ impl Asking {
     }
 }
 
-/// Tells the client what lies in the queue of errors: departures, and what ICMP says.
+/// Passes the error queue to the client: transmit timestamps and ICMP errors.
 fn take_departures(socket: &UdpSocket, client: &mut Client, request: u32) {
     read_departures(socket, |told| match told {
         Told::Left(at, _) => client.handle_left(request, wall(at)),

@@ -1,8 +1,8 @@
-//! An NTP server on a real socket, with a clock that is wrong as told, behind a path as told.
+//! An NTP server on a real socket that plays a scenario: a clock with a known offset from this
+//! host's, behind an emulated path.
 //!
-//! It exists for demonstrations: the offset is known, because it is added to this host's clock.
-//! The server plays the path: T2 is later than the request came, and the reply leaves late.
-//! It must never answer with more bytes than it was asked with, nor set a clock.
+//! The server plays the path: T2 is later than the request's arrival, and the reply leaves late. A
+//! reply is never longer than its request.
 
 use super::{clocks, wall};
 use crate::interleaved::{Memory, Reply as Said, unmarked};
@@ -32,51 +32,51 @@ use wirelab::sys::random;
 use wirelab::sys::timestamp::stamp_arrivals;
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
 
-/// What the server plays.
+/// Configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Serving {
-    /// Its clock and the path to it.
+    /// The server's clock and the path to it.
     pub scenario: Scenario,
-    /// What fates are drawn from.
+    /// Seed of the path's random numbers.
     pub seed: u64,
-    /// What it says of itself.
+    /// What the server says about itself.
     pub config: ServerConfig,
 }
 
-/// What a server has counted.
+/// Counters of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Requests that were answered, or whose path lost them or their reply.
+    /// Requests that were answered, or lost, or whose reply was lost, by the path.
     pub requests: u64,
     /// Replies sent.
     pub replies: u64,
-    /// Replies that told when the one before left (RFC 9769).
+    /// Replies with the transmit time of the previous one (RFC 9769).
     pub interleaved: u64,
-    /// Requests and replies that the path lost, as told.
+    /// Requests and replies lost by the emulated path.
     pub lost: u64,
-    /// Replies that the kernel would not take, or that had no room to wait.
+    /// Replies that the kernel refused, or that the queue could not hold.
     pub not_sent: u64,
-    /// Datagrams that got no answer, by reason.
+    /// Ignored datagrams, by reason.
     pub ignored: BTreeMap<&'static str, u64>,
 }
 
-/// Replies that wait for their time: at 2 s of delay this is 8192 requests a second.
+/// Maximum delayed replies: at 2 s of delay this is 8192 requests a second.
 const WAITING_MAX: usize = 16_384;
-/// Datagrams taken in one call.
+/// Datagrams per receive call.
 const BATCH: usize = 32;
-/// Batches read before the replies that are due have their turn.
+/// Batches read before due replies are sent.
 const TURN: usize = 2;
-/// Replies sent in one call, and so with one T3: the last leaves later than it by what seven sends
-/// take. Of eight clients that were asleep on a busy host of two processors the first had its
-/// reply 9 us after T3, the last 53 us (medians of 200): that widens their intervals, and is within
-/// them. In interleaved mode each is told its own departure, 1 to 3 us before its arrival there.
+/// Replies per send call, with one T3: the last leaves seven sends later. With eight sleeping
+/// clients on a busy host of two processors the first had its reply 9 µs after T3, the last 53 µs
+/// (medians of 200), within their widened intervals. Interleaved mode reports each reply's own
+/// transmit time, 1 to 3 µs before its arrival there.
 const GROUP: usize = 8;
-/// Oldest stamp of departure that is believed; chrony allows as much (MAX_TS_DELAY).
+/// Oldest transmit timestamp accepted; chrony allows as much (MAX_TS_DELAY).
 const DEPARTURE_MAX_NS: i64 = 1_000_000_000;
-/// From the arrival of a request at the server to its reply, where a path is played.
+/// From a request's arrival to its reply, if a path is played.
 const RESIDENCE: Duration = Duration::from_micros(50);
 
-/// A reply that waits for its time.
+/// A delayed reply.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Waiting {
     at: Instant,
@@ -85,7 +85,7 @@ struct Waiting {
     to: SocketAddr,
 }
 
-/// A reply: as long as a header, and so without memory of its own, or with its proof.
+/// A reply: a header without allocation, or an authenticated packet.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reply {
     Plain([u8; HEADER_LEN]),
@@ -101,7 +101,7 @@ struct Ready {
 }
 
 impl Reply {
-    /// Puts T3 into a reply that is not proved.
+    /// Sets T3 in an unauthenticated reply.
     fn stamp(&mut self, t3: NtpTimestamp) {
         if let Self::Plain(bytes) = self {
             let t3 = unmarked(t3);
@@ -133,22 +133,22 @@ struct Responder {
     inbox: Inbox,
     ready: Vec<Ready>,
     prover: Option<Master>,
-    /// What clients in interleaved mode may ask for.
+    /// State for clients in interleaved mode.
     memory: Memory,
-    /// A reply was sent whose departure is to be told.
+    /// A reply was sent with a timestamp request.
     asked_to_stamp: bool,
     stopping: bool,
 }
 
 impl Server {
-    /// A server on a bound socket; `clock` is what the scenario's times count from.
+    /// A server on a bound socket; the scenario's times count from the start of `clock`.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue or timer.
+    /// Fails if the kernel gives no event queue or timer.
     pub fn new(socket: UdpSocket, serving: Serving, clock: Clock) -> io::Result<Self> {
         let mut events = EventLoop::new(clock)?;
         socket.set_nonblocking(true)?;
-        // Without kernel stamps the program's own are taken.
+        // Without kernel timestamps the program's own are used.
         let _user_stamps = stamp_arrivals(&socket);
         let _user_stamps = stamp_departures_on_request(&socket);
         let fd = socket.as_raw_fd();
@@ -169,16 +169,16 @@ impl Server {
         Ok(Self { events, responder })
     }
 
-    /// The same, where requests with a cookie of this master are answered with proof (RFC 8915).
+    /// The same, with NTS (RFC 8915) for requests with a cookie of this master.
     ///
     /// # Errors
-    /// Where the kernel gives no random bits.
+    /// Fails if the kernel gives no random bits.
     pub fn proving(mut self, master: Master) -> io::Result<Self> {
         self.responder.prover = Some(master);
         Ok(self)
     }
 
-    /// Serves until a shutdown is asked for; gives what was counted.
+    /// Serves until a shutdown; returns the counters.
     ///
     /// # Errors
     /// Fails if the kernel refuses to wait.
@@ -222,7 +222,7 @@ impl Driver for Responder {
         Ok(())
     }
 
-    /// Nothing but replies is due: `poll_output` sends them.
+    /// Only replies are due: `poll_output` sends them.
     fn handle_timeout(&mut self, _events: &mut EventLoop<()>, _now: Instant) {}
 
     fn handle_shutdown(&mut self, _events: &mut EventLoop<()>, _now: Instant) {
@@ -243,7 +243,7 @@ impl Responder {
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
-                // What ICMP says of an earlier reply is nobody's concern.
+                // An ICMP error of an earlier reply is ignored.
                 Err(_) => {}
             }
         }
@@ -252,7 +252,7 @@ impl Responder {
 
     fn answer_all(&mut self, came: usize) {
         let user = clocks(&self.clock);
-        // Taken out, because answering takes the whole server.
+        // Moved out, because answering borrows the whole server.
         let inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
         for index in 0..came {
             if let Some(datagram) = inbox.get(index) {
@@ -281,7 +281,7 @@ impl Responder {
         let t3 = if plays {
             shown(scenario, late(way + stay), came + way + stay, lie_ns)
         } else {
-            // What is proved cannot be stamped again when it is sent.
+            // An authenticated reply cannot be stamped again when it is sent.
             let now = if self.prover.is_some() { clocks(&self.clock) } else { *user };
             shown(scenario, now.wall, now.at, lie_ns)
         };
@@ -302,7 +302,7 @@ impl Responder {
         self.counts.requests = request;
         self.counts.interleaved += u64::from(said.left.is_some());
         if said.remembered {
-            // The best that is known, until the kernel says when it left.
+            // The best known, until the kernel's timestamp arrives.
             self.memory.handle_sent(said.receive, NtpTimestamp::at(t3));
         }
         match (out, back) {
@@ -322,7 +322,7 @@ impl Responder {
         }
     }
 
-    /// Sends what is ready, stamped as late as can be: right before the call that sends it.
+    /// Sends ready replies, each stamped right before the send call.
     fn flush(&mut self) {
         let mut sent = 0;
         while sent < self.ready.len() {
@@ -349,7 +349,7 @@ impl Responder {
                     self.counts.replies += taken as u64;
                     sent += taken;
                 }
-                // The one that the kernel would not take is given up; those behind it are not.
+                // Skip the refused one; send those behind it.
                 Ok(_) | Err(_) => {
                     self.counts.not_sent += 1;
                     sent += 1;
@@ -362,13 +362,13 @@ impl Responder {
         }
     }
 
-    /// Takes the kernel's word for when replies left: at once on loopback, later from a device.
+    /// Reads transmit timestamps: available at once on loopback, later from a device.
     fn read_departures(&mut self) {
         let Self { socket, memory, serving, clock, .. } = self;
         let now = clocks(clock);
         read_departures(socket, |told| {
             let Told::Left(at, bytes) = told else { return };
-            // A reply with proof has more behind its header, and keeps the time that it said.
+            // An authenticated reply has more after its header, and keeps the time that it states.
             let header = bytes.last_chunk::<HEADER_LEN>().and_then(|b| Packet::open(b).ok());
             let Some(Packet { header, .. }) = header else { return };
             let wall = wall(at);
@@ -378,7 +378,7 @@ impl Responder {
                 return;
             }
             let at = Instant::from_nanos(now.at.as_nanos().saturating_sub(ago.unsigned_abs()));
-            // What lies lies by its own count, which the stamp does not tell.
+            // A false clock counts in its own way, which the timestamp does not reflect.
             if serving.scenario.lie.is_none() {
                 let left = shown(&serving.scenario, wall, at, 0);
                 memory.handle_sent(header.receive, NtpTimestamp::at(left));
@@ -398,12 +398,12 @@ impl Responder {
     }
 }
 
-/// What the server's clock shows.
+/// The reading of the server's clock.
 fn shown(scenario: &Scenario, wall: WallTime, at: Instant, lie_ns: i64) -> WallTime {
     wall.plus(scenario.truth.offset_at(at)).plus(lie_ns)
 }
 
-/// The reply with its proof, where one was asked for.
+/// The authenticated reply, if requested.
 fn finish(
     prover: Option<&Master>,
     request: &[u8],
@@ -418,6 +418,6 @@ fn finish(
     let mut drawn = true;
     let mut random = |bytes: &mut [u8]| drawn &= random::fill(bytes).is_ok();
     let bytes = master.prove(&asked, &header, &mut random);
-    // Cookies whose nonces can be guessed are none to give.
+    // A cookie needs an unpredictable nonce.
     if drawn { Ok(Reply::Proved(bytes)) } else { Err(Ignored::Entropy) }
 }
