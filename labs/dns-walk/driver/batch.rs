@@ -1,11 +1,9 @@
-//! A fleet of walks on real sockets: one loop, its sockets shared by the queries at one server.
+//! Runs many walks on real sockets in one loop; queries to the same server share sockets.
 //!
-//! It exists so that thousands of walks cost one thread and few system calls. It must never judge
-//! what arrives beyond whose query it may answer: that is the walk's.
-//!
-//! A datagram socket is connected to one server and gives it [`USES_MAX`] queries at most, each
-//! with a number of its own. A forger must still guess port, number, question and capitals of one
-//! query: the port is drawn by the kernel, and only that server has seen it.
+//! Thousands of walks cost one thread and few system calls. A datagram socket is connected to one
+//! server and sends it [`USES_MAX`] queries at most, each with its own ID. A forger must still
+//! guess port, ID, question and 0x20 case bits of one query: the kernel chooses the port, and only
+//! that server has seen it.
 
 use super::{connected, framed, read, words};
 use crate::batch::{BatchResolver, QueryId, Send as Query};
@@ -26,28 +24,28 @@ use wirelab::runtime::shutdown;
 use wirelab::runtime::stream::Stream;
 use wirelab::sys::sockets::{BATCH_MAX, receive_batch, send_batch};
 
-/// Lines asked before the replies have their turn.
+/// Lines read per turn.
 const ASK_TURN: usize = 256;
-/// Queries from one socket: it spreads the cost of making one, about 10 us, and keeps the life of a
-/// port short.
+/// Queries per socket: it spreads the cost of creating one, about 10 µs, and limits the life of a
+/// port.
 const USES_MAX: u32 = 64;
-/// Sockets kept open while nothing is in flight on them: the servers that are asked most.
+/// Idle sockets kept open, for the servers that are queried most.
 const IDLE_MAX: usize = 128;
-/// Datagrams taken at a time.
+/// Datagrams per receive call.
 pub(super) const BATCH: usize = 32;
-/// Batches of one socket before the others and the clock have their turn.
+/// Batches per socket and turn.
 const TURN: usize = 8;
-/// Bytes read from the list at a time.
+/// Bytes per read of the input.
 const CHUNK: usize = 65_536;
-/// Pieces of the list that wait to be asked.
+/// Chunks of input queued.
 const CHUNKS_WAITING: usize = 2;
 
-/// What comes out of a run.
+/// An output of a run.
 #[derive(Debug)]
 pub enum Told<'a> {
     /// A record of the question in that line.
     Record(u64, &'a Record),
-    /// A line that cannot be asked.
+    /// An invalid line.
     Bad(&'a BadLine),
 }
 
@@ -55,9 +53,9 @@ enum Socket {
     Datagram {
         socket: UdpSocket,
         used: u32,
-        /// Number and name of every query in flight.
+        /// ID and name of every query in flight.
         open: Vec<(u16, QueryId)>,
-        /// What is to be sent when the core has said all it has to say.
+        /// To be sent when the core has no more output.
         out: Vec<Vec<u8>>,
     },
     Stream {
@@ -73,7 +71,7 @@ struct Slot {
     socket: Socket,
 }
 
-/// The place of a socket among those of a run: how an event loop names it.
+/// Index of a socket in a run, as its name in the event loop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QuerySlot(usize);
 
@@ -81,18 +79,18 @@ pub(super) struct QuerySlot(usize);
 pub(super) struct Sockets {
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
-    /// The datagram socket that the next query to a server leaves from.
+    /// The datagram socket of the next query to a server.
     current: BTreeMap<SocketAddr, usize>,
     queries: BTreeMap<QueryId, usize>,
-    /// Sockets with something to send.
+    /// Sockets with a send queue.
     dirty: Vec<usize>,
     buffers: Vec<[u8; 2048]>,
 }
 
-/// What a run waits for.
+/// Sources of a run's loop.
 #[derive(Clone, Copy, Debug)]
 enum Source {
-    /// The thread that reads the list.
+    /// The thread that reads the input.
     Input,
     Query(QuerySlot),
 }
@@ -103,7 +101,7 @@ impl From<QuerySlot> for Source {
     }
 }
 
-/// A run: the walks, the list of questions and the sockets.
+/// A run: walks, input and sockets.
 struct Batch<F> {
     fleet: BatchResolver,
     list: List,
@@ -111,12 +109,11 @@ struct Batch<F> {
     observe: F,
 }
 
-/// Asks every line of `input` and tells `observe` what becomes of it, or nothing before it waits;
-/// ends with the list, or when stopped.
+/// Resolves every line of `input` and passes results to `observe`, or `None` before it waits; ends
+/// with the input or at a shutdown.
 ///
 /// # Errors
-/// Where the kernel gives no event queue, or `observe` fails; what happens to one query is the
-/// walk's business.
+/// Fails if the kernel gives no event queue, or `observe` fails; the walk handles query errors.
 pub fn many(
     fleet: BatchResolver,
     clock: Clock,
@@ -134,7 +131,7 @@ pub fn many(
 }
 
 impl<F> Batch<F> {
-    /// Whether another line can be asked at once.
+    /// Whether another line can start at once.
     fn may_ask(&self) -> bool {
         self.fleet.has_room() && self.list.is_ready()
     }
@@ -188,13 +185,13 @@ impl<F: FnMut(Option<Told<'_>>) -> io::Result<()>> Driver for Batch<F> {
     }
 }
 
-/// The list, read by a thread of its own: a file cannot be waited for.
+/// The input, read by a thread: epoll cannot wait for a file.
 struct List {
     receiver: Option<Receiver<io::Result<Vec<Line>>>>,
     waiting: VecDeque<Line>,
-    /// There was nothing more when it was last looked at; the thread wakes the loop.
+    /// Empty at the last look; the thread wakes the loop.
     empty: bool,
-    /// A waker that is dropped takes its last call with it.
+    /// Dropping the `Waker` loses a pending wake-up.
     _waker: Arc<Waker>,
 }
 
@@ -206,7 +203,7 @@ impl List {
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(CHUNKS_WAITING);
         let kept = Arc::clone(&waker);
-        // It ends with the list, or with the process: nothing can end a read of a terminal.
+        // Ends with the input or the process: nothing can interrupt a read of a terminal.
         std::thread::Builder::new().name("list".to_owned()).spawn(move || {
             let mut buffer = vec![0; CHUNK];
             loop {
@@ -221,12 +218,12 @@ impl List {
                 let gone = sender.send(Ok(out)).is_err()
                     || read.is_err_and(|error| sender.send(Err(error)).is_err());
                 if last || gone {
-                    // First, so that the loop finds nobody there when it wakes.
+                    // First, so that the woken loop finds the channel closed.
                     drop(sender);
                     let _ = waker.wake();
                     return;
                 }
-                // A loop that has ended needs no waking.
+                // If the loop has ended, the wake-up is not needed.
                 let _ = waker.wake();
             }
         })?;
@@ -243,14 +240,14 @@ impl List {
         self.empty = true;
     }
 
-    /// Asks while there is room; whether the list is at its end.
+    /// Starts walks while there is room; whether the input has ended.
     fn ask(
         &mut self,
         fleet: &mut BatchResolver,
         clock: Clock,
         observe: &mut impl FnMut(Option<Told<'_>>) -> io::Result<()>,
     ) -> io::Result<bool> {
-        // A loop that only asks would leave its replies waiting.
+        // Limited, so that replies have their turn.
         for _ in 0..ASK_TURN {
             if !fleet.has_room() {
                 return Ok(false);
@@ -288,7 +285,7 @@ impl Sockets {
         }
     }
 
-    /// Sends what the fleet wants to send, and closes what it no longer needs.
+    /// Sends the fleet's output, and closes sockets that it no longer needs.
     pub(super) fn drain<S: Copy + From<QuerySlot>>(
         &mut self,
         events: &mut EventLoop<S>,
@@ -362,7 +359,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Makes a socket and has it waited for.
+    /// Creates and registers a socket.
     fn open<S: Copy + From<QuerySlot>>(
         &mut self,
         events: &mut EventLoop<S>,
@@ -420,7 +417,7 @@ impl Sockets {
         self.free.push(index);
     }
 
-    /// Sends what has been gathered; whether that told the fleet something.
+    /// Sends queued datagrams; whether that reported something to the fleet.
     fn flush(&mut self, fleet: &mut BatchResolver, clock: Clock) -> bool {
         let mut told = false;
         for index in std::mem::take(&mut self.dirty) {
@@ -435,7 +432,7 @@ impl Sockets {
                     // A full buffer loses a datagram as a path does.
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                     Err(error) => {
-                        // Of this or of an earlier query: nobody listens there for any of them.
+                        // For this or an earlier query: the port is closed for all of them.
                         let why = words(&error);
                         for (_, query) in open.clone() {
                             fleet.handle_unreachable(clock.now(), query, &why);
@@ -449,7 +446,7 @@ impl Sockets {
         told
     }
 
-    /// Hands over what came to a socket, and sends what waits on a connection.
+    /// Passes on received messages, and sends what is queued on a connection.
     pub(super) fn ready<S: Copy>(
         &mut self,
         events: &mut EventLoop<S>,
@@ -491,10 +488,10 @@ fn datagram_socket(to: SocketAddr) -> io::Result<Socket> {
     Ok(Socket::Datagram { socket: connected(to)?, used: 0, open: Vec::new(), out: Vec::new() })
 }
 
-/// Hands every datagram of a turn to the query of its number; others answer nothing. Whether there
-/// may be more.
+/// Passes every datagram of a turn to the query with its ID, and ignores others. Whether there may
+/// be more.
 ///
-/// A datagram beyond the buffer is cut: it is far more than was asked for.
+/// A datagram beyond the buffer is truncated: it is far larger than requested.
 fn datagrams(
     fleet: &mut BatchResolver,
     clock: Clock,
@@ -519,7 +516,7 @@ fn datagrams(
             }
         }
         if came < buffers.len() {
-            // The queue was empty; what comes later is a new event.
+            // The socket was empty; later datagrams are a new event.
             return Ok(false);
         }
     }

@@ -1,4 +1,4 @@
-//! The clients of a resolver on real sockets, and the walks behind it, in one loop.
+//! A resolver on real sockets: its clients and the walks behind it, in one loop.
 
 use super::batch::{QuerySlot, Sockets};
 use super::session::{DnsSession, SessionLimits};
@@ -17,22 +17,22 @@ use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::server::{self, Core, Limits, ListenerConfig, Output, Server, listen_tcp};
 use wirelab::runtime::shutdown;
 
-/// Bytes of a datagram that are read: no query is longer than what fits a packet.
+/// Maximum bytes read of a datagram: a query fits in a packet.
 const DATAGRAM: usize = 4_096;
-/// Attempts at a port that is free for both transports.
+/// Attempts to find a port that is free for both transports.
 const PORT_TRIES: usize = 32;
 
-/// What clients may cost.
+/// Limits of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontLimits {
-    /// Connections at once; one more is closed as it comes. 256 of 64 questions each are more than
-    /// a fleet has walks.
+    /// Open connections; one more is accepted and closed. 256 with 64 queries each exceed the
+    /// fleet's walks.
     pub connections: u32,
     /// Questions in flight on one connection; the next one is read when one is answered (RFC 7766
     /// §6.2.1.1 wants several).
     pub per_connection: u32,
-    /// A connection without a whole question or a byte that the client takes is closed after this:
-    /// "of the order of a few seconds" (RFC 7766 §6.2.3).
+    /// Idle timeout: from the last complete query, or byte that the client took, to the close; "of
+    /// the order of a few seconds" (RFC 7766 §6.2.3).
     pub idle: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Default for FrontLimits {
     }
 }
 
-/// Sockets that clients find, bound and not yet at work.
+/// Bound sockets for clients.
 #[derive(Debug)]
 pub struct Front {
     listeners: Vec<ListenerConfig>,
@@ -51,10 +51,10 @@ pub struct Front {
 }
 
 impl Front {
-    /// Listens at each address over UDP and TCP; port 0 takes one that is free for both.
+    /// Listens at each address over UDP and TCP; port 0 finds one that is free for both.
     ///
     /// # Errors
-    /// Where an address cannot be listened on; the error names it.
+    /// Fails if an address cannot be bound; the error names it.
     pub fn listen(at: &[SocketAddr], limits: FrontLimits) -> io::Result<Self> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
@@ -63,24 +63,23 @@ impl Front {
                 io::Error::new(error.kind(), format!("{address} over UDP and TCP: {error}"))
             })?;
             addresses.push(udp.local_addr()?);
-            // A question and its answer are small; none waits for the next.
+            // Queries and replies are small; none waits for the next.
             listeners.push(ListenerConfig { tcp: Some(tcp), udp: Some(udp), nodelay: true });
         }
         Ok(Self { listeners, addresses, limits })
     }
 
-    /// Where it listens.
+    /// The bound addresses.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// Answers clients until stopped, then ends what is in flight; `observe` is told what happens
-    /// in the walks, where they tell their steps. Signatures are judged at the time of day, unless
-    /// `fixed_time`.
+    /// Serves until shutdown, then ends what is in flight; `observe` gets the walks' events if they
+    /// are recorded. Signatures are validated at the current time, or at `fixed_time`.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue, or `observe` fails.
+    /// Fails if the kernel gives no event queue, or `observe` fails.
     pub fn run(
         self,
         resolver: Resolver,
@@ -122,14 +121,14 @@ fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     Err(last)
 }
 
-/// Where a reply goes.
+/// The receiver of a reply.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     Datagram { listener: usize, peer: SocketAddr },
     Connection(SourceId),
 }
 
-/// The resolver as the core of a server.
+/// The resolver as a server core.
 struct ResolverCore {
     resolver: Resolver,
     session: SessionLimits,
@@ -139,7 +138,7 @@ struct ResolverCore {
 }
 
 impl ResolverCore {
-    /// Hands a message over; whether a reply will follow.
+    /// Passes a query to the resolver; whether a reply will follow.
     fn query(&mut self, now: Instant, origin: Origin, transport: Transport, bytes: &[u8]) -> bool {
         if self.stopping {
             return false;
@@ -222,7 +221,7 @@ impl Core for ResolverCore {
     }
 }
 
-/// What the loop waits for.
+/// Sources of the loop.
 #[derive(Clone, Copy, Debug)]
 enum Source {
     Clients(server::Source),
@@ -241,7 +240,7 @@ impl From<QuerySlot> for Source {
     }
 }
 
-/// Both sides: the clients' sockets and those of the walks.
+/// Both sides: clients' sockets and walks' sockets.
 struct Frontend<F> {
     server: Server<ResolverCore>,
     sockets: Sockets,
@@ -261,7 +260,7 @@ impl<F: FnMut(u64, &Record) -> io::Result<()>> Driver for Frontend<F> {
         if !*fixed_time {
             server.core_mut().resolver.judge_at(UnixSeconds(utc_seconds()));
         }
-        // A failure of a query may end a walk, and a reply may make room for another question.
+        // A failed query may end a walk, and a reply may make room for another query.
         loop {
             sockets.drain(events, server.core_mut().resolver.fleet_mut());
             if !server.transmit(events, now) {

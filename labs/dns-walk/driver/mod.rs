@@ -1,6 +1,5 @@
-//! Walks on real sockets: one socket for every query.
-//!
-//! What arrives is matched to the query whose socket it came to, and judged by the walk alone.
+//! Walks on real sockets: one socket per query, which matches replies to queries; the walk judges
+//! them.
 
 mod batch;
 mod frontend;
@@ -28,10 +27,9 @@ use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
 use wirelab::runtime::stream::Stream;
 
-/// Largest datagram (RFC 768): nothing is cut that a server may send.
+/// Largest datagram (RFC 768): no reply is truncated.
 const DATAGRAM: usize = 65_535;
-/// Datagrams of one socket before the others and the clock have their turn: a server that sends
-/// faster than they are read must not hold the walk past its time.
+/// Datagrams per socket and turn: a flood must not delay the walk's timers.
 const TURN: usize = 64;
 
 /// The socket of one attempt.
@@ -55,10 +53,10 @@ struct Resolving<F> {
     observe: F,
 }
 
-/// Runs a walk to its end, or until it is told to stop; `observe` sees each record as it is made.
+/// Runs a walk to its end, or until shutdown; `observe` gets each record as it is made.
 ///
 /// # Errors
-/// Where the kernel gives no event queue; what happens to one query is the walk's business.
+/// Fails if the kernel gives no event queue; the walk handles query errors.
 pub fn resolve(
     walk: Walk,
     clock: Clock,
@@ -132,7 +130,7 @@ impl<F: FnMut(&Record)> Driver for Resolving<F> {
 }
 
 impl<F> Resolving<F> {
-    /// Sends what the walk wants to send, and closes what it no longer needs.
+    /// Sends the walk's output, and closes sockets that it no longer needs.
     fn transmit(&mut self, events: &mut EventLoop<AttemptId>, now: Instant) {
         loop {
             while let Some(attempt) = self.walk.poll_release() {
@@ -151,7 +149,7 @@ impl<F> Resolving<F> {
     }
 }
 
-/// Opens the socket of an attempt and sends, or begins to connect.
+/// Opens the socket of an attempt and sends, or starts to connect.
 fn begin(events: &mut EventLoop<AttemptId>, transmit: Transmit) -> io::Result<(Socket, SourceId)> {
     let Transmit { attempt, to, transport, bytes } = transmit;
     match transport {
@@ -174,9 +172,9 @@ fn begin(events: &mut EventLoop<AttemptId>, transmit: Transmit) -> io::Result<(S
     }
 }
 
-/// A UDP socket that hears one server alone, and learns where nothing listens.
+/// A connected UDP socket: it receives from one server only, and ICMP errors.
 fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
-    // The kernel draws the port (RFC 5452 §9.2).
+    // The kernel chooses the port at random (RFC 5452 §9.2).
     let any = if to.is_ipv4() {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
     } else {
@@ -187,13 +185,13 @@ fn connected(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// The message with its length before it (RFC 1035 §4.2.2).
+/// The message with its length prefix (RFC 1035 §4.2.2).
 fn framed(message: &[u8]) -> Vec<u8> {
     let length = u16::try_from(message.len()).expect("invariant: no DNS message exceeds 64 KiB");
     [&length.to_be_bytes(), message].concat()
 }
 
-/// Hands over what came, as far as one turn goes; whether there may be more.
+/// Passes on the datagrams of one turn; whether there may be more.
 fn datagrams(
     socket: &UdpSocket,
     buffer: &mut [u8],
@@ -210,9 +208,9 @@ fn datagrams(
     Ok(true)
 }
 
-/// A message, once all of it is there; a server that drips it meets the walk's patience.
+/// A message, once complete; the walk's timeout limits a slow server.
 ///
-/// What follows it stays: a reply to another query is no reason not to hear the right one.
+/// Later bytes are kept: the right reply may follow one to another query.
 fn read(stream: &mut Stream, got: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; 4096];
     loop {
@@ -227,13 +225,13 @@ fn read(stream: &mut Stream, got: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Takes the first message, if it is whole.
+/// Takes the first message, if complete.
 fn whole(got: &mut Vec<u8>) -> Option<Vec<u8>> {
     let end = message_end(got)?;
     Some(got.drain(..end).skip(2).collect())
 }
 
-/// Where the first message ends, its length included, if it is whole.
+/// End of the first message with its length prefix, if complete.
 fn message_end(got: &[u8]) -> Option<usize> {
     let (length, _) = got.split_first_chunk::<2>()?;
     let end = 2 + usize::from(u16::from_be_bytes(*length));
@@ -249,8 +247,7 @@ fn words(error: &io::Error) -> String {
     }
 }
 
-/// Whether this host has a way to an address: it need not send anything to know, for connecting a
-/// datagram socket only looks the route up.
+/// Whether this host has a route to an address: connecting a datagram socket only looks it up.
 #[must_use]
 pub fn has_route(to: IpAddr) -> bool {
     let any = |v4| {
@@ -260,11 +257,11 @@ pub fn has_route(to: IpAddr) -> bool {
     socket.and_then(|socket| socket.connect((to, PORT))).is_ok()
 }
 
-/// Whether this host has a way to servers over IPv4, and over IPv6: to any of the hints' servers of
-/// that family, or to the Internet where they have none of it.
+/// Whether this host has routes to servers over IPv4 and over IPv6: to any of the hints' servers of
+/// that family, or to the Internet if there are none.
 #[must_use]
 pub fn families(hints: &Hints) -> [bool; 2] {
-    /// A server of the root, by both of its addresses.
+    /// A root server's two addresses.
     const SOMEWHERE: [IpAddr; 2] = [
         IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4)),
         IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30)),

@@ -1,6 +1,6 @@
-//! The servers of a demonstration on loopback: one UDP socket and one listener per address.
+//! Authoritative servers of a demonstration: a UDP socket and a TCP listener per address.
 //!
-//! It listens on loopback alone, so that a walk sends real packets with no network.
+//! They listen on loopback only, so that a walk sends real packets without a network.
 
 use super::session::{DnsSession, SessionLimits};
 use crate::demo::{Authority, is_demo_v6};
@@ -19,24 +19,24 @@ use wirelab::runtime::event_loop::{EventLoop, SourceId};
 use wirelab::runtime::server::{Core, Limits, ListenerConfig, Output, Server};
 use wirelab::runtime::shutdown;
 
-/// Connections open at once; a walk has one, a curious person a few.
+/// Open connections; a walk has one, a user few.
 const CONNECTIONS_MAX: usize = 64;
-/// Limits of a connection, those of the resolver's clients.
+/// Limits of a connection, as for the resolver's clients.
 const SESSION: SessionLimits = SessionLimits { in_flight: 64, idle: Duration::from_secs(10) };
-/// Datagrams on the emulated path at once; more are lost, as in a queue that is full.
+/// Maximum datagrams on the emulated path; more are lost, as in a full queue.
 const WAITING_MAX: usize = 10_000;
-/// Connections that wait to be accepted; more are refused.
+/// Accept queue of a listener.
 const BACKLOG: i32 = 128;
-/// What gives this host the addresses of the demonstration over IPv6; it needs root, once.
+/// Adds the demonstration's IPv6 addresses to this host; needs root, once.
 pub const DUAL_ROUTE: &str = "ip -6 route add local fd53::/16 dev lo";
-/// Attempts at a port that is free on every address.
+/// Attempts to find a port that is free on every address.
 const PORT_TRIES: usize = 32;
 /// Headers before a datagram on a path: Ethernet, IPv4, UDP.
 const HEADERS: usize = 42;
-/// Largest query that is read.
+/// Maximum bytes read of a query.
 const DATAGRAM: usize = 65_535;
 
-/// Servers at work in a thread of their own; they end when this is dropped.
+/// Servers in a thread; they end when this is dropped.
 #[derive(Debug)]
 pub struct Serving {
     port: u16,
@@ -45,16 +45,16 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// The port at which every server listens.
+    /// The port of every server.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Serves until told to stop.
+    /// Serves until shutdown.
     ///
     /// # Errors
-    /// Where the kernel gives no event queue.
+    /// Fails if the kernel gives no event queue.
     pub fn until(self, shutdown: &mut shutdown::Receiver) -> io::Result<()> {
         shutdown.wait()
     }
@@ -64,18 +64,18 @@ impl Drop for Serving {
     fn drop(&mut self) {
         self.stopper.stop();
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed already.
+            // A panic there has already been printed.
             let _ = thread.join();
         }
     }
 }
 
-/// Starts the servers of `authority`; datagrams go through a link of `plan` in each direction.
+/// Starts the servers of `authority`; datagrams pass a link of `plan` in each direction.
 ///
-/// `port` is the port for all addresses; absent, one that is free everywhere is found.
+/// `port` is the port for all addresses; if absent, one that is free everywhere is found.
 ///
 /// # Errors
-/// Where an address cannot be listened on, or is not a loopback address.
+/// Fails if an address cannot be bound, or is not a loopback address.
 pub fn serve(
     authority: Authority,
     port: Option<u16>,
@@ -129,10 +129,10 @@ fn bind_all(addresses: &[IpAddr], port: Option<u16>) -> io::Result<(u16, Vec<Lis
     Err(last)
 }
 
-/// Binds at an address that somebody beyond this host might reach, and hears loopback alone.
+/// Binds at an address that may be reachable from other hosts, but accepts loopback only.
 ///
 /// # Errors
-/// Where there is no way to that address over loopback, or it is taken.
+/// Fails if the address has no route over loopback, or is taken.
 fn on_loopback(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let probe = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
     probe.bind_device(Some(b"lo"))?;
@@ -140,7 +140,7 @@ fn on_loopback(at: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let bind = |kind, protocol| -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
         socket.bind_device(Some(b"lo"))?;
-        // A host that has a whole prefix has none of its addresses by name.
+        // A host with a whole local prefix has none of its addresses by name.
         socket.set_freebind_v6(true)?;
         socket.set_reuse_address(kind == Type::STREAM)?;
         socket.bind(&at.into())?;
@@ -163,10 +163,10 @@ struct Waiting {
     bytes: Vec<u8>,
 }
 
-/// The servers of a hierarchy as the core of a server, behind an emulated path for datagrams.
+/// The servers of a hierarchy as a server core, behind an emulated path for datagrams.
 struct Hierarchy {
     authority: Authority,
-    /// Of the servers, in the order of their listeners.
+    /// The servers', in the order of their listeners.
     addresses: Vec<IpAddr>,
     links: [Link; 2],
     waiting: BinaryHeap<Reverse<Waiting>>,
@@ -174,7 +174,7 @@ struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Puts a datagram on the path.
+    /// Sends a datagram over the path.
     fn carry(
         &mut self,
         now: Instant,
@@ -226,7 +226,7 @@ impl Core for Hierarchy {
         self.carry(now, Direction::AToB, host, from, bytes.to_vec());
     }
 
-    /// What has come to the end of the path by now: a query is answered, a reply is sent.
+    /// Datagrams due at the end of the path: a query is answered, a reply is sent.
     fn poll_output(&mut self, now: Instant) -> Option<Output> {
         while self.waiting.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Reverse(Waiting { host, client, to_server, bytes, .. }) = self.waiting.pop()?;
@@ -245,7 +245,7 @@ impl Core for Hierarchy {
         self.waiting.peek().map(|Reverse(next)| next.at)
     }
 
-    /// Nothing but output is due: `poll_output` gives it.
+    /// Only output is due: `poll_output` returns it.
     fn handle_timeout(&mut self, _now: Instant) {}
 
     fn begin_drain(&mut self, _now: Instant) {}

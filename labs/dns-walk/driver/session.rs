@@ -1,4 +1,4 @@
-//! A client's connection to a DNS server: messages with a length before each (RFC 1035 §4.2.2).
+//! A client's TCP connection to a DNS server: length-prefixed messages (RFC 1035 §4.2.2).
 
 use super::{framed, message_end};
 use bytes::{Bytes, BytesMut};
@@ -6,16 +6,16 @@ use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::runtime::server::Session;
 
-/// What a connection may cost.
+/// Limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionLimits {
-    /// Questions in flight; the next one is handled when one is answered.
+    /// Queries in flight; a reply makes room for the next.
     pub(super) in_flight: u32,
-    /// From the last whole question, or byte that the client took, to the close.
+    /// From the last complete query, or byte that the client took, to the close.
     pub(super) idle: Duration,
 }
 
-/// One connection of a client.
+/// A client's connection.
 pub(super) struct DnsSession {
     /// The listener that accepted it.
     pub(super) listener: usize,
@@ -23,11 +23,11 @@ pub(super) struct DnsSession {
     input: BytesMut,
     output: Vec<u8>,
     in_flight: u32,
-    /// A whole question came, or the client took a byte.
+    /// When the last query was complete, or the client took a byte.
     last: Instant,
-    /// The client will send no more, or the server takes no more.
+    /// The client has closed, or the server reads no more.
     ended: bool,
-    /// Cut off: too slow, or not the protocol.
+    /// Closed for a timeout or a violation.
     aborted: bool,
 }
 
@@ -45,12 +45,12 @@ impl DnsSession {
         }
     }
 
-    /// Adds bytes that came.
+    /// Adds received bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
     }
 
-    /// The next whole question, while the connection may ask more; it counts as in flight.
+    /// The next complete query, within the limit; it counts as in flight.
     pub(super) fn next_query(&mut self, now: Instant) -> Option<BytesMut> {
         if !self.may_ask() {
             return None;
@@ -61,12 +61,12 @@ impl DnsSession {
         Some(self.input.split_to(end).split_off(2))
     }
 
-    /// Ends the connection at once: nothing tells where the next message would begin.
+    /// Ends the connection at once: the start of the next message is unknown.
     pub(super) fn abort(&mut self) {
         self.aborted = true;
     }
 
-    /// The reply to one question; `None` where there is none.
+    /// The reply to one query; `None` if there is none.
     pub(super) fn reply(&mut self, message: Option<&[u8]>) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(message) = message {
@@ -78,7 +78,7 @@ impl DnsSession {
         !self.aborted && self.in_flight < self.limits.in_flight
     }
 
-    /// While it waits for an answer it is not the client who is late.
+    /// While a reply is pending the client is not idle.
     const fn waits_for_server(&self) -> bool {
         self.in_flight > 0 && self.output.is_empty()
     }

@@ -1,7 +1,6 @@
-//! What resolvers of others say: the system's stub resolver, or a server that the user names.
+//! Queries other resolvers for comparison: the system's stub resolver, or a server of the user.
 //!
-//! It exists for comparison alone. It must never be asked for what a walk should find itself, nor
-//! send more than a person's `dig` would.
+//! A walk gets none of its data from here, and the traffic stays that of a few `dig` calls.
 
 use super::{framed, whole};
 use crate::comparison::{AnswerOutcome, AskedResolver, ResolverAnswer};
@@ -21,20 +20,20 @@ use std::time::Duration;
 use wirelab::measure::{Instant, nanos};
 use wirelab::runtime::clock::Clock;
 
-/// How long each attempt at a named server waits over UDP: `dig` makes three of 5 s, and a server
-/// that takes 3 s is as good as none.
+/// Timeouts of UDP attempts at a named server: `dig` makes three of 5 s, but a server that takes 3
+/// s is useless.
 const PATIENCE: [Duration; 3] =
     [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(3)];
-/// How long a connection to it may take, and each reading of it.
+/// Timeout of a TCP connection to it, and of each read.
 const PATIENCE_TCP: Duration = Duration::from_secs(3);
-/// The system's own patience counts up to this: resolv.conf(5) says 5 s unless told otherwise.
+/// Limit of the system's timeout: resolv.conf(5) has a default of 5 s.
 const SYSTEM_PATIENCE_MAX: Duration = Duration::from_secs(5);
-/// Attempts of the system's resolver, at most: resolv.conf(5) says 2 unless told otherwise.
+/// Limit of the system's attempts: resolv.conf(5) has a default of 2.
 const SYSTEM_ATTEMPTS_MAX: usize = 3;
 /// Largest datagram (RFC 768).
 const DATAGRAM: usize = 65_535;
 
-/// The system's stub resolver, as its configuration says.
+/// The system's stub resolver, as configured.
 #[derive(Debug)]
 pub struct System {
     config: ResolverConfig,
@@ -43,10 +42,10 @@ pub struct System {
 }
 
 impl System {
-    /// Reads a `resolv.conf`; its servers listen at `port`.
+    /// Parses a `resolv.conf`; its servers listen at `port`.
     ///
     /// # Errors
-    /// Where it names no server, or is something else.
+    /// Fails if it names no server, or is malformed.
     pub fn parse(resolv_conf: &str, port: u16) -> io::Result<Self> {
         let (config, options) = parse_resolv_conf(resolv_conf).map_err(io::Error::other)?;
         let (_, _, mut servers) = config.into_parts();
@@ -55,22 +54,22 @@ impl System {
         }
         let places = servers.iter().map(|server| SocketAddr::new(server.ip, port)).collect();
         let mut options = options;
-        // One question to the DNS: no file, no memory, no other names.
+        // Only the DNS: no hosts file, no cache, no other names.
         options.use_hosts_file = ResolveHosts::Never;
         options.cache_size = 0;
         options.preserve_intermediates = true;
         options.edns0 = true;
         options.timeout = options.timeout.min(SYSTEM_PATIENCE_MAX);
         options.attempts = options.attempts.min(SYSTEM_ATTEMPTS_MAX);
-        // A question has no search list: its name is absolute.
+        // No search list: the name is absolute.
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
         Ok(Self { config, options, servers: places })
     }
 
-    /// Asks it.
+    /// Queries it.
     ///
     /// # Errors
-    /// Where the process cannot wait for it.
+    /// Fails if the process cannot wait for it.
     pub fn ask(self, question: &Question) -> io::Result<ResolverAnswer> {
         let clock = Clock::start();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,7 +81,7 @@ impl System {
         });
         let who = AskedResolver::System { servers };
         let mut opinion = match &looked_up {
-            // It does not ask for AD, so it cannot know.
+            // Without AD in the query, the AD of the reply says nothing.
             Ok(lookup) => {
                 ResolverAnswer { authentic: None, ..read(who, question, lookup.message()) }
             }
@@ -93,7 +92,7 @@ impl System {
     }
 }
 
-/// What the system's resolver says where it has no records.
+/// The system resolver's answer without records.
 fn failed(who: AskedResolver, error: &NetError) -> ResolverAnswer {
     let code = |code: ResponseCode| AnswerOutcome::Error { rcode: rcode_text(code) };
     let mut absent_in = None;
@@ -126,8 +125,8 @@ const fn nothing(who: AskedResolver, said: AnswerOutcome) -> ResolverAnswer {
     }
 }
 
-/// Asks a server as `dig` does: with RD and AD set, three times over UDP, over TCP where the reply
-/// was cut.
+/// Queries a server as `dig` does: with RD and AD set, three times over UDP, then over TCP if the
+/// reply was truncated.
 #[must_use]
 pub fn ask_server(address: SocketAddr, question: &Question, id: u16) -> ResolverAnswer {
     let clock = Clock::start();
@@ -220,7 +219,7 @@ fn over_tcp(address: SocketAddr, query: &[u8]) -> io::Result<Message> {
     }
 }
 
-/// What a reply says, in the words of a comparison.
+/// Reads a reply for a comparison.
 fn read(who: AskedResolver, question: &Question, message: &Message) -> ResolverAnswer {
     let is_alias = |record: &&Record| {
         matches!(record.record_type(), RecordType::CNAME | RecordType::DNAME)
@@ -241,7 +240,7 @@ fn read(who: AskedResolver, question: &Question, message: &Message) -> ResolverA
     let absent_in = owner_of(RecordType::SOA);
     let said = match meta.response_code {
         ResponseCode::NoError if !answers.is_empty() => AnswerOutcome::Answer,
-        // A server of a zone above, not a resolver.
+        // A server of a parent zone, not a resolver.
         ResponseCode::NoError
             if !meta.authoritative && absent_in.is_none() && owner_of(RecordType::NS).is_some() =>
         {
