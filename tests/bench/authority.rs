@@ -1,7 +1,6 @@
-//! Real servers and real resolvers for the benchmarks of the DNS, and what they cost.
+//! NSD and Unbound for the DNS benchmarks, and their processor time and memory.
 //!
-//! It exists so that ours and the peers ask the very same NSD. It must never leave a process
-//! behind: each ends with the thread that started it, and when its value is dropped.
+//! A process ends with the thread that started it, and when its value is dropped.
 
 #![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
 
@@ -22,10 +21,10 @@ use wirelab::runtime::clock::Clock;
 
 /// Of `/proc/PID/stat` (proc(5)).
 const TICKS_PER_S: f64 = 100.0;
-/// How long to wait for something that always comes on a working machine.
+/// Timeout for what always happens on a working machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A folder that goes with the value.
+/// A folder that is removed on drop.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -42,19 +41,19 @@ impl Drop for Folder {
     }
 }
 
-/// Not every user has sbin in the path.
+/// Some users lack sbin in the path.
 fn path() -> String {
     std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
 }
 
-/// Which of these programs are not there.
+/// Which of these programs are missing.
 pub(crate) fn missing<'a>(names: &[&'a str]) -> Vec<&'a str> {
     let path = path();
     let there = |name: &&str| path.split(':').any(|folder| Path::new(folder).join(name).exists());
     names.iter().copied().filter(|name| !there(name)).collect()
 }
 
-/// A program in the background.
+/// A background process.
 pub(crate) struct Running(Child);
 
 impl Running {
@@ -66,7 +65,7 @@ impl Running {
         Self(command.spawn().unwrap())
     }
 
-    /// Processor time of it so far.
+    /// Processor time so far.
     pub(crate) fn cpu(&self) -> Duration {
         cpu(self.0.id()).unwrap().0
     }
@@ -79,10 +78,10 @@ impl Drop for Running {
     }
 }
 
-/// Processor time of a process and whether it has ended; it is counted until somebody waits for it.
+/// Processor time of a process and whether it has exited; it is readable until `wait`.
 fn cpu(process: u32) -> Option<(Duration, bool)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name may hold anything, blanks and parentheses too.
+    // The name may contain blanks and parentheses.
     let words: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |at: usize| words.get(at)?.parse::<f64>().ok();
     let used = Duration::from_secs_f64((ticks(11)? + ticks(12)?) / TICKS_PER_S);
@@ -97,7 +96,7 @@ pub(crate) fn resident_bytes(process: u32) -> u64 {
     1024 * kib.unwrap_or_default()
 }
 
-/// What a program cost from its start to its end.
+/// Resources that a program used.
 pub(crate) struct Cost {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
@@ -106,7 +105,7 @@ pub(crate) struct Cost {
     pub(crate) ok: bool,
 }
 
-/// Runs a program to its end; its output goes through files, so that nobody has to read meanwhile.
+/// Runs a program to its end; its output goes to files, so that no pipe fills.
 pub(crate) fn run(folder: &Path, command: &mut Command, stdout: bool) -> Cost {
     let file = |name: &str| folder.join(name);
     let out = |name: &str| Stdio::from(File::create(file(name)).unwrap());
@@ -114,12 +113,12 @@ pub(crate) fn run(folder: &Path, command: &mut Command, stdout: bool) -> Cost {
     command.stdout(if stdout { out("stdout") } else { Stdio::null() });
     let clock = Clock::start();
     let mut child = command.spawn().unwrap();
-    // Who waits for it takes its account away; so it is looked at until it has ended.
+    // `wait` would discard the counters, so poll until it has exited.
     let (cpu, wall) = loop {
         let wall = clock.now().since(Instant::ZERO);
         match cpu(child.id()) {
             Some((used, true)) => break (used, wall),
-            // 1 % of what is measured, and no load on the machine.
+            // 1 % of the measured time, with negligible load.
             _ => sleep((wall / 100).max(Duration::from_micros(100))),
         }
     };
@@ -129,7 +128,7 @@ pub(crate) fn run(folder: &Path, command: &mut Command, stdout: bool) -> Cost {
     Cost { wall, cpu, stdout, stderr: text("stderr"), ok }
 }
 
-/// Zones of one NSD, as many as there are names for each file.
+/// Zones of an NSD: one per name, all from one file.
 pub(crate) struct Zones {
     /// Name of the file, and its text; names in it are relative to the zone.
     pub(crate) file: &'static str,
@@ -137,7 +136,7 @@ pub(crate) struct Zones {
     pub(crate) names: Vec<String>,
 }
 
-/// Starts NSD for these zones at port 53 of these addresses.
+/// Starts NSD with these zones at port 53 of these addresses.
 pub(crate) fn nsd(folder: &Path, name: &str, addresses: &[String], zones: &[Zones]) -> Running {
     let home = folder.join(name);
     fs::create_dir_all(&home).unwrap();
@@ -163,7 +162,7 @@ pub(crate) fn nsd(folder: &Path, name: &str, addresses: &[String], zones: &[Zone
     Running::start("nsd", &[Path::new("-d"), Path::new("-c"), &file])
 }
 
-/// What every Unbound here has in common: no validation, these roots, and loopback is asked too.
+/// Configuration of every Unbound: no validation, these roots, queries to loopback allowed.
 pub(crate) fn unbound_config(folder: &Path, more: &str) -> PathBuf {
     let at = folder.display();
     let config = format!(
@@ -176,7 +175,7 @@ pub(crate) fn unbound_config(folder: &Path, more: &str) -> PathBuf {
     file
 }
 
-/// What an Unbound that serves one address has besides.
+/// Further configuration of an Unbound that serves one address.
 pub(crate) fn serving_at(address: &str) -> String {
     format!(
         "  interface: {address}\n  do-daemonize: no\n  num-threads: 1\n  \
@@ -184,7 +183,7 @@ pub(crate) fn serving_at(address: &str) -> String {
     )
 }
 
-/// The hints of these root servers, as both kinds of program read them.
+/// Writes the root hints, in the format of both kinds of program.
 pub(crate) fn write_hints(folder: &Path, roots: &[(&str, String)]) -> PathBuf {
     let mut text = String::new();
     for (name, address) in roots {
@@ -195,7 +194,7 @@ pub(crate) fn write_hints(folder: &Path, roots: &[(&str, String)]) -> PathBuf {
     file
 }
 
-/// Asks a server until it answers, for a resolver with RD; the reply.
+/// Queries a server until it answers, with RD for a resolver; returns the reply.
 pub(crate) fn await_answer(server: &str, name: &str, kind: RecordType, recursion: bool) -> Vec<u8> {
     let to = SocketAddr::new(server.parse().unwrap(), 53);
     let clock = Clock::start();

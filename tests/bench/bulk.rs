@@ -1,8 +1,7 @@
-//! Bulk TCP through the emulated path, in frames of both kinds, against kernel forwarding between
-//! two veth pairs; and reno's goodput under loss against theory.
+//! Bulk TCP through the emulated path, with both framings, against kernel forwarding between two
+//! veth pairs; and reno's goodput under loss against theory.
 //!
-//! Rounds of all are interleaved and pinned alike. It must never hide that the kernel dropped what
-//! the link did not.
+//! Rounds are interleaved and pinned alike. Drops by the kernel are reported.
 
 #![expect(clippy::disallowed_methods, reason = "it lets connections run for a while")]
 
@@ -27,23 +26,23 @@ use wirelab::sys::privilege::acquire;
 use wirelab::sys::sockets::{interface_index, set_tcp_congestion};
 
 const ROUNDS: usize = 7;
-/// What a connection takes to fill the path.
+/// Time for a connection to fill the path.
 const WARM_UP: Duration = Duration::from_millis(200);
 const MEASURED: Duration = Duration::from_millis(500);
 /// Bytes per read and write.
 const CHUNK: usize = 262_144;
 const RTT: Duration = Duration::from_millis(20);
-/// A segment's payload at an MTU of 1,500 with time stamps; the kernel's floor for the timer comes
-/// on top of a round trip.
+/// A segment's payload at an MTU of 1,500 with TCP timestamps; the kernel's minimum retransmission
+/// timeout is added to a round trip.
 const RENO: BulkTcp = BulkTcp { segment_bytes: 1_448, rtt: RTT, rto: Duration::from_millis(220) };
-/// Losses at which reno's goodput is compared with theory, ppm.
+/// Loss rates at which reno's goodput is compared with theory, ppm.
 const LOSSES: [u32; 3] = [2_000, 10_000, 50_000];
-/// Connections for each, with different seeds, all at once.
+/// Concurrent connections per loss rate, each with its own seed.
 const SEEDS: usize = 6;
-/// Until slow start is over and its luck forgotten.
+/// Until the effect of slow start is over.
 const RENO_WARM_UP: Duration = Duration::from_secs(4);
 const RENO_MEASURED: Duration = Duration::from_secs(20);
-/// How far outside the band of the two formulas the median may lie: a connection sees about 60
+/// Allowed distance of the median from the band of the two formulas: a connection sees about 60
 /// losses at 0.2 %, which alone scatter its goodput by 6 %.
 const BAND_SLACK: f64 = 0.15;
 
@@ -55,17 +54,17 @@ struct Pins {
     router: usize,
 }
 
-/// The router beside the receiver: the sender's processor has the most to do without it.
+/// The router with the receiver: the sender's processor is the busiest without it.
 const BESIDE: Pins = Pins { a: 0, b: 1, router: 1 };
-/// The router alone, as `lossy-path --own-cpu` places it on two processors.
+/// The router on its own processor, as with `lossy-path --own-cpu` on two processors.
 const ALONE: Pins = Pins { a: 0, b: 0, router: 1 };
 
-/// Two hosts, and what must live as long as they talk.
+/// Two hosts and their guards.
 struct Net {
     a: Netns,
     b: Netns,
     router: Option<Router>,
-    /// The namespace of the kernel that forwards.
+    /// The forwarding namespace.
     _forwarder: Option<Netns>,
 }
 
@@ -115,7 +114,7 @@ fn forwarded(offloads: bool) -> Net {
 fn emulated(frames: FrameMode, loss: u32, pins: Pins) -> Net {
     let config = LaneConfig { frames, ..LaneConfig::default() };
     let topology = Topology::build(&[config]).unwrap();
-    // What lossy-path takes: a ring that holds a whole window of the sender.
+    // As in lossy-path: a ring that holds a whole window of the sender.
     let ring_frames = match frames {
         FrameMode::MtuSized => 4_096,
         FrameMode::Segmented => 1_024,
@@ -134,14 +133,14 @@ fn lossy(loss: u32, delay: Duration) -> LinkPlan {
     LinkPlan { loss, delay: Delay::Constant(delay), ..LinkPlan::default() }
 }
 
-/// How long to let a connection run, and to measure it.
+/// Warm-up and measurement time of a connection.
 #[derive(Clone, Copy)]
 struct Times {
     warm_up: Duration,
     measured: Duration,
 }
 
-/// Megabits per second of payload that one connection delivers.
+/// Payload of one connection, Mbit/s.
 fn goodput(a: &Netns, b: &Netns, congestion: &str, times: Times, pins: Option<Pins>) -> f64 {
     let listen = || TcpListener::bind(SocketAddrV4::new(Topology::B_ADDR, 0));
     let listener = b.run(listen).unwrap().unwrap();
@@ -161,7 +160,7 @@ fn goodput(a: &Netns, b: &Netns, congestion: &str, times: Times, pins: Option<Pi
             pin(|pins| pins.a);
             let mut stream = a.run(|| TcpStream::connect(address)).unwrap().unwrap();
             set_tcp_congestion(&stream.as_fd(), congestion).unwrap();
-            // So that it ends though nobody reads any more.
+            // So that the write ends after the reader has.
             stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
             let chunk = vec![0x5a; CHUNK];
             while !over.load(Ordering::Relaxed) {
@@ -178,7 +177,7 @@ fn goodput(a: &Netns, b: &Netns, congestion: &str, times: Times, pins: Option<Pi
     })
 }
 
-/// Bulk TCP; whether every target was met.
+/// Runs the bulk TCP benchmark; whether every target was met.
 pub(crate) fn run() -> bool {
     if let Err(error) = acquire() {
         println!("bulk: skipped\n{error}");
@@ -235,7 +234,7 @@ pub(crate) fn run() -> bool {
     reno && all
 }
 
-/// What the kernel dropped that the link did not, in words.
+/// Kernel drops beyond those of the link, as text.
 fn unasked(net: &Net) -> String {
     let Some(router) = &net.router else { return String::new() };
     let dropped =
@@ -245,7 +244,7 @@ fn unasked(net: &Net) -> String {
 
 // ---- reno against theory ------------------------------------------------------------------------
 
-/// Reno's goodput in frames of both kinds, all connections at once, each on a lane of its own.
+/// Reno's goodput with both framings, all connections at once, one lane each.
 fn reno() -> bool {
     let cells: Vec<_> = [FrameMode::MtuSized, FrameMode::Segmented]
         .into_iter()
@@ -254,7 +253,7 @@ fn reno() -> bool {
         .collect();
     let lane = |((frames, _), _): &_| LaneConfig { frames: *frames, ..LaneConfig::default() };
     let topology = Topology::build(&cells.iter().map(lane).collect::<Vec<_>>()).unwrap();
-    // 16 MiB for each of the 36 rings of super-frames, instead of 64.
+    // 16 MiB for each of the 36 rings of super-frames instead of 64.
     let config = RouterConfig { ring_frames: 256, ..RouterConfig::default() };
     let router = Router::start(&topology, config, Clock::start()).unwrap();
     let half = RTT / 2;

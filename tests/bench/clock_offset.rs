@@ -1,8 +1,8 @@
-//! `clock-offset` against ntpdig and chronyd: how wrong is each on the same path, with as many
-//! packets?
+//! `clock-offset` against ntpdig and chronyd: the error of each on the same path, with equally many
+//! packets.
 //!
-//! Every host of the paths has this host's clock, so the truth is zero. Rounds of all are taken in
-//! turn on each of several paths at once. It must never give one of them more packets than ours.
+//! Every host has this host's clock, so the true offset is zero. Rounds are interleaved on each of
+//! several paths at once.
 
 #![expect(clippy::disallowed_methods, reason = "it waits for other programs")]
 
@@ -33,24 +33,24 @@ use wirelab::runtime::shutdown;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 
-/// Paths at once, and rounds on each: thirty rounds in all.
+/// Concurrent paths, and rounds on each: thirty rounds in all.
 const LANES: usize = 10;
 const ROUNDS: usize = 3;
-/// Packets of every tool that lets one choose.
+/// Packets of every tool with a choice.
 const PACKETS: u32 = 8;
-/// Between ours, as between chronyd's at its shortest interval.
+/// Interval, as chronyd's shortest.
 const EVERY: Duration = Duration::from_millis(125);
 /// Runs on idle loopback.
 const LOOPBACK_RUNS: usize = 30;
-/// NTP's port, the only one that ntpdig knows.
+/// NTP's port, the only one in ntpdig.
 const PORT: u16 = 123;
-/// How wrong the server of the drift is, ppb.
+/// Frequency error of the server in the drift test, ppb.
 const DRIFT_PPB: i64 = 50_000;
 const DRIFT_SAMPLES: u32 = 64;
 const DRIFT_EVERY: Duration = Duration::from_millis(100);
 const MS: f64 = 1e6;
 
-/// Errors of all tools in one round, nanoseconds; none where one is not there.
+/// Errors of all tools in one round, nanoseconds; none for a missing tool.
 struct Round {
     ours: f64,
     held: bool,
@@ -60,7 +60,7 @@ struct Round {
 const PEERS: [&str; 3] =
     ["ntpdig -p 8", "chronyd -x, estimate after 8 packets", "chronyd -Q iburst (sends 3)"];
 
-/// The bench; whether every target was met.
+/// Runs the benchmark; whether every target was met.
 pub(crate) fn run() -> bool {
     if let Err(error) = acquire() {
         println!("clock-offset: skipped\n{error}");
@@ -82,11 +82,11 @@ pub(crate) fn run() -> bool {
     all.iter().all(|met| *met)
 }
 
-/// chronyd on every host B.
+/// Starts chronyd on every host B.
 fn servers(topology: &Topology) -> Option<Vec<Served>> {
     let start = |lane: &Lane| {
         let serve = || {
-            // chronyd and ntpdig as anybody: port 123 needs no privilege here.
+            // Allows port 123 without privilege for chronyd and ntpdig.
             let _as_root = std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
             Served::chronyd(&Topology::B_ADDR.to_string(), PORT)
         };
@@ -124,7 +124,7 @@ const fn way(delay_ms: u64, jitter_ms: u64) -> Way {
     Way { delay, jitter, loss: wirelab::measure::Ppm::ZERO }
 }
 
-/// Rounds on every lane, all lanes at once; the order of the tools turns with the round.
+/// Rounds on every lane, all lanes at once; the order of the tools rotates.
 fn rounds(topology: &Topology, count: usize) -> Vec<Round> {
     scope(|scope| {
         let on = |lane: &Lane| {
@@ -161,7 +161,7 @@ fn config(requests: u32, every: Duration) -> ClientConfig {
     }
 }
 
-/// What the lab would find, from this thread's namespace.
+/// The lab's result in this thread's namespace.
 fn ask(server: SocketAddr, config: ClientConfig, clock: Clock) -> (Finding, TimePair) {
     let (_stopper, mut stopped) = shutdown::pair().unwrap();
     let name = server.to_string();
@@ -185,13 +185,13 @@ fn ntpdig() -> Option<f64> {
     let address = Topology::B_ADDR.to_string();
     let out = Command::new(program).args(["-j", "-p", &packets, &address]).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout);
-    // Fractions of a second below 100 ms lose a zero in its "time", which is not read here.
+    // ntpdig drops a zero from fractions below 100 ms in "time", which is not read here.
     let offset = text.split("\"offset\":").nth(1)?.split([',', '}']).next()?;
     Some(offset.trim().parse::<f64>().ok()? * 1e9)
 }
 
-/// chronyd's estimate when it has taken eight samples; it may have asked for more. Its `-Q` sends
-/// no more than three. Not selected, the source does not move the clock that the estimate is of.
+/// chronyd's estimate after eight samples; it may have sent more. Its `-Q` sends no more than
+/// three. Not selected, the source does not adjust the clock that it is compared with.
 fn after_eight() -> Option<f64> {
     let folder = scratch();
     let shown = folder.display();
@@ -208,8 +208,8 @@ fn after_eight() -> Option<f64> {
     for _ in 0..1_000 {
         let text = std::fs::read_to_string(folder.join("statistics.log")).unwrap_or_default();
         let mut rows = text.lines().filter(|line| line.contains(&Topology::B_ADDR.to_string()));
-        // A row for each sample from the third on: it draws a line through three at least.
-        // Date, time, address, deviation, offset, ...; a line that is whole has thirteen.
+        // A row for each sample from the third on: a regression needs three. Date, time, address,
+        // deviation, offset, ...; a complete line has thirteen fields.
         let row = rows.nth(PACKETS as usize - 3).map(|row| row.split_whitespace().collect());
         if let Some(fields) = row.filter(|fields: &Vec<&str>| fields.len() >= 13) {
             estimate = fields[4].parse::<f64>().ok().map(|seconds| seconds * 1e9);
@@ -248,7 +248,7 @@ fn errors(values: impl Iterator<Item = f64>) -> Option<(f64, f64, f64)> {
     Some((at(50)?, at(95)?, at(100)?))
 }
 
-/// A row of the table; gives the median size of the error.
+/// Prints a row of the table; returns the median absolute error.
 fn row(name: &str, values: Vec<f64>, unit: f64) -> Option<f64> {
     let count = values.len();
     let signed = spread(values.clone()).middle;
@@ -290,7 +290,7 @@ fn jitter(topology: &Topology, router: &Router) -> bool {
     let (ours, peers) = table(&rounds);
     let held = rounds.iter().filter(|round| round.held).count();
     println!("our interval held the truth in {held} of {} runs", rounds.len());
-    // -Q sends three packets and is no equal.
+    // -Q sends three packets and is not comparable.
     let best = peers[..2].iter().flatten().copied().min_by(f64::total_cmp);
     let Some(best) = best else { return held == rounds.len() };
     let met = ours <= 0.9 * best && held == rounds.len();
@@ -302,7 +302,7 @@ fn jitter(topology: &Topology, router: &Router) -> bool {
 
 fn asymmetric(topology: &Topology, router: &Router) -> bool {
     set_links(topology, router, [way(15, 0), way(5, 0)], 2);
-    head("15 ms out, 5 ms back: nobody can know, everybody is wrong by 5 ms", "ms");
+    head("15 ms out, 5 ms back: undetectable, every tool is wrong by 5 ms", "ms");
     let rounds = rounds(topology, 1);
     let (ours, peers) = table(&rounds);
     let held = rounds.iter().filter(|round| round.held).count();
@@ -334,7 +334,7 @@ fn drift(topology: &Topology, router: &Router) -> bool {
     met
 }
 
-/// Errors of one run: ours, plain regression, weighted regression.
+/// Errors of one run: clock-offset, plain regression, weighted regression.
 fn drifting(a: &Netns, b: &Netns) -> [f64; 3] {
     let socket = b.run(|| UdpSocket::bind((Topology::B_ADDR, 0))).unwrap().unwrap();
     let server = socket.local_addr().unwrap();

@@ -1,6 +1,5 @@
-//! The real programs that the clock's benchmarks stand beside, and what their processes cost.
-//!
-//! It must never leave one running, nor let one set a clock.
+//! Peer programs of the clock benchmarks, and the processor time of their processes. None of them
+//! sets a clock.
 
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
@@ -9,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A server in a process of its own; it ends with the value.
+/// A server process, killed on drop.
 pub(crate) struct Served {
     pub(crate) name: &'static str,
     pub(crate) port: u16,
@@ -33,11 +32,11 @@ impl Served {
         Self { name: "clock-offset serve", port: port.parse().unwrap(), child, folder: None }
     }
 
-    /// chronyd with a local clock, which it never sets; `None` where there is none.
+    /// chronyd with a local clock, which it never sets; `None` if it is not installed.
     pub(crate) fn chronyd(address: &str, port: u16) -> Option<Self> {
         let folder = scratch();
         let shown = folder.display();
-        // It keeps no list of its clients, as its FAQ has it for servers that are asked much.
+        // Without a list of its clients, as its FAQ recommends for busy servers.
         let config = format!(
             "port {port}\nbindaddress {address}\nallow\nlocal stratum 5\nnoclientlog\n\
              cmdport 0\nbindcmdaddress /\npidfile {shown}/pid\n"
@@ -53,12 +52,12 @@ impl Served {
         Some(Self { name: "chronyd", port, child, folder: Some(folder) })
     }
 
-    /// Processor time that its threads have used.
+    /// Processor time of its threads.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
         let nanos = |task: std::io::Result<std::fs::DirEntry>| -> u64 {
             let text = std::fs::read_to_string(task.unwrap().path().join("schedstat"));
-            // Time on the processor comes first, in nanoseconds.
+            // The first field is time on the processor, nanoseconds.
             text.unwrap_or_default().split_whitespace().next().map_or(0, |n| n.parse().unwrap())
         };
         Duration::from_nanos(tasks.map(nanos).sum())
@@ -75,7 +74,7 @@ impl Drop for Served {
     }
 }
 
-/// chronyd as this user, so that it drops no privilege; `None` where there is none.
+/// chronyd as this user, so that it drops no privilege; `None` if it is not installed.
 pub(crate) fn chronyd() -> Option<Command> {
     let program = found(&["/usr/sbin/chronyd", "/usr/bin/chronyd"])?;
     let user = Command::new("id").arg("-un").output().unwrap().stdout;
@@ -85,7 +84,7 @@ pub(crate) fn chronyd() -> Option<Command> {
     Some(command)
 }
 
-/// A folder of nobody else's.
+/// A private temporary folder.
 pub(crate) fn scratch() -> PathBuf {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -95,12 +94,12 @@ pub(crate) fn scratch() -> PathBuf {
     folder
 }
 
-/// The first of these programs that is there.
+/// The first of these programs that is installed.
 pub(crate) fn found(programs: &[&'static str]) -> Option<&'static str> {
     programs.iter().copied().find(|program| Path::new(program).exists())
 }
 
-/// A port that nobody has.
+/// A free port.
 pub(crate) fn free_port() -> u16 {
     UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

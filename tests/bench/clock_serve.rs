@@ -1,7 +1,7 @@
-//! `clock-offset serve` against chronyd: requests answered per second of a processor.
+//! `clock-offset serve` against chronyd: replies per second of processor time.
 //!
-//! Both get the same load from the same sockets, in turn, and each is charged with the processor
-//! time of its own process. It must never count a request that was not answered.
+//! Both get the same load from the same sockets, in turn; each is charged with its own process's
+//! time.
 
 use super::clock_peers::{Served, free_port};
 use super::path::{OTHERS_MAX, Spread, TRIES, Usage, said, say_how_quiet_it_was_but, spread};
@@ -16,18 +16,18 @@ use wirelab::sys::sockets::{receive_batch, send_batch};
 
 const ROUNDS: usize = 9;
 const ROUND: Duration = Duration::from_secs(1);
-/// Clients, each with a socket.
+/// Clients, one socket each.
 const CLIENTS: usize = 48;
-/// Requests of a client that wait for replies. All together are fewer than the 277 that a receive
-/// buffer holds of what every kernel grants (212,992 bytes), so that none is lost.
+/// Requests in flight per client. In total fewer than the 277 that a receive buffer of 212,992
+/// bytes, which every kernel grants, holds, so that none is lost.
 const DEPTH: usize = 4;
-/// When what did not come is given up.
+/// Timeout of a reply.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// The load has a processor for itself, and so has the server.
+/// One processor for the load, one for the server.
 const LOAD_CPU: usize = 0;
 const SERVER_CPU: usize = 1;
 
-/// What came of one round.
+/// The result of one round.
 #[derive(Clone, Copy)]
 struct Round {
     replies: u64,
@@ -46,11 +46,11 @@ impl Round {
     }
 }
 
-/// The bench; whether its target was met.
+/// Runs the benchmark; whether its target was met.
 pub(crate) fn run() -> bool {
     let servers = scope(|scope| {
         let start = || {
-            // What a thread starts stays where the thread is.
+            // Child processes inherit the affinity.
             pin_to_cpu(SERVER_CPU).ok()?;
             Some((Served::ours(""), Served::chronyd("127.0.0.1", free_port())?))
         };
@@ -66,7 +66,7 @@ pub(crate) fn run() -> bool {
          rounds of {ROUND:?} in turn, median (min-max)\n\n{:<22}{:>28}{:>34}{:>8}",
         "", "thousands per second", "thousands per second of processor", "lost"
     );
-    // Until each answers; what it costs to start is not to count.
+    // Until each answers; start-up is not measured.
     for server in both {
         while load(server, Duration::from_millis(200)).replies == 0 {}
     }
@@ -91,7 +91,7 @@ pub(crate) fn run() -> bool {
     met
 }
 
-/// A round of both, again while other programs disturb it.
+/// A round of both, retried while other programs disturb it.
 fn undisturbed(servers: [&Served; 2]) -> [Round; 2] {
     let mut tries = 0;
     loop {
@@ -105,7 +105,7 @@ fn undisturbed(servers: [&Served; 2]) -> [Round; 2] {
     }
 }
 
-/// Asks a server for a while: every client sends as many as were answered.
+/// Loads a server for a while: every client sends one request per reply.
 fn load(server: &Served, time: Duration) -> Round {
     let asking = || {
         pin_to_cpu(LOAD_CPU).unwrap();

@@ -1,7 +1,7 @@
-//! Encode and decode of a deposit against postcard and prost carrying the same fields.
+//! Encodes and decodes a deposit, against postcard and prost with the same fields.
 //!
 //! Rounds are interleaved, so that a noisy neighbour slows all alike. Ours includes CRC32C, which
-//! the others lack; a second line shows it without. It must never decode what it did not encode.
+//! the others lack; a second line shows it without.
 
 use bytes::BytesMut;
 use prost::Message as _;
@@ -39,7 +39,7 @@ struct Fields {
 
 /// Odd, so that a round is the median.
 const ROUNDS: usize = 1_001;
-/// A round of 0.1 ms mostly fits between two interruptions by another process.
+/// A round of 0.1 ms mostly fits between two preemptions.
 const PER_ROUND: u64 = 1_000;
 
 fn deposit(i: u64) -> (Header, Request) {
@@ -75,7 +75,7 @@ fn fields(i: u64) -> Fields {
     }
 }
 
-/// Nanoseconds of one call, over a round.
+/// Nanoseconds per call, over a round.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a round stay below 2^52")]
 fn time(mut work: impl FnMut(u64)) -> f64 {
@@ -116,7 +116,7 @@ fn prost(buffer: &mut BytesMut, i: u64) {
     assert_eq!(decoded, value);
 }
 
-/// Prints the table; false where ours is slower than either peer.
+/// Prints the table; false if ours is slower than either peer.
 pub(crate) fn run() -> bool {
     let mut buffer = BytesMut::with_capacity(4_096);
     let mut slice = [0_u8; 256];

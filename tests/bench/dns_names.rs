@@ -1,8 +1,8 @@
 //! Many names: `dns-walk -` against Unbound under dnsperf, on the same hierarchy served by NSD.
 //!
-//! Rounds are interleaved; each starts both afresh and asks every name once. The authority and
-//! dnsperf take their share of a small machine, so what is compared is names per second of the
-//! resolver's own processor time. It must never count what the authority costs.
+//! Rounds are interleaved; each starts both with an empty cache and queries every name once. The
+//! metric is names per second of the resolver's own processor time, since the authority and dnsperf
+//! share a small machine.
 
 #![expect(clippy::disallowed_methods, reason = "it waits for programs")]
 
@@ -28,21 +28,21 @@ use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 
 const ROUNDS: usize = 5;
-/// Questions that dnsperf has open at once, and that Unbound may have. It is fastest so: with more,
-/// the sockets of either drop some, and a question that is lost costs dnsperf its patience.
+/// Queries in flight of dnsperf and of Unbound. It is the fastest setting: with more, sockets of
+/// either drop some, and a lost query costs dnsperf its timeout.
 pub(crate) const OPEN: u32 = 100;
-/// The least that ours may do of what Unbound does.
+/// Minimum throughput relative to Unbound.
 const RATIO_MIN: f64 = 1.0;
-/// Walks in flight while memory is measured, as against one.
+/// Walks in flight in the memory measurement.
 const IN_FLIGHT: [u64; 2] = [1_000, 10_000];
-/// Bytes of a walk in flight, at most: 10,000 of them in 100 MB, as much again as the cache that a
-/// list of a million names fills.
+/// Maximum bytes per walk in flight: 10,000 of them in 100 MB, twice the cache that a list of a
+/// million names fills.
 const WALK_BYTES_MAX: f64 = 10_240.0;
 
 pub(crate) const UNBOUND: &str = "127.9.3.1";
 const SILENT: &str = "127.9.4.1";
 
-/// Names under com: zones, and names in each.
+/// Names under com: zones, and names per zone.
 pub(crate) struct Load {
     pub(crate) name: &'static str,
     letter: char,
@@ -60,8 +60,7 @@ impl Load {
         (0..self.zones).map(|zone| format!("{}{zone}.com.", self.letter)).collect()
     }
 
-    /// Neighbours in the list are of different zones, as in a list that somebody has sorted by
-    /// chance.
+    /// Adjacent names are of different zones, as in a list in random order.
     pub(crate) fn names(&self) -> Vec<String> {
         let zones = self.zone_names();
         let host = |host: usize| zones.iter().map(move |zone| format!("h{host}.{zone}"));
@@ -74,7 +73,7 @@ fn servers(level: usize) -> Vec<String> {
     (1..=2).map(|server| format!("127.9.{level}.{server}")).collect()
 }
 
-/// Lines of a zone for itself and for a zone below, whose servers are those of a level.
+/// Zone file lines for a zone's own servers and a child zone's.
 fn delegation(zone: &str, level: usize) -> String {
     let mut text = String::new();
     for (number, address) in servers(level).into_iter().enumerate() {
@@ -86,7 +85,7 @@ fn delegation(zone: &str, level: usize) -> String {
 
 const SOA: &str = "@ 3600 SOA ns0 hostmaster 1 1800 900 604800 3600\n";
 
-/// Starts the root, com, and the zones below it, and leaves their hints in the folder.
+/// Starts the servers of the root, com, and the zones below it, and writes the hints.
 pub(crate) fn start_hierarchy(folder: &Path) -> [Running; 3] {
     let authority = start_authority(folder);
     write_hints(folder, &[("ns0.", servers(0)[0].clone()), ("ns1.", servers(0)[1].clone())]);
@@ -122,7 +121,7 @@ fn start_authority(folder: &Path) -> [Running; 3] {
     ]
 }
 
-/// Runs the bench; whether every target was met.
+/// Runs the benchmark; whether every target was met.
 pub(crate) fn run_all() -> bool {
     if let Err(error) = acquire() {
         println!("dns-names: skipped\n{error}");
@@ -133,7 +132,7 @@ pub(crate) fn run_all() -> bool {
         println!("dns-names: skipped: {} not installed", absent.join(", "));
         return true;
     }
-    // What is started lives as long as the thread that starts it.
+    // A process ends with the thread that starts it.
     Netns::new().unwrap().run(in_namespace).unwrap()
 }
 
@@ -158,13 +157,13 @@ fn in_namespace() -> bool {
     held & memory(&folder.0)
 }
 
-/// What one round of one resolver gave.
+/// The result of a resolver's round.
 pub(crate) struct Round {
-    /// Names that were answered.
+    /// Answered names.
     pub(crate) names: f64,
     pub(crate) wall_s: f64,
     pub(crate) cpu_s: f64,
-    /// Messages decoded, where that is known.
+    /// Messages decoded, if known.
     messages: f64,
 }
 
@@ -218,7 +217,7 @@ fn walk_list(folder: &Path, list: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// The whole process: it reads the list, walks, and writes JSON (to where nobody keeps it).
+/// The whole process: it reads the list, walks, and writes JSON to `/dev/null`.
 fn ours(folder: &Path, list: &Path) -> Round {
     let Cost { wall, cpu, stderr, ok, .. } = run(folder, &mut walk_list(folder, list, &[]), false);
     assert!(ok, "dns-walk: {stderr}");
@@ -236,7 +235,7 @@ fn ours(folder: &Path, list: &Path) -> Round {
     }
 }
 
-/// Unbound, which has been asked for the servers of com.
+/// Unbound, with the servers of com in its cache.
 pub(crate) fn start_unbound(folder: &Path) -> Running {
     let limits = "  num-queries-per-thread: 4096\n  outgoing-range: 8192\n  \
                   msg-cache-size: 256m\n  rrset-cache-size: 256m\n";
@@ -246,13 +245,13 @@ pub(crate) fn start_unbound(folder: &Path) -> Running {
     server
 }
 
-/// Unbound from its first question on.
+/// Unbound from its first query on.
 fn unbound(folder: &Path, queries: &Path) -> Round {
     let server = start_unbound(folder);
     asked(folder, &server, UNBOUND, queries, 1)
 }
 
-/// A server under dnsperf, which asks every query of the file so many times.
+/// A server under dnsperf, which sends the queries of the file so many times.
 pub(crate) fn asked(
     folder: &Path,
     server: &Running,
@@ -277,7 +276,7 @@ pub(crate) fn asked(
 
 // ---- decoding alone -----------------------------------------------------------------------------
 
-/// How many messages of these kinds hickory-proto decodes in a second of one processor.
+/// Messages of these kinds that hickory-proto decodes per second of one processor.
 fn codec_limit(decoded: &[f64]) {
     const MESSAGES: usize = 200_000;
     let referral = await_answer(&servers(1)[0], "a7.com.", RecordType::A, false);
@@ -307,7 +306,7 @@ fn codec_limit(decoded: &[f64]) {
 
 // ---- memory -------------------------------------------------------------------------------------
 
-/// Memory of walks in flight, all held by a server that reads nothing and says nothing.
+/// Memory of walks in flight, all waiting for a server that never replies.
 fn memory(folder: &Path) -> bool {
     let silent = UdpSocket::bind((SILENT, 53)).unwrap();
     let home = folder.join("silent");
@@ -319,11 +318,11 @@ fn memory(folder: &Path) -> bool {
     fs::write(&list, names.collect::<String>()).unwrap();
     let resident = |in_flight: u64| {
         let count = in_flight.to_string();
-        // Whole names: else all would wait for one question about the top level.
+        // Full names: with minimisation all would wait for one query about the top level.
         let more = ["--qmin", "off", "--in-flight", &count, "--per-server", &count];
         let mut command = walk_list(&home, &list, &more);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Each has asked three times by then; the first gives up after 6 s.
+        // Each has sent three queries by then; the first gives up after 6 s.
         sleep(Duration::from_secs(2));
         let bytes = resident_bytes(child.id());
         child.kill().unwrap();

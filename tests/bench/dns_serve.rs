@@ -1,9 +1,8 @@
-//! `dns-walk serve` against Unbound under dnsperf, on the same hierarchy served by NSD: names that
-//! nobody has asked for yet, and the same names once they are known.
+//! `dns-walk serve` against Unbound under dnsperf, on the same hierarchy served by NSD: with an
+//! empty cache, and with a full one.
 //!
-//! Rounds are interleaved; each starts both afresh. What is compared is answers per second of the
-//! server's own processor time: dnsperf and the authority take their share of a small machine. It
-//! must never count what they cost.
+//! Rounds are interleaved; each starts both with an empty cache. The metric is replies per second
+//! of the server's own processor time, since dnsperf and the authority share a small machine.
 
 use super::authority::{Folder, Running, await_answer, missing};
 use super::dns_names::{
@@ -18,14 +17,14 @@ use wirelab::sys::netns::Netns;
 use wirelab::sys::privilege::acquire;
 
 const ROUNDS: usize = 5;
-/// The least that ours may do of what Unbound does.
+/// Minimum throughput relative to Unbound.
 const RATIO_MIN: f64 = 1.0;
-/// How often each name is asked once it is known: enough for some seconds of work.
+/// Queries per cached name: enough for some seconds of work.
 const TIMES: u32 = 5;
 
 const OURS: &str = "127.9.5.1";
 
-/// Runs the bench; whether every target was met.
+/// Runs the benchmark; whether every target was met.
 pub(crate) fn run_all() -> bool {
     if let Err(error) = acquire() {
         println!("dns-serve: skipped\n{error}");
@@ -36,7 +35,7 @@ pub(crate) fn run_all() -> bool {
         println!("dns-serve: skipped: {} not installed", absent.join(", "));
         return true;
     }
-    // What is started lives as long as the thread that starts it.
+    // A process ends with the thread that starts it.
     Netns::new().unwrap().run(in_namespace).unwrap()
 }
 
@@ -57,7 +56,7 @@ fn in_namespace() -> bool {
     held
 }
 
-/// Each name once, and then again: what came of it.
+/// The results of each name once, and then again.
 fn pair(folder: &Path, server: &Running, address: &str, queries: &Path) -> [Round; 2] {
     [1, TIMES].map(|times| asked(folder, server, address, queries, times))
 }

@@ -1,12 +1,11 @@
 //! One cold walk of four referrals: `dns-walk` against `dig +trace`, `drill -T` and `unbound-host`.
 //!
-//! Whole processes, interleaved, on the same five NSD behind the emulated path; the packets that
-//! each sends are counted by the path's router, alike for all. It must never let anything leave the
-//! two namespaces.
+//! Whole processes, interleaved, on the same five NSD behind the emulated path, in two namespaces;
+//! the path's router counts the packets of each.
 //!
-//! `dig` takes the addresses of servers from the resolver of `/etc/resolv.conf`: an Unbound that
-//! knows them already serves at that address inside the client's namespace. What passes between the
-//! two crosses no path and is not counted, which favours `dig`.
+//! `dig` gets the addresses of servers from the resolver of `/etc/resolv.conf`: here an Unbound
+//! with a full cache in the client's namespace. Packets between the two cross no path and are not
+//! counted, which favours `dig`.
 
 use super::authority::{
     Cost, Folder, Running, Zones, await_answer, missing, nsd, run, serving_at, unbound_config,
@@ -31,23 +30,23 @@ use wirelab::sys::sockets::interface_index;
 const ROUNDS: usize = 11;
 /// Round trips of the path.
 const RTTS: [Duration; 2] = [Duration::ZERO, Duration::from_millis(20)];
-/// How much longer than the best peer it may take: no longer, but for what scatters.
+/// Maximum time relative to the best peer, except for scatter.
 const TIME_RATIO_MAX: f64 = 1.0;
-/// The zones from the root down, each served by an NSD of its own at two addresses.
+/// The zones from the root down, each served by its own NSD at two addresses.
 const ZONES: [&str; 5] =
     [".", "com.", "igbank.com.", "branch.igbank.com.", "lisbon.branch.igbank.com."];
 const NAME: &str = "www.lisbon.branch.igbank.com";
 const ADDRESS: &str = "203.0.113.7";
 /// Index of the loopback interface of every namespace.
 const LOOPBACK: u32 = 1;
-/// What the topology gives host B.
+/// Host B's address in the topology.
 const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
 
 fn servers(level: usize) -> Vec<String> {
     (1..=2).map(|server| format!("198.18.{level}.{server}")).collect()
 }
 
-/// Lines that delegate a zone, or those of the zone for itself.
+/// Zone file lines that delegate a zone, or those of the zone itself.
 fn delegation(level: usize) -> String {
     let mut text = String::new();
     let zone = ZONES[level];
@@ -73,7 +72,7 @@ fn start_authority(folder: &Path) -> Vec<Running> {
     (0..ZONES.len()).map(one).collect()
 }
 
-/// Runs the bench; whether every target was met.
+/// Runs the benchmark; whether every target was met.
 pub(crate) fn run_all() -> bool {
     if let Err(error) = acquire() {
         println!("dns-walk: skipped\n{error}");
@@ -88,7 +87,7 @@ pub(crate) fn run_all() -> bool {
     let router = Router::start(&topology, RouterConfig::default(), Clock::start()).unwrap();
     let lane = &topology.lanes[0];
     let folder = Folder::new("dns-walk");
-    // What is started lives as long as the thread that starts it.
+    // A process ends with the thread that starts it.
     let servers_and_client = || {
         prepare_servers();
         let _authority = start_authority(&folder.0);
@@ -110,12 +109,12 @@ fn prepare_servers() {
     open_low_ports();
 }
 
-/// Addresses that the system's programs ask; here they are ours.
+/// Addresses of the system's resolvers; here they are ours.
 fn system_resolvers() -> Vec<String> {
     let text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
     let v4 = lines.map(|line| line.trim().to_owned()).filter(|text| !text.contains(':'));
-    // resolv.conf(5): nobody named means this machine.
+    // resolv.conf(5): without a nameserver line, this host.
     let named: Vec<String> = v4.collect();
     if named.is_empty() { vec!["127.0.0.1".to_owned()] } else { named }
 }
@@ -138,7 +137,7 @@ fn prepare_client() {
     open_low_ports();
 }
 
-/// A program and what it is called with.
+/// A program and its arguments.
 struct Tool {
     name: &'static str,
     program: String,
@@ -166,7 +165,7 @@ fn tools(folder: &Path) -> Vec<Tool> {
 fn as_client(folder: &Path, router: &Router) -> bool {
     prepare_client();
     write_hints(folder, &[("ns0.", servers(0)[0].clone()), ("ns1.", servers(0)[1].clone())]);
-    // The resolver of the system, which has been asked before.
+    // The system's resolver, with a full cache.
     let home = folder.join("system");
     fs::create_dir_all(&home).unwrap();
     fs::copy(folder.join("hints"), home.join("hints")).unwrap();
@@ -202,7 +201,7 @@ fn as_client(folder: &Path, router: &Router) -> bool {
     RTTS.iter().map(|rtt| at_rtt(folder, router, *rtt, &tools)).fold(true, |all, met| all & met)
 }
 
-/// What a tool took in every round.
+/// Measurements of a tool in every round.
 #[derive(Default)]
 struct Taken {
     wall_ms: Vec<f64>,
@@ -235,7 +234,7 @@ fn at_rtt(folder: &Path, router: &Router, rtt: Duration, tools: &[Tool]) -> bool
     met
 }
 
-/// Against the best peer of each round in time, against Unbound in packets.
+/// Time against the best peer of each round, packets against Unbound.
 fn judge(tools: &[Tool], taken: &[Taken]) -> bool {
     let Some((ours, peers)) = taken.split_first() else { return true };
     let mut met = ours.wrong == 0;

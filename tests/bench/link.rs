@@ -1,8 +1,8 @@
-//! What the link model costs: nanoseconds per frame to decide a fate.
+//! Cost of the link model: nanoseconds per frame.
 //!
-//! The limit is one thread's share of the router's time: at 160,000 frames per second, all that it
-//! was seen to move, a frame has 6.25 us, of which the model may take a tenth. It must never
-//! allocate while it is timed, as the router does not.
+//! The limit is a tenth of a frame's share of the router's thread: 6.25 µs at 160,000 frames per
+//! second, the most that it was seen to forward. Nothing is allocated while timing, as in the
+//! router.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use wirelab::runtime::clock::Clock;
 
 const FRAMES: u32 = 1_000_000;
 const ROUNDS: usize = 7;
-/// A tenth of 6.25 us.
+/// A tenth of 6.25 µs.
 const LIMIT_NS: f64 = 625.0;
 /// A full frame.
 const LENGTH: u32 = 1514;
@@ -72,7 +72,7 @@ fn plans() -> Vec<(&'static str, LinkPlan)> {
     ]
 }
 
-/// Runs the bench and prints its table; whether every plan stays within the limit.
+/// Runs the benchmark and prints its table; whether every plan is within the limit.
 pub(crate) fn run() -> bool {
     println!("the link model, ns per full frame, {ROUNDS} rounds, median (min-max)\n");
     let mut held = true;

@@ -1,7 +1,7 @@
 //! Ratios: each figure against a named peer or limit measured in the same run.
 //!
-//! `cargo bench` runs all, `cargo bench -- NAME` runs one. It must never compare figures of
-//! different runs: the machine is not the same machine a minute later.
+//! `cargo bench` runs all, `cargo bench -- NAME` runs one. Figures of different runs are not
+//! comparable: the machine's speed varies.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 
 mod authority;
@@ -22,8 +22,8 @@ use std::process::ExitCode;
 /// A benchmark prints its table and says whether its claim held.
 type Bench = fn() -> bool;
 
-/// Every benchmark by name; a new one is a line here and a file beside this one. Those that need
-/// namespaces come first: they may have to enter a user namespace, before there is any thread.
+/// Every benchmark by name. Those that need namespaces come first: they may have to enter a user
+/// namespace, before there is any thread.
 const BENCHES: [(&str, Bench); 10] = [
     ("path", path::run),
     ("router", router::run),

@@ -1,8 +1,7 @@
-//! What the emulated path costs, against a plain veth pair with the same offloads.
+//! Cost of the emulated path, against a plain veth pair with the same offloads.
 //!
-//! Rounds of both are interleaved and pinned alike: unpinned latencies differ by where the
-//! scheduler happens to put threads, and a shared machine drifts. It must never compare across
-//! pinnings.
+//! Rounds of both are interleaved and pinned alike: unpinned latencies depend on where the
+//! scheduler puts threads, and a shared machine varies.
 
 #![expect(clippy::disallowed_methods, reason = "it spaces datagrams in real time")]
 
@@ -27,10 +26,10 @@ const ROUNDS: usize = 7;
 const PAYLOAD: usize = 64;
 /// Datagrams of one throughput round, about half a second.
 const PACKETS: u64 = 64_000;
-/// Datagrams unread at most: fewer than [`RECEIVE_BUFFER`] holds, at about 768 B of kernel memory
+/// Maximum unread datagrams: fewer than [`RECEIVE_BUFFER`] holds, at about 768 B of kernel memory
 /// each.
 const WINDOW: u64 = 384;
-/// What every kernel grants (`net.core.rmem_max` of a stock one), and doubles.
+/// What every kernel grants (the default `net.core.rmem_max`), and doubles.
 const RECEIVE_BUFFER: usize = 212_992;
 const SEND_BURST: usize = 32;
 const EXCHANGES: usize = 3_000;
@@ -57,7 +56,7 @@ impl Pins {
     }
 }
 
-/// Runs the bench and prints its table; whether every target was met.
+/// Runs the benchmark and prints its table; whether every target was met.
 pub(crate) fn run() -> bool {
     if let Err(error) = acquire() {
         println!("path: skipped\n{error}");
@@ -94,12 +93,12 @@ impl Usage {
         Self { ticks: cpu_ticks().unwrap_or_default(), own: process_cpu() }
     }
 
-    /// Percent of the processors that other programs and the hypervisor have had since.
+    /// Percent of the processors used by other programs and the hypervisor since.
     fn others(self) -> (f64, f64) {
         self.others_but(Duration::ZERO)
     }
 
-    /// The same, where some of it is that of programs that the benchmark has started.
+    /// The same, excluding programs that the benchmark has started.
     pub(crate) fn others_but(self, started: Duration) -> (f64, f64) {
         let now = Self::now();
         let busy = (now.ticks.busy - self.ticks.busy) as f64;
@@ -112,12 +111,12 @@ impl Usage {
     }
 }
 
-/// Percent of the processors that others may have during a round that is to count.
+/// Maximum share of the processors, percent, for others during a round.
 pub(crate) const OTHERS_MAX: f64 = 5.0;
-/// Times that a disturbed round is taken before it counts all the same.
+/// Attempts at a disturbed round before it counts anyway.
 pub(crate) const TRIES: usize = 3;
 
-/// Takes a round again while other programs disturb it: they fill the time in which threads wait.
+/// Retries a round while other programs disturb it: they fill the time in which threads wait.
 pub(crate) fn quietly<T>(round: impl Fn() -> T) -> T {
     let mut tries = 0;
     loop {
@@ -134,7 +133,7 @@ pub(crate) fn say_how_quiet_it_was(before: Usage) {
     say_how_quiet_it_was_but(before, Duration::ZERO);
 }
 
-/// The same, where some of it was used by programs that the benchmark has started.
+/// The same, excluding programs that the benchmark has started.
 pub(crate) fn say_how_quiet_it_was_but(before: Usage, started: Duration) {
     let (others, steal) = before.others_but(started);
     println!(
@@ -143,7 +142,7 @@ pub(crate) fn say_how_quiet_it_was_but(before: Usage, started: Duration) {
     );
 }
 
-/// How long it takes to build as many lanes as `tcp-vs-udp` uses, and to start their router.
+/// Time to create as many lanes as `tcp-vs-udp` uses, and to start their router.
 fn building() {
     const LANES: usize = 12;
     let times = (0..ROUNDS).map(|_| {
@@ -314,7 +313,7 @@ fn latency(name: &str, pins: Pins, keep_awake: bool) -> bool {
     met
 }
 
-/// Half the median time of an exchange, microseconds.
+/// Half the median round-trip time, microseconds.
 fn one_way(pair: &Pair, pins: Pins) -> f64 {
     let over = AtomicBool::new(false);
     scope(|scope| {
@@ -400,7 +399,7 @@ fn transit(pair: &Pair, pins: Pins) -> f64 {
         pin_to_cpu(pins.a).unwrap();
         set_timer_slack(Duration::from_nanos(1)).unwrap();
         for n in 0..TIMED as u64 {
-            // Uneven, so that sends do not fall into step with the router's wakes.
+            // Uneven, so that sends do not synchronize with the router's wake-ups.
             sleep(Duration::from_micros(500 + n * 7_919 % 1_000));
             let mut message = [0; PAYLOAD];
             message[..8].copy_from_slice(&clock.now().as_nanos().to_be_bytes());

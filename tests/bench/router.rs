@@ -1,7 +1,6 @@
-//! How exact the router's delays are for each way of waiting, and what several paths cost.
+//! Accuracy of the router's delays for each way of waiting, and the cost of several paths.
 //!
-//! Ways of waiting are tried in turns, round by round, beside a plain veth pair: a shared machine
-//! drifts. It must never compare figures of different runs.
+//! Ways of waiting are interleaved with a plain veth pair: a shared machine varies.
 
 #![expect(clippy::disallowed_methods, reason = "it spaces datagrams in real time")]
 
@@ -22,9 +21,9 @@ const ROUNDS: usize = 5;
 const TIMED: usize = 700;
 const PAYLOAD: usize = 64;
 const DELAY: Duration = Duration::from_millis(10);
-/// What the default has to reach: the error of a delay, microseconds, and the share of a processor.
+/// Targets of the default: the error of a delay, microseconds, and the share of a processor.
 const DELAYED: Target = Target { p50: 40.0, p99: 300.0, cpu_percent: 10.0 };
-/// The same without a delay: what the router adds to a transit.
+/// The same without a delay: the router's addition to a transit.
 const UNDELAYED: Target = Target { p50: 30.0, p99: 200.0, cpu_percent: 10.0 };
 
 #[derive(Clone, Copy)]
@@ -34,7 +33,7 @@ struct Target {
     cpu_percent: f64,
 }
 
-/// Runs the bench and prints its tables; whether every target was met.
+/// Runs the benchmark and prints its tables; whether every target was met.
 pub(crate) fn run() -> bool {
     if let Err(error) = acquire() {
         println!("router: skipped\n{error}");
@@ -49,7 +48,7 @@ fn micros(duration: Duration) -> f64 {
     duration.as_nanos() as f64 / 1e3
 }
 
-/// `low` and `high` of a hundred.
+/// The percentile of ascending values.
 fn quantile(sorted: &[f64], percent: usize) -> f64 {
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
 }
@@ -60,7 +59,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     quantile(&values, 50)
 }
 
-/// A lane's two sockets, and its router where it has one of its own.
+/// A lane's two sockets, and its own router if it has one.
 struct Path {
     a: UdpSocket,
     b: UdpSocket,
@@ -87,7 +86,7 @@ fn emulated(lanes: usize, delay: Duration, config: RouterConfig) -> (Vec<Path>, 
     ((0..lanes).map(|lane| sockets(&topology, lane)).collect(), router)
 }
 
-/// Two sockets of one namespace, over its loopback.
+/// Two sockets on one namespace's loopback.
 fn loopback() -> Path {
     let topology = Topology::build(&[LaneConfig::default()]).unwrap();
     let bind = || UdpSocket::bind("127.0.0.1:0");
@@ -113,12 +112,12 @@ fn transits(path: &Path, count: usize) -> Vec<f64> {
             times.sort_by(f64::total_cmp);
             times
         });
-        // Not this thread: routers that it makes later would be bound as it is.
+        // On another thread: routers created later inherit this thread's affinity.
         scope.spawn(|| {
             pin_to_cpu(0).unwrap();
             set_timer_slack(Duration::from_nanos(1)).unwrap();
             for n in 0..count as u64 {
-                // Uneven, so that sends do not fall into step with the router's wakes.
+                // Uneven, so that sends do not synchronize with the router's wake-ups.
                 sleep(Duration::from_micros(500 + n * 7_919 % 1_000));
                 let mut message = [0; PAYLOAD];
                 message[..8].copy_from_slice(&clock.now().as_nanos().to_be_bytes());
@@ -184,7 +183,7 @@ fn ways_of_waiting() -> bool {
             way.errors.push((quantile(&times, 50) - wanted, quantile(&times, 99) - wanted));
         }
     }
-    // All are reported, whether or not one missed.
+    // Report all, even if one missed.
     let missed = ways.into_iter().map(report).filter(|met| !met);
     missed.count() == 0
 }
@@ -237,7 +236,7 @@ fn several_paths() {
     }
 }
 
-/// The slice in words.
+/// The slice as text.
 fn slice(config: RouterConfig) -> String {
     config.slice.map_or_else(|| "as it is".to_owned(), |slice| format!("{slice:?}"))
 }

@@ -1,18 +1,18 @@
-//! Runs the labs as a user does: as processes, in a folder of their own.
+//! Runs labs as processes, in a temporary folder.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// One lab and a folder that goes with the value.
+/// A lab and a folder that is removed on drop.
 pub struct Lab {
     binary: PathBuf,
-    /// Where it runs.
+    /// Its working directory.
     pub folder: PathBuf,
 }
 
-/// What a lab said.
+/// Output of a lab.
 pub struct Output {
-    /// Its exit code, -1 where a signal ended it.
+    /// Exit code, -1 after a signal.
     pub code: i32,
     /// The result.
     pub stdout: String,
@@ -35,7 +35,7 @@ impl Lab {
         command
     }
 
-    /// Runs the lab from a shell: `before` such as `ulimit -n 16;`, `after` such as `> /dev/full`.
+    /// Runs the lab in a shell: `before` such as `ulimit -n 16;`, `after` such as `> /dev/full`.
     pub fn shell(&self, args: &str, before: &str, after: &str) -> Output {
         let line = format!("{before} exec {} {args} {after}", self.binary.display());
         let mut command = Command::new("sh");
@@ -50,7 +50,7 @@ impl Lab {
 }
 
 impl Output {
-    /// What a command says, run to its end.
+    /// Runs a command to its end.
     pub fn of(command: &mut Command) -> Self {
         let out = command.output().expect("the lab starts");
         Self {
@@ -67,7 +67,7 @@ impl Drop for Lab {
     }
 }
 
-/// A new empty folder under the system's temporary one.
+/// A new empty folder in the system's temporary one.
 pub fn new_folder(name: &str) -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -78,7 +78,7 @@ pub fn new_folder(name: &str) -> PathBuf {
     folder
 }
 
-/// Where cargo puts the binaries of the workspace: beside the folder of the test that runs.
+/// Where cargo puts the workspace's binaries: beside the folder of the running test.
 ///
 /// # Panics
 ///

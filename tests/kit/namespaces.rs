@@ -1,19 +1,19 @@
-//! What tests with real namespaces share: who runs, what a machine forbids, what is left.
+//! Helpers for tests with real namespaces: the user, missing privileges, leftovers.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The user that every system has and nothing belongs to.
+/// The unprivileged user that every system has.
 pub const NOBODY: u32 = 65534;
-/// The exit code that says a privilege or a kernel feature is missing.
+/// Exit code of a missing privilege or kernel feature.
 pub const EXIT_PRIVILEGE: i32 = 4;
 
-/// Waits until no other test of this binary holds it: what is timed must not be disturbed.
+/// Waits for exclusive use in this binary: timed tests must not be disturbed.
 pub fn alone() -> std::sync::MutexGuard<'static, ()> {
     static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    // A test that failed leaves nothing that could spoil the next.
+    // A failed test leaves nothing that could spoil the next.
     ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 

@@ -1,11 +1,11 @@
-//! What tests of pages, captures and schemas share: a scratch folder, real tools, a real browser.
+//! Helpers for tests of pages, captures and schemas: a scratch folder, real tools, a browser.
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use wirelab::report::page::CSP;
 
-/// The part of a page that a browser draws: what stands before its data.
+/// The part of a page before its data.
 #[must_use]
 pub fn drawn(html: &str) -> &str {
     html.split("<script").next().unwrap()
@@ -18,7 +18,7 @@ pub fn data(html: &str) -> Value {
     serde_json::from_str(data).unwrap()
 }
 
-/// Checks that a page is one whole file that refers to nothing outside itself and holds no script.
+/// Checks that a page has no external reference and no script.
 pub fn assert_offline(html: &str, what: &str) {
     assert!(html.contains(&format!("content=\"{CSP}\"")), "{what}");
     for attribute in ["src", "action", "poster", "data", "style"] {
@@ -34,16 +34,15 @@ pub fn assert_offline(html: &str, what: &str) {
     assert!(!drawn(html).contains("NaN"), "{what}");
 }
 
-/// Values of an attribute, for a look over the page.
+/// Values of an attribute.
 fn attributes<'a>(html: &'a str, name: &str) -> Vec<&'a str> {
     let start = format!(" {name}=\"");
     html.split(&start).skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-/// What a browser makes of a page: its document, or nothing where there is no browser.
+/// A page's document as loaded by a browser; `None` without a browser.
 ///
-/// The page must open without a complaint and be drawn, and a script that is written into it must
-/// not run.
+/// The page must load without errors and be drawn, and a script inserted into it must not run.
 #[must_use]
 pub fn browse(html: &str, what: &str) -> Option<String> {
     let program = tool(&["chromium", "chromium-browser", "google-chrome"], what)?;
@@ -67,7 +66,7 @@ pub fn browse(html: &str, what: &str) -> Option<String> {
     Some(document)
 }
 
-/// Writes scripts into the page as an attacker would, and sees that they are stopped.
+/// Inserts scripts as an attacker would, and checks that they are blocked.
 fn assert_no_script_runs(program: &Path, scratch: &Scratch, html: &str) {
     const MARK: &str = "a-script-was-here";
     let run = format!("document.documentElement.id='{MARK}'");
@@ -91,17 +90,17 @@ fn assert_no_script_runs(program: &Path, scratch: &Scratch, html: &str) {
     assert!(document.contains("ontoggle"), "the attack is in the page: {complaints}");
     assert!(!document.contains(&marked), "a script ran");
     assert!(complaints.contains("Content Security Policy"), "{complaints}");
-    // Without its policy the same page runs them: the attack is one.
+    // Without its policy the same page runs them: the attack works.
     let output = open(&infected.replacen(CSP, "", 1), "bare");
     let document = String::from_utf8_lossy(&output.stdout);
     assert!(document.contains(&marked), "no attack: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A folder of one test in one run, gone when the test is done.
+/// A test's folder, removed on drop.
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new one for the test of this name.
+    /// A new one for this test.
     #[must_use]
     pub fn new(test: &str) -> Self {
         let name = format!("wirelab-{test}-{}", std::process::id());
@@ -119,7 +118,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A browser may still be closing its profile: what stays is in the temporary folder.
+        // A browser may still be closing its profile: leftovers stay in the temporary folder.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -148,7 +147,7 @@ pub fn chromium(program: &Path, profile: &Path, arguments: &[&str]) -> Output {
     command.args(arguments).output().unwrap()
 }
 
-/// Where a value breaks its schema.
+/// Violations of the schema.
 #[must_use]
 pub fn violations(schema: &str, value: &Value) -> Vec<String> {
     let schema: Value = serde_json::from_str(schema).unwrap();

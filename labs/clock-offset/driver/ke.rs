@@ -42,8 +42,7 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 impl KeyServer {
-    /// Issues keys for the NTP server on `ntp_port` of this host, encrypting cookies under
-    /// `master`.
+    /// Issues keys for the NTP server on `ntp_port` of this host; `master` encrypts the cookies.
     ///
     /// # Errors
     /// Fails if it cannot listen, or cannot create a certificate.

@@ -28,8 +28,8 @@ pub struct FrontLimits {
     /// Open connections; one more is accepted and closed. 256 with 64 queries each exceed the
     /// fleet's walks.
     pub connections: u32,
-    /// Questions in flight on one connection; the next one is read when one is answered (RFC 7766
-    /// §6.2.1.1 wants several).
+    /// Queries in flight per connection; a reply makes room for the next (RFC 7766 §6.2.1.1 wants
+    /// several).
     pub per_connection: u32,
     /// Idle timeout: from the last complete query, or byte that the client took, to the close; "of
     /// the order of a few seconds" (RFC 7766 §6.2.3).

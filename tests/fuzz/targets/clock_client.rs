@@ -1,8 +1,8 @@
-//! Any order of sends, replies, timers, steps, sleep and refusals to the client: it ends, and its
-//! bounds hold.
+//! NTP client under any order of sends, replies, timers, clock steps, sleep and refusals: it ends
+//! within its bounds.
 //!
-//! The server is honest or not, as the bytes say; where everything was honest the truth must lie in
-//! the interval. It must never hold more requests open than it has sent, nor wait for the past.
+//! The bytes decide whether the server is honest; if everything was honest the true offset must lie
+//! in the interval.
 #![no_main]
 
 use clock_offset::client::{Client, ClientConfig};
@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use wirelab::measure::Instant;
 
-/// The honest server is ahead by this.
+/// Offset of the honest server.
 const AHEAD: i64 = 123_456_789;
 
 struct World {
@@ -25,7 +25,7 @@ struct World {
     slept: i64,
     memory: Memory,
     client: Client,
-    /// Requests on their way: number, when sent, bytes.
+    /// Requests in flight: number, send time, bytes.
     asked: Vec<(u32, (Instant, i64), Vec<u8>)>,
     gathered: Gathered,
     honest: bool,
@@ -60,7 +60,7 @@ impl World {
         TimePair { wall: wall.plus(self.slept), at: self.now, width_ns: 0, slept_ns }
     }
 
-    /// What the server's clock shows at a time.
+    /// The reading of the server's clock.
     fn server(at: Instant, slept: i64) -> WallTime {
         let at = i64::try_from(at.as_nanos()).unwrap();
         WallTime::from_nanos(1_795_000_000_000_000_000).plus(at).plus(AHEAD).plus(slept)
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// An honest reply to some request: it came at once or just now, and the way back takes time.
+    /// An honest reply to some request, received then or just now, with a delay on the way back.
     fn answer(&mut self, value: u8) {
         if self.asked.is_empty() {
             return;

@@ -1,7 +1,7 @@
-//! Any bytes as NTS-KE records, as a request to the server and as the reply to a request.
+//! Any bytes as NTS-KE records, as a request to the server and as a reply.
 //!
-//! Without the key no bytes are believed, whatever they are; with it, only what adds up.
-//! It must never panic, nor keep a cookie that no datagram can carry.
+//! Without the key no bytes are authenticated; with it, only valid ones. No cookie is kept that
+//! exceeds a datagram.
 #![no_main]
 
 use clock_offset::nts::NtsRefusal;
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = read_request(data);
     let keys = Keys { c2s: Key::new([1; 32]), s2c: Key::new([2; 32]) };
     let master = Master::new([3; 32]);
-    // Nobody has our keys but we: no bytes prove anything.
+    // No other party has our keys: no bytes are authentic.
     assert!(!matches!(master.judge(data), Ok(Authenticity::Proved(_))));
     if let Ok(Authenticity::Refused(nak)) = master.judge(data) {
         assert!(nak.len() <= data.len());
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(packet) = Packet::open(data) {
         assert!(proof.check(&packet, data).is_err());
     }
-    // The same bytes encrypted by the right key: fields or an error.
+    // The same bytes encrypted with the right key: fields or an error.
     let mut sealed = header.to_vec();
     push(&mut sealed, UNIQUE_ID, &fresh.unique_id);
     let plain = &data[..data.len().min(4_096)];

@@ -1,7 +1,7 @@
-//! Any bytes as an NTP packet: the header is its bytes, the fields are the rest or an error.
+//! Any bytes as an NTP packet: a header and its fields, or an error.
 //!
 //! The bytes are read as a reply, as a request to the server, and as the reply to a request that
-//! was sent. It must never panic, nor answer with more bytes than it was asked with.
+//! was sent. A reply is never longer than its request.
 #![no_main]
 
 use clock_offset::exchange::{Accepted, Exchange};
@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     judged(data, time);
 });
 
-/// The bytes with the right origin: what is believed obeys the arithmetic.
+/// The bytes with the right origin: accepted samples obey the arithmetic.
 fn judged(data: &[u8], time: WallTime) {
     let mut bytes = data.to_vec();
     let Some(origin) = bytes.get_mut(24..32) else { return };

@@ -1,6 +1,6 @@
-//! Any datagrams and any waiting to the server and to the client: no reply longer than its request.
+//! Any datagrams and delays to server and client: no reply is longer than its request.
 //!
-//! It must never leave cents unaccounted for, a call open past its deadline, or a timer unset.
+//! All cents are accounted for, no call is open past its deadline, and timers are set.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
         match step % 8 {
             0 => serve(&mut server, now, bytes),
             1 => serve(&mut server, now, &sealed(bytes)),
-            // A frame of the client, with bytes changed and the checksum mended.
+            // A frame of the client, with changed bytes and a valid checksum.
             2 => serve(&mut server, now, &changed(&last, bytes)),
             3 => client.handle_datagram(now, bytes),
             4 => client.handle_datagram(now, &sealed(bytes)),
@@ -67,7 +67,7 @@ fn serve(server: &mut Server<MemoryStore>, now: Instant, bytes: &[u8]) {
     assert!(reply.is_none_or(|reply| reply.len() <= bytes.len()));
 }
 
-/// A frame with two bytes changed, and right checksum.
+/// A frame with two changed bytes and a valid checksum.
 fn changed(frame: &[u8], how: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     for pair in how.chunks_exact(2).take(2) {
@@ -79,7 +79,7 @@ fn changed(frame: &[u8], how: &[u8]) -> Vec<u8> {
     sealed(&frame)
 }
 
-/// The bytes as a frame with right length, magic and checksum.
+/// The bytes as a frame with valid length, magic and checksum.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
     let mut frame = bytes.to_vec();
     frame.resize(frame.len().max(48), 0);

@@ -1,7 +1,6 @@
-//! A resolver that is fed any bytes as clients' queries, its walks left without replies.
+//! A resolver under arbitrary client queries, with walks that get no replies.
 //!
-//! It must never panic, answer what is not a query, answer at more length than the client takes, or
-//! amplify what it cannot read.
+//! It answers only queries, within the client's size limit, and does not amplify malformed ones.
 #![no_main]
 
 use dns_walk::batch::{BatchConfig, BatchResolver};
@@ -14,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use std::time::Duration;
 use wirelab::measure::Instant;
 
-/// Largest reply over UDP: what the server offers, whatever the client says.
+/// Maximum UDP reply: the server's limit, regardless of the client's.
 const UDP_MAX: usize = 1232;
 
 fuzz_target!(|data: &[u8]| {
@@ -36,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         queries.push(bytes);
         waiting += usize::from(resolver.handle_query(now, client, transport, bytes));
     }
-    // Half of the servers reply, the others let every walk come to its end alone.
+    // Half of the servers reply; walks at the others time out.
     while !resolver.is_idle() || waiting > 0 {
         resolver.settle(now);
         while let Some(reply) = resolver.poll_reply() {

@@ -1,6 +1,6 @@
-//! A walk that is fed any bytes, damaged replies, refusals and waits, in any order.
+//! A walk under arbitrary bytes, damaged replies, refusals and delays, in any order.
 //!
-//! It must never panic, send more than its budget, or be left without a timer before its summary.
+//! It stays within its budget, and has a timer until its summary.
 #![no_main]
 
 use dns_walk::cache::Cache;
@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
                     walk.handle_reply(now, query.attempt, query.to, &reply);
                 }
             }
-            // The right number and question, then anything.
+            // The right ID and question, then anything.
             4 => {
                 let mut made = query.bytes.clone();
                 made[2] |= 0x80;
@@ -71,14 +71,14 @@ fuzz_target!(|data: &[u8]| {
                 walk.handle_reply(now, query.attempt, query.to, &made);
             }
             5 => walk.handle_reply(now, query.attempt, query.to, bytes),
-            6 => walk.handle_unreachable(now, query.attempt, "nobody"),
+            6 => walk.handle_unreachable(now, query.attempt, "closed"),
             _ => {
                 now += Duration::from_millis(u64::from(size) * 8);
                 walk.handle_timeout(now);
             }
         }
     }
-    // Left alone it comes to its end in its time.
+    // Without input it ends in time.
     while let Some(at) = walk.poll_timeout() {
         now = now.max(at);
         walk.handle_timeout(now);

@@ -1,7 +1,6 @@
-//! The validator, fed any RRSIG, DNSKEY, DS, NSEC and NSEC3 records, some of them really signed.
+//! The validator under any RRSIG, DNSKEY, DS, NSEC and NSEC3 records, some validly signed.
 //!
-//! It must never panic, do more work than its named limits, or call secure what the keys of the
-//! zone did not sign.
+//! It stays within its limits, and calls nothing secure that the zone's keys did not sign.
 #![no_main]
 
 use dns_walk::dnssec::anchor::Anchors;
@@ -26,9 +25,9 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use std::collections::BTreeMap;
 use wirelab::measure::Instant;
 
-/// The time of the judgement.
+/// The validation time.
 const AT: UnixSeconds = UnixSeconds(1_735_689_600);
-/// What records are about: the zone, what lies in it, below a cut, and outside.
+/// Owner names: the zone, below it, below a cut, and outside.
 const NAMES: [&str; 8] = ["z.", "a.z.", "*.z.", "x.a.z.", "sub.z.", "x.sub.z.", "*.a.z.", "other."];
 const KINDS: [RecordType; 10] = [
     RecordType::RRSIG,
@@ -42,9 +41,9 @@ const KINDS: [RecordType; 10] = [
     RecordType::NS,
     RecordType::DNAME,
 ];
-/// Records of one input: more than any limit of the validator.
+/// Records per input: more than any limit of the validator.
 const RECORDS: usize = 64;
-/// Questions that one judgement may ask: a DS and a DNSKEY set for each label of a name here.
+/// Maximum queries per validation: a DS and a DNSKEY set for each label of a name here.
 const NEEDS: usize = 16;
 
 type Sets = BTreeMap<(Name, u16), Vec<Record>>;
@@ -53,7 +52,7 @@ fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
 
-/// A record of any bytes, as a reply would bring it.
+/// A record with any bytes, as in a reply.
 fn record(owner: &Name, kind: RecordType, data: &[u8]) -> Option<Record> {
     let mut reply = vec![0, 7, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
     reply.extend(name_bytes(owner));
@@ -64,7 +63,7 @@ fn record(owner: &Name, kind: RecordType, data: &[u8]) -> Option<Record> {
     tolerant::decode(&reply).ok()?.answers.pop()
 }
 
-/// A signature that holds, by the key of `zone`.
+/// A valid signature by the key of `zone`.
 fn sign(zone: &Name, pair: &Ed25519KeyPair, key: &Key, set: &[Record]) -> Option<Record> {
     let at = |seconds: u64| SerialNumber::new(seconds as u32);
     let input = SigInput {
@@ -83,7 +82,7 @@ fn sign(zone: &Name, pair: &Ed25519KeyPair, key: &Key, set: &[Record]) -> Option
     Some(Record::from_rdata(set[0].name.clone(), set[0].ttl, data))
 }
 
-/// Sets of records, and signatures: of the input, and right ones where it says so.
+/// RRsets and signatures of the input, with valid ones at its choice.
 fn read(mut rest: &[u8], zone: &Name, pair: &Ed25519KeyPair, key: &Key) -> (Sets, Vec<Record>) {
     let mut sets = Sets::new();
     let (mut signatures, mut signed) = (Vec::new(), Vec::new());
@@ -117,7 +116,7 @@ fn within(work: &Work) {
     assert!(work.digests <= work.limits.digests);
 }
 
-/// Every judgement of its own.
+/// Every check by itself.
 fn apart(against: &Against<'_>, sets: &Sets, signatures: &[Record]) {
     let mut work = Work::new(WorkLimits::default());
     let (mut proof, mut trusted) = (signatures.to_vec(), Vec::new());
@@ -161,7 +160,7 @@ fn apart(against: &Against<'_>, sets: &Sets, signatures: &[Record]) {
     }
 }
 
-/// A whole chain, with whatever it asks for.
+/// A whole chain, with all its queries.
 fn together(question: Question, anchors: Anchors, keys: Vec<Record>, sets: &Sets, rest: &[Record]) {
     let (now, limits) = (Instant::ZERO, Limits::default());
     let mut store = Store::default();
@@ -191,7 +190,7 @@ fn together(question: Question, anchors: Anchors, keys: Vec<Record>, sets: &Sets
         assert!(turn < NEEDS, "it asks without end");
         let before = chain.computed();
         let next = chain.judge(now, &claim, &store);
-        // Replies of one turn: two for each label of the name, and the claim itself.
+        // Replies per turn: two for each label of the name, and the claim itself.
         let replies = 2 * (u32::from(claim.question.name.num_labels()) + 1) + 1;
         assert!(chain.computed() - before <= most * replies);
         while chain.poll_link().is_some() {}

@@ -1,7 +1,6 @@
 //! Any bytes to the link model: as a frame, as a plan, as a recording.
 //!
-//! What is read must be written back as the same. It must never stop on what a network or a person
-//! can hand in.
+//! What is parsed must be written back as the same.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -36,7 +35,7 @@ fn frame(bytes: &[u8]) {
     }
 }
 
-/// One setting a line; every file that it names holds the text itself.
+/// One setting per line; every file that it names has the same text.
 fn plan(text: &str) {
     let settings: Vec<(&str, &str)> =
         text.lines().take(50).filter_map(|line| line.split_once(' ')).collect();

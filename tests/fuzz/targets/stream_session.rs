@@ -1,7 +1,7 @@
-//! Any chunks and any waiting to both ends of a stream: memory bounded, timers in the future.
+//! Any chunks and delays to both ends of a stream: memory is bounded, timers are in the future.
 //!
-//! The first byte of each step says what happens: bytes to the session, to the client, a timeout, a
-//! read of the output, a call. It must never hold more than the named limits.
+//! The first byte of each step selects bytes to the session, bytes to the client, a timeout, a read
+//! of the output, or a call.
 #![no_main]
 
 use bytes::BytesMut;
@@ -63,12 +63,12 @@ fuzz_target!(|data: &[u8]| {
         assert!(!(session.wants_read() && session.closing().is_some()));
         assert!(session.poll_timeout().is_none() || session.closing().is_none());
     }
-    // Whatever came before, an end comes: every call ends by its deadline.
+    // In any state, every call ends by its deadline.
     client.handle_timeout(now + Duration::from_secs(11));
     assert_eq!(client.in_flight(), 0);
 });
 
-/// The bytes as a frame with right length, magic, version and checksum.
+/// The bytes as a frame with valid length, magic, version and checksum.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
     let mut frame = bytes.to_vec();
     frame.resize(frame.len().max(48), 0);

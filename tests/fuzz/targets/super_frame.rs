@@ -1,8 +1,7 @@
-//! Any bytes to the reader of super-frames: what it accepts can be cut everywhere, and every run is
-//! accepted again with as many segments.
+//! Any bytes to the super-frame parser: accepted frames can be segmented everywhere, and every part
+//! is accepted again with as many segments.
 //!
-//! The first ten bytes are the offload header. The input is tried as it is and with lengths mended,
-//! or little would get past them. It must never accept a frame that it cannot cut.
+//! The first ten bytes are the offload header. The input is tried as it is and with valid lengths.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
