@@ -132,7 +132,7 @@ pub fn tcp_congestion(socket: &impl AsFd) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
-/// Sets the congestion control of a TCP socket; unlike the sysctl, the option needs no privilege.
+/// Sets the congestion control of a TCP socket; works even where the sysctl is read-only.
 ///
 /// # Errors
 /// `ENOENT` for an unknown name.

@@ -35,8 +35,8 @@ pub(crate) const OPEN: u32 = 100;
 const RATIO_MIN: f64 = 1.0;
 /// Walks in flight in the memory measurement.
 const IN_FLIGHT: [u64; 2] = [1_000, 10_000];
-/// Maximum bytes per walk in flight: 10,000 of them in 100 MB, twice the cache that a list of a
-/// million names fills.
+/// Maximum bytes per walk in flight: 10,000 of them in 100 MB, as much as the cache that a list of
+/// a million names fills.
 const WALK_BYTES_MAX: f64 = 10_240.0;
 
 pub(crate) const UNBOUND: &str = "127.9.3.1";

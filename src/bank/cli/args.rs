@@ -1,5 +1,4 @@
-//! The flags of `bank-tcp` and `bank-udp`; values without meaning are refused: half a cent, a rate
-//! of 0.
+//! The flags of `bank-tcp` and `bank-udp`; refuses meaningless values such as a rate of 0.
 
 use super::ADDRESS;
 use crate::bank::client::Delivery;

@@ -1,5 +1,4 @@
-//! `call`: one request to the bank; an outcome without a reply is unknown, and a retry has the same
-//! key.
+//! `call`: makes one request to the bank; without a reply its outcome is unknown.
 
 use super::args::{Ask, Call, ClientFlags, page_limit};
 use super::{ADDRESS, Carrier, Lab, resolve, words};

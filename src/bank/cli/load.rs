@@ -1,5 +1,4 @@
-//! `load`: many requests from many clients; reports rate, latency and outcomes, and where latency
-//! starts.
+//! `load`: sends many requests from many clients and reports rate, latency and outcomes.
 
 use super::args::{ClientFlags, Load, OPS_MAX};
 use super::words::counts;
