@@ -107,7 +107,7 @@ fn deviations(tau_ns: u64, offsets: &[f64]) -> Stability {
         found.push(Deviation {
             tau_ns: tau_ns.saturating_mul(step as u64),
             deviation_ppt: deviation_ppt.round() as u64,
-            terms: u32::try_from(terms).expect("fewer than 2^32 samples"),
+            terms: super::sample::count(terms),
         });
         step *= 2;
     }

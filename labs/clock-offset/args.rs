@@ -88,7 +88,7 @@ fn of_this_command(arg: Arg) -> Arg {
 /// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
 /// says so, and asks nobody who was not named.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
 // Commands that leave no run take no flags for one.
 #[command(mut_args(of_this_command))]
 #[command(args_conflicts_with_subcommands = true)]

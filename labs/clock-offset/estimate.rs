@@ -139,7 +139,7 @@ pub fn estimate(estimator: Estimator, window: &Window, at: Instant) -> Option<Es
         spread_ns: found.spread.map(|spread| spread.ceil() as i64),
         drift_ppt: found.slope.map(|slope| (slope * 1e12) as i64),
         drift_spread_ppt: found.slope_spread.map(|spread| (spread * 1e12).ceil() as i64),
-        samples: u32::try_from(found.used.unwrap_or(rows.len())).expect("fewer than 2^32 samples"),
+        samples: super::sample::count(found.used.unwrap_or(rows.len())),
     })
 }
 

@@ -223,7 +223,7 @@ fn bound(
     let root_distance_ns = samples.last().map_or(0, aged);
     Some(Bound {
         interval,
-        samples: count(window.rows().len()),
+        samples: super::sample::count(window.rows().len()),
         constant_drift: constant_drift(window, view.drift_limit, at),
         root_distance_ns,
         utc: interval.widened(root_distance_ns),
@@ -424,17 +424,12 @@ impl Finding {
             offset_ns,
             error_ns: self.together.map(|found| found.estimate_ns - offset_ns),
             inside: self.together.map(|found| found.interval.contains(offset_ns)),
-            samples_inside: count(samples.iter().filter(holds).count()),
-            samples: count(samples.len()),
+            samples_inside: super::sample::count(samples.iter().filter(holds).count()),
+            samples: super::sample::count(samples.len()),
             scenario,
         });
         self
     }
-}
-
-/// How many samples.
-fn count(samples: usize) -> u32 {
-    u32::try_from(samples).expect("fewer than 2^32 samples")
 }
 
 /// The likely offset of the servers that agree, each counting by how narrow its bound is.

@@ -43,3 +43,6 @@ pub mod sim;
 pub mod spans;
 pub mod stamps;
 pub mod timestamp;
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "clock-offset";

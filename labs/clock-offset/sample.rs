@@ -61,6 +61,11 @@ impl TimePair {
     }
 }
 
+/// How many samples there are, as reports count them.
+pub(crate) fn count(samples: usize) -> u32 {
+    u32::try_from(samples).expect("fewer than 2^32 samples")
+}
+
 /// Who took a stamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -28,7 +28,7 @@ impl Spread {
         let mut times: Vec<i64> = times.into_iter().collect();
         times.sort_unstable();
         Some(Self {
-            count: u32::try_from(times.len()).expect("fewer than 2^32 samples"),
+            count: super::sample::count(times.len()),
             least_ns: *times.first()?,
             median_ns: times[(times.len() - 1) / 2],
             most_ns: *times.last()?,

@@ -4,6 +4,8 @@
 
 #[macro_use]
 pub mod html;
+pub mod explain;
+pub mod ndjson;
 pub mod page;
 pub mod pcapng;
 pub mod style;

@@ -2,9 +2,9 @@
 //!
 //! It must never compute a figure: everything comes from the finding.
 
+use crate::LAB;
 use crate::args::Args;
 use crate::client::Event;
-use crate::commands::LAB;
 use crate::finding::Finding;
 use crate::report;
 use std::io::{self, LineWriter, Write};

@@ -2,10 +2,11 @@
 //!
 //! It must never ask a server that was not named, nor faster than its manners allow.
 
+use crate::LAB;
 use crate::args::Args;
 use crate::client::{BURST_INTERVAL, Ended, Event};
 use crate::commands::artifacts::Leaving;
-use crate::commands::{LAB, kernel, nts};
+use crate::commands::{kernel, nts};
 use crate::driver::clocks;
 use crate::driver::query::{Asked, Query};
 use crate::driver::serve::{Server, Serving};

@@ -2,8 +2,8 @@
 //!
 //! It must never play the path in silence elsewhere: where it cannot be built, it says why.
 
+use crate::LAB;
 use crate::args::Args;
-use crate::commands::LAB;
 use crate::driver::link::link;
 use crate::scenario::{Scenario, Way};
 use clap::CommandFactory;

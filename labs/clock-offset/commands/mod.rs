@@ -9,6 +9,7 @@ pub(crate) mod nts;
 pub(crate) mod order;
 pub(crate) mod serve;
 
+use crate::LAB;
 use crate::args::{Args, ELSEWHERE, What};
 use crate::finding::{Finding, Verdict};
 use crate::report;
@@ -21,9 +22,6 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{self, Saved};
-
-/// The name of the lab.
-pub(crate) const LAB: &str = "clock-offset";
 
 /// Runs the lab as its command line says.
 #[must_use]

@@ -2,8 +2,8 @@
 //!
 //! It must never ask a server that was to be authenticated without keys.
 
+use crate::LAB;
 use crate::args::Args;
-use crate::commands::LAB;
 use crate::driver::ke::KeyServer;
 use crate::driver::nts::{KeError, KeySource, trust};
 use crate::driver::query::Asked;

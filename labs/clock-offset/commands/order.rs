@@ -2,9 +2,9 @@
 //!
 //! It must never touch a clock: it plays in virtual time, or shows a clock that is off as told.
 
+use crate::LAB;
 use crate::args::{Args, Order};
 use crate::causality::play;
-use crate::commands::LAB;
 use crate::commands::kernel::{End, Path};
 use crate::commands::say;
 use crate::driver::order::Playing;

@@ -2,8 +2,9 @@
 //!
 //! It must never listen beyond this host unless told to.
 
+use crate::LAB;
 use crate::args::Serve;
-use crate::commands::{LAB, say};
+use crate::commands::say;
 use crate::driver::serve::{Counts, Server, Serving};
 use crate::server::ServerConfig;
 use serde_json::json;

@@ -23,6 +23,7 @@ use wirelab::cli::run::Stream;
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::cli::values::positive;
 use wirelab::measure::Instant;
+use wirelab::measure::human::plural;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
@@ -252,21 +253,25 @@ fn line_of(text: &mut Vec<u8>, of: &impl Serialize) -> io::Result<()> {
 fn summary(stats: &Stats, bad: u64, seconds: f64) -> String {
     let per_name = stats.queries as f64 / (stats.ended as f64).max(1.0);
     let mut out = format!(
-        "{LAB}: {} names in {seconds:.2} s ({:.0} a second): {} answered, {} without such a \
+        "{LAB}: {} in {seconds:.2} s ({:.0} a second): {} answered, {} without such a \
          record, {} inconclusive\n",
-        stats.ended,
+        plural(stats.ended, "name", "names"),
         stats.ended as f64 / seconds.max(1e-9),
         stats.answers,
         stats.absences,
         stats.inconclusive(),
     );
     out += &format!(
-        "{LAB}: {} queries ({per_name:.2} a name), {} repeated, {} without a reply; {} not sent \
+        "{LAB}: {} ({per_name:.2} a name), {} repeated, {} without a reply; {} not sent \
          because another was in flight, {} held back to spare a server\n",
-        stats.queries, stats.retries, stats.unanswered, stats.coalesced, stats.held,
+        plural(stats.queries, "query", "queries"),
+        stats.retries,
+        stats.unanswered,
+        stats.coalesced,
+        stats.held,
     );
     if bad > 0 {
-        out += &format!("{LAB}: {bad} lines could not be read\n");
+        out += &format!("{LAB}: {} could not be read\n", plural(bad, "line", "lines"));
     }
     out
 }

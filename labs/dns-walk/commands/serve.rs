@@ -29,6 +29,7 @@ use wirelab::cli::run::{self as runs, RunsArgs, Stream};
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::cli::values::{listen, positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
+use wirelab::measure::human::plural;
 use wirelab::runtime::clock::{Clock, utc_seconds};
 use wirelab::runtime::shutdown;
 
@@ -435,24 +436,32 @@ fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
 fn summary(served: &Served, stats: &Stats) -> String {
     let Served { udp, tcp, no_error, nx_domain, serv_fail, refused, malformed, any, .. } = served;
     let mut out = format!(
-        "{LAB}: {udp} questions over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
+        "{LAB}: {} over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
          such a name, {serv_fail} failed ({} bogus, {} failed before, {} too many at once), \
          {refused} refused, {malformed} malformed, {any} ANY; {} said to be proved, {} cut short\n",
-        served.bogus, served.failed_before, served.over_limit, served.authentic, served.truncated,
+        plural(*udp, "question", "questions"),
+        served.bogus,
+        served.failed_before,
+        served.over_limit,
+        served.authentic,
+        served.truncated,
     );
     out += &format!(
-        "{LAB}: {} walks, {} queries, {} repeated, {} without a reply; {} not sent because another \
-         was in flight, {} held back to spare a server; at most {} walks at once\n",
-        stats.asked - stats.twins,
-        stats.queries,
+        "{LAB}: {}, {}, {} repeated, {} without a reply; {} not sent because another \
+         was in flight, {} held back to spare a server; at most {} at once\n",
+        plural(stats.asked - stats.twins, "walk", "walks"),
+        plural(stats.queries, "query", "queries"),
         stats.retries,
         stats.unanswered,
         stats.coalesced,
         stats.held,
-        stats.in_flight_max,
+        plural(stats.in_flight_max, "walk", "walks"),
     );
     if served.ignored > 0 {
-        out += &format!("{LAB}: {} datagrams were no queries and got no reply\n", served.ignored);
+        out += &format!(
+            "{LAB}: {} no query and got no reply\n",
+            plural(served.ignored, "datagram was", "datagrams were")
+        );
     }
     out
 }

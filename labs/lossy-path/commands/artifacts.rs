@@ -6,8 +6,7 @@ use crate::args::{Flags, Output};
 use crate::audit::Meter;
 use crate::commands::LAB;
 use crate::report::capture::Capture;
-use crate::report::events;
-use crate::report::events::Event as Line;
+use crate::report::events::{self, Event as Line, Record};
 use crate::result::PathResult;
 use crate::run::Watch;
 use std::fs::File;
@@ -22,13 +21,14 @@ use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole};
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::measure::Instant;
 use wirelab::path::Recording;
+use wirelab::report::ndjson;
 use wirelab::runtime::clock::Clock;
 
 /// Lines of the other end's output that an error shows, and bytes that are looked at for them.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 8_192;
 
-type Lines = events::Writer<Box<dyn Write>>;
+type Lines = ndjson::Lines<Box<dyn Write>>;
 
 /// Everything that is written while a run goes on.
 pub(crate) struct Leaving {
@@ -136,7 +136,7 @@ impl Leaving {
         let code = result.program.status.code();
         let frames_lost = self.lost;
         for mut lines in std::mem::take(&mut self.events) {
-            lines.write(self.last, Line::Ended { code, frames_lost })?;
+            lines.write(&Record::new(self.last, Line::Ended { code, frames_lost }))?;
             lines.finish()?;
         }
         if let Some(capture) = self.capture.take() {
@@ -229,9 +229,9 @@ impl Watch for Leaving {
         }
         for lines in &mut self.events {
             if !self.begun {
-                lines.write(Instant::ZERO, Line::Started { seed: self.seed })?;
+                lines.write(&Record::new(Instant::ZERO, Line::Started { seed: self.seed }))?;
             }
-            lines.chunk(chunk)?;
+            events::chunk(lines, chunk)?;
         }
         let (events, lost) = (chunk.iter().count(), self.lost);
         tracing::debug!("{events} events on the path, {lost} frames lost so far");

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use wirelab::emulator::events::{Chunk, Event as Happened};
 use wirelab::measure::Instant;
 use wirelab::path::{Direction, DropReason, ReleaseVerdict, Verdict};
+use wirelab::report::ndjson::Lines;
 
 /// The version of every line; it changes when a field changes its meaning or goes.
 pub const VERSION: u32 = 1;
@@ -75,74 +76,53 @@ pub struct Record {
     pub event: Event,
 }
 
-/// Writes the lines of a run into any writer; put a buffer below it.
-#[derive(Debug)]
-pub struct Writer<W: Write> {
-    out: W,
-    line: Vec<u8>,
+impl Record {
+    /// The record of an event.
+    #[must_use]
+    pub const fn new(at: Instant, event: Event) -> Self {
+        Self { v: VERSION, t_ns: at.as_nanos(), event }
+    }
 }
 
-impl<W: Write> Writer<W> {
-    /// Writes to `out`.
-    #[must_use]
-    pub fn new(out: W) -> Self {
-        Self { out, line: Vec::with_capacity(256) }
-    }
-
-    /// Writes one line.
-    ///
-    /// # Errors
-    /// What `out` returns.
-    pub fn write(&mut self, at: Instant, event: Event) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, &Record { v: VERSION, t_ns: at.as_nanos(), event })?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
-    }
-
-    /// Writes what a chunk holds of interest.
-    ///
-    /// # Errors
-    /// What `out` returns.
-    pub fn chunk(&mut self, chunk: &Chunk) -> io::Result<()> {
-        for (note, _) in chunk.iter() {
-            let (direction, index) = (note.direction, note.index);
-            match note.what {
-                Happened::Arrived { fate, .. } => {
-                    if let Verdict::Dropped(reason) = fate.verdict {
-                        let draw_ppm = reason.is_drawn().then_some(fate.loss_draw_ppm);
-                        self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
-                        continue;
-                    }
-                    if let Some(draw) = fate.mutation.corrupt {
-                        let (bits, repaired) = (draw.bits, draw.repair);
-                        let event = Event::Corrupted { direction, index, bits, repaired };
-                        self.write(note.at, event)?;
-                    }
-                    if let Verdict::Deliver { copies: 2.., .. } | Verdict::Queued { copies: 2.. } =
-                        fate.verdict
-                    {
-                        self.write(note.at, Event::Duplicated { direction, index })?;
-                    }
+/// Writes what a chunk holds of interest.
+///
+/// # Errors
+/// What `out` returns.
+pub fn chunk<W: Write>(lines: &mut Lines<W>, chunk: &Chunk) -> io::Result<()> {
+    for (note, _) in chunk.iter() {
+        let (direction, index) = (note.direction, note.index);
+        match note.what {
+            Happened::Arrived { fate, .. } => {
+                if let Verdict::Dropped(reason) = fate.verdict {
+                    let draw_ppm = reason.is_drawn().then_some(fate.loss_draw_ppm);
+                    lines.write(&Record::new(
+                        note.at,
+                        Event::Lost { direction, index, reason, draw_ppm },
+                    ))?;
+                    continue;
                 }
-                Happened::Released(release) => {
-                    if let ReleaseVerdict::Dropped(reason) = release.verdict {
-                        let draw_ppm = None;
-                        self.write(note.at, Event::Lost { direction, index, reason, draw_ppm })?;
-                    }
+                if let Some(draw) = fate.mutation.corrupt {
+                    let (bits, repaired) = (draw.bits, draw.repair);
+                    let event = Event::Corrupted { direction, index, bits, repaired };
+                    lines.write(&Record::new(note.at, event))?;
                 }
-                Happened::Left { .. } | Happened::SendFailed { .. } | Happened::Answered => {}
+                if let Verdict::Deliver { copies: 2.., .. } | Verdict::Queued { copies: 2.. } =
+                    fate.verdict
+                {
+                    lines.write(&Record::new(note.at, Event::Duplicated { direction, index }))?;
+                }
             }
+            Happened::Released(release) => {
+                if let ReleaseVerdict::Dropped(reason) = release.verdict {
+                    let draw_ppm = None;
+                    lines.write(&Record::new(
+                        note.at,
+                        Event::Lost { direction, index, reason, draw_ppm },
+                    ))?;
+                }
+            }
+            Happened::Left { .. } | Happened::SendFailed { .. } | Happened::Answered => {}
         }
-        Ok(())
     }
-
-    /// Hands the underlying writer back, flushed.
-    ///
-    /// # Errors
-    /// What `out` returns.
-    pub fn finish(mut self) -> io::Result<W> {
-        self.out.flush()?;
-        Ok(self.out)
-    }
+    Ok(())
 }

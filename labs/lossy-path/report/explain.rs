@@ -4,18 +4,15 @@
 
 use crate::plan::PlanWords;
 use crate::result::{PathResult, Way};
-use wirelab::measure::human::count;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{count, latency, plural};
 use wirelab::path::{LinkPlan, Word};
+use wirelab::report::explain::Topic;
 use wirelab::report::text::wrapped;
 
-struct Topic {
-    name: &'static str,
-    words: &'static str,
-    example: fn(&Way) -> String,
-}
+/// What a figure is in one direction.
+type Example = fn(&Way) -> String;
 
-const TOPICS: [Topic; 6] = [
+const TOPICS: [Topic<Example>; 6] = [
     Topic {
         name: "frames",
         words: "Frames that reached the path in this direction: everything that the sending host \
@@ -23,7 +20,10 @@ const TOPICS: [Topic; 6] = [
                 anything was done to them. Observer: path. They are Ethernet frames of at most \
                 1514 bytes, because segmentation is left to no device; a host's own loopback is \
                 not part of the path.",
-        example: |way| format!("{} frames, {} bytes", count(way.offered), way.offered_bytes),
+        example: |way| {
+            let frames = plural(way.offered, "frame", "frames");
+            format!("{frames}, {}", plural(way.offered_bytes, "byte", "bytes"))
+        },
     },
     Topic {
         name: "lost",
@@ -57,7 +57,7 @@ const TOPICS: [Topic; 6] = [
                 frame being sent, and what had left by the plan before the router came to ask. \
                 Observer: path. It can therefore be above the queue's limit by what passes in the \
                 router's lateness; the queue itself never holds more than its limit.",
-        example: |way| format!("{} bytes", count(way.queue_peak_bytes)),
+        example: |way| plural(way.queue_peak_bytes, "byte", "bytes"),
     },
     Topic {
         name: "late",
@@ -120,9 +120,9 @@ fn setting(word: &Word, plan: &PlanWords) -> String {
 /// What a figure is, and what it is in this run; `None` for a figure of no such name.
 #[must_use]
 pub fn explain(result: &PathResult, figure: &str) -> Option<String> {
-    let mut text = match TOPICS.iter().find(|topic| topic.name == figure) {
+    let mut text = match Topic::find(&TOPICS, figure) {
         Some(topic) => {
-            let mut text = format!("{}\n\n{}\n\n", topic.name, wrapped(topic.words));
+            let mut text = topic.opening() + "\n";
             for (name, way) in [("a to b", &result.a_to_b), ("b to a", &result.b_to_a)] {
                 text += &format!("  {name}  {}\n", (topic.example)(way));
             }

@@ -5,8 +5,7 @@
 use crate::doctor::{Diagnosis, State};
 use crate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
 use wirelab::measure::Ppm;
-use wirelab::measure::human::count;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{count, latency, plural};
 use wirelab::path::DropReason;
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
@@ -162,7 +161,7 @@ fn also(way: &Way) -> Vec<String> {
     let counts = counts.into_iter().filter(|(n, _)| *n > 0);
     also.extend(counts.map(|(n, word)| format!("{} {word}", count(n))));
     if way.queue_peak_bytes > 0 {
-        also.push(format!("at most {} bytes queued", count(way.queue_peak_bytes)));
+        also.push(format!("at most {} queued", plural(way.queue_peak_bytes, "byte", "bytes")));
     }
     also
 }

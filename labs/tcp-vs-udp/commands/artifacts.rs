@@ -15,6 +15,7 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{self, Manifest, Place, RunFolder, Stream, unwritten};
 use wirelab::measure::{Instant, human, nanos};
 use wirelab::path::Direction;
+use wirelab::report::ndjson::Lines;
 use wirelab::report::pcapng;
 use wirelab::runtime::clock::Clock;
 use wirelab::sys::host;
@@ -92,7 +93,7 @@ impl Artifacts {
 }
 
 fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
-    let mut writer = events::Writer::new(out);
+    let mut writer = Lines::new(out);
     let (mut requests, mut frames_lost) = (0, 0);
     let mut end = Instant::ZERO;
     for (outcome, stage) in run.stages.iter().zip(&run.result.stages) {
@@ -120,15 +121,19 @@ fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
         lines.sort_by_key(|(at, _)| *at);
         let begin = lines.first().map_or(end, |(at, _)| *at);
         end = lines.last().map_or(end, |(at, _)| *at);
-        writer.write(begin, events::Event::StageBegin { loss_ppm })?;
+        writer.write(&events::Record::new(begin, events::Event::StageBegin { loss_ppm }))?;
         for (at, event) in lines {
-            writer.write(at, event)?;
+            writer.write(&events::Record::new(at, event))?;
         }
         let elapsed_ns = stage.elapsed_ns;
-        writer.write(end, events::Event::StageEnd { loss_ppm, elapsed_ns })?;
+        writer
+            .write(&events::Record::new(end, events::Event::StageEnd { loss_ppm, elapsed_ns }))?;
     }
     let ended = run.result.ended;
-    writer.write(end, events::Event::Summary { ended, requests, frames_lost })?;
+    writer.write(&events::Record::new(
+        end,
+        events::Event::Summary { ended, requests, frames_lost },
+    ))?;
     writer.finish().map(drop)
 }
 

@@ -3,7 +3,6 @@
 use crate::arms::Arm;
 use crate::result::Ended;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::Direction;
 
@@ -109,37 +108,10 @@ pub struct Record<'a> {
     pub event: Event<'a>,
 }
 
-/// Writes records, one line each; `out` should be buffered.
-#[derive(Debug)]
-pub struct Writer<W: Write> {
-    out: W,
-    line: Vec<u8>,
-}
-
-impl<W: Write> Writer<W> {
-    /// A writer to `out`.
+impl<'a> Record<'a> {
+    /// The record of an event.
     #[must_use]
-    pub fn new(out: W) -> Self {
-        Self { out, line: Vec::with_capacity(512) }
-    }
-
-    /// Writes one line. The buffer is reused to avoid allocation.
-    ///
-    /// # Errors
-    /// Errors of `out`.
-    pub fn write(&mut self, at: Instant, event: Event<'_>) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, &Record { v: VERSION, t_ns: at.as_nanos(), event })?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
-    }
-
-    /// Flushes and returns the underlying writer.
-    ///
-    /// # Errors
-    /// Errors of `out`.
-    pub fn finish(mut self) -> io::Result<W> {
-        self.out.flush()?;
-        Ok(self.out)
+    pub const fn new(at: Instant, event: Event<'a>) -> Self {
+        Self { v: VERSION, t_ns: at.as_nanos(), event }
     }
 }

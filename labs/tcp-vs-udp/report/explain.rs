@@ -2,17 +2,13 @@
 
 use crate::result::{Lane, RunResult, Stage};
 use wirelab::measure::human::{latency, plural};
-use wirelab::report::text::wrapped;
+use wirelab::report::explain::Topic;
 
-/// An explainable figure.
-struct Topic {
-    name: &'static str,
-    words: &'static str,
-    example: fn(&Stage, &Lane) -> String,
-}
+/// What a figure is in one lane.
+type Example = fn(&Stage, &Lane) -> String;
 
-/// All figures, in report order.
-const TOPICS: [Topic; 10] = [
+/// Every figure, in the order of the report.
+const TOPICS: [Topic<Example>; 10] = [
     Topic {
         name: "p50",
         words: "The median latency of the requests that were answered. Observer: client. A latency \
@@ -150,8 +146,8 @@ pub fn figures() -> impl Iterator<Item = &'static str> {
 /// The definition of a figure and its value in each lane; `None` for an unknown name.
 #[must_use]
 pub fn explain(result: &RunResult, figure: &str) -> Option<String> {
-    let topic = TOPICS.iter().find(|topic| topic.name == figure)?;
-    let mut text = format!("{}\n\n{}\n", topic.name, wrapped(topic.words));
+    let topic = Topic::find(&TOPICS, figure)?;
+    let mut text = topic.opening();
     for stage in &result.stages {
         text.push_str(&format!("\nloss {} each way\n", stage.loss_ppm));
         for lane in &stage.lanes {

@@ -14,6 +14,7 @@ use tcp_vs_udp::report::text::render;
 use tcp_vs_udp::result::*;
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::Direction;
+use wirelab::report::ndjson::Lines;
 use wirelab::report::pcapng;
 use wirelab::report::style::Style;
 use wirelab_tests::page::{self, Scratch, assert_offline, browse, drawn, tool};
@@ -218,9 +219,9 @@ fn events() -> String {
         Event::StageEnd { loss_ppm, elapsed_ns: 9_000 },
         Event::Summary { ended: Ended::Finished, requests: 1, frames_lost: 1 },
     ];
-    let mut writer = events::Writer::new(Vec::new());
+    let mut writer = Lines::new(Vec::new());
     for (event, at) in all.into_iter().zip(1..) {
-        writer.write(Instant::from_nanos(at), event).unwrap();
+        writer.write(&events::Record::new(Instant::from_nanos(at), event)).unwrap();
     }
     String::from_utf8(writer.finish().unwrap()).unwrap()
 }
