@@ -1,4 +1,4 @@
-//! The kernel's clocks, and the bridge from the wall clock to the monotonic one.
+//! Reads the kernel clocks, and converts wall-clock stamps to the monotonic clock.
 //!
 //! Packet rings stamp frames with `CLOCK_REALTIME`, while every wait needs `CLOCK_MONOTONIC`. A
 //! converted stamp is never early: a frame would leave too early.
@@ -77,7 +77,7 @@ pub struct WallBridge {
 }
 
 impl WallBridge {
-    /// A bridge with a fresh offset.
+    /// A converter with a fresh offset.
     #[must_use]
     pub fn new() -> Self {
         let (offset, taken_at) = bracket();
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bridged_stamp_is_never_early() {
+    fn a_converted_stamp_is_never_early() {
         let bridge = WallBridge::new();
         for _ in 0..1_000 {
             let before = monotonic_ns();

@@ -214,7 +214,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_batch_brings_senders_and_times_and_goes_back_to_each() {
+    fn a_batch_has_senders_and_times_and_is_echoed() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(server) = UdpSocket::bind(address) else { continue };
             stamp_arrivals(&server).unwrap();

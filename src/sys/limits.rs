@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_fit_and_more_than_the_kernel_has_do_not() {
+    fn fails_beyond_the_hard_limit() {
         allow_descriptors(16).unwrap();
         let error = allow_descriptors(u64::MAX - 1).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EMFILE));

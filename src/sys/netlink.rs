@@ -389,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn attributes_nest_and_are_found_again() {
+    fn nested_attributes_are_found() {
         let mut message = Message::new(0, 0, &[]);
         message.attribute(1, b"odd").nest(2 | NESTED, |inner| {
             inner.attribute(13, &7_u32.to_ne_bytes());

@@ -92,7 +92,7 @@ impl Keeper {
             -1 => Err(io::Error::last_os_error()),
             0 => {
                 drop(ours);
-                guard(theirs, programs, hosts)
+                supervise(theirs, programs, hosts)
             }
             process => Ok(Self { stream: ours, process }),
         }
@@ -206,7 +206,7 @@ fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool>
 }
 
 /// Exits without running the lab's exit handlers.
-fn leave(code: i32) -> ! {
+fn exit(code: i32) -> ! {
     // SAFETY: _exit does not return and touches no memory.
     unsafe { libc::_exit(code) }
 }
@@ -263,27 +263,27 @@ fn restore_signals(before: &libc::sigset_t) {
 
 /// The process between the lab and init: only a child of the caller of unshare is in the new PID
 /// namespace, and after unshare the lab itself could start no thread.
-fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
+fn supervise(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
     die_with_parent();
     let mut stream = stream;
-    let Ok((children, mask)) = block_signals() else { leave(1) };
+    let Ok((children, mask)) = block_signals() else { exit(1) };
     // SAFETY: unshare takes flags and touches no memory of ours.
     if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
         let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
         say(&mut stream, FAILED, 0, errno, "unshare(CLONE_NEWPID)");
-        leave(1);
+        exit(1);
     }
     // SAFETY: as in `Keeper::start`: this process has one thread.
     match unsafe { libc::fork() } {
         -1 => {
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
             say(&mut stream, FAILED, 0, errno, "fork");
-            leave(1)
+            exit(1)
         }
         0 => {
             die_with_parent();
             let running = [None; PROGRAMS_MAX];
-            Inside { stream, children, mask, programs, running }.work(hosts)
+            Init { stream, children, mask, programs, running }.work(hosts)
         }
         keeper => {
             drop(stream);
@@ -293,7 +293,7 @@ fn guard(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
             while unsafe { libc::waitpid(keeper, &raw mut status, 0) } == -1
                 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
             {}
-            leave(0)
+            exit(0)
         }
     }
 }
@@ -310,7 +310,7 @@ fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
 }
 
 /// State of the init process.
-struct Inside {
+struct Init {
     stream: UnixStream,
     children: File,
     /// Signal mask of programs.
@@ -319,14 +319,14 @@ struct Inside {
     running: [Option<libc::pid_t>; PROGRAMS_MAX],
 }
 
-impl Inside {
+impl Init {
     fn work(mut self, hosts: &str) -> ! {
-        let caveats = furnish(hosts).join("\n");
+        let caveats = setup_mounts(hosts).join("\n");
         say(&mut self.stream, READY, 0, 0, &caveats);
         loop {
             let ends = [self.stream.as_raw_fd(), self.children.as_raw_fd()];
             if readable(&ends, None).is_err() {
-                leave(1);
+                exit(1);
             }
             self.reap();
             // Checked separately: a blocking read must find something.
@@ -336,7 +336,7 @@ impl Inside {
             let mut order = [0; 2];
             if self.stream.read_exact(&mut order).is_err() {
                 // The lab has exited. The kernel kills the rest.
-                leave(0);
+                exit(0);
             }
             match order {
                 [START, number] => self.start(number),
@@ -402,12 +402,12 @@ impl Inside {
             }
         }
         // The kernel kills what is left.
-        leave(0)
+        exit(0)
     }
 }
 
 /// Sets up mounts; returns what failed.
-fn furnish(hosts: &str) -> Vec<String> {
+fn setup_mounts(hosts: &str) -> Vec<String> {
     let mut caveats = Vec::new();
     if let Err(error) = mounts::separate() {
         return vec![format!("the names a and b do not resolve: {error}")];

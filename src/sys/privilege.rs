@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_reads_as_what_why_try() {
+    fn a_refusal_shows_step_cause_and_remedies() {
         let error = PrivilegeError {
             step: "unshare(CLONE_NEWUSER)",
             errno: libc::ENOSPC,

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_draws_differ_and_long_ones_are_filled() {
+    fn arrays_differ_and_long_buffers_are_filled() {
         assert_ne!(array::<16>().unwrap(), array::<16>().unwrap());
         let long = array::<4096>().unwrap();
         assert!(long.chunks(64).all(|chunk| chunk.iter().any(|byte| *byte != 0)));

@@ -114,7 +114,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_datagram_brings_its_sender_and_its_time() {
+    fn a_datagram_has_its_sender_and_receive_time() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(socket) = UdpSocket::bind(address) else { continue };
             stamp_arrivals(&socket).unwrap();

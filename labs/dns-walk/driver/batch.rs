@@ -285,7 +285,7 @@ impl Sockets {
         }
     }
 
-    /// Sends the fleet's output, and closes sockets that it no longer needs.
+    /// Sends the walks' output, and closes sockets that it no longer needs.
     pub(super) fn drain<S: Copy + From<QuerySlot>>(
         &mut self,
         events: &mut EventLoop<S>,
@@ -417,7 +417,7 @@ impl Sockets {
         self.free.push(index);
     }
 
-    /// Sends queued datagrams; whether that reported something to the fleet.
+    /// Sends queued datagrams; whether that reported something to the resolver.
     fn flush(&mut self, fleet: &mut BatchResolver, clock: Clock) -> bool {
         let mut told = false;
         for index in std::mem::take(&mut self.dirty) {

@@ -26,7 +26,7 @@ const PORT_TRIES: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontLimits {
     /// Open connections; one more is accepted and closed. 256 with 64 queries each exceed the
-    /// fleet's walks.
+    /// resolver's walks.
     pub connections: u32,
     /// Queries in flight per connection; a reply makes room for the next (RFC 7766 §6.2.1.1 wants
     /// several).
