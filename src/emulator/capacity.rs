@@ -1,8 +1,7 @@
-//! How many frames a set of links can have on their way at once.
+//! Capacity planning: the frames that a set of links can have in flight at once.
 //!
-//! It exists so that the router's memory follows from its plans: what the rate lets through in the
-//! longest delay, and what the queues hold. It must never give less than a plan with bounded delays
-//! needs, however short the frames are.
+//! The bandwidth-delay product plus the queues is enough for any plan with bounded delays, however
+//! short the frames are.
 
 use super::frame_pool::{Pending, Pool};
 use crate::measure::saturated;
@@ -12,15 +11,15 @@ use thiserror::Error;
 
 /// Frames per second that one router thread can move, all lanes and directions together.
 pub const FRAMES_PER_SECOND_MAX: u64 = 160_000;
-/// Frames on their way at once, at most: 3 s of what one thread can move, 0.9 GB.
+/// Frames in flight at once, at most: 3 s of what one thread can move, 0.9 GB.
 pub const POOL_FRAMES_MAX: u64 = 3 * FRAMES_PER_SECOND_MAX;
-/// Frames that are due and not yet sent while the router is paused for 10 ms, the longest pause
-/// usual on a shared virtual machine, and one burst of each port.
+/// Due frames while the router is paused for 10 ms, the longest usual pause on a shared virtual
+/// machine, and one burst of each port.
 const SLACK: u64 = FRAMES_PER_SECOND_MAX / 100 + 64;
 /// The shortest frame: the headers of Ethernet, IPv4 and UDP.
 const FRAME_MIN: u32 = 42;
 
-/// More frames would be on their way than the router holds.
+/// The frames in flight would exceed the router's capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
     "{frames} frames could be on their way at once ({} MB), at most {POOL_FRAMES_MAX}: \
@@ -28,22 +27,22 @@ const FRAME_MIN: u32 = 42;
     bytes(*frames) / 1_000_000
 )]
 pub struct TooManyFrames {
-    /// How many.
+    /// Their number.
     pub frames: u64,
 }
 
-/// The memory that so many frames on their way take.
+/// The memory of this many frames in flight.
 pub(super) fn bytes(frames: u64) -> u64 {
     frames.saturating_mul((Pool::SLOT_BYTES + 2 * size_of::<Pending>()) as u64)
 }
 
-/// How many frames links of these plans can have on their way at once.
+/// The frames that links of these plans can have in flight at once.
 ///
-/// Delays without a bound count up to their 99.99th percentile: what comes beyond finds room among
-/// those that take less, or waits in the ring and is counted.
+/// Unbounded delays count up to their 99.99th percentile: frames beyond it use the room of those
+/// with shorter delays, or wait in the ring and are counted.
 ///
 /// # Errors
-/// Where that is more than [`POOL_FRAMES_MAX`].
+/// If that exceeds [`POOL_FRAMES_MAX`].
 pub(super) fn frames_on_way<'a>(
     plans: impl IntoIterator<Item = &'a LinkPlan>,
 ) -> Result<usize, TooManyFrames> {
@@ -62,13 +61,13 @@ pub(super) fn frames_on_way<'a>(
     }
 }
 
-/// What passes in a time, rounded up.
+/// Frames that pass in a time, rounded up.
 fn within(per_second: u64, time: Duration) -> u64 {
     let frames = u128::from(per_second).saturating_mul(time.as_nanos()).div_ceil(1_000_000_000);
     saturated(frames)
 }
 
-/// What leaves a link's bottleneck, or reaches its wire where there is none.
+/// The output of a link's bottleneck, or its input without one.
 fn frames_per_second(plan: &LinkPlan) -> u64 {
     let Some(Bottleneck { rate, .. }) = &plan.rate else { return FRAMES_PER_SECOND_MAX };
     let later = plan.timetable.iter().filter_map(|change| match &change.what {
@@ -79,7 +78,7 @@ fn frames_per_second(plan: &LinkPlan) -> u64 {
         Rate::Constant(bits_per_second) => {
             bits_per_second.div_ceil(8 * u64::from(plan.overhead.on_wire(FRAME_MIN)))
         }
-        // Its opportunities may come all at once.
+        // Its opportunities may all coincide.
         Rate::Trace(_) => FRAMES_PER_SECOND_MAX,
     };
     let highest = later.chain([rate]).map(frames).max();
@@ -142,7 +141,7 @@ mod tests {
         let none = QueueLimit::Packets(0);
         let slack = usize::try_from(SLACK).unwrap();
         let free = plan(100, None, none);
-        // One thread moves 16,000 frames in 100 ms, whichever way they go.
+        // One thread moves 16,000 frames in 100 ms in both directions together.
         assert_eq!(frames_on_way([&free]), Ok(16_000 + slack));
         assert_eq!(frames_on_way([&free, &free]), Ok(16_000 + slack));
         // 3.36 Mbit/s are 10,000 shortest frames per second.

@@ -1,4 +1,4 @@
-//! What the router's handle asks of its thread.
+//! Commands from the router's handle to its thread.
 
 use super::events::Chunk;
 use super::record::LaneRecord;
@@ -6,7 +6,7 @@ use crate::path::Link;
 use std::io;
 use std::sync::mpsc::SyncSender;
 
-/// What the router's thread can be asked.
+/// A command to the router's thread.
 #[derive(Debug)]
 pub(super) enum Command {
     SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: Reply<LaneRecord> },
@@ -15,5 +15,5 @@ pub(super) enum Command {
     Stop,
 }
 
-/// Where an answer goes.
+/// The channel of the answer.
 pub(super) type Reply<T> = SyncSender<io::Result<T>>;

@@ -1,7 +1,7 @@
 //! Sockets of a lane's hosts, made in the host's own namespace.
 //!
-//! A socket stays in the namespace of the thread that made it, so each function moves the calling
-//! thread there. It must never leave an option to what the machine happens to have set.
+//! A socket belongs to the namespace of the thread that made it, so each function moves the calling
+//! thread there. Every option is set, whatever the machine's defaults.
 
 use crate::sys::netns::Netns;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -14,7 +14,7 @@ const BACKLOG: i32 = 1024;
 fn stream(host: &Netns, congestion_control: &str) -> io::Result<Socket> {
     host.enter()?;
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
-    // Not inherited by accident: a namespace takes the host's default (tcp(7), TCP_CONGESTION).
+    // Set explicitly: a namespace inherits the host's default (tcp(7), TCP_CONGESTION).
     socket.set_tcp_congestion(congestion_control.as_bytes())?;
     Ok(socket)
 }
@@ -24,19 +24,19 @@ fn datagram(host: &Netns) -> io::Result<Socket> {
     Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
 }
 
-/// The congestion control that a new TCP socket of `host` has when it asks for one, read back.
+/// The congestion control of a new TCP socket of `host` that asks for one, read back.
 ///
 /// # Errors
-/// Where the kernel does not know it.
+/// If the kernel does not know it.
 pub fn congestion_control(host: &Netns, wanted: &str) -> io::Result<String> {
     let name = stream(host, wanted)?.tcp_congestion()?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
-/// A non-blocking TCP socket whose connection to `to` has been begun.
+/// A non-blocking TCP socket that is connecting to `to`.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn connecting(
     host: &Netns,
     to: SocketAddrV4,
@@ -55,10 +55,10 @@ pub fn connecting(
 /// control.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn listening(host: &Netns, port: u16, congestion_control: &str) -> io::Result<TcpListener> {
     let socket = stream(host, congestion_control)?;
-    // Stages follow each other closely, and old connections linger.
+    // Stages follow each other closely, while old connections linger.
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
     socket.listen(BACKLOG)?;
@@ -68,7 +68,7 @@ pub fn listening(host: &Netns, port: u16, congestion_control: &str) -> io::Resul
 /// A non-blocking UDP socket on every address of `host`.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn bound(host: &Netns, port: u16) -> io::Result<UdpSocket> {
     let socket = datagram(host)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
@@ -78,7 +78,7 @@ pub fn bound(host: &Netns, port: u16) -> io::Result<UdpSocket> {
 /// A non-blocking UDP socket connected to `to`.
 ///
 /// # Errors
-/// What the kernel says.
+/// The kernel's error.
 pub fn connected(host: &Netns, to: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = datagram(host)?;
     socket.connect(&SocketAddr::V4(to).into())?;

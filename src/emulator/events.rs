@@ -1,8 +1,7 @@
-//! What happens on a lane while it happens, handed over in chunks.
+//! The events of a lane during a run, handed over in chunks of bounded memory.
 //!
-//! It exists so that a run of any length can be captured frame by frame, and its fates recorded,
-//! in memory that does not grow. All room is made by whoever fetches the chunks, so the router's
-//! thread never allocates. It must never lose a note silently: what finds no room is counted.
+//! The caller allocates the chunks, so the router's thread never does. Events that find no room are
+//! counted.
 
 use super::frame_meta::FRAME_MAX;
 use crate::measure::Instant;
@@ -10,100 +9,100 @@ use crate::path::{Direction, Fate, Mutation, Release};
 
 /// Frames that one router thread can move in the 100 ms between two fetches, at 160,000 frames/s.
 const FRAMES_PER_CHUNK: usize = 16_000;
-/// Notes in a chunk, at most: a frame that waits in a queue makes three, the rest make two; 6 MB.
+/// Events in a chunk, at most: a frame that waits in a queue makes three, others two; 6 MB.
 pub const CHUNK_NOTES: usize = 3 * FRAMES_PER_CHUNK;
 /// Bytes of frames in a chunk, at most: every frame at both its ends, 48 MB, touched when used.
 pub const CHUNK_BYTES: usize = 2 * FRAMES_PER_CHUNK * FRAME_MAX;
 
-/// What a lane's record hands over while it is being written.
+/// What a lane's record hands over during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Streaming {
     /// Nothing.
     #[default]
     Off,
-    /// A note of everything that happens, without the frames themselves.
+    /// Every event, without frames.
     Fates,
-    /// The same, with the frames.
+    /// Every event, with frames.
     Frames,
 }
 
-/// Something that happened to a frame.
+/// An event of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// Which way the frame goes.
+    /// Its direction.
     pub direction: Direction,
-    /// Which frame of its direction it is, from 0: the same at both ends, so it serves as its name.
+    /// Number of the frame in its direction, from 0: the same at both ends, so it identifies the
+    /// frame.
     pub index: u64,
-    /// When, as the part of the event says.
+    /// Its time, as defined for the event.
     pub at: Instant,
-    /// What.
+    /// The event.
     pub what: Event,
-    /// Where its bytes end in the chunk; they begin where the last note's end.
+    /// End of its bytes in the chunk; they begin at the end of the previous event's.
     bytes_end: usize,
 }
 
-/// What can happen to a frame.
+/// The kinds of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It reached the link (`at` is the kernel's stamp), which decided on it. The bytes are those
-    /// that its sender sent.
+    /// It reached the link (`at` is the kernel's stamp), which decided its fate. The bytes are
+    /// those that its sender sent.
     Arrived {
-        /// The decision and its draws. A frame that the verdict delivers was held from `at` to the
-        /// verdict's time.
+        /// The decision and its draws. A delivered frame was held from `at` to the verdict's time.
         fate: Fate,
         /// Its length, Ethernet header included.
         length: u32,
     },
-    /// A copy that waited at the bottleneck was let go or dropped (`at` is when the link was asked;
-    /// the time that counts is in the verdict). No bytes.
+    /// A copy left the bottleneck or was dropped there (`at` is when the link was polled; the
+    /// verdict has the logical time). No bytes.
     Released(Release),
-    /// A copy left for its receiver (`at` is the moment before the kernel had it). The bytes are
-    /// those that the receiver gets.
+    /// A copy left for its receiver (`at` is just before it was handed to the kernel). The bytes
+    /// are those that the receiver gets.
     Left {
-        /// Which copy, from 0.
+        /// Number of the copy, from 0.
         copy: u8,
         /// When it should have left.
         due: Instant,
-        /// What was changed in it, the queue's mark included.
+        /// Its changes, the queue's mark included.
         mutation: Mutation,
     },
     /// A copy could not be sent; else as [`Event::Left`]. It makes a run invalid.
     SendFailed {
-        /// Which copy, from 0.
+        /// Number of the copy, from 0.
         copy: u8,
         /// When it should have left.
         due: Instant,
     },
-    /// Its sender was told that it is too big (RFC 1191, RFC 8201). The bytes are those of the
-    /// message, which goes the other way.
+    /// Its sender was sent "too big" (RFC 1191, RFC 8201). The bytes are those of the message,
+    /// which goes the other way.
     Answered,
 }
 
-/// What a chunk had no room for.
+/// What a chunk lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
-    /// Events of which there is no note.
+    /// Events that were not kept.
     pub notes: u64,
-    /// Notes that lack their frame's bytes.
+    /// Events without their frame's bytes.
     pub frames: u64,
 }
 
-/// What happened since the chunk before.
+/// The events since the previous chunk.
 ///
-/// Notes stand in the order in which the router made them: departures in the order of their times,
-/// arrivals of one direction too. An arrival's stamp is the kernel's, so it may be earlier than the
-/// time of a departure that was noted before it.
+/// Events are in the order of their recording: departures by time, and so arrivals of one
+/// direction. The kernel stamps arrivals, so one may be earlier than a departure recorded before
+/// it.
 #[derive(Debug)]
 pub struct Chunk {
     keeps: Streaming,
     notes: Vec<Note>,
     bytes: Vec<u8>,
-    /// What it had no room for: not zero means that it was fetched too late.
+    /// What it lacks: not zero means that it was fetched too late.
     pub missed: Missed,
 }
 
 impl Chunk {
-    /// An empty chunk with room for what `keeps` says.
+    /// An empty chunk, allocated for `keeps`.
     #[must_use]
     pub fn new(keeps: Streaming) -> Self {
         let room = |wanted: bool, size| if wanted { size } else { 0 };
@@ -114,7 +113,7 @@ impl Chunk {
         )
     }
 
-    /// An empty chunk with room for so many notes and bytes.
+    /// An empty chunk with room for this many events and bytes.
     pub(crate) fn with_room(keeps: Streaming, notes: usize, bytes: usize) -> Self {
         Self {
             keeps,
@@ -124,38 +123,38 @@ impl Chunk {
         }
     }
 
-    /// Whether it keeps the frames themselves.
+    /// Whether it keeps frames.
     pub(crate) const fn keeps_bytes(&self) -> bool {
         matches!(self.keeps, Streaming::Frames)
     }
 
-    /// The notes, each with the bytes of its frame (none where they are not kept or found no room).
+    /// The events, each with the bytes of its frame (empty if not kept or no room).
     pub fn iter(&self) -> impl Iterator<Item = (&Note, &[u8])> {
         let starts = std::iter::once(0).chain(self.notes.iter().map(|note| note.bytes_end));
         let pairs = self.notes.iter().zip(starts);
         pairs.map(|(note, start)| (note, &self.bytes[start..note.bytes_end]))
     }
 
-    /// How many notes it holds.
+    /// Number of events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.notes.len()
     }
 
-    /// Whether nothing happened.
+    /// Whether it has no events.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.notes.is_empty() && self.missed == Missed::default()
     }
 
-    /// Forgets everything and keeps the room, to be handed in again.
+    /// Clears the chunk and keeps its memory for reuse.
     pub fn clear(&mut self) {
         self.notes.clear();
         self.bytes.clear();
         self.missed = Missed::default();
     }
 
-    /// Makes a note.
+    /// Adds an event.
     pub(crate) fn note(
         &mut self,
         direction: Direction,

@@ -1,7 +1,7 @@
 //! The router's thread: receives frames, applies the link model, transmits those that are due.
 //!
-//! Nothing here may block on anything but the ports, allocate or make a system call for a single
-//! frame, or lose one uncounted.
+//! It blocks only on the ports, makes no allocation or system call for a single frame, and counts
+//! every lost one.
 
 use super::capacity;
 use super::command::Command;
@@ -27,38 +27,38 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-/// Frames taken from one port before the others have their turn, and sent in one call.
+/// Frames received from one port before the next port's turn, and sent in one call.
 const BURST: usize = 32;
-/// Slots that one frame can need: itself and a copy beside it, or the answer to it.
+/// Slots that one frame can need: itself, and a duplicate or the answer to it.
 const SLOTS_PER_FRAME: usize = 2;
-/// Bytes sent in one call, at most: four long super-frames, about 100 us. The moment at which a
-/// frame is noted to have left is the one before the call.
+/// Bytes sent in one call, at most: four long super-frames, about 100 µs. A frame's departure is
+/// stamped before the call.
 const BURST_BYTES: usize = 262_144;
-/// A slot for a run of segments per this many slots for frames. A thread moves about 40,000
-/// super-frames of 64 KiB per second; where they are shorter and there are more, some leave as
-/// single frames.
+/// Slots for frames per slot for a segment train. A thread moves about 40,000 super-frames of 64
+/// KiB per second; if they are shorter and more numerous, some leave as single frames.
 const FRAMES_PER_RUN: usize = 8;
 
-/// One port: where frames of one direction come in, and those of the other go out.
+/// One port: receives frames of one direction, transmits those of the other.
 struct RxPort {
     port: Port,
-    /// No further frame can have come before this: the ring was empty then, or its last frame came.
+    /// No further frame can have arrived before this: the ring was then empty, or its last frame
+    /// came.
     floor: Instant,
-    /// What is due to leave by this port.
+    /// Frames to transmit by this port.
     due: Vec<Pending>,
     /// Copies among them, and their bytes.
     copies: usize,
     bytes: usize,
-    /// Slots that what comes in next can need.
+    /// Slots that the next received frame can need.
     slots_needed: usize,
-    /// Whether frames wait in the link behind this port, as far as is known.
+    /// Whether frames may wait in the link behind this port.
     queues: bool,
 }
 
 pub(super) struct Forwarder {
     rx_ports: Vec<RxPort>,
     lanes: Vec<LaneState>,
-    /// Replaced links in which frames still wait, and where those came in.
+    /// Replaced links in which frames still wait, and the ports of those frames.
     retired: Vec<(usize, Link)>,
     pool: Pool,
     on_way: TxQueue,
@@ -69,19 +69,19 @@ pub(super) struct Forwarder {
     clock: Clock,
     spin: Duration,
     summary: RouterSummary,
-    /// Where a segment of a run is cut out for whoever wants to see it.
+    /// Buffer for one segment of a train, cut out for inspection.
     scratch: Box<[u8]>,
 }
 
-/// What the links are to decide on.
+/// A frame for the links.
 enum FrameKind {
-    /// A frame that is complete as it is.
+    /// A complete frame.
     Frame,
-    /// What a sender left undone or joined, as the header in front of it says.
+    /// A frame with offloaded work, as its header describes.
     Offloaded(Layout),
 }
 
-/// What a frame is to the links, where it is for them: not noise, and whole.
+/// Classifies a received frame; only whole frames that are not noise reach the links.
 fn classify(
     recorder: &mut Recorder,
     direction: Direction,
@@ -102,7 +102,7 @@ fn classify(
                 record.bad_offload += 1;
                 return None;
             };
-            // The first segment is never shorter than another.
+            // The first segment is the longest.
             (FrameKind::Offloaded(layout), layout.wire_length(0))
         }
         None => {
@@ -117,7 +117,7 @@ fn classify(
     Some(kind)
 }
 
-/// Ethernet's type field for IPv4 and for IPv6 (RFC 894, RFC 2464).
+/// EtherTypes of IPv4 and IPv6 (RFC 894, RFC 2464).
 const ETHERTYPE_IPV4: [u8; 2] = [0x08, 0x00];
 const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// IPv6's next-header values (RFC 8200 §4.3, RFC 4443 §1).
@@ -152,7 +152,7 @@ fn is_housekeeping(packet: &[u8]) -> bool {
     next == ICMPV6 && rest.first().is_some_and(|kind| matches!(kind, 130..=137 | 143))
 }
 
-/// Sends frames, skipping those that are refused; gives a bit for each refused one.
+/// Sends frames, skipping refused ones; returns a bit for each of those.
 fn send_all(port: &Port, frames: &[&[u8]]) -> u64 {
     let (mut refused, mut at) = (0, 0);
     while at < frames.len() {
@@ -185,7 +185,7 @@ impl Forwarder {
         };
         let segmented = |port: &Port| port.framing() == Framing::Offloaded;
         let any = ports.iter().any(segmented);
-        // Room for at least one super-frame in each direction, whatever becomes of it.
+        // Room for at least one super-frame in each direction.
         let least = if any { 4 * SLOTS_PER_FRAME * usize::from(SEGMENTS_MAX) } else { 0 };
         let slots = config.pool_frames.max(least);
         let runs = if any { slots.div_ceil(FRAMES_PER_RUN) } else { 0 };
@@ -224,10 +224,10 @@ impl Forwarder {
         if let Some(cpu) = config.cpu {
             pin_to_cpu(cpu)?;
         }
-        // The slack of a thread adds to every sleep; the default would be 50 us.
+        // Timer slack adds to every sleep; the default is 50 µs.
         set_timer_slack(Duration::from_nanos(1))?;
         if let Some(slice) = config.slice {
-            // A kernel that refuses leaves the thread as it was.
+            // If the kernel refuses, the thread keeps its default.
             let _ = set_time_slice(slice);
         }
         loop {
@@ -255,7 +255,7 @@ impl Forwarder {
         Ok(self.summary)
     }
 
-    /// Sleeps until a frame comes or the next deadline is near, then leaves the rest to watching.
+    /// Sleeps until a frame arrives or the next deadline is near, then leaves the rest to polling.
     fn idle(&self, now: Instant) -> io::Result<()> {
         let next = self.on_way.next_due().into_iter().chain(self.next_release()).min();
         let sleep = next.map(|next| next.since(now).saturating_sub(self.spin));
@@ -268,9 +268,9 @@ impl Forwarder {
         Ok(())
     }
 
-    // ---- taking frames up -----------------------------------------------------------------------
+    // ---- receiving ------------------------------------------------------------------------------
 
-    /// Takes up to [`BURST`] frames from a port's ring; gives how many there were.
+    /// Receives up to [`BURST`] frames from a port's ring; returns their number.
     fn receive(&mut self, rx_port: usize, looked_at: Instant) -> usize {
         let mut taken = 0;
         let RxPort { port, floor, queues, slots_needed, .. } = &mut self.rx_ports[rx_port];
@@ -280,7 +280,7 @@ impl Forwarder {
                 self.summary.pool_full += 1;
                 lane.recorder.direction(Direction::BOTH[rx_port % 2]).pool_full += 1;
                 if *queues {
-                    // Slots come free only as the queue's time goes on.
+                    // Slots become free only as the queue's time advances.
                     *floor = looked_at.max(*floor);
                 }
                 break;
@@ -292,7 +292,7 @@ impl Forwarder {
             taken += 1;
             let mut at = self.clock.at(self.bridge.monotonic(frame.wall_ns));
             if at > looked_at {
-                // No frame comes from the future, whatever was done to the wall clock.
+                // An arrival is never in the future, even after a step of the wall clock.
                 at = at.min(self.clock.now());
             }
             at = at.max(*floor);
@@ -311,7 +311,7 @@ impl Forwarder {
         taken
     }
 
-    // ---- what waits at bottlenecks --------------------------------------------------------------
+    // ---- bottlenecks ----------------------------------------------------------------------------
 
     /// When the next copy leaves a bottleneck.
     fn next_release(&self) -> Option<Instant> {
@@ -321,10 +321,10 @@ impl Forwarder {
         now.chain(before).filter_map(Link::poll_timeout).min()
     }
 
-    /// Takes what has left the bottlenecks.
+    /// Takes the copies that have left the bottlenecks.
     ///
-    /// Links are asked about no later time than the earliest at which another frame can come to
-    /// them, so an arrival never finds a queue that is ahead of it.
+    /// Links are polled for no later time than the earliest possible next arrival, so an arrival
+    /// never finds a queue that is ahead of it.
     fn release_due(&mut self) {
         let Self { rx_ports, lanes, retired, pool, on_way, .. } = self;
         for (number, rx_port) in
@@ -339,7 +339,7 @@ impl Forwarder {
         }
         for (number, link) in retired.iter_mut() {
             let lane = &mut lanes[*number / 2];
-            // No frame comes to it any more.
+            // No more frames arrive there.
             let floor = rx_ports[*number].floor;
             while let Some(release) = link.poll_release(floor) {
                 settle(&mut lane.recorder, lane.generation, (pool, on_way), &release, floor);
@@ -350,7 +350,7 @@ impl Forwarder {
 
     // ---- sending --------------------------------------------------------------------------------
 
-    /// Sends every frame whose time has come, in bursts per port.
+    /// Sends every due frame, in bursts per port.
     fn send_due(&mut self, now: Instant) -> bool {
         let mut any = false;
         while let Some(next) = self.on_way.pop_due(now) {
@@ -377,7 +377,7 @@ impl Forwarder {
         any
     }
 
-    /// Hands what is due to its port, and notes how late it was.
+    /// Passes due frames to their port, and records their lateness.
     fn send_burst(&mut self, port: usize) {
         let RxPort { port: out, due, copies, bytes, .. } = &mut self.rx_ports[port];
         let header = out.framing().header();
@@ -418,9 +418,9 @@ impl Forwarder {
 
     // ---- commands -------------------------------------------------------------------------------
 
-    /// Takes what has arrived on a lane so far, then does as told.
+    /// Receives what has arrived on a lane so far, then executes the command.
     fn handle_command(&mut self, command: Command) {
-        // Where nobody waits for an answer any more, it is not wanted.
+        // A dropped receiver does not want the answer.
         match command {
             Command::SetLinks { lane, links, record, done } => {
                 let _ = done.send(self.rotate_record(lane, Some(links), record));
@@ -475,7 +475,7 @@ impl Forwarder {
     }
 }
 
-/// Notes that the segments of a run left.
+/// Records the departure of a train's segments.
 fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, scratch: &mut [u8]) {
     let message = pool.message(slot, OFFLOAD_HEADER);
     let wanted = recorder.streams_bytes();
@@ -486,10 +486,10 @@ fn note_run(recorder: &mut Recorder, pool: &Pool, slot: u32, left: Departure, sc
     }
 }
 
-/// Decides a frame's fate and records it; keeps the frame if it has a way on. Whether it waits at
-/// the link's bottleneck.
+/// Decides a frame's fate and records it; keeps the frame unless it is dropped. Returns whether it
+/// waits at the link's bottleneck.
 ///
-/// The caller has seen that there are [`SLOTS_PER_FRAME`] free slots.
+/// The caller has checked that [`SLOTS_PER_FRAME`] slots are free.
 fn admit(
     lane: &mut LaneState,
     pool: &mut Pool,
@@ -523,7 +523,7 @@ fn admit(
     matches!(fate.verdict, Verdict::Queued { .. })
 }
 
-/// Does with a copy what became of it at the bottleneck.
+/// Applies the bottleneck's verdict to a copy.
 fn settle(
     recorder: &mut Recorder,
     generation: u32,
@@ -568,7 +568,7 @@ mod tests {
             let alert = [ICMPV6, 0, 5, 2, 0, 0, 1, 0, kind];
             assert_eq!(carried(&ipv6(HOP_BY_HOP, &alert)), !noise, "type {kind}, router alert");
         }
-        // Whatever is cut short is no talk with neighbours.
+        // A truncated frame is not link-local control traffic.
         assert!(carried(&ipv6(HOP_BY_HOP, &[ICMPV6, 9])) && carried(&frame(0x86dd, &[0; 3])));
     }
 }

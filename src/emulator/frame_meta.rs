@@ -1,4 +1,4 @@
-//! What the router knows of a frame on its way beside its bytes.
+//! Metadata of a frame in the router.
 
 use super::topology::MTU;
 use crate::path::{Direction, Mutation};
@@ -6,30 +6,30 @@ use crate::path::{Direction, Mutation};
 /// Bytes of the longest frame that may cross: the MTU and an Ethernet header.
 pub const FRAME_MAX: usize = MTU as usize + 14;
 
-/// A frame on its way, as far as its record goes.
+/// The record's metadata of a frame in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameMeta {
     pub(crate) direction: Direction,
     pub(crate) index: u64,
-    /// Which copy, from 0.
+    /// Number of the copy, from 0.
     pub(crate) copy: u8,
-    /// Where it is captured.
+    /// Index of its capture.
     pub(crate) captured: Option<u32>,
     pub(crate) length: u16,
     pub(crate) draw_ppm: u32,
-    /// What was changed in it.
+    /// Its changes.
     pub(crate) mutation: Mutation,
 }
 
-/// What the router knows of a frame that lies in a slot.
+/// Metadata of a frame in a slot.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotMeta {
     pub(super) frame: FrameMeta,
-    /// The port it leaves by.
+    /// Its egress port.
     pub(super) port_out: u16,
-    /// Which record of its lane it belongs to.
+    /// The lane's record that it belongs to.
     pub(super) generation: u32,
-    /// Whether it is an answer of the router's own, which no link carries.
+    /// Whether it is the router's own answer, which no link carries.
     pub(super) answer: bool,
     /// The slot of the other copy, while both wait at a bottleneck.
     pub(super) duplicate: Option<u32>,

@@ -1,7 +1,4 @@
-//! Frames on their way: the memory they lie in, and the order in which they leave.
-//!
-//! It exists so that the router holds any number of frames up to its limit without allocating for
-//! one. It must never give a slot to two frames, nor let a frame overtake one that is due before.
+//! Preallocated memory of frames in flight, and the order of their departure.
 
 use super::frame_meta::{FRAME_MAX, SlotMeta};
 use super::gso::OFFLOAD_HEADER;
@@ -12,13 +9,13 @@ use std::collections::{BinaryHeap, VecDeque};
 
 /// Bytes of a slot: a frame, and room for an offload header in front of it.
 const SLOT: usize = OFFLOAD_HEADER + FRAME_MAX;
-/// The bit that marks the number of a run's slot.
+/// The bit that marks the number of a train's slot.
 const RUN: u32 = 1 << 31;
 
-/// Memory for frames, in slots of equal size, and for runs of segments.
+/// Memory for frames, in slots of equal size, and for segment trains.
 ///
-/// Slots are taken into use one after the other, and the one freed last is used again first: memory
-/// that was never needed is never touched, and what is used is still in the cache.
+/// Fresh slots are used in order, and the last freed first: unused memory is never touched, and
+/// used memory is still in the cache.
 pub(super) struct Pool {
     memory: Box<[u8]>,
     meta: Vec<SlotMeta>,
@@ -28,7 +25,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Memory of one slot, all told: the frame, its meta, its place among the free.
+    /// Memory of one slot: the frame, its metadata, its entry in the free list.
     pub(super) const SLOT_BYTES: usize = SLOT + size_of::<SlotMeta>() + size_of::<u32>();
 
     pub(super) fn new(slots: usize, runs: usize) -> Self {
@@ -41,27 +38,27 @@ impl Pool {
         }
     }
 
-    /// The number under which a run leaves.
+    /// The number of a train in the departure order.
     pub(super) const fn of_run(slot: u32) -> u32 {
         slot | RUN
     }
 
-    /// The run under a number, if it is one's.
+    /// The train of a number, if it is one's.
     pub(super) fn run(&self, slot: u32) -> Option<&SegmentTrain> {
         (slot & RUN != 0).then(|| self.runs.get(slot & !RUN))
     }
 
-    /// How many slots are free.
+    /// Number of free slots.
     pub(super) fn room(&self) -> usize {
         self.free.len() + (self.slots - self.meta.len())
     }
 
-    /// Most slots that were ever in use at once.
+    /// Most slots in use at once.
     pub(super) fn peak(&self) -> usize {
         self.meta.len()
     }
 
-    /// Takes a slot.
+    /// Allocates a slot.
     pub(super) fn take(&mut self) -> Option<u32> {
         if let Some(slot) = self.free.pop() {
             return Some(slot);
@@ -73,7 +70,7 @@ impl Pool {
         })
     }
 
-    /// Gives a slot back.
+    /// Frees a slot.
     pub(super) fn put_back(&mut self, slot: u32) {
         if slot & RUN == 0 {
             self.free.push(slot);
@@ -82,7 +79,7 @@ impl Pool {
         }
     }
 
-    /// Fills a slot that was taken with a frame that leaves nothing to do.
+    /// Fills an allocated slot with a complete frame.
     pub(super) fn fill(&mut self, slot: u32, meta: SlotMeta, bytes: &[u8]) {
         let (header, frame) = self.memory_mut(slot).split_at_mut(OFFLOAD_HEADER);
         header.fill(0);
@@ -90,22 +87,22 @@ impl Pool {
         self.set_meta(slot, meta);
     }
 
-    /// Says what lies in a slot whose memory is filled.
+    /// Sets the metadata of a filled slot.
     pub(super) fn set_meta(&mut self, slot: u32, meta: SlotMeta) {
         self.meta[place(slot)] = meta;
     }
 
-    /// All memory of a slot that was taken, the header first.
+    /// All memory of an allocated slot, the header first.
     pub(super) fn memory(&self, slot: u32) -> &[u8] {
         &self.memory[start(slot)..start(slot) + SLOT]
     }
 
-    /// The same, to be written.
+    /// The same, mutable.
     pub(super) fn memory_mut(&mut self, slot: u32) -> &mut [u8] {
         &mut self.memory[start(slot)..start(slot) + SLOT]
     }
 
-    /// What a port is handed that wants so many bytes of header in front of a frame.
+    /// The bytes for a port that expects this many bytes of header in front of a frame.
     pub(super) fn message(&self, slot: u32, header: usize) -> &[u8] {
         if slot & RUN != 0 {
             return self.runs.message(slot & !RUN);
@@ -114,7 +111,7 @@ impl Pool {
         &self.memory(slot)[OFFLOAD_HEADER - header.min(OFFLOAD_HEADER)..end]
     }
 
-    /// Makes the copy that waits beside a frame.
+    /// Duplicates a frame that waits.
     pub(super) fn add_duplicate(&mut self, slot: u32) -> Option<u32> {
         let duplicate = self.take()?;
         self.memory.copy_within(start(slot)..start(slot) + SLOT, start(duplicate));
@@ -126,12 +123,12 @@ impl Pool {
         Some(duplicate)
     }
 
-    /// The copy that is next to leave of those that wait under a token.
+    /// The next copy to leave among those that wait under a token.
     pub(super) fn next_copy(&mut self, token: u32) -> u32 {
         self.meta[place(token)].duplicate.take().unwrap_or(token)
     }
 
-    /// What lies in a slot; of a run, its first segment.
+    /// Metadata of a slot; for a train, of its first segment.
     pub(super) fn meta(&self, slot: u32) -> &SlotMeta {
         self.run(slot).map_or_else(|| &self.meta[place(slot)], |run| &run.first)
     }
@@ -145,7 +142,7 @@ impl Pool {
         self.message(slot, 0)
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     pub(super) fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
         let end = OFFLOAD_HEADER + usize::from(self.meta(slot).frame.length);
         &mut self.memory_mut(slot)[OFFLOAD_HEADER..end]
@@ -160,7 +157,7 @@ fn start(slot: u32) -> usize {
     place(slot).saturating_mul(SLOT)
 }
 
-/// A frame that knows when it leaves. Ordered by that, then by when it got to know.
+/// A frame with a known departure. Ordered by that, then by when it became known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Pending {
     pub(super) due: Instant,
@@ -169,10 +166,9 @@ pub(super) struct Pending {
     pub(super) copies: u8,
 }
 
-/// All that know when they leave.
+/// All frames with a known departure.
 ///
-/// With constant delays frames come in the order in which they leave: those stand in a line, and
-/// only the others in a heap.
+/// Constant delays keep frames in order: those are in a FIFO, the others in a heap.
 pub(super) struct TxQueue {
     line: VecDeque<Pending>,
     heap: BinaryHeap<Reverse<Pending>>,
@@ -195,14 +191,14 @@ impl TxQueue {
         }
     }
 
-    /// When the next one leaves.
+    /// The next departure.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let line = self.line.front().map(|next| next.due);
         let heap = self.heap.peek().map(|Reverse(next)| next.due);
         line.into_iter().chain(heap).min()
     }
 
-    /// The next one, where its time has come.
+    /// The next frame, if due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Pending> {
         let line = self.line.front();
         let heap = self.heap.peek().map(|Reverse(next)| next);
@@ -229,7 +225,7 @@ mod tests {
             let mut on_way = TxQueue::new(100);
             let mut all: Vec<(u64, u32)> = Vec::new();
             for slot in 0..100 {
-                // Few different times, so that many are equal.
+                // Few distinct times, so that many are equal.
                 let due = keyed(seed, u64::from(slot)) % 20;
                 on_way.push(Instant::from_nanos(due), slot, 1);
                 all.push((due, slot));

@@ -1,23 +1,21 @@
-//! Super-frames: several segments of a stream (or datagrams of one send) that the kernel hands over
-//! in one piece, and how to take them apart.
+//! Parses and splits super-frames: several segments of a stream (or datagrams of one send) that the
+//! kernel passes as one.
 //!
-//! A path that decides each segment's fate by itself would have to move segments one by one, at a
-//! seventh of the speed. Instead the kernel leaves them joined, with a header in front that says
-//! where they end (`struct virtio_net_hdr`, `PACKET_VNET_HDR`); the router decides segment by
-//! segment, and cuts only where neighbours meet different fates.
-//! What is cut here is what the kernel itself would have cut (`tcp_gso_segment`,
-//! `__udp_gso_segment`), byte for byte. This must never panic, whatever the bytes, nor pass on a
-//! header that it does not understand.
+//! Moving segments one by one runs at a seventh of the speed. Instead the kernel leaves them
+//! joined, with a header in front that gives their size (`struct virtio_net_hdr`,
+//! `PACKET_VNET_HDR`); the router decides segment by segment, and splits only between different
+//! fates. The result equals the kernel's own (`tcp_gso_segment`, `__udp_gso_segment`), byte for
+//! byte. No input panics, and an unknown header is an error.
 
 use std::ops::Range;
 use thiserror::Error;
 
 /// Bytes of `struct virtio_net_hdr`, which stands in front of every frame of a segmented port.
 pub const OFFLOAD_HEADER: usize = 10;
-/// Segments of one super-frame, at most. Hosts are told so (`IFLA_GSO_MAX_SEGS`); 64 KiB in
-/// segments of 1,448 bytes are 46, and `UDP_MAX_SEGMENTS` was 64 until Linux 6.9.
+/// Segments of one super-frame, at most, set on the hosts (`IFLA_GSO_MAX_SEGS`); 64 KiB in segments
+/// of 1,448 bytes are 46, and `UDP_MAX_SEGMENTS` was 64 until Linux 6.9.
 pub const SEGMENTS_MAX: u16 = 64;
-/// Bytes of the longest super-frame, at most, from its Ethernet header on. Hosts are told so
+/// Bytes of the longest super-frame, from its Ethernet header on, set on the hosts
 /// (`IFLA_GSO_MAX_SIZE`): 64 KiB less 128 bytes, so that a ring slot of 64 KiB holds it behind the
 /// ring's own header (76 bytes) and the one above.
 pub const SUPER_FRAME_MAX: usize = 65_408;
@@ -36,7 +34,7 @@ const UDP: u8 = 17;
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
-/// Where in a TCP header its sequence number and its flags stand.
+/// Offsets of sequence number and flags in a TCP header.
 const TCP_SEQUENCE: usize = 4;
 const TCP_FLAGS: usize = 13;
 
@@ -49,41 +47,41 @@ const GSO_TCPV6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
 const GSO_ECN: u8 = 0x80;
 
-/// A frame whose header does not fit its bytes, or is not one that this code knows.
+/// A frame whose header is unsupported or does not fit its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Invalid {
-    /// Flags that this code does not know.
+    /// Unsupported flags.
     #[error("offload flags: expected at most 0x03, got {0:#04x}")]
     Flags(u8),
-    /// A kind of super-frame that this code does not know.
+    /// An unsupported kind of super-frame.
     #[error("segmentation type: expected none, TCP over IPv4 or IPv6, or UDP, got {0:#04x}")]
     Kind(u8),
     /// A checksum outside the frame.
     #[error("checksum field at byte {at}: expected it inside a frame of {length} bytes")]
     ChecksumField {
-        /// Where its first byte would be.
+        /// Offset of its first byte.
         at: usize,
         /// The length of the frame.
         length: usize,
     },
-    /// A header that the segmentation type does not announce, or that is cut short.
+    /// A header that contradicts the segmentation type, or is truncated.
     #[error("{what} at byte {at}: expected {expected}, got {got}")]
     Header {
-        /// Which field.
+        /// The field.
         what: &'static str,
-        /// Where it stands in the frame.
+        /// Its offset in the frame.
         at: usize,
-        /// What it should be.
+        /// The expected value.
         expected: usize,
-        /// What it is.
+        /// The value found.
         got: usize,
     },
     /// A frame that ends within its headers.
     #[error("frame of {length} bytes: expected at least {needed}")]
     Short {
-        /// Bytes that the headers take.
+        /// Bytes that the headers need.
         needed: usize,
-        /// Bytes there are.
+        /// Bytes in the frame.
         length: usize,
     },
     /// No segments, or too many.
@@ -91,12 +89,12 @@ pub enum Invalid {
     Count(usize),
 }
 
-/// Whether checksums are worked out, or left to whoever receives the frame from us.
+/// Whether checksums are computed, or left to the frame's receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checksums {
-    /// As they came: where the sender left one out, it stays out. Nothing is added up.
+    /// As received: a checksum that the sender left out stays out. Nothing is summed.
     AsTheyCame,
-    /// All right in the bytes themselves, as on a wire. For single segments.
+    /// All complete, as on a wire. For single segments.
     Complete,
 }
 
@@ -106,7 +104,7 @@ enum Network {
     V6,
 }
 
-/// A checksum that is still to be added up, from `start` to the frame's end.
+/// A checksum that is still to be computed, from `start` to the frame's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unfinished {
     start: u16,
@@ -114,23 +112,23 @@ struct Unfinished {
     field: u16,
 }
 
-/// Where the segments of a super-frame are.
+/// Layout of a super-frame's segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Joined {
     network: Network,
     /// [`TCP`] or [`UDP`].
     protocol: u8,
-    /// Where the transport header begins.
+    /// Offset of the transport header.
     transport: usize,
-    /// Where the payload begins.
+    /// Offset of the payload.
     payload: usize,
     /// Bytes of payload in each segment but the last.
     each: usize,
-    /// Whether its first segment tells of a reduced window (CWR), which is told once.
+    /// Whether its first segment has CWR set, which the others do not repeat.
     ecn: bool,
 }
 
-/// What a frame consists of, as its offload header and its own headers say.
+/// Structure of a frame, from its offload header and its own headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     length: usize,
@@ -140,10 +138,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads a frame with the header that came in front of it.
+    /// Parses a frame and its offload header.
     ///
     /// # Errors
-    /// What does not fit, and where.
+    /// The unexpected value, and its offset.
     pub fn parse(offload: &[u8; OFFLOAD_HEADER], frame: &[u8]) -> Result<Self, Invalid> {
         let [flags, kind, _, _, each0, each1, start0, start1, field0, field1] = *offload;
         if flags & !(NEEDS_CSUM | DATA_VALID) != 0 {
@@ -171,36 +169,34 @@ impl Layout {
         Ok(Self { length, count, unfinished, joined: Some(joined) })
     }
 
-    /// How many segments it has; 1 where it is an ordinary frame.
+    /// Number of segments; 1 for an ordinary frame.
     #[must_use]
     pub const fn segments(&self) -> u16 {
         self.count
     }
 
-    /// The length that one segment has as a frame of its own, Ethernet header included.
+    /// Length of one segment as a frame of its own, Ethernet header included.
     #[must_use]
     pub fn wire_length(&self, segment: u16) -> usize {
         self.run_length(segment..segment.saturating_add(1))
     }
 
-    /// The length of the frame that a run of segments makes.
+    /// Length of the frame of a segment train.
     #[must_use]
     pub fn run_length(&self, run: Range<u16>) -> usize {
         self.joined.map_or(self.length, |joined| joined.payload + self.payload(joined, &run).len())
     }
 
-    /// Which bytes of the super-frame a run's payload is.
+    /// The bytes of the super-frame that are a train's payload.
     fn payload(&self, joined: Joined, run: &Range<u16>) -> Range<usize> {
         let at = |n: u16| (joined.payload + usize::from(n) * joined.each).min(self.length);
         at(run.start)..at(run.end.max(run.start))
     }
 
-    /// Writes a run of segments as a frame of its own, behind an offload header; gives how many
-    /// bytes that took.
+    /// Writes a train as a frame of its own, behind an offload header; returns the bytes written.
     ///
-    /// A run of several stays a super-frame. `None` where `out` is too short, the run is empty or
-    /// not all there, `frame` is not the one that was parsed, or a run of several is to have
-    /// complete checksums.
+    /// A train of several stays a super-frame. `None` if `out` is too short, the train is empty or
+    /// out of range, `frame` is not the parsed one, or a train of several needs complete checksums.
     pub fn write(
         &self,
         frame: &[u8],
@@ -230,8 +226,8 @@ impl Layout {
         *offload = [0; OFFLOAD_HEADER];
         if let Some(unfinished) = self.unfinished {
             if complete {
-                // A segment of TCP may have a sum of 0. UDP takes that for none (RFC 768), and what
-                // an ordinary frame carries is not looked at; all ones mean the same.
+                // A TCP segment may have a sum of 0. UDP takes that for none (RFC 768), and the
+                // payload of an ordinary frame is not parsed; all ones are equivalent.
                 let tcp = self.joined.is_some_and(|joined| joined.protocol == TCP);
                 finish(cut, unfinished, if tcp { 0 } else { 0xffff })?;
             } else {
@@ -241,7 +237,7 @@ impl Layout {
         Some(length)
     }
 
-    /// Writes the offload header of a run.
+    /// Writes the offload header of a train.
     fn announce(
         &self,
         offload: &mut [u8; OFFLOAD_HEADER],
@@ -255,7 +251,7 @@ impl Layout {
         if let (true, Some(joined)) = (several, self.joined) {
             offload[1] = joined.kind(first);
             let number = |n: usize| u16::try_from(n).expect("from 16-bit fields").to_ne_bytes();
-            // The kernel keeps this much in one piece, and the rest in pages.
+            // The kernel keeps this much contiguous, and the rest in pages.
             offload[2..4].copy_from_slice(&number(joined.payload));
             offload[4..6].copy_from_slice(&number(joined.each));
         }
@@ -263,7 +259,7 @@ impl Layout {
 }
 
 impl Joined {
-    /// Checks that the headers are those that the segmentation type announces.
+    /// Checks that the headers match the segmentation type.
     fn parse(kind: u8, each: usize, frame: &[u8]) -> Result<Self, Invalid> {
         let ecn = kind & GSO_ECN != 0;
         let short = |needed| Invalid::Short { needed, length: frame.len() };
@@ -302,7 +298,7 @@ impl Joined {
                 expect("type of the packet", 12, ethertype, word(12)?)?;
                 expect("version", 14, 6, usize::from(byte(14)? >> 4))?;
                 expect("payload length", 18, whole.saturating_sub(IPV6), word(18)?)?;
-                // Extension headers would have to be walked; no sender joins such packets here.
+                // Extension headers would need a walk; no sender joins such packets here.
                 expect("next header", 20, usize::from(protocol), usize::from(byte(20)?))?;
                 ETHERNET + IPV6
             }
@@ -321,7 +317,7 @@ impl Joined {
         Ok(Self { network, protocol, transport, payload, each, ecn })
     }
 
-    /// Where the checksum stands in the transport header (RFC 9293 §3.1, RFC 768).
+    /// Offset of the checksum in the transport header (RFC 9293 §3.1, RFC 768).
     const fn checksum_field(&self) -> usize {
         if self.protocol == TCP { 16 } else { 6 }
     }
@@ -336,13 +332,13 @@ impl Joined {
         }
     }
 
-    /// Turns a copy of the super-frame's headers into those of a run of its segments.
+    /// Turns a copy of the super-frame's headers into those of a train.
     fn mend(&self, cut: &mut [u8], run: &Range<u16>, last: bool) -> Option<()> {
         let packet = cut.len() - ETHERNET;
         match self.network {
             Network::V4 => {
                 put(cut, 16, &u16::try_from(packet).ok()?.to_be_bytes())?;
-                // Each segment is a packet with an identification of its own.
+                // Each segment is a packet with its own identification.
                 let id = cut.get(18..20)?.first_chunk().map(|id| u16::from_be_bytes(*id))?;
                 put(cut, 18, &id.wrapping_add(run.start).to_be_bytes())?;
                 put(cut, 24, &[0; 2])?;
@@ -361,14 +357,14 @@ impl Joined {
             let skipped = u32::try_from(usize::from(run.start) * self.each).ok()?;
             put(cut, at, &first.wrapping_add(skipped).to_be_bytes())?;
             let flags = cut.get_mut(transport + TCP_FLAGS)?;
-            // A window reduction is told once, at the front; an end and a push belong to the end.
+            // CWR belongs to the first segment; FIN and PSH to the last.
             *flags &= if run.start > 0 { !CWR } else { !0 };
             *flags &= if last { !0 } else { !(FIN | PSH) };
         } else {
             put(cut, transport + 4, &length.to_be_bytes())?;
         }
-        // What the field holds until the sum is worked out: the sum of the pseudo-header alone
-        // (RFC 9293 §3.1, RFC 8200 §8.1).
+        // Until the sum is computed, the field holds the sum of the pseudo-header alone (RFC 9293
+        // §3.1, RFC 8200 §8.1).
         let addresses = match self.network {
             Network::V4 => cut.get(26..34)?,
             Network::V6 => cut.get(22..54)?,
@@ -387,7 +383,7 @@ fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Works out a checksum whose field holds the sum of the pseudo-header.
+/// Computes a checksum whose field holds the sum of the pseudo-header.
 fn finish(frame: &mut [u8], unfinished: Unfinished, zero: u16) -> Option<()> {
     let start = usize::from(unfinished.start);
     let whole = !fold(sum(frame.get(start..)?));
@@ -395,15 +391,15 @@ fn finish(frame: &mut [u8], unfinished: Unfinished, zero: u16) -> Option<()> {
     put(frame, start + usize::from(unfinished.field), &value.to_be_bytes())
 }
 
-/// The sum of 16-bit words that the Internet checksum is made of (RFC 1071 §1); the odd byte at
-/// the end counts as the high one. It cannot overflow below 2^48 words.
+/// The sum of 16-bit words of the Internet checksum (RFC 1071 §1); an odd last byte is the high
+/// one. It cannot overflow below 2^48 words.
 fn sum(bytes: &[u8]) -> u64 {
     let (words, odd) = bytes.as_chunks::<2>();
     let last = odd.first().map_or(0, |byte| u64::from(*byte) << 8);
     words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum::<u64>() + last
 }
 
-/// Adds the carries back in until 16 bits are left (RFC 1071 §2(1)).
+/// Folds the carries into 16 bits (RFC 1071 §2(1)).
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

@@ -1,9 +1,8 @@
-//! What the router does with a super-frame: it asks the link about each segment, and keeps together
-//! what meets one fate.
+//! Applies the link model to each segment of a super-frame, and forwards segments with the same
+//! fate together.
 //!
-//! It exists so that bulk transfers need not be moved segment by segment. It must never let a
-//! segment share a fate that it did not draw: each has its own index, length and place in the
-//! record, as if it had come as a frame of its own.
+//! Each segment draws its own fate, and has its own index, length and place in the record, as if it
+//! had arrived as a frame of its own.
 
 use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
 use super::frame_pool::{Pool, TxQueue};
@@ -14,7 +13,7 @@ use crate::measure::Instant;
 use crate::path::{Bytes, DrawKey, DropReason, Frame, Mutation, Verdict};
 use std::ops::Range;
 
-/// One segment of a super-frame as a frame of its own, its checksums complete.
+/// One segment of a super-frame as a frame of its own, with complete checksums.
 pub(super) fn segment<'a>(message: &[u8], number: u16, out: &'a mut [u8]) -> &'a [u8] {
     let cut = message.split_first_chunk().and_then(|(offload, frame)| {
         let layout = Layout::parse(offload, frame).ok()?;
@@ -23,24 +22,24 @@ pub(super) fn segment<'a>(message: &[u8], number: u16, out: &'a mut [u8]) -> &'a
     out.get(OFFLOAD_HEADER..cut.unwrap_or(0)).unwrap_or_default()
 }
 
-/// A super-frame that has arrived, and the segments at its front that are already decided on and
-/// wait for the next one, since they meet one fate so far.
+/// A received super-frame, and its pending train: decided segments with the same fate so far.
 struct Admission<'a> {
     frame: Arrival<'a>,
     layout: Layout,
     run: Range<u16>,
-    /// When they leave, and what is known of the first one.
+    /// Departure of the train, and metadata of its first segment.
     way: Option<(Instant, SlotMeta)>,
-    /// Whether whoever looks behind the headers must see each segment as it would be on a wire.
+    /// Whether the link or record inspects the payload, which needs each segment as on a wire.
     looked_into: bool,
-    /// Whether one waits at the link's bottleneck.
+    /// Whether a segment waits at the link's bottleneck.
     waits: bool,
 }
 
-/// Decides the fates of a super-frame's segments in order and records them; keeps what has a way
-/// on. Whether one waits at the link's bottleneck. An ordinary frame has one segment.
+/// Decides the fates of a super-frame's segments in order and records them; keeps those that are
+/// not dropped. Returns whether one waits at the link's bottleneck. An ordinary frame has one
+/// segment.
 ///
-/// The caller has seen that there are as many free slots as the segments can need.
+/// The caller has checked that enough slots are free.
 pub(super) fn admit(
     lane: &mut LaneState,
     pool: &mut Pool,
@@ -67,8 +66,8 @@ impl Admission<'_> {
         if self.looked_into {
             self.cut(pool, slot, number, true);
         }
-        // Without a look behind the headers the front of the super-frame serves: its headers are
-        // those of all segments, but for lengths, numbers and checksums.
+        // Without payload inspection the front of the super-frame suffices: its headers are those
+        // of all segments, except lengths, numbers and checksums.
         let bytes = if self.looked_into {
             &pool.memory(slot)[OFFLOAD_HEADER..OFFLOAD_HEADER + length]
         } else {
@@ -85,7 +84,7 @@ impl Admission<'_> {
         meta.frame.captured = lane.recorder.note(direction, &fate, arrival.at, bytes);
         if let Verdict::Dropped(reason) = fate.verdict {
             if reason == DropReason::TooBig {
-                // Out of the slot, which the answer may get.
+                // Copied out of the slot, which the answer may reuse.
                 let mut copy = [0; FRAME_MAX];
                 copy[..length].copy_from_slice(bytes);
                 let arrival = Arrival { bytes: &copy[..length], ..self.frame };
@@ -115,7 +114,7 @@ impl Admission<'_> {
         }
     }
 
-    /// Writes a segment into a slot, with complete checksums where it is to be changed or seen.
+    /// Writes a segment into a slot, with complete checksums if it is changed or inspected.
     fn cut(&self, pool: &mut Pool, slot: u32, number: u16, complete: bool) {
         let checksums = if complete { Checksums::Complete } else { Checksums::AsTheyCame };
         let memory = pool.memory_mut(slot);
@@ -123,7 +122,7 @@ impl Admission<'_> {
         let _ = self.layout.write(self.frame.bytes, number..number + 1, checksums, memory);
     }
 
-    /// Adds a segment to the run, if it leaves together with those that are in it.
+    /// Adds a segment to the train if it leaves together with it.
     fn join(
         &mut self,
         pool: &mut Pool,
@@ -140,7 +139,7 @@ impl Admission<'_> {
         self.run.end = number + 1;
     }
 
-    /// Sends the run on its way, as one super-frame where it is more than one segment.
+    /// Schedules the train, as one super-frame if it has several segments.
     fn flush(&mut self, pool: &mut Pool, on_way: &mut TxQueue) {
         let Some((due, first)) = self.way.take() else { return };
         if self.run.len() > 1 {
@@ -150,7 +149,7 @@ impl Admission<'_> {
                 return;
             }
         }
-        // A single segment; or runs have no room, and each of its segments is a frame.
+        // A single segment, or no slot for a train: each segment leaves as a frame.
         for (n, number) in (0..).zip(self.run.clone()) {
             let Some(slot) = pool.take() else { return };
             self.cut(pool, slot, number, self.looked_into);

@@ -1,4 +1,4 @@
-//! Memory for segment trains: segments on their way that leave together as one super-frame.
+//! Memory for segment trains: segments in flight that leave together as one super-frame.
 
 use super::frame_meta::{FrameMeta, SlotMeta};
 use super::gso::{Checksums, Layout, OFFLOAD_HEADER, SUPER_FRAME_MAX};
@@ -7,25 +7,25 @@ use std::ops::Range;
 /// Bytes of a slot: a super-frame and the header in front of it.
 const SLOT: usize = OFFLOAD_HEADER + SUPER_FRAME_MAX;
 
-/// Segments on their way as one super-frame.
+/// Segments in flight as one super-frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SegmentTrain {
-    /// What is known of the first segment.
+    /// Metadata of the first segment.
     pub(super) first: SlotMeta,
     pub(super) segments: u16,
-    /// Length of the last segment as a frame; all others have that of the first.
+    /// Length of the last segment as a frame; all others are as long as the first.
     last_length: u16,
     /// Bytes in the slot.
     length: usize,
 }
 
 impl SegmentTrain {
-    /// The segments, each as the record knows it.
+    /// The record's metadata of each segment.
     pub(super) fn frames(&self) -> impl Iterator<Item = FrameMeta> {
         let Self { first, segments, last_length, .. } = *self;
         (0..segments).map(move |n| FrameMeta {
             index: first.frame.index + u64::from(n),
-            // They were captured one behind the other.
+            // They were captured consecutively.
             captured: first.frame.captured.map(|place| place + u32::from(n)),
             length: if n + 1 == segments { last_length } else { first.frame.length },
             ..first.frame
@@ -33,7 +33,7 @@ impl SegmentTrain {
     }
 }
 
-/// Memory for runs, in slots of equal size, touched when used.
+/// Memory for trains, in slots of equal size, touched when used.
 pub(super) struct TrainPool {
     memory: Box<[u8]>,
     runs: Vec<SegmentTrain>,
@@ -42,7 +42,7 @@ pub(super) struct TrainPool {
 }
 
 impl TrainPool {
-    /// The memory that so many slots take.
+    /// The memory of this many slots.
     pub(super) const fn bytes(slots: usize) -> u64 {
         slots as u64 * (SLOT + size_of::<SegmentTrain>() + size_of::<u32>()) as u64
     }
@@ -56,7 +56,7 @@ impl TrainPool {
         }
     }
 
-    /// Keeps a run of a super-frame's segments; gives its slot, if there is one.
+    /// Stores a train of a super-frame's segments; returns its slot, if one is free.
     pub(super) fn keep(
         &mut self,
         layout: &Layout,
@@ -70,7 +70,7 @@ impl TrainPool {
             None => return None,
         };
         let memory = &mut self.memory[place(slot) * SLOT..][..SLOT];
-        // It cannot fail: the run is part of the frame, and no frame is longer than a slot.
+        // It cannot fail: the train is part of the frame, and no frame is longer than a slot.
         let length = layout.write(frame, run.clone(), Checksums::AsTheyCame, memory)?;
         let last_length = segment_length(layout, run.end - 1);
         let kept = SegmentTrain { first, segments: run.end - run.start, last_length, length };

@@ -1,4 +1,4 @@
-//! A lane of the router: its links, what arrives for them, and what they change or answer.
+//! A lane of the router: its links, their input, and the changes and answers that they make.
 
 use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
 use super::frame_pool::{Pool, TxQueue};
@@ -13,7 +13,7 @@ pub(super) struct LaneState {
     pub(super) generation: u32,
 }
 
-/// A frame to decide on, and what the router knows of it beside its bytes.
+/// A frame to decide on, and its metadata.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub(super) rx_port: usize,
@@ -26,7 +26,7 @@ impl Arrival<'_> {
         Direction::BOTH[self.rx_port % 2]
     }
 
-    /// What lies in its slot where it goes on.
+    /// Slot metadata if it is forwarded.
     pub(super) fn meta(&self, generation: u32) -> SlotMeta {
         let frame = FrameMeta {
             direction: self.direction(),
@@ -37,7 +37,7 @@ impl Arrival<'_> {
             draw_ppm: 0,
             mutation: Mutation::default(),
         };
-        // Ports come in pairs, an end's own and the other end's.
+        // Ports come in pairs, one per end.
         let port_out = u16::try_from(self.rx_port ^ 1).expect("there are at most 128 ports");
         SlotMeta { frame, port_out, generation, answer: false, duplicate: None }
     }
@@ -49,7 +49,7 @@ pub(super) fn apply_mutation(pool: &mut Pool, slot: u32, mutation: &Mutation) {
     }
 }
 
-/// Tells the sender of a frame that it is too big, where the link is no black hole.
+/// Answers "too big" to the sender of a frame, unless the link is a black hole.
 pub(super) fn answer(
     lane: &mut LaneState,
     pool: &mut Pool,
@@ -65,7 +65,7 @@ pub(super) fn answer(
     lane.recorder.note_answer(direction, meta.frame.index, arrival.at, &message);
     let length = u16::try_from(message.len()).expect("at most FRAME_MAX");
     let frame = FrameMeta { length, ..meta.frame };
-    // It leaves by the port that the frame came in by.
+    // It leaves by the port that the frame arrived on.
     let meta = SlotMeta { frame, port_out: meta.port_out ^ 1, answer: true, ..meta };
     pool.fill(slot, meta, &message);
     on_way.push(arrival.at, slot, 1);

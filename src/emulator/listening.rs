@@ -1,19 +1,19 @@
-//! Which ports a host serves: how a lab learns that a program it knows nothing of is ready.
+//! Lists the ports that a host serves, to learn that an unknown program is ready.
 //!
-//! It must never connect to find out: a stranger's server would see a client that says nothing.
+//! It reads the kernel's tables: a connection to test the port would be visible to the server.
 
 use crate::sys::netns::Netns;
 use std::io;
 
-/// The tables of the kernel, and the state (column `st`) of a socket that serves: TCP's listen is
-/// 10, a UDP socket that is bound and not connected has TCP's name for closed, 7.
+/// The kernel's tables, and the state (column `st`) of a serving socket: 10 is TCP's listen; a UDP
+/// socket that is bound and not connected has 7, TCP's closed.
 const TABLES: [(&str, u8); 4] = [("tcp", 10), ("tcp6", 10), ("udp", 7), ("udp6", 7)];
 
 /// The ports that sockets of a namespace serve, TCP and UDP.
 ///
 /// # Errors
-/// Where the namespace cannot be entered. A table that cannot be read counts as empty: a kernel
-/// without IPv6 has none for it.
+/// If the namespace cannot be entered. An unreadable table counts as empty: a kernel without IPv6
+/// has none for it.
 pub fn ports(host: &Netns) -> io::Result<Vec<u16>> {
     host.run(|| {
         let mut ports = Vec::new();
@@ -25,7 +25,7 @@ pub fn ports(host: &Netns) -> io::Result<Vec<u16>> {
     })
 }
 
-/// The local port of a line whose socket is in this state.
+/// The local port of a line whose socket has this state.
 fn serves(line: &str, state: u8) -> Option<u16> {
     // sl, local address:port, remote address:port, state, all in hexadecimal.
     let mut columns = line.split_whitespace().skip(1);

@@ -1,7 +1,6 @@
 //! The emulated path on real frames: namespaces, the router between them, captures.
 //!
-//! The link model ([`path`](crate::path)) decides; this room receives frames, applies the decisions
-//! and transmits.
+//! The link model ([`path`](crate::path)) decides; this module receives and transmits frames.
 
 mod capacity;
 mod command;

@@ -1,7 +1,5 @@
-//! Small trials of what a path needs of the machine, each done for real.
-//!
-//! It exists for `doctor`: a rule in a file may say one thing and the kernel another. It must never
-//! change anything outside namespaces made for the trial.
+//! Trials of the kernel features that a path needs, for `doctor`, inside namespaces made for the
+//! trial: a rule in a file and the kernel may disagree.
 
 use super::endpoint;
 use super::topology::{LaneConfig, Topology};
@@ -14,16 +12,16 @@ use std::time::Duration;
 
 /// How long a datagram may take on a path without delay.
 const ECHO_PATIENCE: Duration = Duration::from_secs(2);
-/// Sleeps of a trial, and the length of each: a fifth of a second in all.
+/// Sleeps of a trial, and their length: 200 ms in all.
 const SLEEPS: usize = 200;
 const SLEEP: Duration = Duration::from_millis(1);
-/// A floor for TCP's retransmission timeout that is nobody's default.
+/// A floor for TCP's retransmission timeout that differs from every default.
 const FLOOR: Duration = Duration::from_millis(23);
 
 /// Sends a datagram from one host to the other and back.
 ///
 /// # Errors
-/// What the kernel says, or that nothing came.
+/// The kernel's error, or that nothing arrived.
 pub fn echo(a: &Netns, b: &Netns, at: [IpAddr; 2]) -> io::Result<()> {
     let socket = |host: &Netns, address: IpAddr| {
         host.run(|| {
@@ -43,7 +41,7 @@ pub fn echo(a: &Netns, b: &Netns, at: [IpAddr; 2]) -> io::Result<()> {
 /// Sets a floor under TCP's retransmission timeout and reads it back.
 ///
 /// # Errors
-/// What the kernel says, or that another floor is in force.
+/// The kernel's error, or that another floor is in force.
 pub fn rto_floor() -> io::Result<Duration> {
     let lane =
         LaneConfig { name: "floor".to_owned(), rto_min: Some(FLOOR), ..LaneConfig::default() };
@@ -58,7 +56,7 @@ pub fn rto_floor() -> io::Result<Duration> {
 /// The congestion controls that the kernel has loaded, and whether a program may choose each.
 ///
 /// # Errors
-/// Where the host's namespace cannot be entered.
+/// If the host's namespace cannot be entered.
 pub fn congestion_controls(host: &Netns) -> io::Result<Vec<(String, bool)>> {
     const FILE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
     host.run(|| {
@@ -68,10 +66,10 @@ pub fn congestion_controls(host: &Netns) -> io::Result<Vec<(String, bool)>> {
     })
 }
 
-/// How much longer than asked a thread slept, sorted: the router waits the same way.
+/// Sorted overshoot of a thread's sleeps: the router waits the same way.
 ///
 /// # Errors
-/// What waiting returns.
+/// The error of the wait.
 pub fn sleep_overshoot() -> io::Result<Vec<Duration>> {
     let poll = Poll::new()?;
     let mut over = Vec::with_capacity(SLEEPS);

@@ -1,7 +1,6 @@
-//! What the router writes down about a lane: counts, fates, lateness, the first frames themselves.
+//! The record of a lane: counts, fates, lateness, and its first frames.
 //!
-//! It exists so that every loss in a report can be traced to its draw, and every figure to how late
-//! the router was. It must never grow while frames pass: all room is made when a record begins.
+//! It is allocated when it begins and does not grow while frames pass.
 
 use super::events::{Chunk, Event, Streaming};
 pub use super::frame_meta::FRAME_MAX;
@@ -18,26 +17,26 @@ use std::time::Duration;
 pub const LOST_FRAMES_MAX: usize = 65_536;
 /// Frames captured per record, at most: at [`FRAME_MAX`] bytes each, 100 MB.
 pub const CAPTURE_MAX: u32 = 65_536;
-/// The longest lateness told apart; a router that is later than this is broken anyway.
+/// The longest lateness resolved; a router later than this is broken anyway.
 const LATENESS_MAX: Duration = Duration::from_secs(100);
 
-/// What a record keeps beside its counts.
+/// What a record keeps besides its counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordConfig {
     /// How many frames to capture, the first ones, at most [`CAPTURE_MAX`].
     pub capture_frames: u32,
-    /// What to hand over while the record is being written.
+    /// What to hand over during the record.
     pub stream: Streaming,
 }
 
-/// How late frames left against when they should have.
+/// Distribution of the lateness of departures.
 #[derive(Clone)]
 pub struct Lateness(Histogram<u64>);
 
 impl Lateness {
     pub(crate) fn new() -> Self {
         let top = nanos(LATENESS_MAX);
-        // Two digits: a bin is at most 1 % wide. The bounds are constants that fit.
+        // Two digits: a bin is at most 1 % wide. The constant bounds are valid.
         let histogram = Histogram::new_with_bounds(1, top, 2).or_else(|_| Histogram::new(2));
         Self(histogram.unwrap_or_else(|_| unreachable!("2 significant digits are allowed")))
     }
@@ -46,7 +45,7 @@ impl Lateness {
         self.0.saturating_record(nanos(late));
     }
 
-    /// How many frames were timed.
+    /// Number of samples.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.len()
@@ -89,7 +88,7 @@ impl fmt::Debug for Lateness {
     }
 }
 
-/// What one direction did to a lane's frames.
+/// Statistics of one direction of a lane.
 #[derive(Clone, Debug)]
 pub struct DirectionRecord {
     /// Frames that reached the link.
@@ -100,7 +99,7 @@ pub struct DirectionRecord {
     pub lost: u64,
     /// Frames it sent twice, as drawn.
     pub duplicated: u64,
-    /// How often the link did what.
+    /// Counters of the link.
     pub counts: Counts,
     /// Copies that left for the receiver.
     pub sent: u64,
@@ -108,33 +107,31 @@ pub struct DirectionRecord {
     pub sent_bytes: u64,
     /// When the first and the last of them left.
     pub sent_between: Option<(Instant, Instant)>,
-    /// Copies still on their way at the record's end: with them, `offered + duplicated` is
-    /// `lost + sent + send_failed + on_way`.
+    /// Copies in flight at the record's end: with them, `offered + duplicated` is `lost + sent +
+    /// send_failed + on_way`.
     pub on_way: u64,
     /// Frames the kernel dropped before the link saw them or after it sent them: any makes the run
     /// invalid.
     pub kernel_dropped: u64,
-    /// Frames above [`FRAME_MAX`], which were not passed on: any makes the run invalid.
+    /// Frames above [`FRAME_MAX`], not forwarded: any makes the run invalid.
     pub oversize: u64,
-    /// Frames whose checksums were left to a device: any makes the run invalid.
+    /// Frames with offloaded checksums: any makes the run invalid.
     pub bad_checksum_status: u64,
-    /// Frames whose offload header does not fit them, which were not passed on: any makes the run
-    /// invalid.
+    /// Frames whose offload header does not fit them, not forwarded: any makes the run invalid.
     pub bad_offload: u64,
-    /// Frames that no link carries, which were not passed on and have no index: neither IPv4 nor
-    /// IPv6, or IPv6's talk with its neighbours (multicast listeners, router and neighbour
-    /// discovery). Any means noise on the link.
+    /// Frames that no link carries, not forwarded and without index: neither IPv4 nor IPv6, or
+    /// link-local control traffic (NDP, MLD). Any means noise on the link.
     pub not_carried: u64,
-    /// Frames whose sender was told that they are too big; they count as lost, too.
+    /// Frames answered with "too big"; they count as lost, too.
     pub too_big_answered: u64,
-    /// Copies that could not be sent on: any makes the run invalid.
+    /// Copies that could not be sent: any makes the run invalid.
     pub send_failed: u64,
-    /// Times that frames had to wait in the ring because too many were on their way. Their stamps
-    /// stay right, but they can be late: any makes the run's timing suspect.
+    /// Times that frames waited in the ring because too many were in flight. Their stamps stay
+    /// right, but they can be late: any makes the run's timing suspect.
     pub pool_full: u64,
-    /// Frames that came after the end of the recording that the link replays, since it was set.
+    /// Frames after the end of the replayed recording, since the link was set.
     pub beyond: u64,
-    /// How late copies left, the moment before they were handed to the kernel.
+    /// Lateness of copies, just before they are handed to the kernel.
     pub lateness: Lateness,
     /// The first [`LOST_FRAMES_MAX`] lost frames.
     pub lost_frames: Vec<LostFrame>,
@@ -197,15 +194,15 @@ impl DirectionRecord {
 /// One of the first frames of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturedFrame {
-    /// Which way it went.
+    /// Its direction.
     pub direction: Direction,
-    /// Which frame of that direction, from 0.
+    /// Number of the frame in that direction, from 0.
     pub index: u64,
     /// When it reached the link.
     pub arrived: Instant,
-    /// When its first copy left; `None` where it was lost, or still on its way at the record's end.
+    /// When its first copy left; `None` if it was lost, or in flight at the record's end.
     pub departed: Option<Instant>,
-    /// How many copies were to leave: 0 where it was lost.
+    /// Number of copies scheduled: 0 if it was lost.
     pub copies: u8,
     /// Its loss draw, ppm.
     pub draw_ppm: u32,
@@ -213,19 +210,19 @@ pub struct CapturedFrame {
     pub bytes: Vec<u8>,
 }
 
-/// What happened on a lane between the setting of its links and the taking of this record.
+/// The record of a lane since its links were set.
 #[derive(Debug)]
 pub struct LaneRecord {
     /// `[a_to_b, b_to_a]`.
     pub directions: [DirectionRecord; 2],
-    /// The first frames, both directions, in the order in which the router took them up.
+    /// The first frames of both directions, in the order of their receipt.
     pub captured: Vec<CapturedFrame>,
-    /// What happened since the last chunk was fetched.
+    /// Events since the last chunk.
     pub rest: Chunk,
 }
 
 impl LaneRecord {
-    /// An empty record with the room that `config` asks for.
+    /// An empty record, allocated as `config` asks.
     pub(crate) fn new(config: RecordConfig) -> Self {
         let frames = usize::try_from(config.capture_frames.min(CAPTURE_MAX)).expect("CAPTURE_MAX");
         let mut captured = Vec::with_capacity(frames);
@@ -242,14 +239,14 @@ impl LaneRecord {
         Self { directions, captured, rest: Chunk::new(config.stream) }
     }
 
-    /// One that keeps counts alone.
+    /// A record of counts alone.
     pub(crate) fn counts() -> Self {
         let directions = [DirectionRecord::new(false), DirectionRecord::new(false)];
         Self { directions, captured: Vec::new(), rest: Chunk::new(Streaming::Off) }
     }
 }
 
-/// When a copy left, and when it should have.
+/// Actual and scheduled departure of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Departure {
     pub(crate) due: Instant,
@@ -257,7 +254,7 @@ pub(crate) struct Departure {
     pub(crate) failed: bool,
 }
 
-/// A record being written, and how far its captures are filled.
+/// A record being written, and its captures so far.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     record: LaneRecord,
@@ -273,7 +270,7 @@ impl Recorder {
         &mut self.record.directions[direction.index()]
     }
 
-    /// Notes a frame and its fate; gives where it is captured.
+    /// Records a frame and its fate; returns the index of its capture.
     pub(crate) fn note(
         &mut self,
         direction: Direction,
@@ -299,17 +296,17 @@ impl Recorder {
         u32::try_from(place).ok()
     }
 
-    /// Whether it keeps the bytes of what arrives now.
+    /// Whether it keeps the bytes of a frame that arrives now.
     pub(crate) const fn keeps_bytes(&self) -> bool {
         self.filled < self.record.captured.len() || self.streams_bytes()
     }
 
-    /// Whether it hands over the bytes of what leaves.
+    /// Whether it hands over the bytes of departing frames.
     pub(crate) const fn streams_bytes(&self) -> bool {
         self.record.rest.keeps_bytes()
     }
 
-    /// Notes that a copy came out of the bottleneck, or was dropped there.
+    /// Records that a copy left the bottleneck, or was dropped there.
     pub(crate) fn note_release(&mut self, frame: &FrameMeta, release: &Release, now: Instant) {
         let event = Event::Released(*release);
         self.record.rest.note(frame.direction, frame.index, now, event, &[]);
@@ -330,7 +327,7 @@ impl Recorder {
         }
     }
 
-    /// Notes that a copy left, or could not.
+    /// Records that a copy left, or could not.
     pub(crate) fn note_departure(&mut self, frame: &FrameMeta, left: Departure, bytes: &[u8]) {
         let record = self.direction(frame.direction);
         record.on_way = record.on_way.saturating_sub(1);
@@ -354,7 +351,7 @@ impl Recorder {
         }
     }
 
-    /// Notes that a frame's sender was told that it is too big.
+    /// Records a "too big" answer to a frame's sender.
     pub(crate) fn note_answer(
         &mut self,
         direction: Direction,
@@ -371,9 +368,9 @@ impl Recorder {
         self.record.captured.get_mut(place)
     }
 
-    /// Takes what happened since the last time, and leaves `spare` for what will.
+    /// Takes the events since the last call, and leaves `spare` for the next.
     ///
-    /// A spare that keeps something else than the record was begun with changes what it keeps.
+    /// A spare made for other options changes what the record keeps.
     pub(crate) const fn swap_chunk(&mut self, spare: Chunk) -> Chunk {
         std::mem::replace(&mut self.record.rest, spare)
     }

@@ -1,9 +1,8 @@
 //! The router: moves every frame between a lane's two hosts through the lane's link model.
 //!
-//! One thread serves all lanes; this is the handle to it. A frame's deadline is the kernel's stamp
-//! of its arrival plus what the link says, so the router's own lateness never adds up from frame
-//! to frame; how late it was is part of every record. It must never lose a frame that the link did
-//! not, without counting it, and must never allocate or make a system call per frame.
+//! One thread serves all lanes; this is its handle. A frame's deadline is the kernel's stamp of its
+//! arrival plus the link's delay, so lateness does not accumulate; every record holds it. Every
+//! frame that the router itself loses is counted.
 
 use super::command::{Command, Reply};
 use super::events::{Chunk, Streaming};
@@ -36,7 +35,7 @@ pub struct Router {
     thread: Option<JoinHandle<io::Result<RouterSummary>>>,
     died: Arc<OnceLock<String>>,
     probes: Vec<DropProbe>,
-    /// Link drops up to the last time each lane's record began.
+    /// Link drops at the last start of each lane's record.
     drops_before: Mutex<Vec<[u64; 2]>>,
     _awake: Option<KeepAwake>,
 }
@@ -45,7 +44,7 @@ impl Router {
     /// Starts the router of a topology. Until links are set, frames pass without loss or delay.
     ///
     /// # Errors
-    /// Where a port, the poll set or the thread cannot be made.
+    /// If a port, the poll set or the thread cannot be made.
     pub fn start(topology: &Topology, config: RouterConfig, clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(&poll)?);
@@ -70,14 +69,14 @@ impl Router {
         Ok(Self { commands, waker, thread, died, probes, drops_before, _awake: awake })
     }
 
-    /// Replaces both links of a lane by fresh ones, whose next frame has index 0, and begins a new
-    /// record; what the lane's old record held is gone. Returns when the links are in force.
+    /// Replaces both links of a lane by new ones, whose next frame has index 0, and begins a new
+    /// record, discarding the old one. Returns when the links are in force.
     ///
-    /// Frames already on their way are still delivered, by the old links, and appear in no record.
-    /// At most [`CAPTURE_MAX`] frames are captured.
+    /// The old links still deliver frames in flight, which appear in no record. At most
+    /// [`CAPTURE_MAX`] frames are captured.
     ///
     /// # Errors
-    /// Where there is no such lane, or the router has ended.
+    /// If there is no such lane, or the router has ended.
     pub fn set_links(
         &self,
         lane: usize,
@@ -91,10 +90,10 @@ impl Router {
         self.set_link_pair(lane, links, RecordConfig { capture_frames, stream: Streaming::Off })
     }
 
-    /// The same, with links made by the caller, `[a_to_b, b_to_a]`, and more to record.
+    /// The same, with the caller's links, `[a_to_b, b_to_a]`, and recording options.
     ///
     /// # Errors
-    /// Where there is no such lane, or the router has ended.
+    /// If there is no such lane, or the router has ended.
     pub fn set_link_pair(
         &self,
         lane: usize,
@@ -102,33 +101,33 @@ impl Router {
         record: RecordConfig,
     ) -> io::Result<()> {
         let drops = self.probe(lane)?.read()?;
-        // Made here, so that the router's thread does not spend time on it.
+        // Allocated here to spare the router's thread.
         let record = LaneRecord::new(record);
         self.ask(|done| Command::SetLinks { lane, links, record, done })?;
         self.replace_drops(lane, drops);
         Ok(())
     }
 
-    /// Gives what happened on a lane since the last chunk, or since its record began; the record
-    /// goes on. `spare` is emptied and takes up what happens next, so it must be one that keeps
-    /// what the record's [`RecordConfig`] says; two chunks, handed in turns, serve any run.
+    /// Returns the events of a lane since the last chunk, or since its record began; the record
+    /// goes on. `spare` is cleared and receives the next events, so it must be made for the
+    /// record's [`RecordConfig`]; two alternating chunks serve any run.
     ///
-    /// A chunk holds 100 ms of the most that the router can move, so fetch one about that often;
-    /// [`Chunk::missed`] counts what a late fetch cost. The last chunk is the record's
+    /// A chunk holds 100 ms at the router's maximum rate, so fetch one about that often;
+    /// [`Chunk::missed`] counts what a late fetch lost. The last chunk is the record's
     /// [`LaneRecord::rest`].
     ///
     /// # Errors
-    /// Where there is no such lane, or the router has ended.
+    /// If there is no such lane, or the router has ended.
     pub fn take_chunk(&self, lane: usize, mut spare: Chunk) -> io::Result<Chunk> {
         self.probe(lane)?;
         spare.clear();
         self.ask(|done| Command::SwapChunk { lane, spare, done })
     }
 
-    /// Ends a lane's record and gives it. The links stay in force, unrecorded.
+    /// Ends a lane's record and returns it. The links stay in force, unrecorded.
     ///
     /// # Errors
-    /// Where there is no such lane, or the router has ended.
+    /// If there is no such lane, or the router has ended.
     pub fn take_record(&self, lane: usize) -> io::Result<LaneRecord> {
         let probe = self.probe(lane)?;
         let next = LaneRecord::counts();
@@ -141,7 +140,7 @@ impl Router {
         Ok(record)
     }
 
-    /// Whether the router still works.
+    /// Checks that the router still runs.
     ///
     /// # Errors
     /// Why it ended.
@@ -151,17 +150,17 @@ impl Router {
             .map_or(Ok(()), |why| Err(io::Error::other(format!("the router ended: {why}"))))
     }
 
-    /// Stops the router. Frames on their way are dropped.
+    /// Stops the router. Frames in flight are dropped.
     ///
     /// # Errors
-    /// What had ended it before.
+    /// Why it had ended before.
     pub fn stop(mut self) -> io::Result<RouterSummary> {
         self.end()
     }
 
     fn end(&mut self) -> io::Result<RouterSummary> {
         let Some(thread) = self.thread.take() else { return Ok(RouterSummary::default()) };
-        // Where the thread has ended by itself, the join says so.
+        // If the thread has already ended, the join reports it.
         let _ = self.commands.send(Command::Stop);
         self.waker.wake()?;
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the router panicked")))
@@ -181,14 +180,14 @@ impl Router {
         let gone = || self.check().err().unwrap_or_else(|| io::Error::other("the router ended"));
         self.commands.send(command(done)).map_err(|_| gone())?;
         self.waker.wake()?;
-        // The sender goes with the thread, so this ends even if the thread does not answer.
+        // The sender is dropped with the thread, so this ends even without an answer.
         answer.recv().map_err(|_| gone())?
     }
 }
 
 impl Drop for Router {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // No receiver is left.
         let _ = self.end();
     }
 }
@@ -211,7 +210,7 @@ fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
     Ok(ports)
 }
 
-/// Leaves word of how the thread ended, even by a panic.
+/// Records why the thread exited, even by a panic.
 struct Obituary(Arc<OnceLock<String>>);
 
 impl Obituary {

@@ -1,9 +1,9 @@
-//! The network a path runs on: per lane two hosts, and one router between all of them.
+//! The network of a path: two hosts per lane, and one router between all of them.
 //!
 //! Hosts and router are network namespaces, joined by veth pairs, so the hosts run the kernel's own
-//! TCP and UDP. Nothing is named or mounted: when the process ends, however it ends, all is gone.
-//! It must never let a frame on the links that an application did not cause: neighbours are static,
-//! and IPv6 is off, or on without discovery and reports, so the n-th frame is the n-th packet.
+//! TCP and UDP. Nothing is named or mounted: all of it ends with the process. Applications cause
+//! every frame on the links: neighbours are static, and IPv6 is off, or on without discovery and
+//! reports, so the n-th frame is the n-th packet.
 
 use super::gso::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::ethtool::{self, Offload};
@@ -22,7 +22,7 @@ use thiserror::Error;
 pub const MTU: u32 = 1500;
 /// Lanes of one topology, at most: a lane takes two namespaces and two packet rings.
 pub const LANES_MAX: usize = 64;
-/// The kernel's floor for TCP's retransmission timeout where nothing sets another (`TCP_RTO_MIN`).
+/// The kernel's default floor for TCP's retransmission timeout (`TCP_RTO_MIN`).
 const KERNEL_RTO_MIN: Duration = Duration::from_millis(200);
 /// The name of a host's interface to the router.
 const HOST_INTERFACE: &str = "eth0";
@@ -30,7 +30,7 @@ const HOST_INTERFACE: &str = "eth0";
 /// Kernel TCP counters of a lane, both hosts added (`/proc/net/netstat`, `/proc/net/snmp`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpCounters {
-    /// `RetransSegs`: segments sent again.
+    /// `RetransSegs`: retransmitted segments.
     pub retransmitted_segments: u64,
     /// `TCPTimeouts`: retransmission timers that fired.
     pub timeouts: u64,
@@ -38,14 +38,14 @@ pub struct TcpCounters {
     pub loss_probes: u64,
     /// `TCPFastRetrans`: retransmissions on evidence of loss, without a timer.
     pub fast_retransmits: u64,
-    /// `TCPSynRetrans`: connection openings sent again.
+    /// `TCPSynRetrans`: retransmitted SYNs.
     pub syn_retransmits: u64,
-    /// `TCPDSACKRecv`: retransmissions that the peer says were not needed.
+    /// `TCPDSACKRecv`: retransmissions that the peer reports as unnecessary.
     pub spurious: u64,
 }
 
 impl TcpCounters {
-    /// What was counted between `earlier` and `self`.
+    /// The counts between `earlier` and `self`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         self.zip(earlier, u64::saturating_sub)
@@ -63,22 +63,22 @@ impl TcpCounters {
     }
 }
 
-/// In what units hosts and router hand frames to each other.
+/// Units in which hosts and router exchange frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FrameMode {
-    /// One packet of at most [`MTU`] each, its checksums complete, as on a wire. The safe one.
+    /// One packet of at most [`MTU`] each, its checksums complete, as on a wire. The safe choice.
     #[default]
     MtuSized,
     /// Super-frames of up to [`SEGMENTS_MAX`] segments, whose fates the router decides one by one.
     ///
-    /// Bulk transfers go several times as fast. Segments of one super-frame share their arrival
-    /// stamp: they reach the link at once, not one behind the other.
+    /// Bulk transfers are several times as fast. Segments of one super-frame share their arrival
+    /// stamp: they reach the link simultaneously.
     Segmented,
 }
 
 impl FrameMode {
-    /// The word for it.
+    /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -99,7 +99,7 @@ impl FromStr for FrameMode {
     }
 }
 
-/// What a lane needs.
+/// Configuration of a lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LaneConfig {
     /// For messages.
@@ -107,7 +107,7 @@ pub struct LaneConfig {
     /// Floor for TCP's retransmission timeout on both hosts, whole milliseconds; `None` leaves the
     /// kernel's own.
     pub rto_min: Option<Duration>,
-    /// In what units frames cross it.
+    /// Units of its frames.
     pub frames: FrameMode,
 }
 
@@ -117,22 +117,22 @@ pub struct LaneConfig {
 pub struct TopologyError {
     /// The lane's name.
     pub lane: String,
-    /// What was being done.
+    /// The failed step.
     pub step: String,
-    /// What the kernel said.
+    /// The kernel's error.
     #[source]
     pub error: io::Error,
 }
 
-/// A router and the lanes that meet in it.
+/// A router and its lanes.
 #[derive(Debug)]
 pub struct Topology {
-    /// The lanes, in the order of their configuration.
+    /// The lanes, in order of their configuration.
     pub lanes: Vec<Lane>,
     pub(crate) router: Netns,
 }
 
-/// Two hosts with a path of their own between them.
+/// Two hosts and the path between them.
 #[derive(Debug)]
 pub struct Lane {
     /// Host A, the client's side, at [`Topology::A_ADDR`].
@@ -146,12 +146,12 @@ pub struct Lane {
 }
 
 impl Topology {
-    /// The address of every host A: lanes never meet, so they can share addresses.
+    /// The address of every host A: lanes are isolated, so they can share addresses.
     pub const A_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
     /// The address of every host B.
     pub const B_ADDR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
-    /// Host A's second address, where hosts speak IPv6: unique local (RFC 4193), zero by choice, so
-    /// that a person can type it.
+    /// Host A's IPv6 address, if hosts speak it: unique local (RFC 4193), with zeros to be easy to
+    /// type.
     pub const A_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
     /// Host B's.
     pub const B_ADDR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -159,13 +159,13 @@ impl Topology {
     /// Builds the namespaces, links and routes.
     ///
     /// # Errors
-    /// Which step failed on which lane, and the kernel's words.
+    /// The failed step and lane, and the kernel's error.
     pub fn build(lanes: &[LaneConfig]) -> Result<Self, TopologyError> {
         Self::build_hosts(lanes, Hosts::Lab)
     }
 
-    /// One lane whose hosts are meant for programs that know nothing of wirelab: IPv4 and IPv6, any
-    /// port for anybody, `ping` for everybody.
+    /// One lane for programs that know nothing of wirelab: IPv4 and IPv6, any port and `ping` for
+    /// every user.
     ///
     /// # Errors
     /// As [`Topology::build`].
@@ -202,7 +202,7 @@ impl Topology {
     }
 }
 
-/// One host's end of the path, or the router's.
+/// An end of the path, at a host or the router.
 #[derive(Clone, Copy)]
 struct End {
     address: Ipv4Addr,
@@ -210,7 +210,7 @@ struct End {
     mac: [u8; 6],
 }
 
-/// What the hosts are for.
+/// The purpose of the hosts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Hosts {
     /// The lab's own sockets, over IPv4.
@@ -219,51 +219,51 @@ enum Hosts {
     Programs,
 }
 
-/// Locally administered addresses (the 02 bit); lanes never meet, so they can share them too.
+/// Locally administered addresses (the 02 bit); isolated lanes share them too.
 const END_A: End =
     End { address: Topology::A_ADDR, address6: Topology::A_ADDR6, mac: [2, 0, 0, 0, 0, 0x0a] };
 const END_B: End =
     End { address: Topology::B_ADDR, address6: Topology::B_ADDR6, mac: [2, 0, 0, 0, 0, 0x0b] };
-/// The router passes frames on as they are, so its own addresses never appear in one.
+/// The router forwards frames unchanged, so its own addresses never appear in one.
 const ROUTER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// Kernel settings, file and value, under `/proc/sys/net`.
 type Setting = (&'static str, &'static str);
 
 const ROUTER_SETTINGS: [Setting; 2] = NO_IPV6;
-/// Router solicitations and multicast reports would take places in the order of frames.
+/// Router solicitations and multicast reports would take frame indices.
 const NO_IPV6: [Setting; 2] =
     [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
 const HOST_SETTINGS: [Setting; 5] = [
     NO_IPV6[0],
     NO_IPV6[1],
-    // Else one connection's round-trip time and threshold would seed the next one's.
+    // Otherwise one connection's round-trip time and threshold would seed the next one's.
     ("ipv4/tcp_no_metrics_save", "1"),
-    // Room for connections that are made anew for each request.
+    // Room for a new connection per request.
     ("ipv4/ip_local_port_range", "1024 65535"),
-    // No connection may fail for want of a place in the server's queue.
+    // No connection may fail because the server's queue is full.
     ("core/somaxconn", "65535"),
 ];
 
-/// A host for programs is left as a program would find it elsewhere, save for what would put frames
-/// on the link that no program sent, and what an ordinary user may not do.
+/// A host for programs keeps the usual settings, except those that put frames on the link that no
+/// program sent, and those that restrict an ordinary user.
 const PROGRAM_SETTINGS: [Setting; 7] = [
     ("ipv4/tcp_no_metrics_save", "1"),
-    // Inherited by the interface that comes later.
+    // Inherited by the interface, which is made later.
     ("ipv6/conf/default/accept_dad", "0"),
     ("ipv6/conf/default/accept_ra", "0"),
     ("ipv6/conf/default/autoconf", "0"),
     ("ipv6/conf/default/router_solicitations", "0"),
     ("ipv6/conf/default/mldv2_unsolicited_report_interval", "0"),
-    // Servers as they are configured: port 80 needs no root here.
+    // Servers keep their configuration: port 80 needs no root here.
     ("ipv4/ip_unprivileged_port_start", "0"),
 ];
 
-/// Lets everybody `ping` without a capability: every group, or, in a user namespace, the only
-/// group that it knows.
+/// Allows `ping` without a capability: for every group or, in a user namespace, the only group that
+/// it maps.
 fn allow_ping() -> io::Result<()> {
     const FILE: &str = "/proc/sys/net/ipv4/ping_group_range";
-    // The largest group that the kernel takes.
+    // The kernel's largest group.
     const ALL: &str = "0 2147483647";
     let own = crate::sys::privilege::effective_group();
     std::fs::write(FILE, ALL)
@@ -308,13 +308,13 @@ impl Lane {
         &self.name
     }
 
-    /// The descriptor number of the router's namespace, for those who look at it from outside.
+    /// The descriptor number of the router's namespace, for inspection from outside.
     #[must_use]
     pub fn router_descriptor(&self) -> i32 {
         self.router.descriptor()
     }
 
-    /// In what units frames cross it.
+    /// Units of its frames.
     #[must_use]
     pub const fn frames(&self) -> FrameMode {
         self.frames
@@ -359,16 +359,16 @@ impl Lane {
     /// The kernel's TCP counters since the lane was built, both hosts added.
     ///
     /// # Errors
-    /// Where `/proc` cannot be read or lacks a counter.
+    /// If `/proc` cannot be read or lacks a counter.
     pub fn tcp_counters(&self) -> io::Result<TcpCounters> {
         let [a, b] = [run(&self.a, read_tcp_counters)?, run(&self.b, read_tcp_counters)?];
         Ok(a.zip(&b, u64::saturating_add))
     }
 
-    /// The offloads that are off on both hosts' interfaces, by `ethtool`'s names, read back.
+    /// The disabled offloads of both hosts' interfaces, by `ethtool`'s names, read back.
     ///
     /// # Errors
-    /// What `SIOCETHTOOL` says.
+    /// Errors of `SIOCETHTOOL`.
     pub fn offloads_off(&self) -> io::Result<Vec<String>> {
         let mut off = Vec::with_capacity(Offload::ALL.len());
         for offload in Offload::ALL {
@@ -384,7 +384,7 @@ impl Lane {
     /// `tcp_rto_min_us` (Linux 6.11 and later), else the kernel's constant of 200 ms.
     ///
     /// # Errors
-    /// Where the route cannot be read.
+    /// If the route cannot be read.
     pub fn rto_min(&self) -> io::Result<Duration> {
         run(&self.a, || {
             if let Some(floor) = Netlink::open()?.route_rto_min(Topology::B_ADDR)? {
@@ -398,15 +398,15 @@ impl Lane {
 
     /// Frames that the links themselves dropped since the lane was built, `[a_to_b, b_to_a]`.
     ///
-    /// A veth drops a frame where the receiving processor's backlog is full.
+    /// A veth drops a frame if the receiving processor's backlog is full.
     ///
     /// # Errors
-    /// Where `/proc` cannot be read.
+    /// If `/proc` cannot be read.
     pub fn link_drops(&self) -> io::Result<[u64; 2]> {
         self.drop_probe().read()
     }
 
-    /// What [`Lane::link_drops`] needs, to be asked from elsewhere.
+    /// The source of [`Lane::link_drops`], for use without the lane.
     pub(crate) fn drop_probe(&self) -> DropProbe {
         DropProbe {
             a: self.a.clone(),
@@ -438,23 +438,23 @@ impl DropProbe {
     }
 }
 
-/// Takes from an interface every offload that would join frames on their way or, where they are to
-/// be MTU-sized, cut or half-finish them; and addresses that it would make by itself.
+/// Disables an interface's offloads that would join frames in flight or, for MTU-sized frames,
+/// split them or leave them incomplete, and its automatic addresses.
 fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<()> {
     netlink.no_ipv6_address(interface).or_else(|error| {
-        // A kernel without IPv6 refuses the attribute and needs it not.
+        // A kernel without IPv6 refuses the attribute, and does not need it.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
     })?;
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("switch off offloads of {interface}: {error}"))
     };
     match frames {
-        // Switching checksums off takes TCP segmentation with it; what generic segmentation remains
-        // is done in software before the link.
+        // Disabling checksums disables TCP segmentation too; the remaining generic segmentation is
+        // done in software before the link.
         FrameMode::MtuSized => {
             ethtool::switch_off(interface, Offload::TxChecksum).map_err(named)?
         }
-        // The router's ring has slots of this size, and its pool room for so many segments.
+        // The router's ring has slots of this size, and its pool room for this many segments.
         FrameMode::Segmented => {
             let bytes = u32::try_from(SUPER_FRAME_MAX).expect("64 KiB");
             netlink.limit_super_frames(interface, bytes, SEGMENTS_MAX.into())?;
@@ -475,7 +475,7 @@ fn configure_host(
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
     prepare(&netlink, HOST_INTERFACE, frames)?;
-    // A kernel without IPv6 has hosts without.
+    // Without IPv6 in the kernel, hosts have none.
     let ipv6 = kind == Hosts::Programs && Path::new("/proc/sys/net/ipv6").exists();
     if ipv6 {
         netlink.set_up_silent(HOST_INTERFACE)?;
@@ -517,7 +517,7 @@ fn counter(text: &str, group: &str, name: &str) -> io::Result<u64> {
         .ok_or_else(|| io::Error::other(format!("the kernel has no counter {group} {name}")))
 }
 
-/// Frames that an interface dropped on sending.
+/// Frames that an interface dropped on transmission.
 fn send_drops(interface: &str) -> io::Result<u64> {
     let text = read_net("dev")?;
     sent_drops_in(&text, interface)
@@ -528,7 +528,7 @@ fn send_drops(interface: &str) -> io::Result<u64> {
 fn sent_drops_in(text: &str, interface: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     let (_, counters) = lines.find(|(name, _)| name.trim() == interface)?;
-    // Eight receive counters come first, then bytes, packets, errors, drops sent.
+    // Eight receive counters come first, then bytes, packets, errors, drops of transmission.
     counters.split_whitespace().nth(11)?.parse().ok()
 }
 
