@@ -1,4 +1,4 @@
-//! The flags of `lossy-path`, and the plan they make.
+//! The flags of `lossy-path`, and the plan built from them.
 
 use crate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use crate::run::End;
@@ -92,7 +92,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME=VALUE", value_parser = Said::pair, help_heading = "Path")]
     b_to_a: Vec<(String, String)>,
 
-    /// Read the plan from a TOML file; flags beside it count more
+    /// Read the plan from a TOML file; flags override it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Path")]
     plan: Option<PathBuf>,
 
@@ -273,7 +273,7 @@ impl From<Side> for End {
     }
 }
 
-/// Gives the text of a file that a plan names.
+/// Returns the text of a file that a plan names.
 pub(crate) fn read_file(name: &str) -> Result<String, String> {
     if name.is_empty() {
         return Err("expected the name of a file, got none".to_owned());
@@ -282,7 +282,7 @@ pub(crate) fn read_file(name: &str) -> Result<String, String> {
 }
 
 impl Flags {
-    /// Nothing but a seed, for a plan that is there already.
+    /// A seed alone, to rerun an existing plan.
     pub(crate) fn seeded(seed: u64) -> Self {
         Self { seed: Seed { seed: Some(seed) }, ..Self::default() }
     }
@@ -290,7 +290,7 @@ impl Flags {
     /// The plan: preset, then file, then flags.
     ///
     /// # Errors
-    /// The first mistake, and where it was said.
+    /// The first mistake, and its origin.
     pub(crate) fn plan(&self) -> Result<Plan, Mistake> {
         let mut file = PlanFile::default();
         if let Some(path) = &self.plan {
@@ -311,7 +311,7 @@ impl Flags {
         })
     }
 
-    /// What the flags say of the links.
+    /// The flags' settings of the links.
     fn layer(&self) -> Layer {
         let said = |word: &str, text: &str, origin: String| Said {
             word: word.to_owned(),

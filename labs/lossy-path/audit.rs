@@ -1,7 +1,7 @@
-//! The audit: what the path did, held against the plan, and whether the run can be trusted.
+//! The audit: compares what the path did with the plan, and gives a verdict on the run.
 //!
-//! It must never let anything pass that the plan does not know: a frame too long, dropped by the
-//! kernel, sent too late, or beyond a recording's end is a reason, with what to do about it.
+//! Any deviation from the plan, such as a frame too long, dropped by the kernel, sent too late, or
+//! beyond a recording's end, is a reason with a remedy.
 
 use super::plan::Plan;
 use super::result::{Dropped, Rate, Reason, Status, Verdict, Way};
@@ -17,14 +17,14 @@ use wirelab::measure::interval::Share;
 use wirelab::measure::{Instant, nanos, saturated};
 use wirelab::path::{Delay, DropReason, LinkPlan, ReleaseVerdict, Setting, Verdict as FateVerdict};
 
-/// Lateness at the 99th percentile above which timing is suspect, as a part of the plan's delay.
+/// p99 lateness above which timing is suspect, as a fraction of the plan's delay.
 const LATE_PART_OF_DELAY: u32 = 20;
-/// Lateness below which timing is never suspect: what two wake-ups cost on a shared machine.
+/// Lateness below which timing is never suspect: the cost of two wake-ups on a shared machine.
 const LATE_FLOOR: Duration = Duration::from_millis(1);
-/// Seconds of a run of which the deliveries are told apart, at most: eleven days; 8 MB.
+/// Seconds of a run with separate counts of deliveries, at most: eleven days; 8 MB.
 const SECONDS_MAX: usize = 1_000_000;
 
-/// Counts what the record does not: deliveries by the second, and what waits.
+/// Counts that the record lacks: deliveries per second, and waiting copies.
 #[derive(Debug, Default)]
 pub struct Meter([WayMeter; 2]);
 
@@ -32,7 +32,7 @@ pub struct Meter([WayMeter; 2]);
 struct WayMeter {
     /// Bytes that left in each second of the run.
     seconds: Vec<u64>,
-    /// Index and length of copies that wait.
+    /// Index and length of waiting copies.
     waiting: VecDeque<(u64, u32)>,
     waiting_bytes: u64,
     waiting_peak: u64,
@@ -55,7 +55,7 @@ impl WayMeter {
         self.waiting_peak = self.waiting_peak.max(self.waiting_bytes);
     }
 
-    /// Takes a copy out of what waits; the first of that index, which is near the front.
+    /// Removes a waiting copy; the first of that index, which is near the front.
     fn done_waiting(&mut self, index: u64) -> Option<u32> {
         let place = self.waiting.iter().position(|(waits, _)| *waits == index)?;
         let (_, length) = self.waiting.remove(place)?;
@@ -65,7 +65,7 @@ impl WayMeter {
 }
 
 impl Meter {
-    /// Takes in what happened.
+    /// Counts the events of a chunk.
     pub fn note(&mut self, chunk: &Chunk) {
         for (note, _) in chunk.iter() {
             let way = &mut self.0[note.direction.index()];
@@ -130,7 +130,7 @@ fn one_way(
     let counts = &record.counts;
     let dropped = |reason: DropReason| counts.dropped[reason.index()];
     let drawn = dropped(DropReason::Loss) + dropped(DropReason::Burst);
-    // Frames that the timetable or a list took were never drawn for.
+    // Frames lost to the timetable or a list had no draw.
     let exposed = record.offered - dropped(DropReason::Down) - dropped(DropReason::Recorded);
     let steady = |changes: fn(&Setting) -> bool| {
         !replayed && !link.timetable.iter().any(|change| changes(&change.what))
@@ -138,7 +138,7 @@ fn one_way(
     let asked = |wanted: Option<u32>, steady: bool| wanted.filter(|_| steady);
     let loss = link.expected_loss().map(wirelab::measure::Ppm::get);
     let steady_loss = steady(|what| matches!(what, Setting::Loss(_))) && link.max_burst.is_none();
-    // The policer takes frames, or one copy of two, whatever was drawn for them.
+    // The policer drops frames, or one copy of two, whatever their draws.
     let spared = exposed.saturating_sub(drawn + dropped(DropReason::Policed));
     let steady_duplicates = steady(|what| matches!(what, Setting::Duplicate(_)));
     let span = record.sent_between.map(|(first, last)| last.since(first));
@@ -191,21 +191,21 @@ fn one_way(
     }
 }
 
-/// The shortest delay that a link's plan means, for how much lateness matters.
+/// The shortest delay of a link's plan, the scale for lateness.
 fn delay(link: &LinkPlan) -> Duration {
     match &link.delay {
         Delay::Constant(delay) => *delay,
         Delay::Uniform { mean, .. } | Delay::Normal { mean, .. } | Delay::Pareto { mean, .. } => {
             *mean
         }
-        // The least of what was measured; round trips are halved already.
+        // The smallest measured delay; round trips are already halved.
         Delay::Table(file) | Delay::RttTable(file) => {
             *file.values.first().expect("a table holds at least one delay")
         }
     }
 }
 
-/// Whether the run did what its plan says, and why.
+/// The verdict on whether the run matched its plan, and its reasons.
 #[must_use]
 pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reason>) {
     let mut reasons = Vec::new();

@@ -1,7 +1,4 @@
-//! Everything that a run needs, tried step by step: what works, what forbids the rest.
-//!
-//! It exists so that a refusal on a strange machine is a sentence with a remedy. It must try by
-//! doing, and say of a step that was not reached that it was not tried.
+//! Tries each step that a run needs, and reports remedies for those that fail.
 
 use super::run::hosts_text;
 use serde::Serialize;
@@ -15,12 +12,12 @@ use wirelab::runtime::clock::Clock;
 use wirelab::sys::pidns_init::{Keeper, Program, Report};
 use wirelab::sys::privilege::{self, Privilege, PrivilegeError};
 
-/// How long the keeper may take: it mounts two things and starts `true`.
+/// Timeout of the supervisor: it mounts two things and starts `true`.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
-/// Overshoot of a sleep at the 99th percentile above which most runs will be suspect.
+/// p99 overshoot of a sleep above which most runs will be suspect.
 const OVERSHOOT_MOST: Duration = Duration::from_millis(1);
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -39,13 +36,13 @@ pub enum State {
 pub struct Rung {
     /// What was tried.
     pub name: &'static str,
-    /// How it ended.
+    /// Its result.
     pub state: State,
-    /// What was seen.
+    /// What was observed.
     pub seen: String,
-    /// What forbids it, where it failed.
+    /// The cause, if it failed.
     pub why: Option<String>,
-    /// What to type, one way per entry.
+    /// Commands to type, one way per entry.
     pub remedies: Vec<String>,
 }
 
@@ -111,7 +108,7 @@ impl Ladder {
     }
 }
 
-/// Tries everything. It must be called before any thread exists.
+/// Tries every step. Call it before any thread exists.
 #[must_use]
 pub fn examine() -> Diagnosis {
     let mut ladder = Ladder(Vec::with_capacity(NAMES.len()));
@@ -124,7 +121,7 @@ pub fn examine() -> Diagnosis {
     Diagnosis { kernel: wirelab::sys::host::kernel_release(), rungs: ladder.0 }
 }
 
-/// Stops at the first step that nothing after it can do without.
+/// Stops at the first failure that all later steps depend on.
 fn climb(ladder: &mut Ladder) -> Option<()> {
     namespaces(ladder)?;
     let topology = network(ladder)?;
@@ -164,7 +161,7 @@ fn namespaces(ladder: &mut Ladder) -> Option<()> {
     Some(())
 }
 
-/// Namespaces, settings, links and addresses are one call; its error says how far it came.
+/// Namespaces, settings, links and addresses are one call; its error names the failed step.
 fn network(ladder: &mut Ladder) -> Option<Topology> {
     let why = "the user namespace holds no right to it: a security module such as AppArmor may \
                have taken it away";
@@ -203,7 +200,7 @@ fn network(ladder: &mut Ladder) -> Option<Topology> {
 /// The PID namespace with the mounts, and a program in it.
 fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
     let output = std::fs::File::options().write(true).open("/dev/null").ok();
-    // The name must resolve where programs look it up.
+    // The name must resolve for programs.
     let words = ["getent", "hosts", "b"].map(Into::into).to_vec();
     let netns = topology.lanes[0].a.clone();
     let program = Program { argv: words, netns, env: Vec::new(), output };
@@ -245,7 +242,7 @@ fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
     });
     match resolved {
         Ok(Some(Report::Ended(0, 0))) => ladder.ok("resolve, by an /etc/hosts that only they see"),
-        // Nothing to ask with is no fault of the names.
+        // A missing lookup tool is no fault of the names.
         Ok(Some(Report::NotStarted(..))) => ladder.ok("in /etc/hosts; there is no getent to ask"),
         _ => {
             let seen = "in /etc/hosts, but `getent hosts b` does not find it: see nsswitch.conf(5)";

@@ -1,7 +1,7 @@
 //! lossy-path: any program through an emulated path, and what the path did to it.
 //!
-//! It exists so that the lab is a thin program: the plan from words, the run, the audit, the probes
-//! of `doctor` are here. It must never print, nor decide how a lab ends.
+//! The library builds plans, runs programs, audits runs and probes the machine; it neither prints
+//! nor exits.
 
 mod args;
 pub mod audit;

@@ -1,8 +1,7 @@
-//! The plan of a run, said in words: a preset, a plan file, flags, each layer over the one before.
+//! The plan of a run in words: a preset, a plan file and flags, each overriding the one before.
 //!
-//! Flags and files say the same things with the same words ([`LinkPlan::words`]), so what one can
-//! say the other can. It must never run a plan that it only half understood: each mistake names
-//! the flag, or the file, line and column, and what was expected there.
+//! Flags and files share their words ([`LinkPlan::words`]). Each mistake names the flag, or the
+//! file, line and column, and what was expected there.
 
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -14,35 +13,35 @@ use wirelab::emulator::topology::FrameMode;
 use wirelab::measure::human;
 use wirelab::path::{LinkPlan, PlanError, Preset, ReadFile};
 
-/// Bytes of a plan file, at most: a thousand times what the longest sensible one needs.
+/// Bytes of a plan file, at most: a thousand times the longest sensible one.
 pub const PLAN_FILE_MAX: usize = 1 << 20;
 
-/// What a run does.
+/// The plan of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// From host A to host B, and back.
     pub links: [LinkPlan; 2],
-    /// What runs on the other host, for `sh -c`.
+    /// The command on the other host, for `sh -c`.
     pub server: Option<String>,
-    /// How it is known that the other host is ready.
+    /// The condition for the other host to be ready.
     pub ready: Ready,
-    /// How long the router watches the clock before a deadline; `None` leaves its own choice.
+    /// Time before a deadline to poll the clock; `None` leaves the router's default.
     pub spin: Option<Duration>,
-    /// In what units the hosts hand frames to the path.
+    /// Units in which hosts and path exchange frames.
     pub frames: FrameMode,
-    /// Whether the router has a processor of its own, which programs stay away from.
+    /// Whether the router has a processor of its own, which programs do not use.
     pub own_cpu: bool,
 }
 
-/// How it is known that the program on the other host is ready.
+/// The condition for the program on the other host to be ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ready {
-    /// It listens on a TCP port or has bound a UDP port, whichever.
+    /// It listens on any TCP port or has bound any UDP port.
     #[default]
     Listening,
     /// It does so on this port.
     Port(u16),
-    /// It is ready once it runs.
+    /// It has started.
     Started,
 }
 
@@ -73,32 +72,32 @@ impl fmt::Display for Ready {
     }
 }
 
-/// One setting as somebody said it.
+/// One setting, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
     /// One of [`LinkPlan::words`].
     pub word: String,
     /// Its text.
     pub text: String,
-    /// Where: a flag, or a place in a file.
+    /// Its origin: a flag, or a position in a file.
     pub origin: String,
 }
 
-/// What one source says of the links.
+/// The link settings of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layer {
     /// Of both directions.
     pub both: Vec<Said>,
-    /// Of one, which counts more.
+    /// Of one direction, which overrides both.
     pub ways: [Vec<Said>; 2],
 }
 
 /// A mistake in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
-    /// Where it was said: a flag, or a place in a file.
+    /// Its origin: a flag, or a position in a file.
     pub origin: String,
-    /// What was expected there, and what came.
+    /// What was expected, and what was found.
     pub why: String,
 }
 
@@ -110,11 +109,11 @@ impl fmt::Display for Mistake {
 
 impl std::error::Error for Mistake {}
 
-/// The names of the two directions, as flags and plan files say them.
+/// The names of the two directions in flags and plan files.
 pub const WAYS: [&str; 2] = ["a-to-b", "b-to-a"];
 
 impl Said {
-    /// `NAME=VALUE`, as the flags for one direction take it.
+    /// Parses `NAME=VALUE`, the value of a flag for one direction.
     ///
     /// # Errors
     /// What was expected.
@@ -137,16 +136,16 @@ fn known(word: &str) -> Result<(), String> {
     Err(format!("no setting is called {word:?}{} There are {words}", nearest(word, names)))
 }
 
-/// `; did you mean …?` where one of the words is near, else a full stop.
+/// `; did you mean …?` if one of the words is near, else a full stop.
 fn nearest(word: &str, words: &[&str]) -> String {
-    /// Letters to change, at most, for a word to count as near.
+    /// Letters to change, at most, in a near word.
     const NEAR: usize = 2;
     let near = words.iter().map(|w| (distance(word, w), w)).min();
     near.filter(|(far, _)| *far <= NEAR)
         .map_or_else(|| ".".to_owned(), |(_, near)| format!("; did you mean {near}?"))
 }
 
-/// Letters to add, drop or change (Levenshtein), a swap of neighbours counting one.
+/// Edit distance of two words (Levenshtein), a swap of neighbours counting one.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
@@ -168,7 +167,7 @@ fn distance(a: &str, b: &str) -> usize {
 /// The layer of a preset.
 ///
 /// # Errors
-/// Where there is none of that name.
+/// If no preset has that name.
 pub fn preset(name: &str, origin: &str) -> Result<Layer, Mistake> {
     let Some(preset) = Preset::find(name) else {
         let names: Vec<_> = wirelab::path::preset::ALL.iter().map(|preset| preset.name).collect();
@@ -187,13 +186,13 @@ pub fn preset(name: &str, origin: &str) -> Result<Layer, Mistake> {
     Ok(Layer { both: Vec::new(), ways })
 }
 
-/// Makes both links from layers, later ones counting more; within a layer what is said of one
-/// direction counts more than what is said of both.
+/// Builds both links from layers, later ones overriding earlier; within a layer a setting for one
+/// direction overrides that for both.
 ///
-/// A source that says `at` replaces the whole timetable of those before it.
+/// A source with `at` replaces the whole earlier timetable.
 ///
 /// # Errors
-/// The first mistake, and who said it.
+/// The first mistake, and its origin.
 pub fn links(layers: &[Layer], read: ReadFile<'_>) -> Result<[LinkPlan; 2], Mistake> {
     let mut links = [LinkPlan::default(), LinkPlan::default()];
     for (way, link) in links.iter_mut().enumerate() {
@@ -218,14 +217,14 @@ pub fn links(layers: &[Layer], read: ReadFile<'_>) -> Result<[LinkPlan; 2], Mist
     Ok(links)
 }
 
-/// Whether a setting makes sense by itself.
+/// Checks a setting by itself.
 fn alone(said: &Said, read: ReadFile<'_>) -> Result<(), Mistake> {
     let mistake = |why: String| Mistake { origin: said.origin.clone(), why };
     known(&said.word).map_err(mistake)?;
     match LinkPlan::default().set_all(&[(&said.word, &said.text)], read) {
-        // It may stand well beside others.
+        // It may be valid in combination.
         Ok(()) | Err(PlanError::Together(_)) => Ok(()),
-        // The origin says already which setting it is.
+        // The origin already names the setting.
         Err(PlanError::Text { what, expected, got }) if what == said.word => {
             let meant = human::suggestion(expected, &got);
             Err(mistake(format!("expected {expected}, got {got:?}{meant}")))
@@ -234,18 +233,18 @@ fn alone(said: &Said, read: ReadFile<'_>) -> Result<(), Mistake> {
     }
 }
 
-/// A plan file, as read.
+/// A parsed plan file.
 #[derive(Debug, Default)]
 pub struct PlanFile {
-    /// What it says of the links, its preset first.
+    /// Its link settings, its preset first.
     pub layers: Vec<Layer>,
-    /// What runs on the other host.
+    /// The command on the other host.
     pub server: Option<String>,
-    /// How it is known to be ready.
+    /// The condition for it to be ready.
     pub ready: Option<Ready>,
-    /// How long the router watches the clock.
+    /// Time before a deadline to poll the clock.
     pub spin: Option<Duration>,
-    /// In what units the hosts hand frames to the path.
+    /// Units in which hosts and path exchange frames.
     pub frames: Option<FrameMode>,
     /// Whether the router has a processor of its own.
     pub own_cpu: Option<bool>,
@@ -265,7 +264,7 @@ struct FileText {
     b_to_a: FileWords,
 }
 
-/// What a table of a plan file sets, in the order of [`LinkPlan::words`].
+/// The settings of a table, in the order of [`LinkPlan::words`].
 #[derive(Default)]
 struct FileWords(Vec<(&'static str, Spanned<String>)>);
 
@@ -321,7 +320,7 @@ impl FileWords {
 }
 
 impl PlanFile {
-    /// Reads the text of a plan file; `name` is what mistakes call it.
+    /// Parses a plan file; mistakes call it `name`.
     ///
     /// # Errors
     /// The first mistake, with its line and column.
@@ -369,7 +368,7 @@ impl PlanFile {
     }
 }
 
-/// What toml says, with the nearest key where one is unknown.
+/// toml's message, with the nearest key for an unknown one.
 fn in_words(message: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     let near = match (message.starts_with("unknown field"), quoted.next()) {
@@ -388,27 +387,27 @@ pub struct Setting {
     pub text: String,
 }
 
-/// A plan in its words, for a result.
+/// A plan in words, for a result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanWords {
     /// From host A to host B.
     pub a_to_b: Vec<Setting>,
     /// From host B to host A.
     pub b_to_a: Vec<Setting>,
-    /// What ran on the other host.
+    /// The command on the other host.
     pub server: Option<String>,
-    /// How it was known to be ready.
+    /// The condition for it to be ready.
     pub ready: String,
-    /// How long the router watched the clock before a deadline, where that was said, nanoseconds.
+    /// Time before a deadline to poll the clock, if set, nanoseconds.
     pub spin_ns: Option<u64>,
-    /// In what units the hosts handed frames to the path: `mtu` or `segmented`.
+    /// Units in which hosts and path exchanged frames: `mtu` or `segmented`.
     pub frames: String,
     /// Whether the router had a processor of its own.
     pub own_cpu: bool,
 }
 
 impl Plan {
-    /// The plan in its words.
+    /// Converts the plan to words.
     #[must_use]
     pub fn words(&self) -> PlanWords {
         let setting = |(word, text): (&str, String)| Setting { word: word.to_owned(), text };
@@ -425,7 +424,7 @@ impl Plan {
         }
     }
 
-    /// The plan of these words.
+    /// Parses these words.
     ///
     /// # Errors
     /// The first mistake.

@@ -1,7 +1,6 @@
-//! The result of a run: what was asked of the path, what it did, how far to trust it.
+//! The `result.json` of a run: plan, measurements and verdict.
 //!
-//! This is the `result.json` of `lossy-path`. It must never hold a figure without its unit in its
-//! name, nor a share without its interval.
+//! Every figure has its unit in its name, and every share its interval.
 
 use super::plan::PlanWords;
 use super::run::End;
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use wirelab::measure::interval::Share;
 use wirelab::path::DropReason;
 
-/// The version of this document; it changes when a field changes its meaning or goes.
+/// The version of this document; it changes when a field changes its meaning or is removed.
 pub const SCHEMA: &str = "wirelab/lossy-path/1";
 
 /// One run of `lossy-path`.
@@ -23,15 +22,15 @@ pub struct PathResult {
     pub command: String,
     /// The seed of every draw.
     pub seed: u64,
-    /// The recording whose fates were repeated; the seed then draws nothing.
+    /// The replayed recording; the seed then draws nothing.
     pub replayed: Option<String>,
     /// The plan.
     pub plan: PlanWords,
-    /// What it ran on.
+    /// The machine.
     pub host: Host,
     /// The program, and how it ended.
     pub program: ProgramEnd,
-    /// How the program on the other host ended before it was told to; absent where it did not.
+    /// How the program on the other host ended before it was stopped; absent if it did not.
     pub server_ended: Option<Status>,
     /// How long the program on the other host took to get ready, nanoseconds.
     pub server_ready_ns: Option<u64>,
@@ -39,17 +38,17 @@ pub struct PathResult {
     pub a_to_b: Way,
     /// What the path did from B to A. Observer: path.
     pub b_to_a: Way,
-    /// Whether the run did what its plan says.
+    /// The verdict on whether the run matched its plan.
     pub verdict: Verdict,
-    /// Why the verdict is what it is; none where the run is trusted.
+    /// The reasons of the verdict; empty if the run is trusted.
     pub reasons: Vec<Reason>,
-    /// What could not be set up for the programs, in sentences.
+    /// Setup failures for the programs, in sentences.
     pub caveats: Vec<String>,
     /// Processor time of the router, nanoseconds.
     pub router_cpu_ns: u64,
 }
 
-/// What it ran on.
+/// The machine of a run.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Host {
     /// Kernel name and release.
@@ -73,11 +72,11 @@ pub struct Host {
 pub struct ProgramEnd {
     /// Its name and arguments; bytes that are not UTF-8 are replaced.
     pub argv: Vec<String>,
-    /// Where it ran.
+    /// Its host.
     pub on: End,
     /// How it ended.
     pub status: Status,
-    /// From its start to its end, nanoseconds.
+    /// Its duration, nanoseconds.
     pub elapsed_ns: u64,
 }
 
@@ -102,22 +101,22 @@ impl Status {
     }
 }
 
-/// Whether a run did what its plan says.
+/// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It did.
+    /// It matched its plan.
     Trusted,
-    /// Every frame met its fate, but too late, or something stood in the way of the timing.
+    /// Every frame met its fate, but too late, or something disturbed the timing.
     Suspect,
-    /// Frames met fates that the plan does not know.
+    /// Frames met fates outside the plan.
     Invalid,
 }
 
-/// Something that stands against a run.
+/// A reason against a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// How bad it is by itself.
+    /// The verdict for it alone.
     pub verdict: Verdict,
     /// What it is and what to do, in a sentence.
     pub why: String,
@@ -136,43 +135,44 @@ pub struct Way {
     pub delivered_bytes: u64,
     /// Bits per second delivered, from the first departure to the last; absent below two frames.
     pub delivered_bit_per_s: Option<u64>,
-    /// The most that was delivered in a second, bits per second; a lower bound where events are
-    /// missing (a reason says so), as is the next.
+    /// The most delivered in a second, bits per second; a lower bound if events are missing (a
+    /// reason says so), as is the next.
     pub peak_bit_per_s: u64,
-    /// The most bytes that the router held for the bottleneck at once: what waited, what was being
-    /// sent, and what had left without the router having asked yet.
+    /// The most bytes in the router's queue for the bottleneck at once: waiting, in transmission,
+    /// or sent and not yet polled.
     pub queue_peak_bytes: u64,
-    /// Frames dropped, by reason: those of the plan, and no others. Reasons with none are left out.
+    /// Frames dropped, by reason in the plan. Reasons with none are left out.
     pub dropped: Vec<Dropped>,
-    /// Loss as drawn (all but queue, MTU and timetable) held against the plan.
+    /// Loss as drawn (all but queue, MTU and timetable) compared with the plan.
     pub loss: Rate,
-    /// Corruption against the plan.
+    /// Corruption compared with the plan.
     pub corrupted: Rate,
-    /// Duplication against the plan.
+    /// Duplication compared with the plan.
     pub duplicated: Rate,
     /// Frames chosen to overtake.
     pub reordered: u64,
-    /// Copies that left before one that was decided on earlier.
+    /// Copies that left before one decided earlier.
     pub overtaking: u64,
     /// Frames marked "congestion experienced".
     pub marked: u64,
-    /// Frames whose sender was told that they are too big.
+    /// Frames answered with "too big".
     pub too_big_answered: u64,
-    /// Copies still on their way when the run ended.
+    /// Copies in flight when the run ended.
     pub on_way: u64,
     /// Frames that the kernel dropped.
     pub kernel_dropped: u64,
-    /// Frames longer than the MTU, not passed on.
+    /// Frames longer than the MTU, not forwarded.
     pub oversize: u64,
-    /// Frames whose checksums were left to a device.
+    /// Frames with offloaded checksums.
     pub bad_checksum_status: u64,
-    /// Super-frames that the router could not read, not passed on.
+    /// Super-frames that the router could not parse, not forwarded.
     pub bad_offload: u64,
-    /// Copies that could not be sent on.
+    /// Copies that could not be sent.
     pub send_failed: u64,
-    /// Frames that no link carries: neither IPv4 nor IPv6, or talk with neighbours.
+    /// Frames that no link carries: neither IPv4 nor IPv6, or link-local control traffic (NDP,
+    /// MLD).
     pub not_carried: u64,
-    /// Times that frames had to wait because too many were on their way.
+    /// Times that frames had to wait because too many were in flight.
     pub pool_full: u64,
     /// Frames beyond the end of the replayed recording.
     pub beyond_recording: u64,
@@ -189,17 +189,17 @@ pub struct Way {
 /// Frames dropped for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
-    /// Why.
+    /// The reason.
     pub reason: DropReason,
-    /// How many.
+    /// Their number.
     pub frames: u64,
 }
 
-/// A share that was realised, beside the one that was asked for.
+/// A realised share, and the requested one.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rate {
-    /// What the plan asks for; absent where that changes in time or comes from a list.
+    /// The plan's share; absent if it changes in time or comes from a list.
     pub asked_ppm: Option<u32>,
-    /// What came, with its exact interval.
+    /// The realised share, with its exact interval.
     pub seen: Share,
 }

@@ -1,6 +1,6 @@
-//! The run: two hosts and a path between them, a program on each, until the first of them ends.
+//! Runs a program on each of two hosts with a path between them, until the first of them ends.
 //!
-//! It exists so that any program meets the plan's path without knowing it. It must start no thread
+//! The supervisor is forked before any thread starts, and no process is left on return.
 //! before the programs' keeper stands, and must leave no process when it returns.
 
 use super::plan::{Plan, Ready};
@@ -25,26 +25,26 @@ use wirelab::sys::host;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::pidns_init::{Keeper, Program, Report, STOP_PATIENCE};
 
-/// How long a program on the other host may take to get ready: a database opens its files.
+/// Timeout for a program on the other host to get ready: a database opens its files.
 pub const READY_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is asked whether it is.
+/// Interval of the checks whether it is ready.
 const READY_LOOK: Duration = Duration::from_millis(10);
-/// How often a chunk is fetched: a chunk holds this much of the most that the router can move.
+/// Interval of fetching chunks: a chunk holds this much at the router's maximum rate.
 const CHUNK_EVERY: Duration = Duration::from_millis(100);
-/// Slots of each receive ring: programs compete with the router for processors, and are slowed by
-/// nobody. 40 ms at 100,000 frames/s; 8 MiB.
+/// Slots of each receive ring: programs compete with the router for processors, without being
+/// slowed. 40 ms at 100,000 frames/s; 8 MiB.
 const RING_FRAMES: usize = 4_096;
 /// The same for super-frames, which hold many frames each: 64 KiB a slot, 64 MiB a ring.
 const RING_SUPER_FRAMES: usize = 1_024;
-/// What super-frames change for those who read times or captures.
+/// What super-frames change in times and captures.
 const SHARED_STAMPS: &str = "segments that a host sends at once reach the path at the same moment \
     (--frames segmented): spacing below a millisecond is the hosts', not a wire's";
-/// How long the keeper may take to set up its mounts, which is milliseconds.
+/// Timeout for the supervisor's mounts, which take milliseconds.
 const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a program has to end after a signal that asked it to, before it is killed.
+/// Time between a signal that asks a program to end and SIGKILL.
 pub const END_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Which end of the path.
+/// An end of the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -79,52 +79,52 @@ impl fmt::Display for End {
     }
 }
 
-/// What to run, and what to keep of it.
+/// What to run, and what to record.
 #[derive(Debug)]
 pub struct Job {
     /// The program and its arguments; not empty.
     pub command: Vec<OsString>,
-    /// Where it runs; the plan's server runs on the other end.
+    /// Its host; the plan's server runs on the other.
     pub on: End,
-    /// Variables for it beside those of the hosts.
+    /// Its variables besides those of the hosts.
     pub env: Vec<(OsString, OsString)>,
     /// Where the server's output goes.
     pub server_output: Option<File>,
     /// Whether to hand over the frames themselves.
     pub frames: bool,
-    /// Fates to repeat instead of drawing them.
+    /// Fates to replay.
     pub replay: Option<Recording>,
 }
 
-/// What a run tells while it goes on, and what it is told.
+/// Callbacks during a run.
 pub trait Watch {
-    /// A signal to pass on to the program, once each time it came.
+    /// A signal to forward to the program, once each time it arrived.
     fn signal(&mut self) -> Option<u8>;
-    /// The server is ready (`None` where there is none), the program starts now.
+    /// The server is ready (`None` without one), and the program starts now.
     fn starts(&mut self, server_ready: Option<Duration>);
-    /// What happened on the path since the last call.
+    /// Events on the path since the last call.
     ///
     /// # Errors
-    /// Where it cannot be written down; the run then ends.
+    /// If they cannot be written; the run then ends.
     fn chunk(&mut self, clock: Clock, chunk: &Chunk) -> io::Result<()>;
 }
 
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the router wrote down.
+    /// The router's record.
     pub record: LaneRecord,
-    /// What it did in all.
+    /// Totals of the router.
     pub router: RouterSummary,
     /// How the program ended.
     pub status: ExitStatus,
-    /// How the server had ended before it was told to, if it had.
+    /// How the server had ended before it was stopped, if it had.
     pub server_status: Option<ExitStatus>,
     /// When the path began to carry frames, the program started and ended.
     pub times: [Instant; 3],
-    /// What could not be set up, in sentences.
+    /// Setup failures, in sentences.
     pub caveats: Vec<String>,
-    /// What could not be handed over in time.
+    /// Events that were not handed over in time.
     pub missed: Missed,
     /// Frames of a recording, `[a_to_b, b_to_a]`.
     pub recorded: Option<[u64; 2]>,
@@ -134,10 +134,10 @@ pub struct Outcome {
     pub congestion_control: String,
 }
 
-/// A run that could not be made.
+/// A run that failed.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// More frames on their way than memory is meant for.
+    /// The frames in flight would exceed the memory limit.
     #[error(transparent)]
     TooMany(#[from] TooManyFrames),
     /// The network.
@@ -146,13 +146,13 @@ pub enum RunError {
     /// A step of the run.
     #[error("{step}: {error}")]
     Step {
-        /// What was being done.
+        /// The failed step.
         step: &'static str,
-        /// What the system said.
+        /// The system's error.
         #[source]
         error: io::Error,
     },
-    /// There is no processor to give away.
+    /// There is no processor to reserve.
     #[error("the router gets no processor of its own (--own-cpu): programs may run on {0} alone")]
     OneProcessor(usize),
     /// A program that cannot be started; see errno(3).
@@ -166,17 +166,17 @@ pub enum RunError {
     /// The server ended before it was ready.
     #[error("the program on {host} ended before it was ready: {status}")]
     ServerEnded {
-        /// Where it ran.
+        /// Its host.
         host: End,
-        /// How.
+        /// Its exit.
         status: ExitStatus,
     },
     /// The server was not ready in time.
     #[error("the program on {host} was not ready within {READY_PATIENCE:?}: waited for {wanted}")]
     ServerSilent {
-        /// Where it ran.
+        /// Its host.
         host: End,
-        /// For what.
+        /// The condition.
         wanted: String,
     },
     /// A signal before the program had started.
@@ -188,7 +188,7 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::Step { step, error }
 }
 
-/// The text of the hosts file: the two hosts, this host, and what was there before.
+/// The text of the hosts file: the two hosts, this host, and the previous content.
 #[must_use]
 pub fn hosts_text(before: &str) -> String {
     let (a, b, a6, b6) = (Topology::A_ADDR, Topology::B_ADDR, Topology::A_ADDR6, Topology::B_ADDR6);
@@ -200,7 +200,7 @@ pub fn hosts_text(before: &str) -> String {
     text + before
 }
 
-/// The variables that tell a program where it is.
+/// The variables that describe the path to a program.
 fn variables(on: End) -> Vec<(OsString, OsString)> {
     let pairs = [
         ("WIRELAB_HOST", on.name().to_owned()),
@@ -212,7 +212,7 @@ fn variables(on: End) -> Vec<(OsString, OsString)> {
     pairs.map(|(name, value)| (name.into(), value.into())).to_vec()
 }
 
-// The numbers of the programs in the keeper.
+// The numbers of the programs in the supervisor.
 const MAIN: u8 = 0;
 const SERVER: u8 = 1;
 
@@ -223,7 +223,8 @@ const fn ring_frames(frames: FrameMode) -> usize {
     }
 }
 
-/// Keeps the calling thread, and so the programs, off the last processor; gives its number.
+/// Binds the calling thread, and so the programs, to all processors but the last; returns its
+/// number.
 fn leave_a_processor() -> Result<usize, RunError> {
     let cpus = host::allowed_cpus().map_err(step("count the processors"))?;
     match cpus.split_last() {
@@ -238,7 +239,7 @@ fn leave_a_processor() -> Result<usize, RunError> {
 /// Runs a job through a plan's path.
 ///
 /// # Errors
-/// Why it could not be run; nothing is left of it then.
+/// Why it could not run; nothing is left of it then.
 pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
     let mut config = RouterConfig::for_plans(&plan.links)?;
     if plan.own_cpu {
@@ -261,7 +262,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     }
     let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let keeper = Keeper::start(programs, &hosts_text(&before)).map_err(step("start the keeper"))?;
-    // From here on there may be threads.
+    // Threads are allowed from here on.
     let clock = Clock::start();
     config.ring_frames = ring_frames(plan.frames);
     config.spin = plan.spin.unwrap_or(config.spin);
@@ -306,14 +307,14 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     })
 }
 
-/// The congestion control of a host; empty where the kernel does not say.
+/// The congestion control of a host; empty if unknown.
 fn congestion_control(host: &Netns) -> String {
     const FILE: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
     let read = host.run(|| std::fs::read_to_string(FILE).unwrap_or_default());
     read.unwrap_or_default().trim().to_owned()
 }
 
-/// What is left to say when all has been taken down.
+/// What is left to report after the teardown.
 struct Rest {
     server_status: Option<ExitStatus>,
     caveats: Vec<String>,
@@ -334,7 +335,7 @@ struct Session {
 }
 
 impl Session {
-    /// Waits for the keeper, then sets the links.
+    /// Waits for the supervisor, then sets the links.
     fn begin(
         &mut self,
         plan: &Plan,
@@ -400,7 +401,7 @@ impl Session {
         }
     }
 
-    /// Takes in a report that is not about the program's own end.
+    /// Handles a report that is not about the program's end.
     fn hear(&mut self, report: Report) -> Result<(), RunError> {
         match report {
             Report::Ended(SERVER, status) => {
@@ -463,7 +464,7 @@ impl Session {
             match self.keeper.next(CHUNK_EVERY) {
                 Ok(Some(Report::Gone)) | Err(_) => break,
                 Ok(Some(Report::Stopping)) => stopping = true,
-                // After SIGTERM an exit status is no longer the server's own.
+                // After SIGTERM an exit status is not the server's own.
                 Ok(Some(report @ Report::Ended(SERVER, _))) if !stopping => self.hear(report)?,
                 Ok(_) => {}
             }
@@ -482,7 +483,7 @@ impl Session {
 
 /// SIGKILL.
 const KILL: u8 = 9;
-/// SIGHUP and SIGTERM, which ask a program to end; Ctrl-C may mean something else to it.
+/// SIGHUP and SIGTERM, which ask a program to end; programs may handle Ctrl-C otherwise.
 const ENDING: [u8; 2] = [1, 15];
 
 fn gone() -> RunError {

@@ -1,6 +1,4 @@
-//! What a run writes while it goes on and leaves when it ends: captures, events, fates, result.
-//!
-//! It must never compute a figure: everything comes from the run.
+//! Writes a run's artefacts: captures, events, fates, result.
 
 use crate::args::{Flags, Output};
 use crate::audit::Meter;
@@ -24,13 +22,13 @@ use wirelab::path::Recording;
 use wirelab::report::ndjson;
 use wirelab::runtime::clock::Clock;
 
-/// Lines of the other end's output that an error shows, and bytes that are looked at for them.
+/// Lines of the other end's output in an error, and bytes searched for them.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 8_192;
 
 type Lines = ndjson::Lines<Box<dyn Write>>;
 
-/// Everything that is written while a run goes on.
+/// The outputs of a run.
 pub(crate) struct Leaving {
     folder: Option<RunFolder>,
     capture: Option<Capture<BufWriter<Whole>>>,
@@ -55,10 +53,10 @@ fn cannot(what: String) -> impl FnOnce(io::Error) -> Failure {
 }
 
 impl Leaving {
-    /// Opens every file before the run, so that nothing is run for nothing.
+    /// Opens every file before the run, which would otherwise be wasted.
     ///
     /// # Errors
-    /// Which file or folder cannot be made.
+    /// The file or folder that cannot be made.
     pub(crate) fn open(
         flags: &Flags,
         output: &Output,
@@ -113,7 +111,7 @@ impl Leaving {
         clone.map_err(cannot("the output of the other end cannot be kept".to_owned()))
     }
 
-    /// Whether frames are wanted whole.
+    /// Whether frames must be captured whole.
     pub(crate) const fn wants_frames(&self) -> bool {
         self.capture.is_some()
     }
@@ -124,14 +122,14 @@ impl Leaving {
         let length = file.metadata().map_or(0, |about| about.len());
         let mut text = Vec::new();
         let from = length.saturating_sub(TAIL_BYTES);
-        // What cannot be read is not shown: the failure itself is.
+        // Unreadable output is omitted: the error is about the failure itself.
         let _ = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text));
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|l| (*l).to_owned()).collect()
     }
 
-    /// Closes the files, writes the result, and says where it is unless `quiet`.
+    /// Closes the files, writes the result, and prints its location unless `quiet`.
     pub(crate) fn finish(mut self, result: &PathResult, quiet: bool) -> io::Result<()> {
         let code = result.program.status.code();
         let frames_lost = self.lost;
@@ -177,19 +175,19 @@ fn capture(folder: &Path, seed: u64) -> Result<Capture<BufWriter<Whole>>, Failur
     open().map_err(cannot(format!("the captures cannot go to {}", folder.display())))
 }
 
-/// The file for the other end's output: in the run's folder, or one without a name.
+/// The file for the other end's output: in the run's folder, or unnamed.
 fn server_log(folder: Option<&RunFolder>) -> Result<File, Failure> {
     let made = folder.map_or_else(unnamed, |folder| folder.create("b.log"));
     made.map_err(cannot("the output of the other end cannot be kept".to_owned()))
 }
 
-/// A file without a name, so that nothing is left of it whenever this process dies.
+/// An unnamed file, which vanishes whenever this process dies.
 fn unnamed() -> io::Result<File> {
     let folder = std::env::temp_dir();
     let mut options = File::options();
     options.read(true).append(true);
     match options.clone().custom_flags(libc::O_TMPFILE).open(&folder) {
-        // A file system that knows only files with names: it has one for a moment.
+        // Without support for unnamed files, the file has a name for a moment.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
         made => return made,
     }

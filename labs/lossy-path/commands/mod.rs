@@ -1,7 +1,7 @@
 //! `lossy-path`: any program through an emulated path, without root, repeatable, audited.
 //!
-//! It parses, wires up, runs and reports. It must never decide a frame's fate, nor start a thread
-//! before the programs' keeper stands.
+//! It parses the command line, starts the run and reports; the supervisor is forked before any
+//! thread starts.
 
 pub(crate) mod artifacts;
 
@@ -36,7 +36,7 @@ pub(crate) const LAB: &str = "lossy-path";
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// Runs the lab as its command line says.
+/// Runs the lab's command line.
 #[must_use]
 pub fn main() -> ExitCode {
     Frame::new(LAB, Args::command())
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
         .main(|args: Args| start(&args))
 }
 
-/// Where a program goes, for a command line that looks like one.
+/// The usage hint for a command line that looks like a program.
 fn program_place(error: &clap::Error) -> Option<String> {
     use clap::error::ErrorKind;
     let looks_like_a_program =
@@ -130,7 +130,7 @@ impl Task {
             Some((_, old)) => old.command.clone(),
             None => Repeat::new(LAB, Args::command()).seed(Some(seed)).command(),
         };
-        // Before any thread: a user namespace cannot be entered after one.
+        // Before any thread: a multi-threaded process cannot enter a user namespace.
         let privilege = privilege::acquire().map_err(|refused| {
             lab::refused(&refused).or_type("to see every step", format!("{LAB} doctor"))
         })?;
@@ -233,7 +233,7 @@ impl Task {
     }
 }
 
-/// What is known of the machine before the run.
+/// The machine before the run.
 fn facts() -> Host {
     Host {
         kernel: host::kernel_release(),
@@ -244,7 +244,7 @@ fn facts() -> Host {
     }
 }
 
-/// Says in the prompt where the shell is, for shells that read these.
+/// Shows the end in the prompt, for shells that read these.
 fn prompt(on: End) -> Vec<(OsString, OsString)> {
     let mut env = vec![("PS1".into(), format!("({on}) $ ").into())];
     if std::env::var_os("PROMPT_COMMAND").is_none() {
@@ -274,8 +274,8 @@ fn failed(error: &RunError, server_said: &[String]) -> Failure {
     match error {
         RunError::NotStarted { program, errno } => {
             let none = format!("{program}: there is no such program");
-            // ENOENT: the program, or what its first line names, is not there. A folder of PATH
-            // that may not be read makes it EACCES.
+            // ENOENT: the program, or its interpreter, does not exist. An unreadable folder of PATH
+            // makes it EACCES.
             let found = *errno != 2 && exists(program);
             let (why, code) = if found { (text, CANNOT_RUN) } else { (none, NOT_FOUND) };
             Failure::new(Exit::Program(code), why)
@@ -299,7 +299,7 @@ fn failed(error: &RunError, server_said: &[String]) -> Failure {
     }
 }
 
-/// Whether there is a file of this name where programs are looked for.
+/// Whether the search path has a file of this name.
 fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let named = program.contains('/') && Path::new(program).exists();

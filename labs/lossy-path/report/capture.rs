@@ -1,8 +1,8 @@
-//! Both ends of a path as captures, written while the run goes on: what each host sent and got.
+//! Writes a capture at each end of a path during the run.
 //!
 //! A frame has the same packet id in both files. A lost frame is in both: where it was sent, and,
-//! with a comment that says what took it, where it never came. It must never hold more of a run in
-//! memory than the frames that wait at the bottleneck.
+//! with a comment that names the cause, where it did not arrive. Only frames that wait at the
+//! bottleneck are kept in memory.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -11,8 +11,8 @@ use wirelab::measure::Instant;
 use wirelab::path::{Direction, DropReason, Fate, Mutation, ReleaseVerdict, Verdict};
 use wirelab::report::pcapng::{Packet, Writer};
 
-/// Frames kept by until the bottleneck has decided on them, at most; beyond, the oldest goes, and
-/// its loss would lack its bytes. At 1.5 kB each: 100 MB.
+/// Frames kept until the bottleneck has decided on them, at most; beyond, the oldest is evicted,
+/// and its loss would lack its bytes. At 1.5 kB each: 100 MB.
 const WAITING_MAX: usize = 65_536;
 
 /// The captures of host A and host B.
@@ -35,10 +35,10 @@ struct Waiting {
 const WAYS: [&str; 2] = ["from A to B", "from B to A"];
 
 impl<W: Write> Capture<W> {
-    /// Begins both captures, of A and of B; `application` made them.
+    /// Begins the captures of A and B, made by `application`.
     ///
     /// # Errors
-    /// What the writers return.
+    /// Errors of the writers.
     pub fn new(outs: [W; 2], application: &str, seed: u64) -> io::Result<Self> {
         let [a, b] = outs;
         let side = |out: W, name: &str| {
@@ -50,10 +50,10 @@ impl<W: Write> Capture<W> {
         Ok(Self { sides: [side(a, "a")?, side(b, "b")?], seed, waiting: VecDeque::new() })
     }
 
-    /// Writes what a chunk holds; `utc` gives the wall time of an instant.
+    /// Writes the events of a chunk; `utc` converts an instant to wall time.
     ///
     /// # Errors
-    /// What the writers return.
+    /// Errors of the writers.
     pub fn chunk(&mut self, chunk: &Chunk, utc: impl Fn(Instant) -> u64) -> io::Result<()> {
         for (note, bytes) in chunk.iter() {
             self.note(note, bytes, utc(note.at))?;
@@ -149,10 +149,10 @@ impl<W: Write> Capture<W> {
         }
     }
 
-    /// Hands the underlying writers back, flushed.
+    /// Returns the underlying writers, flushed.
     ///
     /// # Errors
-    /// What they return.
+    /// Errors of the writers.
     pub fn finish(self) -> io::Result<[W; 2]> {
         let [a, b] = self.sides;
         Ok([a.finish()?, b.finish()?])

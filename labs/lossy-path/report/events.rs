@@ -1,6 +1,4 @@
-//! `events.ndjson` of `lossy-path`: one line per frame that was not simply delivered.
-//!
-//! It must never hold back a line, nor write one that the schema beside this file does not allow.
+//! The lines of `events.ndjson`: one per frame that was not simply delivered.
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -9,10 +7,10 @@ use wirelab::measure::Instant;
 use wirelab::path::{Direction, DropReason, ReleaseVerdict, Verdict};
 use wirelab::report::ndjson::Lines;
 
-/// The version of every line; it changes when a field changes its meaning or goes.
+/// The version of every line; it changes when a field changes its meaning or is removed.
 pub const VERSION: u32 = 1;
 
-/// What happened. Observer: path.
+/// An event. Observer: path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
@@ -22,36 +20,36 @@ pub enum Event {
         /// The seed of every draw.
         seed: u64,
     },
-    /// A frame, or a copy that had waited, went no further.
+    /// A frame, or a copy that had waited, was dropped.
     #[serde(rename = "frame.lost")]
     Lost {
-        /// Which way.
+        /// Direction.
         direction: Direction,
-        /// Which frame of that direction, from 0.
+        /// Number of the frame in that direction, from 0.
         index: u64,
-        /// Why.
+        /// The reason.
         reason: DropReason,
-        /// Its loss draw, ppm; absent where no draw decided.
+        /// Its loss draw, ppm; absent if no draw decided.
         draw_ppm: Option<u32>,
     },
     /// A frame had bits flipped.
     #[serde(rename = "frame.corrupted")]
     Corrupted {
-        /// Which way.
+        /// Direction.
         direction: Direction,
-        /// Which frame of that direction, from 0.
+        /// Number of the frame in that direction, from 0.
         index: u64,
         /// How many bits.
         bits: u8,
-        /// Whether its checksums were made right again.
+        /// Whether its checksums were corrected.
         repaired: bool,
     },
     /// A frame was delivered twice.
     #[serde(rename = "frame.duplicated")]
     Duplicated {
-        /// Which way.
+        /// Direction.
         direction: Direction,
-        /// Which frame of that direction, from 0.
+        /// Number of the frame in that direction, from 0.
         index: u64,
     },
     /// The program ended; the last line of a run.
@@ -69,9 +67,9 @@ pub enum Event {
 pub struct Record {
     /// [`VERSION`].
     pub v: u32,
-    /// When, nanoseconds since the path was built.
+    /// Time, nanoseconds since the path was built.
     pub t_ns: u64,
-    /// What.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
 }

@@ -1,6 +1,4 @@
-//! Where a figure of a run through a path comes from, in plain words and with the run's numbers.
-//!
-//! It must never explain a figure that the result does not hold.
+//! Explains a figure of a run in plain words, with the run's numbers.
 
 use crate::plan::PlanWords;
 use crate::result::{PathResult, Way};
@@ -95,17 +93,17 @@ const TOPICS: [Topic<Example>; 6] = [
     },
 ];
 
-/// The words of a plan that are not the name of a figure.
+/// Words of the plan without a figure of that name.
 fn settings() -> impl Iterator<Item = &'static Word> {
     LinkPlan::words().iter().filter(|word| TOPICS.iter().all(|topic| topic.name != word.name))
 }
 
-/// The names of the figures, and of the plan's settings, that can be explained.
+/// Names of the figures and settings that can be explained.
 pub fn figures() -> impl Iterator<Item = &'static str> {
     TOPICS.iter().map(|topic| topic.name).chain(settings().map(|word| word.name))
 }
 
-/// What a setting does, and what each direction of the run had.
+/// The effect of a setting, and its value in each direction of the run.
 fn setting(word: &Word, plan: &PlanWords) -> String {
     let mut text = format!("{}\n\n{}\n\n", word.name, wrapped(word.help));
     for (name, way) in [("a to b", &plan.a_to_b), ("b to a", &plan.b_to_a)] {
@@ -117,7 +115,7 @@ fn setting(word: &Word, plan: &PlanWords) -> String {
     text
 }
 
-/// What a figure is, and what it is in this run; `None` for a figure of no such name.
+/// The meaning and value of a figure; `None` for an unknown name.
 #[must_use]
 pub fn explain(result: &PathResult, figure: &str) -> Option<String> {
     let mut text = match Topic::find(&TOPICS, figure) {

@@ -1,6 +1,4 @@
-//! The audit of a run through a path, as text that a person reads in five seconds.
-//!
-//! It must never show a figure that the result does not hold, nor soften its verdict.
+//! The audit of a run as short text.
 
 use crate::doctor::{Diagnosis, State};
 use crate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
@@ -119,7 +117,7 @@ fn asked_for(rate: &Rate) -> String {
     ppm.map_or_else(|| "–".to_owned(), |ppm| ppm.to_string())
 }
 
-/// Doubtful where what was asked for lies outside the interval: 1 of 20 does by chance.
+/// Doubtful if the requested value lies outside the interval: 1 of 20 does by chance.
 fn ink(rate: &Rate) -> Ink {
     let asked = rate.asked_ppm.and_then(Ppm::new);
     match asked {
@@ -130,7 +128,7 @@ fn ink(rate: &Rate) -> Ink {
     }
 }
 
-/// What happened besides, where anything did.
+/// Other events, if any.
 fn also(way: &Way) -> Vec<String> {
     let mut also: Vec<String> = way
         .dropped
@@ -182,7 +180,7 @@ fn verdict(result: &PathResult, style: Style) -> String {
     result.reasons.iter().map(line).collect()
 }
 
-/// What `doctor` found, one line per step, remedies below those that failed.
+/// The results of `doctor`, one line per step, remedies below those that failed.
 #[must_use]
 pub fn diagnosis(found: &Diagnosis, style: Style) -> String {
     let mut out = format!("{}\n", found.kernel);

@@ -1,8 +1,7 @@
-//! lossy-path with real programs, unmodified, as root and as an ordinary user: what they see, what
-//! the path did to them, and that nothing is left.
+//! Runs unmodified programs through lossy-path, as root and as an ordinary user.
 //!
-//! A program that is not installed is said to be skipped. A failure prints the command and what it
-//! said; latencies are held against the plan's least, never against a clock.
+//! Programs that are not installed are reported as skipped. Latencies are compared with the plan's
+//! minimum, never with a clock.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use serde_json::Value;
@@ -21,8 +20,8 @@ use wirelab_tests::namespaces::{
 };
 use wirelab_tests::page::violations;
 
-/// Chance that a right build fails one of these tests by its seeds' luck: they are fixed, so never
-/// twice.
+/// Chance that a correct build fails one of these tests by its seeds; they are fixed, so the result
+/// never changes.
 const FALSE_ALARM: f64 = 1e-6;
 
 /// One user in a folder of their own.
@@ -50,7 +49,7 @@ impl User {
         let mut command = Command::new(&self.binary);
         command.args(args).current_dir(&self.folder).stdin(Stdio::null());
         command.env("HOME", &self.folder).env_remove("RUST_LOG");
-        // Folders that everybody may look into.
+        // Folders that every user may read.
         command.env("PATH", FOLDERS);
         if self.nobody {
             command.uid(NOBODY).gid(NOBODY);
@@ -62,7 +61,7 @@ impl User {
         Output::of(&mut self.command(args))
     }
 
-    /// Runs it quietly with `--json=result.json`; `None` where the machine forbids namespaces.
+    /// Runs it quietly with `--json=result.json`; `None` if the machine forbids namespaces.
     fn result(&self, args: &[&str]) -> Option<(Output, Value)> {
         let mut all = vec!["--json=result.json", "--no-report"];
         all.extend(args);
@@ -92,10 +91,10 @@ fn forbidden(out: &Output) -> bool {
     forbidden
 }
 
-/// Where programs are looked for.
+/// The search path for programs.
 const FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Whether all programs are there; says which is not.
+/// Whether all programs are installed; reports a missing one.
 fn have(test: &str, programs: &[&str]) -> bool {
     let there = |name: &str| FOLDERS.split(':').any(|f| Path::new(f).join(name).exists());
     let missing: Vec<_> = programs.iter().filter(|name| !there(name)).collect();
@@ -105,7 +104,7 @@ fn have(test: &str, programs: &[&str]) -> bool {
     missing.is_empty()
 }
 
-/// Holds a run against what must be true of every run on any machine.
+/// Checks what must be true of every run on any machine.
 fn sound(result: &Value, context: &str) {
     for way in ["a_to_b", "b_to_a"] {
         for count in ["oversize", "bad_checksum_status", "send_failed", "not_carried"] {
@@ -140,7 +139,7 @@ fn ping_meets_the_delay_over_both_families() {
                 .collect();
             assert_eq!(times.len(), 3, "{}", out.stdout);
             assert!(times.iter().all(|ms| *ms >= 80.0), "{family}: {times:?}");
-            // Nobody else spoke: no ARP, no discovery, no reports.
+            // No other traffic: no ARP, no discovery, no reports.
             for way in ["a_to_b", "b_to_a"] {
                 assert_eq!(result[way]["offered"], 3, "{family} {way}");
             }
@@ -173,7 +172,7 @@ fn a_program_sees_its_own_world() {
         let expected = format!("from stdin\n{}\n{uid}\nhello a 10.0.0.2\n", folder.display());
         assert_eq!(String::from_utf8(out.stdout).unwrap(), expected);
         assert_eq!(String::from_utf8(out.stderr).unwrap(), "oops\n");
-        // Outside, the names mean nothing: the file is as it was.
+        // Outside the namespace the file is unchanged, and the names do not resolve.
         let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
         assert!(!hosts.contains("10.0.0.2 b"));
     }
@@ -246,7 +245,7 @@ fn until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a shell runs whose command line contains a text.
+/// Whether a shell with this text in its command line is running.
 fn shell_runs(text: &str) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
@@ -323,7 +322,7 @@ fn iperf3_meets_the_rate() {
         let rate = report["end"]["sum_received"]["bits_per_second"].as_f64().unwrap();
         assert!(rate < 20e6, "iperf3 saw {rate} bit/s through 20 Mbit/s");
         let path = result["a_to_b"]["delivered_bit_per_s"].as_u64().unwrap();
-        // One frame more than the rate allows, because the first one's sending is not counted.
+        // One frame above the rate, because the first one's transmission is not counted.
         assert!(path <= 20_100_000, "the path carried {path} bit/s");
         assert!(rate > 10e6, "iperf3 saw {rate} bit/s: the bottleneck is somewhere else");
         let queued = result["a_to_b"]["queue_peak_bytes"].as_u64().unwrap();
@@ -338,7 +337,7 @@ fn iperf3_meets_the_loss() {
     }
     let _alone = alone();
     for user in User::all() {
-        // Small packets and a large buffer: what iperf3 misses is the path's loss, not its own.
+        // Small packets and a large buffer: iperf3's losses are the path's, not its own.
         let flags = "-u -b 2M -l 200 -w 1M -t 2";
         let Some((report, result)) = iperf3(&user, "--seed 11 --loss 3%", flags) else { return };
         share_agrees(&result["a_to_b"]["loss"], 0.03, "udp, path");
@@ -371,7 +370,7 @@ fn curl_fetches_from_nginx_through_loss() {
         let page: Vec<u8> = (0..40_000).flat_map(|i| keyed(3, i).to_le_bytes()).collect();
         fs::write(user.folder.join("page"), &page).unwrap();
         let folder = user.folder.display();
-        // Port 80 of any user, both families, as its package's configuration has it.
+        // Port 80 for any user, both families, as in the package's configuration.
         let own = if am_root() && !user.nobody { "user root;" } else { "" };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary = temporary.map(|name| format!("{name}_temp_path {folder}/t;")).concat();
@@ -587,8 +586,8 @@ fn what_it_leaves_is_what_the_schemas_say() {
     assert_eq!(user.run(&["explain", "run", "weather"]).code, 2);
 }
 
-/// Every error a value violates, for a message.
-/// Both directions' fates of a run of pings that never answers late: the same frames each time.
+/// Digests of the fates in both directions; pings that are never late send the same frames each
+/// time.
 fn digests(result: &Value) -> [String; 2] {
     ["a_to_b", "b_to_a"].map(|way| result[way]["fates_digest"].as_str().unwrap().to_owned())
 }
@@ -615,7 +614,7 @@ fn a_run_is_repeated_by_seed_and_by_recording() {
     let Some((_, replayed)) = run(&["--fates", "fates.txt"]) else { return };
     assert_eq!(digests(&first), digests(&replayed));
     assert_ne!(replayed["verdict"], "invalid", "{}", replayed["reasons"]);
-    // A longer run than the recorded one cannot pass for its repetition.
+    // A run longer than the recording does not count as its repetition.
     let longer =
         ["--fates", "fates.txt", "--strict", "--", "ping", "-q", "-c", "50", "-i", "0.01", "b"];
     let Some((out, result)) = user.result(&longer) else { return };
@@ -623,7 +622,7 @@ fn a_run_is_repeated_by_seed_and_by_recording() {
     assert!(out.stderr.contains("after the end of the recording"), "{}", out.stderr);
 }
 
-/// Processes that have this text in their environment.
+/// Processes with this text in their environment.
 fn marked(mark: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let own = |entry: &fs::DirEntry| {
@@ -634,7 +633,7 @@ fn marked(mark: &str) -> Vec<String> {
     named.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect()
 }
 
-/// Looks at all processes until none has the mark; looks at most this often.
+/// Polls all processes until none has the mark, at most this often.
 const LOOKS_MAX: u32 = 2_000;
 
 fn gone(mark: &str) -> bool {
@@ -676,8 +675,8 @@ fn nothing_is_left_after_a_hundred_kills() {
         command.args(["setsid sleep 1000 & sleep 1000", "--", "sh", "-c"]);
         command.args(["setsid sleep 1000 & sleep 1000"]).env(name, value).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
-        // As many turns of the processor as the draw says: from before its first namespace to long
-        // after its programs run.
+        // Yields the processor as often as drawn: from before the first namespace to long after the
+        // programs run.
         let mut made = BTreeSet::new();
         for _ in 0..keyed(seed, round) % 120 {
             made.extend(namespaces_of(child.id()));
@@ -746,7 +745,7 @@ fn control_c_is_the_programs_and_the_audit_follows() {
     }
     let _alone = alone();
     let user = User::new(am_root());
-    // A shell that waits for the lab would have the key too, and say 130 for itself.
+    // A shell waiting for the lab would receive the key too, and exit with 130 itself.
     let lab = "exec ./lossy-path --no-report --seed 1 -- ping -i 0.05 b";
     let mut command = Command::new("script");
     command.args(["-qec", lab, "/dev/null"]).current_dir(&user.folder);
@@ -835,7 +834,7 @@ fn examples_of_the_help_run() {
         let Some(command) = line.split("  ").find(|part| part.contains("lossy-path")) else {
             continue;
         };
-        // As a shell reads it; fewer and faster packets.
+        // Parsed as by a shell, with fewer and faster packets.
         let quick = command.trim().replace("ping -c 20", "ping -c 3").replace(" -t 3", " -t 1");
         let out = Output::of(
             Command::new("sh").args(["-c", &quick]).env("PATH", &path).current_dir(&lab.folder),
@@ -843,7 +842,7 @@ fn examples_of_the_help_run() {
         if forbidden(&out) {
             return;
         }
-        // ping's own word that an answer was lost is 1.
+        // ping exits with 1 if an answer was lost.
         let fine = out.code == 0 || (out.code == 1 && quick.contains("ping"));
         assert!(fine, "{quick}: exit {}\n{}\n{}", out.code, out.stdout, out.stderr);
         ran += 1;

@@ -1,4 +1,4 @@
-//! lossy-path's words without a path: help, presets, plan files, and a hundred mistakes.
+//! Tests the words of lossy-path without a path: help, presets, plan files, and a hundred mistakes.
 
 use wirelab::measure::draw::keyed;
 use wirelab::path::LinkPlan;
@@ -12,9 +12,9 @@ fn run(lab: &Lab, args: &[&str]) -> Output {
     Output::of(lab.command("").args(args))
 }
 
-/// A setting, texts that it takes, and texts that it does not.
+/// A setting, valid texts, and invalid ones.
 const TEXTS: [(&str, &[&str], &[&str]); 14] = [
-    // Bursts and content do not go together.
+    // Bursts and content keys cannot be combined.
     ("key", &["order", "time:1ms"], &["", "weather", "time:0", "time:5"]),
     (
         "loss",
@@ -138,7 +138,7 @@ fn a_plan_file_says_what_the_flags_say() {
         let mut args = Vec::new();
         for (place, (word, right, _)) in (0..).zip(TEXTS) {
             let draw = keyed(seed, round * 64 + place);
-            // A queue needs its rate, overtaking a delay that varies; the rest stands alone.
+            // A queue needs a rate, overtaking a varying delay; the others are independent.
             let needed = ["rate", "queue", "delay"].contains(&word);
             if needed || draw.is_multiple_of(3) {
                 let text = pick(right, draw >> 8);
@@ -169,7 +169,7 @@ fn presets_files_and_flags_lie_over_one_another() {
     let printed = run(&lab, &["--plan", "plan.toml", "--print-plan"]).stdout;
     let back = printed.split("[b-to-a]").nth(1).unwrap();
     assert!(back.contains("loss = \"3%\"") && back.contains("delay = "), "{printed}");
-    // A flag for both counts more than a file's word for one.
+    // A flag for both directions overrides a file's setting for one.
     let over = ["--plan", "plan.toml", "--loss", "5%", "--delay", "7ms", "--print-plan"];
     let printed = run(&lab, &over).stdout;
     assert_eq!(printed, "[both]\nloss = \"5%\"\ndelay = \"7ms\"\n");
