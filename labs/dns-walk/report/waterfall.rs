@@ -32,7 +32,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     let columns = style.width.saturating_sub(LEFT).max(BAR_MIN);
     let at = |nanos: u64| {
         let place = u128::from(nanos - first) * columns as u128 / u128::from(span);
-        usize::try_from(place).unwrap_or(columns)
+        usize::try_from(place).expect("invariant: at most the number of columns")
     };
     let _ = writeln!(out, "{:LEFT$}0{:>2$}", "", latency(span), columns - 1);
     for exchange in all() {

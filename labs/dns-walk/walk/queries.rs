@@ -125,7 +125,7 @@ impl Queries {
             return Err(Unsent::OverBudget);
         }
         let id = AttemptId(log.next_attempt());
-        let draw = setup.query_draw(id, plan.step);
+        let draw = setup.query_draw(id.0, plan.step);
         let [a, b, ..] = draw.to_le_bytes();
         let mut sent = plan.sent.clone();
         // A connection needs no further proof.

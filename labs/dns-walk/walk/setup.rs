@@ -1,7 +1,6 @@
 //! What a walk is given and never changes: how to walk, where to begin, the seed of its draws.
 
 use super::WalkConfig;
-use super::queries::AttemptId;
 use super::tasks::{Candidate, Order};
 use crate::classify::may_ask;
 use crate::event::AddressSource;
@@ -63,11 +62,11 @@ impl Setup {
         Order { tries_max, seed, proof: self.wants_proof() }
     }
 
-    /// What the number and the capitals of a query are made of.
-    pub(super) fn query_draw(&self, id: AttemptId, step: u32) -> u64 {
+    /// What the ID and the capitals of the query of an attempt are made of.
+    pub(super) fn query_draw(&self, attempt: u32, step: u32) -> u64 {
         self.config.secret.map_or_else(
-            || keyed(self.seed, u64::from(id.0) << 32 | u64::from(step)),
-            |secret| secret.for_query(self.seed, id.0, step),
+            || keyed(self.seed, u64::from(attempt) << 32 | u64::from(step)),
+            |secret| secret.for_query(self.seed, attempt, step),
         )
     }
 }
