@@ -21,6 +21,7 @@ use wirelab::emulator::topology::{FrameMode, Topology, TopologyError};
 use wirelab::measure::Instant;
 use wirelab::path::{Direction, Link, Recording};
 use wirelab::runtime::clock::Clock;
+use wirelab::sys::error::during;
 use wirelab::sys::host;
 use wirelab::sys::netns::Netns;
 use wirelab::sys::pidns_init::{Keeper, Program, Report, STOP_PATIENCE};
@@ -347,7 +348,7 @@ impl Session {
             Some(Report::Ready(caveats)) => self.caveats = caveats,
             Some(Report::Failed(what, errno)) => {
                 let error = io::Error::from_raw_os_error(errno);
-                let error = io::Error::new(error.kind(), format!("{what}: {error}"));
+                let error = during(what)(error);
                 return Err(RunError::Step { step: "keep the programs together", error });
             }
             _ => return Err(gone()),

@@ -39,6 +39,7 @@ pub enum KernelError {
         /// The failed step.
         step: &'static str,
         /// The kernel's error.
+        #[source]
         error: io::Error,
     },
     /// A lane's socket failed repeatedly.
@@ -47,6 +48,7 @@ pub enum KernelError {
         /// Arm and depth.
         lane: String,
         /// The kernel's first error.
+        #[source]
         error: io::Error,
     },
 }

@@ -47,8 +47,8 @@ impl Failure {
     pub fn from_error(exit: Exit, what: impl Into<String>, error: &(dyn Error + 'static)) -> Self {
         let causes = || std::iter::successors(Some(error), |error| (*error).source());
         let mut whys: Vec<String> = causes().map(ToString::to_string).collect();
-        // An error that only passes its cause on says the same.
-        whys.dedup();
+        // Some errors end in the text of their cause.
+        whys.dedup_by(|cause, error| error.ends_with(cause.as_str()));
         let failure = whys.into_iter().fold(Self::new(exit, what), Self::because);
         match causes().find_map(Shortage::of) {
             Some(shortage) => shortage.explain(failure),

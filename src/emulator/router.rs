@@ -11,6 +11,7 @@ use super::record::RecordConfig;
 use super::topology::{DropProbe, FrameMode, Lane, Topology};
 use crate::path::{Direction, Link, LinkPlan};
 use crate::runtime::clock::Clock;
+use crate::sys::error::during;
 use crate::sys::host::KeepAwake;
 use crate::sys::packet::{Framing, Port};
 use crate::sys::poll::{Poll, Waker};
@@ -201,9 +202,8 @@ fn open_ports(lanes: &[Lane], ring_frames: usize) -> io::Result<Vec<Port>> {
             FrameMode::Segmented => Framing::Offloaded,
         };
         for name in lane.ports() {
-            let port = Port::open(name, ring_frames, framing).map_err(|error| {
-                io::Error::new(error.kind(), format!("open port {name}: {error}"))
-            })?;
+            let port = Port::open(name, ring_frames, framing)
+                .map_err(during(format!("open port {name}")))?;
             ports.push(port);
         }
     }

@@ -6,6 +6,7 @@
 //! reports, so the n-th frame is the n-th packet.
 
 use super::gso::{SEGMENTS_MAX, SUPER_FRAME_MAX};
+use crate::sys::error::during;
 use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
 use crate::sys::netns::Netns;
@@ -268,7 +269,7 @@ fn allow_ping() -> io::Result<()> {
     let own = crate::sys::privilege::effective_group();
     std::fs::write(FILE, ALL)
         .or_else(|_| std::fs::write(FILE, format!("{own} {own}")))
-        .map_err(|error| io::Error::new(error.kind(), format!("{FILE}: {error}")))
+        .map_err(during(FILE))
 }
 
 fn set_up_kernel(hosts: Hosts) -> io::Result<()> {
@@ -286,9 +287,7 @@ fn write_settings(settings: &[Setting]) -> io::Result<()> {
         if file.starts_with("ipv6/") && !path.exists() {
             continue;
         }
-        std::fs::write(&path, value).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        })?;
+        std::fs::write(&path, value).map_err(during(path.display()))?;
     }
     Ok(())
 }
@@ -445,9 +444,7 @@ fn prepare(netlink: &Netlink, interface: &str, frames: FrameMode) -> io::Result<
         // A kernel without IPv6 refuses the attribute, and does not need it.
         if Path::new("/proc/sys/net/ipv6").exists() { Err(error) } else { Ok(()) }
     })?;
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("switch off offloads of {interface}: {error}"))
-    };
+    let named = |error| during(format!("switch off offloads of {interface}"))(error);
     match frames {
         // Disabling checksums disables TCP segmentation too; the remaining generic segmentation is
         // done in software before the link.

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod datagrams;
 pub mod dir;
+pub mod error;
 pub mod ethtool;
 pub mod host;
 pub mod limits;

@@ -4,6 +4,7 @@
 //! mount namespace.
 #![expect(unsafe_code, reason = "mount and unshare have no safe wrapper in std")]
 
+use super::error::during;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -17,10 +18,6 @@ const STAGE: &str = "/proc";
 
 fn cvt(result: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn named(what: &str) -> impl FnOnce(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) -> io::Result<()> {
@@ -42,9 +39,9 @@ fn unmount(target: &str) -> io::Result<()> {
 /// The error of `unshare(CLONE_NEWNS)`.
 pub fn separate() -> io::Result<()> {
     // SAFETY: unshare takes flags and touches no memory of ours.
-    cvt(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map_err(named("unshare(CLONE_NEWNS)"))?;
+    cvt(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map_err(during("unshare(CLONE_NEWNS)"))?;
     // If / is shared, a mount made here would otherwise propagate: mount_namespaces(7).
-    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE).map_err(named("make mounts private"))
+    mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE).map_err(during("make mounts private"))
 }
 
 /// Mounts a file with this text over [`HOSTS_FILE`]; call [`separate`] before.
@@ -57,13 +54,13 @@ pub fn cover_hosts(text: &str) -> io::Result<()> {
         return Err(io::Error::new(io::ErrorKind::NotFound, error));
     }
     mount("wirelab", STAGE, "tmpfs", libc::MS_NOSUID | libc::MS_NODEV)
-        .map_err(named("mount a memory file system"))?;
+        .map_err(during("mount a memory file system"))?;
     let staged = format!("{STAGE}/hosts");
     let covered = fs::write(&staged, text)
         .and_then(|()| mount(&staged, HOSTS_FILE, "", libc::MS_BIND))
-        .map_err(named("cover /etc/hosts"));
+        .map_err(during("cover /etc/hosts"));
     // The bind mount keeps the file.
-    unmount(STAGE).map_err(named("uncover /proc"))?;
+    unmount(STAGE).map_err(during("uncover /proc"))?;
     covered
 }
 
@@ -73,5 +70,5 @@ pub fn cover_hosts(text: &str) -> io::Result<()> {
 /// The error of `mount`: `EPERM` if parts of the present `/proc` are hidden, as in containers.
 pub fn fresh_proc() -> io::Result<()> {
     mount("proc", "/proc", "proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC)
-        .map_err(named("mount /proc"))
+        .map_err(during("mount /proc"))
 }

@@ -99,8 +99,7 @@ impl Netlink {
 
     /// Sends a request; returns the answer's payload, empty for a bare acknowledgement.
     fn ask(&self, what: &str, mut message: Message) -> io::Result<Vec<u8>> {
-        self.exchange(message.finish())
-            .map_err(|error| io::Error::new(error.kind(), format!("{what}: {error}")))
+        self.exchange(message.finish()).map_err(super::error::during(what))
     }
 
     fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {

@@ -16,6 +16,7 @@ use wirelab::runtime::clock::{Clock, utc_seconds};
 use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::server::{self, Core, Limits, ListenerConfig, Output, Server, listen_tcp};
 use wirelab::runtime::shutdown;
+use wirelab::sys::error::during;
 
 /// Maximum bytes read of a datagram: a query fits in a packet.
 const DATAGRAM: usize = 4_096;
@@ -59,9 +60,8 @@ impl Front {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         for address in at {
-            let (udp, tcp) = bind(*address).map_err(|error| {
-                io::Error::new(error.kind(), format!("{address} over UDP and TCP: {error}"))
-            })?;
+            let (udp, tcp) =
+                bind(*address).map_err(during(format!("{address} over UDP and TCP")))?;
             addresses.push(udp.local_addr()?);
             // Queries and replies are small; none waits for the next.
             listeners.push(ListenerConfig { tcp: Some(tcp), udp: Some(udp), nodelay: true });

@@ -124,3 +124,16 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
         }
     }
 }
+
+#[test]
+fn too_few_descriptors_are_named() {
+    let _alone = alone();
+    let lab = Lab::new("tcp-vs-udp");
+    let out = lab.shell("--loss 2% --ops 50 --depth 1 --no-report", "ulimit -n 16;", "");
+    assert_eq!(out.code, EXIT_PRIVILEGE, "{}", out.stderr);
+    if out.stderr.contains("cannot make a network namespace") {
+        println!("skipped on the kernel: {}", out.stderr);
+        return;
+    }
+    assert!(out.stderr.contains("ulimit -n 4096"), "{}", out.stderr);
+}
