@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_the_plan_does_not_know_passes() {
+    fn every_deviation_from_the_plan_is_a_reason() {
         let plan = Plan::default();
         assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
         type Fault = (fn(&mut Way), Verdict, &'static str);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_held_against_the_delay() {
+    fn lateness_is_compared_with_the_delay() {
         let mut plan = Plan::default();
         plan.links[0].delay = Delay::Constant(Duration::from_millis(100));
         let late = || Way { late_p99_ns: 4_000_000, ..way() };

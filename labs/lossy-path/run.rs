@@ -1,7 +1,6 @@
 //! Runs a program on each of two hosts with a path between them, until the first of them ends.
 //!
 //! The supervisor is forked before any thread starts, and no process is left on return.
-//! before the programs' keeper stands, and must leave no process when it returns.
 
 use super::plan::{Plan, Ready};
 use serde::{Deserialize, Serialize};

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_time_of_a_payload_has_a_key_of_its_own() {
+    fn each_occurrence_of_a_payload_has_its_own_key() {
         let mut keys = ContentKeys::new();
         let first: Vec<u64> = (0..4).map(|_| keys.key(Bytes::Payload(b"transfer"))).collect();
         let other = keys.key(Bytes::Payload(b"transfes"));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_lengths_are_told_apart() {
+    fn zeros_and_lengths_are_distinguished() {
         let hashes: Vec<u64> = (0..40).map(|length| hash(&vec![0; length])).collect();
         for (i, value) in hashes.iter().enumerate() {
             assert!(!hashes[..i].contains(value), "{i}");
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_forgets_the_one_not_seen_for_longest() {
+    fn a_full_set_evicts_the_least_recently_seen() {
         let mut keys = ContentKeys::new();
         let in_one_set = |n: u64| 5 + n * SETS as u64;
         for n in 0..4 {

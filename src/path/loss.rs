@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_has_one_state_however_one_comes_to_it() {
+    fn a_slot_has_one_state_from_any_start() {
         let gilbert = LossModel::GilbertElliott {
             p: ppm(10_000),
             r: ppm(30_000),

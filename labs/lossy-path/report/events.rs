@@ -82,10 +82,10 @@ impl Record {
     }
 }
 
-/// Writes what a chunk holds of interest.
+/// Writes the reportable events of a chunk.
 ///
 /// # Errors
-/// What `out` returns.
+/// Errors of `out`.
 pub fn chunk<W: Write>(lines: &mut Lines<W>, chunk: &Chunk) -> io::Result<()> {
     for (note, _) in chunk.iter() {
         let (direction, index) = (note.direction, note.index);

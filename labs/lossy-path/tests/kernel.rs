@@ -28,19 +28,19 @@ const FALSE_ALARM: f64 = 1e-6;
 struct User {
     binary: PathBuf,
     folder: PathBuf,
-    nobody: bool,
+    unprivileged: bool,
 }
 
 impl User {
-    fn new(nobody: bool) -> Self {
+    fn new(unprivileged: bool) -> Self {
         let folder = new_folder("lossy");
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
         let binary = folder.join("lossy-path");
         fs::copy(env!("CARGO_BIN_EXE_lossy-path"), &binary).unwrap();
-        Self { binary, folder, nobody }
+        Self { binary, folder, unprivileged }
     }
 
-    /// Root and nobody where the tests run as root, else the user that runs them.
+    /// Root and an unprivileged user if the tests run as root, else the current user.
     fn all() -> Vec<Self> {
         if am_root() { vec![Self::new(false), Self::new(true)] } else { vec![Self::new(false)] }
     }
@@ -51,7 +51,7 @@ impl User {
         command.env("HOME", &self.folder).env_remove("RUST_LOG");
         // Folders that every user may read.
         command.env("PATH", FOLDERS);
-        if self.nobody {
+        if self.unprivileged {
             command.uid(NOBODY).gid(NOBODY);
         }
         command
@@ -149,7 +149,7 @@ fn ping_meets_the_delay_over_both_families() {
 }
 
 #[test]
-fn a_program_sees_its_own_world() {
+fn a_program_sees_its_own_namespaces() {
     let _alone = alone();
     for user in User::all() {
         let script =
@@ -168,7 +168,7 @@ fn a_program_sees_its_own_world() {
         let folder = fs::canonicalize(&user.folder).unwrap();
         let own = Command::new("id").arg("-u").output().unwrap().stdout;
         let own = String::from_utf8(own).unwrap().trim().to_owned();
-        let uid = if user.nobody { NOBODY.to_string() } else { own };
+        let uid = if user.unprivileged { NOBODY.to_string() } else { own };
         let expected = format!("from stdin\n{}\n{uid}\nhello a 10.0.0.2\n", folder.display());
         assert_eq!(String::from_utf8(out.stdout).unwrap(), expected);
         assert_eq!(String::from_utf8(out.stderr).unwrap(), "oops\n");
@@ -208,7 +208,7 @@ fn a_policer_and_link_layer_overhead_act_on_real_frames() {
 }
 
 #[test]
-fn exit_statuses_are_the_programs() {
+fn the_exit_status_is_the_programs() {
     let _alone = alone();
     let user = User::new(am_root());
     fs::write(user.folder.join("text"), "not a program").unwrap();
@@ -371,7 +371,7 @@ fn curl_fetches_from_nginx_through_loss() {
         fs::write(user.folder.join("page"), &page).unwrap();
         let folder = user.folder.display();
         // Port 80 for any user, both families, as in the package's configuration.
-        let own = if am_root() && !user.nobody { "user root;" } else { "" };
+        let own = if am_root() && !user.unprivileged { "user root;" } else { "" };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
         let temporary = temporary.map(|name| format!("{name}_temp_path {folder}/t;")).concat();
         let text = format!(
@@ -471,7 +471,7 @@ fn redis_benchmark_and_dig_run_through_the_path() {
 }
 
 #[test]
-fn captures_hold_every_frame_and_say_what_took_the_lost_ones() {
+fn captures_hold_every_frame_and_the_cause_of_each_loss() {
     if !have("captures", &["ping", "tshark"]) {
         return;
     }
@@ -532,7 +532,7 @@ fn captures_hold_every_frame_and_say_what_took_the_lost_ones() {
 }
 
 #[test]
-fn what_it_leaves_is_what_the_schemas_say() {
+fn artifacts_match_their_schemas() {
     let _alone = alone();
     let user = User::new(am_root());
     let args = [
@@ -717,7 +717,7 @@ fn a_shell_on_either_end_has_a_terminal_and_jobs() {
         let mut command = Command::new("script");
         command.args(["-qec", &lab, "/dev/null"]).current_dir(&user.folder);
         command.env("SHELL", "/bin/bash").env("TERM", "dumb").env("HOME", &user.folder);
-        if user.nobody {
+        if user.unprivileged {
             command.uid(NOBODY).gid(NOBODY);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -739,7 +739,7 @@ fn a_shell_on_either_end_has_a_terminal_and_jobs() {
 }
 
 #[test]
-fn control_c_is_the_programs_and_the_audit_follows() {
+fn control_c_reaches_the_program_and_the_audit_follows() {
     if !have("Ctrl-C", &["script", "ping"]) {
         return;
     }
@@ -749,7 +749,7 @@ fn control_c_is_the_programs_and_the_audit_follows() {
     let lab = "exec ./lossy-path --no-report --seed 1 -- ping -i 0.05 b";
     let mut command = Command::new("script");
     command.args(["-qec", lab, "/dev/null"]).current_dir(&user.folder);
-    if user.nobody {
+    if user.unprivileged {
         command.uid(NOBODY).gid(NOBODY);
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -131,7 +131,7 @@ fn mistakes_of_other_kinds_say_what_to_do() {
 }
 
 #[test]
-fn a_plan_file_says_what_the_flags_say() {
+fn a_plan_file_equals_its_flags() {
     let lab = lab();
     let seed = 55;
     for round in 0..30_u64 {
@@ -162,7 +162,7 @@ fn a_plan_file_says_what_the_flags_say() {
 }
 
 #[test]
-fn presets_files_and_flags_lie_over_one_another() {
+fn flags_override_files_and_files_presets() {
     let lab = lab();
     let plan = "preset = 'nyc-sydney'\n[both]\nloss = '1%'\n[b-to-a]\nloss = '3%'\n";
     std::fs::write(lab.folder.join("plan.toml"), plan).unwrap();
