@@ -427,6 +427,38 @@ fn nothing_is_unwrapped_outside_tests() {
 }
 
 #[test]
+fn no_conversion_ends_in_a_silent_value() {
+    let mut faults = Faults::default();
+    for source in sources().iter().filter(|s| !is_test(s)) {
+        let code = code(&source.text);
+        let code = without_tests(&code);
+        for (start, _) in code.match_indices("try_from(") {
+            let rest = &code[start + "try_from".len()..];
+            let after = rest[call_length(rest)..].trim_start();
+            if after.starts_with(".unwrap_or(") || after.starts_with(".unwrap_or_default(") {
+                let line = code[..start].matches('\n').count();
+                faults.at(&source.path, line, "a conversion that fails silently");
+            }
+        }
+    }
+    faults.none();
+}
+
+/// Bytes of a group in parentheses, both included.
+fn call_length(text: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' if depth == 1 => return at + 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+#[test]
 fn the_top_level_matches_the_map() {
     let mut unknown = Vec::new();
     for entry in fs::read_dir(root()).unwrap() {

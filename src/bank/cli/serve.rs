@@ -110,8 +110,8 @@ fn announce<S: ServeFlags>(
 ) -> Result<(), Failure> {
     if !bound.ip().is_loopback() {
         complain(&format!(
-            "{}: {bound} can be reached from other hosts, and there is no authentication: any client \
-             can move the money\n",
+            "{}: {bound} can be reached from other hosts, and there is no authentication: any \
+             client can move the money\n",
             lab.name
         ));
     }
