@@ -134,9 +134,8 @@ fn room(used: &Window, limit: DriftLimit, now: Instant) -> Vec<Room> {
     let (from, until) = (first.sent.as_nanos(), now.as_nanos());
     let span = until.saturating_sub(from);
     let place = |part: u64| {
-        let at = from
-            + u64::try_from(u128::from(span) * u128::from(part) / u128::from(ROOM_PLACES))
-                .unwrap_or(span);
+        let since = u128::from(span) * u128::from(part) / u128::from(ROOM_PLACES);
+        let at = from + u64::try_from(since).expect("a part of the span");
         let line = constant_drift(used, limit, Instant::from_nanos(at))?;
         Some(Room { at_ns: at, low_ns: line.offset.low_ns, high_ns: line.offset.high_ns })
     };
