@@ -44,7 +44,7 @@ impl Path {
     /// # Errors
     /// What is not allowed here, and which rule forbids it.
     pub(crate) fn build(scenario: &Scenario, seed: u64, clock: Clock) -> Result<Self, Failure> {
-        acquire().map_err(|refused| refuse(&refused))?;
+        acquire().map_err(|refused| refuse(&refused, seed))?;
         let lane = LaneConfig { name: "a-b".to_owned(), ..LaneConfig::default() };
         let topology = Topology::build(&[lane])
             .map_err(|error| Failure::from_error(Exit::Network, "the path", &error))?;
@@ -98,8 +98,8 @@ pub(crate) fn pathless(scenario: &Scenario) -> Scenario {
 /// Where the demonstration's server listens without a path.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-fn refuse(refused: &PrivilegeError) -> Failure {
-    let other = Repeat::new(LAB, Args::command()).without("kernel").command();
+fn refuse(refused: &PrivilegeError, seed: u64) -> Failure {
+    let other = Repeat::new(LAB, Args::command()).without("kernel").seed(Some(seed)).command();
     lab::refused(refused)
         .or_type("the same with the path played inside the program", other)
         .or_type("to see every step", "lossy-path doctor".to_owned())

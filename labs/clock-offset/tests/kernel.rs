@@ -105,7 +105,7 @@ fn where_namespaces_are_forbidden_it_says_what_failed_why_and_what_works_without
         (NO_NETWORK_NAMESPACE, "unshare(CLONE_NEWNET) failed", "user.max_net_namespaces is 0"),
     ] {
         for (args, without) in [
-            ("--demo --kernel --seed 1 --requests 2", "--demo --seed 1 --requests 2"),
+            ("--demo --kernel --seed 1 --requests 2", "--demo --requests 2 --seed 1"),
             ("order --kernel --messages 4 --seed 1", "order --messages 4 --seed 1"),
         ] {
             let Some(out) = under(rule, &lab, args) else { return };

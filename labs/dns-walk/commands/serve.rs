@@ -29,7 +29,7 @@ use wirelab::cli::run::{self as runs, RunsArgs, Stream};
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::cli::values::{listen, positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
-use wirelab::measure::human::plural;
+use wirelab::measure::human::{count, plural};
 use wirelab::runtime::clock::{Clock, utc_seconds};
 use wirelab::runtime::shutdown;
 
@@ -434,27 +434,35 @@ fn writer(args: &ServeArgs) -> Result<Option<Box<dyn Write>>, Failure> {
 }
 
 fn summary(served: &Served, stats: &Stats) -> String {
-    let Served { udp, tcp, no_error, nx_domain, serv_fail, refused, malformed, any, .. } = served;
+    let Served { tcp, no_error, nx_domain, serv_fail, bogus, failed_before, .. } = served;
+    let Served { over_limit, refused, malformed, any, authentic, truncated, .. } = served;
     let mut out = format!(
-        "{LAB}: {} over UDP, {tcp} over TCP: {no_error} answered, {nx_domain} without \
-         such a name, {serv_fail} failed ({} bogus, {} failed before, {} too many at once), \
-         {refused} refused, {malformed} malformed, {any} ANY; {} said to be proved, {} cut short\n",
-        plural(*udp, "question", "questions"),
-        served.bogus,
-        served.failed_before,
-        served.over_limit,
-        served.authentic,
-        served.truncated,
+        "{LAB}: {} over UDP, {} over TCP: {} answered, {} without such a name, {} failed ({} \
+         bogus, {} failed before, {} too many at once), {} refused, {} malformed, {} ANY; {} \
+         authenticated, {} truncated\n",
+        plural(served.udp, "question", "questions"),
+        count(*tcp),
+        count(*no_error),
+        count(*nx_domain),
+        count(*serv_fail),
+        count(*bogus),
+        count(*failed_before),
+        count(*over_limit),
+        count(*refused),
+        count(*malformed),
+        count(*any),
+        count(*authentic),
+        count(*truncated),
     );
     out += &format!(
-        "{LAB}: {}, {}, {} repeated, {} without a reply; {} not sent because another \
-         was in flight, {} held back to spare a server; at most {} at once\n",
+        "{LAB}: {}, {}, {} repeated, {} without a reply; {} not sent because another was in \
+         flight, {} held back to spare a server; at most {} at once\n",
         plural(stats.asked - stats.twins, "walk", "walks"),
         plural(stats.queries, "query", "queries"),
-        stats.retries,
-        stats.unanswered,
-        stats.coalesced,
-        stats.held,
+        count(stats.retries),
+        count(stats.unanswered),
+        count(stats.coalesced),
+        count(stats.held),
         plural(stats.in_flight_max, "walk", "walks"),
     );
     if served.ignored > 0 {
