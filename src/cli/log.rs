@@ -7,7 +7,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 /// The level: that of the environment where it is one, else that of `-v`.
 fn level(verbosity: u8, environment: Option<&str>) -> LevelFilter {
-    let named = environment.and_then(|level| level.trim().parse().ok());
+    let named = environment.map(str::trim).filter(|level| !level.is_empty());
+    let named = named.and_then(|level| level.parse().ok());
     named.unwrap_or(match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,

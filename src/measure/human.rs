@@ -484,7 +484,7 @@ mod tests {
             (share("0.02"), "did you mean 2% or 0.02%?"),
             (share("-1%"), "it cannot be negative"),
             (rate("20Mbps"), "did you mean 20Mbit?"),
-            (rate("1.5 gbit/s"), "did you mean 1.5 Gbit?"),
+            (rate("1.5 gbit/s"), "did you mean 1.5Gbit?"),
             (rate("20"), "did you mean 20Mbit?"),
             (size("64k"), "did you mean 64kB?"),
             (size("64"), "did you mean 64kB?"),
