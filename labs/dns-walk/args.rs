@@ -70,7 +70,7 @@ Of a list (dns-walk -), the first of these that is so:
 /// `dns-walk show [RUN]` shows a run again, `dns-walk runs` lists them.
 /// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = codes())]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = codes())]
 // Its commands have flags of their own.
 #[command(mut_args(|arg| arg.global(false)))]
 #[command(mut_arg("json", |arg| arg.conflicts_with_all(["explain", "waterfall", "sequence"])))]

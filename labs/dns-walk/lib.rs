@@ -69,3 +69,6 @@ pub mod trust;
 pub mod walk;
 
 pub use hickory_proto::rr::{Name, RecordType};
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "dns-walk";

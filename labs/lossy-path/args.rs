@@ -50,7 +50,7 @@ cannot be run, 127 there is no such program, 130 interrupted before it started."
 /// Builds two hosts and a path between them inside this process, runs a program on host a (and
 /// another one on host b, with --b), and says at the end what the path really did to every frame.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(
     override_usage = "lossy-path [OPTIONS] -- PROGRAM [ARGUMENT]...\n       lossy-path COMMAND"

@@ -13,3 +13,6 @@ pub mod result;
 pub mod run;
 
 pub use wirelab::emulator::events::{Chunk, Event, Note};
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "lossy-path";

@@ -28,7 +28,7 @@ Examples:
 /// sends bank requests over the kernel's own TCP and UDP, loses packets as told, and says who was
 /// faster, by how much, and why.
 #[derive(Debug, Parser)]
-#[command(name = crate::commands::LAB, version, before_help = EXAMPLES)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES)]
 #[command(after_help = wirelab::cli::exit::table(&[]))]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {

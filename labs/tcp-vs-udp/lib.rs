@@ -18,3 +18,6 @@ pub mod summary;
 pub mod transport;
 pub mod verdict;
 pub mod virtual_time;
+
+/// The name of the lab.
+pub(crate) const LAB: &str = "tcp-vs-udp";

@@ -2,8 +2,8 @@
 //!
 //! It must never compute a figure: everything comes from the records.
 
+use crate::LAB;
 use crate::args::Args;
-use crate::commands::LAB;
 use crate::event::{Event, Record};
 use crate::report::{About, Reached, WalkResult, page};
 use clap::CommandFactory;

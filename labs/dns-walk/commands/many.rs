@@ -2,10 +2,11 @@
 //!
 //! It must never let a line go without a result or an error that names it.
 
+use crate::LAB;
 use crate::args::{self, Args};
 use crate::batch::{BatchConfig, BatchResolver, Stats};
 use crate::cache::Cache;
-use crate::commands::{LAB, log};
+use crate::commands::log;
 use crate::driver as net;
 use crate::event::{Event, Record, VERSION};
 use crate::hints::Hints;

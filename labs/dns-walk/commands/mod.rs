@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod many;
 pub(crate) mod serve;
 
+use crate::LAB;
 use crate::args::{Args, ELSEWHERE};
 use crate::cache::Cache;
 use crate::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
@@ -40,9 +41,6 @@ use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{Delay, LinkPlan, LossModel};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
-
-/// The name of the lab.
-pub(crate) const LAB: &str = "dns-walk";
 
 /// One-way delay of `--demo --sim` unless told otherwise: virtual packets must take some time.
 const SIM_DELAY: Duration = Duration::from_millis(1);

@@ -2,10 +2,11 @@
 //!
 //! It must never listen beyond loopback unless told to.
 
+use crate::LAB;
 use crate::args::{ELSEWHERE, QminChoice, families, time, variant};
 use crate::batch::{BatchConfig, BatchResolver, Stats};
 use crate::cache::Cache;
-use crate::commands::{LAB, log, many};
+use crate::commands::{log, many};
 use crate::demo::Variant;
 use crate::dnssec::UnixSeconds;
 use crate::driver as net;

@@ -1,8 +1,8 @@
 //! Writes a run's artefacts: captures, events, fates, result.
 
+use crate::LAB;
 use crate::args::{Flags, Output};
 use crate::audit::Meter;
-use crate::commands::LAB;
 use crate::report::capture::Capture;
 use crate::report::events::{self, Event as Line, Record};
 use crate::result::PathResult;

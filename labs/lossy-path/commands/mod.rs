@@ -5,6 +5,7 @@
 
 pub(crate) mod artifacts;
 
+use crate::LAB;
 use crate::args::{Args, ELSEWHERE, Flags, Output, What, read_file};
 use crate::plan::{Mistake, Plan};
 use crate::report::{explain, text};
@@ -30,8 +31,6 @@ use wirelab::runtime::clock::utc_seconds;
 use wirelab::sys::privilege;
 use wirelab::sys::{host, terminal};
 
-/// The name of the lab.
-pub(crate) const LAB: &str = "lossy-path";
 /// As env(1) and every shell: found and cannot be run, and not found.
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;

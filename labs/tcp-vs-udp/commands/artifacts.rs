@@ -1,7 +1,7 @@
 //! The files of a run: manifest, result, events, captures, report.
 
+use crate::LAB;
 use crate::args::Args;
-use crate::commands::LAB;
 use crate::kernel::LaneCapture;
 use crate::report::{events, html, ladder};
 use crate::result::{Host, Mode};

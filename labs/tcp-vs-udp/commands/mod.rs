@@ -4,6 +4,7 @@
 
 pub(crate) mod artifacts;
 
+use crate::LAB;
 use crate::args::{Args, ELSEWHERE, What};
 use crate::kernel::Tick;
 use crate::plan::Plan;
@@ -26,9 +27,6 @@ use wirelab::cli::progress::Progress;
 use wirelab::cli::run::{self, Repeat, Saved, run_and_figure};
 use wirelab::cli::signals::Stop;
 use wirelab::sys::{privilege, sockets};
-
-/// The name of the lab.
-pub(crate) const LAB: &str = "tcp-vs-udp";
 
 /// Runs the command line.
 #[must_use]
