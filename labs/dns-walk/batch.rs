@@ -205,7 +205,7 @@ impl BatchResolver {
     /// Nothing in flight; `cache` is what earlier walks learned.
     #[must_use]
     pub fn new(config: BatchConfig, hints: impl Into<Arc<Hints>>, seed: u64, cache: Cache) -> Self {
-        // Who can foretell a table's order can fill one place of it.
+        // A client that can predict a table's order can fill one place of it.
         let order = config.walk.secret.map_or(seed, |secret| secret.for_tables());
         let hash = Seeded(order);
         Self {

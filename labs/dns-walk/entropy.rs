@@ -1,8 +1,7 @@
-//! What nobody may foretell of a walk: numbers, capitals and cookies of its queries.
+//! The source of unpredictable query IDs, case bits and cookies.
 //!
-//! It exists because a seed repeats a walk, and a server that is asked could find a short one by
-//! trying, and so foretell what other servers are asked with (RFC 5452 §4.5, RFC 7873 §4.1). It
-//! must never be shown, written down, or be the same in two runs.
+//! Not the seed: a server could find a short seed by trying, and so predict the queries to other
+//! servers (RFC 5452 §4.5, RFC 7873 §4.1). The secret is never shown, stored or used in two runs.
 //!
 //! Draws are HMAC-SHA-256 (RFC 2104) of what is drawn for: one draw tells nothing of another.
 

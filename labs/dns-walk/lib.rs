@@ -14,7 +14,7 @@
 //! | [`trust`] | how far a record is believed, why it is not learned |
 //! | [`dname`] | names above a name, names that a DNAME makes |
 //! | [`question`] | one question as bytes, and what to check before a reply is believed |
-//! | [`entropy`] | what nobody may foretell of a walk's queries |
+//! | [`entropy`] | source of unpredictable query IDs, case bits and cookies |
 //! | [`cookie`] | a word that only the server that was asked has seen |
 //! | [`message`] | messages as they were on the wire, and as JSON (RFC 8427) |
 //! | [`tolerant`] | replies with records that must be ignored, and no more than these |

@@ -256,7 +256,7 @@ fn beyond(args: &Args, hints: &Hints) -> Result<WalkConfig, Failure> {
     Ok(WalkConfig { secret: Some(secret()?), ..args.config(net::families(hints)) })
 }
 
-/// What no server that is asked may foretell.
+/// The secret that makes queries unpredictable for servers.
 fn secret() -> Result<Secret, Failure> {
     let drawn = seed::secret().map_err(|error| seed::no_random(&error))?;
     Ok(Secret::new(drawn))
