@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wirelab_tests::lab::{Output, binary, new_folder};
 use wirelab_tests::namespaces::EXIT_PRIVILEGE;
+use wirelab_tests::page::violations;
+
+const MANIFEST_SCHEMA: &str = include_str!("../src/cli/run/manifest.schema.json");
 
 /// A folder in which lab commands run.
 struct Shell(PathBuf);
@@ -246,6 +249,9 @@ fn each_lab_has_a_latest_run_of_its_own_and_says_where_it_is() {
         assert!(shown.stdout.contains(part), "{lab}: {}", shown.stdout);
         let taken = shown.stderr.trim().strip_prefix(&format!("{lab}: wirelab-runs/")).unwrap();
         assert!(taken.ends_with(lab), "{taken}");
+        let manifest = shell.json(&format!("wirelab-runs/{taken}/manifest.json"));
+        let violated = violations(MANIFEST_SCHEMA, &manifest);
+        assert!(violated.is_empty(), "{lab}: {violated:?}");
         let by_name = shell.type_in(&format!("{lab} show {taken}"));
         assert_eq!((by_name.stdout, by_name.stderr), (shown.stdout, String::new()));
     }

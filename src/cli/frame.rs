@@ -8,6 +8,8 @@ use super::log;
 use super::mistakes::{self, Elsewhere};
 use super::stdout::complain;
 use super::style::ColorChoice;
+use super::topics::{self, Topic};
+use super::version;
 use clap::error::{Error, ErrorKind};
 use clap::{Command, FromArgMatches};
 use std::ffi::OsString;
@@ -27,6 +29,7 @@ pub struct Frame {
     shown: Option<Command>,
     words: Vec<OsString>,
     elsewhere: Elsewhere,
+    topics: Vec<Topic>,
     hint: fn(&Error) -> Option<String>,
 }
 
@@ -35,7 +38,9 @@ impl Frame {
     #[must_use]
     pub fn new(name: &'static str, command: Command) -> Self {
         let words = std::env::args_os().collect();
-        Self { name, command, shown: None, words, elsewhere: &[], hint: |_| None }
+        let command = command.version(version::LONG);
+        let (elsewhere, topics) = (&[], Vec::new());
+        Self { name, command, shown: None, words, elsewhere, topics, hint: |_| None }
     }
 
     /// What help, completions and the manual show, where that is more than what is parsed.
@@ -57,6 +62,12 @@ impl Frame {
         self
     }
 
+    /// The pages of `LAB help TOPIC`; `--help` leaves out what they have.
+    #[must_use]
+    pub fn topics(self, topics: Vec<Topic>) -> Self {
+        Self { topics, ..self }
+    }
+
     /// A line to print before some of clap's errors.
     #[must_use]
     pub fn hint(self, hint: fn(&Error) -> Option<String>) -> Self {
@@ -66,6 +77,9 @@ impl Frame {
     /// Parses the words and runs the lab to its end.
     #[must_use]
     pub fn main<A: HasCommon>(self, run: impl FnOnce(A) -> Result<Exit, Failure>) -> ExitCode {
+        if let Some(page) = self.help() {
+            return page;
+        }
         let parsed = mistakes::parse(&self.command, &self.words, self.elsewhere);
         let args = match parsed.and_then(|matches| A::from_arg_matches(&matches)) {
             Ok(args) => args,
@@ -75,7 +89,7 @@ impl Frame {
         log::start(common.verbose);
         let style = common.color.for_stderr();
         if let Some(what) = common.generate {
-            let ended = lab::generate(what, self.shown.unwrap_or(self.command));
+            let ended = lab::generate(what, self.shown.unwrap_or(self.command), &self.topics);
             return lab::end(self.name, style, ended);
         }
         // The panic itself has been printed by then.
@@ -92,6 +106,24 @@ impl Frame {
         )
     }
 
+    /// The page of `LAB help …`, where a lab has topics and that was typed.
+    fn help(&self) -> Option<ExitCode> {
+        let [_, first, rest @ ..] = self.words.as_slice() else { return None };
+        if first != "help" || self.topics.is_empty() {
+            return None;
+        }
+        let words: Vec<String> = rest.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+        let command = self.shown.as_ref().unwrap_or(&self.command);
+        let page = topics::help(command, &self.topics, &words);
+        let page = page.map_err(|why| Failure::new(Exit::Usage, why));
+        let style = ColorChoice::Auto.for_stderr();
+        Some(lab::end(
+            self.name,
+            style,
+            page.and_then(|page| lab::say(&page)).map(|()| Exit::Holds),
+        ))
+    }
+
     /// Help on stdout, a mistake on stderr.
     fn refuse(self, error: Error) -> ExitCode {
         if error.use_stderr() {
@@ -102,12 +134,14 @@ impl Frame {
             let _ = error.print();
             return Exit::Usage.into();
         }
-        let help = match (error.kind(), self.shown) {
-            (ErrorKind::DisplayHelp, Some(shown)) => {
-                shown.try_get_matches_from(self.words).err().unwrap_or(error)
-            }
-            _ => error,
+        let is_help = error.kind() == ErrorKind::DisplayHelp;
+        let shown = match (self.shown, self.topics.is_empty()) {
+            (shown, false) => Some(topics::front(shown.unwrap_or(self.command), &self.topics)),
+            (shown, true) => shown,
         };
+        let shown = shown.filter(|_| is_help);
+        let shown = shown.and_then(|shown| shown.try_get_matches_from(self.words).err());
+        let help = shown.unwrap_or(error);
         let style = ColorChoice::Auto.for_stdout();
         let text = help.render();
         let text = if style.color { text.ansi().to_string() } else { text.to_string() };

@@ -1,8 +1,9 @@
 //! Completions and the manual page, made by the program itself: `--generate completions:bash`.
 
+use super::topics::Topic;
 use clap::Command;
 use clap_complete::Shell;
-use std::io;
+use std::io::{self, Write as _};
 use std::str::FromStr;
 
 /// What `--generate` takes.
@@ -35,12 +36,13 @@ impl Generate {
     ///
     /// # Errors
     /// What rendering returns; it writes to memory.
-    pub fn render(self, mut command: Command) -> io::Result<Vec<u8>> {
+    pub fn render(self, mut command: Command, topics: &[Topic]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         match self {
             Self::Man => {
                 command.build();
                 manual(&command, &mut out)?;
+                pages(topics, &mut out)?;
             }
             Self::Completions(shell) => {
                 let name = command.get_name().to_owned();
@@ -61,6 +63,17 @@ fn manual(command: &Command, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
+/// The texts of the topics, a section each; their flags are among the options above.
+fn pages(topics: &[Topic], out: &mut Vec<u8>) -> io::Result<()> {
+    for topic in topics.iter().filter(|topic| !topic.text.is_empty()) {
+        let title = topic.name.to_uppercase();
+        // A dot or a quote that begins a line would be a request.
+        let text = topic.text.replace('\\', "\\e").replace("\n", "\n\\&");
+        write!(out, ".SH \"{title}\"\n.nf\n\\&{text}\n.fi\n")?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,10 +81,12 @@ mod tests {
     #[test]
     fn makes_every_text_and_refuses_the_rest() {
         for what in ["man", "completions:bash", "completions:zsh", "completions:fish"] {
+            let topics = [Topic::text("more", "a topic", "text\n.dotted")];
             let serve = Command::new("serve").arg(clap::arg!(--listen <ADDR> "Where"));
             let command = Command::new("lab").arg(clap::arg!(--seed <N> "The seed"));
-            let text = what.parse::<Generate>().unwrap().render(command.subcommand(serve)).unwrap();
-            let text = String::from_utf8(text).unwrap();
+            let text = what.parse::<Generate>().unwrap().render(command.subcommand(serve), &topics);
+            let text = String::from_utf8(text.unwrap()).unwrap();
+            assert_eq!(text.contains("\n\\&.dotted"), what == "man", "{text}");
             assert!(text.contains("seed") && text.contains("listen"), "{what}: {text}");
         }
         for what in ["", "completions", "completions:tcsh", "html"] {

@@ -1,12 +1,10 @@
-//! What every lab does alike at its beginning and its end: texts that it makes of itself, output,
-//! refused privileges, how a failure is printed.
-//!
-//! It must never know which lab it serves.
+//! Steps of every lab: printing its result and its failures, `--generate`, refused privileges.
 
 use super::error::Failure;
 use super::exit::Exit;
 use super::generate::Generate;
 use super::stdout;
+use super::topics::Topic;
 use crate::report::style::Style;
 use crate::sys::privilege::PrivilegeError;
 use clap::Command;
@@ -37,9 +35,9 @@ pub fn json(value: &impl Serialize) -> Result<String, Failure> {
 ///
 /// # Errors
 /// Those of [`say`].
-pub fn generate(what: Generate, command: Command) -> Result<Exit, Failure> {
+pub fn generate(what: Generate, command: Command, topics: &[Topic]) -> Result<Exit, Failure> {
     let text = what
-        .render(command)
+        .render(command, topics)
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot print", &error))?;
     say(&String::from_utf8_lossy(&text))?;
     Ok(Exit::Holds)

@@ -7,6 +7,7 @@ use super::{BASE, base, hand_over, is_run_name, latest, utc};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::stdout;
+use crate::cli::version;
 use crate::measure::human;
 use crate::runtime::clock::utc_seconds;
 use crate::sys::dir::Dir;
@@ -46,6 +47,9 @@ pub struct Manifest {
     pub lab: String,
     /// The version of wirelab.
     pub version: String,
+    /// The commit that it was built of, see [`version::COMMIT`].
+    #[serde(default)]
+    pub commit: String,
     /// The command that repeats the run.
     pub command: String,
     /// Seed of every draw, where there was one.
@@ -71,6 +75,7 @@ impl Manifest {
             schema: SCHEMA.to_owned(),
             lab: lab.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: version::COMMIT.to_owned(),
             command: command.to_owned(),
             seed,
             started_utc: utc(utc_seconds()),
