@@ -244,6 +244,9 @@ pub(crate) enum What {
     Replay {
         /// Its folder [default: the latest run]
         run: Option<PathBuf>,
+        /// Start its programs without asking
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Say in plain words where a figure of a run comes from
     Explain {

@@ -14,7 +14,8 @@ use crate::run::{self, End, Job, Outcome, RunError};
 use crate::{audit, doctor};
 use artifacts::Leaving;
 use clap::CommandFactory;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use tracing::{debug, info};
@@ -22,7 +23,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, unwritten};
+use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, shell_word, unwritten};
 use wirelab::cli::stdout;
 use wirelab::emulator::topology;
 use wirelab::measure::nanos;
@@ -84,7 +85,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         }
         Some(What::Presets) => presets(),
         Some(What::Show { run }) => show(&find(run.as_deref())?.1, &args.output),
-        Some(What::Replay { run }) => replay(run.as_deref(), &args.output),
+        Some(What::Replay { run, yes }) => replay(run.as_deref(), *yes, &args.output),
         Some(What::Runs(flags)) => runs::list(LAB, flags, args.output.shared.json.to_stdout()),
         Some(What::Doctor) => examine(&args.output),
         Some(What::Explain { run, figure }) => {
@@ -342,13 +343,39 @@ fn show(result: &PathResult, output: &Output) -> Result<Exit, Failure> {
 }
 
 /// The same program, plan and seed: the command that made the run repeats it.
-fn replay(run: Option<&Path>, output: &Output) -> Result<Exit, Failure> {
+fn replay(run: Option<&Path>, yes: bool, output: &Output) -> Result<Exit, Failure> {
     let (saved, old) = find(run)?;
     let plan = Plan::of_words(&old.plan, &mut read_file)?;
+    confirm(&saved.path, &old, &plan, yes)?;
     let command = old.program.argv.iter().map(OsString::from).collect();
     let (flags, on) = (Flags::seeded(old.seed), old.program.on);
     let task = Task { of: Some((saved, old)), ..Task::new(command, on, false) };
     task.run(&flags, output, &plan)
+}
+
+/// Shows the programs that a run names, and asks whether to start them: its files may have come
+/// from elsewhere.
+fn confirm(run: &Path, old: &PathResult, plan: &Plan, yes: bool) -> Result<(), Failure> {
+    let program: Vec<_> = old.program.argv.iter().map(|w| shell_word(OsStr::new(w))).collect();
+    let (on, mut text) = (old.program.on, format!("{LAB}: {} starts\n", run.display()));
+    text += &format!("  on host {on}: {}\n", program.join(" "));
+    if let Some(server) = &plan.server {
+        text += &format!("  on host {}: sh -c {}\n", on.other(), shell_word(OsStr::new(server)));
+    }
+    stdout::complain(&text);
+    if yes {
+        return Ok(());
+    }
+    let refused = Failure::new(Exit::Usage, "the programs of a run are not started unasked")
+        .or_type("to start them", format!("{LAB} replay --yes {}", shell_word(run.as_os_str())));
+    if !io::stdin().is_terminal() {
+        return Err(refused);
+    }
+    stdout::complain("start them? [y/N] ");
+    let mut answer = String::new();
+    let read = io::stdin().read_line(&mut answer);
+    let agreed = read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes");
+    if agreed { Ok(()) } else { Err(refused) }
 }
 
 fn examine(output: &Output) -> Result<Exit, Failure> {

@@ -854,3 +854,59 @@ fn lab_folder() -> String {
     let binary = Path::new(env!("CARGO_BIN_EXE_lossy-path"));
     binary.parent().unwrap().display().to_string()
 }
+
+#[test]
+fn a_replay_starts_only_programs_that_the_user_has_seen() {
+    for user in User::all() {
+        let _alone = alone();
+        let args = ["--b", "sleep 9", "--b-ready", "started", "--", "sh", "-c", "echo ran >> ran"];
+        let first = user.run(&args);
+        if forbidden(&first) {
+            return;
+        }
+        let ran = || fs::read_to_string(user.folder.join("ran")).unwrap().lines().count();
+        assert_eq!((first.code, ran()), (0, 1), "{}", first.stderr);
+        let asked = user.run(&["replay"]);
+        assert_eq!((asked.code, ran()), (2, 1), "{}", asked.stderr);
+        for shown in ["on host a: sh -c 'echo ran >> ran'", "on host b: sh -c 'sleep 9'", "--yes"] {
+            assert!(asked.stderr.contains(shown), "{shown}: {}", asked.stderr);
+        }
+        let again = user.run(&["replay", "--yes"]);
+        assert_eq!((again.code, ran()), (0, 2), "{}", again.stderr);
+    }
+}
+
+#[test]
+fn a_run_that_another_user_can_have_written_is_not_taken() {
+    let _alone = alone();
+    let mut user = User::new(am_root());
+    fs::set_permissions(&user.folder, fs::Permissions::from_mode(0o1777)).unwrap();
+    let first = user.run(&["--", "true"]);
+    if forbidden(&first) {
+        return;
+    }
+    let base = user.folder.join("wirelab-runs");
+    let named = fs::read_link(base.join("latest-lossy-path")).unwrap();
+    let (run, named) = (base.join(&named), Path::new("wirelab-runs").join(&named));
+    let views = |user: &User, why: &str| {
+        for view in ["show", "explain", "replay", "replay --yes"] {
+            for run in [None, Some(named.to_str().unwrap())] {
+                let args: Vec<&str> = view.split(' ').chain(run).collect();
+                let out = user.run(&args);
+                assert_eq!(out.code, 2, "{args:?}: {}", out.stderr);
+                assert!(out.stderr.contains(why), "{args:?}: {}", out.stderr);
+            }
+        }
+    };
+    for (path, usual) in [(&base, 0o700), (&run, 0o700), (&run.join("result.json"), 0o600)] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, usual, "{path:?}");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        views(&user, "others may write to");
+        fs::set_permissions(path, fs::Permissions::from_mode(usual)).unwrap();
+    }
+    assert_eq!(user.run(&["show"]).code, 0);
+    if am_root() {
+        user.unprivileged = false;
+        views(&user, "belongs to another user (65534)");
+    }
+}

@@ -17,6 +17,7 @@ pub use saved::{Saved, run_and_figure};
 
 use crate::sys::dir::{Dir, effective_user};
 use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -50,15 +51,25 @@ fn base(make: bool) -> io::Result<Option<Dir>> {
         }
         Err(error) => return Err(error),
     };
-    let about = dir.own_status()?;
-    let ours = about.uid() == effective_user() || Some(about.uid()) == invoker().map(|(u, _)| u);
-    if !ours {
-        return Err(refused(format!("{BASE} belongs to another user ({})", about.uid())));
-    }
-    if about.mode() & 0o002 != 0 {
-        return Err(refused(format!("any user may write to {BASE}; chmod o-w {BASE} ends that")));
-    }
+    only_ours(&dir.own_status()?, Path::new(BASE))?;
     Ok(Some(dir))
+}
+
+/// Fails unless only this user, root or the user of `sudo` can have written a file or folder.
+///
+/// # Errors
+/// `PermissionDenied`, with its owner or the command that ends the access of others.
+fn only_ours(about: &Metadata, shown: &Path) -> io::Result<()> {
+    let (owner, shown) = (about.uid(), shown.display());
+    let trusted = owner == effective_user() || owner == 0;
+    let why = if !trusted && Some(owner) != invoker().map(|(user, _)| user) {
+        format!("{shown} belongs to another user ({owner}); look at a copy of your own: cp -r")
+    } else if about.mode() & 0o022 != 0 {
+        format!("others may write to {shown}; chmod go-w {shown} ends that")
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// The user and group that `sudo` works for.

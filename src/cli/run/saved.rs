@@ -1,6 +1,6 @@
 //! A run that was left: found by its folder, its name, or as the lab's latest, and read.
 
-use super::{BASE, base, is_run_name, latest};
+use super::{BASE, base, is_run_name, latest, only_ours};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::stdout;
@@ -24,7 +24,7 @@ impl Saved {
     /// latest, which stderr then names. `first` is a command that leaves a run.
     ///
     /// # Errors
-    /// Where there is none, or `latest-<lab>` is not a link of wirelab's.
+    /// If there is none, another user can have written it, or `latest-<lab>` is no run's link.
     pub fn find(lab: &str, run: Option<&Path>, first: &str) -> Result<Self, Failure> {
         let given = run.filter(|run| *run != Path::new("latest"));
         let found = given.map_or_else(|| Self::latest(lab), Self::given);
@@ -45,7 +45,19 @@ impl Saved {
         let below = Path::new(BASE).join(run);
         let named = run.components().count() == 1 && !run.exists() && below.is_dir();
         let shown = if named { below } else { run.to_owned() };
-        Ok(Self { dir: Dir::open(&shown)?, path: shown.canonicalize()?, shown })
+        Self::trusted(Dir::open(&shown)?, shown.canonicalize()?, shown)
+    }
+
+    /// Only this user, root or the user of `sudo` may have written the run, or have put it where it
+    /// is: a run can name programs to start.
+    fn trusted(dir: Dir, path: PathBuf, shown: PathBuf) -> io::Result<Self> {
+        only_ours(&dir.own_status()?, &shown)?;
+        if let Some(base) = path.ancestors().position(|above| above.ends_with(BASE)) {
+            for above in path.ancestors().skip(1).take(base) {
+                only_ours(&above.metadata()?, above)?;
+            }
+        }
+        Ok(Self { path, shown, dir })
     }
 
     fn latest(lab: &str) -> io::Result<Self> {
@@ -60,16 +72,17 @@ impl Saved {
             return Err(io::Error::other(format!("{BASE}/{link} does not lead to a run of {lab}")));
         }
         let shown = Path::new(BASE).join(&target);
-        Ok(Self { dir: base.subdir(&target)?, path: shown.canonicalize()?, shown })
+        Self::trusted(base.subdir(&target)?, shown.canonicalize()?, shown)
     }
 
     /// The text of one of its files.
     ///
     /// # Errors
-    /// Where it is not there, not a regular file, or not text.
+    /// If it is not there, not a regular file, another user's, or not text.
     pub fn text(&self, name: &str) -> io::Result<String> {
-        let mut text = String::new();
-        self.dir.file(OsStr::new(name))?.read_to_string(&mut text)?;
+        let (mut text, mut file) = (String::new(), self.dir.file(OsStr::new(name))?);
+        only_ours(&file.metadata()?, &self.shown.join(name))?;
+        file.read_to_string(&mut text)?;
         Ok(text)
     }
 
