@@ -69,6 +69,34 @@ pub fn clopper_pearson(hits: u64, trials: u64, alpha: f64) -> (f64, f64) {
     (low, high)
 }
 
+/// The interval of a share at `hits` of `trials`, neither of them whole (effective samples).
+#[must_use]
+pub(super) fn beta_interval(hits: f64, trials: f64, alpha: f64) -> (f64, f64) {
+    let misses = trials - hits;
+    let low = if hits <= 0.0 {
+        0.0
+    } else {
+        bisect(|p| incomplete_beta(p, hits, misses + 1.0) < alpha / 2.0)
+    };
+    let high = if misses <= 0.0 {
+        1.0
+    } else {
+        bisect(|p| incomplete_beta(p, hits + 1.0, misses) < 1.0 - alpha / 2.0)
+    };
+    (low, high)
+}
+
+/// Half-width of a 95 % interval in standard errors, by Student's t with `df` degrees of freedom.
+#[must_use]
+pub(super) fn student(df: f64) -> f64 {
+    if df.is_infinite() {
+        return 1.959_963_984_540_054;
+    }
+    // P(|T| > t) = I_x(df / 2, 1 / 2) with x = df / (df + t^2) (DLMF 8.17.5).
+    let x = bisect(|x| incomplete_beta(x, df / 2.0, 0.5) < ALPHA);
+    (df * (1.0 - x) / x).sqrt()
+}
+
 /// Bisection steps on [0, 1]: the result is within 2^-60.
 const HALVINGS: u32 = 60;
 
@@ -187,6 +215,15 @@ mod tests {
                 term *= ratio(n - k, k + 1) * p / (1.0 - p);
             }
         }
+    }
+
+    #[test]
+    fn student_agrees_with_the_tables() {
+        for (df, t) in [(1.0, 12.706), (2.0, 4.303), (4.0, 2.776), (60.0, 2.000)] {
+            assert!((student(df) - t).abs() < 6e-4, "{df}: {}", student(df));
+        }
+        let (low, high) = beta_interval(5.0, 10.0, ALPHA);
+        assert!((low - 0.187_086).abs() < 2e-5 && (high - 0.812_914).abs() < 2e-5);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Statistics: time, random draws, quantiles and proportions with intervals, analytic models.
 //! Reads no clock and no global random source.
 
+pub mod cluster;
+pub mod compare;
 pub mod draw;
 pub mod goodput;
 pub mod human;

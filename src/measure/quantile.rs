@@ -56,7 +56,7 @@ pub fn quantile(sorted: &[u64], per_mille: u16) -> Quantile {
 ///
 /// Lower: the largest r with P(X < r) <= alpha/2. Upper: the smallest s with
 /// P(X < s) >= 1 - alpha/2, X binomial(n, q).
-fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
+pub(super) fn rank_interval(n: u64, q: f64) -> (Option<usize>, Option<usize>) {
     let below = |rank: u64| if rank == 0 { 0.0 } else { binomial_cdf(rank - 1, n, q) };
     let low = partition(1, n, |rank| below(rank) <= ALPHA / 2.0);
     let first_high = partition(1, n, |rank| rank == n + 1 || below(rank) < 1.0 - ALPHA / 2.0) + 1;
