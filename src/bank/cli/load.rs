@@ -269,7 +269,7 @@ fn in_words<X: ClientFlags>(
     let elapsed = human::latency(nanos(outcome.elapsed));
     let how = match outcome.ended {
         Ended::Finished => "",
-        Ended::Interrupted => " (interrupted; requests on their way are not counted)",
+        Ended::Interrupted => " (interrupted; requests in flight are unknown)",
         Ended::ServerLost => " (the bank was lost)",
     };
     row("rate", &format!("{:.0} done per second, for {elapsed}{how}", per_second(outcome)));

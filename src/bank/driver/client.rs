@@ -116,7 +116,8 @@ impl ClientLoop {
         }
     }
 
-    /// Starts a load on every generator and drives them to the end, or until `observer` breaks.
+    /// Starts a load on every generator and drives them to the end, or until `observer` breaks:
+    /// requests in flight are then unknown.
     ///
     /// # Errors
     /// Fails if the kernel refuses to wait; [`Self::take_failures`] reports socket errors.
@@ -137,6 +138,7 @@ impl ClientLoop {
             if now >= next_progress {
                 next_progress = now + PROGRESS_EVERY;
                 if observer(progress).is_break() {
+                    self.lanes.iter_mut().for_each(|lane| lane.generator.abandon(now));
                     return Ok(ControlFlow::Break(()));
                 }
             }

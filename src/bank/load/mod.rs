@@ -16,7 +16,7 @@ pub use plan::{ArrivalModel, LoadPlan};
 pub use sample::{End, Sample};
 pub use workload::{AMOUNT_CENTS_MAX, Workload};
 
-use super::client::{ClientEvent, Identity};
+use super::client::{ClientEvent, Identity, Key};
 use super::frame::NO_LEASE;
 use super::transport::{ClientCounters, SocketKind, Transport};
 use crate::measure::draw::keyed;
@@ -208,6 +208,16 @@ impl LoadGenerator {
             self.settle(now, index);
         }
         self.release_open_loop(now);
+    }
+
+    /// Ends every request in flight as unknown: the load stops before their replies.
+    pub fn abandon(&mut self, now: Instant) {
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let client = slot.client.identity().lease().unwrap_or(NO_LEASE);
+            for (seq, call) in std::mem::take(&mut slot.calls) {
+                self.samples.push(Sample::abandoned(index, Key { client, seq }, call, now));
+            }
+        }
     }
 
     /// The next action, or `None` until the next input.
@@ -426,6 +436,18 @@ mod tests {
         let intended: Vec<Instant> = generator.samples().iter().map(|s| s.intended).collect();
         assert!(intended.contains(&Instant::ZERO), "{intended:?}");
         assert!(generator.samples().iter().all(|s| s.latency() > 2 * SECOND));
+    }
+
+    #[test]
+    fn requests_in_flight_at_the_end_are_unknown() {
+        let mut generator = generator();
+        let arrivals = ArrivalModel::Closed { depth: 3 };
+        let plan = LoadPlan { arrivals, ops: 100, limit: SECOND, spread: Duration::ZERO };
+        generator.begin(Instant::ZERO, plan);
+        generator.handle_timeout(Instant::ZERO);
+        generator.abandon(Instant::ZERO + SECOND / 2);
+        assert_eq!(generator.samples().len(), 6);
+        assert!(generator.samples().iter().all(|s| s.end == End::Unknown));
     }
 
     #[test]

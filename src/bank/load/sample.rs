@@ -66,6 +66,22 @@ impl Sample {
         }
     }
 
+    /// The record of a call whose load stopped before its reply.
+    pub(super) const fn abandoned(slot: usize, key: Key, call: Call, now: Instant) -> Self {
+        Self {
+            op: call.op,
+            slot,
+            key,
+            operation: call.operation,
+            intended: call.intended,
+            finished: now,
+            end: End::Unknown,
+            attempts: 1,
+            answered: None,
+            refusal: None,
+        }
+    }
+
     /// From the intended start to the end.
     #[must_use]
     pub const fn latency(&self) -> Duration {
