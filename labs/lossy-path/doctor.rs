@@ -9,11 +9,11 @@ use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{FrameMode, Topology};
 use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
-use wirelab::sys::pidns_init::{Keeper, Program, Report};
+use wirelab::sys::pidns_init::{Program, Report, Supervisor};
 use wirelab::sys::privilege::{self, Privilege, PrivilegeError};
 
 /// Timeout of the supervisor: it mounts two things and starts `true`.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
+const INIT_PATIENCE: Duration = Duration::from_secs(10);
 /// p99 overshoot of a sleep above which most runs will be suspect.
 const OVERSHOOT_MOST: Duration = Duration::from_millis(1);
 
@@ -207,15 +207,15 @@ fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
     let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let why = "programs are kept in a PID namespace of their own, so that none outlives the lab";
     let ways = ["docker run --security-opt seccomp=unconfined …", "sudo lossy-path doctor"];
-    let started = Keeper::start(vec![program], &hosts_text(&before));
-    let mut keeper = match started {
-        Ok(keeper) => keeper,
+    let started = Supervisor::start(vec![program], &hosts_text(&before));
+    let mut supervisor = match started {
+        Ok(supervisor) => supervisor,
         Err(error) => {
             ladder.failed(error.to_string(), why, &ways);
             return None;
         }
     };
-    let caveats = match keeper.next(KEEPER_PATIENCE) {
+    let caveats = match supervisor.next(INIT_PATIENCE) {
         Ok(Some(Report::Ready(caveats))) => caveats,
         Ok(Some(Report::Failed(step, errno))) => {
             let answer = io::Error::from_raw_os_error(errno);
@@ -232,9 +232,9 @@ fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
         ladder.rung(State::Limited, caveats.join("; "));
         return Some(());
     }
-    let resolved = keeper.run(0).and_then(|()| {
+    let resolved = supervisor.run(0).and_then(|()| {
         loop {
-            match keeper.next(KEEPER_PATIENCE)? {
+            match supervisor.next(INIT_PATIENCE)? {
                 Some(Report::Started(_)) => {}
                 other => break Ok(other),
             }

@@ -23,7 +23,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::sys::error::during;
 use wirelab::sys::host;
 use wirelab::sys::netns::Netns;
-use wirelab::sys::pidns_init::{Keeper, Program, Report, STOP_PATIENCE};
+use wirelab::sys::pidns_init::{Program, Report, STOP_PATIENCE, Supervisor};
 
 /// Timeout for a program on the other host to get ready: a database opens its files.
 pub const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ const RING_SUPER_FRAMES: usize = 1_024;
 const SHARED_STAMPS: &str = "segments that a host sends at once reach the path at the same moment \
     (--frames segmented): spacing below a millisecond is the hosts', not a wire's";
 /// Timeout for the supervisor's mounts, which take milliseconds.
-const KEEPER_PATIENCE: Duration = Duration::from_secs(10);
+const INIT_PATIENCE: Duration = Duration::from_secs(10);
 /// Time between a signal that asks a program to end and SIGKILL.
 pub const END_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -261,14 +261,15 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
         });
     }
     let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
-    let keeper = Keeper::start(programs, &hosts_text(&before)).map_err(step("start the keeper"))?;
+    let supervisor =
+        Supervisor::start(programs, &hosts_text(&before)).map_err(step("start the supervisor"))?;
     // Threads are allowed from here on.
     let clock = Clock::start();
     config.ring_frames = ring_frames(plan.frames);
     config.spin = plan.spin.unwrap_or(config.spin);
     let router = Router::start(&topology, config, clock).map_err(step("start the router"))?;
     let mut session = Session {
-        keeper,
+        supervisor,
         router,
         clock,
         server_on: hosts(job.on.other()),
@@ -322,7 +323,7 @@ struct Rest {
 }
 
 struct Session {
-    keeper: Keeper,
+    supervisor: Supervisor,
     router: Router,
     clock: Clock,
     server_on: Netns,
@@ -343,7 +344,7 @@ impl Session {
         frames: bool,
         replay: Option<&Recording>,
     ) -> Result<(), RunError> {
-        match self.keeper.next(KEEPER_PATIENCE).map_err(step("hear from the keeper"))? {
+        match self.supervisor.next(INIT_PATIENCE).map_err(step("hear from the supervisor"))? {
             Some(Report::Ready(caveats)) => self.caveats = caveats,
             Some(Report::Failed(what, errno)) => {
                 let error = io::Error::from_raw_os_error(errno);
@@ -368,10 +369,10 @@ impl Session {
             return Ok(None);
         }
         let begin = self.clock.now();
-        self.keeper.run(SERVER).map_err(step("start the server"))?;
+        self.supervisor.run(SERVER).map_err(step("start the server"))?;
         loop {
             if let Some(report) =
-                self.keeper.next(READY_LOOK).map_err(step("hear of the server"))?
+                self.supervisor.next(READY_LOOK).map_err(step("hear of the server"))?
             {
                 self.hear(report)?;
             }
@@ -419,10 +420,10 @@ impl Session {
 
     /// Runs the program to its end.
     fn follow(&mut self, watch: &mut dyn Watch) -> Result<ExitStatus, RunError> {
-        self.keeper.run(MAIN).map_err(step("start the program"))?;
+        self.supervisor.run(MAIN).map_err(step("start the program"))?;
         let mut asked_to_end = None;
         loop {
-            match self.keeper.next(CHUNK_EVERY).map_err(step("hear of the program"))? {
+            match self.supervisor.next(CHUNK_EVERY).map_err(step("hear of the program"))? {
                 Some(Report::Ended(MAIN, status)) => return Ok(ExitStatus::from_raw(status)),
                 Some(report) => self.hear(report)?,
                 None => {}
@@ -430,13 +431,13 @@ impl Session {
             self.router.check().map_err(step("route"))?;
             self.fetch(watch)?;
             if let Some(signal) = watch.signal() {
-                self.keeper.signal(MAIN, signal).map_err(step("pass a signal on"))?;
+                self.supervisor.signal(MAIN, signal).map_err(step("pass a signal on"))?;
                 if ENDING.contains(&signal) {
                     asked_to_end.get_or_insert_with(|| self.clock.now());
                 }
             }
             if asked_to_end.is_some_and(|at| self.clock.now().since(at) > END_PATIENCE) {
-                self.keeper.signal(MAIN, KILL).map_err(step("kill the program"))?;
+                self.supervisor.signal(MAIN, KILL).map_err(step("kill the program"))?;
             }
         }
     }
@@ -457,11 +458,11 @@ impl Session {
 
     /// Ends every program, then the record.
     fn end(mut self, watch: &mut dyn Watch) -> Result<(LaneRecord, RouterSummary, Rest), RunError> {
-        self.keeper.stop().map_err(step("stop the programs"))?;
+        self.supervisor.stop().map_err(step("stop the programs"))?;
         let begin = self.clock.now();
         let mut stopping = false;
         loop {
-            match self.keeper.next(CHUNK_EVERY) {
+            match self.supervisor.next(CHUNK_EVERY) {
                 Ok(Some(Report::Gone)) | Err(_) => break,
                 Ok(Some(Report::Stopping)) => stopping = true,
                 // After SIGTERM an exit status is not the server's own.
@@ -488,7 +489,7 @@ const ENDING: [u8; 2] = [1, 15];
 
 fn gone() -> RunError {
     let error = io::Error::other("it ended, and every program with it");
-    RunError::Step { step: "hear from the keeper", error }
+    RunError::Step { step: "hear from the supervisor", error }
 }
 
 #[cfg(test)]

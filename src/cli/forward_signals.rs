@@ -1,9 +1,7 @@
-//! Signals for a lab that runs somebody else's program: noted, and passed on where the program did
-//! not get them itself.
+//! Forwards signals to the program that a lab runs, which decides when to end.
 //!
 //! Keys such as Ctrl-C reach the whole foreground group of a terminal, the program included; a
-//! signal from `kill` or `timeout` reaches the lab alone. It must never end the lab: the program
-//! decides.
+//! signal from `kill` or `timeout` reaches the lab alone.
 
 use crate::sys::terminal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -14,9 +12,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Signals that came and were not passed on yet.
 #[derive(Clone, Debug)]
-pub struct Relay(Vec<(i32, Arc<AtomicBool>)>);
+pub struct SignalForwarder(Vec<(i32, Arc<AtomicBool>)>);
 
-impl Relay {
+impl SignalForwarder {
     /// Listens from now on.
     ///
     /// # Errors
@@ -52,10 +50,10 @@ mod tests {
 
     #[test]
     fn a_signal_is_passed_on_once() {
-        let relay = Relay::install().unwrap();
-        assert_eq!(relay.next(), None);
+        let signals = SignalForwarder::install().unwrap();
+        assert_eq!(signals.next(), None);
         // One that no other test of this process listens to.
         signal_hook::low_level::raise(SIGHUP).unwrap();
-        assert_eq!((relay.next(), relay.next()), (Some(SIGHUP), None));
+        assert_eq!((signals.next(), signals.next()), (Some(SIGHUP), None));
     }
 }

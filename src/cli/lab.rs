@@ -43,7 +43,7 @@ pub fn generate(what: Generate, command: Command, topics: &[Topic]) -> Result<Ex
     Ok(Exit::Holds)
 }
 
-/// The exit code of a lab; a failure is told first, on stderr.
+/// The exit code of a lab; a failure is printed first, on stderr.
 #[must_use]
 pub fn end(lab: &str, style: Style, ended: Result<Exit, Failure>) -> ExitCode {
     match ended {

@@ -1,7 +1,4 @@
 //! What the labs share at the command line: flags, exit codes, colour, progress, errors, runs.
-//!
-//! It exists so that every lab behaves alike: stdout is the result, stderr the progress.
-//! It must never know a protocol, nor decide what a result means.
 
 pub mod args;
 pub mod error;

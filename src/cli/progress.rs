@@ -1,7 +1,4 @@
-//! A bar on stderr while something runs, on a terminal only.
-//!
-//! Where stderr is not a terminal there is one line at the start and nothing after it.
-//! It must never write to stdout.
+//! A progress bar on stderr if that is a terminal, else one line at the start.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};

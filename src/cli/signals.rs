@@ -1,6 +1,4 @@
 //! Ctrl-C: the first asks the run to stop and save what it has, the second ends the process.
-//!
-//! It must never do work in a signal handler beyond setting a flag.
 
 use super::exit::Exit;
 use signal_hook::consts::{SIGINT, SIGTERM};

@@ -1,6 +1,4 @@
 //! Whether to use colour, and how wide the terminal is.
-//!
-//! It must never colour what a program will read.
 
 use crate::report::style::Style;
 use clap::ValueEnum;
@@ -42,17 +40,17 @@ impl ColorChoice {
     /// The style for text on stdout.
     #[must_use]
     pub fn for_stdout(self) -> Style {
-        let variable = |name: &str| env::var(name).ok();
-        let color = self.colors(std::io::stdout().is_terminal(), variable);
-        Style { color, width: width() }
+        self.style(std::io::stdout().is_terminal())
     }
 
     /// The style for text on stderr.
     #[must_use]
     pub fn for_stderr(self) -> Style {
-        let variable = |name: &str| env::var(name).ok();
-        let color = self.colors(std::io::stderr().is_terminal(), variable);
-        Style { color, width: width() }
+        self.style(std::io::stderr().is_terminal())
+    }
+
+    fn style(self, terminal: bool) -> Style {
+        Style { color: self.colors(terminal, |name| env::var(name).ok()), width: width() }
     }
 }
 
@@ -68,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_needs_a_terminal_and_nobody_against_it() {
+    fn colour_needs_a_terminal_that_takes_it() {
         let with = |name: &'static str, value: &'static str| {
             move |asked: &str| (asked == name).then(|| value.to_owned())
         };

@@ -11,11 +11,11 @@ use super::frame_pool::{Pending, Pool, TxQueue};
 use super::gso::{Layout, OFFLOAD_HEADER, SEGMENTS_MAX};
 use super::gso_burst;
 use super::gso_pool::{SegmentTrain, TrainPool};
-use super::lane::{Arrival, LaneState, answer, apply_mutation};
+use super::lane::{Arrival, LaneState, answer, apply_mutation, forward};
 use super::record::{Departure, LaneRecord, Recorder};
 use crate::measure::Instant;
 use crate::path::{
-    Bytes, Direction, DropReason, Frame, Link, LinkPlan, Mutation, Release, ReleaseVerdict, Verdict,
+    Direction, DropReason, Link, LinkPlan, Mutation, Release, ReleaseVerdict, Verdict,
 };
 use crate::runtime::clock::Clock;
 use crate::sys::clock::{WallBridge, set_timer_slack, thread_cpu};
@@ -497,15 +497,7 @@ fn admit(
     arrival: Arrival<'_>,
 ) -> bool {
     let Some(slot) = pool.take() else { return false };
-    let direction = arrival.direction();
-    let mut meta = arrival.meta(lane.generation);
-    let seen =
-        Frame { bytes: Bytes::Ethernet(arrival.bytes), length: u32::from(meta.frame.length) };
-    let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
-    meta.frame.index = fate.index;
-    meta.frame.draw_ppm = fate.loss_draw_ppm;
-    meta.frame.mutation = fate.mutation;
-    meta.frame.captured = lane.recorder.note(direction, &fate, arrival.at, arrival.bytes);
+    let (fate, meta) = lane.decide(arrival, slot);
     if let Verdict::Dropped(reason) = fate.verdict {
         pool.put_back(slot);
         if reason == DropReason::TooBig {
@@ -514,13 +506,7 @@ fn admit(
         return false;
     }
     pool.fill(slot, meta, arrival.bytes);
-    apply_mutation(pool, slot, &fate.mutation);
-    match fate.verdict {
-        Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
-        Verdict::Queued { copies } if copies > 1 => drop(pool.add_duplicate(slot)),
-        Verdict::Queued { .. } | Verdict::Dropped(_) => {}
-    }
-    matches!(fate.verdict, Verdict::Queued { .. })
+    forward(pool, on_way, slot, &fate)
 }
 
 /// Applies the bottleneck's verdict to a copy.

@@ -8,9 +8,9 @@ use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
 use super::frame_pool::{Pool, TxQueue};
 use super::gso::{Checksums, Layout, OFFLOAD_HEADER};
 use super::gso_pool::segment_length;
-use super::lane::{Arrival, LaneState, answer, apply_mutation};
+use super::lane::{Arrival, LaneState, answer, forward};
 use crate::measure::Instant;
-use crate::path::{Bytes, DrawKey, DropReason, Frame, Mutation, Verdict};
+use crate::path::{DrawKey, DropReason, Mutation, Verdict};
 use std::ops::Range;
 
 /// One segment of a super-frame as a frame of its own, with complete checksums.
@@ -74,14 +74,7 @@ impl Admission<'_> {
             &self.frame.bytes[..length]
         };
         let arrival = Arrival { bytes, ..self.frame };
-        let direction = arrival.direction();
-        let mut meta = arrival.meta(lane.generation);
-        let seen = Frame { bytes: Bytes::Ethernet(bytes), length: u32::from(meta.frame.length) };
-        let fate = lane.links[direction.index()].handle_frame(arrival.at, seen, slot);
-        meta.frame.index = fate.index;
-        meta.frame.draw_ppm = fate.loss_draw_ppm;
-        meta.frame.mutation = fate.mutation;
-        meta.frame.captured = lane.recorder.note(direction, &fate, arrival.at, bytes);
+        let (fate, meta) = lane.decide(arrival, slot);
         if let Verdict::Dropped(reason) = fate.verdict {
             if reason == DropReason::TooBig {
                 // Copied out of the slot, which the answer may reuse.
@@ -104,14 +97,8 @@ impl Admission<'_> {
         if !self.looked_into {
             self.cut(pool, slot, number, !whole);
         }
-        self.waits |= matches!(fate.verdict, Verdict::Queued { .. });
         pool.set_meta(slot, meta);
-        apply_mutation(pool, slot, &fate.mutation);
-        match fate.verdict {
-            Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
-            Verdict::Queued { copies } if copies > 1 => drop(pool.add_duplicate(slot)),
-            Verdict::Queued { .. } | Verdict::Dropped(_) => {}
-        }
+        self.waits |= forward(pool, on_way, slot, &fate);
     }
 
     /// Writes a segment into a slot, with complete checksums if it is changed or inspected.

@@ -4,13 +4,39 @@ use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
 use super::frame_pool::{Pool, TxQueue};
 use super::record::Recorder;
 use crate::measure::Instant;
-use crate::path::{self, Direction, Link, Mutation};
+use crate::path::{self, Bytes, Direction, Fate, Frame, Link, Mutation, Verdict};
 
 /// A lane's links and the record being written.
 pub(super) struct LaneState {
     pub(super) links: [Link; 2],
     pub(super) recorder: Recorder,
     pub(super) generation: u32,
+}
+
+impl LaneState {
+    /// Decides the fate of a frame in a slot and records it.
+    pub(super) fn decide(&mut self, arrival: Arrival<'_>, slot: u32) -> (Fate, SlotMeta) {
+        let Arrival { at, bytes, .. } = arrival;
+        let (direction, mut meta) = (arrival.direction(), arrival.meta(self.generation));
+        let seen = Frame { bytes: Bytes::Ethernet(bytes), length: u32::from(meta.frame.length) };
+        let fate = self.links[direction.index()].handle_frame(at, seen, slot);
+        meta.frame.index = fate.index;
+        meta.frame.draw_ppm = fate.loss_draw_ppm;
+        meta.frame.mutation = fate.mutation;
+        meta.frame.captured = self.recorder.note(direction, &fate, at, bytes);
+        (fate, meta)
+    }
+}
+
+/// Mutates and schedules a frame that is not dropped; returns whether it waits at the bottleneck.
+pub(super) fn forward(pool: &mut Pool, on_way: &mut TxQueue, slot: u32, fate: &Fate) -> bool {
+    apply_mutation(pool, slot, &fate.mutation);
+    match fate.verdict {
+        Verdict::Deliver { at, copies } => on_way.push(at, slot, copies),
+        Verdict::Queued { copies } if copies > 1 => drop(pool.add_duplicate(slot)),
+        Verdict::Queued { .. } | Verdict::Dropped(_) => {}
+    }
+    matches!(fate.verdict, Verdict::Queued { .. })
 }
 
 /// A frame to decide on, and its metadata.

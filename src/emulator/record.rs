@@ -33,14 +33,15 @@ pub struct RecordConfig {
 #[derive(Clone)]
 pub struct Lateness(Histogram<u64>);
 
-impl Lateness {
-    pub(crate) fn new() -> Self {
-        let top = nanos(LATENESS_MAX);
-        // Two digits: a bin is at most 1 % wide. The constant bounds are valid.
-        let histogram = Histogram::new_with_bounds(1, top, 2).or_else(|_| Histogram::new(2));
-        Self(histogram.unwrap_or_else(|_| unreachable!("2 significant digits are allowed")))
+impl Default for Lateness {
+    fn default() -> Self {
+        // Two digits: a bin is at most 1 % wide.
+        let histogram = Histogram::new_with_bounds(1, nanos(LATENESS_MAX), 2);
+        Self(histogram.expect("invariant: the constant bounds are valid"))
     }
+}
 
+impl Lateness {
     pub(crate) fn note(&mut self, late: Duration) {
         self.0.saturating_record(nanos(late));
     }
@@ -89,7 +90,7 @@ impl fmt::Debug for Lateness {
 }
 
 /// Statistics of one direction of a lane.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DirectionRecord {
     /// Frames that reached the link.
     pub offered: u64,
@@ -141,29 +142,8 @@ pub struct DirectionRecord {
 
 impl DirectionRecord {
     fn new(room: bool) -> Self {
-        Self {
-            offered: 0,
-            bytes: 0,
-            lost: 0,
-            duplicated: 0,
-            counts: Counts::default(),
-            sent: 0,
-            sent_bytes: 0,
-            sent_between: None,
-            on_way: 0,
-            kernel_dropped: 0,
-            oversize: 0,
-            bad_checksum_status: 0,
-            bad_offload: 0,
-            not_carried: 0,
-            too_big_answered: 0,
-            send_failed: 0,
-            pool_full: 0,
-            beyond: 0,
-            lateness: Lateness::new(),
-            lost_frames: Vec::with_capacity(if room { LOST_FRAMES_MAX } else { 0 }),
-            fates_digest: 0,
-        }
+        let lost_frames = Vec::with_capacity(if room { LOST_FRAMES_MAX } else { 0 });
+        Self { lost_frames, ..Self::default() }
     }
 
     fn note_fate(&mut self, fate: &Fate, at: Instant, len: u32) {

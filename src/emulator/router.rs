@@ -8,7 +8,7 @@ use super::command::{Command, Reply};
 use super::events::{Chunk, Streaming};
 use super::forwarder::Forwarder;
 use super::record::RecordConfig;
-use super::topology::{DropProbe, FrameMode, Lane, Topology};
+use super::topology::{FrameMode, Lane, Topology};
 use crate::path::{Direction, Link, LinkPlan};
 use crate::runtime::clock::Clock;
 use crate::sys::error::during;
@@ -35,7 +35,7 @@ pub struct Router {
     waker: Arc<Waker>,
     thread: Option<JoinHandle<io::Result<RouterSummary>>>,
     died: Arc<OnceLock<String>>,
-    probes: Vec<DropProbe>,
+    lanes: Vec<Lane>,
     /// Link drops at the last start of each lane's record.
     drops_before: Mutex<Vec<[u64; 2]>>,
     _awake: Option<KeepAwake>,
@@ -63,11 +63,11 @@ impl Router {
             obituary.write(&end);
             end
         })?;
-        let probes: Vec<_> = topology.lanes.iter().map(Lane::drop_probe).collect();
-        let drops_before = Mutex::new(vec![[0; 2]; probes.len()]);
+        let lanes = topology.lanes.clone();
+        let drops_before = Mutex::new(vec![[0; 2]; lanes.len()]);
         let awake = if config.keep_awake { Some(KeepAwake::start()?) } else { None };
         let thread = Some(thread);
-        Ok(Self { commands, waker, thread, died, probes, drops_before, _awake: awake })
+        Ok(Self { commands, waker, thread, died, lanes, drops_before, _awake: awake })
     }
 
     /// Replaces both links of a lane by new ones, whose next frame has index 0, and begins a new
@@ -101,7 +101,7 @@ impl Router {
         links: Box<[Link; 2]>,
         record: RecordConfig,
     ) -> io::Result<()> {
-        let drops = self.probe(lane)?.read()?;
+        let drops = self.lane(lane)?.link_drops()?;
         // Allocated here to spare the router's thread.
         let record = LaneRecord::new(record);
         self.ask(|done| Command::SetLinks { lane, links, record, done })?;
@@ -120,7 +120,7 @@ impl Router {
     /// # Errors
     /// If there is no such lane, or the router has ended.
     pub fn take_chunk(&self, lane: usize, mut spare: Chunk) -> io::Result<Chunk> {
-        self.probe(lane)?;
+        self.lane(lane)?;
         spare.clear();
         self.ask(|done| Command::SwapChunk { lane, spare, done })
     }
@@ -130,10 +130,10 @@ impl Router {
     /// # Errors
     /// If there is no such lane, or the router has ended.
     pub fn take_record(&self, lane: usize) -> io::Result<LaneRecord> {
-        let probe = self.probe(lane)?;
+        let links = self.lane(lane)?;
         let next = LaneRecord::counts();
         let mut record = self.ask(|done| Command::TakeRecord { lane, next, done })?;
-        let drops = probe.read()?;
+        let drops = links.link_drops()?;
         let before = self.replace_drops(lane, drops);
         for ((direction, now), before) in record.directions.iter_mut().zip(drops).zip(before) {
             direction.kernel_dropped += now.saturating_sub(before);
@@ -167,8 +167,8 @@ impl Router {
         thread.join().unwrap_or_else(|_| Err(io::Error::other("the router panicked")))
     }
 
-    fn probe(&self, lane: usize) -> io::Result<&DropProbe> {
-        self.probes.get(lane).ok_or_else(|| io::Error::other(format!("there is no lane {lane}")))
+    fn lane(&self, lane: usize) -> io::Result<&Lane> {
+        self.lanes.get(lane).ok_or_else(|| io::Error::other(format!("there is no lane {lane}")))
     }
 
     fn replace_drops(&self, lane: usize, drops: [u64; 2]) -> [u64; 2] {

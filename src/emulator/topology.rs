@@ -134,7 +134,7 @@ pub struct Topology {
 }
 
 /// Two hosts and the path between them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Lane {
     /// Host A, the client's side, at [`Topology::A_ADDR`].
     pub a: Netns,
@@ -402,38 +402,12 @@ impl Lane {
     /// # Errors
     /// If `/proc` cannot be read.
     pub fn link_drops(&self) -> io::Result<[u64; 2]> {
-        self.drop_probe().read()
-    }
-
-    /// The source of [`Lane::link_drops`], for use without the lane.
-    pub(crate) fn drop_probe(&self) -> DropProbe {
-        DropProbe {
-            a: self.a.clone(),
-            b: self.b.clone(),
-            router: self.router.clone(),
-            ports: self.ports.clone(),
-        }
-    }
-}
-
-/// Reads a lane's link drops without the lane.
-#[derive(Debug)]
-pub(crate) struct DropProbe {
-    a: Netns,
-    b: Netns,
-    router: Netns,
-    ports: [String; 2],
-}
-
-impl DropProbe {
-    pub(crate) fn read(&self) -> io::Result<[u64; 2]> {
         let sent_by = |netns: &Netns, name: &str| run(netns, || send_drops(name));
-        let from_a = sent_by(&self.a, HOST_INTERFACE)?;
-        let from_b = sent_by(&self.b, HOST_INTERFACE)?;
+        let from_hosts = [sent_by(&self.a, HOST_INTERFACE)?, sent_by(&self.b, HOST_INTERFACE)?];
         let [to_a, to_b] =
             [sent_by(&self.router, &self.ports[0])?, sent_by(&self.router, &self.ports[1])?];
         // A frame from A may be dropped on leaving A, or on leaving the router for B.
-        Ok([from_a + to_b, from_b + to_a])
+        Ok([from_hosts[0] + to_b, from_hosts[1] + to_a])
     }
 }
 

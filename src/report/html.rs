@@ -1,8 +1,5 @@
-//! HTML text whose values are escaped by construction.
-//!
-//! An [`Html`] grows by literals of the program and by [`html!`](crate::html) and
-//! [`put!`](crate::put), which escape every value that is not HTML itself. There is no way from a
-//! `String` to an [`Html`] that skips the escaping.
+//! HTML text whose values are escaped by construction: there is no way from a `String` to an
+//! [`Html`] but [`html!`](crate::html) and [`put!`](crate::put), which escape it.
 
 use serde::Serialize;
 use std::fmt::{self, Display, Write};

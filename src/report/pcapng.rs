@@ -1,8 +1,5 @@
-//! Captures that Wireshark opens: section header, interfaces, packets with comments.
-//!
-//! It exists so that every frame of a run can be looked at, the lost ones too, each with the draw
-//! that decided its fate. The format is draft-ietf-opsawg-pcapng, in little-endian order.
-//! It must never read a clock or decide what is worth keeping.
+//! Captures that Wireshark opens (draft-ietf-opsawg-pcapng, little-endian): section header,
+//! interfaces, packets with comments.
 
 use std::io::{self, Write};
 
@@ -16,9 +13,9 @@ const ENHANCED_PACKET: u32 = 6;
 const BYTE_ORDER_MAGIC: u32 = 0x1A2B_3C4D;
 /// <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcaplinktype-00.html>: Ethernet.
 const LINKTYPE_ETHERNET: u16 = 1;
-/// Bytes kept of a packet, at most: above every frame of this house.
+/// Bytes kept of a packet, at most: above every frame here.
 pub const SNAP_LENGTH: u32 = 65_535;
-/// Bytes of one option's text, at most: its length field has 16 bits, and nobody reads more.
+/// Bytes of one option's text, at most: its length field has 16 bits.
 pub const TEXT_MAX: usize = 4_096;
 
 mod option {

@@ -1,7 +1,4 @@
-//! Inline SVG: scales, axes, lines, steps, whiskers, markers, labels that keep apart.
-//!
-//! It exists so that a report needs no library and no network.
-//! It must never write a coordinate that is not a finite number, nor name a colour: colours and
+//! Inline SVG: scales, axes, lines, steps, whiskers, markers, labels that keep apart; colours and
 //! dashes are classes of the page's style sheet.
 
 use super::html::Html;
@@ -204,7 +201,7 @@ impl Svg {
         self.line("axis", (frame.left, frame.bottom), (frame.right, frame.bottom));
         let middle = f64::midpoint(frame.left, frame.right);
         self.text("axis-title", (middle, frame.bottom + 35.0), "middle", &x.title);
-        // Above the axis and level, so that nobody turns the head.
+        // Above the axis and level, to be read without turning.
         self.text("axis-title", (2.0, frame.top - 10.0), "start", &y.title);
     }
 

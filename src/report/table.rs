@@ -1,6 +1,4 @@
-//! Aligned columns for a terminal, with columns that give way where it is narrow.
-//!
-//! It must never cut a figure: a column is shown whole or not at all, and says so.
+//! Aligned columns for a terminal; where it is narrow, whole columns are left out and named.
 
 use super::style::{Ink, Style};
 
@@ -29,13 +27,13 @@ impl Cell {
 #[derive(Debug)]
 pub struct Column {
     header: String,
-    /// What to call it where it is not shown; empty for what nobody will miss.
-    called: &'static str,
+    /// What to call it where it is not shown; empty if it goes unmentioned.
+    label: &'static str,
     right: bool,
     /// Blanks before it.
     gap: usize,
     /// 0 always stays; of the others the highest goes first.
-    give_way: u8,
+    priority: u8,
     cells: Vec<Cell>,
 }
 
@@ -43,27 +41,14 @@ impl Column {
     /// An empty column, aligned to the left.
     #[must_use]
     pub fn left(header: impl Into<String>) -> Self {
-        Self {
-            header: header.into(),
-            called: "",
-            right: false,
-            gap: 2,
-            give_way: 0,
-            cells: Vec::new(),
-        }
+        let (header, cells) = (header.into(), Vec::new());
+        Self { header, label: "", right: false, gap: 2, priority: 0, cells }
     }
 
     /// An empty column, aligned to the right.
     #[must_use]
     pub fn right(header: impl Into<String>) -> Self {
-        Self {
-            header: header.into(),
-            called: "",
-            right: true,
-            gap: 2,
-            give_way: 0,
-            cells: Vec::new(),
-        }
+        Self { right: true, ..Self::left(header) }
     }
 
     /// Spaces before the column.
@@ -75,8 +60,8 @@ impl Column {
 
     /// Where the table is too wide, columns are dropped in this order and named below.
     #[must_use]
-    pub const fn gives_way(mut self, order: u8, called: &'static str) -> Self {
-        (self.give_way, self.called) = (order, called);
+    pub const fn gives_way(mut self, order: u8, label: &'static str) -> Self {
+        (self.priority, self.label) = (order, label);
         self
     }
 
@@ -102,10 +87,10 @@ pub fn render(mut columns: Vec<Column>, style: Style, hidden: &mut Vec<&'static 
     loop {
         let total: usize = columns.iter().map(|c| c.gap + c.width()).sum();
         let next = (0..columns.len())
-            .filter(|i| columns[*i].give_way > 0)
-            .max_by_key(|i| columns[*i].give_way);
+            .filter(|i| columns[*i].priority > 0)
+            .max_by_key(|i| columns[*i].priority);
         match next {
-            Some(index) if total > style.width => hidden.push(columns.remove(index).called),
+            Some(index) if total > style.width => hidden.push(columns.remove(index).label),
             _ => break,
         }
     }

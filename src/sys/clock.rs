@@ -4,6 +4,7 @@
 //! converted stamp is never early: a frame would leave too early.
 #![expect(unsafe_code, reason = "clock_gettime and prctl have no safe wrapper in std")]
 
+use super::error::{check, fits};
 use crate::measure::nanos;
 use std::io;
 use std::time::Duration;
@@ -16,9 +17,8 @@ fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: `time` is a valid timespec to write to for the whole call.
     // The call cannot fail: the clocks used here exist on every Linux that has namespaces.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
-    let seconds =
-        u64::try_from(time.tv_sec).expect("invariant: these clocks count from 1970 or boot");
-    seconds * NANOS + u64::try_from(time.tv_nsec).expect("invariant: 0 to 999,999,999")
+    // These clocks count from 1970 or boot.
+    fits::<_, u64>(time.tv_sec) * NANOS + fits::<_, u64>(time.tv_nsec)
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -53,15 +53,11 @@ pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
     // Zero would mean "back to the default".
     let ns = nanos(slack).max(1);
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory of ours.
-    if unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, ns) })
 }
 
 /// Two readings of the monotonic clock further apart than this were interrupted in between.
-/// A reading through the vDSO takes 20-50 ns, so an undisturbed bracket is well below it.
+/// A reading through the vDSO takes 20-50 ns, so five undisturbed ones are well below it.
 const BRACKET_MAX_NS: u64 = 1_000;
 /// Tries for an undisturbed bracket before the best one is taken.
 const BRACKET_TRIES: u32 = 8;
@@ -104,38 +100,6 @@ impl Default for WallBridge {
     }
 }
 
-/// `CLOCK_MONOTONIC`, `CLOCK_REALTIME` and `CLOCK_BOOTTIME` read within `width_ns`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BothClocks {
-    /// `CLOCK_REALTIME`, nanoseconds since 1970-01-01 UTC.
-    pub wall_ns: u64,
-    /// `CLOCK_MONOTONIC`, nanoseconds, read just before.
-    pub monotonic_ns: u64,
-    /// `CLOCK_BOOTTIME`, nanoseconds, read just after.
-    pub boot_ns: u64,
-    /// Monotonic time that passed during the reading.
-    pub width_ns: u64,
-}
-
-/// Reads the clocks; retries if interrupted.
-#[must_use]
-pub fn both_clocks() -> BothClocks {
-    let mut best = BothClocks { wall_ns: 0, monotonic_ns: 0, boot_ns: 0, width_ns: u64::MAX };
-    for _ in 0..BRACKET_TRIES {
-        let monotonic_ns = monotonic_ns();
-        let wall_ns = realtime_ns();
-        let boot_ns = read(libc::CLOCK_BOOTTIME);
-        let width_ns = crate::sys::clock::monotonic_ns() - monotonic_ns;
-        if width_ns < best.width_ns {
-            best = BothClocks { wall_ns, monotonic_ns, boot_ns, width_ns };
-        }
-        if width_ns <= BRACKET_MAX_NS {
-            break;
-        }
-    }
-    best
-}
-
 /// Every clock of the host at about the same time, read in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllClocks {
@@ -154,30 +118,33 @@ pub struct AllClocks {
 /// Reads every clock; retries if interrupted.
 #[must_use]
 pub fn all_clocks() -> AllClocks {
-    let mut best: Option<AllClocks> = None;
-    for _ in 0..BRACKET_TRIES {
-        let monotonic_ns = monotonic_ns();
-        let wall_ns = realtime_ns();
-        let (raw_ns, boot_ns) = (read(libc::CLOCK_MONOTONIC_RAW), read(libc::CLOCK_BOOTTIME));
-        let width_ns = crate::sys::clock::monotonic_ns() - monotonic_ns;
-        let all = AllClocks { monotonic_ns, wall_ns, raw_ns, boot_ns, width_ns };
-        if best.is_none_or(|best| width_ns < best.width_ns) {
-            best = Some(all);
-        }
-        if width_ns <= BRACKET_MAX_NS {
+    let mut best = read_all();
+    for _ in 1..BRACKET_TRIES {
+        if best.width_ns <= BRACKET_MAX_NS {
             break;
         }
+        let again = read_all();
+        if again.width_ns < best.width_ns {
+            best = again;
+        }
     }
-    best.unwrap_or(AllClocks { monotonic_ns: 0, wall_ns: 0, raw_ns: 0, boot_ns: 0, width_ns: 0 })
+    best
+}
+
+fn read_all() -> AllClocks {
+    let (monotonic_ns, wall_ns) = (monotonic_ns(), realtime_ns());
+    let (raw_ns, boot_ns) = (read(libc::CLOCK_MONOTONIC_RAW), read(libc::CLOCK_BOOTTIME));
+    let width_ns = read(libc::CLOCK_MONOTONIC) - monotonic_ns;
+    AllClocks { monotonic_ns, wall_ns, raw_ns, boot_ns, width_ns }
 }
 
 /// The offset from wall to monotonic, and when it was taken.
 fn bracket() -> (u64, u64) {
-    let both = both_clocks();
+    let all = all_clocks();
     // With the later reading the offset is too large by at most the width: stamps are late, not
     // early.
-    let after = both.monotonic_ns + both.width_ns;
-    (after.wrapping_sub(both.wall_ns), after)
+    let after = all.monotonic_ns + all.width_ns;
+    (after.wrapping_sub(all.wall_ns), after)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Batched datagram I/O with peer addresses and kernel receive times.
-//!
-//! One system call per datagram would dominate a server's cost. Nothing is allocated per datagram.
+//! Batched datagram I/O with peer addresses and kernel receive times, without an allocation or a
+//! system call per datagram.
 #![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper in std")]
 
+use super::error::fits;
 use super::sockets::{BATCH_MAX, transfer};
 use super::timestamp::arrival;
 use super::tx_timestamp::REQUEST;
@@ -124,8 +124,7 @@ impl Inbox {
             // copy of plain bytes is as good as the first.
             let from = unsafe { SockAddr::new(ptr::read(name), header.msg_hdr.msg_namelen) };
             self.came.push(Came {
-                length: usize::try_from(header.msg_len)
-                    .expect("invariant: usize has 32 bits or more"),
+                length: fits(header.msg_len),
                 from,
                 kernel_ns: arrival(&header.msg_hdr),
                 whole: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,

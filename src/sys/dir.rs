@@ -1,9 +1,8 @@
-//! A directory held open, with operations on its entries that follow no symbolic link.
-//!
-//! A path is resolved at every call, so another user of a shared folder can replace a component in
-//! between; a descriptor stays with the directory that was checked.
+//! A directory held open, with operations on its entries that follow no symbolic link: a path is
+//! resolved at every call, so another user of a shared folder could replace a component between two.
 #![expect(unsafe_code, reason = "openat and its kin have no safe wrapper in std")]
 
+use super::error::{check, made};
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::io;
@@ -44,7 +43,7 @@ impl Dir {
     pub fn make_dir(&self, name: &OsStr) -> io::Result<Self> {
         let text = component(name)?;
         // SAFETY: `text` is a live string with a terminator.
-        done(unsafe { libc::mkdirat(self.fd(), text.as_ptr(), DIR_MODE) })?;
+        check(unsafe { libc::mkdirat(self.fd(), text.as_ptr(), DIR_MODE) })?;
         self.subdir(name)
     }
 
@@ -91,7 +90,7 @@ impl Dir {
     pub fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let (from, to) = (component(from)?, component(to)?);
         // SAFETY: both are live strings with a terminator.
-        done(unsafe { libc::renameat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr()) })
+        check(unsafe { libc::renameat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr()) })
     }
 
     /// Creates a symbolic link.
@@ -101,7 +100,7 @@ impl Dir {
     pub fn link(&self, target: &OsStr, name: &OsStr) -> io::Result<()> {
         let (target, name) = (CString::new(target.as_bytes())?, component(name)?);
         // SAFETY: both are live strings with a terminator.
-        done(unsafe { libc::symlinkat(target.as_ptr(), self.fd(), name.as_ptr()) })
+        check(unsafe { libc::symlinkat(target.as_ptr(), self.fd(), name.as_ptr()) })
     }
 
     /// The target of a symbolic link.
@@ -178,17 +177,15 @@ impl Dir {
     fn open_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<File> {
         let name = component(name)?;
         let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: `name` is a live string with a terminator; the mode is read if a file is created.
-        let fd = unsafe { libc::openat(self.fd(), name.as_ptr(), flags, FILE_MODE) };
-        done(fd.min(0))?;
-        // SAFETY: the descriptor is new and has no other owner.
-        Ok(unsafe { File::from_raw_fd(fd) })
+        // SAFETY: `name` is a live string with a terminator; the mode is read if a file is created;
+        // the descriptor is new.
+        unsafe { made(libc::openat(self.fd(), name.as_ptr(), flags, FILE_MODE)) }.map(File::from)
     }
 
     fn unlink(&self, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
         let name = component(name)?;
         // SAFETY: `name` is a live string with a terminator.
-        done(unsafe { libc::unlinkat(self.fd(), name.as_ptr(), flags) })
+        check(unsafe { libc::unlinkat(self.fd(), name.as_ptr(), flags) })
     }
 }
 
@@ -212,10 +209,6 @@ fn component(name: &OsStr) -> io::Result<CString> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file name"));
     }
     Ok(CString::new(bytes)?)
-}
-
-fn done(result: libc::c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

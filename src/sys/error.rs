@@ -1,7 +1,32 @@
-//! Errors of the kernel with what was being done, and the original error as their cause.
+//! Results of system calls, and errors with what was being done and the original as their cause.
+#![expect(unsafe_code, reason = "a descriptor from the kernel becomes an owned one here")]
 
 use std::error::Error;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::{fmt, io};
+
+/// A constant, index or size of the kernel in the type of a field or argument.
+pub(super) fn fits<A, B: TryFrom<A>>(number: A) -> B
+where
+    B::Error: fmt::Debug,
+{
+    B::try_from(number).expect("invariant: the kernel's own numbers fit its fields")
+}
+
+/// The result of a system call that returns 0, or -1 and errno.
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The descriptor that a system call has just made, or its error for -1.
+///
+/// # Safety
+/// It has no other owner.
+pub(super) unsafe fn made(fd: libc::c_int) -> io::Result<OwnedFd> {
+    check(fd.min(0))?;
+    // SAFETY: it is open, and the caller gives it away.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
 
 #[derive(Debug)]
 struct During {

@@ -4,6 +4,7 @@
 //! needs them off.
 #![expect(unsafe_code, reason = "ioctl has no safe wrapper in std")]
 
+use super::error::check;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -33,27 +34,21 @@ impl Offload {
         Self::GenericReceive,
     ];
 
-    /// The name in `ethtool -K`.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    /// The name in `ethtool -K`, and the command that reads it; the next number writes it.
+    const fn row(self) -> (&'static str, u32) {
         match self {
-            Self::TxChecksum => "tx",
-            Self::ScatterGather => "sg",
-            Self::TcpSegmentation => "tso",
-            Self::GenericSegmentation => "gso",
-            Self::GenericReceive => "gro",
+            Self::TxChecksum => ("tx", 0x16),
+            Self::ScatterGather => ("sg", 0x18),
+            Self::TcpSegmentation => ("tso", 0x1e),
+            Self::GenericSegmentation => ("gso", 0x23),
+            Self::GenericReceive => ("gro", 0x2b),
         }
     }
 
-    /// The command that reads it; the command that writes it is the next number.
-    const fn read_command(self) -> u32 {
-        match self {
-            Self::TxChecksum => 0x16,
-            Self::ScatterGather => 0x18,
-            Self::TcpSegmentation => 0x1e,
-            Self::GenericSegmentation => 0x23,
-            Self::GenericReceive => 0x2b,
-        }
+    /// The name in `ethtool -K`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().0
     }
 }
 
@@ -84,8 +79,8 @@ fn call(interface: &str, command: u32, data: u32) -> io::Result<u32> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     // SAFETY: `request` is as large as an ifreq and its pointer leads to a live ethtool_value,
     // which is all that the commands used here read or write.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
-    if done == 0 { Ok(value.data) } else { Err(io::Error::last_os_error()) }
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
+    Ok(value.data)
 }
 
 /// Whether an offload is on, on an interface of the calling thread's namespace.
@@ -93,7 +88,7 @@ fn call(interface: &str, command: u32, data: u32) -> io::Result<u32> {
 /// # Errors
 /// `ENODEV` for an unknown interface, `EOPNOTSUPP` if the device lacks the offload.
 pub fn is_on(interface: &str, offload: Offload) -> io::Result<bool> {
-    Ok(call(interface, offload.read_command(), 0)? != 0)
+    Ok(call(interface, offload.row().1, 0)? != 0)
 }
 
 /// Disables an offload on an interface of the calling thread's namespace.
@@ -101,5 +96,5 @@ pub fn is_on(interface: &str, offload: Offload) -> io::Result<bool> {
 /// # Errors
 /// Those of [`is_on`], and `EPERM` without `CAP_NET_ADMIN`.
 pub fn switch_off(interface: &str, offload: Offload) -> io::Result<()> {
-    call(interface, offload.read_command() + 1, 0).map(|_| ())
+    call(interface, offload.row().1 + 1, 0).map(|_| ())
 }

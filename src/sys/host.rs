@@ -2,6 +2,7 @@
 //! count as absent.
 #![expect(unsafe_code, reason = "sched_setaffinity and sched_setscheduler have no wrapper in std")]
 
+use super::error::{check, fits};
 use crate::measure::nanos;
 use std::io;
 use std::mem;
@@ -23,9 +24,7 @@ pub fn kernel_release() -> String {
 /// Processors available to this process; 1 if unknown.
 #[must_use]
 pub fn cpus() -> u32 {
-    let fits =
-        |n: std::num::NonZero<usize>| u32::try_from(n.get()).expect("fewer than 2^32 processors");
-    std::thread::available_parallelism().map_or(1, fits)
+    std::thread::available_parallelism().map_or(1, |n| fits(n.get()))
 }
 
 /// Processor time of the whole machine since it started, in clock ticks (1/100 s), from
@@ -78,11 +77,7 @@ pub fn pin_to_cpus(cpus: &[usize]) -> io::Result<()> {
         unsafe { libc::CPU_SET(*cpu, &mut set) };
     }
     // SAFETY: `set` is a valid set of the size passed; 0 is the calling thread.
-    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    check(unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) })
 }
 
 /// The processors that the calling thread may run on, in ascending order.
@@ -93,9 +88,7 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
     // SAFETY: cpu_set_t is plain bits, for which all zero means the empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     // SAFETY: `set` is live and of the size passed; 0 is the calling thread.
-    if unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) })?;
     let cpus = 0..8 * size_of_val(&set);
     // SAFETY: every number is within the set.
     Ok(cpus.filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect())
@@ -125,10 +118,9 @@ struct SchedAttr {
 pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     // SAFETY: getpriority takes two numbers and touches no memory; 0 is the calling thread.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let size = size_of::<SchedAttr>();
     let attributes = SchedAttr {
-        size: u32::try_from(size).expect("invariant: a few dozen bytes"),
-        policy: u32::try_from(libc::SCHED_OTHER).expect("invariant: 0"),
+        size: fits(size_of::<SchedAttr>()),
+        policy: fits(libc::SCHED_OTHER),
         flags: 0,
         nice,
         priority: 0,
@@ -138,11 +130,7 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
     };
     // SAFETY: `attributes` is a live sched_attr that holds its own size; the kernel only reads it,
     // and 0 is the calling thread.
-    if unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    check(fits(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }))
 }
 
 /// Lets the calling thread run only on otherwise idle processors (`SCHED_IDLE`).
@@ -152,11 +140,7 @@ pub fn set_time_slice(slice: Duration) -> io::Result<()> {
 pub fn run_only_when_idle() -> io::Result<()> {
     let priority = libc::sched_param { sched_priority: 0 };
     // SAFETY: `priority` is a valid parameter to read; 0 is the calling thread.
-    if unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) } == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const priority) })
 }
 
 /// One spinning thread of idle priority per processor, to keep processors from halting.

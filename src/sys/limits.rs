@@ -1,6 +1,7 @@
 //! The limit on open files and sockets of this process (`RLIMIT_NOFILE`).
 #![expect(unsafe_code, reason = "getrlimit and setrlimit have no safe wrapper in std")]
 
+use super::error::check;
 use std::io;
 
 /// Raises the soft limit to at least `wanted` descriptors, as far as the hard limit allows.
@@ -10,9 +11,7 @@ use std::io;
 pub fn allow_descriptors(wanted: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one rlimit to `limit`, which is live and mutable.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     if limit.rlim_cur >= wanted {
         return Ok(());
     }
@@ -21,9 +20,7 @@ pub fn allow_descriptors(wanted: u64) -> io::Result<()> {
     }
     limit.rlim_cur = wanted;
     // SAFETY: the kernel only reads `limit`.
-    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) })?;
     Ok(())
 }
 

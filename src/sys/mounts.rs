@@ -1,10 +1,7 @@
 //! A private mount namespace: host names for two hosts, and a `/proc` of the PID namespace.
-//!
-//! It makes `b` a name that every program resolves. All files lie in a tmpfs that ends with the
-//! mount namespace.
 #![expect(unsafe_code, reason = "mount and unshare have no safe wrapper in std")]
 
-use super::error::during;
+use super::error::{check, during};
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -16,21 +13,19 @@ pub const HOSTS_FILE: &str = "/etc/hosts";
 /// Mount point for staging the file, covered briefly; every Linux system has it.
 const STAGE: &str = "/proc";
 
-fn cvt(result: i32) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 fn mount(source: &str, target: &str, kind: &str, flags: libc::c_ulong) -> io::Result<()> {
     let text = |text: &str| CString::new(text).map_err(|_| io::ErrorKind::InvalidInput);
     let (source, target, kind) = (text(source)?, text(target)?, text(kind)?);
     // SAFETY: the three strings are live and have a terminator; there is no data.
-    cvt(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null()) })
+    check(unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, ptr::null())
+    })
 }
 
 fn unmount(target: &str) -> io::Result<()> {
     let target = CString::new(target).map_err(|_| io::ErrorKind::InvalidInput)?;
     // SAFETY: the string is live and has a terminator.
-    cvt(unsafe { libc::umount2(target.as_ptr(), 0) })
+    check(unsafe { libc::umount2(target.as_ptr(), 0) })
 }
 
 /// Gives the calling process a mount namespace of its own.
@@ -39,7 +34,7 @@ fn unmount(target: &str) -> io::Result<()> {
 /// The error of `unshare(CLONE_NEWNS)`.
 pub fn separate() -> io::Result<()> {
     // SAFETY: unshare takes flags and touches no memory of ours.
-    cvt(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map_err(during("unshare(CLONE_NEWNS)"))?;
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }).map_err(during("unshare(CLONE_NEWNS)"))?;
     // If / is shared, a mount made here would otherwise propagate: mount_namespaces(7).
     mount("none", "/", "", libc::MS_REC | libc::MS_PRIVATE).map_err(during("make mounts private"))
 }

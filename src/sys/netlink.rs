@@ -1,10 +1,8 @@
 //! The part of rtnetlink(7) that a path needs: veth pairs, addresses, neighbours, routes.
 //!
-//! Written by hand because nine requests need few attributes. `netlink-packet-route` has them all
-//! (`InfoVeth::Peer`, `LinkAttribute::NetNsFd`) without an async runtime, but every lab would
-//! compile it, and the requests would be as long. An error names the operation, the interface, and
-//! the kernel's message if there is one.
+//! By hand: every lab would compile `netlink-packet-route`, and the requests would be as long.
 
+use super::error::{during, fits};
 use super::sockets::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
@@ -34,11 +32,9 @@ struct Message(Vec<u8>);
 
 impl Message {
     fn new(kind: u16, flags: i32, family_header: &[u8]) -> Self {
-        let flags = u16::try_from(libc::NLM_F_REQUEST | flags)
-            .expect("invariant: flags of a message have 16 bits");
         let mut bytes = vec![0; 4];
         bytes.extend(kind.to_ne_bytes());
-        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(fits::<_, u16>(libc::NLM_F_REQUEST | flags).to_ne_bytes());
         // Sequence number and port are zero: requests are sent one at a time.
         bytes.extend([0; 8]);
         bytes.extend(family_header);
@@ -56,15 +52,14 @@ impl Message {
         self.0.extend([0; 2]);
         self.0.extend(kind.to_ne_bytes());
         fill(self);
-        let length =
-            u16::try_from(self.0.len() - start).expect("invariant: requests are far below 64 KiB");
+        let length = fits::<_, u16>(self.0.len() - start);
         self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
         self.0.resize(self.0.len().next_multiple_of(4), 0);
         self
     }
 
     fn finish(&mut self) -> &[u8] {
-        let length = u32::try_from(self.0.len()).expect("invariant: requests are far below 64 KiB");
+        let length = fits::<_, u32>(self.0.len());
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         &self.0
     }
@@ -99,7 +94,7 @@ impl Netlink {
 
     /// Sends a request; returns the answer's payload, empty for a bare acknowledgement.
     fn ask(&self, what: &str, mut message: Message) -> io::Result<Vec<u8>> {
-        self.exchange(message.finish()).map_err(super::error::during(what))
+        self.exchange(message.finish()).map_err(during(what))
     }
 
     fn exchange(&self, request: &[u8]) -> io::Result<Vec<u8>> {
@@ -127,7 +122,7 @@ impl Netlink {
         mtu: u32,
     ) -> io::Result<()> {
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        let mut message = Message::new(libc::RTM_NEWLINK, create, &link_header(0, 0));
+        let mut message = Message::new(libc::RTM_NEWLINK, create, &link_header(0));
         let end = |message: &mut Message, end: VethEnd<'_>| {
             message
                 .attribute(libc::IFLA_IFNAME, end.name.as_bytes())
@@ -143,7 +138,7 @@ impl Netlink {
                 libc::IFLA_INFO_DATA | NESTED,
                 |message| {
                     message.nest(VETH_INFO_PEER | NESTED, |message| {
-                        message.0.extend(link_header(0, 0));
+                        message.0.extend(link_header(0));
                         end(message, there);
                         message.attribute(libc::IFLA_NET_NS_FD, &namespace.to_ne_bytes());
                     });
@@ -158,17 +153,12 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn no_ipv6_address(&self, interface: &str) -> io::Result<()> {
-        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
-        let inet6 =
-            u16::try_from(libc::AF_INET6).expect("invariant: a constant of the kernel that fits");
-        message.attribute(libc::IFLA_IFNAME, interface.as_bytes()).nest(
-            libc::IFLA_AF_SPEC | NESTED,
-            |message| {
-                message.nest(inet6 | NESTED, |message| {
-                    message.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
-                });
-            },
-        );
+        let mut message = change_link(interface, 0);
+        message.nest(libc::IFLA_AF_SPEC | NESTED, |message| {
+            message.nest(fits::<_, u16>(libc::AF_INET6) | NESTED, |message| {
+                message.attribute(IFLA_INET6_ADDR_GEN_MODE, &[ADDR_GEN_NONE]);
+            });
+        });
         self.ask(&format!("set no IPv6 address on {interface}"), message).map(|_| ())
     }
 
@@ -177,9 +167,8 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn limit_super_frames(&self, interface: &str, bytes: u32, segments: u32) -> io::Result<()> {
-        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(0, 0));
+        let mut message = change_link(interface, 0);
         message
-            .attribute(libc::IFLA_IFNAME, interface.as_bytes())
             .attribute(libc::IFLA_GSO_MAX_SEGS, &segments.to_ne_bytes())
             .attribute(libc::IFLA_GSO_MAX_SIZE, &bytes.to_ne_bytes());
         self.ask(&format!("limit super-frames of {interface}"), message).map(|_| ())
@@ -190,11 +179,7 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn set_up(&self, interface: &str) -> io::Result<()> {
-        let up =
-            u32::try_from(libc::IFF_UP).expect("invariant: a constant of the kernel that fits");
-        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(up, up));
-        message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
-        self.ask(&format!("set up {interface}"), message).map(|_| ())
+        self.ask(&format!("set up {interface}"), change_link(interface, libc::IFF_UP)).map(|_| ())
     }
 
     /// Sets an interface up without ARP, neighbour discovery or multicast reports (`IFF_NOARP`):
@@ -203,11 +188,7 @@ impl Netlink {
     /// # Errors
     /// As [`Netlink::add_veth`].
     pub fn set_up_silent(&self, interface: &str) -> io::Result<()> {
-        let flags = u32::try_from(libc::IFF_UP | libc::IFF_NOARP)
-            .expect("invariant: a constant of the kernel that fits");
-        let header = link_header(flags, flags);
-        let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &header);
-        message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
+        let message = change_link(interface, libc::IFF_UP | libc::IFF_NOARP);
         self.ask(&format!("set up {interface}"), message).map(|_| ())
     }
 
@@ -221,11 +202,7 @@ impl Netlink {
         let own = own.into();
         let bytes = octets(own);
         // struct ifaddrmsg: family, prefix length, flags, scope, index.
-        let flags = if own.is_ipv6() {
-            u8::try_from(libc::IFA_F_NODAD).expect("invariant: a constant of the kernel that fits")
-        } else {
-            0
-        };
+        let flags = if own.is_ipv6() { fits(libc::IFA_F_NODAD) } else { 0 };
         let mut header = vec![family(own), bits(own), flags, 0];
         header.extend(interface.to_ne_bytes());
         let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
@@ -304,8 +281,7 @@ impl Netlink {
 }
 
 fn family(address: IpAddr) -> u8 {
-    u8::try_from(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 })
-        .expect("invariant: a constant of the kernel that fits")
+    fits(if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 })
 }
 
 /// Bits of an address of this family.
@@ -320,12 +296,19 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// `struct ifinfomsg`: family, type, index, flags, mask of flags to change.
-fn link_header(flags: u32, change: u32) -> [u8; 16] {
+/// `struct ifinfomsg`: family, type, index, flags to set, mask of flags to change.
+fn link_header(flags: i32) -> [u8; 16] {
     let mut header = [0; 16];
     header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..].copy_from_slice(&change.to_ne_bytes());
+    header[12..].copy_from_slice(&flags.to_ne_bytes());
     header
+}
+
+/// A request to set flags, and attributes to come, of an interface.
+fn change_link(interface: &str, flags: i32) -> Message {
+    let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &link_header(flags));
+    message.attribute(libc::IFLA_IFNAME, interface.as_bytes());
+    message
 }
 
 /// `struct rtmsg` of a unicast route to one host in the main table.
@@ -369,9 +352,7 @@ fn outcome(answer: &[u8], flags: u16) -> io::Result<()> {
     }
     // The request comes back first: its header alone if capped, else all of it.
     let echoed = answer.get(HEADER + 4..HEADER + 8).and_then(|bytes| bytes.first_chunk::<4>());
-    let whole = echoed.map_or(HEADER, |b| {
-        usize::try_from(u32::from_ne_bytes(*b)).expect("invariant: usize has 32 bits or more")
-    });
+    let whole: usize = echoed.map_or(HEADER, |length| fits(u32::from_ne_bytes(*length)));
     let skip = if flags & NLM_F_CAPPED == 0 { whole.next_multiple_of(4) } else { HEADER };
     let words = answer.get(HEADER + 4 + skip..).and_then(|rest| find(rest, NLMSGERR_ATTR_MSG));
     Err(match words {

@@ -1,6 +1,7 @@
 //! Unnamed network namespaces, each kept alive by a file descriptor: `kill -9` leaves none behind.
 #![expect(unsafe_code, reason = "unshare and setns have no safe wrapper in std")]
 
+use super::error::check;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -22,9 +23,7 @@ impl Netns {
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
                 // SAFETY: unshare takes flags and touches no memory of ours.
-                if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                    return Err(io::Error::last_os_error());
-                }
+                check(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
                 Self::open(Path::new("/proc/thread-self/ns/net"))
             });
             made.join().unwrap_or_else(|_| Err(io::Error::other("the namespace thread panicked")))
@@ -49,11 +48,7 @@ impl Netns {
     pub fn enter(&self) -> io::Result<()> {
         // SAFETY: the descriptor is open for as long as `self` lives; setns touches no memory of
         // ours.
-        if unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) } == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        check(unsafe { libc::setns(self.0.as_raw_fd(), libc::CLONE_NEWNET) })
     }
 
     /// Runs `work` on a new thread inside this namespace and waits for it.

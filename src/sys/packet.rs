@@ -4,6 +4,7 @@
 //! limited by `net.core.rmem_max` (Documentation/networking/packet_mmap.rst).
 #![expect(unsafe_code, reason = "the ring is memory shared with the kernel")]
 
+use super::error::{check, fits};
 use super::sockets::{interface_index, send_batch, set_option};
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -144,23 +145,14 @@ impl Port {
         let index = interface_index(interface)?;
         // SAFETY: sockaddr_ll is plain numbers, for which all zero is valid.
         let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
-        address.sll_family =
-            u16::try_from(libc::AF_PACKET).expect("invariant: a constant of the kernel that fits");
+        address.sll_family = fits(libc::AF_PACKET);
         // Every protocol, so that unexpected frames are seen.
-        address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
-            .expect("invariant: a constant of the kernel that fits")
-            .to_be();
-        address.sll_ifindex =
-            i32::try_from(index).expect("invariant: the kernel counts interfaces in an i32");
-        let size =
-            libc::socklen_t::try_from(size_of_val(&address)).expect("invariant: a few bytes");
+        address.sll_protocol = fits::<_, u16>(libc::ETH_P_ALL).to_be();
+        address.sll_ifindex = fits(index);
+        let size = fits(size_of_val(&address));
         let fd = self.socket.as_raw_fd();
         // SAFETY: `address` is a live sockaddr_ll of the size passed.
-        if unsafe { libc::bind(fd, (&raw const address).cast(), size) } == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        check(unsafe { libc::bind(fd, (&raw const address).cast(), size) })
     }
 
     /// The oldest frame in the ring, if any.
@@ -184,9 +176,7 @@ impl Port {
         // is skipped. The other fields are plain numbers.
         let header = unsafe { slot.cast::<libc::tpacket2_hdr>().as_ref() };
         let start = usize::from(header.tp_mac).min(size);
-        let kept = usize::try_from(header.tp_snaplen)
-            .expect("invariant: usize has 32 bits or more")
-            .min(size - start);
+        let kept = fits::<_, usize>(header.tp_snaplen).min(size - start);
         let ahead = self.framing.header().min(start);
         // SAFETY: the kernel put `kept` bytes at `start`, and `ahead` before them; all three were
         // bounded by the slot above.
@@ -229,15 +219,14 @@ impl Port {
     /// The error of `getsockopt(PACKET_STATISTICS)`.
     pub fn take_drops(&self) -> io::Result<u64> {
         let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-        let mut size =
-            libc::socklen_t::try_from(size_of_val(&statistics)).expect("invariant: a few bytes");
+        let mut size = fits(size_of_val(&statistics));
         let fd = self.socket.as_raw_fd();
         // SAFETY: `statistics` is live and as large as `size` says. Reading it sets it to zero.
-        let done = unsafe {
+        check(unsafe {
             let value = (&raw mut statistics).cast();
             libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &raw mut size)
-        };
-        if done == 0 { Ok(statistics.tp_drops.into()) } else { Err(io::Error::last_os_error()) }
+        })?;
+        Ok(statistics.tp_drops.into())
     }
 }
 

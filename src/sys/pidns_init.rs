@@ -1,16 +1,16 @@
 //! The init process of a PID namespace and its supervisor: the parent of all programs of a lab.
 //!
-//! No program outlives the lab: when the init of a PID namespace exits, the kernel kills all others
-//! in it (pid_namespaces(7)), daemons included; and init exits with the lab, even after `kill -9`,
-//! by `PR_SET_PDEATHSIG` and the end of its socket.
+//! No program outlives the lab, daemons included: they end with init (pid_namespaces(7)), and init
+//! with the lab, even after `kill -9`, by `PR_SET_PDEATHSIG` and the end of its socket.
 #![expect(unsafe_code, reason = "fork, setns and signalfd have no safe wrapper in std")]
 
+use super::error::{fits, made};
 use super::mounts;
 use super::netns::Netns;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -60,7 +60,7 @@ pub enum Report {
 
 /// The init process, seen from the lab. Dropping it kills every program.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Supervisor {
     stream: UnixStream,
     process: libc::pid_t,
 }
@@ -79,7 +79,7 @@ const ENDED: u8 = b'e';
 const STOPPING: u8 = b't';
 const HEADER: usize = 10;
 
-impl Keeper {
+impl Supervisor {
     /// Starts an init process that can start `programs`, with host names from `hosts` (hosts(5)).
     ///
     /// # Errors
@@ -138,8 +138,7 @@ impl Keeper {
         }
         let [kind, number, v0, v1, v2, v3, l0, l1, l2, l3] = header;
         let value = i32::from_ne_bytes([v0, v1, v2, v3]);
-        let length = usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3]))
-            .expect("invariant: usize has 32 bits or more");
+        let length: usize = fits(u32::from_ne_bytes([l0, l1, l2, l3]));
         let mut text = vec![0; length.min(TEXT_MAX)];
         self.stream.read_exact(&mut text)?;
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -150,12 +149,12 @@ impl Keeper {
             NOT_STARTED => Report::NotStarted(number, value),
             ENDED => Report::Ended(number, value),
             STOPPING => Report::Stopping,
-            _ => return Err(io::Error::other(format!("the keeper said {kind}"))),
+            _ => return Err(io::Error::other(format!("unknown report {kind}"))),
         }))
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         // Init exits at the end of its socket, and every program with it.
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
@@ -171,7 +170,7 @@ fn alone() -> io::Result<()> {
     let begin = monotonic();
     while tasks()? > 1 {
         if begin.elapsed() > JOIN_PATIENCE {
-            return Err(io::Error::other("a keeper cannot be made beside other threads"));
+            return Err(io::Error::other("no init can be forked beside other threads"));
         }
         std::thread::yield_now();
     }
@@ -190,11 +189,8 @@ const POLL_MAX_MS: u128 = i32::MAX as u128;
 fn readable(descriptors: &[i32], patience: Option<Duration>) -> io::Result<bool> {
     let entry = |fd: &i32| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 };
     let mut entries: Vec<_> = descriptors.iter().map(entry).collect();
-    let wait = patience.map_or(-1, |p| {
-        let ms = p.as_millis().min(POLL_MAX_MS);
-        i32::try_from(ms).expect("invariant: bounded on the line above")
-    });
-    let count = libc::nfds_t::try_from(entries.len()).expect("invariant: a handful of descriptors");
+    let wait = patience.map_or(-1, |time| fits(time.as_millis().min(POLL_MAX_MS)));
+    let count = fits(entries.len());
     // SAFETY: `entries` is live, writable and `count` long.
     match unsafe { libc::poll(entries.as_mut_ptr(), count, wait) } {
         -1 => {
@@ -213,7 +209,7 @@ fn exit(code: i32) -> ! {
 
 /// The kernel kills the calling process when its parent ends.
 fn die_with_parent() {
-    let killed = libc::c_ulong::try_from(libc::SIGKILL).expect("invariant: 9");
+    let killed = fits::<_, libc::c_ulong>(libc::SIGKILL);
     // SAFETY: this option takes a signal number and touches no memory.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, killed, 0, 0, 0) };
 }
@@ -248,11 +244,8 @@ fn block_signals() -> io::Result<(File, libc::sigset_t)> {
         libc::sigaddset(&raw mut child, libc::SIGCHLD);
         libc::signalfd(-1, &raw const child, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
     };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
     // SAFETY: the descriptor is new and ours alone.
-    Ok((unsafe { File::from_raw_fd(fd) }, before))
+    Ok((File::from(unsafe { made(fd) }?), before))
 }
 
 /// Restores the signal mask `before`.
@@ -269,28 +262,22 @@ fn supervise(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
     let Ok((children, mask)) = block_signals() else { exit(1) };
     // SAFETY: unshare takes flags and touches no memory of ours.
     if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
-        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-        say(&mut stream, FAILED, 0, errno, "unshare(CLONE_NEWPID)");
-        exit(1);
+        failed(&mut stream, "unshare(CLONE_NEWPID)");
     }
-    // SAFETY: as in `Keeper::start`: this process has one thread.
+    // SAFETY: as in `Supervisor::start`: this process has one thread.
     match unsafe { libc::fork() } {
-        -1 => {
-            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
-            say(&mut stream, FAILED, 0, errno, "fork");
-            exit(1)
-        }
+        -1 => failed(&mut stream, "fork"),
         0 => {
             die_with_parent();
             let running = [None; PROGRAMS_MAX];
             Init { stream, children, mask, programs, running }.work(hosts)
         }
-        keeper => {
+        init => {
             drop(stream);
             drop(programs);
             let mut status = 0;
             // SAFETY: `status` is live; the process is our own child.
-            while unsafe { libc::waitpid(keeper, &raw mut status, 0) } == -1
+            while unsafe { libc::waitpid(init, &raw mut status, 0) } == -1
                 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
             {}
             exit(0)
@@ -303,10 +290,17 @@ fn say(stream: &mut UnixStream, kind: u8, number: u8, value: i32, text: &str) {
     let mut message = Vec::with_capacity(HEADER + text.len());
     message.extend([kind, number]);
     message.extend(value.to_ne_bytes());
-    message.extend(u32::try_from(text.len()).expect("invariant: a line of words").to_ne_bytes());
+    message.extend(fits::<_, u32>(text.len()).to_ne_bytes());
     message.extend(text);
     // If the lab has exited, the next read says so.
     let _ = stream.write_all(&message);
+}
+
+/// Reports the step that has just failed, and exits.
+fn failed(stream: &mut UnixStream, step: &str) -> ! {
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or(0);
+    say(stream, FAILED, 0, errno, step);
+    exit(1)
 }
 
 /// State of the init process.

@@ -3,22 +3,15 @@
 //! mio and epoll_wait count in milliseconds, too coarse for delays of milliseconds.
 #![expect(unsafe_code, reason = "epoll, eventfd and ppoll have no safe wrapper in std")]
 
+use super::error::{check, made};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
 /// The longest wait passed to the kernel; longer ones end early, as by a signal.
 const WAIT_MAX: Duration = Duration::from_secs(1 << 32);
-
-fn owned(fd: i32) -> io::Result<OwnedFd> {
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just made this descriptor, and it has no other owner.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
 
 /// A set of descriptors.
 #[derive(Debug)]
@@ -30,8 +23,8 @@ impl Poll {
     /// # Errors
     /// The error of `epoll_create1`.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: the call takes flags and touches no memory of ours.
-        owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }).map(Self)
+        // SAFETY: the call takes flags, and the descriptor is new.
+        unsafe { made(libc::epoll_create1(libc::EPOLL_CLOEXEC)) }.map(Self)
     }
 
     /// Adds a descriptor: a wait ends while it is readable.
@@ -44,11 +37,7 @@ impl Poll {
         let mut event = libc::epoll_event { events: interest, u64: 0 };
         let (set, fd) = (self.0.as_raw_fd(), fd.as_raw_fd());
         // SAFETY: both descriptors are open and `event` is valid to read for the whole call.
-        if unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fd, &raw mut event) } == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        check(unsafe { libc::epoll_ctl(set, libc::EPOLL_CTL_ADD, fd, &raw mut event) })
     }
 
     /// Waits until a descriptor is readable, the timeout expires, or a signal arrives.
@@ -85,10 +74,10 @@ impl Waker {
     /// # Errors
     /// The error of `eventfd` or `epoll_ctl`.
     pub fn new(poll: &Poll) -> io::Result<Self> {
-        // SAFETY: the call takes two numbers and touches no memory of ours.
-        let fd = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the call takes two numbers, and the descriptor is new.
+        let fd = unsafe { made(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK)) }?;
         let waker = Self(File::from(fd));
-        poll.add(std::os::fd::AsFd::as_fd(&waker.0))?;
+        poll.add(waker.0.as_fd())?;
         Ok(waker)
     }
 

@@ -1,6 +1,7 @@
 //! Socket calls that std and socket2 lack: batches of datagrams, and options by number.
 #![expect(unsafe_code, reason = "sendmmsg, recvmmsg and setsockopt have no safe wrapper in std")]
 
+use super::error::{check, fits};
 use std::ffi::CString;
 use std::io;
 use std::mem;
@@ -17,12 +18,9 @@ pub(super) fn set_option<T: Copy>(
     name: i32,
     value: T,
 ) -> io::Result<()> {
-    let size = libc::socklen_t::try_from(size_of::<T>())
-        .expect("invariant: a socket option is a few bytes");
-    let fd = socket.as_fd().as_raw_fd();
+    let (fd, size) = (socket.as_fd().as_raw_fd(), fits(size_of::<T>()));
     // SAFETY: `value` is live and `size` bytes long; the kernel only reads it.
-    let done = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) })
 }
 
 /// The index of an interface of the calling thread's namespace.
@@ -95,7 +93,7 @@ pub fn receive_batch(
         }
     })?;
     for (length, header) in lengths.iter_mut().zip(&headers[..came]) {
-        *length = usize::try_from(header.msg_len).expect("invariant: usize has 32 bits or more");
+        *length = fits(header.msg_len);
     }
     Ok(came)
 }

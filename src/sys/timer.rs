@@ -4,8 +4,9 @@
 //! is 1 ms late shows in a latency report.
 #![expect(unsafe_code, reason = "timerfd has no safe wrapper in the standard library")]
 
+use super::error::{check, made};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// A `timerfd` on `CLOCK_MONOTONIC`: readable from its deadline until it is set again.
 #[derive(Debug)]
@@ -17,15 +18,9 @@ impl TimerFd {
     /// # Errors
     /// The error of `timerfd_create(2)`.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; the result is checked before it becomes an owned descriptor.
-        let fd = unsafe {
-            libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_NONBLOCK | libc::TFD_CLOEXEC)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `fd` is open and has no other owner.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+        let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+        // SAFETY: the call takes two numbers, and the descriptor is new.
+        unsafe { made(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags)) }.map(Self)
     }
 
     /// Arms the timer for `nanos` on `CLOCK_MONOTONIC` (expires at once if that is past).
@@ -43,16 +38,9 @@ impl TimerFd {
                 tv_nsec: part(nanos % 1_000_000_000),
             },
         };
+        let (fd, flags) = (self.0.as_raw_fd(), libc::TFD_TIMER_ABSTIME);
         // SAFETY: `spec` lives across the call; the old value is not requested.
-        let done = unsafe {
-            libc::timerfd_settime(
-                self.0.as_raw_fd(),
-                libc::TFD_TIMER_ABSTIME,
-                &raw const spec,
-                std::ptr::null_mut(),
-            )
-        };
-        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        check(unsafe { libc::timerfd_settime(fd, flags, &raw const spec, std::ptr::null_mut()) })
     }
 }
 

@@ -1,7 +1,5 @@
-//! Receives datagrams with kernel receive timestamps.
-//!
-//! A program reads a datagram later than it arrived: microseconds on a quiet machine, milliseconds
-//! on a busy one.
+//! Receives datagrams with kernel receive timestamps: a program reads a datagram microseconds later
+//! than it arrived on a quiet machine, milliseconds on a busy one.
 #![expect(unsafe_code, reason = "recvmsg with control messages has no safe wrapper in std")]
 
 use super::sockets::set_option;
@@ -80,23 +78,37 @@ pub fn receive(socket: &impl AsFd, buffer: &mut [u8]) -> io::Result<Received> {
 
 /// The receive timestamp in the control messages of a header that `recvmsg` has filled in.
 pub(super) fn arrival(header: &libc::msghdr) -> Option<u64> {
+    let mut found = None;
+    for_each_control(header, |level, kind, data| {
+        if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
+            // SAFETY: this kind carries a timespec, which need not be aligned.
+            found = nanoseconds(unsafe { ptr::read_unaligned(data.cast()) });
+        }
+    });
+    found
+}
+
+/// Nanoseconds since 1970; `None` for zero, as in stamps that the kernel does not give.
+pub(super) fn nanoseconds(time: libc::timespec) -> Option<u64> {
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    let nanos = u64::try_from(time.tv_nsec).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|at| *at > 0)
+}
+
+/// Passes on level, type and data of each control message that `recvmsg` has written.
+pub(super) fn for_each_control(
+    header: &libc::msghdr,
+    mut each: impl FnMut(libc::c_int, libc::c_int, *const u8),
+) {
     // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
     let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !message.is_null() {
         // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return whole headers inside the buffer, or null.
-        let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-        if level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS {
-            // SAFETY: this kind carries a timespec, which need not be aligned.
-            let time: libc::timespec =
-                unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
-            let seconds = u64::try_from(time.tv_sec).ok()?;
-            let nanos = u64::try_from(time.tv_nsec).ok()?;
-            return seconds.checked_mul(1_000_000_000)?.checked_add(nanos);
+        unsafe {
+            each((*message).cmsg_level, (*message).cmsg_type, libc::CMSG_DATA(message));
+            message = libc::CMSG_NXTHDR(header, message);
         }
-        // SAFETY: as above.
-        message = unsafe { libc::CMSG_NXTHDR(header, message) };
     }
-    None
 }
 
 /// Empties the socket's error queue, so that it is no longer ready for errors.

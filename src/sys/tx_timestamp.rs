@@ -1,9 +1,9 @@
-//! Transmit timestamps of datagrams, read from a socket's error queue.
-//!
-//! A program's own stamp is microseconds before the departure.
+//! Transmit timestamps of datagrams, read from a socket's error queue: a program's own stamp is
+//! microseconds before the departure.
 #![expect(unsafe_code, reason = "the queue of errors has no safe wrapper in std")]
 
 use super::sockets::set_option;
+use super::timestamp::{for_each_control, nanoseconds};
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, mem, ptr};
 
@@ -74,37 +74,20 @@ pub fn read_departures(socket: &impl AsFd, mut each: impl FnMut(Told<'_>)) {
 /// which carries a receive timestamp if any socket of this host wants them.
 fn stamp(header: &libc::msghdr) -> Option<u64> {
     let (mut at, mut left) = (None, false);
-    // SAFETY: the header's control buffer is live, and its length is what the kernel wrote.
-    let mut message = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !message.is_null() {
-        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return whole headers inside the buffer, or null.
-        let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-        match (level, kind) {
-            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
-                // SAFETY: this kind carries three times, the first that of software; they need not
-                // be aligned.
-                let time: libc::timespec =
-                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
-                at = nanoseconds(time);
-            }
-            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
-                // SAFETY: this kind carries this structure; it need not be aligned.
-                let error: libc::sock_extended_err =
-                    unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
-                left = error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING;
-            }
-            _ => {}
+    for_each_control(header, |level, kind, data| match (level, kind) {
+        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) => {
+            // SAFETY: this kind carries three times, the first that of software; they need not be
+            // aligned.
+            at = nanoseconds(unsafe { ptr::read_unaligned(data.cast()) });
         }
-        // SAFETY: as above.
-        message = unsafe { libc::CMSG_NXTHDR(header, message) };
-    }
+        (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
+            // SAFETY: this kind carries this structure; it need not be aligned.
+            let error: libc::sock_extended_err = unsafe { ptr::read_unaligned(data.cast()) };
+            left = error.ee_origin == libc::SO_EE_ORIGIN_TIMESTAMPING;
+        }
+        _ => {}
+    });
     at.filter(|_| left)
-}
-
-fn nanoseconds(time: libc::timespec) -> Option<u64> {
-    let seconds = u64::try_from(time.tv_sec).ok()?;
-    let nanos = u64::try_from(time.tv_nsec).ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|at| *at > 0)
 }
 
 #[cfg(test)]

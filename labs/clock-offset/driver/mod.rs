@@ -14,7 +14,7 @@ use crate::host_clocks::Reading;
 use crate::sample::TimePair;
 use crate::timestamp::WallTime;
 use wirelab::runtime::clock::Clock;
-use wirelab::sys::clock::{BothClocks, all_clocks, both_clocks};
+use wirelab::sys::clock::all_clocks;
 
 /// Longest UDP payload on IPv4: 65535 less the headers of IP and UDP.
 const DATAGRAM_MAX: usize = 65_507;
@@ -22,7 +22,13 @@ const DATAGRAM_MAX: usize = 65_507;
 /// This host's clocks now, the monotonic one since the start of the run.
 #[must_use]
 pub fn clocks(clock: &Clock) -> TimePair {
-    pair(clock, &both_clocks())
+    let now = all_clocks();
+    TimePair {
+        wall: wall(now.wall_ns),
+        at: clock.at(now.monotonic_ns),
+        width_ns: width(now.width_ns),
+        slept_ns: now.boot_ns.saturating_sub(now.monotonic_ns),
+    }
 }
 
 /// Every clock of this host, the monotonic one since the start of the run.
@@ -35,15 +41,6 @@ pub fn reading(clock: &Clock) -> Reading {
         raw_ns: all.raw_ns,
         boot_ns: all.boot_ns,
         width_ns: width(all.width_ns),
-    }
-}
-
-fn pair(clock: &Clock, both: &BothClocks) -> TimePair {
-    TimePair {
-        wall: wall(both.wall_ns),
-        at: clock.at(both.monotonic_ns),
-        width_ns: width(both.width_ns),
-        slept_ns: both.boot_ns.saturating_sub(both.monotonic_ns),
     }
 }
 

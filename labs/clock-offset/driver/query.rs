@@ -3,7 +3,7 @@
 //! RFC 9109 recommends a port per request: a forged reply has to guess 16 bits more.
 
 use super::nts::{Established, KeError, KeySource};
-use super::{DATAGRAM_MAX, clocks, pair, reading, wall};
+use super::{DATAGRAM_MAX, clocks, reading, wall};
 use crate::client::{Client, ClientConfig, Event};
 use crate::finding::{Gathered, Note};
 use crate::host_clocks::{HostClockMonitor, HostClocks};
@@ -23,7 +23,6 @@ use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::event_loop::{Driver, EventLoop, Ready, SourceId};
 use wirelab::runtime::shutdown;
-use wirelab::sys::clock::both_clocks;
 use wirelab::sys::random;
 use wirelab::sys::timestamp::{drain_errors, receive, report_unreachable, stamp_arrivals};
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
@@ -379,7 +378,7 @@ impl Asking {
         for _ in 0..TURN {
             match receive(&slot.socket, &mut self.buffer) {
                 Ok(got) => {
-                    let user = pair(&self.clock, &both_clocks());
+                    let user = clocks(&self.clock);
                     let arrival = Arrival { user, kernel: got.kernel_ns.map(wall) };
                     let bytes = &self.buffer[..got.length];
                     let now = user.at;

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::forward_signals::Relay;
+use wirelab::cli::forward_signals::SignalForwarder;
 use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole};
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::measure::Instant;
@@ -40,7 +40,7 @@ pub(crate) struct Leaving {
     json: Option<Whole>,
     server_output: Option<File>,
     seed: u64,
-    relay: Relay,
+    signals: SignalForwarder,
     begun: bool,
     lost: u64,
     last: Instant,
@@ -85,7 +85,7 @@ impl Leaving {
         let json = output.shared.json.json.as_deref().filter(|path| *path != Path::new("-"));
         let json = json.map(|path| named(Whole::create, path, "result")).transpose()?;
         let server_output = if server { Some(server_log(folder.as_ref())?) } else { None };
-        let relay = Relay::install()
+        let signals = SignalForwarder::install()
             .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for signals", &error))?;
         Ok(Self {
             folder,
@@ -96,7 +96,7 @@ impl Leaving {
             json,
             server_output,
             seed,
-            relay,
+            signals,
             begun: false,
             lost: 0,
             last: Instant::ZERO,
@@ -199,7 +199,7 @@ fn unnamed() -> io::Result<File> {
 
 impl Watch for Leaving {
     fn signal(&mut self) -> Option<u8> {
-        let signal = self.relay.take();
+        let signal = self.signals.take();
         if let Some(signal) = signal {
             tracing::info!("passing on signal {signal}");
         }
