@@ -13,7 +13,6 @@ const fn mix(mut z: u64) -> u64 {
 }
 
 /// A uniform 64-bit value for a seed and a key.
-#[must_use]
 pub const fn keyed(seed: u64, key: u64) -> u64 {
     mix(mix(seed.wrapping_add(GOLDEN)) ^ key.wrapping_mul(GOLDEN).wrapping_add(GOLDEN))
 }

@@ -21,7 +21,6 @@ impl BulkTcp {
     /// Goodput in bits per second by Mathis, Semke, Mahdavi and Ott, "The macroscopic behavior of
     /// the TCP congestion avoidance algorithm", CCR 27(3), 1997: C = sqrt(3/2) = 1.22. Infinite
     /// without loss.
-    #[must_use]
     pub fn mathis_bits_per_second(&self, loss: Ppm) -> f64 {
         let root = (2.0 * loss.fraction() / 3.0).sqrt();
         self.segment_bits() / (self.rtt.as_secs_f64() * root)
@@ -29,7 +28,6 @@ impl BulkTcp {
 
     /// Goodput in bits per second by Padhye, Firoiu, Towsley and Kurose, "Modeling TCP throughput",
     /// SIGCOMM 1998, as RFC 5348 §3.1 writes it (PFTK). Infinite without loss.
-    #[must_use]
     pub fn pftk_bits_per_second(&self, loss: Ppm) -> f64 {
         let p = loss.fraction();
         let halvings = self.rtt.as_secs_f64() * (2.0 * p / 3.0).sqrt();

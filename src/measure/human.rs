@@ -5,6 +5,7 @@
 use super::Ppm;
 use super::interval::Share;
 use super::quantile::Quantile;
+use super::time::nanos;
 use std::fmt;
 use std::time::Duration;
 
@@ -31,7 +32,6 @@ impl HumanError {
     }
 
     /// The same, but suggests this unit if only the unit is missing.
-    #[must_use]
     pub fn in_unit(self, unit: &str) -> Self {
         let meant = bare(&self.got).map(|number| format!("{number}{unit}"));
         Self { meant: meant.or(self.meant), ..self }
@@ -47,18 +47,13 @@ impl fmt::Display for HumanError {
 impl std::error::Error for HumanError {}
 
 /// `; did you mean 2%?` if `expected` names a quantity and `got` is nearly one, otherwise empty.
-#[must_use]
 pub fn suggestion(expected: &str, got: &str) -> String {
-    let error = if expected.contains("share such") {
-        parse_share(got).err()
-    } else if expected.contains("duration such") {
-        parse_duration(got).err()
-    } else if expected.contains("rate such") {
-        parse_rate(got).err()
-    } else if expected.contains("size such") {
-        parse_size(got).err()
-    } else {
-        None
+    let error = match expected {
+        text if text.contains("share such") => parse_share(got).err(),
+        text if text.contains("duration such") => parse_duration(got).err(),
+        text if text.contains("rate such") => parse_rate(got).err(),
+        text if text.contains("size such") => parse_size(got).err(),
+        _ => None,
     };
     error.map_or(String::new(), |error| error.advice())
 }
@@ -79,7 +74,7 @@ fn translated(text: &str, words: &[(&str, &str)]) -> Option<String> {
 }
 
 /// Unit names of rates in tc(8), iperf3 and others; case-insensitive.
-const RATE_WORDS: [(&str, &str); 14] = [
+const RATE_WORDS: &[(&str, &str)] = &[
     ("bps", "bit"),
     ("bits", "bit"),
     ("k", "kbit"),
@@ -95,7 +90,7 @@ const RATE_WORDS: [(&str, &str); 14] = [
     ("gbps", "Gbit"),
     ("gbit", "Gbit"),
 ];
-const SIZE_WORDS: [(&str, &str); 8] = [
+const SIZE_WORDS: &[(&str, &str)] = &[
     ("b", "B"),
     ("bytes", "B"),
     ("k", "kB"),
@@ -105,7 +100,7 @@ const SIZE_WORDS: [(&str, &str); 8] = [
     ("g", "GB"),
     ("gb", "GB"),
 ];
-const TIME_WORDS: [(&str, &str); 10] = [
+const TIME_WORDS: &[(&str, &str)] = &[
     ("sec", "s"),
     ("secs", "s"),
     ("seconds", "s"),
@@ -147,26 +142,18 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 /// `20ms`, `1.5s`, `250us`, `0`.
-///
-/// # Errors
-/// If the text is not a number and a unit, or is longer than 584 years.
+/// Fails if the text is not a number and a unit, or is longer than 584 years.
 pub fn parse_duration(text: &str) -> Result<Duration, HumanError> {
-    let error = || HumanError::new(DURATION, text, translated(text, &TIME_WORDS)).in_unit("ms");
+    let error = || HumanError::new(DURATION, text, translated(text, TIME_WORDS)).in_unit("ms");
     let trimmed = text.trim();
     if trimmed == "0" {
         return Ok(Duration::ZERO);
     }
-    let split = trimmed.find(|c: char| c.is_alphabetic()).ok_or_else(error)?;
-    let (number, unit) = trimmed.split_at(split);
-    let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?;
-    let nanos = decimal(number.trim(), *scale).ok_or_else(error)?;
-    Ok(Duration::from_nanos(nanos))
+    scaled(trimmed, &UNITS).map(Duration::from_nanos).ok_or_else(error)
 }
 
 /// `2%`, `2 %`, `0.05%`, `500ppm`.
-///
-/// # Errors
-/// If the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or
+/// Fails if the text is not a number and `%` or `ppm`, has more than four decimals of a percent, or
 /// exceeds 100 %.
 pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
     let error = || HumanError::new(PERCENT, text, meant_share(text));
@@ -185,24 +172,20 @@ pub fn parse_share(text: &str) -> Result<Ppm, HumanError> {
 }
 
 /// `20Mbit`, `512 kbit/s`, `1.5Gbit`, in bits per second; 0 is invalid.
-///
-/// # Errors
-/// If the text is not a number and a unit, is not a whole number of bits, or is 0.
+/// Fails if the text is not a number and a unit, is not a whole number of bits, or is 0.
 pub fn parse_rate(text: &str) -> Result<u64, HumanError> {
     let trimmed = text.trim();
     let unit = trimmed.strip_suffix("/s").unwrap_or(trimmed);
     scaled(unit, &RATES)
         .filter(|bits| *bits > 0)
-        .ok_or_else(|| HumanError::new(RATE, text, translated(text, &RATE_WORDS)).in_unit("Mbit"))
+        .ok_or_else(|| HumanError::new(RATE, text, translated(text, RATE_WORDS)).in_unit("Mbit"))
 }
 
 /// `64kB`, `1MB`, `64KiB`, `1500B`, in bytes.
-///
-/// # Errors
-/// If the text is not a number and a unit, or is not a whole number of bytes.
+/// Fails if the text is not a number and a unit, or is not a whole number of bytes.
 pub fn parse_size(text: &str) -> Result<u64, HumanError> {
     scaled(text.trim(), &SIZES)
-        .ok_or_else(|| HumanError::new(SIZE, text, translated(text, &SIZE_WORDS)).in_unit("kB"))
+        .ok_or_else(|| HumanError::new(SIZE, text, translated(text, SIZE_WORDS)).in_unit("kB"))
 }
 
 /// The share a bare number may mean: below 1 it may be a fraction.
@@ -246,38 +229,28 @@ fn decimal(text: &str, scale: u64) -> Option<u64> {
 }
 
 /// The shortest exact text that [`parse_duration`] accepts: `200ms`, `250us`.
-#[must_use]
 pub fn duration(value: Duration) -> String {
-    let nanos = super::time::nanos(value);
-    if nanos == 0 {
-        return "0".to_owned();
-    }
-    let (unit, scale) = match nanos {
-        n if n % 1_000_000_000 == 0 => ("s", 1_000_000_000),
-        n if n % 1_000_000 == 0 => ("ms", 1_000_000),
-        n if n % 1_000 == 0 => ("us", 1_000),
-        _ => ("ns", 1),
-    };
-    format!("{}{unit}", nanos / scale)
+    shortest_time(value, &[("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)])
 }
 
 /// The shortest exact text that [`parse_share`] accepts: `2%`.
-#[must_use]
 pub fn share(value: Ppm) -> String {
     let text = format!("{}.{:04}", value.get() / 10_000, value.get() % 10_000);
     format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The shortest exact text that [`parse_rate`] accepts.
-#[must_use]
 pub fn rate(bits_per_second: u64) -> String {
     shortest(bits_per_second, &RATES)
 }
 
 /// The shortest exact text that [`parse_size`] accepts.
-#[must_use]
 pub fn size(bytes: u64) -> String {
     shortest(bytes, &SIZES[..4])
+}
+
+fn shortest_time(value: Duration, units: &[(&str, u64)]) -> String {
+    if value.is_zero() { "0".to_owned() } else { shortest(nanos(value), units) }
 }
 
 fn shortest(value: u64, units: &[(&str, u64)]) -> String {
@@ -287,7 +260,6 @@ fn shortest(value: u64, units: &[(&str, u64)]) -> String {
 }
 
 /// Nanoseconds with a unit, three digits: `20.3 ms`, `1.56 s`, `850 µs`.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn latency(nanos: u64) -> String {
     let (unit, scale) = match nanos {
@@ -296,13 +268,10 @@ pub fn latency(nanos: u64) -> String {
         999_500..999_500_000 => ("ms", 1e6),
         _ => ("s", 1e9),
     };
-    let value = nanos as f64 / scale;
-    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.decimals$} {unit}")
+    format!("{} {unit}", three_digits(nanos as f64 / scale))
 }
 
 /// Bytes with a unit, three digits: `532 B`, `20.3 kB`, `60.1 MB`.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn bytes(bytes: u64) -> String {
     let (unit, scale) = match bytes {
@@ -311,19 +280,12 @@ pub fn bytes(bytes: u64) -> String {
         999_500..999_500_000 => ("MB", 1e6),
         _ => ("GB", 1e9),
     };
-    let value = bytes as f64 / scale;
-    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    format!("{value:.decimals$} {unit}")
+    format!("{} {unit}", three_digits(bytes as f64 / scale))
 }
 
 /// An exact duration with a unit: `200 ms`, `250 µs`, `90 s`.
-#[must_use]
 pub fn span(value: Duration) -> String {
-    let nanos = value.as_nanos();
-    let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("µs", 1_000)];
-    let whole = units.into_iter().find(|(_, scale)| nanos.is_multiple_of(*scale));
-    let (unit, scale) = whole.unwrap_or(("ns", 1));
-    if nanos == 0 { "0".to_owned() } else { format!("{} {unit}", nanos / scale) }
+    shortest_time(value, &[(" ns", 1), (" µs", 1_000), (" ms", 1_000_000), (" s", 1_000_000_000)])
 }
 
 /// Placeholder for a missing figure.
@@ -331,22 +293,22 @@ pub const NONE: &str = "–";
 
 /// Nanoseconds as milliseconds, three digits, no unit: `20.3`, `243`, `1560`.
 #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-#[must_use]
 pub fn ms(nanos: u64) -> String {
-    let value = nanos as f64 / 1e6;
+    three_digits(nanos as f64 / 1e6)
+}
+
+fn three_digits(value: f64) -> String {
     let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
     format!("{value:.decimals$}")
 }
 
 /// As above; a dash if there is none.
-#[must_use]
 pub fn ms_or_none(nanos: Option<u64>) -> String {
     nanos.map_or_else(|| NONE.to_owned(), ms)
 }
 
 /// The interval of a quantile in milliseconds: `241–265`; `≥ 241` without an upper bound; empty
 /// without a value.
-#[must_use]
 pub fn interval(quantile: &Quantile) -> String {
     match (quantile.value_ns, quantile.low_ns, quantile.high_ns) {
         (None, ..) => String::new(),
@@ -358,19 +320,16 @@ pub fn interval(quantile: &Quantile) -> String {
 }
 
 /// A range: `241–265`.
-#[must_use]
 pub fn range(low: &str, high: &str) -> String {
     format!("{low}–{high}")
 }
 
 /// A fraction of one in percent, at most three digits: `3.96 %`.
-#[must_use]
 pub fn percent(share: f64) -> String {
     format!("{} %", percent_number(share))
 }
 
 /// As above, without the percent sign.
-#[must_use]
 pub fn percent_number(share: f64) -> String {
     let value = share * 100.0;
     if !value.is_finite() {
@@ -381,7 +340,6 @@ pub fn percent_number(share: f64) -> String {
 }
 
 /// An observed share with its interval: `4.1 % (3.3–5.0)`.
-#[must_use]
 pub fn observed(share: &Share) -> String {
     if share.trials == 0 {
         return NONE.to_owned();
@@ -391,13 +349,11 @@ pub fn observed(share: &Share) -> String {
 }
 
 /// A number with this many decimals; a dash if it is not finite.
-#[must_use]
 pub fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { NONE.to_owned() }
 }
 
 /// A count with thousands separators: `38,212`.
-#[must_use]
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -411,19 +367,16 @@ pub fn count(value: u64) -> String {
 }
 
 /// A count with its noun: `1 lane`, `2,524 lanes`.
-#[must_use]
 pub fn plural(n: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(n), if n == 1 { one } else { many })
 }
 
 /// A number of times: `once`, `3 times`.
-#[must_use]
 pub fn times(n: u64) -> String {
     if n == 1 { "once".to_owned() } else { format!("{} times", count(n)) }
 }
 
 /// A factor: `4.8×`.
-#[must_use]
 pub fn factor(value: f64) -> String {
     format!("{}×", number(value, 1))
 }

@@ -26,7 +26,6 @@ impl Default for Share {
 
 impl Share {
     /// The share of `hits` in `trials`; `hits` above `trials` count as `trials`.
-    #[must_use]
     pub fn new(hits: u64, trials: u64) -> Self {
         let hits = hits.min(trials);
         if trials == 0 {
@@ -37,7 +36,6 @@ impl Share {
     }
 
     /// Whether `expected` lies in the interval.
-    #[must_use]
     pub fn agrees_with(&self, expected: f64) -> bool {
         self.low <= expected && expected <= self.high
     }
@@ -52,7 +50,6 @@ fn ratio(a: u64, b: u64) -> f64 {
 }
 
 /// The exact interval of a binomial proportion at confidence `1 - alpha`.
-#[must_use]
 pub fn clopper_pearson(hits: u64, trials: u64, alpha: f64) -> (f64, f64) {
     let low = if hits == 0 {
         0.0
@@ -113,7 +110,6 @@ fn bisect(below: impl Fn(f64) -> bool) -> f64 {
 /// P(X <= k) for X binomial with `n` trials of probability `p`.
 ///
 /// By the regularised incomplete beta function: `I_{1-p}(n - k, k + 1)`.
-#[must_use]
 pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     if k >= n || p <= 0.0 {
         return 1.0;
@@ -164,7 +160,6 @@ fn beta_fraction(x: f64, a: f64, b: f64) -> f64 {
 }
 
 /// ln Γ(x) for x > 0, by Lanczos with g = 7 (Numerical Recipes §6.1), within 10^-13 relative.
-#[must_use]
 pub fn ln_gamma(x: f64) -> f64 {
     const G: f64 = 7.0;
     const C: [f64; 9] = [

@@ -31,7 +31,6 @@ pub struct EcdfPoint {
 ///
 /// # Panics
 /// If `per_mille` is 0 or above 999, or (in debug builds) the samples are not sorted.
-#[must_use]
 pub fn quantile(sorted: &[u64], per_mille: u16) -> Quantile {
     assert!(
         (1..1000).contains(&per_mille),
@@ -85,7 +84,6 @@ pub const ECDF_POINTS_MAX: usize = 200;
 ///
 /// Half of the points are even in share, half in the logarithm of the share above, to resolve the
 /// tail.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "sample counts stay far below 2^52")]
 pub fn ecdf(sorted: &[u64], of: u64) -> Vec<EcdfPoint> {
     let n = sorted.len();

@@ -21,7 +21,6 @@ pub struct Stair {
 }
 
 /// Probability that an attempt fails: the request or the reply is lost.
-#[must_use]
 pub fn attempt_fails(loss: Ppm) -> f64 {
     1.0 - (1.0 - loss.fraction()).powi(2)
 }
@@ -30,7 +29,6 @@ pub fn attempt_fails(loss: Ppm) -> f64 {
 pub const STEPS_MAX: u32 = 64;
 
 /// The staircase of round-trip time `rtt`, first timer `rto` doubling each time, up to `deadline`.
-#[must_use]
 pub fn staircase(rtt: Duration, rto: Duration, loss: Ppm, deadline: Duration) -> Vec<Stair> {
     let q = attempt_fails(loss);
     let mut stairs = Vec::new();

@@ -21,32 +21,27 @@ impl Instant {
     pub const MAX: Self = Self(u64::MAX);
 
     /// From nanoseconds since the run's epoch.
-    #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the run's epoch.
-    #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// Time since `earlier`; zero if `earlier` is later.
-    #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
 /// Whole nanoseconds of a duration, at most `u64::MAX` (584 years).
-#[must_use]
 pub fn nanos(duration: Duration) -> u64 {
     saturated(duration.as_nanos())
 }
 
 /// Saturating conversion to 64 bits.
-#[must_use]
 pub fn saturated(number: u128) -> u64 {
     u64::try_from(number.min(u64::MAX.into())).expect("at most u64::MAX")
 }

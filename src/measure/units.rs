@@ -15,19 +15,16 @@ impl Ppm {
     pub const ONE: Self = Self(1_000_000);
 
     /// The probability `parts` / 1,000,000; `None` above one.
-    #[must_use]
     pub const fn new(parts: u32) -> Option<Self> {
         if parts <= 1_000_000 { Some(Self(parts)) } else { None }
     }
 
     /// Parts per million.
-    #[must_use]
     pub const fn get(self) -> u32 {
         self.0
     }
 
     /// The probability as a fraction of one.
-    #[must_use]
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 1e6
     }

@@ -13,38 +13,32 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts now.
-    #[must_use]
     pub fn start() -> Self {
         Self { epoch_ns: monotonic_ns(), epoch_utc_ns: realtime_ns() }
     }
 
     /// The time now.
-    #[must_use]
     pub fn now(self) -> Instant {
         self.at(monotonic_ns())
     }
 
     /// The instant of a reading of `CLOCK_MONOTONIC`; zero for readings before the start.
-    #[must_use]
     pub const fn at(self, monotonic_ns: u64) -> Instant {
         Instant::from_nanos(monotonic_ns.saturating_sub(self.epoch_ns))
     }
 
     /// UTC at an instant of the run, nanoseconds since 1970-01-01, by the wall clock at the start.
-    #[must_use]
     pub const fn to_utc_nanos(self, at: Instant) -> u64 {
         self.epoch_utc_ns.saturating_add(at.as_nanos())
     }
 
     /// The reading of `CLOCK_MONOTONIC` at an instant of the run.
-    #[must_use]
     pub const fn to_monotonic_nanos(self, at: Instant) -> u64 {
         self.epoch_ns.saturating_add(at.as_nanos())
     }
 }
 
 /// UTC now, whole seconds since 1970-01-01.
-#[must_use]
 pub fn utc_seconds() -> u64 {
     realtime_ns() / 1_000_000_000
 }

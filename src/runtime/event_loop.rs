@@ -33,9 +33,7 @@ pub trait Driver {
     type Source: Copy;
 
     /// Does what can be done at once: sends, opens, closes. `Break` ends the loop.
-    ///
-    /// # Errors
-    /// Ends the loop.
+    /// An error ends the loop.
     fn poll_output(
         &mut self,
         events: &mut EventLoop<Self::Source>,
@@ -46,9 +44,7 @@ pub trait Driver {
     fn poll_timeout(&self) -> Option<Instant>;
 
     /// A source is ready or was requeued.
-    ///
-    /// # Errors
-    /// Ends the loop.
+    /// An error ends the loop.
     fn handle_ready(
         &mut self,
         events: &mut EventLoop<Self::Source>,
@@ -88,6 +84,12 @@ struct Slot<S> {
     generation: usize,
     source: Option<S>,
     queued: bool,
+    flags: Flags,
+}
+
+/// Events of a source since its last turn.
+#[derive(Debug, Default)]
+struct Flags {
     readable: bool,
     closed: bool,
     error: bool,
@@ -109,8 +111,6 @@ pub struct EventLoop<S> {
 
 impl<S: Copy> EventLoop<S> {
     /// A loop without sources.
-    ///
-    /// # Errors
     /// Fails if the process has no descriptors left.
     pub fn new(clock: Clock) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -128,20 +128,16 @@ impl<S: Copy> EventLoop<S> {
     }
 
     /// The clock of the run.
-    #[must_use]
     pub const fn clock(&self) -> Clock {
         self.clock
     }
 
     /// The time now.
-    #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
     /// Drives `driver` until it breaks or fails, and watches `shutdown`.
-    ///
-    /// # Errors
     /// Fails if the kernel refuses to wait, or with the driver's error.
     pub fn run<D: Driver<Source = S>>(
         &mut self,
@@ -183,8 +179,6 @@ impl<S: Copy> EventLoop<S> {
 
     /// Waits until a source is ready, a signal arrives, or `deadline`; returns the time after. Does
     /// not wait while a source is queued.
-    ///
-    /// # Errors
     /// Fails if the kernel refuses to wait.
     pub fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Instant> {
         let now = self.clock.now();
@@ -214,15 +208,13 @@ impl<S: Copy> EventLoop<S> {
             let Some(slot) = slot(&mut self.slots, id) else { continue };
             let Some(source) = slot.source else { continue };
             slot.queued = false;
-            let (readable, closed) = (take(&mut slot.readable), take(&mut slot.closed));
-            let error = take(&mut slot.error);
+            let Flags { readable, closed, error } = std::mem::take(&mut slot.flags);
             return Some(Ready { source, id, readable, closed, error });
         }
         None
     }
 
     /// Whether the queue is empty.
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         self.ready_queue.is_empty()
     }
@@ -235,9 +227,7 @@ impl<S: Copy> EventLoop<S> {
     }
 
     /// Registers a source; events name it `source`.
-    ///
-    /// # Errors
-    /// Fails if the kernel accepts no more descriptors.
+    /// Fails if the kernel accepts no further descriptor.
     pub fn register(
         &mut self,
         socket: &mut impl Source,
@@ -269,8 +259,6 @@ impl<S: Copy> EventLoop<S> {
     }
 
     /// A waker that makes `source` ready from another thread.
-    ///
-    /// # Errors
     /// Fails if the process has no descriptors left.
     pub fn waker(&mut self, source: S) -> io::Result<Waker> {
         let id = self.claim(source);
@@ -279,25 +267,15 @@ impl<S: Copy> EventLoop<S> {
 
     fn claim(&mut self, source: S) -> SourceId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot {
-                generation: 0,
-                source: None,
-                queued: false,
-                readable: false,
-                closed: false,
-                error: false,
-            });
+            let flags = Flags::default();
+            self.slots.push(Slot { generation: 0, source: None, queued: false, flags });
             self.slots.len() - 1
         });
         let slot = &mut self.slots[index];
         slot.source = Some(source);
-        (slot.queued, slot.readable, slot.closed, slot.error) = (false, false, false, false);
+        (slot.queued, slot.flags) = (false, Flags::default());
         SourceId(slot.generation << INDEX_BITS | index)
     }
-}
-
-fn take(flag: &mut bool) -> bool {
-    std::mem::take(flag)
 }
 
 /// The slot of a registered source.
@@ -320,9 +298,9 @@ fn note<S>(
     event: &Event,
 ) {
     let Some(slot) = slot(slots, id) else { return };
-    slot.readable |= event.is_readable();
-    slot.closed |= event.is_read_closed() || event.is_error();
-    slot.error |= event.is_error();
+    slot.flags.readable |= event.is_readable();
+    slot.flags.closed |= event.is_read_closed() || event.is_error();
+    slot.flags.error |= event.is_error();
     enqueue(slot, ready_queue, id);
 }
 

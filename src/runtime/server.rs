@@ -11,6 +11,7 @@ use crate::sys::sockets::BATCH_MAX;
 use bytes::Bytes;
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
+use serde::Serialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
@@ -154,9 +155,7 @@ pub struct ListenerConfig {
 const BACKLOG: i32 = 4096;
 
 /// A TCP listener with a long accept queue and `SO_REUSEADDR`.
-///
-/// # Errors
-/// The error of the system call: the port is in use, the address is not this host's.
+/// Fails with the error of the system call: the port is in use, the address is not this host's.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -175,7 +174,7 @@ pub struct Limits {
 }
 
 /// Counters of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
@@ -188,6 +187,7 @@ pub struct Counters {
     /// Of those, how many with bytes that the peer had not read.
     pub closed_unread: u64,
     /// Datagrams that the kernel refused.
+    #[serde(rename = "replies_not_sent")]
     pub datagrams_not_sent: u64,
 }
 
@@ -290,8 +290,6 @@ pub struct Server<C: Core> {
 
 impl<C: Core> Server<C> {
     /// A server at these listeners; makes their sockets non-blocking.
-    ///
-    /// # Errors
     /// Fails if a socket cannot be registered.
     pub fn new<S: Copy + From<Source>>(
         events: &mut EventLoop<S>,

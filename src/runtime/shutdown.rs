@@ -18,8 +18,6 @@ pub struct Receiver {
 }
 
 /// A connected pair.
-///
-/// # Errors
 /// Fails if the process has no descriptors left.
 pub fn pair() -> io::Result<(Sender, Receiver)> {
     let (sender, receiver) = UnixStream::pair()?;
@@ -37,8 +35,6 @@ impl Sender {
     }
 
     /// Makes SIGINT and SIGTERM request the shutdown.
-    ///
-    /// # Errors
     /// Fails if the handlers cannot be installed.
     pub fn on_signals(&self) -> io::Result<()> {
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -62,8 +58,6 @@ impl Receiver {
     }
 
     /// Waits until a shutdown is requested.
-    ///
-    /// # Errors
     /// Fails if the kernel refuses to wait.
     pub fn wait(&mut self) -> io::Result<()> {
         let mut poll = Poll::new()?;

@@ -15,13 +15,11 @@ pub struct Stream {
 
 impl Stream {
     /// An outgoing connection, perhaps not established yet.
-    #[must_use]
     pub const fn connecting(socket: TcpStream) -> Self {
         Self { socket, established: false, out: VecDeque::new() }
     }
 
     /// An accepted connection.
-    #[must_use]
     pub const fn accepted(socket: TcpStream) -> Self {
         Self { socket, established: true, out: VecDeque::new() }
     }
@@ -32,15 +30,12 @@ impl Stream {
     }
 
     /// Whether the connection was found established.
-    #[must_use]
     pub const fn is_established(&self) -> bool {
         self.established
     }
 
     /// Whether the connection is established, now or before.
-    ///
-    /// # Errors
-    /// The reason the connection failed.
+    /// Fails with the reason the connection failed.
     pub fn establish(&mut self) -> io::Result<bool> {
         if self.established {
             return Ok(true);
@@ -64,15 +59,12 @@ impl Stream {
     }
 
     /// Whether the send queue is not empty.
-    #[must_use]
     pub fn has_unsent(&self) -> bool {
         !self.out.is_empty()
     }
 
     /// Sends what the kernel takes; returns the bytes sent. The rest waits for the next event.
-    ///
-    /// # Errors
-    /// The connection has ended.
+    /// Fails if the connection has ended.
     pub fn flush(&mut self) -> io::Result<usize> {
         let mut taken = 0;
         if !self.establish()? {
@@ -97,9 +89,7 @@ impl Stream {
     }
 
     /// Reads once; `None` if nothing is there, zero bytes if the peer has closed.
-    ///
-    /// # Errors
-    /// The connection has ended.
+    /// Fails if the connection has ended.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.socket.read(buffer) {

@@ -17,8 +17,6 @@ pub struct Timer {
 
 impl Timer {
     /// A timer registered under `token`.
-    ///
-    /// # Errors
     /// Fails if the timer cannot be made or registered.
     pub fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let timer = TimerFd::new()?;
@@ -27,9 +25,7 @@ impl Timer {
     }
 
     /// Wakes the loop at `at` or earlier.
-    ///
-    /// # Errors
-    /// The error of `timerfd_settime(2)`.
+    /// Fails with the error of `timerfd_settime(2)`.
     pub fn set(&mut self, clock: &Clock, now: Instant, at: Option<Instant>) -> io::Result<()> {
         let Some(at) = at else { return Ok(()) };
         // An earlier pending expiry is enough: the loop then computes the next one.
