@@ -20,9 +20,9 @@ use wirelab::bank::server::{Dedup, Server, ServerConfig};
 use wirelab::bank::storage::Storage;
 use wirelab::bank::store::memory::MemoryStore;
 use wirelab::bank::stream::{
-    FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession,
-    SessionLimits, StreamClient, StreamClientConfig,
+    MAX_BUFFERED_IN, ServerSession, SessionLimits, StreamClient, StreamClientConfig,
 };
+use wirelab::bank::transport::Client as _;
 use wirelab::bank::violation::Violation;
 use wirelab::measure::Instant;
 use wirelab::measure::draw::keyed;
@@ -30,6 +30,7 @@ use wirelab::measure::draw::keyed;
 const MS: Duration = Duration::from_millis(1);
 const ACCOUNTS: u64 = 4;
 const OPENING: Cents = Cents(1_000);
+const LIMITS: SessionLimits = SessionLimits::DEFAULT;
 
 fn server(dedup: Dedup) -> Server<MemoryStore> {
     over(dedup, MemoryStore::with_accounts(ACCOUNTS, OPENING))
@@ -511,16 +512,16 @@ mod hostile {
     #[test]
     fn slow_and_silent_peers_are_closed_in_time() {
         let (mut server, mut silent) = session();
-        assert_eq!(silent.poll_timeout(), Some(Instant::ZERO + HELLO_DEADLINE));
-        silent.handle_timeout(Instant::ZERO + HELLO_DEADLINE - MS);
+        assert_eq!(silent.poll_timeout(), Some(Instant::ZERO + LIMITS.hello_deadline));
+        silent.handle_timeout(Instant::ZERO + LIMITS.hello_deadline - MS);
         assert_eq!(silent.closing(), None);
-        silent.handle_timeout(Instant::ZERO + HELLO_DEADLINE);
+        silent.handle_timeout(Instant::ZERO + LIMITS.hello_deadline);
         assert_eq!(silent.closing(), Some(CloseReason::HelloDeadline));
 
         let (_, mut idle) = session();
         idle.handle_stream(Instant::ZERO, &mut server, &hello(1));
-        assert_eq!(idle.poll_timeout(), Some(Instant::ZERO + IDLE_TIMEOUT));
-        idle.handle_timeout(Instant::ZERO + IDLE_TIMEOUT);
+        assert_eq!(idle.poll_timeout(), Some(Instant::ZERO + LIMITS.idle_timeout));
+        idle.handle_timeout(Instant::ZERO + LIMITS.idle_timeout);
         assert_eq!(idle.closing(), Some(CloseReason::IdleTimeout));
 
         // One byte per second does not keep a frame open.
@@ -534,7 +535,7 @@ mod hostile {
             now += Duration::from_secs(1);
         }
         assert_eq!(slow.closing(), Some(CloseReason::FrameDeadline));
-        assert!(now > Instant::ZERO + FRAME_DEADLINE);
+        assert!(now > Instant::ZERO + LIMITS.frame_deadline);
     }
 
     #[test]
@@ -549,7 +550,7 @@ mod hostile {
             assert!(asked < 100_000, "it never stops reading");
             let request = Request::Balance { account: AccountId(1) };
             session.handle_stream(Instant::ZERO, &mut server, &frame(client, asked, 0, &request));
-            assert!(session.buffered() <= MAX_BUFFERED_OUT + MAX_FRAME);
+            assert!(session.buffered() <= LIMITS.max_buffered_out + MAX_FRAME);
         }
         // Further requests wait, and are answered when there is output space.
         let late = frame(client, 500, 0, &deposit(1));
@@ -621,7 +622,7 @@ mod stream {
                 }
                 let down = self.session.poll_transmit();
                 for chunk in down.iter().flat_map(|bytes| bytes.chunks(piece)) {
-                    self.client.handle_stream(self.now, chunk);
+                    self.client.handle_bytes(self.now, chunk);
                 }
                 while let Some(event) = self.client.poll_event() {
                     self.events.push(event);
@@ -646,11 +647,11 @@ mod stream {
         for piece in [1, 3, 47, 64, 1_000_000] {
             let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
             for cents in 1..=20 {
-                pipe.client.call(pipe.now, deposit(cents)).unwrap();
+                pipe.client.send(pipe.now, deposit(cents)).unwrap();
             }
-            pipe.client.call(pipe.now, transfer(50)).unwrap();
+            pipe.client.send(pipe.now, transfer(50)).unwrap();
             let page = Request::Transactions { account: AccountId(1), from_entry: 0, limit: 0 };
-            pipe.client.call(pipe.now, page).unwrap();
+            pipe.client.send(pipe.now, page).unwrap();
             pipe.settle(piece);
             let outcomes = pipe.outcomes();
             assert_eq!(outcomes.len(), 22, "pieces of {piece}");
@@ -666,10 +667,10 @@ mod stream {
     #[test]
     fn a_lease_resumed_needs_no_round_trip_of_its_own() {
         let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
-        pipe.client.call(pipe.now, deposit(1)).unwrap();
+        pipe.client.send(pipe.now, deposit(1)).unwrap();
         pipe.settle(100);
-        let mut pipe = Pipe::new(pipe.server, pipe.client.into_identity());
-        pipe.client.call(pipe.now, deposit(2)).unwrap();
+        let mut pipe = Pipe::new(pipe.server, pipe.client.identity().clone());
+        pipe.client.send(pipe.now, deposit(2)).unwrap();
         let first = pipe.client.poll_transmit(pipe.now).unwrap();
         assert_eq!(first.len(), 72 + 64);
         pipe.session.handle_stream(pipe.now, &mut pipe.server, &first);
@@ -680,10 +681,10 @@ mod stream {
     fn a_broken_connection_leaves_sent_calls_unknown_and_unsent_ones_refused() {
         let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
         pipe.settle(100);
-        pipe.client.call(pipe.now, deposit(1)).unwrap();
+        pipe.client.send(pipe.now, deposit(1)).unwrap();
         let lost = pipe.client.poll_transmit(pipe.now).unwrap();
         pipe.session.handle_stream(pipe.now, &mut pipe.server, &lost);
-        pipe.client.call(pipe.now, deposit(2)).unwrap();
+        pipe.client.send(pipe.now, deposit(2)).unwrap();
         pipe.client.handle_closed(pipe.now);
         pipe.session = ServerSession::new(pipe.now, SessionLimits::default());
         pipe.settle(100);
@@ -692,7 +693,7 @@ mod stream {
         assert_eq!(outcomes[1], Outcome::Refused(Refusal::NotSent));
         assert_eq!(pipe.events.last(), Some(&ClientEvent::Closed(CloseReason::PeerClosed)));
         // Retrying the key returns the first outcome.
-        let mut pipe = Pipe::new(pipe.server, pipe.client.into_identity());
+        let mut pipe = Pipe::new(pipe.server, pipe.client.identity().clone());
         pipe.client.ask_again(pipe.now, key, 1, deposit(1)).unwrap();
         pipe.settle(100);
         let done = Outcome::Done(Reply::Deposited { balance: Cents(1_001), entry: 1 });
@@ -704,14 +705,14 @@ mod stream {
     fn goaway_refuses_later_requests_and_ends_the_session() {
         let mut pipe = Pipe::new(server(Dedup::Durable), Identity::new(1));
         pipe.settle(100);
-        pipe.client.call(pipe.now, deposit(1)).unwrap();
+        pipe.client.send(pipe.now, deposit(1)).unwrap();
         pipe.settle(100);
-        pipe.client.call(pipe.now, deposit(2)).unwrap();
+        pipe.client.send(pipe.now, deposit(2)).unwrap();
         let on_its_way = pipe.client.poll_transmit(pipe.now).unwrap();
         pipe.server.drain();
         pipe.session.begin_drain(pipe.now);
         let goaway = pipe.session.poll_transmit().unwrap();
-        pipe.client.handle_stream(pipe.now, &goaway);
+        pipe.client.handle_bytes(pipe.now, &goaway);
         pipe.session.handle_stream(pipe.now, &mut pipe.server, &on_its_way);
         pipe.settle(100);
         assert_eq!(pipe.outcomes()[1], Outcome::Refused(Refusal::Draining));
@@ -729,11 +730,11 @@ mod stream {
         let mut fresh =
             Server::new(ServerConfig::default(), MemoryStore::with_accounts(ACCOUNTS, OPENING), 6);
         lease(&mut fresh, 77);
-        let mut pipe = Pipe::new(fresh, pipe.client.into_identity());
-        pipe.client.call(pipe.now, deposit(1)).unwrap();
+        let mut pipe = Pipe::new(fresh, pipe.client.identity().clone());
+        pipe.client.send(pipe.now, deposit(1)).unwrap();
         pipe.settle(100);
         assert_eq!(pipe.outcomes(), [Outcome::Refused(Refusal::LeaseExpired)]);
-        pipe.client.call(pipe.now, deposit(1)).unwrap();
+        pipe.client.send(pipe.now, deposit(1)).unwrap();
         pipe.settle(100);
         assert!(matches!(pipe.outcomes()[1], Outcome::Done(_)));
     }
@@ -827,7 +828,7 @@ mod datagram {
                             self.send(false, &reply);
                         }
                     } else {
-                        self.client.handle_datagram(self.now, &bytes);
+                        self.client.handle_bytes(self.now, &bytes);
                     }
                 } else {
                     self.client.handle_timeout(self.now);
@@ -850,7 +851,7 @@ mod datagram {
         net.client.connect(net.now);
         for call in 0..calls {
             let request = if call % 3 == 2 { transfer(call * 10 + 1) } else { deposit(call + 1) };
-            net.client.call(net.now, request).unwrap();
+            net.client.send(net.now, request).unwrap();
             net.run(net.now + 30 * MS);
         }
         net.run(net.now + Duration::from_secs(60));
@@ -917,7 +918,7 @@ mod datagram {
         work(&mut net, 100);
         net.path.loss = 100;
         let start = net.now;
-        net.client.call(net.now, deposit(1)).unwrap();
+        net.client.send(net.now, deposit(1)).unwrap();
         let mut sent = Vec::new();
         while net.now < start + Duration::from_secs(9) {
             if net.client.poll_transmit(net.now).is_some() {
@@ -945,7 +946,7 @@ mod datagram {
         let path = Path { loss: 100, duplicate: 0, reorder: 0 };
         let mut net = Net::new(path, 4, Dedup::Durable, Delivery::ExactlyOnce);
         net.client.connect(net.now);
-        net.client.call(net.now, deposit(1)).unwrap();
+        net.client.send(net.now, deposit(1)).unwrap();
         net.run(net.now + Duration::from_secs(60));
         assert_eq!(net.finished[0].outcome, Outcome::Refused(Refusal::NotSent));
         assert!(!net.ready);
@@ -958,7 +959,7 @@ mod datagram {
         work(&mut net, 1);
         for call in 0..3 * WINDOW {
             net.path.loss = if call % 7 == 0 { 100 } else { 0 };
-            net.client.call(net.now, deposit(1)).unwrap();
+            net.client.send(net.now, deposit(1)).unwrap();
             net.run(net.now + 25 * MS);
             if call % 50 == 0 {
                 net.run(net.now + Duration::from_secs(11));
@@ -975,11 +976,11 @@ mod datagram {
         let mut net = Net::new(CALM, 6, Dedup::Durable, Delivery::ExactlyOnce);
         work(&mut net, 3);
         net.server.handle_timeout(net.now + Duration::from_secs(700));
-        net.client.call(net.now, deposit(1)).unwrap();
+        net.client.send(net.now, deposit(1)).unwrap();
         net.run(net.now + Duration::from_secs(1));
         let expired = Outcome::Refused(Refusal::LeaseExpired);
         assert_eq!(net.finished.last().unwrap().outcome, expired);
-        net.client.call(net.now, deposit(1)).unwrap();
+        net.client.send(net.now, deposit(1)).unwrap();
         net.run(net.now + Duration::from_secs(1));
         assert!(matches!(net.finished.last().unwrap().outcome, Outcome::Done(_)));
     }
@@ -988,14 +989,14 @@ mod datagram {
     fn a_forged_reply_ends_no_call() {
         let mut net = Net::new(CALM, 7, Dedup::Durable, Delivery::ExactlyOnce);
         work(&mut net, 1);
-        let seq = net.client.call(net.now, deposit(1)).unwrap();
+        let seq = net.client.send(net.now, deposit(1)).unwrap();
         net.client.poll_transmit(net.now).unwrap();
         let mut out = BytesMut::new();
         let header = Header { client: 99, seq, attempt: 1, ..Header::of(Kind::Response) };
         let reply = Reply::Deposited { balance: Cents(1), entry: 1 };
         codec::encode_answer(&mut out, &header, &Answer::Done(reply));
-        net.client.handle_datagram(net.now, &out);
-        net.client.handle_datagram(net.now, &[0; 80]);
+        net.client.handle_bytes(net.now, &out);
+        net.client.handle_bytes(net.now, &[0; 80]);
         assert_eq!(net.client.in_flight(), 1);
         assert_eq!(net.client.stats().discarded.values().sum::<u64>(), 2);
     }
@@ -1071,12 +1072,12 @@ mod failing {
             let mut client = DatagramClient::new(config, Identity::new(1), 1);
             let mut now = Instant::ZERO;
             client.connect(now);
-            client.call(now, deposit(7)).unwrap();
+            client.send(now, deposit(7)).unwrap();
             let mut finished = None;
             while finished.is_none() {
                 while let Some(bytes) = client.poll_transmit(now) {
                     if let Some(reply) = server.handle_datagram(now, &bytes) {
-                        client.handle_datagram(now, &reply);
+                        client.handle_bytes(now, &reply);
                     }
                 }
                 while let Some(event) = client.poll_event() {
@@ -1105,11 +1106,11 @@ mod failing {
         let now = Instant::ZERO;
         let mut client = StreamClient::new(StreamClientConfig::default(), Identity::new(1), now);
         let mut session = ServerSession::new(now, SessionLimits::default());
-        client.call(now, deposit(7)).unwrap();
+        client.send(now, deposit(7)).unwrap();
         for _ in 0..2 {
             let up = client.poll_transmit(now).unwrap();
             session.handle_stream(now, &mut server, &up);
-            client.handle_stream(now, &session.poll_transmit().unwrap());
+            client.handle_bytes(now, &session.poll_transmit().unwrap());
         }
         assert_eq!(client.poll_event(), Some(ClientEvent::Ready));
         let Some(ClientEvent::Finished(end)) = client.poll_event() else { panic!("no end") };

@@ -50,9 +50,7 @@ struct Traced {
 ///
 /// `acknowledged`: keys of ledger-changing operations that ended `Done`; `unknown`: of those that
 /// ended `Unknown`.
-///
-/// # Errors
-/// If the store cannot be read.
+/// Fails if the store cannot be read.
 pub fn audit(
     store: &impl Storage,
     acknowledged: &[Key],

@@ -24,14 +24,26 @@ pub struct Key {
 }
 
 /// Delivery guarantee.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
-    /// One attempt.
+    /// Ask once
     AtMostOnce,
-    /// Retry until the deadline, without duplicate detection by the server.
+    /// Ask until an answer comes; the server may apply the request twice
     AtLeastOnce,
-    /// Retry until the deadline under one key, which the server applies once.
+    /// Ask until an answer comes, under one key, which the server applies once
     ExactlyOnce,
 }
 
@@ -151,7 +163,6 @@ pub struct Identity {
 
 impl Identity {
     /// An identity without a lease. `nonce` distinguishes clients: draw it at random.
-    #[must_use]
     pub const fn new(nonce: u64) -> Self {
         Self {
             nonce,
@@ -164,25 +175,21 @@ impl Identity {
     }
 
     /// The nonce of the HELLO.
-    #[must_use]
     pub const fn nonce(&self) -> u64 {
         self.nonce
     }
 
     /// The lease, once granted.
-    #[must_use]
     pub const fn lease(&self) -> Option<u64> {
         self.lease
     }
 
     /// The sequence number of the next call.
-    #[must_use]
     pub const fn next_seq(&self) -> u64 {
         self.next_seq
     }
 
     /// All calls up to this number are answered or given up.
-    #[must_use]
     pub const fn ack_upto(&self) -> u64 {
         self.ack_upto
     }

@@ -4,7 +4,7 @@
 
 use super::frame::{
     ADDRESS_MAX, FIELD_HEADER_LEN, Frame, FrameError, HEADER_LEN, Header, Kind, MAX_DATAGRAM,
-    REFUSAL_LEN, STATUS_INDEFINITE, TAG_ENTRIES, TAG_TEXT, begin, field, finish, finish_with,
+    REFUSAL_LEN, STATUS_INDEFINITE, TAG_ENTRIES, TAG_TEXT, begin, begin_field, field, finish,
     pad_to,
 };
 use super::message::{AccountId, Amount, Cents, EntryView, Operation, Refusal, Reply, Request};
@@ -76,7 +76,6 @@ pub enum Answer {
 pub const STATUS_STORAGE_FAILED: u16 = STATUS_INDEFINITE | 1;
 
 /// The datagram size that the largest reply to a request needs.
-#[must_use]
 #[inline]
 pub fn reply_room(request: &Request) -> usize {
     let least = least_reply(request.operation());
@@ -102,7 +101,6 @@ const fn least_reply(operation: Operation) -> usize {
 
 /// Bytes of one request and its reply (the useful bytes of an exchange), without padding, lower
 /// headers, or the content of lists and texts.
-#[must_use]
 pub fn useful_bytes(operation: Operation) -> u64 {
     let account = AccountId(1);
     let amount = Amount::new(1).expect("1 is an amount");
@@ -110,20 +108,6 @@ pub fn useful_bytes(operation: Operation) -> u64 {
     let mut bytes = BytesMut::new();
     encode_request(&mut bytes, &Header::of(Kind::Request), &request, 0);
     (bytes.len() + least_reply(operation)) as u64
-}
-
-/// A block under construction; 48 bytes is the longest of version 1.
-#[inline]
-fn block<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
-    let mut block = [0; N];
-    let mut at = 0;
-    for part in parts {
-        if let Some(place) = block.get_mut(at..at + part.len()) {
-            place.copy_from_slice(part);
-        }
-        at += part.len();
-    }
-    block
 }
 
 /// A block being read: fields beyond its end read as zero.
@@ -196,20 +180,14 @@ const fn value(offset: usize, expected: &'static str, got: u64) -> DecodeError {
 /// Writes a HELLO; `lease` is the one to resume, 0 for none.
 pub fn encode_hello(out: &mut BytesMut, lease: u64, hello: &Hello) {
     let header = Header { client: lease, ..Header::of(Kind::Hello) };
-    let block = block::<24>(&[
-        &[hello.min_version, hello.max_version, 0, 0],
-        &hello.max_frame.to_le_bytes(),
-        &hello.nonce.to_le_bytes(),
-        &hello.features.to_le_bytes(),
-    ]);
-    let start = begin(out, &header, block);
+    let versions = u64::from(hello.min_version) | u64::from(hello.max_version) << 8;
+    let first = versions | u64::from(hello.max_frame) << 32;
+    let start = begin(out, &header, [first, hello.nonce, hello.features]);
     finish(out, start);
 }
 
 /// Reads a HELLO.
-///
-/// # Errors
-/// If the block is short, the versions are out of order, or the frame limit is too small.
+/// Fails if the block is short, the versions are out of order, or the frame limit is too small.
 pub fn decode_hello(frame: &Frame<'_>) -> Result<Hello, DecodeError> {
     let block = Block::new(frame, 16)?;
     let (min_version, max_version) = (block.u8(0), block.u8(1));
@@ -227,22 +205,15 @@ pub fn decode_hello(frame: &Frame<'_>) -> Result<Hello, DecodeError> {
 /// Writes a WELCOME that grants `lease`.
 pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
     let header = Header { client: lease, ..Header::of(Kind::Welcome) };
-    let block = block::<24>(&[
-        &[welcome.version, welcome.dedup],
-        &welcome.window.to_le_bytes(),
-        &welcome.max_frame.to_le_bytes(),
-        &welcome.lease_ms.to_le_bytes(),
-        &[0; 4],
-        &welcome.features.to_le_bytes(),
-    ]);
-    let start = begin(out, &header, block);
+    let &Welcome { version, dedup, window, max_frame, lease_ms, features } = welcome;
+    let first = u64::from(version) | u64::from(dedup) << 8 | u64::from(window) << 16;
+    let first = first | u64::from(max_frame) << 32;
+    let start = begin(out, &header, [first, lease_ms.into(), features]);
     finish(out, start);
 }
 
 /// Reads a WELCOME: a grant or a refusal.
-///
-/// # Errors
-/// If the block is short, the lease is 0, or the status is of the indefinite class.
+/// Fails if the block is short, the lease is 0, or the status is of the indefinite class.
 pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, DecodeError> {
     let header = frame.header();
     if header.status & STATUS_INDEFINITE != 0 {
@@ -268,50 +239,24 @@ pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, Dec
 /// Writes a REQUEST of at least `pad` bytes.
 #[inline]
 pub fn encode_request(out: &mut BytesMut, header: &Header, request: &Request, pad: usize) {
-    let start = write_request(out, header, request);
-    if pad != 0 {
-        pad_to(out, start, pad);
-    }
+    let start = match *request {
+        Request::Balance { account } | Request::Address { account } => {
+            begin(out, header, [account.0])
+        }
+        Request::Deposit { account, amount } => begin(out, header, [account.0, amount.word()]),
+        Request::Transfer { from, to, amount } => begin(out, header, [from.0, to.0, amount.word()]),
+        Request::Statement { account, from_entry } => begin(out, header, [account.0, from_entry]),
+        Request::Transactions { account, from_entry, limit } => {
+            begin(out, header, [account.0, from_entry, limit.into()])
+        }
+    };
+    pad_to(out, start, pad);
     finish(out, start);
 }
 
-/// Like [`encode_request`] with a checksum of 0, to measure the cost of checksums.
-#[inline]
-pub fn encode_request_without_crc(out: &mut BytesMut, header: &Header, request: &Request) {
-    let start = write_request(out, header, request);
-    finish_with(out, start, false);
-}
-
-#[inline]
-fn write_request(out: &mut BytesMut, header: &Header, request: &Request) -> usize {
-    match *request {
-        Request::Balance { account } | Request::Address { account } => {
-            begin(out, header, account.0.to_le_bytes())
-        }
-        Request::Deposit { account, amount } => {
-            let parts: [&[u8]; 2] = [&account.0.to_le_bytes(), &amount.cents().to_le_bytes()];
-            begin(out, header, block::<16>(&parts))
-        }
-        Request::Transfer { from, to, amount } => {
-            let (from, to) = (from.0.to_le_bytes(), to.0.to_le_bytes());
-            begin(out, header, block::<24>(&[&from, &to, &amount.cents().to_le_bytes()]))
-        }
-        Request::Statement { account, from_entry } => {
-            let parts: [&[u8]; 2] = [&account.0.to_le_bytes(), &from_entry.to_le_bytes()];
-            begin(out, header, block::<16>(&parts))
-        }
-        Request::Transactions { account, from_entry, limit } => {
-            let (account, from) = (account.0.to_le_bytes(), from_entry.to_le_bytes());
-            begin(out, header, block::<24>(&[&account, &from, &limit.to_le_bytes()]))
-        }
-    }
-}
-
 /// Reads the body of a REQUEST.
-///
-/// # Errors
-/// The refusal to reply with: the operation or a critical field is unknown, or a value is out of
-/// range.
+/// Fails with the refusal to reply with: the operation or a critical field is unknown, or a value
+/// is out of range.
 #[inline]
 pub fn decode_request(frame: &Frame<'_>) -> Result<Request, Refusal> {
     let operation = Operation::from_byte(frame.header().op).ok_or(Refusal::UnsupportedOperation)?;
@@ -354,7 +299,7 @@ pub fn encode_answer(out: &mut BytesMut, header: &Header, answer: &Answer) {
         Answer::Refused(refusal) => return encode_refusal(out, header, *refusal),
         Answer::Indefinite { status } => {
             let header = Header { status: status | STATUS_INDEFINITE, ..*header };
-            let start = begin(out, &header, [0; 8]);
+            let start = begin(out, &header, [0]);
             return finish(out, start);
         }
     };
@@ -363,18 +308,16 @@ pub fn encode_answer(out: &mut BytesMut, header: &Header, answer: &Answer) {
         Reply::Balance { balance, commit: number }
         | Reply::Deposited { balance, entry: number }
         | Reply::Transferred { balance, entry: number } => {
-            let parts: [&[u8]; 2] = [&balance.0.to_le_bytes(), &number.to_le_bytes()];
-            begin(out, &header, block::<16>(&parts))
+            begin(out, &header, [balance.word(), *number])
         }
         Reply::Statement { opening, credits, debits, closing, entries, commit } => {
-            let sums = [opening.0, credits.0, debits.0, closing.0].map(i64::to_le_bytes);
-            let [a, b, c, d] = &sums;
-            let (entries, commit) = (entries.to_le_bytes(), commit.to_le_bytes());
-            begin(out, &header, block::<48>(&[a, b, c, d, &entries, &commit]))
+            let [opening, credits, debits, closing] =
+                [opening, credits, debits, closing].map(|sum| sum.word());
+            begin(out, &header, [opening, credits, debits, closing, *entries, *commit])
         }
         Reply::Transactions { entries, next } => encode_page(out, &header, entries, *next),
         Reply::Address { text } => {
-            let start = begin(out, &header, [0; 8]);
+            let start = begin(out, &header, [0]);
             field(out, TAG_TEXT, text.as_bytes());
             start
         }
@@ -382,7 +325,6 @@ pub fn encode_answer(out: &mut BytesMut, header: &Header, answer: &Answer) {
     finish(out, start);
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a page holds at most 2,045 entries")]
 fn encode_page(
     out: &mut BytesMut,
     header: &Header,
@@ -390,12 +332,10 @@ fn encode_page(
     next: Option<u64>,
 ) -> usize {
     let entries = entries.get(..PAGE_ENTRIES_MAX).unwrap_or(entries);
-    let shape = [ENTRY_LEN as u16, entries.len() as u16].map(u16::to_le_bytes);
-    let next = next.unwrap_or(0).to_le_bytes();
-    let start = begin(out, header, block::<16>(&[&next, &shape[0], &shape[1]]));
+    let shape = ENTRY_LEN as u64 | (entries.len() as u64) << 16;
+    let start = begin(out, header, [next.unwrap_or(0), shape]);
     out.reserve(FIELD_HEADER_LEN + entries.len() * ENTRY_LEN);
-    out.put_u16_le(TAG_ENTRIES);
-    out.put_u16_le((entries.len() * ENTRY_LEN) as u16);
+    begin_field(out, TAG_ENTRIES, entries.len() * ENTRY_LEN);
     for entry in entries {
         out.put_u64_le(entry.entry);
         out.put_i64_le(entry.change.0);
@@ -406,9 +346,7 @@ fn encode_page(
 }
 
 /// Reads the body of a RESPONSE.
-///
-/// # Errors
-/// If a reply's block, fields or values are out of range. A refusal can always be read.
+/// Fails if a reply's block, fields or values are out of range. A refusal can always be read.
 pub fn decode_answer(frame: &Frame<'_>) -> Result<Answer, DecodeError> {
     let header = frame.header();
     if header.status & STATUS_INDEFINITE != 0 {
@@ -485,52 +423,25 @@ fn decode_page(frame: &Frame<'_>) -> Result<Reply, DecodeError> {
     Ok(Reply::Transactions { entries, next })
 }
 
-/// Status and detail of a refusal; none for a refusal that never crosses the wire.
-#[must_use]
-pub const fn status_of(refusal: Refusal) -> (u16, u64) {
-    match refusal {
-        Refusal::UnknownAccount => (1, 0),
-        Refusal::InsufficientFunds => (2, 0),
-        Refusal::SameAccount => (3, 0),
-        Refusal::Overflow => (4, 0),
-        Refusal::KeyReused => (5, 0),
-        Refusal::StaleKey => (6, 0),
-        Refusal::LeaseExpired => (7, 0),
-        Refusal::UnsupportedVersion { min, max } => (8, min as u64 | (max as u64) << 8),
-        Refusal::UnsupportedOperation => (9, 0),
-        Refusal::UnsupportedField { tag } => (10, tag as u64),
-        Refusal::Malformed => (11, 0),
-        Refusal::ReplyTooLarge { needed } => (12, needed as u64),
-        Refusal::Busy => (13, 0),
-        Refusal::DeadlinePassed => (14, 0),
-        Refusal::Draining => (15, 0),
-        Refusal::OutsideWindow => (16, 0),
-        // Client-side only: reserved on the wire, where it reads as unrecognised.
-        Refusal::NotSent => (17, 0),
-        Refusal::Unrecognised { status } => (status & !STATUS_INDEFINITE, 0),
-    }
+/// Status and detail of a refusal.
+pub fn status_of(refusal: Refusal) -> (u16, u64) {
+    let detail = match refusal {
+        Refusal::UnsupportedVersion { min, max } => u64::from(min) | u64::from(max) << 8,
+        Refusal::UnsupportedField { tag } => tag.into(),
+        Refusal::ReplyTooLarge { needed } => needed.into(),
+        _ => 0,
+    };
+    (refusal.status() & !STATUS_INDEFINITE, detail)
 }
 
 fn decode_refusal(status: u16, block: Block<'_>) -> Refusal {
-    let [b0, b1, b2, b3, ..] = block.array::<8>(0);
-    match status {
-        1 => Refusal::UnknownAccount,
-        2 => Refusal::InsufficientFunds,
-        3 => Refusal::SameAccount,
-        4 => Refusal::Overflow,
-        5 => Refusal::KeyReused,
-        6 => Refusal::StaleKey,
-        7 => Refusal::LeaseExpired,
-        8 => Refusal::UnsupportedVersion { min: b0, max: b1 },
-        9 => Refusal::UnsupportedOperation,
-        10 => Refusal::UnsupportedField { tag: u16::from_le_bytes([b0, b1]) },
-        11 => Refusal::Malformed,
-        12 => Refusal::ReplyTooLarge { needed: u32::from_le_bytes([b0, b1, b2, b3]) },
-        13 => Refusal::Busy,
-        14 => Refusal::DeadlinePassed,
-        15 => Refusal::Draining,
-        16 => Refusal::OutsideWindow,
-        status => Refusal::Unrecognised { status },
+    match Refusal::of_status(status) {
+        Refusal::UnsupportedVersion { .. } => {
+            Refusal::UnsupportedVersion { min: block.u8(0), max: block.u8(1) }
+        }
+        Refusal::UnsupportedField { .. } => Refusal::UnsupportedField { tag: block.u16(0) },
+        Refusal::ReplyTooLarge { .. } => Refusal::ReplyTooLarge { needed: block.u32(0) },
+        other => other,
     }
 }
 
@@ -538,7 +449,7 @@ fn encode_refusal(out: &mut BytesMut, header: &Header, refusal: Refusal) {
     const { assert!(REFUSAL_LEN == HEADER_LEN + 8, "a refusal is a header and its detail") };
     let (status, detail) = status_of(refusal);
     let header = Header { status, ..*header };
-    let start = begin(out, &header, detail.to_le_bytes());
+    let start = begin(out, &header, [detail]);
     finish(out, start);
 }
 
@@ -575,9 +486,7 @@ pub enum Body {
 
 impl Message {
     /// Reads a whole frame.
-    ///
-    /// # Errors
-    /// If the frame or its body cannot be read.
+    /// Fails if the frame or its body cannot be read.
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let frame = Frame::parse(bytes)?;
         let field = |e| FrameError::Garbage(Violation::Field, e);

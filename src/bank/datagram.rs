@@ -107,7 +107,6 @@ pub struct DatagramClient {
 
 impl DatagramClient {
     /// A new client; `seed` draws its jitter.
-    #[must_use]
     pub fn new(config: DatagramClientConfig, identity: Identity, seed: u64) -> Self {
         Self {
             config,
@@ -123,47 +122,16 @@ impl DatagramClient {
         }
     }
 
-    /// Requests a lease; an identity that has one is ready at once.
-    ///
-    /// HELLO is retried until the deadline; then the client emits `Closed`.
-    pub fn connect(&mut self, now: Instant) {
-        if self.phase != Phase::Idle {
-            return;
-        }
-        if self.calls.identity.lease().is_some() {
-            self.ready();
-            return;
-        }
-        let until = now + self.config.deadline;
-        self.phase = Phase::Greeting { attempts: 0, sent: now, timer: until, until };
-        self.queue.push_back(Send::Hello);
-    }
-
     fn ready(&mut self) {
         self.phase = Phase::Ready;
         self.calls.events.push_back(ClientEvent::Ready);
         self.queue.extend(self.waiting.drain(..).map(Send::Attempt));
     }
 
-    /// Starts a call and returns its number; it is sent once there is a lease.
-    ///
-    /// # Errors
-    /// If too many calls are open.
-    pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
-        if self.calls.len() >= self.config.max_in_flight {
-            return Err(CallError::TooManyInFlight);
-        }
-        let seq = self.calls.open(now, request, self.config.deadline)?;
-        self.enqueue(seq);
-        Ok(seq)
-    }
-
     /// Retries a key whose outcome is unknown, with the same request as before.
     ///
     /// `attempts`: how many were sent under the key so far.
-    ///
-    /// # Errors
-    /// If too many calls are open, or the key has been released.
+    /// Fails if too many calls are open, or the key has been released.
     pub fn ask_again(
         &mut self,
         now: Instant,
@@ -184,26 +152,6 @@ impl DatagramClient {
             self.queue.push_back(Send::Attempt(seq));
         } else {
             self.waiting.push_back(seq);
-        }
-    }
-
-    /// Handles one datagram.
-    pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
-        self.stats.received += 1;
-        if bytes.len() > MAX_DATAGRAM {
-            return self.discard(Violation::Length.name());
-        }
-        let frame = match Frame::parse(bytes) {
-            Ok(frame) => frame,
-            Err(FrameError::Garbage(violation, _)) => return self.discard(violation.name()),
-            Err(FrameError::Version(_)) => return self.discard(Violation::Version.name()),
-        };
-        match frame.header().kind {
-            Kind::Welcome => self.welcome(now, &frame),
-            Kind::Response => self.response(now, &frame),
-            Kind::Hello | Kind::Request | Kind::GoAway => {
-                self.discard(Violation::UnexpectedKind.name());
-            }
         }
     }
 
@@ -270,56 +218,6 @@ impl DatagramClient {
         self.calls.events.push_back(ClientEvent::Closed(reason));
     }
 
-    /// Retransmits calls whose timer expired, and ends calls whose deadline has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if let Phase::Greeting { attempts, sent, timer, until } = self.phase {
-            if until <= now {
-                self.disconnect(now, CloseReason::HelloDeadline);
-            } else if timer <= now {
-                self.phase = Phase::Greeting { attempts, sent, timer: until, until };
-                self.queue.push_back(Send::Hello);
-            }
-        }
-        while let Some(seq) = self.calls.due(now) {
-            let Some(deadline) = self.calls.get(seq).map(|call| call.deadline) else { break };
-            if deadline <= now {
-                self.calls.give_up(now, seq, Refusal::NotSent);
-            } else {
-                // The next timer is set when the attempt is sent.
-                self.calls.set_timer(seq, deadline);
-                self.queue.push_back(Send::Attempt(seq));
-            }
-        }
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let greeting = match self.phase {
-            Phase::Greeting { timer, until, .. } => Some(timer.min(until)),
-            Phase::Idle | Phase::Ready => None,
-        };
-        greeting.into_iter().chain(self.calls.next_timer()).min()
-    }
-
-    /// The next datagram to send; it counts as sent at `now`.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        while let Some(send) = self.queue.pop_front() {
-            let mut out = std::mem::take(&mut self.out);
-            let written = match send {
-                Send::Hello => self.write_hello(now, &mut out),
-                Send::Attempt(seq) => self.write_attempt(now, seq, &mut out),
-            };
-            let datagram = written.then(|| out.split().freeze());
-            self.out = out;
-            if datagram.is_some() {
-                self.stats.sent += 1;
-                return datagram;
-            }
-        }
-        None
-    }
-
     fn write_hello(&mut self, now: Instant, out: &mut BytesMut) -> bool {
         let Phase::Greeting { attempts, until, .. } = self.phase else { return false };
         let hello = Hello {
@@ -358,79 +256,126 @@ impl DatagramClient {
         self.rtt.timer(failures, keyed(self.seed, self.draws))
     }
 
-    /// The next event, oldest first.
-    pub fn poll_event(&mut self) -> Option<ClientEvent> {
-        self.calls.events.pop_front()
-    }
-
     /// The counters.
-    #[must_use]
     pub const fn stats(&self) -> &ClientStats {
         &self.stats
     }
 
     /// The round-trip estimate.
-    #[must_use]
     pub const fn rtt(&self) -> &RttEstimator {
         &self.rtt
     }
 
     /// Open calls.
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
-    }
-
-    /// The current identity.
-    #[must_use]
-    pub const fn identity(&self) -> &Identity {
-        &self.calls.identity
-    }
-
-    /// The identity, for another client or carrier.
-    #[must_use]
-    pub fn into_identity(self) -> Identity {
-        self.calls.identity
     }
 }
 
 impl Client for DatagramClient {
+    /// An identity with a lease is ready at once. HELLO is retried until the deadline, which emits
+    /// `Closed`.
     fn connect(&mut self, now: Instant) {
-        Self::connect(self, now);
+        if self.phase != Phase::Idle {
+            return;
+        }
+        if self.calls.identity.lease().is_some() {
+            self.ready();
+            return;
+        }
+        let until = now + self.config.deadline;
+        self.phase = Phase::Greeting { attempts: 0, sent: now, timer: until, until };
+        self.queue.push_back(Send::Hello);
     }
 
+    /// The call is sent once there is a lease.
     fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
-        self.call(now, request)
+        if self.calls.len() >= self.config.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        let seq = self.calls.open(now, request, self.config.deadline)?;
+        self.enqueue(seq);
+        Ok(seq)
     }
 
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
-        self.handle_datagram(now, bytes);
+        self.stats.received += 1;
+        if bytes.len() > MAX_DATAGRAM {
+            return self.discard(Violation::Length.name());
+        }
+        let frame = match Frame::parse(bytes) {
+            Ok(frame) => frame,
+            Err(FrameError::Garbage(violation, _)) => return self.discard(violation.name()),
+            Err(FrameError::Version(_)) => return self.discard(Violation::Version.name()),
+        };
+        match frame.header().kind {
+            Kind::Welcome => self.welcome(now, &frame),
+            Kind::Response => self.response(now, &frame),
+            Kind::Hello | Kind::Request | Kind::GoAway => {
+                self.discard(Violation::UnexpectedKind.name());
+            }
+        }
     }
 
     /// A datagram socket has no peer that could close it.
     fn handle_closed(&mut self, _now: Instant) {}
 
+    /// Retransmits calls whose timer expired, and ends calls whose deadline has passed.
     fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
+        if let Phase::Greeting { attempts, sent, timer, until } = self.phase {
+            if until <= now {
+                self.disconnect(now, CloseReason::HelloDeadline);
+            } else if timer <= now {
+                self.phase = Phase::Greeting { attempts, sent, timer: until, until };
+                self.queue.push_back(Send::Hello);
+            }
+        }
+        while let Some(seq) = self.calls.due(now) {
+            let Some(deadline) = self.calls.get(seq).map(|call| call.deadline) else { break };
+            if deadline <= now {
+                self.calls.give_up(now, seq, Refusal::NotSent);
+            } else {
+                // The next timer is set when the attempt is sent.
+                self.calls.set_timer(seq, deadline);
+                self.queue.push_back(Send::Attempt(seq));
+            }
+        }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
+        let greeting = match self.phase {
+            Phase::Greeting { timer, until, .. } => Some(timer.min(until)),
+            Phase::Idle | Phase::Ready => None,
+        };
+        greeting.into_iter().chain(self.calls.next_timer()).min()
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        Self::poll_transmit(self, now)
+        while let Some(send) = self.queue.pop_front() {
+            let mut out = std::mem::take(&mut self.out);
+            let written = match send {
+                Send::Hello => self.write_hello(now, &mut out),
+                Send::Attempt(seq) => self.write_attempt(now, seq, &mut out),
+            };
+            let datagram = written.then(|| out.split().freeze());
+            self.out = out;
+            if datagram.is_some() {
+                self.stats.sent += 1;
+                return datagram;
+            }
+        }
+        None
     }
 
     fn poll_event(&mut self) -> Option<ClientEvent> {
-        Self::poll_event(self)
+        self.calls.events.pop_front()
     }
 
     /// The lease and the round-trip estimate outlive the socket.
     fn close(&mut self) {}
 
     fn identity(&self) -> &Identity {
-        Self::identity(self)
+        &self.calls.identity
     }
 
     fn counters(&self) -> ClientCounters {

@@ -91,7 +91,6 @@ pub enum Kind {
 
 impl Kind {
     /// The kind with this byte.
-    #[must_use]
     #[inline]
     pub const fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
@@ -130,7 +129,6 @@ pub struct Header {
 
 impl Header {
     /// A header of a kind; every other field is zero.
-    #[must_use]
     pub const fn of(kind: Kind) -> Self {
         Self {
             kind,
@@ -186,7 +184,6 @@ const fn garbage(violation: Violation, offset: usize, fault: Fault) -> FrameErro
 }
 
 /// The checksum of a whole frame: CRC32C over its length field and everything after the checksum.
-#[must_use]
 #[inline]
 pub fn checksum(frame: &[u8]) -> u32 {
     match frame.split_at_checked(8) {
@@ -200,9 +197,7 @@ pub fn checksum(frame: &[u8]) -> u32 {
 /// Length of the frame that starts with these bytes: the length field plus its own size.
 ///
 /// `None` if fewer than four bytes are available.
-///
-/// # Errors
-/// If the length is below the header's or above `limit`.
+/// Fails if the length is below the header's or above `limit`.
 pub fn frame_len(bytes: &[u8], limit: usize) -> Result<Option<usize>, FrameError> {
     let Some(len) = bytes.first_chunk::<4>() else { return Ok(None) };
     let claimed = u32::from_le_bytes(*len) as usize;
@@ -231,26 +226,9 @@ const fn u64_at(header: &[u8; HEADER_LEN], at: usize) -> u64 {
 }
 
 impl<'a> Frame<'a> {
-    /// Validates exactly one frame.
-    ///
-    /// # Errors
-    /// If it is garbage or of another version.
+    /// Validates exactly one frame. Fails if it is garbage or of another version.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        Self::parse_with(bytes, true)
-    }
-
-    /// Like [`parse`](Self::parse) without the checksum, to measure its cost.
-    ///
-    /// # Errors
-    /// If it is garbage or of another version.
-    #[inline]
-    pub fn parse_unchecked_crc(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        Self::parse_with(bytes, false)
-    }
-
-    #[inline]
-    fn parse_with(bytes: &'a [u8], verify: bool) -> Result<Self, FrameError> {
         let Some((head, rest)) = bytes.split_first_chunk::<HEADER_LEN>() else {
             let fault =
                 Fault::Short { needed: HEADER_LEN, had: bytes.len(), claimed_by: "the header" };
@@ -265,11 +243,9 @@ impl<'a> Frame<'a> {
             let fault = Fault::Value { expected: "49 47", got: u16_at(head, 8).into() };
             return Err(garbage(Violation::Magic, 8, fault));
         }
-        if verify {
-            let (got, expected) = (u32_at(head, 4), checksum(bytes));
-            if got != expected {
-                return Err(garbage(Violation::Checksum, 4, Fault::Checksum { expected, got }));
-            }
+        let (got, expected) = (u32_at(head, 4), checksum(bytes));
+        if got != expected {
+            return Err(garbage(Violation::Checksum, 4, Fault::Checksum { expected, got }));
         }
         let (client, seq, attempt) = (u64_at(head, 16), u64_at(head, 24), u16_at(head, 44));
         if head[10] != VERSION {
@@ -303,34 +279,29 @@ impl<'a> Frame<'a> {
     }
 
     /// The header.
-    #[must_use]
     #[inline]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
     /// The fixed block, at the length the sender used.
-    #[must_use]
     #[inline]
     pub const fn block(&self) -> &'a [u8] {
         self.block
     }
 
     /// A critical field unknown to this side: the message must not be acted on.
-    #[must_use]
     #[inline]
     pub const fn unknown_critical(&self) -> Option<u16> {
         self.unknown_critical
     }
 
     /// The fields after the block.
-    #[must_use]
     pub const fn fields(&self) -> Fields<'a> {
         Fields { rest: self.tail }
     }
 
     /// The content of the first field with this tag.
-    #[must_use]
     pub fn field(&self, tag: u16) -> Option<&'a [u8]> {
         self.fields().find(|(found, _)| *found == tag).map(|(_, content)| content)
     }
@@ -352,8 +323,8 @@ fn walk(tail: &[u8], at: usize) -> Result<Option<u16>, FrameError> {
             let fault = Fault::Long { claimed: count, limit: FIELDS_MAX, claimed_by: "the tail" };
             return Err(error(reader.fault(fault)));
         }
-        let tag = reader.u16_le("a field's tag").map_err(error)?;
-        let len = reader.u16_le("a field's length").map_err(error)?;
+        let tag = u16::from_le_bytes(reader.array("a field's tag").map_err(error)?);
+        let len = u16::from_le_bytes(reader.array("a field's length").map_err(error)?);
         reader.take(len.into(), "a field's length").map_err(error)?;
         let critical = tag % 2 == 1;
         if critical && !matches!(tag, TAG_ENTRIES | TAG_TEXT) {
@@ -381,32 +352,31 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Starts a frame at the end of `out`: header and block. [`finish`] must follow.
+/// Starts a frame at the end of `out`: header, and a block of 8-byte words. [`finish`] must follow.
 #[inline]
-pub(crate) fn begin<const BLOCK: usize>(
+pub(crate) fn begin<const WORDS: usize>(
     out: &mut BytesMut,
     header: &Header,
-    block: [u8; BLOCK],
+    block: [u64; WORDS],
 ) -> usize {
+    const { assert!(8 * WORDS <= u16::MAX as usize, "a block's length is a u16") };
     let start = out.len();
-    let mut head = [0_u8; HEADER_LEN];
-    head[8..10].copy_from_slice(&MAGIC.to_le_bytes());
-    head[10] = VERSION;
-    head[11] = header.kind as u8;
-    head[12] = header.op;
-    head[13] = header.flags;
-    head[14..16].copy_from_slice(&header.status.to_le_bytes());
-    head[16..24].copy_from_slice(&header.client.to_le_bytes());
-    head[24..32].copy_from_slice(&header.seq.to_le_bytes());
-    head[32..40].copy_from_slice(&header.ack_upto.to_le_bytes());
-    head[40..44].copy_from_slice(&header.deadline_us.to_le_bytes());
-    head[44..46].copy_from_slice(&header.attempt.to_le_bytes());
-    const { assert!(BLOCK <= u16::MAX as usize, "a block's length is a u16") };
+    out.reserve(HEADER_LEN + 8 * WORDS);
+    // Length and checksum, which `finish` fills in.
+    out.put_u64_le(0);
+    out.put_u16_le(MAGIC);
+    out.put_slice(&[VERSION, header.kind as u8, header.op, header.flags]);
+    out.put_u16_le(header.status);
+    out.put_u64_le(header.client);
+    out.put_u64_le(header.seq);
+    out.put_u64_le(header.ack_upto);
+    out.put_u32_le(header.deadline_us);
+    out.put_u16_le(header.attempt);
     #[expect(clippy::cast_possible_truncation, reason = "checked when compiled")]
-    head[46..48].copy_from_slice(&(BLOCK as u16).to_le_bytes());
-    out.reserve(HEADER_LEN + BLOCK);
-    out.put_slice(&head);
-    out.put_slice(&block);
+    out.put_u16_le(8 * WORDS as u16);
+    for word in block {
+        out.put_u64_le(word);
+    }
     start
 }
 
@@ -420,15 +390,15 @@ pub(crate) fn at_most_u32(value: u128) -> u32 {
     u32::try_from(value.min(u32::MAX.into())).expect("invariant: bounded on this line")
 }
 
-/// The length of a field's content.
-fn field_len(content: usize) -> u16 {
-    u16::try_from(content).expect("invariant: callers bound a field's content below 64 KiB")
+/// Starts a field of `content` bytes, at most 65,535.
+pub(crate) fn begin_field(out: &mut BytesMut, tag: u16, content: usize) {
+    out.put_u16_le(tag);
+    out.put_u16_le(u16::try_from(content).expect("invariant: a field is smaller than 64 KiB"));
 }
 
-/// Adds a field; its content is at most 65,535 bytes.
+/// Adds a field.
 pub(crate) fn field(out: &mut BytesMut, tag: u16, content: &[u8]) {
-    out.put_u16_le(tag);
-    out.put_u16_le(field_len(content.len()));
+    begin_field(out, tag, content.len());
     out.put_slice(content);
 }
 
@@ -437,8 +407,7 @@ pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
     let len = out.len() - start;
     if len < target {
         let content = (target - len).saturating_sub(FIELD_HEADER_LEN);
-        out.put_u16_le(TAG_PAD);
-        out.put_u16_le(field_len(content));
+        begin_field(out, TAG_PAD, content);
         out.put_bytes(0, content);
     }
 }
@@ -446,20 +415,9 @@ pub(crate) fn pad_to(out: &mut BytesMut, start: usize, target: usize) {
 /// Completes the frame that starts at `start`: fills in length and checksum.
 #[inline]
 pub(crate) fn finish(out: &mut BytesMut, start: usize) {
-    finish_with(out, start, true);
-}
-
-#[inline]
-pub(crate) fn finish_with(out: &mut BytesMut, start: usize, sum: bool) {
-    let Some(frame) = out.get_mut(start..) else { return };
-    let len = wire_len(frame.len().saturating_sub(LEN_FIELD));
-    if let Some(place) = frame.first_chunk_mut::<4>() {
-        *place = len.to_le_bytes();
-    }
-    if sum {
-        let sum = checksum(frame);
-        if let Some(place) = frame.get_mut(4..8) {
-            place.copy_from_slice(&sum.to_le_bytes());
-        }
-    }
+    let frame = &mut out[start..];
+    let len = wire_len(frame.len() - LEN_FIELD);
+    frame[..4].copy_from_slice(&len.to_le_bytes());
+    let sum = checksum(frame);
+    frame[4..8].copy_from_slice(&sum.to_le_bytes());
 }

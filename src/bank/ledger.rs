@@ -19,9 +19,7 @@ pub enum Decision {
 }
 
 /// Decides on a request whose reply frame may be at most `room` bytes.
-///
-/// # Errors
-/// If the store cannot be read.
+/// Fails if the store cannot be read.
 pub fn decide(
     store: &impl Storage,
     key: Key,

@@ -1,7 +1,7 @@
 //! The values of the protocol: accounts, money, requests, replies, refusals.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, mem};
 
 /// Number of an account; a store numbers its accounts from 1.
 #[derive(
@@ -17,7 +17,6 @@ pub struct Amount(i64);
 
 impl Amount {
     /// `cents`; `None` for 0 and above `i64::MAX`.
-    #[must_use]
     pub const fn new(cents: u64) -> Option<Self> {
         // Above i64::MAX the value reads as negative.
         let cents = cents.cast_signed();
@@ -25,9 +24,13 @@ impl Amount {
     }
 
     /// The amount in cents, above 0.
-    #[must_use]
     pub const fn cents(self) -> i64 {
         self.0
+    }
+
+    /// The cents on the wire.
+    pub(super) const fn word(self) -> u64 {
+        self.0.cast_unsigned()
     }
 }
 
@@ -43,21 +46,18 @@ impl Cents {
     pub const ZERO: Self = Self(0);
 
     /// Cents, negative for a debit.
-    #[must_use]
     pub const fn get(self) -> i64 {
         self.0
     }
 
-    /// The sum; `None` on overflow.
-    #[must_use]
-    pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+    /// The cents on the wire, in two's complement.
+    pub(super) const fn word(self) -> u64 {
+        self.0.cast_unsigned()
     }
 
-    /// The difference; `None` on overflow.
-    #[must_use]
-    pub fn checked_sub(self, other: Self) -> Option<Self> {
-        self.0.checked_sub(other.0).map(Self)
+    /// The sum; `None` on overflow.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
     }
 }
 
@@ -107,13 +107,11 @@ impl Operation {
     ];
 
     /// The operation with this code.
-    #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| *operation as u8 == byte)
     }
 
     /// Its name in reports and counters.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Balance => "balance",
@@ -127,7 +125,6 @@ impl Operation {
 
     /// A default request: `account` from its first entry, in pages of 8 entries, which fit a
     /// datagram.
-    #[must_use]
     pub const fn request(self, account: AccountId, to: AccountId, amount: Amount) -> Request {
         match self {
             Self::Balance => Request::Balance { account },
@@ -140,7 +137,6 @@ impl Operation {
     }
 
     /// Whether the operation is not idempotent.
-    #[must_use]
     pub const fn changes_the_ledger(self) -> bool {
         matches!(self, Self::Deposit | Self::Transfer)
     }
@@ -198,7 +194,6 @@ pub enum Request {
 
 impl Request {
     /// The requested operation.
-    #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
             Self::Balance { .. } => Operation::Balance,
@@ -280,7 +275,6 @@ pub enum Reply {
 
 impl Reply {
     /// The operation it answers.
-    #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
             Self::Balance { .. } => Operation::Balance,
@@ -368,35 +362,58 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every refusal that has a status: status, name, and the refusal with an empty detail.
+    const TABLE: [(u16, &str, Self); 17] = [
+        (1, "unknown_account", Self::UnknownAccount),
+        (2, "insufficient_funds", Self::InsufficientFunds),
+        (3, "same_account", Self::SameAccount),
+        (4, "overflow", Self::Overflow),
+        (5, "key_reused", Self::KeyReused),
+        (6, "stale_key", Self::StaleKey),
+        (7, "lease_expired", Self::LeaseExpired),
+        (8, "unsupported_version", Self::UnsupportedVersion { min: 0, max: 0 }),
+        (9, "unsupported_operation", Self::UnsupportedOperation),
+        (10, "unsupported_field", Self::UnsupportedField { tag: 0 }),
+        (11, "malformed", Self::Malformed),
+        (12, "reply_too_large", Self::ReplyTooLarge { needed: 0 }),
+        (13, "busy", Self::Busy),
+        (14, "deadline_passed", Self::DeadlinePassed),
+        (15, "draining", Self::Draining),
+        (16, "outside_window", Self::OutsideWindow),
+        // Client-side only: reserved on the wire, where it reads as unrecognised.
+        (17, "not_sent", Self::NotSent),
+    ];
+
+    fn row(self) -> Option<(u16, &'static str)> {
+        let kind = mem::discriminant(&self);
+        let row = Self::TABLE.iter().find(|(_, _, refusal)| mem::discriminant(refusal) == kind);
+        row.map(|(status, name, _)| (*status, *name))
+    }
+
     /// Its name in reports and counters.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
+        self.row().map_or("unrecognised", |(_, name)| name)
+    }
+
+    /// Its status on the wire.
+    pub fn status(self) -> u16 {
         match self {
-            Self::UnknownAccount => "unknown_account",
-            Self::InsufficientFunds => "insufficient_funds",
-            Self::SameAccount => "same_account",
-            Self::Overflow => "overflow",
-            Self::KeyReused => "key_reused",
-            Self::StaleKey => "stale_key",
-            Self::LeaseExpired => "lease_expired",
-            Self::UnsupportedVersion { .. } => "unsupported_version",
-            Self::UnsupportedOperation => "unsupported_operation",
-            Self::UnsupportedField { .. } => "unsupported_field",
-            Self::Malformed => "malformed",
-            Self::ReplyTooLarge { .. } => "reply_too_large",
-            Self::Busy => "busy",
-            Self::DeadlinePassed => "deadline_passed",
-            Self::Draining => "draining",
-            Self::OutsideWindow => "outside_window",
-            Self::NotSent => "not_sent",
-            Self::Unrecognised { .. } => "unrecognised",
+            Self::Unrecognised { status } => status,
+            known => known.row().map_or(0, |(status, _)| status),
         }
+    }
+
+    /// The refusal of a status, with an empty detail.
+    pub fn of_status(status: u16) -> Self {
+        let on_the_wire = |refusal: Self| refusal != Self::NotSent;
+        let row =
+            Self::TABLE.iter().find(|(of, _, refusal)| *of == status && on_the_wire(*refusal));
+        row.map_or(Self::Unrecognised { status }, |(_, _, refusal)| *refusal)
     }
 
     /// Whether the server refuses before it looks up an earlier attempt of the same operation.
     ///
     /// Such a refusal concerns one attempt only: an earlier one may have been applied.
-    #[must_use]
     pub const fn speaks_of_one_attempt(self) -> bool {
         matches!(
             self,

@@ -42,20 +42,17 @@ pub const BACKOFF_MAX: u16 = 16;
 pub struct RttEstimator {
     config: RtoConfig,
     smoothed: Option<(u64, u64)>,
-    samples: u64,
 }
 
 impl RttEstimator {
     /// No samples yet.
-    #[must_use]
     pub const fn new(config: RtoConfig) -> Self {
-        Self { config, smoothed: None, samples: 0 }
+        Self { config, smoothed: None }
     }
 
     /// Adds a round-trip sample.
     pub fn sample(&mut self, rtt: Duration) {
         let rtt = nanos(rtt);
-        self.samples += 1;
         self.smoothed = Some(match self.smoothed {
             //= RFC 6298 §2.2: SRTT <- R, RTTVAR <- R/2
             None => (rtt, rtt / 2),
@@ -67,25 +64,16 @@ impl RttEstimator {
     }
 
     /// Smoothed round trip.
-    #[must_use]
     pub fn srtt(&self) -> Option<Duration> {
         self.smoothed.map(|(srtt, _)| Duration::from_nanos(srtt))
     }
 
     /// Smoothed mean deviation.
-    #[must_use]
     pub fn rttvar(&self) -> Option<Duration> {
         self.smoothed.map(|(_, rttvar)| Duration::from_nanos(rttvar))
     }
 
-    /// Number of samples.
-    #[must_use]
-    pub const fn samples(&self) -> u64 {
-        self.samples
-    }
-
     /// The timer of a first attempt, without jitter.
-    #[must_use]
     pub fn rto(&self) -> Duration {
         let rto = match self.smoothed {
             None => self.config.initial,
@@ -99,7 +87,6 @@ impl RttEstimator {
     }
 
     /// The timer after `failures` unanswered attempts, with the jitter of a uniform `draw`.
-    #[must_use]
     pub fn timer(&self, failures: u16, draw: u64) -> Duration {
         //= RFC 6298 §5.5: "The host MUST set RTO <- RTO * 2"
         let doubled = self.rto().saturating_mul(1 << failures.min(BACKOFF_MAX));

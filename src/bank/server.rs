@@ -22,14 +22,26 @@ use std::mem;
 use std::time::Duration;
 
 /// Duplicate detection: which outcomes the server remembers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Dedup {
-    /// None: a repeated request is applied again.
+    /// None: a repeated request is applied again
     Off,
-    /// Outcomes in memory: lost at a restart.
+    /// Outcomes, apart from the ledger: a restart forgets them
     Volatile,
-    /// Outcomes committed with the ledger entry.
+    /// Outcomes, committed with the ledger
     Durable,
 }
 
@@ -132,7 +144,6 @@ impl<S: Storage> Server<S> {
     ///
     /// Leases in the store stay valid: their time starts with the first event. A store whose leases
     /// cannot be read counts as having none, so their holders get [`Refusal::LeaseExpired`].
-    #[must_use]
     pub fn new(config: ServerConfig, store: S, seed: u64) -> Self {
         let leases = store.leases().unwrap_or_default();
         let mut server = Self {
@@ -156,25 +167,21 @@ impl<S: Storage> Server<S> {
     }
 
     /// The configuration.
-    #[must_use]
     pub const fn config(&self) -> &ServerConfig {
         &self.config
     }
 
     /// The counters.
-    #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }
 
     /// The store.
-    #[must_use]
     pub const fn storage(&self) -> &S {
         &self.store
     }
 
     /// The store without the server, as a restart would find it.
-    #[must_use]
     pub fn into_storage(self) -> S {
         self.store
     }
@@ -183,12 +190,6 @@ impl<S: Storage> Server<S> {
     /// still repeated.
     pub const fn drain(&mut self) {
         self.draining = true;
-    }
-
-    /// Whether [`drain`](Self::drain) was called.
-    #[must_use]
-    pub const fn is_draining(&self) -> bool {
-        self.draining
     }
 
     /// Handles one datagram and returns the reply, never longer than the datagram.
@@ -297,7 +298,6 @@ impl<S: Storage> Server<S> {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.expiries.first().map(|(at, _)| *at)
     }
@@ -456,25 +456,30 @@ impl<S: Storage> Server<S> {
         }
         // Reads may be repeated, so their outcomes are not recorded.
         let recorded = checked && request.map_or(true, |r| r.operation().changes_the_ledger());
+        let completion = |status, block| Completion {
+            fingerprint: fingerprint(frame),
+            op: header.op,
+            status,
+            block,
+        };
         match decision {
             Decision::Read(reply) => Ok(Said::Fresh(Answer::Done(reply))),
             Decision::Refuse(refusal) => {
-                let (status, detail) = codec::status_of(refusal);
                 if recorded {
-                    self.record(key, completion(frame, header.op, status, detail, 0), None)?;
+                    let (status, detail) = codec::status_of(refusal);
+                    self.record(key, completion(status, [detail, 0]), None)?;
                 }
                 Ok(refused(refusal))
             }
             Decision::Apply(entry, reply) => {
-                let (first, second) = match &reply {
+                let block = match &reply {
                     Reply::Deposited { balance, entry } | Reply::Transferred { balance, entry } => {
-                        (balance.0.cast_unsigned(), *entry)
+                        [balance.word(), *entry]
                     }
-                    _ => (0, 0),
+                    _ => [0, 0],
                 };
-                let done = completion(frame, header.op, 0, first, second);
                 if recorded {
-                    self.record(key, done, Some(entry))?;
+                    self.record(key, completion(0, block), Some(entry))?;
                 } else {
                     self.commit(key.client, Some(entry), None)?;
                 }
@@ -523,7 +528,7 @@ impl<S: Storage> Server<S> {
         Ok(found.map(|found| {
             if found.fingerprint != fingerprint(frame) {
                 refused(Refusal::KeyReused)
-            } else if HEADER_LEN + usize::from(found.block_len) > room {
+            } else if HEADER_LEN + found.block_len() > room {
                 // Any other answer would contradict the recorded one.
                 Said::Nothing
             } else {
@@ -567,21 +572,13 @@ impl<S: Storage> Server<S> {
     }
 }
 
-/// The outcome to record: status and up to two words of block.
-fn completion(frame: &Frame<'_>, op: u8, status: u16, first: u64, second: u64) -> Completion {
-    let mut block = [0; 16];
-    block[..8].copy_from_slice(&first.to_le_bytes());
-    block[8..].copy_from_slice(&second.to_le_bytes());
-    let block_len = if status == 0 { 16 } else { 8 };
-    Completion { fingerprint: fingerprint(frame), op, status, block_len, block }
-}
-
 /// Writes a recorded outcome: the original bytes except for the echoed attempt.
 fn repeat(out: &mut BytesMut, header: &Header, completion: &Completion) {
-    let header = Header { op: completion.op, status: completion.status, ..*header };
-    let start = match completion.block.first_chunk::<8>() {
-        Some(detail) if completion.block_len == 8 => begin(out, &header, *detail),
-        _ => begin(out, &header, completion.block),
+    let Completion { op, status, block: [first, second], .. } = *completion;
+    let header = Header { op, status, ..*header };
+    let start = match status {
+        0 => begin(out, &header, [first, second]),
+        _ => begin(out, &header, [first]),
     };
     finish(out, start);
 }

@@ -13,52 +13,42 @@ use crate::measure::Instant;
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 
-/// From accept to a complete HELLO: three retransmissions of TCP's one-second timer.
-pub const HELLO_DEADLINE: Duration = Duration::from_secs(7);
-
-/// From the first byte of a frame to its last: 64 KiB at 64 kbit/s take 8 s.
-pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
-
-/// From one frame to the next: more than twice TCP's minimum of 100 s for giving up on a segment
-/// (RFC 1122 §4.2.3.5), so that a request in flight is not cut off.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(240);
-
-/// From GOAWAY to the close: many round trips of a slow path.
-pub const DRAIN_GRACE: Duration = Duration::from_secs(5);
-
-/// Unsent bytes above which the session stops taking requests: four of the largest replies.
-pub const MAX_BUFFERED_OUT: usize = 4 * MAX_FRAME;
-
 /// Maximum bytes per call of `handle_stream`.
-pub const MAX_READ: usize = 4 * MAX_FRAME;
+const MAX_READ: usize = 4 * MAX_FRAME;
 
 /// Maximum unread bytes of a session: a partial frame and one call's input.
 pub const MAX_BUFFERED_IN: usize = MAX_FRAME + MAX_READ;
 
-/// Limits of a session; the defaults are the constants of this module.
+/// Limits of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
-    /// See [`HELLO_DEADLINE`].
+    /// From accept to a complete HELLO: three retransmissions of TCP's one-second timer.
     pub hello_deadline: Duration,
-    /// See [`FRAME_DEADLINE`].
+    /// From the first byte of a frame to its last: 64 KiB at 64 kbit/s take 8 s.
     pub frame_deadline: Duration,
-    /// See [`IDLE_TIMEOUT`].
+    /// From one frame to the next: more than twice TCP's minimum of 100 s for giving up on a
+    /// segment (RFC 1122 §4.2.3.5), so that a request in flight is not cut off.
     pub idle_timeout: Duration,
-    /// See [`DRAIN_GRACE`].
+    /// From GOAWAY to the close: many round trips of a slow path.
     pub drain_grace: Duration,
-    /// See [`MAX_BUFFERED_OUT`].
+    /// Unsent bytes above which no requests are taken: four of the largest replies.
     pub max_buffered_out: usize,
+}
+
+impl SessionLimits {
+    /// The limits of PROTOCOL.md.
+    pub const DEFAULT: Self = Self {
+        hello_deadline: Duration::from_secs(7),
+        frame_deadline: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(240),
+        drain_grace: Duration::from_secs(5),
+        max_buffered_out: 4 * MAX_FRAME,
+    };
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        Self {
-            hello_deadline: HELLO_DEADLINE,
-            frame_deadline: FRAME_DEADLINE,
-            idle_timeout: IDLE_TIMEOUT,
-            drain_grace: DRAIN_GRACE,
-            max_buffered_out: MAX_BUFFERED_OUT,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -88,7 +78,6 @@ pub struct ServerSession {
 
 impl ServerSession {
     /// A newly accepted stream.
-    #[must_use]
     pub fn new(now: Instant, limits: SessionLimits) -> Self {
         Self {
             limits,
@@ -105,7 +94,7 @@ impl ServerSession {
         }
     }
 
-    /// Handles bytes of the stream, at most [`MAX_READ`], and answers every complete frame.
+    /// Handles bytes of the stream, at most 256 KiB, and answers every complete frame.
     pub fn handle_stream<S: Storage>(
         &mut self,
         now: Instant,
@@ -231,7 +220,6 @@ impl ServerSession {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.closing.is_some() {
             return None;
@@ -255,25 +243,21 @@ impl ServerSession {
     }
 
     /// Bytes buffered: unprocessed input and untransmitted output.
-    #[must_use]
     pub fn buffered(&self) -> usize {
         self.input.len() + self.output.len()
     }
 
     /// Whether to read from the stream; false while output is pending.
-    #[must_use]
     pub fn wants_read(&self) -> bool {
         self.closing.is_none() && self.stalled_since.is_none() && self.has_room()
     }
 
     /// Whether buffered requests can be processed because there is output space again.
-    #[must_use]
     pub fn wants_resume(&self) -> bool {
         self.closing.is_none() && self.stalled_since.is_some() && self.has_room()
     }
 
     /// Why the session has ended, if so: write the rest, then close.
-    #[must_use]
     pub const fn closing(&self) -> Option<CloseReason> {
         self.closing
     }

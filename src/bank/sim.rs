@@ -12,7 +12,7 @@ use crate::path::{
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// A datagram in flight, ordered by arrival time, then send time.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,33 +35,6 @@ struct Waiting {
     bytes: Bytes,
 }
 
-/// The datagrams queued at one link, by token; free slots are reused.
-#[derive(Default)]
-struct WaitingRoom {
-    places: Vec<Option<Waiting>>,
-    free: Vec<u32>,
-}
-
-impl WaitingRoom {
-    /// An unused token.
-    fn token(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.places.push(None);
-            u32::try_from(self.places.len() - 1).expect("invariant: memory ends before u32 does")
-        })
-    }
-
-    fn place(&mut self, token: u32) -> Option<&mut Option<Waiting>> {
-        self.places.get_mut(usize::try_from(token).ok()?)
-    }
-
-    fn fill(&mut self, token: u32, waiting: Waiting) {
-        if let Some(place) = self.place(token) {
-            *place = Some(waiting);
-        }
-    }
-}
-
 /// A load generator and a server with a path between them.
 pub struct World<S: Storage> {
     /// The clients.
@@ -70,7 +43,9 @@ pub struct World<S: Storage> {
     pub server: Server<S>,
     links: [Link; 2],
     records: [Record; 2],
-    waiting: [WaitingRoom; 2],
+    /// Datagrams queued at each link, by token.
+    waiting: [BTreeMap<u32, Waiting>; 2],
+    next_token: u32,
     checksum_discards: [u64; 2],
     on_the_way: BinaryHeap<Reverse<Arrival>>,
     order: u64,
@@ -79,7 +54,6 @@ pub struct World<S: Storage> {
 
 impl<S: Storage> World<S> {
     /// A world at time zero.
-    #[must_use]
     pub fn new(
         generator: LoadGenerator,
         server: Server<S>,
@@ -91,7 +65,8 @@ impl<S: Storage> World<S> {
             server,
             links: Direction::BOTH.map(|d| Link::new(plans[d.index()].clone(), seed, d)),
             records: [Record::default(), Record::default()],
-            waiting: [WaitingRoom::default(), WaitingRoom::default()],
+            waiting: [BTreeMap::new(), BTreeMap::new()],
+            next_token: 0,
             checksum_discards: [0; 2],
             on_the_way: BinaryHeap::new(),
             order: 0,
@@ -107,25 +82,22 @@ impl<S: Storage> World<S> {
         let fresh = |d: Direction| Link::new(plans[d.index()].clone(), seed, d);
         self.links = Direction::BOTH.map(|d| fresh(d).starting_at(self.now));
         self.records = [Record::default(), Record::default()];
-        self.waiting = [WaitingRoom::default(), WaitingRoom::default()];
+        self.waiting = [BTreeMap::new(), BTreeMap::new()];
         self.checksum_discards = [0; 2];
     }
 
     /// The virtual time.
-    #[must_use]
     pub const fn now(&self) -> Instant {
         self.now
     }
 
     /// Link statistics since the links were set.
-    #[must_use]
     pub const fn records(&self) -> &[Record; 2] {
         &self.records
     }
 
     /// Datagrams of each direction that arrived with flipped bits since the links were set; a
     /// host's checksums would have discarded them.
-    #[must_use]
     pub const fn checksum_discards(&self) -> [u64; 2] {
         self.checksum_discards
     }
@@ -190,22 +162,22 @@ impl<S: Storage> World<S> {
         let length = wire_len(bytes.len()) + DATAGRAM_HEADERS;
         let frame = Frame { bytes: FrameBytes::Payload(&bytes), length };
         let side = direction.index();
-        let token = self.waiting[side].token();
+        // Numbers wrap long after the datagrams that had them left the queue.
+        let token = self.next_token;
+        self.next_token = token.wrapping_add(1);
         let fate = self.links[side].handle_frame(self.now, frame, token);
         self.records[side].note(&fate, self.now, length);
         match fate.verdict {
             Verdict::Queued { copies } => {
                 let waiting = Waiting { fate, at: self.now, length, copies, slot, bytes };
-                self.waiting[side].fill(token, waiting);
+                self.waiting[side].insert(token, waiting);
             }
-            other => {
-                self.waiting[side].free.push(token);
-                if let Verdict::Deliver { at, copies } = other {
-                    for _ in 0..copies {
-                        self.deliver(direction, at, slot, &bytes, &fate.mutation);
-                    }
+            Verdict::Deliver { at, copies } => {
+                for _ in 0..copies {
+                    self.deliver(direction, at, slot, &bytes, &fate.mutation);
                 }
             }
+            _ => {}
         }
     }
 
@@ -219,9 +191,8 @@ impl<S: Storage> World<S> {
     }
 
     fn release_one(&mut self, direction: Direction, release: &Release) {
-        let room = &mut self.waiting[direction.index()];
-        let Some(place) = room.place(release.token) else { return };
-        let Some(waiting) = place else { return };
+        let queue = &mut self.waiting[direction.index()];
+        let Some(waiting) = queue.get_mut(&release.token) else { return };
         self.records[direction.index()].note_release(
             release,
             &waiting.fate,
@@ -231,8 +202,7 @@ impl<S: Storage> World<S> {
         let (slot, bytes, mutation) = (waiting.slot, waiting.bytes.clone(), waiting.fate.mutation);
         waiting.copies -= 1;
         if waiting.copies == 0 {
-            *place = None;
-            room.free.push(release.token);
+            queue.remove(&release.token);
         }
         if let ReleaseVerdict::Deliver { at, .. } = release.verdict {
             self.deliver(direction, at, slot, &bytes, &mutation);

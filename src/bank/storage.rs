@@ -55,7 +55,7 @@ pub struct Entry {
     pub second: Option<Line>,
 }
 
-/// The recorded outcome of an operation: 16 bytes of block hold every one.
+/// The recorded outcome of an operation: two words of block hold every one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
     /// Hash of operation and body: distinguishes a retry from another request under the same key.
@@ -64,10 +64,15 @@ pub struct Completion {
     pub op: u8,
     /// Its status.
     pub status: u16,
-    /// Its block's length.
-    pub block_len: u8,
-    /// Its block.
-    pub block: [u8; 16],
+    /// Its block; a refusal has only the first word, its detail.
+    pub block: [u64; 2],
+}
+
+impl Completion {
+    /// Bytes of the block.
+    pub const fn block_len(&self) -> usize {
+        if self.status == 0 { 16 } else { 8 }
+    }
 }
 
 /// A client's lease.
@@ -108,28 +113,20 @@ pub struct StorageError {
 
 /// A store of the bank's state.
 ///
-/// Reads see every transaction for which [`commit`](Self::commit) returned `Ok`.
+/// Reads fail if the store cannot be read; they see every transaction for which
+/// [`commit`](Self::commit) returned `Ok`.
 /// A transaction whose `commit` failed is there as a whole or not at all.
 pub trait Storage {
     /// Number of accounts; they are numbered from 1.
     fn accounts(&self) -> u64;
 
     /// An account, if it exists.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn account(&self, account: AccountId) -> Result<Option<Account>, StorageError>;
 
     /// The holder's address, if the account exists; at most 255 bytes.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn address(&self, account: AccountId) -> Result<Option<String>, StorageError>;
 
     /// At most `limit` lines of an account, from ledger entry `from_entry`, oldest first.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn lines(
         &self,
         account: AccountId,
@@ -141,9 +138,6 @@ pub trait Storage {
     fn last_entry(&self) -> u64;
 
     /// A ledger entry by number.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn entry(&self, number: u64) -> Result<Option<Entry>, StorageError>;
 
     /// Sum of all balances.
@@ -153,24 +147,16 @@ pub trait Storage {
     fn commit_index(&self) -> CommitIndex;
 
     /// The recorded outcome of a key.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn completion(&self, key: Key) -> Result<Option<Completion>, StorageError>;
 
     /// All leases, by number.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
     fn leases(&self) -> Result<Vec<Lease>, StorageError>;
 
     /// Number of leases ever granted.
     fn leases_granted(&self) -> u64;
 
     /// Commits the transaction atomically.
-    ///
-    /// # Errors
-    /// If the store cannot confirm the commit.
+    /// Fails if the store cannot confirm the commit.
     fn commit(&mut self, transaction: Transaction) -> Result<CommitIndex, StorageError>;
 }
 
@@ -180,7 +166,6 @@ pub struct Completions(BTreeMap<Key, Completion>);
 
 impl Completions {
     /// The recorded outcome of a key.
-    #[must_use]
     pub fn get(&self, key: Key) -> Option<Completion> {
         self.0.get(&key).copied()
     }
@@ -200,13 +185,11 @@ impl Completions {
     }
 
     /// Number of records.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether it is empty.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

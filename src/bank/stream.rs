@@ -1,10 +1,7 @@
 //! The client on a stream, and beside it the server's [`ServerSession`].
 //! It never retries: the caller decides, with the same key.
 
-pub use super::session::{
-    DRAIN_GRACE, FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT, MAX_BUFFERED_IN, MAX_BUFFERED_OUT,
-    MAX_READ, ServerSession, SessionLimits,
-};
+pub use super::session::{MAX_BUFFERED_IN, ServerSession, SessionLimits};
 
 use super::client::{CallError, Calls, ClientEvent, CloseReason, Delivery, Identity, Key, Matched};
 use super::codec::{Hello, decode_welcome, encode_hello};
@@ -98,7 +95,6 @@ impl StreamClient {
     /// A client on a connection that is being opened; the first write carries its HELLO.
     ///
     /// An identity with a lease resumes it: requests follow in the same write.
-    #[must_use]
     pub fn new(config: StreamClientConfig, identity: Identity, now: Instant) -> Self {
         let hello = Hello {
             min_version: VERSION,
@@ -129,23 +125,10 @@ impl StreamClient {
         }
     }
 
-    /// Starts a call and returns its number.
-    ///
-    /// # Errors
-    /// If too many calls are open, or the session has ended.
-    pub fn call(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
-        self.may_call()?;
-        let seq = self.calls.open(now, request, self.config.deadline)?;
-        self.unsent.push_back(seq);
-        Ok(seq)
-    }
-
     /// Retries a key whose outcome is unknown, with the same request as before.
     ///
     /// `attempts`: how many were sent under the key so far.
-    ///
-    /// # Errors
-    /// If too many calls are open, the session has ended, or the key has been released.
+    /// Fails if too many calls are open, the session has ended, or the key has been released.
     pub fn ask_again(
         &mut self,
         now: Instant,
@@ -169,26 +152,6 @@ impl StreamClient {
         Ok(())
     }
 
-    /// Handles bytes of the stream.
-    pub fn handle_stream(&mut self, now: Instant, bytes: &[u8]) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        let mut input = std::mem::take(&mut self.input);
-        if input.is_empty() {
-            let used = self.take_frames(now, bytes);
-            input.extend_from_slice(bytes.get(used..).unwrap_or_default());
-        } else {
-            input.extend_from_slice(bytes);
-            let used = self.take_frames(now, &input);
-            input.advance(used);
-        }
-        if self.phase != Phase::Closed && !input.is_empty() {
-            self.input = input;
-        }
-        self.close_if_drained();
-    }
-
     fn take_frames(&mut self, now: Instant, bytes: &[u8]) -> usize {
         let mut used = 0;
         while self.phase != Phase::Closed {
@@ -197,7 +160,7 @@ impl StreamClient {
                 Ok(Some(len)) => len,
                 Ok(None) => break,
                 Err(_) => {
-                    self.close(now, CloseReason::Protocol(Violation::Length));
+                    self.end(now, CloseReason::Protocol(Violation::Length));
                     break;
                 }
             };
@@ -206,10 +169,10 @@ impl StreamClient {
             match Frame::parse(frame) {
                 Ok(frame) => self.take_frame(now, &frame),
                 Err(FrameError::Garbage(violation, _)) => {
-                    self.close(now, CloseReason::Protocol(violation));
+                    self.end(now, CloseReason::Protocol(violation));
                 }
                 Err(FrameError::Version(_)) => {
-                    self.close(now, CloseReason::Protocol(Violation::Version));
+                    self.end(now, CloseReason::Protocol(Violation::Version));
                 }
             }
         }
@@ -221,7 +184,7 @@ impl StreamClient {
             (Kind::Welcome, Phase::Greeting) => self.welcome(now, frame),
             (Kind::Response, _) => self.response(now, frame),
             (Kind::GoAway, _) => self.goaway(now, frame.header().seq),
-            _ => self.close(now, CloseReason::Protocol(Violation::UnexpectedKind)),
+            _ => self.end(now, CloseReason::Protocol(Violation::UnexpectedKind)),
         }
     }
 
@@ -232,8 +195,8 @@ impl StreamClient {
                 self.phase = Phase::Open;
                 self.calls.events.push_back(ClientEvent::Ready);
             }
-            Ok(Err(refusal)) => self.close(now, CloseReason::Refused(refusal)),
-            Err(_) => self.close(now, CloseReason::Protocol(Violation::Field)),
+            Ok(Err(refusal)) => self.end(now, CloseReason::Refused(refusal)),
+            Err(_) => self.end(now, CloseReason::Protocol(Violation::Field)),
         }
     }
 
@@ -270,93 +233,35 @@ impl StreamClient {
         }
     }
 
-    /// The connection was closed, was reset, or could not be opened.
-    pub fn handle_closed(&mut self, now: Instant) {
-        self.close(now, CloseReason::PeerClosed);
-    }
-
-    fn close(&mut self, now: Instant, reason: CloseReason) {
+    fn end(&mut self, now: Instant, reason: CloseReason) {
         if self.phase == Phase::Closed {
             return;
         }
-        self.phase = Phase::Closed;
-        self.output.clear();
-        self.input.clear();
-        self.unsent.clear();
+        self.close();
         for seq in self.calls.seqs() {
             self.calls.give_up(now, seq, Refusal::NotSent);
         }
         self.calls.events.push_back(ClientEvent::Closed(reason));
     }
 
-    /// Ends calls whose deadline has passed, and a handshake that takes too long.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if self.phase == Phase::Greeting && self.greeting_until <= now {
-            self.close(now, CloseReason::HelloDeadline);
-        }
-        while let Some(seq) = self.calls.due(now) {
-            self.calls.give_up(now, seq, Refusal::NotSent);
-        }
-        self.close_if_drained();
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout).
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let greeting = (self.phase == Phase::Greeting).then_some(self.greeting_until);
-        greeting.into_iter().chain(self.calls.next_timer()).min()
-    }
-
-    /// All output in one buffer; it counts as sent.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        if self.calls.identity.lease().is_some() && self.phase != Phase::Closed {
-            while let Some(seq) = self.unsent.pop_front() {
-                let written = self.calls.write_attempt(now, seq, false, &mut self.output);
-                self.stats.sent += u64::from(written);
-            }
-        }
-        (!self.output.is_empty()).then(|| self.output.split().freeze())
-    }
-
-    /// The next event, oldest first.
-    pub fn poll_event(&mut self) -> Option<ClientEvent> {
-        self.calls.events.pop_front()
-    }
-
     /// Whether the session has ended.
-    #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
     /// Open calls.
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
     /// Bytes buffered: incomplete input and untransmitted output.
-    #[must_use]
     pub fn buffered(&self) -> usize {
         self.input.len() + self.output.len()
     }
 
     /// The counters.
-    #[must_use]
     pub const fn stats(&self) -> &StreamStats {
         &self.stats
-    }
-
-    /// The current identity.
-    #[must_use]
-    pub const fn identity(&self) -> &Identity {
-        &self.calls.identity
-    }
-
-    /// The identity, for the next connection.
-    #[must_use]
-    pub fn into_identity(self) -> Identity {
-        self.calls.identity
     }
 }
 
@@ -368,31 +273,64 @@ impl Client for StreamClient {
     }
 
     fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError> {
-        self.call(now, request)
+        self.may_call()?;
+        let seq = self.calls.open(now, request, self.config.deadline)?;
+        self.unsent.push_back(seq);
+        Ok(seq)
     }
 
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {
-        self.handle_stream(now, bytes);
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        if input.is_empty() {
+            let used = self.take_frames(now, bytes);
+            input.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        } else {
+            input.extend_from_slice(bytes);
+            let used = self.take_frames(now, &input);
+            input.advance(used);
+        }
+        if self.phase != Phase::Closed && !input.is_empty() {
+            self.input = input;
+        }
+        self.close_if_drained();
     }
 
     fn handle_closed(&mut self, now: Instant) {
-        Self::handle_closed(self, now);
+        self.end(now, CloseReason::PeerClosed);
     }
 
+    /// Ends calls whose deadline has passed, and a handshake that takes too long.
     fn handle_timeout(&mut self, now: Instant) {
-        Self::handle_timeout(self, now);
+        if self.phase == Phase::Greeting && self.greeting_until <= now {
+            self.end(now, CloseReason::HelloDeadline);
+        }
+        while let Some(seq) = self.calls.due(now) {
+            self.calls.give_up(now, seq, Refusal::NotSent);
+        }
+        self.close_if_drained();
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
+        let greeting = (self.phase == Phase::Greeting).then_some(self.greeting_until);
+        greeting.into_iter().chain(self.calls.next_timer()).min()
     }
 
+    /// All output in one buffer.
     fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
-        Self::poll_transmit(self, now)
+        if self.calls.identity.lease().is_some() && self.phase != Phase::Closed {
+            while let Some(seq) = self.unsent.pop_front() {
+                let written = self.calls.write_attempt(now, seq, false, &mut self.output);
+                self.stats.sent += u64::from(written);
+            }
+        }
+        (!self.output.is_empty()).then(|| self.output.split().freeze())
     }
 
     fn poll_event(&mut self) -> Option<ClientEvent> {
-        Self::poll_event(self)
+        self.calls.events.pop_front()
     }
 
     fn close(&mut self) {
@@ -403,6 +341,6 @@ impl Client for StreamClient {
     }
 
     fn identity(&self) -> &Identity {
-        Self::identity(self)
+        &self.calls.identity
     }
 }

@@ -40,9 +40,7 @@ pub trait Client: Debug + Send {
     fn connect(&mut self, now: Instant);
 
     /// Starts a call and returns its sequence number.
-    ///
-    /// # Errors
-    /// If there is no session or too many calls are in flight.
+    /// Fails if there is no session or too many calls are in flight.
     fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError>;
 
     /// Handles one datagram, or the next bytes of the stream.

@@ -31,7 +31,6 @@ pub enum Violation {
 
 impl Violation {
     /// Its name in counters.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Length => "length",

@@ -13,7 +13,7 @@ use crate::cli::exit::{Exit, table};
 use crate::cli::frame::HasCommon;
 use crate::cli::mistakes::Elsewhere;
 use crate::cli::values::{Time, time_within, whole};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ pub struct Serve<S: ServeFlags> {
     /// durable commits it together with the ledger. The ledger is in memory here: nothing survives
     /// the end of this process.
     #[arg(long, value_name = "HOW", value_enum, default_value = "durable")]
-    pub dedup: DedupFlag,
+    pub dedup: Dedup,
 
     /// Accounts, numbered from 1
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(1..=ACCOUNTS_MAX))]
@@ -188,14 +188,14 @@ pub enum Ask {
     /// What an account holds
     Balance {
         /// The account's number, from 1
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        account: u64,
+        #[arg(value_parser = account)]
+        account: AccountId,
     },
     /// Put money into an account
     Deposit {
         /// The account's number, from 1
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        account: u64,
+        #[arg(value_parser = account)]
+        account: AccountId,
         /// How much, such as 12.34
         #[arg(value_parser = amount, allow_negative_numbers = true)]
         amount: Amount,
@@ -203,11 +203,11 @@ pub enum Ask {
     /// Move money between two accounts
     Transfer {
         /// The account that pays
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        from: u64,
+        #[arg(value_parser = account)]
+        from: AccountId,
         /// The account that is paid
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        to: u64,
+        #[arg(value_parser = account)]
+        to: AccountId,
         /// How much, such as 12.34
         #[arg(value_parser = amount, allow_negative_numbers = true)]
         amount: Amount,
@@ -215,8 +215,8 @@ pub enum Ask {
     /// Sums over an account's entries
     Statement {
         /// The account's number, from 1
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        account: u64,
+        #[arg(value_parser = account)]
+        account: AccountId,
         /// First ledger entry
         #[arg(long, value_name = "ENTRY", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
         from: u64,
@@ -224,8 +224,8 @@ pub enum Ask {
     /// An account's entries, oldest first, all pages
     Transactions {
         /// The account's number, from 1
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        account: u64,
+        #[arg(value_parser = account)]
+        account: AccountId,
         /// First ledger entry
         #[arg(long, value_name = "ENTRY", default_value_t = 1, value_parser = whole(0..=u64::MAX))]
         from: u64,
@@ -236,58 +236,28 @@ pub enum Ask {
     /// Where an account's holder lives
     Address {
         /// The account's number, from 1
-        #[arg(value_parser = whole(0..=u64::MAX))]
-        account: u64,
+        #[arg(value_parser = account)]
+        account: AccountId,
     },
 }
 
 impl Ask {
     /// The (first) request.
-    #[must_use]
     pub fn request(&self) -> Request {
         match *self {
-            Self::Balance { account } => Request::Balance { account: AccountId(account) },
-            Self::Deposit { account, amount } => {
-                Request::Deposit { account: AccountId(account), amount }
-            }
-            Self::Transfer { from, to, amount } => {
-                Request::Transfer { from: AccountId(from), to: AccountId(to), amount }
-            }
-            Self::Statement { account, from } => {
-                Request::Statement { account: AccountId(account), from_entry: from }
-            }
-            Self::Transactions { account, from, limit } => Request::Transactions {
-                account: AccountId(account),
-                from_entry: from,
-                limit: page_limit(limit),
-            },
-            Self::Address { account } => Request::Address { account: AccountId(account) },
-        }
-    }
-
-    /// The same request as command-line arguments.
-    #[must_use]
-    pub fn typed(&self) -> String {
-        match *self {
-            Self::Balance { account } => format!("balance {account}"),
-            Self::Deposit { account, amount } => {
-                format!("deposit {account} {}", Cents::from(amount))
-            }
-            Self::Transfer { from, to, amount } => {
-                format!("transfer {from} {to} {}", Cents::from(amount))
-            }
-            Self::Statement { account, from } => format!("statement {account} --from {from}"),
+            Self::Balance { account } => Request::Balance { account },
+            Self::Deposit { account, amount } => Request::Deposit { account, amount },
+            Self::Transfer { from, to, amount } => Request::Transfer { from, to, amount },
+            Self::Statement { account, from } => Request::Statement { account, from_entry: from },
             Self::Transactions { account, from, limit } => {
-                let limit = limit.map_or_else(String::new, |limit| format!(" --limit {limit}"));
-                format!("transactions {account} --from {from}{limit}")
+                Request::Transactions { account, from_entry: from, limit: page_limit(limit) }
             }
-            Self::Address { account } => format!("address {account}"),
+            Self::Address { account } => Request::Address { account },
         }
     }
 }
 
 /// The limit of one page; a larger one returns as many entries as fit.
-#[must_use]
 pub fn page_limit(left: Option<u32>) -> u16 {
     const AS_MANY_AS_FIT: u16 = 0;
     left.and_then(|left| u16::try_from(left).ok()).unwrap_or(AS_MANY_AS_FIT)
@@ -423,52 +393,16 @@ impl ClientFlags for TcpClient {
 pub struct UdpClient {
     /// What to do when no answer comes: nothing, ask again, or ask again under one key
     #[arg(long, value_name = "HOW", value_enum, default_value = "exactly-once")]
-    pub delivery: DeliveryFlag,
+    pub delivery: Delivery,
 }
 
 impl ClientFlags for UdpClient {
     fn delivery(&self) -> Delivery {
-        match self.delivery {
-            DeliveryFlag::AtMostOnce => Delivery::AtMostOnce,
-            DeliveryFlag::AtLeastOnce => Delivery::AtLeastOnce,
-            DeliveryFlag::ExactlyOnce => Delivery::ExactlyOnce,
-        }
+        self.delivery
     }
 
     fn nodelay(&self) -> bool {
         true
-    }
-}
-
-/// `--delivery`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum DeliveryFlag {
-    /// Ask once
-    AtMostOnce,
-    /// Ask until an answer comes; the server may do it twice
-    AtLeastOnce,
-    /// Ask until an answer comes; the server does it once
-    ExactlyOnce,
-}
-
-/// `--dedup`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum DedupFlag {
-    /// Nothing: a repeated request is done again
-    Off,
-    /// Outcomes, apart from the ledger: a restart forgets them
-    Volatile,
-    /// Outcomes, committed with the ledger
-    Durable,
-}
-
-impl From<DedupFlag> for Dedup {
-    fn from(flag: DedupFlag) -> Self {
-        match flag {
-            DedupFlag::Off => Self::Off,
-            DedupFlag::Volatile => Self::Volatile,
-            DedupFlag::Durable => Self::Durable,
-        }
     }
 }
 
@@ -523,6 +457,11 @@ fn money(text: &str) -> Result<Cents, String> {
     value.map(Cents).ok_or_else(|| format!("the largest amount is {}", Cents(i64::MAX)))
 }
 
+/// The number of an account.
+fn account(text: &str) -> Result<AccountId, String> {
+    whole(0..=u64::MAX)(text).map(AccountId)
+}
+
 /// A positive amount of money.
 fn amount(text: &str) -> Result<Amount, String> {
     let cents = money(text)?;
@@ -532,31 +471,7 @@ fn amount(text: &str) -> Result<Amount, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bank::stream::{FRAME_DEADLINE, HELLO_DEADLINE, IDLE_TIMEOUT};
     use crate::cli::values::duration;
-
-    /// A command line with only a request.
-    #[derive(Debug, Parser)]
-    struct Typed {
-        #[command(subcommand)]
-        ask: Ask,
-    }
-
-    #[test]
-    fn request_arguments_round_trip() {
-        for words in [
-            "balance 1",
-            "deposit 2 12.34",
-            "transfer 1 2 0.05",
-            "statement 3 --from 7",
-            "transactions 3 --from 7 --limit 5",
-            "transactions 3 --from 1",
-            "address 4",
-        ] {
-            let line = std::iter::once("call").chain(words.split(' '));
-            assert_eq!(Typed::try_parse_from(line).unwrap().ask.typed(), words);
-        }
-    }
 
     #[test]
     fn money_is_parsed_exactly() {
@@ -577,8 +492,9 @@ mod tests {
 
     #[test]
     fn defaults_match_the_session() {
-        assert_eq!(HELLO_DEADLINE, duration("7s").unwrap());
-        assert_eq!(FRAME_DEADLINE, duration("10s").unwrap());
-        assert_eq!(IDLE_TIMEOUT, duration("4min").unwrap());
+        let limits = SessionLimits::DEFAULT;
+        assert_eq!(limits.hello_deadline, duration("7s").unwrap());
+        assert_eq!(limits.frame_deadline, duration("10s").unwrap());
+        assert_eq!(limits.idle_timeout, duration("4min").unwrap());
     }
 }

@@ -1,18 +1,16 @@
 //! `call`: makes one request to the bank; without a reply its outcome is unknown.
 
-use super::args::{Ask, Call, ClientFlags, page_limit};
-use super::{ADDRESS, Carrier, Lab, resolve, words};
+use super::args::{Ask, Call, ClientFlags, ServeFlags, page_limit};
+use super::{Carrier, Lab, resolve, words};
 use crate::bank::client::{CloseReason, Finished, Key, Outcome};
-use crate::bank::datagram::DatagramClientConfig;
 use crate::bank::driver::call::{CallFailure, Caller, Tap};
-use crate::bank::driver::client::Opener;
 use crate::bank::driver::remote::Remote;
 use crate::bank::message::{EntryView, Refusal, Reply, Request};
-use crate::bank::stream::StreamClientConfig;
 use crate::cli::args::Common;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::lab::say;
+use crate::cli::run::Repeat;
 use crate::cli::seed;
 use crate::cli::stdout::complain;
 use crate::measure::human;
@@ -22,6 +20,9 @@ use std::net::SocketAddr;
 
 /// Maximum pages: 64 entries each are over six million.
 const PAGES_MAX: usize = 100_000;
+
+/// A call makes one request at a time.
+const IN_FLIGHT_MAX: usize = 1;
 
 /// The result of the request.
 struct Answer {
@@ -38,10 +39,8 @@ struct Answer {
 }
 
 /// Makes the request and prints the answer.
-///
-/// # Errors
 /// Fails if no request was sent: no server, no bank there.
-pub(super) fn run<X: ClientFlags>(
+pub(super) fn run<S: ServeFlags, X: ClientFlags>(
     lab: &Lab,
     flags: &Call<X>,
     common: &Common,
@@ -77,7 +76,8 @@ pub(super) fn run<X: ClientFlags>(
         Outcome::Done(reply) => say(&done(&answer, reply))?,
         Outcome::Refused(refusal) => complain(&refused(*refusal).render(lab.name, style)),
         Outcome::Unknown(key) => {
-            let failure = unknown(lab, flags, &answer, *key);
+            let repeat = Repeat::new(lab.name, lab.command::<S, X>());
+            let failure = unknown(repeat, &answer, *key);
             complain(&failure.render(lab.name, style));
         }
     }
@@ -106,7 +106,9 @@ fn ask<X: ClientFlags>(
     } else {
         Box::new(|_, _| {})
     };
-    let mut caller = connect(lab, flags, address, seed, tap)?;
+    let transport = lab.transport(&flags.carrier, flags.deadline, IN_FLIGHT_MAX);
+    let mut remote = Remote { address, nodelay: flags.carrier.nodelay() };
+    let mut caller = Caller::new(&*transport, &mut remote, seed, tap)?;
     tracing::info!("saying HELLO to {address}");
     caller.greet()?;
     tracing::info!("lease {:x?}; asking {:?}", caller.lease(), flags.ask);
@@ -145,37 +147,12 @@ fn next_page(ask: &Ask, next: Option<u64>, got: usize) -> Option<Request> {
     if left == Some(0) {
         return None;
     }
-    let account = crate::bank::message::AccountId(account);
     Some(Request::Transactions { account, from_entry: next?, limit: page_limit(left) })
-}
-
-fn connect<X: ClientFlags>(
-    lab: &Lab,
-    flags: &Call<X>,
-    address: SocketAddr,
-    seed: u64,
-    tap: Tap,
-) -> Result<Caller, CallFailure> {
-    let mut remote = Remote { address, nodelay: flags.carrier.nodelay() };
-    let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
-    Ok(match lab.carrier {
-        Carrier::Tcp => {
-            let config = StreamClientConfig { deadline, delivery, ..StreamClientConfig::default() };
-            Caller::stream(config, remote.tcp()?, seed, tap)?
-        }
-        Carrier::Udp => {
-            let config =
-                DatagramClientConfig { deadline, delivery, ..DatagramClientConfig::default() };
-            Caller::datagrams(config, remote.udp()?, seed, seed, tap)?
-        }
-    })
 }
 
 /// Why no request was sent, and what to type.
 fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
-    let listen =
-        if address.to_string() == ADDRESS { String::new() } else { format!(" --listen {address}") };
-    let serve = format!("{} serve{listen}", lab.name);
+    let serve = lab.serve_at(address);
     let other = if lab.carrier == Carrier::Tcp { "bank-udp" } else { "bank-tcp" };
     let closed = CallFailure::Closed(CloseReason::PeerClosed);
     let failure = match failure {
@@ -235,7 +212,7 @@ fn refused(refusal: Refusal) -> Failure {
 }
 
 /// No reply: what that means, and how to retry under the same key.
-fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key) -> Failure {
+fn unknown(repeat: Repeat, answer: &Answer, key: Key) -> Failure {
     let attempts = answer.finished.attempts;
     let times = human::times(attempts.into());
     let waited = human::latency(answer.elapsed_ns);
@@ -244,26 +221,19 @@ fn unknown<X: ClientFlags>(lab: &Lab, flags: &Call<X>, answer: &Answer, key: Key
         format!("unknown: asked {times} in {waited}, and no answer came (key {key})"),
     );
     if answer.absent > 0 {
-        failure = failure.because("its host reported meanwhile that nothing listens there");
+        failure = failure.because("its host reported that nothing listens there");
     }
     if !answer.request.operation().changes_the_ledger() {
         return failure
             .because("a read changes nothing: it can be asked again")
-            .or_type("ask again", command(lab, flags, ""));
+            .or_type("ask again", repeat.command());
     }
     failure
         .because(
             "the request or its answer was lost: the bank may have done it, or may yet, or not",
         )
         .because("a new request would be a second one; the same key is done once, within the lease")
-        .or_type("ask again, same key", command(lab, flags, &format!("--seed {} ", answer.seed)))
-}
-
-/// The command line for the same request.
-fn command<X: ClientFlags>(lab: &Lab, flags: &Call<X>, extra: &str) -> String {
-    let server =
-        if flags.server == ADDRESS { String::new() } else { format!("--server {} ", flags.server) };
-    format!("{} call {server}{extra}{}", lab.name, flags.ask.typed())
+        .or_type("ask again, same key", repeat.seed(Some(answer.seed)).command())
 }
 
 fn as_json<X: ClientFlags>(

@@ -2,13 +2,11 @@
 
 use super::args::{ClientFlags, Load, OPS_MAX};
 use super::words::counts;
-use super::{ADDRESS, Carrier, Lab, resolve};
+use super::{Carrier, Lab, resolve};
 use crate::bank::client::Delivery;
-use crate::bank::datagram::DatagramClientConfig;
 use crate::bank::driver::client::{ClientLoop, Opener};
 use crate::bank::driver::remote::Remote;
 use crate::bank::load::{ArrivalModel, End, LoadGenerator, LoadPlan, Sample, Workload};
-use crate::bank::stream::StreamClientConfig;
 use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -65,8 +63,6 @@ struct Outcome {
 }
 
 /// Runs a load and prints its result.
-///
-/// # Errors
 /// Fails if there is no server, or the loop fails.
 pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Failure> {
     let address = resolve(lab, "--server", &flags.server)?;
@@ -137,15 +133,8 @@ fn finish<X: ClientFlags>(
         Ended::Interrupted => Ok(Exit::Interrupted),
         Ended::ServerLost => {
             let when = if outcome.done == 0 { "no bank answers" } else { "the bank went away" };
-            let listen = if flags.server == ADDRESS {
-                String::new()
-            } else {
-                format!(" --listen {address}")
-            };
-            let failure = Failure::new(Exit::Network, format!("{when} on {address}")).or_type(
-                "start the bank, in another terminal",
-                format!("{} serve{listen}", lab.name),
-            );
+            let failure = Failure::new(Exit::Network, format!("{when} on {address}"))
+                .or_type("start the bank, in another terminal", lab.serve_at(address));
             // The first error names the cause; later ones repeat it.
             Err(failures.iter().take(1).fold(failure, |f, (_, error)| f.because(error.to_string())))
         }
@@ -179,20 +168,11 @@ fn depth<X: ClientFlags>(flags: &Load<X>) -> u32 {
 const OPEN_IN_FLIGHT_MAX: usize = 256;
 
 fn transport<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Box<dyn Transport> {
-    let (deadline, delivery) = (flags.deadline, flags.carrier.delivery());
     let max_in_flight = match flags.rate {
         Some(_) => OPEN_IN_FLIGHT_MAX,
         None => depth(flags) as usize,
     };
-    match lab.carrier {
-        Carrier::Tcp => Box::new(StreamClientConfig { deadline, max_in_flight, delivery }),
-        Carrier::Udp => Box::new(DatagramClientConfig {
-            deadline,
-            delivery,
-            max_in_flight,
-            ..DatagramClientConfig::default()
-        }),
-    }
+    lab.transport(&flags.carrier, flags.deadline, max_in_flight)
 }
 
 /// Steps of the progress bar: requests if they are limited, else milliseconds.

@@ -6,14 +6,18 @@ mod load;
 mod serve;
 mod words;
 
+use crate::bank::datagram::DatagramClientConfig;
+use crate::bank::stream::StreamClientConfig;
+use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::frame::Frame;
 use crate::cli::values::addresses;
 use args::{Cli, ClientFlags, ELSEWHERE, ServeFlags, What};
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The transport of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,17 +41,49 @@ pub struct Lab {
     pub carrier: Carrier,
 }
 
+impl Lab {
+    /// The command line.
+    fn command<S: ServeFlags, X: ClientFlags>(&self) -> Command {
+        Cli::<S, X>::command()
+            .name(self.name)
+            .bin_name(self.name)
+            .about(self.about)
+            .before_help(self.examples)
+    }
+
+    /// The transport of a client with these flags.
+    fn transport(
+        &self,
+        flags: &impl ClientFlags,
+        deadline: Duration,
+        max_in_flight: usize,
+    ) -> Box<dyn Transport> {
+        let delivery = flags.delivery();
+        match self.carrier {
+            Carrier::Tcp => Box::new(StreamClientConfig { deadline, max_in_flight, delivery }),
+            Carrier::Udp => Box::new(DatagramClientConfig {
+                deadline,
+                delivery,
+                max_in_flight,
+                ..DatagramClientConfig::default()
+            }),
+        }
+    }
+
+    /// The command that starts a bank at this address.
+    fn serve_at(&self, address: SocketAddr) -> String {
+        let usual = address.to_string() == ADDRESS;
+        let listen = if usual { String::new() } else { format!(" --listen {address}") };
+        format!("{} serve{listen}", self.name)
+    }
+}
+
 /// Runs a lab with the arguments of this process.
-#[must_use]
 pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
-    let command = Cli::<S, X>::command()
-        .name(lab.name)
-        .bin_name(lab.name)
-        .about(lab.about)
-        .before_help(lab.examples);
-    Frame::new(lab.name, command).elsewhere(ELSEWHERE).main(|cli: Cli<S, X>| match &cli.what {
+    let frame = Frame::new(lab.name, lab.command::<S, X>()).elsewhere(ELSEWHERE);
+    frame.main(|cli: Cli<S, X>| match &cli.what {
         Some(What::Serve(serve)) => serve::run(lab, serve),
-        Some(What::Call(call)) => call::run(lab, call, &cli.common),
+        Some(What::Call(call)) => call::run::<S, X>(lab, call, &cli.common),
         Some(What::Load(load)) => load::run(lab, load),
         None => Err(Failure::new(Exit::Usage, "say what to do: serve, call or load")
             .or_type("examples", format!("{} --help", lab.name))),

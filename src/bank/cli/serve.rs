@@ -30,14 +30,12 @@ struct Report {
 }
 
 /// Serves until SIGINT or SIGTERM.
-///
-/// # Errors
 /// Fails if it cannot listen, or the loop fails.
 pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Failure> {
     let address = resolve(lab, "--listen", &flags.listen)?;
     let seed = flags.seed.or_random()?;
     let config = ServerConfig {
-        dedup: flags.dedup.into(),
+        dedup: flags.dedup,
         lease: flags.lease,
         max_leases: flags.max_clients as usize,
     };
@@ -87,7 +85,7 @@ fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
             failure
                 .because("another program listens there, perhaps another bank")
                 .or_type("take a free port", format!("{} serve --listen 127.0.0.1:0", lab.name))
-                .or_type("see who it is", format!("{sockets} 'sport = :{port}'"))
+                .or_type("see which program it is", format!("{sockets} 'sport = :{port}'"))
         }
         io::ErrorKind::AddrNotAvailable => failure
             .because("this host has no such address")
@@ -166,7 +164,7 @@ fn in_words(lab: &Lab, report: &Report) -> String {
     match lab.carrier {
         Carrier::Tcp => row("connections", &connections(sockets)),
         Carrier::Udp => {
-            let lost = match sockets.replies_not_sent {
+            let lost = match sockets.sockets.datagrams_not_sent {
                 0 => String::new(),
                 lost => format!(", {} not sent", human::plural(lost, "reply", "replies")),
             };
@@ -194,14 +192,15 @@ fn in_words(lab: &Lab, report: &Report) -> String {
     out
 }
 
-fn connections(sockets: &LoopCounters) -> String {
+fn connections(counted: &LoopCounters) -> String {
+    let sockets = &counted.sockets;
     let mut text = format!("{} accepted", sockets.accepted);
     for (count, what) in [
         (sockets.turned_away, "turned away, too many"),
-        (sockets.closed_no_hello, "closed: no HELLO in time"),
-        (sockets.closed_slow_frame, "closed: a frame took too long"),
-        (sockets.closed_idle, "closed: idle too long"),
-        (sockets.closed_violation, "closed: not the protocol"),
+        (counted.closed_no_hello, "closed: no HELLO in time"),
+        (counted.closed_slow_frame, "closed: a frame took too long"),
+        (counted.closed_idle, "closed: idle too long"),
+        (counted.closed_violation, "closed: not the protocol"),
         (sockets.closed_unread, "closed: did not read their replies"),
         (sockets.accept_failures, "attempts to accept failed"),
     ] {

@@ -4,6 +4,7 @@
 //! kernel's TCP and UDP.
 
 use crate::bank::load::{Action, LoadGenerator, LoadPlan};
+use crate::bank::transport::SocketKind;
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
 use crate::runtime::event_loop::{EventLoop, SourceId};
@@ -18,15 +19,11 @@ use std::time::Duration;
 /// Creates the sockets of one lane, in its namespace and with its options.
 pub trait Opener: Send {
     /// A non-blocking TCP socket whose connection to the server has begun.
-    ///
-    /// # Errors
-    /// The error of the system call.
+    /// Fails with the error of the system call.
     fn tcp(&mut self) -> io::Result<std::net::TcpStream>;
 
     /// A non-blocking UDP socket connected to the server.
-    ///
-    /// # Errors
-    /// The error of the system call.
+    /// Fails with the error of the system call.
     fn udp(&mut self) -> io::Result<std::net::UdpSocket>;
 }
 
@@ -37,9 +34,69 @@ struct Lane {
     sockets: Vec<Option<(Socket, SourceId)>>,
 }
 
-enum Socket {
+/// The socket of one client.
+pub(super) enum Socket {
     Datagram(UdpSocket),
     Stream(Stream),
+}
+
+impl Socket {
+    /// Opens and registers a socket.
+    pub(super) fn open<S: Copy>(
+        kind: SocketKind,
+        opener: &mut dyn Opener,
+        events: &mut EventLoop<S>,
+        source: S,
+    ) -> io::Result<(Self, SourceId)> {
+        match kind {
+            SocketKind::Datagram => {
+                let mut socket = UdpSocket::from_std(opener.udp()?);
+                let id = events.register(&mut socket, Interest::READABLE, source)?;
+                Ok((Self::Datagram(socket), id))
+            }
+            SocketKind::Stream => {
+                let mut stream = Stream::connecting(TcpStream::from_std(opener.tcp()?));
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let id = events.register(stream.source(), interest, source)?;
+                Ok((Self::Stream(stream), id))
+            }
+        }
+    }
+
+    /// Whether the error reports an absent server, which may come back.
+    fn is_refused(&self, error: &io::Error) -> bool {
+        matches!(self, Self::Datagram(_)) && error.kind() == ErrorKind::ConnectionRefused
+    }
+
+    pub(super) const fn is_established(&self) -> bool {
+        match self {
+            Self::Datagram(_) => true,
+            Self::Stream(stream) => stream.is_established(),
+        }
+    }
+
+    /// Sends a datagram, or queues bytes of the stream.
+    pub(super) fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        match self {
+            Self::Datagram(socket) => match socket.send(&bytes) {
+                // A full socket loses a datagram as a path does; the client retransmits.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+                other => other.map(drop),
+            },
+            Self::Stream(stream) => {
+                stream.push(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends queued bytes of an established stream; the event that establishes it sends the rest.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stream(stream) if stream.is_established() => stream.flush().map(drop),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A lane index and a slot index.
@@ -75,8 +132,6 @@ pub struct ClientLoop {
 
 impl ClientLoop {
     /// A loop over these generators. Sockets are opened on a generator's request.
-    ///
-    /// # Errors
     /// Fails if the kernel gives no event queue.
     pub fn new(
         generators: Vec<(LoadGenerator, Box<dyn Opener>)>,
@@ -118,8 +173,6 @@ impl ClientLoop {
 
     /// Starts a load on every generator and drives them to the end, or until `observer` breaks:
     /// requests in flight are then unknown.
-    ///
-    /// # Errors
     /// Fails if the kernel refuses to wait; [`Self::take_failures`] reports socket errors.
     pub fn run(
         &mut self,
@@ -205,7 +258,8 @@ impl ClientLoop {
                         Ok(false) => return,
                         Err(error) => {
                             self.failed(index, error);
-                            return self.lost(index, slot);
+                            self.lost(index, slot);
+                            return self.act(index);
                         }
                     }
                 }
@@ -224,7 +278,6 @@ impl ClientLoop {
         let now = self.clock.now();
         self.close(index, slot);
         self.lanes[index].generator.handle_closed(now, slot);
-        self.act(index);
     }
 
     fn close(&mut self, index: usize, slot: usize) {
@@ -237,21 +290,17 @@ impl ClientLoop {
     /// Executes the generator's output.
     fn act(&mut self, index: usize) {
         while let Some(action) = self.lanes[index].generator.poll_action() {
-            let done = match action {
-                Action::Open { slot } => self.open(index, slot).map_err(|e| (slot, e)),
+            let (slot, done) = match action {
+                Action::Open { slot } => (slot, self.open(index, slot)),
+                Action::Send { slot, bytes } => (slot, self.send(index, slot, bytes)),
                 Action::Close { slot } => {
                     self.close(index, slot);
-                    Ok(())
-                }
-                Action::Send { slot, bytes } => {
-                    self.send(index, slot, bytes).map_err(|error| (slot, error))
+                    continue;
                 }
             };
-            if let Err((slot, error)) = done {
+            if let Err(error) = done {
                 self.failed(index, error);
-                let now = self.clock.now();
-                self.close(index, slot);
-                self.lanes[index].generator.handle_closed(now, slot);
+                self.lost(index, slot);
             }
         }
     }
@@ -260,36 +309,26 @@ impl ClientLoop {
         self.close(index, slot);
         let lane = &mut self.lanes[index];
         tracing::debug!(lane = index, client = slot, "connecting");
-        let mut stream = Stream::connecting(TcpStream::from_std(lane.opener.tcp()?));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let id = self.events.register(stream.source(), interest, (index, slot))?;
-        lane.sockets[slot] = Some((Socket::Stream(stream), id));
+        let datagrams = lane.generator.uses_datagrams();
+        let kind = if datagrams { SocketKind::Datagram } else { SocketKind::Stream };
+        let opened = Socket::open(kind, &mut *lane.opener, &mut self.events, (index, slot))?;
+        lane.sockets[slot] = Some(opened);
         Ok(())
     }
 
     fn send(&mut self, index: usize, slot: usize, bytes: Bytes) -> io::Result<()> {
-        let lane = &mut self.lanes[index];
+        let lane = &self.lanes[index];
         if lane.sockets[slot].is_none() && lane.generator.uses_datagrams() {
-            let mut socket = UdpSocket::from_std(lane.opener.udp()?);
-            let id = self.events.register(&mut socket, Interest::READABLE, (index, slot))?;
-            lane.sockets[slot] = Some((Socket::Datagram(socket), id));
+            self.open(index, slot)?;
         }
-        match &mut lane.sockets[slot] {
-            None => Ok(()),
-            Some((Socket::Datagram(socket), _)) => match socket.send(&bytes) {
-                // A datagram may be lost; a full socket or an absent server loses it here.
-                Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    self.failures_in_a_row += 1;
-                    Ok(())
-                }
-                other => other.map(drop),
-            },
-            Some((Socket::Stream(stream), _)) => {
-                stream.push(bytes);
-                // The event that establishes the connection sends it, and notifies the generator.
-                if stream.is_established() { stream.flush().map(drop) } else { Ok(()) }
+        let Some((socket, _)) = &mut self.lanes[index].sockets[slot] else { return Ok(()) };
+        match socket.send(bytes).and_then(|()| socket.flush()) {
+            // An absent server loses a datagram.
+            Err(error) if socket.is_refused(&error) => {
+                self.failures_in_a_row += 1;
+                Ok(())
             }
+            sent => sent,
         }
     }
 }

@@ -10,7 +10,9 @@ use crate::bank::stream::{ServerSession, SessionLimits};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
 use crate::runtime::event_loop::{EventLoop, SourceId};
-use crate::runtime::server::{Core, Limits, ListenerConfig, Output, Server, Session, Source};
+use crate::runtime::server::{
+    Core, Counters, Limits, ListenerConfig, Output, Server, Session, Source,
+};
 use crate::runtime::shutdown;
 use bytes::Bytes;
 use serde::Serialize;
@@ -49,15 +51,10 @@ const DATAGRAM_BUFFER: usize = 2048;
 /// Counters of the loop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct LoopCounters {
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections closed at once because of the limit.
-    pub turned_away: u64,
-    /// Failed accepts: no descriptor was left, or the client had disconnected.
-    pub accept_failures: u64,
-    /// Connections that ended.
-    pub closed: u64,
-    /// Of those, how many sent no HELLO in time.
+    /// Connections and datagrams.
+    #[serde(flatten)]
+    pub sockets: Counters,
+    /// Closed connections that sent no HELLO in time.
     pub closed_no_hello: u64,
     /// Of those, how many did not complete a frame in time.
     pub closed_slow_frame: u64,
@@ -65,10 +62,6 @@ pub struct LoopCounters {
     pub closed_idle: u64,
     /// Of those, how many violated the protocol, or sent more than is buffered.
     pub closed_violation: u64,
-    /// Of those, how many had replies that the peer had not read.
-    pub closed_unread: u64,
-    /// Replies that the kernel refused.
-    pub replies_not_sent: u64,
 }
 
 /// The banks of one loop.
@@ -198,8 +191,6 @@ pub struct ServerLoop<S: Storage> {
 
 impl<S: Storage> ServerLoop<S> {
     /// A loop over these sites; makes their sockets non-blocking.
-    ///
-    /// # Errors
     /// Fails if a socket cannot be registered.
     pub fn new(sites: Vec<Site<S>>, limits: ServerLimits, clock: Clock) -> io::Result<Self> {
         let mut events = EventLoop::new(clock)?;
@@ -217,16 +208,7 @@ impl<S: Storage> ServerLoop<S> {
 
     /// The counters of the loop.
     pub const fn counters(&self) -> LoopCounters {
-        let counted = self.server.counters();
-        LoopCounters {
-            accepted: counted.accepted,
-            turned_away: counted.turned_away,
-            accept_failures: counted.accept_failures,
-            closed: counted.closed,
-            closed_unread: counted.closed_unread,
-            replies_not_sent: counted.datagrams_not_sent,
-            ..self.server.core().counters
-        }
+        LoopCounters { sockets: *self.server.counters(), ..self.server.core().counters }
     }
 
     /// The banks, in the order of their sites.
@@ -235,8 +217,6 @@ impl<S: Storage> ServerLoop<S> {
     }
 
     /// Serves until shutdown, then lets every client have its last replies.
-    ///
-    /// # Errors
     /// Fails if the kernel refuses to wait; a failing connection is only closed.
     pub fn run(&mut self, mut shutdown: shutdown::Receiver) -> io::Result<()> {
         self.events.run(&mut self.server, &mut shutdown)

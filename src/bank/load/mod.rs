@@ -72,7 +72,6 @@ pub struct LoadGenerator {
 
 impl LoadGenerator {
     /// A load generator of `clients` idle clients. `seed` draws nonces and jitter.
-    #[must_use]
     pub fn new(transport: Box<dyn Transport>, workload: Workload, clients: u32, seed: u64) -> Self {
         let slot = |index: u64| {
             let identity = Identity::new(keyed(seed, index << 1));
@@ -101,7 +100,6 @@ impl LoadGenerator {
     }
 
     /// The same with a new connection for every request.
-    #[must_use]
     pub fn connection_per_request(mut self) -> Self {
         self.per_request = true;
         self
@@ -130,37 +128,31 @@ impl LoadGenerator {
     }
 
     /// Number of clients; slots are numbered from 0.
-    #[must_use]
     pub const fn slots(&self) -> usize {
         self.slots.len()
     }
 
     /// Whether the slots send datagrams: sockets without connections.
-    #[must_use]
     pub fn uses_datagrams(&self) -> bool {
         self.transport.socket() == SocketKind::Datagram
     }
 
     /// Whether every operation that will start has ended.
-    #[must_use]
     pub fn is_done(&self, now: Instant) -> bool {
         self.all_started(now) && self.slots.iter().all(ClientSlot::is_idle)
     }
 
     /// The requests of the present load that have ended, in the order they ended.
-    #[must_use]
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
 
     /// How long each connection of the present load took to open.
-    #[must_use]
     pub fn handshakes(&self) -> &[Duration] {
         &self.handshakes
     }
 
     /// Totals of the clients since creation, and their mean retransmission timeout now.
-    #[must_use]
     pub fn counters(&self) -> ClientCounters {
         let mut all = ClientCounters::default();
         for counters in self.slots.iter().map(|slot| slot.client.counters()) {
@@ -226,7 +218,6 @@ impl LoadGenerator {
     }
 
     /// When to call [`Self::handle_timeout`] at the latest.
-    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let more = self.has_more();
         let clients = self.slots.iter().filter_map(|slot| slot.client.poll_timeout());

@@ -83,7 +83,6 @@ impl Sample {
     }
 
     /// From the intended start to the end.
-    #[must_use]
     pub const fn latency(&self) -> Duration {
         self.finished.since(self.intended)
     }

@@ -22,7 +22,6 @@ pub const AMOUNT_CENTS_MAX: u64 = 10_000;
 
 impl Workload {
     /// Operation number `op`.
-    #[must_use]
     pub fn request(&self, op: u64) -> Request {
         let draw = |stream: u64| keyed(self.seed, op << 3 | stream);
         let accounts = self.accounts.max(2);

@@ -27,7 +27,6 @@ impl MemoryStore {
     /// Accounts 1 to `count`, at most [`ACCOUNTS_MAX`], each holding `opening`.
     ///
     /// A negative opening becomes 0; one whose sum would exceed `i64::MAX` cents is reduced to fit.
-    #[must_use]
     pub fn with_accounts(count: u64, opening: Cents) -> Self {
         let count = count.min(ACCOUNTS_MAX);
         let most = i64::MAX / count.max(1).cast_signed();
@@ -45,7 +44,6 @@ impl MemoryStore {
     }
 
     /// Completion records held.
-    #[must_use]
     pub fn completions(&self) -> usize {
         self.completions.len()
     }
@@ -167,8 +165,7 @@ mod tests {
     #[test]
     fn an_ended_lease_removes_only_its_own_completions() {
         let mut store = MemoryStore::with_accounts(1, Cents::ZERO);
-        let completion =
-            Completion { fingerprint: 1, op: 2, status: 0, block_len: 16, block: [0; 16] };
+        let completion = Completion { fingerprint: 1, op: 2, status: 0, block: [0; 2] };
         for client in [1, 2] {
             let key = Key { client, seq: 1 };
             let grant = Some(Lease { client, nonce: client, acked: 0 });

@@ -12,6 +12,7 @@ use wirelab::bank::frame::{MAX_DATAGRAM, checksum};
 use wirelab::bank::message::{AccountId, Amount, Cents, Request};
 use wirelab::bank::server::{Server, ServerConfig};
 use wirelab::bank::store::memory::MemoryStore;
+use wirelab::bank::transport::Client as _;
 use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {
@@ -30,8 +31,8 @@ fuzz_target!(|data: &[u8]| {
             1 => serve(&mut server, now, &sealed(bytes)),
             // A frame of the client, with changed bytes and a valid checksum.
             2 => serve(&mut server, now, &changed(&last, bytes)),
-            3 => client.handle_datagram(now, bytes),
-            4 => client.handle_datagram(now, &sealed(bytes)),
+            3 => client.handle_bytes(now, bytes),
+            4 => client.handle_bytes(now, &sealed(bytes)),
             5 => {
                 now += Duration::from_millis(u64::from(size) * 40);
                 client.handle_timeout(now);
@@ -42,8 +43,8 @@ fuzz_target!(|data: &[u8]| {
                     assert!(datagram.len() <= MAX_DATAGRAM);
                     if let Some(reply) = server.handle_datagram(now, &datagram) {
                         assert!(reply.len() <= datagram.len());
-                        client.handle_datagram(now, &changed(&reply, bytes));
-                        client.handle_datagram(now, &reply);
+                        client.handle_bytes(now, &changed(&reply, bytes));
+                        client.handle_bytes(now, &reply);
                     }
                     last = datagram.to_vec();
                 }
@@ -51,7 +52,7 @@ fuzz_target!(|data: &[u8]| {
             _ => {
                 let amount = Amount::new(u64::from(size) + 1).unwrap();
                 let (from, to) = (AccountId(1), AccountId(2));
-                let _ = client.call(now, Request::Transfer { from, to, amount });
+                let _ = client.send(now, Request::Transfer { from, to, amount });
             }
         }
         while client.poll_event().is_some() {}

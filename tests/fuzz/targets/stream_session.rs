@@ -14,9 +14,9 @@ use wirelab::bank::message::{AccountId, Amount, Cents, Request};
 use wirelab::bank::server::{Server, ServerConfig};
 use wirelab::bank::store::memory::MemoryStore;
 use wirelab::bank::stream::{
-    MAX_BUFFERED_IN, MAX_BUFFERED_OUT, ServerSession, SessionLimits, StreamClient,
-    StreamClientConfig,
+    MAX_BUFFERED_IN, ServerSession, SessionLimits, StreamClient, StreamClientConfig,
 };
+use wirelab::bank::transport::Client as _;
 use wirelab::measure::Instant;
 
 fuzz_target!(|data: &[u8]| {
@@ -36,8 +36,8 @@ fuzz_target!(|data: &[u8]| {
             0 => session.handle_stream(now, &mut server, bytes),
             1 => session.handle_stream(now, &mut server, &sealed(bytes)),
             2 => session.handle_stream(now, &mut server, &hello),
-            3 => client.handle_stream(now, bytes),
-            4 => client.handle_stream(now, &sealed(bytes)),
+            3 => client.handle_bytes(now, bytes),
+            4 => client.handle_bytes(now, &sealed(bytes)),
             5 => {
                 now += Duration::from_millis(u64::from(size) * 40);
                 session.handle_timeout(now);
@@ -49,16 +49,19 @@ fuzz_target!(|data: &[u8]| {
                     session.handle_stream(now, &mut server, &out);
                 }
                 if let Some(out) = session.poll_transmit() {
-                    client.handle_stream(now, &out);
+                    client.handle_bytes(now, &out);
                 }
             }
             _ => {
                 let amount = Amount::new(u64::from(size) + 1).unwrap();
-                let _ = client.call(now, Request::Deposit { account: AccountId(1), amount });
+                let _ = client.send(now, Request::Deposit { account: AccountId(1), amount });
             }
         }
         while client.poll_event().is_some() {}
-        assert!(session.buffered() <= MAX_BUFFERED_IN + MAX_BUFFERED_OUT + MAX_FRAME);
+        assert!(
+            session.buffered()
+                <= MAX_BUFFERED_IN + SessionLimits::DEFAULT.max_buffered_out + MAX_FRAME
+        );
         assert!(client.buffered() <= 2 * MAX_FRAME);
         assert!(!(session.wants_read() && session.closing().is_some()));
         assert!(session.poll_timeout().is_none() || session.closing().is_none());
