@@ -3,7 +3,6 @@
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 /// Encodes `bytes` in lower case.
-#[must_use]
 pub fn encode_hex(bytes: &[u8]) -> String {
     let (mut text, mut buffer, mut held) = (String::new(), 0_usize, 0_u32);
     for byte in bytes {
@@ -22,7 +21,6 @@ pub fn encode_hex(bytes: &[u8]) -> String {
 }
 
 /// Decodes text of either case; trailing bits that fill no byte are ignored.
-#[must_use]
 pub fn decode_hex(text: &[u8]) -> Option<Vec<u8>> {
     let (mut bytes, mut buffer, mut held) = (Vec::with_capacity(text.len() * 5 / 8), 0_u32, 0_u32);
     for byte in text {

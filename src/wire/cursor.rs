@@ -11,20 +11,9 @@ pub struct Reader<'a> {
 }
 
 macro_rules! read_int {
-    ($($le:ident $be:ident $int:ty),*) => {$(
-        #[doc = concat!("The next `", stringify!($int), "`, little-endian.")]
-        ///
-        /// # Errors
-        /// [`Fault::Short`] if too few bytes are left.
-        #[inline]
-        pub fn $le(&mut self, field: &'static str) -> Result<$int, DecodeError> {
-            Ok(<$int>::from_le_bytes(self.array(field)?))
-        }
-
+    ($($be:ident $int:ty),*) => {$(
         #[doc = concat!("The next `", stringify!($int), "`, big-endian (network order).")]
-        ///
-        /// # Errors
-        /// [`Fault::Short`] if too few bytes are left.
+        /// Fails with [`Fault::Short`] if too few bytes are left.
         #[inline]
         pub fn $be(&mut self, field: &'static str) -> Result<$int, DecodeError> {
             Ok(<$int>::from_be_bytes(self.array(field)?))
@@ -34,35 +23,29 @@ macro_rules! read_int {
 
 impl<'a> Reader<'a> {
     /// A reader at offset 0 of `bytes`; `layer` names the format in errors.
-    #[must_use]
     #[inline]
     pub const fn new(layer: &'static str, bytes: &'a [u8]) -> Self {
         Self { layer, bytes, offset: 0 }
     }
 
     /// Bytes read so far.
-    #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
     /// Bytes left.
-    #[must_use]
     #[inline]
     pub const fn remaining(&self) -> usize {
         self.bytes.len() - self.offset
     }
 
     /// The bytes left; does not advance.
-    #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.bytes.get(self.offset..).unwrap_or_default()
     }
 
     /// The next `count` bytes; `claimed_by` names the field that gave `count`.
-    ///
-    /// # Errors
-    /// [`Fault::Short`] if too few bytes are left.
+    /// Fails with [`Fault::Short`] if too few bytes are left.
     #[inline]
     pub fn take(
         &mut self,
@@ -79,9 +62,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` bytes as an array.
-    ///
-    /// # Errors
-    /// [`Fault::Short`] if too few bytes are left.
+    /// Fails with [`Fault::Short`] if too few bytes are left.
     #[inline]
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], DecodeError> {
         let had = self.remaining();
@@ -93,27 +74,22 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte.
-    ///
-    /// # Errors
-    /// [`Fault::Short`] at the end.
+    /// Fails with [`Fault::Short`] at the end.
     #[inline]
     pub fn u8(&mut self, field: &'static str) -> Result<u8, DecodeError> {
         let [byte] = self.array(field)?;
         Ok(byte)
     }
 
-    read_int!(u16_le u16_be u16, u32_le u32_be u32, u64_le u64_be u64, i64_le i64_be i64);
+    read_int!(u16_be u16, u32_be u32, u64_be u64);
 
     /// An error of this layer at the current offset.
-    #[must_use]
     pub const fn fault(&self, fault: Fault) -> DecodeError {
         DecodeError { layer: self.layer, offset: self.offset, fault }
     }
 
     /// Checks that all bytes were read; `claimed_by` names the field that set the end.
-    ///
-    /// # Errors
-    /// [`Fault::Trailing`] if bytes are left.
+    /// Fails with [`Fault::Trailing`] if bytes are left.
     pub fn finish(self, claimed_by: &'static str) -> Result<(), DecodeError> {
         match self.remaining() {
             0 => Ok(()),
@@ -131,20 +107,9 @@ pub struct Writer<'a> {
 }
 
 macro_rules! write_int {
-    ($($le:ident $be:ident $int:ty),*) => {$(
-        #[doc = concat!("Writes a `", stringify!($int), "`, little-endian.")]
-        ///
-        /// # Errors
-        /// If it does not fit.
-        #[inline]
-        pub fn $le(&mut self, value: $int) -> Result<(), EncodeError> {
-            self.bytes(&value.to_le_bytes())
-        }
-
+    ($($be:ident $int:ty),*) => {$(
         #[doc = concat!("Writes a `", stringify!($int), "`, big-endian (network order).")]
-        ///
-        /// # Errors
-        /// If it does not fit.
+        /// Fails if it does not fit.
         #[inline]
         pub fn $be(&mut self, value: $int) -> Result<(), EncodeError> {
             self.bytes(&value.to_be_bytes())
@@ -154,21 +119,17 @@ macro_rules! write_int {
 
 impl<'a> Writer<'a> {
     /// A writer at offset 0 of `bytes`; `layer` names the format in errors.
-    #[must_use]
     pub const fn new(layer: &'static str, bytes: &'a mut [u8]) -> Self {
         Self { layer, bytes, offset: 0 }
     }
 
     /// Bytes written so far.
-    #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
     }
 
     /// Writes bytes unchanged.
-    ///
-    /// # Errors
-    /// If they do not fit.
+    /// Fails if they do not fit.
     #[inline]
     pub fn bytes(&mut self, value: &[u8]) -> Result<(), EncodeError> {
         let room = self.bytes.get_mut(self.offset..).unwrap_or_default();
@@ -180,17 +141,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes one byte.
-    ///
-    /// # Errors
-    /// If it does not fit.
+    /// Fails if it does not fit.
     pub fn u8(&mut self, value: u8) -> Result<(), EncodeError> {
         self.bytes(&[value])
     }
 
-    write_int!(u16_le u16_be u16, u32_le u32_be u32, u64_le u64_be u64, i64_le i64_be i64);
+    write_int!(u16_be u16, u32_be u32, u64_be u64);
 
     /// The bytes written.
-    #[must_use]
     pub fn finish(self) -> &'a [u8] {
         self.bytes.get(..self.offset).unwrap_or_default()
     }
@@ -205,7 +163,7 @@ mod tests {
     fn a_short_read_changes_nothing_and_names_the_bytes_needed() {
         let mut reader = Reader::new("test", &[1, 2, 3]);
         assert_eq!(reader.u16_be("a"), Ok(0x0102));
-        let error = reader.u32_le("b").unwrap_err();
+        let error = reader.u32_be("b").unwrap_err();
         assert_eq!(error.fault, Fault::Short { needed: 4, had: 1, claimed_by: "b" });
         assert_eq!((error.offset, reader.remaining()), (2, 1));
         assert_eq!(reader.take(usize::MAX, "c").unwrap_err().offset, 2);
@@ -215,28 +173,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(a: u16, b: u32, c: u64, d: i64, tail: Vec<u8>) {
-            let mut buffer = vec![0; 2 * 22 + tail.len()];
+        fn what_is_written_is_read(a: u16, b: u32, c: u64, tail: Vec<u8>) {
+            let mut buffer = vec![0; 14 + tail.len()];
             let mut writer = Writer::new("test", &mut buffer);
-            writer.u16_le(a).unwrap();
-            writer.u32_le(b).unwrap();
-            writer.u64_le(c).unwrap();
-            writer.i64_le(d).unwrap();
             writer.u16_be(a).unwrap();
             writer.u32_be(b).unwrap();
             writer.u64_be(c).unwrap();
-            writer.i64_be(d).unwrap();
             writer.bytes(&tail).unwrap();
             prop_assert!(writer.u8(0).is_err());
             let mut reader = Reader::new("test", writer.finish());
-            prop_assert_eq!(reader.u16_le("").unwrap(), a);
-            prop_assert_eq!(reader.u32_le("").unwrap(), b);
-            prop_assert_eq!(reader.u64_le("").unwrap(), c);
-            prop_assert_eq!(reader.i64_le("").unwrap(), d);
             prop_assert_eq!(reader.u16_be("").unwrap(), a);
             prop_assert_eq!(reader.u32_be("").unwrap(), b);
             prop_assert_eq!(reader.u64_be("").unwrap(), c);
-            prop_assert_eq!(reader.i64_be("").unwrap(), d);
             prop_assert_eq!(reader.take(tail.len(), "").unwrap(), tail.as_slice());
             prop_assert!(reader.finish("").is_ok());
         }

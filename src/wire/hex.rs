@@ -10,19 +10,16 @@ const WIDTH: usize = 16;
 pub const BYTES_MAX: usize = 4_800;
 
 /// The bytes as lines of `offset  hex  |ascii|`.
-#[must_use]
 pub fn dump(bytes: &[u8]) -> String {
     render(bytes, None)
 }
 
 /// The bytes with a caret under the byte that `error` points at, and the error below it.
-#[must_use]
 pub fn explain(bytes: &[u8], error: &DecodeError) -> String {
     render(bytes, Some(error))
 }
 
 /// Two hex digits per byte, without separators.
-#[must_use]
 pub fn compact(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a String cannot fail.
@@ -32,7 +29,6 @@ pub fn compact(bytes: &[u8]) -> String {
 }
 
 /// Parses hex digits; spaces are skipped.
-#[must_use]
 pub fn parse(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text
         .chars()
