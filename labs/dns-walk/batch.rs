@@ -1,8 +1,4 @@
-//! Many walks at once, with one memory: who begins, who waits for whom, and what is sent.
-//!
-//! It exists so that a list of a million names costs each server no more than it must: what one
-//! walk has learned no other asks, a question in flight is not asked twice, and a server has only
-//! so many queries at a time. It must never ask on its own: every query is a walk's.
+//! Many walks at once, with one memory: which begins, which waits, and what is sent.
 //!
 //! # Contract
 //! As [`Walk`]'s, for many. [`BatchResolver::ask`] is the command; `handle_*` takes what the
@@ -14,7 +10,7 @@
 //! most [`LEAD_MAX`], takes its query back and looks at what is known by then. A walk that would
 //! give a server more than [`BatchConfig::per_server`] queues for its turn: then its query goes out
 //! as it is, unless the answer is known by then or the server has fallen silent. Were it to choose
-//! a server anew each time, a lossy path would send all who wait from one queue to the other and
+//! a server again each time, a lossy path would move all that wait from one queue to the other and
 //! back. The time of a walk runs on while it waits, so every walk ends.
 
 use super::cache::{Cache, Seeded};
@@ -316,7 +312,7 @@ impl BatchResolver {
         }
     }
 
-    /// A query that waits no more, until there is none.
+    /// A query that no longer waits, until there is none.
     pub fn poll_release(&mut self) -> Option<QueryId> {
         self.released.pop_front()
     }
@@ -344,7 +340,7 @@ impl BatchResolver {
         self.drive(now, query.walk, |walk| walk.handle_reply(now, query.attempt, from, bytes));
     }
 
-    /// The network or the host said that nobody listens where `query` went.
+    /// The network or the host said that nothing listens where `query` went.
     pub fn handle_unreachable(&mut self, now: Instant, query: QueryId, why: &str) {
         self.drive(now, query.walk, |walk| walk.handle_unreachable(now, query.attempt, why));
     }
@@ -548,7 +544,7 @@ impl BatchResolver {
                         continue;
                     }
                     let Some(query) = busy.waiting.pop_front() else { continue };
-                    // It may need it no more; then the place is the next one's.
+                    // It may no longer need it; then the next one has the place.
                     self.wakes.push_front(Wake::NextAt(server));
                     self.take_turn(now, query);
                 }
@@ -607,7 +603,7 @@ impl BatchResolver {
         self.alarms.push(Reverse((next, task)));
     }
 
-    /// A walk has ended: its summary is told to all who asked the same.
+    /// A walk has ended: every question that equals its own gets its summary.
     fn finish(&mut self, now: Instant, task: TaskId) {
         let Some(running) = self.running.remove(&task) else { return };
         self.in_flight.remove(&running.question);

@@ -1,7 +1,4 @@
 //! What is known, since which step, for how long, and how far it is believed.
-//!
-//! It exists so that a walk asks nothing twice, and can say where each thing it knows comes from.
-//! It must never give an address that came with a referral as an answer.
 
 use super::dnssec::evidence::Store;
 use super::limits::{Limits, at_most};
@@ -44,7 +41,7 @@ pub struct Absence {
     pub step: u32,
     /// It is believed until then.
     pub expires: Instant,
-    /// What said for how long (RFC 2308 §5); others are told the same.
+    /// What said for how long (RFC 2308 §5); clients get the same.
     pub soa: Option<Arc<Record>>,
 }
 
@@ -85,7 +82,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The same with the hash of that seed: who makes up names must not foresee which collide.
+    /// The same with the hash of that seed: a client that makes up names must not be able to make them collide.
     #[must_use]
     pub fn keyed(self, seed: u64) -> Self {
         let mut nodes = HashMap::with_hasher(Seeded(seed));
@@ -339,7 +336,7 @@ impl Key {
     }
 }
 
-/// A hash that the seed repeats and a stranger cannot foresee.
+/// A hash that is repeatable by its seed and unpredictable without it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seeded(pub(super) u64);
 

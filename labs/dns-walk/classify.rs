@@ -1,7 +1,4 @@
 //! What a reply says about a question: its class, what to believe of it, what to drop and why.
-//!
-//! It exists so that the judgement of a reply is one pure function. It must never believe a record
-//! that the zone asked has no say in (RFC 5452 §6, RFC 2181 §5.4.1).
 
 use super::dnssec::evidence::Sections;
 use super::dnssec::proves;

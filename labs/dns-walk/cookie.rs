@@ -1,8 +1,5 @@
 //! DNS cookies (RFC 7873, RFC 9018): a word that only the server that was asked has seen.
 //!
-//! It exists because number, port and capitals can be guessed by somebody who sends enough. It must
-//! never believe a reply for its cookie alone, nor send one server's cookie to another.
-//!
 //! A walk of the demonstration repeats by its seed, and so do its cookies; beyond that they come of
 //! a secret.
 

@@ -1,9 +1,5 @@
 //! What a resolver says of the question that a walk has answered, and the likely cause of each
 //! difference.
-//!
-//! It exists because "it works with the other resolver" is where many searches begin. It must never
-//! call a difference proved: from outside a cause can only be likely, and the rule that found it
-//! is told with it.
 
 use super::dnssec::Status;
 use super::event::Summary;
@@ -240,7 +236,7 @@ fn proof(walk: &Summary, opinion: &ResolverAnswer) -> Option<(String, String, St
             ("not proved (AD=0)", "it does not judge signatures, or does not say so")
         }
         (Status::Insecure | Status::Indeterminate, true) => {
-            ("proved (AD=1)", "it trusts another key than the walk, or believes somebody else")
+            ("proved (AD=1)", "it trusts another key than the walk, or relies on another resolver")
         }
         _ => return None,
     };

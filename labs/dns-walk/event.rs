@@ -1,8 +1,4 @@
-//! What happened in a walk, one record per thing: the walk's whole story, in order.
-//!
-//! It exists so that every view (tree, waterfall, sentences, a saved file) is made of the same
-//! records. It must never hold a value that only this process understands: names and records are
-//! text, so that a record can be written, kept and told again.
+//! The events of a walk, in order: one serializable record each.
 
 use super::dnssec::reason::Reason;
 use super::dnssec::{Status, UnixSeconds};
@@ -38,16 +34,16 @@ pub enum Event {
     /// The walk began.
     #[serde(rename = "start")]
     Start(Start),
-    /// A query was sent, and this became of it.
+    /// A query and its result.
     #[serde(rename = "exchange")]
     Exchange(Box<Exchange>),
-    /// A question was answered without asking anybody.
+    /// A question was answered from the cache.
     #[serde(rename = "cache")]
     Cache(CacheUse),
     /// A link of the chain of trust was judged.
     #[serde(rename = "chain")]
     Chain(Box<super::dnssec::link::Link>),
-    /// A name that is not for the public DNS was answered without asking anybody.
+    /// A special-use name was answered locally (RFC 6761).
     #[serde(rename = "local")]
     Local(LocalAnswer),
     /// Something arrived that answers no open query.
@@ -76,13 +72,13 @@ pub struct Start {
     pub cached: u32,
 }
 
-/// How much of a name a server above its zone is told (RFC 9156).
+/// How much of a name servers above its zone are sent (RFC 9156).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Qmin {
-    /// The whole name to everybody, as `dig`.
+    /// The whole name to every server, as `dig`.
     Off,
-    /// One label more at a time; a server that is confused by it is told the whole name.
+    /// One label more at a time; a server that is confused by it is sent the whole name.
     #[default]
     Relaxed,
     /// One label more at a time, and an error is an error.
@@ -241,7 +237,7 @@ pub enum Class {
     NoReply,
     /// Another server answered first; this one was still within its time.
     Overtaken,
-    /// The network or the host said that nobody listens there.
+    /// The network or the host reported that nothing listens there.
     Unreachable {
         /// In the words of the system.
         why: String,
@@ -289,7 +285,7 @@ pub struct Dropped {
     pub why: DropReason,
 }
 
-/// A query and what became of it. All that is needed to understand it is in it.
+/// A query and its result, complete in itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchange {
     /// A question put to a zone; attempts at its servers share the number.
@@ -314,7 +310,7 @@ pub struct Exchange {
     pub sent_ns: Instant,
     /// How long the reply took.
     pub rtt_ns: Option<u64>,
-    /// How long the walk waits before it asks somebody else.
+    /// How long the walk waits before it asks another server.
     pub patience_ns: u64,
     /// Bytes of the query.
     pub bytes_sent: u32,

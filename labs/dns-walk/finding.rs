@@ -1,7 +1,4 @@
 //! What is wrong with the zones on the way, in the vocabulary of DNSViz and Zonemaster.
-//!
-//! It exists so that a person learns which zone to mend, and how. It must never blame a server for
-//! what the path may have done: a finding says what was seen, by whom, at which step.
 
 use super::dnssec::UnixSeconds;
 use super::dnssec::reason::algorithm_name;
@@ -137,7 +134,7 @@ pub enum Fault {
     SingleAddress,
     /// The zone above names one server only: one failure takes the zone away.
     SingleServer,
-    /// Replies came that nobody asked for: somebody may be forging.
+    /// Replies came to no open query: a sign of forgery.
     StrayReplies,
     /// Several servers of the root answered as a resolver would, which none of them is: something
     /// on the way answers for them.
@@ -172,191 +169,240 @@ pub enum Fault {
     },
 }
 
+/// What is said of a fault.
+struct Description {
+    severity: Severity,
+    tags: &'static [&'static str],
+    words: String,
+    remedy: &'static str,
+}
+
+/// An error, by other tools' tags for it, its sentence and its remedy.
+fn error(tags: &'static [&'static str], words: &str, remedy: &'static str) -> Description {
+    Description { severity: Severity::Error, tags, words: words.to_owned(), remedy }
+}
+
+fn warning(tags: &'static [&'static str], words: &str, remedy: &'static str) -> Description {
+    Description { severity: Severity::Warning, ..error(tags, words, remedy) }
+}
+
+fn notice(tags: &'static [&'static str], words: &str, remedy: &'static str) -> Description {
+    Description { severity: Severity::Notice, ..error(tags, words, remedy) }
+}
+
+const LOAD: &str = "load the zone on that server, or take it out of the zone above";
+const READ_LOG: &str = "read the log of that server";
+const UPDATE: &str = "update the server, or the middlebox before it";
+const SAME_NS: &str = "make the NS records of both zones the same";
+const NEW_HINTS: &str = "take new hints: https://www.internic.net/domain/named.root, with --hints";
+
 impl Fault {
     /// How bad it is.
     #[must_use]
-    pub const fn severity(&self) -> Severity {
-        match self {
-            Self::ServerUnresponsive
-            | Self::ServerRefuses
-            | Self::ServerFails { .. }
-            | Self::ServerNotAuthoritative
-            | Self::ServerRefersAway { .. }
-            | Self::ServerMalformed
-            | Self::GlueMissing { .. }
-            | Self::CyclicDependency { .. }
-            | Self::ServerUnresolvable { .. }
-            | Self::RootIntercepted
-            | Self::AliasLoop { .. } => Severity::Error,
-            Self::NsNotInChild { .. }
-            | Self::NsNotInParent { .. }
-            | Self::OutOfBailiwick { .. }
-            | Self::ServerSilent { .. }
-            | Self::SerialsDiffer { .. }
-            | Self::SingleAddress
-            | Self::ServerNoTcp
-            | Self::DsMatchesNoKey { .. }
-            | Self::DigestDeprecated { .. }
-            | Self::AlgorithmDeprecated { .. }
-            | Self::SignatureExpiresSoon { .. }
-            | Self::Nsec3Iterations { .. }
-            | Self::GlueDiffers { .. }
-            | Self::HintsServerUnknown { .. }
-            | Self::HintsAddressesDiffer { .. }
-            | Self::StrayReplies => Severity::Warning,
-            Self::ServerNoEdns
-            | Self::ServerChangesCase
-            | Self::TtlDiffers { .. }
-            | Self::HintsServerMissing { .. }
-            | Self::SingleServer => Severity::Notice,
-        }
+    pub fn severity(&self) -> Severity {
+        self.describe().severity
+    }
+
+    /// What DNSViz and Zonemaster call it, where they do.
+    #[must_use]
+    pub fn tags(&self) -> &'static [&'static str] {
+        self.describe().tags
     }
 
     /// What was seen, in words; the zone and the server stand before it.
     #[must_use]
     pub fn words(&self) -> String {
-        match self {
-            Self::ServerUnresponsive => "does not reply".to_owned(),
-            Self::ServerSilent { queries } => {
-                format!(
-                    "did not reply (asked {}; the path may have lost it)",
-                    human::times((*queries).into())
-                )
-            }
-            Self::ServerNoTcp => "takes no TCP connection".to_owned(),
-            Self::ServerRefuses => "is delegated to, but refuses (REFUSED)".to_owned(),
-            Self::ServerFails { rcode } => format!("is delegated to, but fails ({rcode})"),
-            Self::ServerNotAuthoritative => "is delegated to, but not authoritative".to_owned(),
-            Self::ServerRefersAway { to } => format!("is delegated to, but refers to {to}"),
-            Self::ServerMalformed => "sends what is no DNS message".to_owned(),
-            Self::ServerNoEdns => "does not understand EDNS".to_owned(),
-            Self::ServerChangesCase => "changes the capitals of the name".to_owned(),
-            Self::NsNotInChild { subject } => {
-                format!("the zone above names {subject}, the zone itself does not")
-            }
-            Self::NsNotInParent { subject } => {
-                format!("the zone names {subject}, the zone above does not")
-            }
-            Self::GlueMissing { subject } => {
-                format!("no address came with the referral for {subject}, which lies in the zone")
-            }
-            Self::CyclicDependency { subject } => {
-                format!("to find the address of {subject} one needs that address: a circle")
-            }
-            Self::ServerUnresolvable { subject } => {
-                format!("no address can be found for {subject}")
-            }
-            Self::AliasLoop { name } => format!("the aliases lead back to {name}: a circle"),
-            Self::OutOfBailiwick { name } => {
-                format!("speaks of {name}, which is outside its zone; ignored")
-            }
-            Self::SerialsDiffer { least, most } => {
-                format!("its servers hold different copies: serials from {least} to {most}")
-            }
-            Self::SingleAddress => "all of its servers are one address".to_owned(),
-            Self::SingleServer => "one server alone serves the zone".to_owned(),
-            Self::StrayReplies => "replies came that nobody asked for".to_owned(),
-            Self::RootIntercepted => {
-                "its servers answer as a resolver would: something on the way answers for them"
-                    .to_owned()
-            }
-            _ => self.words_of_two_sides(),
-        }
-    }
-
-    /// What two sides say differently of the same servers.
-    fn words_of_two_sides(&self) -> String {
-        match self {
-            Self::GlueDiffers { subject, above, own } => {
-                let (above, own) = (listed(above), listed(own));
-                format!("for {subject} the zone above has {above}, the zone itself {own}")
-            }
-            Self::TtlDiffers { above_s, own_s } => format!(
-                "its NS records may be kept for {above_s} s by the zone above, for {own_s} s by \
-                 the zone itself; what the zone itself says counts (RFC 2181 §5.4.1)"
-            ),
-            Self::HintsServerUnknown { subject } => {
-                format!("the hints name {subject}, the root itself does not")
-            }
-            Self::HintsServerMissing { subject } => {
-                format!("the root names {subject}, the hints do not")
-            }
-            Self::HintsAddressesDiffer { subject, hints, root } => {
-                let (hints, root) = (listed(hints), listed(root));
-                format!("for {subject} the hints have {hints}, the root itself {root}")
-            }
-            _ => self.words_of_signing(),
-        }
-    }
-
-    fn words_of_signing(&self) -> String {
-        match self {
-            Self::DsMatchesNoKey { tag } => {
-                format!("the zone above has a DS record of key {tag}, which the zone has not")
-            }
-            Self::DigestDeprecated { digest } => {
-                format!("the zone above has a DS record with a digest of type {digest}, too weak")
-            }
-            Self::AlgorithmDeprecated { algorithm } => {
-                format!("has a key of {}, too weak", algorithm_name(*algorithm))
-            }
-            Self::SignatureExpiresSoon { tag, until } => {
-                format!("a signature by key {tag} expires on {until}, within a day")
-            }
-            Self::Nsec3Iterations { iterations } => {
-                format!("its NSEC3 records want {iterations} additional rounds of the hash")
-            }
-            _ => String::new(),
-        }
+        self.describe().words
     }
 
     /// What mends it.
     #[must_use]
-    pub const fn remedy(&self) -> &'static str {
+    pub fn remedy(&self) -> &'static str {
+        self.describe().remedy
+    }
+
+    /// The faults of one server.
+    fn describe(&self) -> Description {
         match self {
-            Self::ServerUnresponsive => "start the server, open its port 53, or take it out",
-            Self::ServerSilent { .. } => "ask again with --check",
-            Self::ServerNoTcp => "open TCP port 53 of that server",
-            Self::ServerRefuses | Self::ServerNotAuthoritative | Self::ServerRefersAway { .. } => {
-                "load the zone on that server, or take it out of the zone above"
+            Self::ServerUnresponsive => error(
+                &["DNSViz:SERVER_UNRESPONSIVE_UDP", "Zonemaster:CN01_NO_RESPONSE_UDP"],
+                "does not reply",
+                "start the server, open its port 53, or take it out",
+            ),
+            Self::ServerSilent { queries } => {
+                let times = human::times((*queries).into());
+                let words = format!("did not reply (asked {times}; the path may have lost it)");
+                warning(&[], &words, "ask again with --check")
             }
-            Self::ServerFails { .. } | Self::ServerMalformed => "read the log of that server",
-            Self::ServerNoEdns | Self::ServerChangesCase => {
-                "update the server, or the middlebox before it"
+            Self::ServerNoTcp => warning(
+                &["DNSViz:SERVER_UNRESPONSIVE_TCP", "Zonemaster:CN02_NO_RESPONSE_TCP"],
+                "takes no TCP connection",
+                "open TCP port 53 of that server",
+            ),
+            Self::ServerRefuses => {
+                error(&["DNSViz:INVALID_RCODE"], "is delegated to, but refuses (REFUSED)", LOAD)
             }
-            Self::NsNotInChild { .. } | Self::NsNotInParent { .. } => {
-                "make the NS records of both zones the same"
+            Self::ServerFails { rcode } => {
+                let words = format!("is delegated to, but fails ({rcode})");
+                error(&["DNSViz:INVALID_RCODE"], &words, READ_LOG)
             }
-            Self::GlueDiffers { .. } => {
-                "give the zone above the addresses that the zone has (RFC 1034 §4.2.2)"
+            Self::ServerNotAuthoritative => error(
+                &["DNSViz:SERVER_NOT_AUTHORITATIVE", "Zonemaster:IS_NOT_AUTHORITATIVE"],
+                "is delegated to, but not authoritative",
+                LOAD,
+            ),
+            Self::ServerRefersAway { to } => {
+                let words = format!("is delegated to, but refers to {to}");
+                error(&["DNSViz:UPWARD_REFERRAL", "Zonemaster:UPWARD_REFERRAL"], &words, LOAD)
             }
-            Self::TtlDiffers { .. } => {
-                "make both the same, so that a change of servers takes the time you expect"
+            Self::ServerMalformed => error(
+                &["DNSViz:SERVER_INVALID_RESPONSE_UDP"],
+                "sends what is no DNS message",
+                READ_LOG,
+            ),
+            Self::ServerNoEdns => {
+                notice(&["Zonemaster:NO_EDNS_SUPPORT"], "does not understand EDNS", UPDATE)
             }
-            Self::HintsServerUnknown { .. }
-            | Self::HintsServerMissing { .. }
-            | Self::HintsAddressesDiffer { .. } => {
-                "take new hints: https://www.internic.net/domain/named.root, with --hints"
+            Self::ServerChangesCase => {
+                notice(&["DNSViz:CASE_NOT_PRESERVED"], "changes the capitals of the name", UPDATE)
             }
-            Self::GlueMissing { .. } => "add the server's address to the zone above (RFC 9471)",
-            Self::CyclicDependency { .. } => "give one of the zones a server with an address",
-            Self::ServerUnresolvable { .. } => "give the server's name an address, or take it out",
-            Self::AliasLoop { .. } => "let one of the aliases point to a name with records",
-            Self::OutOfBailiwick { .. } => "take foreign names out of the zone",
-            Self::SerialsDiffer { .. } => {
-                "look why the older server does not get the zone: transfers, NOTIFY, its log"
+            Self::OutOfBailiwick { name } => {
+                let words = format!("speaks of {name}, which is outside its zone; ignored");
+                warning(&[], &words, "take foreign names out of the zone")
             }
-            Self::SingleAddress => "move one of the servers elsewhere (RFC 2182 §5)",
-            Self::SingleServer => "add a second server elsewhere (RFC 2182 §5)",
-            Self::RootIntercepted => "ask from another network: this one keeps port 53 to itself",
-            Self::DsMatchesNoKey { .. } => "take the DS record out of the zone above",
-            Self::DigestDeprecated { .. } => "put a DS record with SHA-256 there (RFC 8624 §3.3)",
-            Self::AlgorithmDeprecated { .. } => {
-                "roll over to ECDSA or Ed25519 (RFC 8624 §3.1, RFC 6781 §4.1.4)"
+            _ => self.describe_delegation(),
+        }
+    }
+
+    /// The faults of a delegation.
+    fn describe_delegation(&self) -> Description {
+        match self {
+            Self::NsNotInChild { subject } => {
+                let words = format!("the zone above names {subject}, the zone itself does not");
+                let tags = &["DNSViz:NS_NAME_NOT_IN_CHILD", "Zonemaster:EXTRA_NAME_PARENT"];
+                warning(tags, &words, SAME_NS)
             }
-            Self::SignatureExpiresSoon { .. } => "look why the zone is not signed anew in time",
-            Self::Nsec3Iterations { .. } => "sign with no additional rounds (RFC 9276 §3.1)",
-            Self::StrayReplies => "look at the strays: addresses, numbers and questions",
+            Self::NsNotInParent { subject } => {
+                let words = format!("the zone names {subject}, the zone above does not");
+                let tags = &["DNSViz:NS_NAME_NOT_IN_PARENT", "Zonemaster:EXTRA_NAME_CHILD"];
+                warning(tags, &words, SAME_NS)
+            }
+            Self::GlueDiffers { subject, above, own } => {
+                let (above, own) = (listed(above), listed(own));
+                warning(
+                    &["DNSViz:GLUE_MISMATCH", "Zonemaster:IN_BAILIWICK_ADDR_MISMATCH"],
+                    &format!("for {subject} the zone above has {above}, the zone itself {own}"),
+                    "give the zone above the addresses that the zone has (RFC 1034 §4.2.2)",
+                )
+            }
+            Self::TtlDiffers { above_s, own_s } => notice(
+                &[],
+                &format!(
+                    "its NS records may be kept for {above_s} s by the zone above, for {own_s} s \
+                     by the zone itself; what the zone itself says counts (RFC 2181 §5.4.1)"
+                ),
+                "make both the same, so that a change of servers takes the time you expect",
+            ),
+            Self::GlueMissing { subject } => error(
+                &["DNSViz:MISSING_GLUE_FOR_NS_NAME"],
+                &format!(
+                    "no usable address came with the referral for {subject}, which lies in the zone"
+                ),
+                "add the server's address to the zone above (RFC 9471)",
+            ),
+            Self::CyclicDependency { subject } => error(
+                &[],
+                &format!("to find the address of {subject} one needs that address: a circle"),
+                "give one of the zones a server with an address",
+            ),
+            Self::ServerUnresolvable { subject } => error(
+                &["DNSViz:NO_ADDRESS_FOR_NS_NAME", "Zonemaster:NO_RESOLUTION"],
+                &format!("no address can be found for {subject}"),
+                "give the server's name an address, or take it out",
+            ),
+            Self::SingleAddress => warning(
+                &["Zonemaster:SAME_IP_ADDRESS"],
+                "all of its servers are one address",
+                "move one of the servers elsewhere (RFC 2182 §5)",
+            ),
+            Self::SingleServer => notice(
+                &["Zonemaster:NOT_ENOUGH_NS_DEL"],
+                "one server alone serves the zone",
+                "add a second server elsewhere (RFC 2182 §5)",
+            ),
+            _ => self.describe_zone(),
+        }
+    }
+
+    /// The faults of a zone's content, of the hints, and of the network.
+    fn describe_zone(&self) -> Description {
+        match self {
+            Self::AliasLoop { name } => error(
+                &[],
+                &format!("the aliases lead back to {name}: a circle"),
+                "let one of the aliases point to a name with records",
+            ),
+            Self::SerialsDiffer { least, most } => warning(
+                &["Zonemaster:MULTIPLE_SOA_SERIALS"],
+                &format!("its servers hold different copies: serials from {least} to {most}"),
+                "check why the older server does not get the zone: transfers, NOTIFY, its log",
+            ),
+            Self::HintsServerUnknown { subject } => {
+                let words = format!("the hints name {subject}, the root itself does not");
+                warning(&[], &words, NEW_HINTS)
+            }
+            Self::HintsServerMissing { subject } => {
+                let words = format!("the root names {subject}, the hints do not");
+                notice(&[], &words, NEW_HINTS)
+            }
+            Self::HintsAddressesDiffer { subject, hints, root } => {
+                let (hints, root) = (listed(hints), listed(root));
+                let words = format!("for {subject} the hints have {hints}, the root itself {root}");
+                warning(&[], &words, NEW_HINTS)
+            }
+            Self::RootIntercepted => error(
+                &[],
+                "its servers answer as a resolver would: something on the way answers for them",
+                "ask from another network: this one keeps port 53 to itself",
+            ),
+            Self::StrayReplies => warning(
+                &[],
+                "replies came that answer no open query",
+                "look at the strays: addresses, numbers and questions",
+            ),
+            _ => self.describe_signing(),
+        }
+    }
+
+    /// The faults of a zone's signatures.
+    fn describe_signing(&self) -> Description {
+        match self {
+            Self::DsMatchesNoKey { tag } => warning(
+                &["Zonemaster:DS02_NO_DNSKEY_FOR_DS"],
+                &format!("the zone above has a DS record of key {tag}, which the zone has not"),
+                "take the DS record out of the zone above",
+            ),
+            Self::DigestDeprecated { digest } => warning(
+                &["Zonemaster:DS01_DS_ALGO_DEPRECATED"],
+                &format!("the zone above has a DS record with a digest of type {digest}, too weak"),
+                "put a DS record with SHA-256 there (RFC 8624 §3.3)",
+            ),
+            Self::AlgorithmDeprecated { algorithm } => warning(
+                &["Zonemaster:DS05_ALGO_DEPRECATED"],
+                &format!("has a key of {}, too weak", algorithm_name(*algorithm)),
+                "roll over to ECDSA or Ed25519 (RFC 8624 §3.1, RFC 6781 §4.1.4)",
+            ),
+            Self::SignatureExpiresSoon { tag, until } => warning(
+                &["Zonemaster:REMAINING_SHORT"],
+                &format!("a signature by key {tag} expires on {until}, within a day"),
+                "check why re-signing is late",
+            ),
+            Self::Nsec3Iterations { iterations } => warning(
+                &["Zonemaster:DS03_ILLEGAL_ITERATION_VALUE"],
+                &format!("its NSEC3 records want {iterations} additional rounds of the hash"),
+                "sign with no additional rounds (RFC 9276 §3.1)",
+            ),
+            _ => notice(&[], "", ""),
         }
     }
 }
@@ -375,6 +421,9 @@ pub struct Finding {
     pub fault: Fault,
     /// How bad.
     pub severity: Severity,
+    /// What other tools call it, as `DNSViz:TAG` or `Zonemaster:TAG`.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// The zone concerned.
     pub zone: String,
     /// The server concerned.
@@ -407,6 +456,7 @@ impl Findings {
         let key = (zone.to_owned(), server, fault);
         let finding = self.found.entry(key).or_insert_with_key(|(zone, server, fault)| Finding {
             severity: fault.severity(),
+            tags: fault.tags().iter().map(|tag| (*tag).to_owned()).collect(),
             fault: fault.clone(),
             zone: zone.clone(),
             server: server.as_ref().map(|(name, _)| name.clone()),

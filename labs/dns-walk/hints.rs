@@ -1,7 +1,4 @@
 //! Where a walk begins: the servers of the root, and the ports to ask at.
-//!
-//! It exists so that a walk needs no resolver of this machine, and can begin in a hierarchy of
-//! one's own. It must never invent an address.
 
 use super::dnssec::anchor::Anchors;
 use hickory_proto::rr::Name;

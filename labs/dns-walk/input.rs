@@ -1,7 +1,4 @@
 //! A list of names as it comes from a file or a pipe: lines to questions, one shard of several.
-//!
-//! It exists so that a line that cannot be read is an error with its place, and costs the other
-//! lines nothing. It must never hold more than one line.
 
 use super::text::{Question, printable};
 use crate::limits::counted;
@@ -157,7 +154,7 @@ impl Lines {
         };
         let ours = match &asked {
             Ok((_, question)) => self.shard.holds(&question.name),
-            // What cannot be read is told once.
+            // What cannot be read is reported once.
             Err(_) => self.shard.part == 1,
         };
         if ours {

@@ -1,7 +1,4 @@
 //! Every limit of a walk, with its name and where it comes from.
-//!
-//! It exists so that no zone, however made, can make a walk send more than its budget.
-//! It must never be raised in silence: the summary of a walk says which limits it ran under.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,7 +36,7 @@ pub struct Limits {
     /// Referrals of one question: a name has at most 127 labels, real ones fewer than 10;
     /// reverse names of IPv6 have 34.
     pub referrals: u32,
-    /// Servers of one zone that are considered: the root has 13, and nobody needs more.
+    /// Servers of one zone that are considered: the root has 13, and no zone needs more.
     pub servers: u32,
     /// Servers without an address whose address is walked for, per zone and question. The
     /// MaxFetch(k) of the NXNSAttack paper (arXiv 2005.09107), as BIND at depth 0.
@@ -51,7 +48,7 @@ pub struct Limits {
     /// Records of one reply that are looked at: a message of 64 KiB holds at most 5,957 of the
     /// smallest size, a referral of 13 servers with both addresses 39.
     pub records: u32,
-    /// Replies nobody asked for that are described; further ones are counted only.
+    /// Stray replies that are described; further ones are only counted.
     pub strays: u32,
     /// Entries of the cache: a walk that sends 100 queries learns at most 30 from each.
     pub cache_entries: u32,
@@ -147,44 +144,35 @@ impl Limit {
         Self::MessageBytes,
     ];
 
-    /// What was reached, in words.
-    #[must_use]
-    pub const fn words(self) -> &'static str {
+    /// What was reached, and the unit behind a number of it.
+    const fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Queries => "the budget of queries is spent",
-            Self::Time => "the time for the whole walk is over",
-            Self::Aliases => "too many aliases, one after another",
-            Self::Depth => "too many sub-walks inside each other",
-            Self::Referrals => "too many referrals",
-            Self::Servers => "a zone names too many servers",
-            Self::Glueless => "too many servers came without an address",
-            Self::Attempts => "a server was asked too often",
-            Self::StepAttempts => "the servers of a zone were asked too often",
-            Self::Records => "a reply holds too many records",
-            Self::Strays => "too many strays to describe",
-            Self::CacheEntries => "the cache is full",
-            Self::MessageBytes => "there are too many messages to keep",
+            Self::Queries => ("the budget of queries is spent", "queries"),
+            Self::Time => ("the time for the whole walk is over", "of time"),
+            Self::Aliases => ("too many aliases, one after another", "aliases of one question"),
+            Self::Depth => ("too many sub-walks inside each other", "sub-walks inside each other"),
+            Self::Referrals => ("too many referrals", "referrals of one question"),
+            Self::Servers => ("a zone names too many servers", "servers named by one reply"),
+            Self::Glueless => {
+                ("too many servers came without an address", "addresses walked for in one step")
+            }
+            Self::Attempts => {
+                ("a server was asked too often", "attempts at one server in one step")
+            }
+            Self::StepAttempts => {
+                ("the servers of a zone were asked too often", "attempts in one step")
+            }
+            Self::Records => ("a reply holds too many records", "records in one reply"),
+            Self::Strays => ("too many strays to describe", "strays"),
+            Self::CacheEntries => ("the cache is full", "entries in the cache"),
+            Self::MessageBytes => ("there are too many messages to keep", "bytes of messages kept"),
         }
     }
 
-    /// What is counted, after the number of it.
+    /// What was reached, in words.
     #[must_use]
-    pub const fn counted(self) -> &'static str {
-        match self {
-            Self::Queries => "queries",
-            Self::Time => "of time",
-            Self::Aliases => "aliases of one question",
-            Self::Depth => "sub-walks inside each other",
-            Self::Referrals => "referrals of one question",
-            Self::Servers => "servers named by one reply",
-            Self::Glueless => "addresses walked for in one step",
-            Self::Attempts => "attempts at one server in one step",
-            Self::StepAttempts => "attempts in one step",
-            Self::Records => "records in one reply",
-            Self::Strays => "strays",
-            Self::CacheEntries => "entries in the cache",
-            Self::MessageBytes => "bytes of messages kept",
-        }
+    pub const fn words(self) -> &'static str {
+        self.texts().0
     }
 }
 
@@ -230,7 +218,7 @@ impl Spent {
     #[must_use]
     pub fn words(&self) -> String {
         let more = if self.refused { ", and more were refused" } else { "" };
-        let counted = self.limit.counted();
+        let (_, counted) = self.limit.texts();
         match self.limit {
             Limit::Time => {
                 format!("{} of {} {counted}{more}", latency(self.spent), latency(self.allowed))

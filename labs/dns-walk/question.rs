@@ -1,7 +1,4 @@
 //! One question as bytes, and what to check before a reply to it is believed.
-//!
-//! It exists so that the checks of RFC 5452 §9.1 stand in one place. It must never look into a
-//! reply whose number and question are not those of the query.
 
 use super::cookie::{self, Cookie};
 use super::text::{EdnsSeen, ExtendedError, StrayReason};
@@ -89,7 +86,7 @@ pub enum Reply {
 /// secret that the reply must know.
 ///
 /// # Errors
-/// Where it is not a reply to that query: whoever sent it, the wait goes on.
+/// Where it is not a reply to that query: the wait goes on.
 pub fn check(query: &[u8], reply: &[u8], exact_case: bool) -> Result<Reply, StrayReason> {
     let (Some(head), Some(asked)) = (reply.get(..HEADER), query.get(HEADER..)) else {
         return Err(StrayReason::NotAReply);

@@ -1,7 +1,4 @@
 //! How fast each server is, and what it cannot do.
-//!
-//! It exists so that a dead server costs a walk one short wait, not its time. It must never give a
-//! server up for good: a lost packet is no proof.
 
 use super::cookie::Cookie;
 use std::collections::BTreeMap;
@@ -58,14 +55,14 @@ impl Servers {
         self.known.entry(address).or_default()
     }
 
-    /// Forgets everybody where more than so many are known: each is soon known again.
+    /// Forgets every server where more than `most` are known: each is soon known again.
     pub fn shed(&mut self, most: usize) {
         if self.known.len() > most {
             self.known.clear();
         }
     }
 
-    /// A query sent then has waited long enough. Where the server has replied since, to whomever,
+    /// A query sent then has waited long enough. Where the server has replied since, to any query,
     /// the query or its reply was lost, and nothing is held against the server.
     pub fn overdue(&mut self, address: SocketAddr, sent: Instant) {
         let server = self.known.entry(address).or_default();
@@ -125,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_replied_since_is_not_silent() {
+    fn a_server_that_has_replied_since_is_not_silent() {
         let mut servers = Servers::default();
         let a = "192.0.2.1:53".parse().unwrap();
         servers.overdue(a, at(0));

@@ -1,7 +1,4 @@
 //! A walk in virtual time: the same core, the same link model, servers without sockets.
-//!
-//! It exists because a run here is bit-identical by seed, and a thousand of them take a second. It
-//! must never read a clock; time jumps from one event to the next.
 
 use crate::event::{Event, Record, Transport};
 use crate::walk::{AttemptId, Transmit, Walk};

@@ -1,8 +1,4 @@
-//! Names that are not for the root to answer: what is said of them without sending a packet.
-//!
-//! It exists because asking the root for `printer.local` or for the name of a private address tells
-//! strangers what somebody looks for, and cannot help. It must never keep a name from the network
-//! that a registered document does not keep from it.
+//! Special-use domain names (RFC 6761, RFC 6303) and their local answers.
 
 use super::text::Question;
 use super::text::RecordText;
@@ -12,78 +8,58 @@ use std::net::Ipv4Addr;
 /// For how long the answers of `localhost` may be kept; Unbound says the same.
 const LOCAL_TTL_S: u32 = 10_800;
 
-/// A domain that is answered without asking anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A domain that is answered locally.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Special {
     /// The domain; it and everything below it.
-    pub domain: &'static str,
+    pub domain: String,
     /// The document that says so.
     pub document: &'static str,
     /// What the domain is for.
     pub why: &'static str,
 }
 
-const fn special(domain: &'static str, document: &'static str, why: &'static str) -> Special {
-    Special { domain, document, why }
-}
-
+const HERE: &str = "this machine itself";
+const LINK: &str = "addresses of the local link";
 const PRIVATE: &str = "addresses of private networks: only their owner can name them";
-const NOBODY: &str = "addresses that nobody has";
+const UNASSIGNED: &str = "addresses that no host has";
 const SAMPLES: &str = "addresses for examples";
 
 /// The registry "Special-Use Domain Names" as far as it asks resolvers to answer themselves, and
-/// the zones of RFC 6303 §4 for addresses. `example` and its like are not here: RFC 6761 §6.5 lets
-/// them be asked for.
-const SPECIAL: [Special; 35] = [
-    special("localhost.", "RFC 6761 §6.3", "this machine itself"),
-    special("invalid.", "RFC 6761 §6.4", "names that never exist"),
-    special("test.", "RFC 6761 §6.2", "names for tests inside one network"),
-    special("local.", "RFC 6762 §22.1", "names on the local link, found by multicast DNS"),
-    special("onion.", "RFC 7686 §2", "names of Tor, which only Tor can find"),
-    special("alt.", "RFC 9476 §3", "names of systems that are not DNS"),
-    special("home.arpa.", "RFC 8375 §4", "names inside one home network"),
-    special("service.arpa.", "RFC 9665 §9", "names of services on one link"),
-    special("resolver.arpa.", "RFC 9462 §6.4", "questions to the resolver itself"),
-    special("10.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("16.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("17.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("18.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("19.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("20.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("21.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("22.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("23.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("24.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("25.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("26.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("27.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("28.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("29.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("30.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("31.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("168.192.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
-    special("0.in-addr.arpa.", "RFC 6303 §4.2", NOBODY),
-    special("127.in-addr.arpa.", "RFC 6303 §4.2", "this machine itself"),
-    special("254.169.in-addr.arpa.", "RFC 6303 §4.2", "addresses of the local link"),
-    special("2.0.192.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
-    special("100.51.198.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
-    special("113.0.203.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
-    special("255.255.255.255.in-addr.arpa.", "RFC 6303 §4.2", NOBODY),
-    special("8.b.d.0.1.0.0.2.ip6.arpa.", "RFC 6303 §4.6", SAMPLES),
+/// the zones of RFC 6303 §4 for addresses; `N` is each of 16 to 31. `example` and its like are not
+/// here: RFC 6761 §6.5 lets them be asked for.
+const SPECIAL: [(&str, &str, &str); 20] = [
+    ("localhost.", "RFC 6761 §6.3", HERE),
+    ("invalid.", "RFC 6761 §6.4", "names that never exist"),
+    ("test.", "RFC 6761 §6.2", "names for tests inside one network"),
+    ("local.", "RFC 6762 §22.1", "names on the local link, found by multicast DNS"),
+    ("onion.", "RFC 7686 §2", "names of Tor, which only Tor can find"),
+    ("alt.", "RFC 9476 §3", "names of systems that are not DNS"),
+    ("home.arpa.", "RFC 8375 §4", "names inside one home network"),
+    ("service.arpa.", "RFC 9665 §9", "names of services on one link"),
+    ("resolver.arpa.", "RFC 9462 §6.4", "questions to the resolver itself"),
+    ("10.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    ("N.172.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    ("168.192.in-addr.arpa.", "RFC 6303 §4.1", PRIVATE),
+    ("0.in-addr.arpa.", "RFC 6303 §4.2", UNASSIGNED),
+    ("127.in-addr.arpa.", "RFC 6303 §4.2", HERE),
+    ("254.169.in-addr.arpa.", "RFC 6303 §4.2", LINK),
+    ("2.0.192.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    ("100.51.198.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    ("113.0.203.in-addr.arpa.", "RFC 6303 §4.2", SAMPLES),
+    ("255.255.255.255.in-addr.arpa.", "RFC 6303 §4.2", UNASSIGNED),
+    ("8.b.d.0.1.0.0.2.ip6.arpa.", "RFC 6303 §4.6", SAMPLES),
 ];
 
 /// Domains under `ip6.arpa` by the first nibbles of the address, written as the address is.
-const V6: [(&str, Special); 7] = [
-    ("fd", special("d.f.ip6.arpa.", "RFC 6303 §4.4", PRIVATE)),
-    ("fe8", special("8.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
-    ("fe9", special("9.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
-    ("fea", special("a.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
-    ("feb", special("b.e.f.ip6.arpa.", "RFC 6303 §4.5", "addresses of the local link")),
-    ("00000000000000000000000000000000", special("(the address ::)", "RFC 6303 §4.3", NOBODY)),
-    (
-        "00000000000000000000000000000001",
-        special("(the address ::1)", "RFC 6303 §4.3", "this machine itself"),
-    ),
+const V6: [(&str, &str, &str, &str); 7] = [
+    ("fd", "d.f.ip6.arpa.", "RFC 6303 §4.4", PRIVATE),
+    ("fe8", "8.e.f.ip6.arpa.", "RFC 6303 §4.5", LINK),
+    ("fe9", "9.e.f.ip6.arpa.", "RFC 6303 §4.5", LINK),
+    ("fea", "a.e.f.ip6.arpa.", "RFC 6303 §4.5", LINK),
+    ("feb", "b.e.f.ip6.arpa.", "RFC 6303 §4.5", LINK),
+    ("00000000000000000000000000000000", "(the address ::)", "RFC 6303 §4.3", UNASSIGNED),
+    ("00000000000000000000000000000001", "(the address ::1)", "RFC 6303 §4.3", HERE),
 ];
 
 /// The special domain that a name lies in.
@@ -91,21 +67,28 @@ const V6: [(&str, Special); 7] = [
 pub fn find(name: &Name) -> Option<Special> {
     let labels: Vec<String> =
         name.iter().map(|label| String::from_utf8_lossy(label).to_ascii_lowercase()).collect();
-    let inside = |special: &&Special| {
-        let domain = special.domain.trim_end_matches('.').split('.').rev();
+    let special = |domain: String, document, why| Special { domain, document, why };
+    let inside = |pattern: &str| {
         let mut own = labels.iter().rev();
-        domain.into_iter().all(|label| own.next().is_some_and(|own| own == label))
+        let mut domain = Vec::new();
+        for label in pattern.trim_end_matches('.').rsplit('.') {
+            let private = |own: &String| own.parse().is_ok_and(|n: u8| (16..32).contains(&n));
+            let fits = |own: &&String| *own == label || (label == "N" && private(own));
+            domain.push(own.next().filter(fits)?.as_str());
+        }
+        domain.reverse();
+        Some(domain.join(".") + ".")
     };
-    SPECIAL.iter().find(inside).copied().or_else(|| in_v6(&labels))
-}
-
-fn in_v6(labels: &[String]) -> Option<Special> {
-    let [nibbles @ .., ip6, arpa] = labels else { return None };
-    if ip6 != "ip6" || arpa != "arpa" {
-        return None;
-    }
-    let address: String = nibbles.iter().rev().map(String::as_str).collect();
-    V6.iter().find(|(start, _)| address.starts_with(start)).map(|(_, special)| *special)
+    let mut known = SPECIAL.iter();
+    let found =
+        known.find_map(|(domain, document, why)| Some(special(inside(domain)?, document, why)));
+    found.or_else(|| {
+        let [nibbles @ .., ip6, arpa] = labels.as_slice() else { return None };
+        let address: String = nibbles.iter().rev().map(String::as_str).collect();
+        let under = ip6 == "ip6" && arpa == "arpa";
+        let mut known = V6.iter().filter(|(start, ..)| under && address.starts_with(start));
+        known.next().map(|(_, domain, document, why)| special((*domain).to_owned(), document, why))
+    })
 }
 
 /// What is said of a special name: the records, or none where there are none.
@@ -127,7 +110,7 @@ pub fn answer(special: &Special, question: &Question) -> SpecialAnswer {
         let kind = question.kind.to_string();
         SpecialAnswer::Records(vec![RecordText { name, kind, ttl_s: LOCAL_TTL_S, data }])
     };
-    match (special.domain, question.kind) {
+    match (special.domain.as_str(), question.kind) {
         ("localhost.", RecordType::A) => record(Ipv4Addr::LOCALHOST.to_string()),
         ("localhost.", RecordType::AAAA) => record("::1".to_owned()),
         // An address record alone: the name exists.
@@ -148,17 +131,17 @@ mod tests {
     use super::*;
     use std::net::IpAddr;
 
-    fn found(text: &str) -> Option<&'static str> {
+    fn found(text: &str) -> Option<String> {
         find(&Name::from_ascii(text).unwrap()).map(|special| special.domain)
     }
 
     #[test]
     fn names_are_found_by_whole_labels_and_in_any_capitals() {
-        assert_eq!(found("Printer.LOCAL."), Some("local."));
-        assert_eq!(found("local."), Some("local."));
+        assert_eq!(found("Printer.LOCAL.").as_deref(), Some("local."));
+        assert_eq!(found("local.").as_deref(), Some("local."));
         assert_eq!(found("mylocal."), None);
         assert_eq!(found("local.example."), None);
-        assert_eq!(found("a.home.arpa."), Some("home.arpa."));
+        assert_eq!(found("a.home.arpa.").as_deref(), Some("home.arpa."));
         for public in [".", "example.com.", "example.", "arpa.", "ipv4only.arpa.", "ip6.arpa."] {
             assert_eq!(found(public), None, "{public}");
         }

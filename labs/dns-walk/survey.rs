@@ -1,7 +1,4 @@
 //! What every server of every level said: the share of each outcome, and the best path.
-//!
-//! It exists because one walk shows one path, and other people's resolvers take others. It must
-//! never count a server that was not asked.
 
 use super::event::{Class, Event, Exchange, Purpose, Record};
 use crate::limits::counted;

@@ -1,9 +1,4 @@
 //! Replies with records that a validator must ignore, where the decoder gives the whole reply up.
-//!
-//! It exists because one key of another protocol, or one NSEC3 record with a hash of the future,
-//! must not make a zone unreachable: RFC 4034 §2.1.2 and RFC 5155 §8.1, §8.2 say what becomes of
-//! such a record, and its set is signed with it. It must never let bytes pass that are broken in
-//! any other way.
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{RData, Record, RecordType};

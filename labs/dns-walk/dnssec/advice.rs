@@ -1,7 +1,4 @@
 //! What a link of the chain shows that will break, or should have been mended, though it may hold.
-//!
-//! It exists because a verdict says nothing of tomorrow: a signature about to end, a DS record of a
-//! key that is gone, an algorithm that validators will drop. It must never change a verdict.
 
 use super::UnixSeconds;
 use super::keys::DsVerdict;
@@ -13,7 +10,7 @@ use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::rr::{Name, RData, Record};
 
 /// A signature that ends sooner may end while records of a usual time to live, a day, still lie in
-/// caches: it should have been made anew before (RFC 6781 §4.4.2.1).
+/// caches: it should have been replaced before (RFC 6781 §4.4.2.1).
 const SOON_S: u64 = 86_400;
 /// Algorithms that must not be used to sign, or are not recommended for age: RSA with MD5, DSA, RSA
 /// with SHA-1, GOST (RFC 8624 §3.1, RFC 9905, RFC 9906).
@@ -25,7 +22,7 @@ const DIGESTS: [u8; 2] = [1, 3];
 #[must_use]
 pub fn of_link(link: &Link, at: UnixSeconds) -> Vec<Fault> {
     let mut faults = Vec::new();
-    // What is trusted to begin with may name keys that are not in use yet, or no more.
+    // What is trusted to begin with may name keys that are not in use yet, or no longer.
     let root = link.zone == name_text(&Name::root());
     for ds in link.ds.iter().filter(|_| !root) {
         if ds.verdict == DsVerdict::MatchesNone {

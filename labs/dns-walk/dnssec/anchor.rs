@@ -1,7 +1,4 @@
 //! What is trusted to begin with: the root's keys, or those of a file.
-//!
-//! It exists so that a hierarchy of one's own can be validated as the Internet is. It must never
-//! trust a key that the user did not give and that is not built in.
 
 use super::keys::Trusted;
 

@@ -1,7 +1,4 @@
 //! The one form of names, data and sets that signatures are made over (RFC 4034 §6).
-//!
-//! It exists so that signer and validator use the same bytes. It must never depend on how a server
-//! happened to write capitals, compress names, or order records.
 
 use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::rr::{Name, Record, RecordType};

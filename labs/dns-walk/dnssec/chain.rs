@@ -1,8 +1,4 @@
 //! From the anchor to the answer, cut by cut (RFC 4035 §5).
-//!
-//! It exists so that the judgement is one machine that asks for what it lacks: it is given what
-//! replies said, and says what to fetch or what the verdict is. It must never fetch anything
-//! itself, nor take a missing reply for a lie.
 
 use super::anchor::Anchors;
 use super::denial::{NoDs, Proofs};
@@ -111,19 +107,10 @@ impl Chain {
             Err(need) => return Next::Need(need),
         };
         let guessed = store.deepest_cut(now, &place.above, &place.zone).is_none();
-        let mut link = Link {
-            step: Some(claim.step),
-            link: LinkKind::Records,
-            subject: claim.question.text(),
-            zone: name_text(&place.zone),
-            status: Status::Indeterminate,
-            reason: Reason::NotSignable,
-            ds: Vec::new(),
-            keys: Vec::new(),
-            signatures: Vec::new(),
-        };
+        let step = Some(claim.step);
+        let mut link = Link::new(step, LinkKind::Records, &claim.question, &place.zone);
         link.reason = match (place.trust, signer) {
-            // No zone begins there that anybody knows of: what is missing is the signature.
+            // No referral led to a zone there: what is missing is the signature.
             (Trust::Not(reason), None) if reason.status() == Status::Bogus && guessed => {
                 link.zone = name_text(&place.above);
                 Reason::SignatureMissing { zone: name_text(&place.above) }
@@ -200,7 +187,7 @@ impl Chain {
         }
     }
 
-    /// Whether a zone may begin between these two that nobody has looked for.
+    /// Whether a zone may begin between these two that was not looked for.
     fn leaves_out(&self, zone: &Name, below: &Name) -> bool {
         let mut between = zone.iter().len() + 1..below.iter().len();
         between.any(|labels| !self.not_cuts.contains(&below.trim_to(labels)))
@@ -222,7 +209,7 @@ impl Chain {
         };
         let against = Against { zone, keys, at: self.at };
         self.work.next_reply();
-        let mut link = self.link(held, LinkKind::Ds, &question, zone);
+        let mut link = link_of(held, LinkKind::Ds, &question, zone);
         let mut trusted = Vec::new();
         let mut cut = true;
         link.reason = match &held.evidence {
@@ -283,13 +270,13 @@ impl Chain {
             Ok(usable) => usable,
             Err(reason) => {
                 // Nothing needs to be fetched: it counts as unsigned.
-                let mut link = self.link_of(None, LinkKind::Keys, &question, zone);
+                let mut link = Link::new(None, LinkKind::Keys, &question, zone);
                 link.ds = trusted.iter().map(unsupported).collect();
                 return Ok(self.not_trusted(link, reason));
             }
         };
         let Some(held) = store.get(now, zone, RecordType::DNSKEY) else { return Err(question) };
-        let mut link = self.link(held, LinkKind::Keys, &question, zone);
+        let mut link = link_of(held, LinkKind::Keys, &question, zone);
         self.work.next_reply();
         match &held.evidence {
             Evidence::Failed { because } => {
@@ -320,25 +307,12 @@ impl Chain {
         self.links.push_back(link);
         Trust::Not(reason)
     }
+}
 
-    fn link(&self, held: &Held, kind: LinkKind, question: &Question, zone: &Name) -> Link {
-        let failed = matches!(held.evidence, Evidence::Failed { .. });
-        self.link_of((!failed).then_some(held.step), kind, question, zone)
-    }
-
-    fn link_of(&self, step: Option<u32>, link: LinkKind, question: &Question, zone: &Name) -> Link {
-        Link {
-            step,
-            link,
-            subject: question.text(),
-            zone: name_text(zone),
-            status: Status::Indeterminate,
-            reason: Reason::NotKept,
-            ds: Vec::new(),
-            keys: Vec::new(),
-            signatures: Vec::new(),
-        }
-    }
+/// A link that held evidence is judged for.
+fn link_of(held: &Held, kind: LinkKind, question: &Question, zone: &Name) -> Link {
+    let failed = matches!(held.evidence, Evidence::Failed { .. });
+    Link::new((!failed).then_some(held.step), kind, question, zone)
 }
 
 fn failed(question: &Question, because: &str) -> Reason {

@@ -1,8 +1,4 @@
 //! Proofs that something is not there: NSEC (RFC 4034 §4, RFC 4035 §5.4) and NSEC3 (RFC 5155 §8).
-//!
-//! It exists because "no" is the answer that is easiest to forge. It must never use a record whose
-//! signature was not checked, one that a wildcard made, or one from the wrong side of a zone's cut
-//! (RFC 6840 §4).
 
 use super::reason::{Missing, ProofKind, Reason};
 use super::verify::{Against, SignatureSeen, check};

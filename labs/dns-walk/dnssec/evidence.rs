@@ -1,7 +1,4 @@
 //! What replies brought for the judgement: sets with their signatures, absences with their proofs.
-//!
-//! It exists so that the chain is judged from what was learned anyway, and asks only for the rest.
-//! It must never judge: it keeps.
 
 use super::{proves, rrsig};
 use crate::dname::ancestors;

@@ -5,8 +5,8 @@ use hickory_proto::dnssec::{Algorithm, PublicKey};
 use hickory_proto::rr::{RData, Record};
 use std::ops::RangeInclusive;
 
-/// Sizes of RSA keys that `ring` checks. RFC 5702 §2.1 allows 512 to 4096 bits, and somebody who
-/// wants to can factor the shortest in a day.
+/// Sizes of RSA keys that `ring` checks. RFC 5702 §2.1 allows 512 to 4096 bits; the
+/// shortest can be factored in a day.
 const RSA_BITS: RangeInclusive<u32> = 1_024..=8_192;
 
 /// A key and its number.

@@ -1,7 +1,4 @@
 //! The keys of a zone against the DS records above it, or against a trust anchor (RFC 4035 §5.2).
-//!
-//! It exists so that the step from zone to zone is judged in one place. It must never trust a key
-//! because it is in the set: only because the set is signed by a key that is trusted from above.
 
 use super::reason::Reason;
 use super::verify::{Against, Checked, SignatureSeen, check};
@@ -60,11 +57,11 @@ pub struct DsSeen {
     pub algorithm: u8,
     /// The kind of digest; zero where an anchor is the key itself.
     pub digest: u8,
-    /// What became of it.
+    /// The verdict.
     pub verdict: DsVerdict,
 }
 
-/// What became of a DS record.
+/// The verdict on a DS record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DsVerdict {

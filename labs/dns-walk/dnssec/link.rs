@@ -4,7 +4,8 @@ use super::Status;
 use super::keys::{DsSeen, KeySeen};
 use super::reason::Reason;
 use super::verify::SignatureSeen;
-use crate::text::Asked;
+use crate::text::{Asked, Question, name_text};
+use hickory_proto::rr::Name;
 use serde::{Deserialize, Serialize};
 
 /// What a link of the chain is about.
@@ -42,4 +43,21 @@ pub struct Link {
     pub keys: Vec<KeySeen>,
     /// The signatures that were looked at.
     pub signatures: Vec<SignatureSeen>,
+}
+
+impl Link {
+    /// A link that is not judged yet.
+    pub(super) fn new(step: Option<u32>, link: LinkKind, about: &Question, zone: &Name) -> Self {
+        Self {
+            step,
+            link,
+            subject: about.text(),
+            zone: name_text(zone),
+            status: Status::Indeterminate,
+            reason: Reason::NotKept,
+            ds: Vec::new(),
+            keys: Vec::new(),
+            signatures: Vec::new(),
+        }
+    }
 }

@@ -1,21 +1,5 @@
 //! Whether an answer can be proved from a trust anchor down: the rules, without any network.
 //!
-//! It exists because a verdict without its reason helps nobody: every status comes with the key,
-//! the signature, the time or the proof that decided it. It must never call a failed fetch bogus,
-//! nor do more work than its limits, whatever the zones send (CVE-2023-50387, CVE-2023-50868).
-//!
-//! | module | what it is for |
-//! |---|---|
-//! | [`advice`] | what will break, or should have been mended, though it may hold |
-//! | [`anchor`] | what is trusted to begin with |
-//! | [`canon`] | the one form of names, data and sets that signatures are made over |
-//! | [`verify`] | one set of records against the keys of a zone |
-//! | [`keys`] | the keys of a zone against the DS records above it |
-//! | [`denial`] | proofs that something is not there: NSEC and NSEC3 |
-//! | [`evidence`] | what replies brought, kept for the judgement |
-//! | [`chain`] | from the anchor to the answer, cut by cut |
-//! | [`reason`] | why, in codes and in words |
-//!
 //! The primitives (digests, public-key signatures) are `hickory-proto`'s; what they mean is decided
 //! here.
 
@@ -119,7 +103,7 @@ pub enum Status {
     Secure,
     /// It is proved that a zone on the way has no keys that count.
     Insecure,
-    /// It cannot be told: something is missing that is nobody's lie.
+    /// It cannot be decided: something could not be fetched.
     Indeterminate,
     /// It should be signed, and what is there does not hold.
     Bogus,

@@ -1,7 +1,4 @@
 //! Why an answer has its status: one code for each cause, and a sentence.
-//!
-//! It exists so that a report, a finding and an extended error (RFC 8914) say the same. It must
-//! never say "validation failed" and leave it there.
 
 use super::{Status, UnixSeconds, WorkLimit};
 use serde::{Deserialize, Serialize};
@@ -78,7 +75,7 @@ pub enum Reason {
         /// Bits of the first one's modulus.
         bits: u32,
     },
-    /// The zone wants more rounds of a hash than anybody should compute (RFC 9276 §3.2).
+    /// The zone wants more rounds of a hash than are computed (RFC 9276 §3.2).
     Nsec3Iterations {
         /// How many it wants.
         iterations: u16,
@@ -110,7 +107,7 @@ pub enum Reason {
         /// Bits of its modulus.
         bits: u32,
     },
-    /// The signature counts no more.
+    /// The signature has expired.
     SignatureExpired {
         /// The number of the key.
         tag: u16,

@@ -1,7 +1,4 @@
 //! One set of records against the keys of a zone (RFC 4035 §5.3).
-//!
-//! It exists so that each signature is judged alone and what became of it is kept. It must never
-//! compute a signature before everything cheaper has been checked.
 
 use super::canon::{labels, signed_bytes};
 use super::key::Key;
@@ -14,7 +11,7 @@ use hickory_proto::dnssec::rdata::RRSIG;
 use hickory_proto::rr::{Name, Record};
 use serde::{Deserialize, Serialize};
 
-/// A signature, and what became of it.
+/// A signature and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignatureSeen {
     /// The zone that is said to have signed.
@@ -29,11 +26,11 @@ pub struct SignatureSeen {
     pub inception: UnixSeconds,
     /// It counts until then.
     pub expiration: UnixSeconds,
-    /// What became of it.
+    /// The verdict.
     pub verdict: SignatureVerdict,
 }
 
-/// What became of a signature.
+/// The verdict on a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureVerdict {
@@ -51,7 +48,7 @@ pub enum SignatureVerdict {
     NoKey,
     /// It does not count yet.
     NotYetValid,
-    /// It counts no more.
+    /// It has expired.
     Expired,
     /// It does not match the records.
     Invalid,

@@ -240,7 +240,7 @@ fn message_end(got: &[u8]) -> Option<usize> {
 
 fn words(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::ConnectionRefused => "nobody listens there (connection refused)".to_owned(),
+        ErrorKind::ConnectionRefused => "nothing listens there (connection refused)".to_owned(),
         ErrorKind::UnexpectedEof => "the connection was closed without an answer".to_owned(),
         ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
         _ => error.to_string(),

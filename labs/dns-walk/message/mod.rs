@@ -1,8 +1,4 @@
 //! Messages as they were on the wire, and as JSON (RFC 8427).
-//!
-//! It exists so that a saved walk holds its packets: for people, for `jq`, and as bytes for
-//! whatever else reads DNS. It must never keep anything but the bytes: what JSON shows is read
-//! from them each time, and read back from them alone.
 
 mod rdata;
 mod read;

@@ -1,7 +1,4 @@
 //! The data of a record: its bytes without pointers, and as a zone file has them.
-//!
-//! It exists so that a saved record can be read by people and by other programs without the
-//! message around it. It must never show data of which it could not read every byte.
 
 use super::read::{Cursor, name_text, push_escaped};
 use crate::dnssec::UnixSeconds;

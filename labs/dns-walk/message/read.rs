@@ -1,7 +1,4 @@
 //! The parts of a message, as far as they can be read.
-//!
-//! It exists because a message that breaks in its third record still has two that a person wants
-//! to see. It must never trust a length, follow a pointer forward, or refuse a message as a whole.
 
 use crate::limits::counted;
 use std::ops::Range;

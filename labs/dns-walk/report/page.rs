@@ -131,7 +131,8 @@ fn findings(end: &Summary) -> Html {
     if end.findings.is_empty() {
         return Html::literal("<p>Nothing was met.</p>\n");
     }
-    let mut table = Table::new("words", ["severity", "what was seen", "what mends it"]);
+    let mut table =
+        Table::new("words", ["severity", "what was seen", "what mends it", "other tools call it"]);
     for finding in &end.findings {
         let (word, tone) = match finding.severity {
             Severity::Error => ("error", "bad"),
@@ -139,7 +140,9 @@ fn findings(end: &Summary) -> Html {
             Severity::Notice => ("notice", "dim"),
         };
         let says = tree::says(finding);
-        table.row("", [(tone, word), ("", says.as_str()), ("", finding.fault.remedy())]);
+        let tags = finding.tags.join(", ");
+        let remedy = finding.fault.remedy();
+        table.row("", [(tone, word), ("", &says), ("", remedy), ("", &tags)]);
     }
     table.finish()
 }

@@ -281,7 +281,10 @@ fn findings(out: &mut String, end: &Summary, style: Style) {
             Severity::Notice => ("notice ", Ink::Dim),
         };
         let _ = writeln!(out, "{}  {}", style.ink(ink, word), says(finding));
-        let _ = writeln!(out, "         {}", style.ink(Ink::Dim, finding.fault.remedy()));
+        let tags = finding.tags.join(", ");
+        let tags = if tags.is_empty() { tags } else { format!(" [{tags}]") };
+        let remedy = format!("{}{tags}", finding.fault.remedy());
+        let _ = writeln!(out, "         {}", style.ink(Ink::Dim, &remedy));
     }
 }
 

@@ -1,7 +1,4 @@
 //! What a client is told of a walk that has ended.
-//!
-//! It exists so that the rules of RFC 4035 §3.2 stand in one place: what is bogus is never given
-//! away unless the client judges itself. It must never ask anybody.
 
 use super::encode::{Extended, encode};
 use super::request::Request;
@@ -33,7 +30,7 @@ pub(super) fn reply(
 ) -> (ResponseCode, Vec<u8>) {
     let error = error_of(summary);
     let head = &request.head;
-    // What nobody was asked nobody signed.
+    // A local answer has no signatures.
     let special_names = fleet.walk_config().special_names;
     let special = special_names && special_use::find(&request.question.name).is_some();
     if refused(request, summary, special) {
@@ -144,7 +141,7 @@ impl Told<'_> {
         true
     }
 
-    /// Adds what a document says of a name that nobody is asked for; whether that was it.
+    /// Adds the local answer to a special-use name, if it is one; whether it was.
     fn special(&mut self, name: &Name, summary: &Summary) -> bool {
         let data = |text: &RecordText| match text.kind.as_str() {
             "A" | "AAAA" => text.data.parse::<IpAddr>().ok().map(RData::from),

@@ -1,7 +1,4 @@
 //! A reply as bytes: what the client said comes back, and nothing is longer than it takes.
-//!
-//! It must never cut a set of records in two: what does not fit is left out with TC set, and the
-//! client asks again over TCP (RFC 7766 §5).
 
 use crate::question::UDP_PAYLOAD;
 use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};

@@ -1,9 +1,5 @@
 //! A resolver without sockets: clients' queries in, walks of a fleet, clients' replies out.
 //!
-//! It exists so that other tools can ask what a walk would find. It must never give away what is
-//! bogus unless the client judges itself, hold more questions than its limit, or answer what is not
-//! a query.
-//!
 //! | module | what it is for |
 //! |---|---|
 //! | [`request`] | what a client's bytes are: pure |
@@ -32,20 +28,20 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 use wirelab::measure::Instant;
 
-/// How long a failure is told again without another walk (RFC 9520 §3.2: at least 1 s, at most
+/// How long a failure is repeated without another walk (RFC 9520 §3.2: at least 1 s, at most
 /// 5 min).
 pub const FAILURE_KEPT: Duration = Duration::from_secs(5);
 /// Failures kept: at 300 bytes each 3 MB; more are walked for again.
 const FAILURES_MAX: usize = 10_000;
 
-/// Whom to reply to: the name that whoever holds the sockets gave the query.
+/// The client to reply to: the identifier that the driver gave the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Client(pub u64);
 
 /// A reply to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// To whom.
+    /// The client.
     pub client: Client,
     /// The message, without the length that TCP puts before it.
     pub bytes: Vec<u8>,
@@ -91,7 +87,7 @@ struct Pending {
     request: Request,
 }
 
-/// A failure that is told again.
+/// A cached failure.
 #[derive(Debug)]
 struct Failure {
     until: Instant,
@@ -112,7 +108,7 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Answers from the walks of `fleet`, with at most `questions_max` in flight: no more than the
+    /// Answers from the walks of `batch`, with at most `questions_max` in flight: no more than the
     /// fleet has room for.
     #[must_use]
     pub fn new(fleet: BatchResolver, questions_max: u32) -> Self {
@@ -128,7 +124,7 @@ impl Resolver {
         }
     }
 
-    /// The walks, for whoever holds the sockets.
+    /// The walks, for the driver.
     pub const fn fleet_mut(&mut self) -> &mut BatchResolver {
         &mut self.fleet
     }

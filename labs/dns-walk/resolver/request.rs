@@ -1,7 +1,4 @@
 //! What a client's bytes are: a question to walk for, or something to refuse at once.
-//!
-//! It exists so that everything that a stranger may send is decided by one pure function. It must
-//! never answer what is not a query, nor with more bytes than a query of that kind deserves.
 
 use super::encode::{Extended, Head, encode};
 use crate::event::Transport;
@@ -22,7 +19,7 @@ const ANY_TTL_S: u32 = 3_600;
 /// What to do with bytes that came from a client.
 #[derive(Debug)]
 pub enum Decision {
-    /// Not a query: whoever sent it expects nothing (RFC 1035 §7.3 discards such).
+    /// Not a query: its sender expects nothing (RFC 1035 §7.3 discards such).
     Ignore,
     /// Answered without a walk.
     Reply(Vec<u8>, Refusal),
@@ -37,7 +34,7 @@ pub enum Refusal {
     Malformed,
     /// Another operation than a query.
     NotAQuery,
-    /// A version of EDNS that nobody has defined yet.
+    /// An undefined version of EDNS.
     EdnsVersion,
     /// Without the wish for recursion: there is no zone here to answer from.
     NotRecursive,

@@ -137,8 +137,8 @@ fn a_refusal_of_one_server_is_no_refusal_of_its_zone() {
     });
     assert!(ended.exchanges().all(|e| e.class == Class::OtherCode));
     assert!(ended.exchanges().count() >= 2, "each server of the root was asked");
-    let nobody = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
-    assert_eq!(ended.summary.outcome, nobody);
+    let unanswered = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
+    assert_eq!(ended.summary.outcome, unanswered);
     assert_eq!(question("x. A").kind, RecordType::A);
 }
 

@@ -299,17 +299,17 @@ fn a_comparison_is_told_to_people_and_left_in_files() {
     assert!(page.contains("Beside resolvers") && page.contains("split horizon"));
     let again = lab.run("show run");
     assert!(again.stdout.contains("likely    split horizon"), "{}", again.stdout);
-    // Nobody there is a difference too, and no fault of the walk.
+    // No listener there is a difference too, and no fault of the walk.
     drop(liar);
     let out: Output = lab.run("www.igbank.com --demo --no-report --seed 1 @127.53.254.1:9");
     assert_eq!(out.code, 0);
-    assert!(out.stdout.contains("nobody listens there"), "{}", out.stdout);
+    assert!(out.stdout.contains("nothing listens there"), "{}", out.stdout);
 }
 
 #[test]
 fn what_cannot_be_compared_is_said_before_anything_is_sent() {
     let lab = Lab::new("dns-walk");
-    std::fs::write(lab.folder.join("empty"), "# nobody\n").unwrap();
+    std::fs::write(lab.folder.join("empty"), "# none\n").unwrap();
     for (args, part) in [
         ("www.igbank.com --demo @nobody", "@ADDRESS"),
         ("www.igbank.com --demo --sim @127.0.0.1:9", "real sockets"),

@@ -187,7 +187,7 @@ fn compare(cases: &[&Case], said: &[Opinions], all: bool) -> bool {
     );
     let idle = all && used.contains(&0);
     if idle {
-        println!("FAILED an explanation is there for what nobody asks any more");
+        println!("FAILED an explanation is there for what is no longer asked");
     }
     wrong == 0 && !idle
 }

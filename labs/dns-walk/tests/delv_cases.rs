@@ -1,7 +1,4 @@
 //! What is asked of which zone, and what should come of it.
-//!
-//! It exists so that every verdict is written down before anybody is asked. It must never list a
-//! difference without its reason.
 
 use crate::Verdict::{self, Bogus, Indeterminate, Insecure, Secure};
 use crate::lies::{self, Liar};

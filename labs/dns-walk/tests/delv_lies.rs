@@ -1,7 +1,4 @@
-//! Replies of a real server, changed on the way and signed anew with the zone's own keys.
-//!
-//! It exists because no tool signs what is wrong: each lie breaks one rule and keeps all others, so
-//! that a verdict can only come from that rule. It must never change what it was not told to.
+//! Replies of a real server, changed on the way and re-signed with the zone's own keys.
 
 use crate::servers::{endpoint, exchange};
 use dns_walk::dnssec::canon::{labels, signed_bytes};
@@ -174,7 +171,7 @@ impl Lie<'_> {
         }
     }
 
-    /// Signs every set of a type anew.
+    /// Re-signs every set of a type.
     fn sign_anew(&mut self, kind: RecordType, change: fn(&Keys, &mut SigInput)) {
         self.each(kind, |own, _, set| {
             let made = sign(&own.zone, &own.zsk, &set.records, |input| change(own, input));
@@ -356,7 +353,7 @@ pub(crate) fn wrong_algorithm(lie: &mut Lie<'_>) {
     lie.sign_anew(RecordType::A, |_, input| input.algorithm = Algorithm::ED25519);
 }
 
-/// The only signature is of an algorithm that nobody has.
+/// The only signature is of an unassigned algorithm.
 pub(crate) fn unknown_algorithm(lie: &mut Lie<'_>) {
     lie.sign_anew(RecordType::A, |_, input| input.algorithm = Algorithm::Unknown(200));
 }
@@ -497,7 +494,7 @@ pub(crate) fn zsk_revoked(lie: &mut Lie<'_>) {
     lie.records_by(0x180);
 }
 
-/// The key that signs records has flags that nobody knows: right.
+/// The key that signs records has undefined flags: right.
 pub(crate) fn zsk_more_flags(lie: &mut Lie<'_>) {
     lie.keys(|own, set| with_flags(set, &own.zsk, 0x8140), 257);
     lie.records_by(0x8140);
@@ -741,12 +738,12 @@ pub(crate) fn nsec3_claims_opt_out(lie: &mut Lie<'_>) {
     nsec3(lie, |old| remade(old, true, old.iterations(), old.salt().to_vec()));
 }
 
-/// The hash is one that nobody has.
+/// The hash is unassigned.
 pub(crate) fn nsec3_hash(lie: &mut Lie<'_>) {
     nsec3(lie, |old| raw_nsec3(old, 2, 0));
 }
 
-/// The records have a flag that nobody knows.
+/// The records have an undefined flag.
 pub(crate) fn nsec3_flags(lie: &mut Lie<'_>) {
     nsec3(lie, |old| raw_nsec3(old, 1, 0x40));
 }
@@ -819,7 +816,7 @@ pub(crate) fn stand(address: &str, behind: &'static str, told: &Arc<BTreeMap<Nam
     let udp = UdpSocket::bind(endpoint(address)).unwrap();
     let tcp = TcpListener::bind(endpoint(address)).unwrap();
     let of_udp = Arc::clone(told);
-    // They end with the process: nobody waits for them.
+    // They end with the process: nothing waits for them.
     std::thread::spawn(move || {
         let mut buffer = vec![0; 65_535];
         while let Ok((length, from)) = udp.recv_from(&mut buffer) {

@@ -1,6 +1,4 @@
 //! The zones whose verdicts are compared: written here, signed by BIND's tools, served by NSD.
-//!
-//! It exists so that nothing of this program has a hand in a good zone. It must never sign one.
 
 use crate::servers::{Running, endpoint, program};
 use std::fmt::Write;
@@ -41,11 +39,11 @@ pub(crate) enum Ds {
     OneWrong,
     /// Of another key.
     Other,
-    /// Of an algorithm that nobody has.
+    /// Of an unassigned algorithm.
     UnknownAlgorithm,
     /// Of an unknown algorithm, and the right one.
     OneUnknown,
-    /// With a digest that nobody has.
+    /// With an unassigned digest.
     UnknownDigest,
     /// SHA-256 of another key beside the right one in SHA-1.
     Sha1Beside,

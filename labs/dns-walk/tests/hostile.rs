@@ -45,11 +45,11 @@ enum Way {
     Sideways,
     /// The zone refers to the root.
     Upward,
-    /// A referral to a thousand servers, each with an address where nobody is.
+    /// A referral to a thousand servers, each with an address where nothing listens.
     HugeReferral,
     /// Thousands of addresses that may be kept for ever.
     HugeAnswer,
-    /// Records of everybody else besides.
+    /// Records of other zones besides.
     Poison,
     /// It exists and does not, at once.
     Contradiction,
@@ -443,11 +443,11 @@ enum Stream {
     Close,
     /// Messages without a byte in them, as fast as they are read.
     FloodOfNothing,
-    /// Well-formed replies to somebody else, as fast as they are read.
+    /// Well-formed replies to other queries, as fast as they are read.
     FloodOfStrays,
 }
 
-/// How long it goes on, if nobody hangs up.
+/// How long it goes on, if neither side hangs up.
 const DRIPS: u32 = 300;
 const DRIP: Duration = Duration::from_millis(100);
 /// Messages of a flood: more than a walk could read in its time if it read nothing else.
@@ -464,7 +464,7 @@ fn misbehave(how: Stream, mut stream: TcpStream) -> std::io::Result<()> {
             stream.write_all(&[0xff, 0xff])?;
             for byte in query.iter().cycle().take(DRIPS as usize) {
                 stream.write_all(&[*byte])?;
-                // Nobody sends here: it is the pause between two bytes.
+                // No reply comes here: it is the pause between two bytes.
                 let _ = stream.read(&mut length);
             }
         }

@@ -171,7 +171,7 @@ fn where_signatures_are_wanted_a_server_without_edns_is_asked_after_the_others()
         met += u32::from(ended.codes().contains(&"SERVER_NO_EDNS".to_owned()));
     }
     assert!(met > 0, "no walk asked the server without EDNS first");
-    // With nobody else it is asked again without; what it then sends has no proof.
+    // With no other server it is asked again without; what it then sends has no proof.
     for (seed, ended) in walks(Manner::NoEdns).enumerate() {
         assert_eq!(ended.data(), ["203.0.113.7"], "seed {seed}");
         assert_eq!(ended.summary.security.unwrap().status, Status::Bogus, "seed {seed}");

@@ -78,7 +78,7 @@ struct Path<'a, Id> {
     sent: u64,
     lost: u64,
     faulty: u64,
-    /// Arrival, order, query, sender; no bytes where nobody listens.
+    /// Arrival, order, query, sender; no bytes where nothing listens.
     arriving: BinaryHeap<Reverse<Arrival<Id>>>,
 }
 

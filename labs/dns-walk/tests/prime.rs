@@ -246,7 +246,7 @@ fn an_address_that_the_root_left_out_stays_as_the_hints_have_it() {
 fn where_the_roots_own_list_leads_nowhere_the_hints_are_tried_again() {
     let mut authority = Authority::demo(Variant::Sound).unwrap();
     let hints = authority.hints(PORT);
-    // Behind the addresses that the root gives nobody answers; behind those of the hints, as
+    // Behind the addresses that the root gives no server answers; behind those of the hints, as
     // behind an address that a firewall translates, the servers do.
     for (last, behind) in [(1, 101), (2, 102)] {
         authority.add_host(ip(0, behind), vec![name(".")], Manner::Sound);

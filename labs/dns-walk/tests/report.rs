@@ -1,6 +1,4 @@
 //! What a walk leaves: the page, the result, the records told again.
-//!
-//! It must never send anything beyond loopback; every walk here is of the demonstration.
 
 use dns_walk::demo::FAULTS;
 use dns_walk::report::{read_events, result_schema, without_messages};
@@ -122,7 +120,7 @@ fn the_sequence_shows_what_was_lost() {
 fn a_real_browser_shows_the_walk_and_runs_no_script() {
     let html = broken(&Lab::new("dns-walk"));
     let Some(dom) = browse(&html, "the page of a walk in a real browser") else { return };
-    // The warm walk asked nobody: it has its sequence, and no bars and no zones.
+    // The warm walk sent nothing: it has its sequence, and no bars and no zones.
     assert_eq!(dom.matches("<figure").count(), 3 + 1, "every drawing is there");
     assert!(dom.contains("What this page does not show"));
 }

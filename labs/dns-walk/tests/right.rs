@@ -129,7 +129,7 @@ fn seeds() -> Range<u64> {
     }
 }
 
-/// Prints a hierarchy, for whoever looks into a difference.
+/// Prints a hierarchy, to look into a difference.
 fn show(hierarchy: &Hierarchy) {
     println!("; hierarchy {}, in the root\n{}", hierarchy.seed, hierarchy.delegations.join("\n"));
     let plans = signing::plans(hierarchy);
@@ -387,7 +387,7 @@ const EXCEPTIONS: [Exception; 3] = [
     ),
     (
         "the only server that answers says that it is no authority (AA=0). Unbound believes it \
-         where nobody else is left (\"recursion lame\"); the walk believes no resolver",
+         where no other server is left (\"recursion lame\"); the walk believes no resolver",
         |_, records| {
             let Outcome::Unanswered { zone, .. } = &summary_of(records).outcome else {
                 return false;
@@ -516,7 +516,7 @@ fn walks_as_unbound(world: &World) {
     let (silent, mut open): (Vec<_>, Vec<_>) = open.into_iter().partition(failed);
     ask_again_cold(world, &mut open);
     println!(
-        "       {} excepted: Unbound has no answer after {} s, and the walk found nobody who has",
+        "       {} excepted: Unbound has no answer after {} s, and the walk found no server that has one",
         silent.len(),
         PATIENCE.as_secs() * u64::from(ASKED)
     );

@@ -1,7 +1,4 @@
 //! Hierarchies of zones drawn from seeds: delegations, glue or none, aliases, wildcards, faults.
-//!
-//! It exists so that a walk meets what no hand would write down. It must never draw from anything
-//! but its seed, nor know how a resolver answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use wirelab::measure::draw::keyed;
@@ -23,9 +20,9 @@ pub(crate) enum Host {
     Lame(usize),
     /// A real server that knows of the zone and could not load it.
     Unloaded,
-    /// Nobody reads what comes there.
+    /// What comes there is not read.
     Dead,
-    /// Nobody listens there.
+    /// Nothing listens there.
     Closed,
     /// A server of ours that answers as a resolver would.
     Resolver,

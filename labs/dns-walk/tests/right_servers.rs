@@ -1,7 +1,4 @@
 //! The servers of the generated hierarchies: real NSD, our own authority, and a real Unbound.
-//!
-//! It exists so that every party serves and asks the very same zones, in a network of its own. It
-//! must never leave a process behind.
 
 use crate::hierarchy::{Hierarchy, Host, SLOTS};
 use crate::signing;
@@ -262,7 +259,7 @@ pub(crate) fn make_cold(folder: &Path) {
     }
 }
 
-/// What nobody reads, for as long as this lives.
+/// What is never read, for as long as this lives.
 pub(crate) fn dead() -> Vec<UdpSocket> {
     Host::Dead.addresses().iter().map(|at| UdpSocket::bind(endpoint(at)).unwrap()).collect()
 }
@@ -272,14 +269,14 @@ pub(crate) fn endpoint(address: &str) -> SocketAddr {
     SocketAddr::new(address.parse().unwrap(), 53)
 }
 
-/// Waits until somebody answers there.
+/// Waits until a server answers there.
 pub(crate) fn await_server(at: SocketAddr) {
     let started = wirelab::runtime::clock::Clock::start();
     let query = query(1, ".", RecordType::SOA, false);
     while exchange(at, &query, Duration::from_millis(200)).is_none() {
         assert!(
             started.now().since(wirelab::measure::Instant::ZERO) < PATIENCE,
-            "nobody answers at {at}"
+            "nothing answers at {at}"
         );
         std::thread::sleep(Duration::from_millis(20));
     }

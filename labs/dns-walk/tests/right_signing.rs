@@ -1,8 +1,4 @@
 //! Which zones of a hierarchy are signed, how, and with what flaw; and their text for NSD.
-//!
-//! It exists so that verdicts are compared where the chain of trust breaks anywhere between the
-//! root and the answer. It must never draw from anything but the hierarchy's seed, nor disturb what
-//! else that seed gives.
 
 use crate::hierarchy::Hierarchy;
 use dns_walk::demo::{Denial, Flaw, SignPlan, Zone};

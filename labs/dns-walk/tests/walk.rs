@@ -388,16 +388,16 @@ fn addresses_of_the_users_own_network_are_not_asked() {
     let public = WalkConfig { public_only: true, ..config() };
     let ended = walk_at(&authority, "www.igbank.com A", public, Ppm::ZERO, 7);
     assert_eq!(ended.summary.queries, 0);
-    let nobody = Outcome::Unanswered { zone: ".".to_owned(), any_reply: false };
-    assert_eq!(ended.summary.outcome, nobody);
+    let unanswered = Outcome::Unanswered { zone: ".".to_owned(), any_reply: false };
+    assert_eq!(ended.summary.outcome, unanswered);
 }
 
 #[test]
 fn silence_everywhere_ends_in_time_and_says_so() {
     let authority = Authority::demo(Variant::Sound).unwrap();
-    let mut nobody = |_: SocketAddr, _: Transport, _: &[u8]| None;
+    let mut silent = |_: SocketAddr, _: Transport, _: &[u8]| None;
     let hints = authority.hints(PORT);
-    let ended = walk_with(hints, &mut nobody, "www.igbank.com", config(), Ppm::ZERO, 7);
+    let ended = walk_with(hints, &mut silent, "www.igbank.com", config(), Ppm::ZERO, 7);
     let silent = Outcome::Unanswered { zone: ".".to_owned(), any_reply: false };
     assert_eq!(ended.summary.outcome, silent);
     assert!(ended.summary.elapsed_ns < Limits::default().time_ns);
@@ -413,8 +413,8 @@ fn roots_that_answer_as_resolvers_are_not_themselves() {
         authority.add_host(root, everything.to_vec(), Manner::Resolver);
     }
     let ended = walk_at(&authority, "www.igbank.com A", config(), Ppm::ZERO, 7);
-    let nobody = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
-    assert_eq!(ended.summary.outcome, nobody);
+    let unanswered = Outcome::Unanswered { zone: ".".to_owned(), any_reply: true };
+    assert_eq!(ended.summary.outcome, unanswered);
     assert!(ended.codes().contains(&"ROOT_INTERCEPTED".to_owned()), "{:?}", ended.codes());
 }
 

@@ -110,7 +110,7 @@ impl Judging {
                 }
                 self.add(reason, claim.question.text().to_string());
             }
-            // It was there, and is of no use: it would be wanted for ever.
+            // It was there, and is of no use: it would be wanted again and again.
             Next::Need(question)
                 if self.wanted.as_ref() == Some(&(question.clone(), log.queries)) =>
             {

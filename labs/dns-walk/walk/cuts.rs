@@ -1,7 +1,4 @@
 //! The cuts between zones on the way: what the zone above says of a zone's servers, and the zone.
-//!
-//! It exists because the two drift apart, and nobody sees it until a server is taken down. It must
-//! never compare what one side did not say.
 
 use super::prime::{addresses_of, compare_hints};
 use super::queries::Attempt;

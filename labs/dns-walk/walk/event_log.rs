@@ -1,6 +1,4 @@
 //! The event log of a walk: its records, counts, findings and budget, and the summary.
-//!
-//! It must never decide what to do next.
 
 use super::WalkConfig;
 use crate::dname::moved;
@@ -224,7 +222,7 @@ impl EventLog {
                     | Class::CookieLost
                     | Class::BadCookie
             );
-        // Nobody waits for the root's own list.
+        // Nothing waits for the root's own list.
         let waited = waited && exchange.purpose != Purpose::Prime;
         if waited && self.answered_at.is_none() {
             self.best_path_ns += exchange.rtt_ns.unwrap_or_default();

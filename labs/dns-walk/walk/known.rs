@@ -133,7 +133,7 @@ impl Known {
             || self.cache.absence(now, sent).is_some_and(|absence| !absence.whole_name)
     }
 
-    /// Whether what the chain looks for is kept: else it would ask for ever. In the place of DS
+    /// Whether what the chain looks for is kept: else it would ask without end. In the place of DS
     /// records an alias will do; where keys should be it is nothing.
     pub(super) fn holds_proof(&self, now: Instant, question: &Question) -> bool {
         let held = |kind| self.cache.store().get(now, &question.name, kind).is_some();

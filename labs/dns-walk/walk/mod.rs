@@ -1,13 +1,10 @@
-//! The machine that walks: commands and bytes in, queries and records out.
-//!
-//! It exists so that one set of rules runs on sockets and in virtual time. It must never send
-//! without a reason that its records give, nor more than its budget.
+//! The state machine of a walk: commands and bytes in, queries and records out.
 //!
 //! # Contract
 //! [`Walk::new`] is the command. `handle_*` takes what the network and the clock bring; then drain
 //! [`Walk::poll_transmit`], [`Walk::poll_release`] and [`Walk::poll_event`] until there is nothing
 //! left, and call [`Walk::handle_timeout`] at [`Walk::poll_timeout`]. Every query wants a socket of
-//! its own, so that a forger must guess the port anew (RFC 5452 §9.2); replies are handed over with
+//! its own, so that a forger must guess the port again (RFC 5452 §9.2); replies are handed over with
 //! the [`AttemptId`] of that socket.
 //!
 //! # How it walks (RFC 1034 §5.3.3)
@@ -64,7 +61,7 @@ use wirelab::measure::Instant;
 pub struct WalkConfig {
     /// What it may spend.
     pub limits: Limits,
-    /// How much of a name servers are told.
+    /// How much of a name servers are sent.
     pub qmin: Qmin,
     /// Whether servers are asked over IPv4.
     pub v4: bool,
@@ -82,7 +79,7 @@ pub struct WalkConfig {
     pub tcp: bool,
     /// Whether the root is asked for its own list of servers beside the first question (RFC 9609).
     pub prime: bool,
-    /// Whether names that are not for the public DNS are answered without asking anybody.
+    /// Whether special-use names are answered locally (RFC 6761).
     pub special_names: bool,
     /// Whether only public addresses are asked.
     pub public_only: bool,

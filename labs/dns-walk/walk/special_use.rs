@@ -1,7 +1,4 @@
-//! Names that are answered without asking anybody, in a walk.
-//!
-//! It exists so that aliases and servers' names are kept from the network as the user's own
-//! question is. It must never answer a server's address: nobody serves a zone from here.
+//! Local answers to special-use names, aliases and servers' names included.
 
 use super::Walk;
 use crate::event::{Class, Event, LocalAnswer, Purpose};
@@ -27,7 +24,7 @@ impl Walk {
             purpose: task.purpose.clone(),
             meant: task.question.text(),
             class: class.clone(),
-            domain: special.domain.to_owned(),
+            domain: special.domain,
             document: special.document.to_owned(),
             why: special.why.to_owned(),
         };
