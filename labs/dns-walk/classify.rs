@@ -19,6 +19,9 @@ pub struct RRset {
     pub records: Vec<Record>,
     /// How far.
     pub rank: Rank,
+    /// Whether it may be learned: servers of a zone are, from referrals and answers to NS questions
+    /// alone (CVE-2025-11411); what a server says of them unasked is compared, and not used.
+    pub solicited: bool,
 }
 
 /// What a reply says.
@@ -160,7 +163,7 @@ impl<'a> Reader<'a> {
 
     fn keep(&mut self, records: Vec<Record>, rank: Rank) {
         if !records.is_empty() {
-            self.reading.kept.push(RRset { records, rank });
+            self.reading.kept.push(RRset { records, rank, solicited: true });
         }
     }
 
@@ -214,7 +217,7 @@ impl<'a> Reader<'a> {
             for set in by_kind(found) {
                 self.keep(set, Rank::Answer);
             }
-            self.own_servers(servers, authorities, additionals);
+            self.own_servers(&servers, authorities, additionals);
             return class;
         }
         if meta.response_code == ResponseCode::NXDomain || has(&authorities, RecordType::SOA) {
@@ -280,18 +283,18 @@ impl<'a> Reader<'a> {
     /// What a zone says of its own servers beside an answer that names `targets`.
     fn own_servers(
         &mut self,
-        mut targets: Vec<Name>,
+        targets: &[Name],
         mut authorities: Vec<Record>,
-        additionals: Vec<Record>,
+        mut additionals: Vec<Record>,
     ) {
+        let glue = take(&mut additionals, |record| targets.contains(&record.name));
+        self.glue(targets, glue);
         let servers = take(&mut authorities, |record| record.record_type() == RecordType::NS);
+        let asked = self.reading.kept.len();
+        let mut named = Vec::new();
         for set in by_name(servers) {
-            // A server may speak for zones above the name and below the zone that was asked.
-            let owner = set[0].name.clone();
-            let useless = owner != *self.context.zone && lacks_glue(&owner, &set, &additionals);
-            if owner.zone_of(&self.context.asked.name) && !useless {
-                targets.extend(targets_of(&set));
-                self.keep_servers(set, Rank::Authority);
+            if set[0].name.zone_of(&self.context.asked.name) {
+                named.extend(self.keep_servers(set, Rank::Authority));
             } else {
                 set.into_iter().for_each(|record| self.drop(record, DropReason::NotAskedFor));
             }
@@ -300,7 +303,8 @@ impl<'a> Reader<'a> {
         for record in authorities.into_iter().filter(|r| r.record_type() != RecordType::SOA) {
             self.drop(record, DropReason::NotAskedFor);
         }
-        self.glue(&targets, additionals);
+        self.glue(&named, additionals);
+        self.reading.kept[asked..].iter_mut().for_each(|set| set.solicited = false);
     }
 
     fn absence(
@@ -322,7 +326,7 @@ impl<'a> Reader<'a> {
             self.reading.absent_ttl_s = Some(data.minimum.min(soa[0].ttl));
             self.reading.absent_soa = soa.first().cloned();
         }
-        self.own_servers(Vec::new(), authorities, additionals);
+        self.own_servers(&[], authorities, additionals);
         if message.metadata.response_code == ResponseCode::NXDomain {
             Class::NxDomain
         } else {
@@ -346,8 +350,7 @@ impl<'a> Reader<'a> {
             return match (own, authoritative) {
                 // NODATA of type 3, with the zone's own servers and no SOA (RFC 2308 §2.2).
                 (true, true) => {
-                    let set = sets.swap_remove(0);
-                    self.keep_servers(set, Rank::Authority);
+                    self.own_servers(&[], sets.swap_remove(0), additionals);
                     Class::NoData
                 }
                 (true, false) => Class::SelfReferral,
@@ -437,17 +440,6 @@ pub fn may_ask(address: IpAddr, public_only: bool) -> bool {
         }
     };
     public || !public_only
-}
-
-/// Whether servers inside their own zone came without any address: who learned of them in passing
-/// could not ask them, and would no longer ask the zone above, which can say where they are.
-fn lacks_glue(owner: &Name, servers: &[Record], additionals: &[Record]) -> bool {
-    let names = targets_of(servers);
-    let inside = names.iter().any(|name| owner.zone_of(name));
-    let known = |name: &Name| {
-        additionals.iter().any(|record| record.name == *name && record.record_type().is_ip_addr())
-    };
-    inside && !names.iter().any(known)
 }
 
 fn has(records: &[Record], kind: RecordType) -> bool {

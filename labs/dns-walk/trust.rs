@@ -24,6 +24,8 @@ pub enum DropReason {
     OutOfBailiwick,
     /// It has nothing to do with the question.
     NotAskedFor,
+    /// It names servers of a zone, and neither the zone above nor the zone was asked for them.
+    Unsolicited,
     /// Its class is not IN.
     NotInternet,
     /// What is known already is to be believed more (RFC 2181 §5.4.1).
@@ -41,6 +43,7 @@ impl DropReason {
         match self {
             Self::OutOfBailiwick => "not in the zone that was asked",
             Self::NotAskedFor => "not asked for",
+            Self::Unsolicited => "servers that were not asked for",
             Self::NotInternet => "not of class IN",
             Self::Outranked => "outranked by what is known",
             Self::NotPublic => "not a public address",

@@ -5,10 +5,11 @@
 
 use super::words::{answer, class, ink, spent, took};
 use super::{steps, summary};
-use crate::event::{CacheUse, Event, Exchange, Purpose, Record, Summary};
+use crate::event::{CacheUse, Dropped, Event, Exchange, Purpose, Record, Summary};
 use crate::finding::{Finding, Severity};
 use crate::limits::counted;
 use crate::outcome::Outcome;
+use crate::trust::DropReason;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use wirelab::measure::human::{latency, plural};
@@ -240,7 +241,9 @@ impl View<'_> {
         let right = self.style.ink(ink(&exchange.class), &class(exchange));
         let _ = writeln!(out, "{left}  {right}");
         let pad = " ".repeat(indent.chars().count() + 5);
-        for dropped in &exchange.dropped {
+        // Most servers name themselves beside each answer.
+        let unusual = |dropped: &&Dropped| dropped.why != DropReason::Unsolicited;
+        for dropped in exchange.dropped.iter().filter(unusual) {
             let line = format!("{pad}ignored: {} ({})", dropped.record, dropped.why.words());
             let _ = writeln!(out, "{}", self.style.ink(Ink::Doubt, &line));
         }

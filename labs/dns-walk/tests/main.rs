@@ -22,6 +22,8 @@ mod messages;
 mod odd;
 /// The records of many walks in virtual time, pinned by a digest.
 mod pinned;
+/// Servers that come unasked beside an answer are never learned.
+mod pollution;
 /// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
 mod prime;
 /// What a walk leaves: page, result, records told again, each against its schema or a browser.

@@ -402,14 +402,20 @@ impl Walk {
                     _ => {}
                 }
             }
-            match self.known.cache.learn(now, &limits, records, rank, step) {
+            let learned = if kept.solicited {
+                self.known.cache.learn(now, &limits, records, rank, step)
+            } else {
+                Err(DropReason::Unsolicited)
+            };
+            match learned {
                 Ok(()) if shown => attempt
                     .record
                     .learned
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
                 Ok(()) => {}
                 // What says nothing new is no worse for its rank.
-                Err(DropReason::Outranked) if self.known.cache.has_all_of(now, &kept.records) => {}
+                Err(DropReason::Outranked | DropReason::Unsolicited)
+                    if self.known.cache.has_all_of(now, &kept.records) => {}
                 Err(why) => {
                     if why == DropReason::OverLimit {
                         self.log.budget.refuse(Limit::CacheEntries);
