@@ -1,4 +1,4 @@
-//! The flags of `dns-walk`, and what is asked of whom.
+//! The flags of `dns-walk`, and the question they ask.
 
 use crate::commands::compare::take_servers;
 use crate::demo::{JUDGED, Variant};
@@ -15,6 +15,7 @@ use wirelab::cli::args::{Common, Output, Seed};
 use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::topics::Topic;
 use wirelab::cli::values::{positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
 
@@ -34,6 +35,27 @@ Examples:
 
 ";
 
+/// The pages of `dns-walk help TOPIC`.
+pub(crate) fn topics() -> Vec<Topic> {
+    vec![
+        Topic::flags("demo", "the hierarchy on loopback: faults, loss, delay", "Demonstration"),
+        Topic::flags("queries", "how servers are asked, and how often", "Queries"),
+        Topic::flags("signatures", "DNSSEC: trust anchors and time", "Signatures"),
+        Topic::flags("compare", "the same question to other resolvers", "Comparison").with(COMPARE),
+        Topic::flags("lists", "thousands of names from stdin", "Lists").with(LISTS),
+        Topic::flags("output", "diagrams, JSON, events, saved runs", "Output"),
+        Topic::text("exit-codes", "what the exit status says", codes()),
+    ]
+}
+
+const COMPARE: &str = "\
+With @SERVER, that server is asked the same after the walk; with --compare, the system's resolver.
+What differs is printed with its likely cause. The exit code is the walk's.";
+
+const LISTS: &str = "\
+`dns-walk -` walks for each line NAME or NAME TYPE of stdin, thousands at a time, and prints one
+JSON result a line.";
+
 /// The exit codes of a walk, then those of a list.
 fn codes() -> String {
     let walk = table(&[
@@ -50,27 +72,21 @@ fn codes() -> String {
     walk + LIST_CODES
 }
 
-const LIST_CODES: &str = "\
-Of a list (dns-walk -), the first of these that is so:
+const LIST_CODES: &str = "
+Of a list (dns-walk -), the first that applies:
   130  interrupted
     2  a line could not be read; the others have their results
     0  every name was found, or does not exist
-    5  no name was, and no server could be reached for any
+    5  no name was found, and no server could be reached for any
     3  some names are inconclusive; each result says why
 ";
 
-/// See every step of a name's resolution, and why: from the root to the answer.
+/// Every step of a name's resolution, and why: from the root to the answer.
 ///
-/// Walks as a resolver must, with no resolver involved: every query, reply, retry and lesson is
-/// shown. NAME and TYPE are as in dig; TYPE is A unless given. `dns-walk -` walks for every
-/// line `NAME [TYPE]` of stdin, thousands at a time, one JSON result a line.
-/// With @SERVER or --compare that server, or the system's resolver, is asked the same after the
-/// walk, and what differs is shown with its likely cause; the exit code is the walk's.
-/// `dns-walk serve` answers other tools by walking: see `dns-walk serve --help`.
-/// `dns-walk show [RUN]` shows a run again, `dns-walk runs` lists them.
-/// `dns-walk serve-demo [broken]` keeps the hierarchy of --demo running for other tools.
+/// Walks as a resolver does, without one: shows each query, reply, retry and what was learned.
+/// NAME and TYPE are as in dig; TYPE is A unless given.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = codes())]
+#[command(name = crate::LAB, version, before_help = EXAMPLES)]
 // Its commands have flags of their own.
 #[command(mut_args(|arg| arg.global(false)))]
 #[command(mut_arg("json", |arg| arg.conflicts_with_all(["explain", "waterfall", "sequence"])))]
@@ -82,9 +98,6 @@ pub(crate) struct Args {
     /// What `@SERVER` means among the words.
     #[arg(skip)]
     pub(crate) servers: Vec<SocketAddr>,
-
-    #[command(flatten)]
-    pub(crate) opinion: crate::commands::compare::OpinionArgs,
 
     /// The type, as in dig
     #[arg(short = 't', long = "type", value_name = "TYPE")]
@@ -100,7 +113,7 @@ pub(crate) struct Args {
     pub(crate) demo: Option<String>,
 
     /// Give the servers of --demo addresses of IPv6 (fd53::/16) beside those of IPv4
-    #[arg(long, requires = "demo")]
+    #[arg(long, requires = "demo", help_heading = "Demonstration")]
     pub(crate) dual: bool,
 
     /// Virtual time: no sockets, bit-identical by seed
@@ -109,87 +122,89 @@ pub(crate) struct Args {
 
     /// Packet loss each way between the walk and the servers of --demo
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "demo")]
+    #[arg(help_heading = "Demonstration")]
     pub(crate) loss: Option<Ppm>,
 
     /// One-way delay between the walk and the servers of --demo
     #[arg(long, value_name = "TIME", value_parser = wait(), requires = "demo")]
+    #[arg(help_heading = "Demonstration")]
     pub(crate) delay: Option<Duration>,
 
-    /// Say what is wrong in --demo broken, and stop
-    #[arg(long)]
+    /// List the faults of --demo broken, and stop
+    #[arg(long, help_heading = "Demonstration")]
     pub(crate) faults: bool,
 
-    /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
+    /// Start at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) hints: Option<PathBuf>,
 
     /// The port of every server that the hints give none
     #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
-    #[arg(conflicts_with = "demo")]
+    #[arg(conflicts_with = "demo", help_heading = "Queries")]
     pub(crate) port: Option<u16>,
 
     /// Ask over IPv4 only
-    #[arg(short = '4', conflicts_with = "v6")]
+    #[arg(short = '4', conflicts_with = "v6", help_heading = "Queries")]
     pub(crate) v4: bool,
 
     /// Ask over IPv6 only; with --demo its servers have addresses of IPv6 (--dual)
-    #[arg(short = '6')]
+    #[arg(short = '6', help_heading = "Queries")]
     pub(crate) v6: bool,
 
-    /// How much of the name servers are told
-    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    /// How much of the name each server sees
+    #[arg(long, value_name = "HOW", value_enum, default_value_t, help_heading = "Queries")]
     pub(crate) qmin: QminChoice,
 
     /// Ask everything over TCP
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) tcp: bool,
 
     /// Do not ask the root for its own list of servers beside the first question (RFC 9609)
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) no_prime: bool,
 
     /// Send queries without EDNS
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) no_edns: bool,
 
     /// Send queries without cookies
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) no_cookies: bool,
 
     /// Send names in small letters instead of random capitals
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) no_random_case: bool,
 
-    /// Do not ask for signatures, nor judge them
-    #[arg(long)]
+    /// Neither ask for signatures nor validate them
+    #[arg(long, help_heading = "Signatures")]
     pub(crate) no_dnssec: bool,
 
     /// Trust the DS or DNSKEY records of this file instead of the root's built-in keys
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Signatures")]
     pub(crate) anchor: Option<PathBuf>,
 
-    /// Judge signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    /// Validate signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Signatures")]
     pub(crate) at: Option<UnixSeconds>,
 
-    /// After the answer, ask every server of the zones on the way what it says itself
+    /// After the answer, ask every server of the zones on the way the same
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Ask every server of every zone, the root's too, and say how often each outcome is met
+    /// Ask every server of every zone, the root's too: how often is each outcome met?
     #[arg(long)]
     pub(crate) all: bool,
 
     /// Walk a second time with what the first walk learned
-    #[arg(long)]
+    #[arg(long, help_heading = "Queries")]
     pub(crate) warm: bool,
 
     /// Queries that the walk may send [default: 100]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Queries")]
     pub(crate) budget: Option<u32>,
 
-    /// Ask even for names that are not of the public DNS, such as .local (RFC 6761)
-    #[arg(long)]
+    /// Ask even for special-use names, such as .local (RFC 6761)
+    #[arg(long, help_heading = "Queries")]
     pub(crate) special_names: bool,
 
     /// A sentence for every step
@@ -197,27 +212,22 @@ pub(crate) struct Args {
     pub(crate) explain: bool,
 
     /// A bar for every query on one axis of time
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) waterfall: bool,
 
-    /// Who said what to whom, as a sequence diagram
-    #[arg(long)]
+    /// A sequence diagram: each query and its reply
+    #[arg(long, help_heading = "Output")]
     pub(crate) sequence: bool,
 
-    /// Tell a saved walk again: an events.ndjson, or the folder of a run; nothing is sent
+    /// Show a saved walk again: an events.ndjson, or the folder of a run; nothing is sent
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     #[arg(conflicts_with_all = ["demo", "hints", "reverse", "kind", "seed"])]
+    #[arg(help_heading = "Output")]
     pub(crate) replay: Option<PathBuf>,
 
-    #[command(flatten)]
-    pub(crate) output: Output,
-
     /// Leave the messages themselves (RFC 8427) out of the records
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub(crate) no_messages: bool,
-
-    #[command(flatten)]
-    pub(crate) many: crate::commands::many::ManyArgs,
 
     /// Beyond the demonstration, IDs, case bits and cookies of queries come from the system.
     #[command(flatten)]
@@ -225,6 +235,16 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) common: Common,
+
+    // A heading holds for all that follows.
+    #[command(flatten, next_help_heading = "Comparison")]
+    pub(crate) opinion: crate::commands::compare::OpinionArgs,
+
+    #[command(flatten, next_help_heading = "Output")]
+    pub(crate) output: Output,
+
+    #[command(flatten, next_help_heading = "Lists")]
+    pub(crate) many: crate::commands::many::ManyArgs,
 }
 
 impl HasCommon for Args {
@@ -253,7 +273,7 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
 /// `--qmin`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum QminChoice {
-    /// The whole name to everybody, as dig
+    /// The whole name to every server, as dig
     Off,
     /// One label more at a time; the whole name to servers that are confused by it
     #[default]
@@ -343,7 +363,7 @@ impl Args {
         self.dual || self.v6
     }
 
-    /// The time at which signatures are judged; virtual time has a fixed day.
+    /// The time at which signatures are validated; virtual time has a fixed day.
     fn judged_at(&self) -> UnixSeconds {
         let now = || UnixSeconds(wirelab::runtime::clock::utc_seconds());
         self.at.unwrap_or_else(|| if self.sim { JUDGED } else { now() })

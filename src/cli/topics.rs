@@ -54,7 +54,7 @@ pub fn front(command: Command, topics: &[Topic]) -> Command {
         let _ = writeln!(list, "  {:width$}  {}", topic.name, topic.about);
     }
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
-    let help = help.global(true).help("Print this page");
+    let help = help.global(true).help("Print this page").help_heading(None::<&str>);
     hide(command, |arg| topics.iter().any(|topic| topic.has(arg)))
         .disable_help_subcommand(true)
         .disable_help_flag(true)

@@ -9,7 +9,7 @@ pub(crate) mod many;
 pub(crate) mod serve;
 
 use crate::LAB;
-use crate::args::{Args, ELSEWHERE};
+use crate::args::{Args, ELSEWHERE, topics};
 use crate::cache::Cache;
 use crate::demo::{Authority, FAULTS, SIGNATURE_FAULTS, Variant};
 use crate::dnssec::Status;
@@ -51,16 +51,18 @@ pub fn main() -> ExitCode {
     if let Some(ended) = serve::start() {
         return ended;
     }
-    Frame::new(LAB, Args::command()).shown(with_commands()).elsewhere(ELSEWHERE).main(
-        |args: Args| {
+    Frame::new(LAB, Args::command())
+        .shown(with_commands())
+        .elsewhere(ELSEWHERE)
+        .topics(topics())
+        .main(|args: Args| {
             let mut args = args;
             args.untangle().map_err(usage)?;
             start(&args)
-        },
-    )
+        })
 }
 
-/// The command with those that are told by their first word alone, for help and completions.
+/// The command with those that their first word selects, for help and completions.
 fn with_commands() -> Command {
     let show = Command::new("show")
         .about("Show a run again; the flags of a walk say how")
