@@ -117,7 +117,7 @@ pub enum CloseReason {
     #[error("a frame was begun and not completed in time")]
     FrameDeadline,
     /// The session was idle too long.
-    #[error("nothing was asked for too long")]
+    #[error("no request came for too long")]
     IdleTimeout,
     /// The peer violated the protocol.
     #[error("the peer sent what is not the protocol: {0}")]
@@ -146,7 +146,7 @@ pub enum CallError {
     #[error("the session has ended; connect again")]
     Closed,
     /// The key is open, was acknowledged, or belongs to another lease.
-    #[error("this key cannot be asked again")]
+    #[error("this key cannot be used again")]
     KeyGone,
 }
 

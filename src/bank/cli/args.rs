@@ -12,21 +12,22 @@ use crate::cli::args::{Common, Json, Seed};
 use crate::cli::exit::{Exit, table};
 use crate::cli::frame::HasCommon;
 use crate::cli::mistakes::Elsewhere;
+use crate::cli::predict::Predict;
 use crate::cli::values::{Time, time_within, whole};
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Debug;
 use std::time::Duration;
 
 /// Exit codes of these labs.
-fn exit_codes() -> String {
+pub(super) fn exit_codes() -> String {
     table(&[
-        (Exit::Holds, "done; serve: stopped, and the books balance"),
+        (Exit::Holds, "done; serve: stopped, and the ledger balances"),
         (
             Exit::Fails,
-            "refused, and certainly not applied; load: all of it; serve: the books do not balance",
+            "refused, certainly not applied; load: all of it; serve: the ledger does not balance",
         ),
         (Exit::Inconclusive, "unknown: no answer came, and the request may have been applied"),
-        (Exit::Network, "the server or the network failed; of a call: nothing was asked"),
+        (Exit::Network, "the server or the network failed; of a call: no request was sent"),
         (Exit::Interrupted, "load was interrupted; what was measured is printed"),
     ])
 }
@@ -66,7 +67,7 @@ const RATE_MAX: u64 = 1_000_000;
 
 /// The command line of a lab; `S` and `X` are the flags that only its carrier has.
 #[derive(Debug, Parser)]
-#[command(version, after_help = exit_codes(), arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true)]
 pub struct Cli<S: ServeFlags, X: ClientFlags> {
     /// What to do.
     #[command(subcommand)]
@@ -86,11 +87,11 @@ impl<S: ServeFlags, X: ClientFlags> HasCommon for Cli<S, X> {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum What<S: ServeFlags, X: ClientFlags> {
-    /// Be the bank: serve until Ctrl-C, then say what was counted and audit the books
+    /// Run the bank server until Ctrl-C, then print its counters and audit the ledger
     Serve(Serve<S>),
-    /// Ask the bank one thing and say what came of it
+    /// Make one request and print its outcome
     Call(Call<X>),
-    /// Ask many things from many clients and say how fast the answers were
+    /// Send many requests from many clients; print rate, latency and outcomes
     Load(Load<X>),
 }
 
@@ -113,11 +114,11 @@ pub trait ClientFlags: Args + Debug {
 /// `serve`.
 #[derive(Debug, Args)]
 pub struct Serve<S: ServeFlags> {
-    /// Where to listen; port 0 takes a free one and says which
+    /// Where to listen; port 0 takes a free port and prints it
     #[arg(long, value_name = "ADDR", default_value = ADDRESS)]
     pub listen: String,
 
-    /// What to remember of requests done, so that a repeated one is not done twice.
+    /// Outcomes to remember, so that a repeated request is applied once.
     ///
     /// durable commits it together with the ledger. The ledger is in memory here: nothing survives
     /// the end of this process.
@@ -128,15 +129,15 @@ pub struct Serve<S: ServeFlags> {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(1..=ACCOUNTS_MAX))]
     pub accounts: u64,
 
-    /// What each account holds at first
+    /// Opening balance of each account
     #[arg(long, value_name = "AMOUNT", default_value = "1000.00", value_parser = money)]
     pub opening: Cents,
 
-    /// Clients remembered at once; one more is refused as busy
+    /// Clients with a lease at once; one more is refused as busy
     #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = whole(1..=u32::MAX))]
     pub max_clients: u32,
 
-    /// How long a silent client is remembered, with what it asked
+    /// Lease: how long a silent client and its outcomes are remembered
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero())]
     pub lease: Duration,
 
@@ -144,7 +145,7 @@ pub struct Serve<S: ServeFlags> {
     #[command(flatten)]
     pub seed: Seed,
 
-    /// Print two lines of JSON: where it listens, and what was counted
+    /// Print two lines of JSON: the address, and the counters at the end
     #[arg(long)]
     pub json: bool,
 
@@ -160,12 +161,12 @@ pub struct Call<X: ClientFlags> {
     #[arg(long, global = true, value_name = "ADDR", default_value = ADDRESS)]
     pub server: String,
 
-    /// Give up after this; the outcome is then unknown
+    /// Give up after this time; the outcome is then unknown
     #[arg(long, global = true, value_name = "TIME", default_value = "5s")]
     #[arg(value_parser = above_zero())]
     pub deadline: Duration,
 
-    /// Names the client: the same seed and request again is the same operation, done once
+    /// Names the client: the same seed and request is the same operation, applied once
     #[arg(long, global = true, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
 
@@ -185,7 +186,7 @@ pub struct Call<X: ClientFlags> {
 /// What to ask the bank.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ask {
-    /// What an account holds
+    /// Balance of an account
     Balance {
         /// The account's number, from 1
         #[arg(value_parser = account)]
@@ -233,7 +234,7 @@ pub enum Ask {
         #[arg(long, value_name = "N", value_parser = whole(1..=u32::MAX))]
         limit: Option<u32>,
     },
-    /// Where an account's holder lives
+    /// Address of an account's holder
     Address {
         /// The account's number, from 1
         #[arg(value_parser = account)]
@@ -278,7 +279,7 @@ pub struct Load<X: ClientFlags> {
     #[arg(long, value_name = "N", value_parser = whole(1..=DEPTH_MAX))]
     pub depth: Option<u32>,
 
-    /// Open loop: requests started per second over all clients, whatever became of those before
+    /// Open loop: requests started per second over all clients, answered or not
     #[arg(long, value_name = "N", conflicts_with = "depth", value_parser = rate)]
     pub rate: Option<u64>,
 
@@ -286,11 +287,11 @@ pub struct Load<X: ClientFlags> {
     #[arg(long, value_name = "N", value_parser = whole(1..=OPS_MAX))]
     pub ops: Option<u64>,
 
-    /// Start no request later than this [default: 5s, or no end where --ops is given]
+    /// Start no request later than this [default: 5s, or no limit with --ops]
     #[arg(long = "for", value_name = "TIME", value_parser = above_zero())]
     pub limit: Option<Duration>,
 
-    /// Ask only this; else half deposits, three in ten balances, two in ten transfers
+    /// Only this operation [default: 50 % deposits, 30 % balances, 20 % transfers]
     #[arg(long, value_name = "OPERATION", value_parser = operation)]
     pub only: Option<Operation>,
 
@@ -302,9 +303,13 @@ pub struct Load<X: ClientFlags> {
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = above_zero())]
     pub deadline: Duration,
 
-    /// Seed of what is asked.
+    /// Seed of the workload.
     #[command(flatten)]
     pub seed: Seed,
+
+    /// Guesses before the run.
+    #[command(flatten)]
+    pub predict: Predict,
 
     /// Where the result goes as JSON.
     #[command(flatten)]
@@ -391,7 +396,7 @@ impl ClientFlags for TcpClient {
 /// What a client on UDP has.
 #[derive(Clone, Debug, Args)]
 pub struct UdpClient {
-    /// What to do when no answer comes: nothing, ask again, or ask again under one key
+    /// What to do when no reply comes
     #[arg(long, value_name = "HOW", value_enum, default_value = "exactly-once")]
     pub delivery: Delivery,
 }

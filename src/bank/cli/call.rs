@@ -1,7 +1,7 @@
 //! `call`: makes one request to the bank; without a reply its outcome is unknown.
 
 use super::args::{Ask, Call, ClientFlags, ServeFlags, page_limit};
-use super::{Carrier, Lab, resolve, words};
+use super::{Carrier, Lab, frames, resolve, words};
 use crate::bank::client::{CloseReason, Finished, Key, Outcome};
 use crate::bank::driver::call::{CallFailure, Caller, Tap};
 use crate::bank::driver::remote::Remote;
@@ -102,7 +102,7 @@ fn ask<X: ClientFlags>(
     verbose: u8,
 ) -> Result<Answer, CallFailure> {
     let tap: Tap = if verbose > 0 {
-        Box::new(|way, bytes| complain(&words::frames(way, bytes)))
+        Box::new(|way, bytes| complain(&frames::explain(way, bytes)))
     } else {
         Box::new(|_, _| {})
     };
@@ -161,11 +161,12 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
         other => other,
     };
     match failure {
-        CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => {
-            Failure::new(Exit::Network, format!("nothing listens on {address}; nothing was asked"))
-                .or_type("start the bank, in another terminal", serve)
-                .or_type("if it listens elsewhere", format!("{} call --server ADDR …", lab.name))
-        }
+        CallFailure::Socket(error) if error.kind() == ErrorKind::ConnectionRefused => Failure::new(
+            Exit::Network,
+            format!("nothing listens on {address}; no request was sent"),
+        )
+        .or_type("start the bank, in another terminal", serve)
+        .or_type("if it listens elsewhere", format!("{} call --server ADDR …", lab.name)),
         CallFailure::Closed(CloseReason::Refused(refusal)) => {
             let what = format!("the bank takes no client: {}", refusal.name());
             Failure::new(Exit::Fails, what).because(refusal.to_string())
@@ -179,10 +180,13 @@ fn explain(lab: &Lab, address: SocketAddr, failure: &CallFailure) -> Failure {
                 }
                 _ => "what it sent is not the bank's protocol",
             };
-            Failure::new(Exit::Network, format!("no bank answers on {address}; nothing was asked"))
-                .because(why)
-                .because(format!("a bank that was started as {other} is not reached from here"))
-                .or_type("start the bank, in another terminal", serve)
+            Failure::new(
+                Exit::Network,
+                format!("no bank answers on {address}; no request was sent"),
+            )
+            .because(why)
+            .because(format!("a bank that was started as {other} is not reached from here"))
+            .or_type("start the bank, in another terminal", serve)
         }
         other => Failure::from_error(Exit::Network, format!("cannot ask {address}"), other)
             .or_type("start the bank, in another terminal", serve),
@@ -218,14 +222,14 @@ fn unknown(repeat: Repeat, answer: &Answer, key: Key) -> Failure {
     let waited = human::latency(answer.elapsed_ns);
     let mut failure = Failure::new(
         Exit::Inconclusive,
-        format!("unknown: asked {times} in {waited}, and no answer came (key {key})"),
+        format!("unknown: asked {times} in {waited}, and no reply came (key {key})"),
     );
     if answer.absent > 0 {
         failure = failure.because("its host reported that nothing listens there");
     }
     if !answer.request.operation().changes_the_ledger() {
         return failure
-            .because("a read changes nothing: it can be asked again")
+            .because("a read changes nothing: it can be repeated")
             .or_type("ask again", repeat.command());
     }
     failure

@@ -11,6 +11,7 @@ use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::lab::say;
+use crate::cli::predict::{Guess, table};
 use crate::cli::progress::Progress;
 use crate::cli::seed;
 use crate::cli::signals::Stop;
@@ -48,9 +49,18 @@ enum Ended {
     ServerLost,
 }
 
+/// What is run.
+struct Run<'a, X: ClientFlags> {
+    lab: &'a Lab,
+    flags: &'a Load<X>,
+    address: SocketAddr,
+    seed: u64,
+}
+
 /// The result of a load.
 struct Outcome {
     ended: Ended,
+    guesses: Vec<Guess>,
     /// Until the last successful request.
     elapsed: Duration,
     done: u64,
@@ -73,6 +83,7 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
         Failure::from_error(Exit::Privilege, what, &error)
             .or_type("with fewer clients", format!("{} load --clients 4", lab.name))
     })?;
+    let guesses = flags.predict.ask(questions())?;
     let stop = Stop::install().map_err(failed)?;
     let plan = plan(flags);
     let remote = Remote { address, nodelay: flags.carrier.nodelay() };
@@ -85,7 +96,7 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     let clock = Clock::start();
     let opener: Box<dyn Opener> = Box::new(remote);
     let mut clients = ClientLoop::new(vec![(generator, opener)], clock).map_err(failed)?;
-    let bar = Progress::start(steps(flags), &format!("asking the bank on {address}"), false);
+    let bar = Progress::start(steps(flags), &format!("requests to {address}"), false);
     let gone_after = FAILED_ROUNDS_MAX * u64::from(flags.clients);
     let mut ended = Ended::Finished;
     let begun = clock.now();
@@ -108,25 +119,29 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
         .map_err(failed)?;
     let elapsed = clock.now().since(begun);
     drop(bar);
-    let Some(outcome) =
-        clients.generators().next().map(|generator| sum_up(generator, ended, begun, elapsed))
-    else {
-        return Err(Failure::new(Exit::Bug, "the clients are gone"));
-    };
-    finish(lab, flags, address, seed, &outcome, &clients.take_failures())
+    let generator = clients.generators().next().expect("invariant: the loop has one generator");
+    let outcome = sum_up(generator, ended, begun, elapsed, guesses);
+    finish(&Run { lab, flags, address, seed }, &outcome, &clients.take_failures())
+}
+
+/// What `--predict` asks.
+fn questions() -> Vec<Guess> {
+    vec![
+        Guess::new("done_per_second", "requests done per second", ""),
+        Guess::new("p50_ms", "median latency", "ms"),
+        Guess::new("p99_ms", "p99 latency", "ms"),
+    ]
 }
 
 fn finish<X: ClientFlags>(
-    lab: &Lab,
-    flags: &Load<X>,
-    address: SocketAddr,
-    seed: u64,
+    run: &Run<'_, X>,
     outcome: &Outcome,
     failures: &[(usize, io::Error)],
 ) -> Result<Exit, Failure> {
-    flags.json.write(&as_json(lab, flags, address, seed, outcome))?;
+    let Run { lab, flags, address, .. } = run;
+    flags.json.write(&as_json(run, outcome))?;
     if !flags.json.to_stdout() {
-        say(&in_words(lab, flags, address, seed, outcome))?;
+        say(&in_words(run, outcome))?;
     }
     let refused: u64 = outcome.refused.values().sum();
     match outcome.ended {
@@ -134,7 +149,7 @@ fn finish<X: ClientFlags>(
         Ended::ServerLost => {
             let when = if outcome.done == 0 { "no bank answers" } else { "the bank went away" };
             let failure = Failure::new(Exit::Network, format!("{when} on {address}"))
-                .or_type("start the bank, in another terminal", lab.serve_at(address));
+                .or_type("start the bank, in another terminal", lab.serve_at(*address));
             // The first error names the cause; later ones repeat it.
             Err(failures.iter().take(1).fold(failure, |f, (_, error)| f.because(error.to_string())))
         }
@@ -184,7 +199,13 @@ fn millis(time: Duration) -> u64 {
     nanos(time) / 1_000_000
 }
 
-fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Duration) -> Outcome {
+fn sum_up(
+    generator: &LoadGenerator,
+    ended: Ended,
+    begun: Instant,
+    elapsed: Duration,
+    guesses: Vec<Guess>,
+) -> Outcome {
     let samples = generator.samples();
     let count = |end: End| samples.iter().filter(|s| s.end == end).count() as u64;
     let mut refused = BTreeMap::new();
@@ -197,8 +218,9 @@ fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Dura
     let stats = generator.counters();
     // Waiting for abandoned requests is not part of the rate.
     let last_done = samples.iter().filter(|s| s.end == End::Done).map(|s| s.finished).max();
-    Outcome {
+    let mut outcome = Outcome {
         ended,
+        guesses,
         elapsed: last_done.map_or(elapsed, |last| last.since(begun)),
         done: count(End::Done),
         unknown: count(End::Unknown),
@@ -206,10 +228,17 @@ fn sum_up(generator: &LoadGenerator, ended: Ended, begun: Instant, elapsed: Dura
         retries: stats.retries,
         late_replies: stats.late_replies,
         latencies_ns,
+    };
+    let ms = |per_mille| quantile(&outcome.latencies_ns, per_mille).value_ns.map(in_ms);
+    let seen = [Some(per_second(&outcome)), ms(500), ms(990)];
+    for (guess, seen) in outcome.guesses.iter_mut().zip(seen) {
+        guess.seen = seen;
     }
+    outcome
 }
 
-fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u64) -> String {
+fn headline<X: ClientFlags>(run: &Run<'_, X>) -> String {
+    let Run { lab, flags, address, seed } = run;
     let clients = human::plural(flags.clients.into(), "client", "clients");
     let arrivals = match flags.rate {
         Some(rate) => {
@@ -218,7 +247,12 @@ fn headline<X: ClientFlags>(lab: &Lab, flags: &Load<X>, at: SocketAddr, seed: u6
         }
         None => format!("closed loop, {clients}, {} outstanding each", depth(flags)),
     };
-    format!("{} load on {at}: {arrivals}; seed {seed}", lab.name)
+    format!("{} load on {address}: {arrivals}; seed {seed}", lab.name)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+fn in_ms(nanos: u64) -> f64 {
+    nanos as f64 / 1e6
 }
 
 /// Successful requests per second.
@@ -229,21 +263,16 @@ fn per_second(outcome: &Outcome) -> f64 {
 
 const FROM_ACTUAL: [&str; 2] = [
     "closed loop: counted from when a request was really sent; while the bank",
-    "stalls nothing new is asked, so a stall counts once per client (see --rate)",
+    "stalls no new request is sent, so a stall counts once per client (see --rate)",
 ];
 const FROM_INTENDED: [&str; 2] = [
     "open loop: counted from when a request was meant to be sent,",
     "so that waiting behind a stall is counted too",
 ];
 
-fn in_words<X: ClientFlags>(
-    lab: &Lab,
-    flags: &Load<X>,
-    address: SocketAddr,
-    seed: u64,
-    outcome: &Outcome,
-) -> String {
-    let mut out = headline(lab, flags, address, seed);
+fn in_words<X: ClientFlags>(run: &Run<'_, X>, outcome: &Outcome) -> String {
+    let Run { lab, flags, .. } = run;
+    let mut out = headline(run);
     out.push('\n');
     let mut row = |label: &str, text: &str| out.push_str(&format!("  {label:<9} {text}\n"));
     let elapsed = human::latency(nanos(outcome.elapsed));
@@ -283,6 +312,7 @@ fn in_words<X: ClientFlags>(
     if flags.carrier.delivery() == Delivery::AtLeastOnce && outcome.retries > 0 {
         row("hint", "each retry may have been done again: see the audit of serve when it stops");
     }
+    out.push_str(&table(&outcome.guesses));
     out
 }
 
@@ -298,13 +328,8 @@ fn in_interval(quantile: Quantile) -> String {
     }
 }
 
-fn as_json<X: ClientFlags>(
-    lab: &Lab,
-    flags: &Load<X>,
-    address: SocketAddr,
-    seed: u64,
-    outcome: &Outcome,
-) -> String {
+fn as_json<X: ClientFlags>(run: &Run<'_, X>, outcome: &Outcome) -> String {
+    let Run { lab, flags, address, seed } = run;
     let latency: BTreeMap<&str, Quantile> = QUANTILES
         .iter()
         .map(|(name, per_mille)| (*name, quantile(&outcome.latencies_ns, *per_mille)))
@@ -330,6 +355,7 @@ fn as_json<X: ClientFlags>(
         "retries": outcome.retries,
         "late_replies": outcome.late_replies,
         "latency": latency,
+        "predictions": outcome.guesses,
     });
     format!("{document:#}\n")
 }

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod call;
+mod frames;
 mod load;
 mod serve;
 mod words;
@@ -12,8 +13,9 @@ use crate::bank::transport::Transport;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::frame::Frame;
+use crate::cli::topics::Topic;
 use crate::cli::values::addresses;
-use args::{Cli, ClientFlags, ELSEWHERE, ServeFlags, What};
+use args::{Cli, ClientFlags, ELSEWHERE, ServeFlags, What, exit_codes};
 use clap::{Command, CommandFactory};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -44,11 +46,15 @@ pub struct Lab {
 impl Lab {
     /// The command line.
     fn command<S: ServeFlags, X: ClientFlags>(&self) -> Command {
-        Cli::<S, X>::command()
-            .name(self.name)
-            .bin_name(self.name)
-            .about(self.about)
-            .before_help(self.examples)
+        let mut command = Cli::<S, X>::command().name(self.name).bin_name(self.name);
+        command = command.about(self.about).before_help(self.examples);
+        for name in ["serve", "call", "load"] {
+            let of_it = format!("{} {name}", self.name);
+            let lines = self.examples.lines().filter(|line| line.contains(&of_it));
+            let examples: Vec<&str> = std::iter::once("Examples:").chain(lines).collect();
+            command = command.mut_subcommand(name, |it| it.before_help(examples.join("\n") + "\n"));
+        }
+        command
     }
 
     /// The transport of a client with these flags.
@@ -80,7 +86,11 @@ impl Lab {
 
 /// Runs a lab with the arguments of this process.
 pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
-    let frame = Frame::new(lab.name, lab.command::<S, X>()).elsewhere(ELSEWHERE);
+    let topics = vec![
+        Topic::text("outcomes", "done, refused, unknown: what a client knows", OUTCOMES),
+        Topic::text("exit-codes", "what the exit status says", exit_codes()),
+    ];
+    let frame = Frame::new(lab.name, lab.command::<S, X>()).elsewhere(ELSEWHERE).topics(topics);
     frame.main(|cli: Cli<S, X>| match &cli.what {
         Some(What::Serve(serve)) => serve::run(lab, serve),
         Some(What::Call(call)) => call::run::<S, X>(lab, call, &cli.common),
@@ -99,6 +109,17 @@ fn resolve(lab: &Lab, flag: &str, text: &str) -> Result<SocketAddr, Failure> {
             .or_type("for example", format!("{} {command} {flag} {ADDRESS}", lab.name))
     })
 }
+
+const OUTCOMES: &str = "\
+Every call ends in one of three ways:
+  done      the operation was applied; the reply has the result
+  refused   it was not applied, and never will be under this key
+  unknown   no reply came in time: it may have been applied, now or later
+
+A key is the client's lease and the number of the operation; `call --seed N` is the same client and
+operation again. The server applies a key once and repeats its reply, as long as the lease lasts and
+the server runs (serve --lease, --dedup). A read changes nothing and can be repeated at any time.
+";
 
 /// Default address. The port has no other known use.
 pub const ADDRESS: &str = "127.0.0.1:7411";

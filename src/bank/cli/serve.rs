@@ -69,7 +69,7 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
         return Err(Failure::new(Exit::Bug, "the bank is gone"));
     };
     let books = audit(server.storage(), &[], &[])
-        .map_err(|error| Failure::from_error(Exit::Bug, "cannot audit the books", &error))?;
+        .map_err(|error| Failure::from_error(Exit::Bug, "cannot audit the ledger", &error))?;
     let report = Report { ran, counters: server.counters().clone(), sockets, books };
     say(&if flags.json { as_json(lab, &report) } else { in_words(lab, &report) })?;
     Ok(if books.balanced { Exit::Holds } else { Exit::Fails })
@@ -140,7 +140,7 @@ fn announce<S: ServeFlags>(
         "{name} listens on {bound} ({carrier})\n  \
          {accounts} accounts of {opening}, in memory until it stops; seed {seed}\n  \
          {memory}\n  \
-         ask it, in another terminal:  {name} call {server}deposit 1 12.34\n  \
+         call it, in another terminal: {name} call {server}deposit 1 12.34\n  \
          stop it:                      Ctrl-C\n",
         accounts = flags.accounts,
         opening = flags.opening,
@@ -188,7 +188,7 @@ fn in_words(lab: &Lab, report: &Report) -> String {
         );
     }
     row("clients", &format!("{} had a lease", counters.leases_granted));
-    row("books", &balance(books));
+    row("ledger", &balance(books));
     out
 }
 

@@ -1,11 +1,7 @@
-//! Formats answers, counters and frames as text; money is never rounded.
+//! Formats answers and counters as text; money is never rounded.
 
-use crate::bank::codec::{Body, Hello, Message, Welcome};
-use crate::bank::driver::call::Way;
-use crate::bank::frame::{FrameError, MAX_FRAME, frame_len};
-use crate::bank::message::{Cents, EntryView, Operation, Reply, Request};
+use crate::bank::message::{Cents, EntryView, Reply, Request};
 use crate::measure::human;
-use crate::wire::hex;
 use std::collections::BTreeMap;
 
 /// `3 deposit, 1 balance`, or `none`.
@@ -75,57 +71,4 @@ pub(super) fn entries(entries: &[EntryView]) -> String {
         out.push('\n');
     }
     out
-}
-
-/// Transmitted bytes: each frame decoded, and its bytes.
-pub(super) fn frames(way: Way, bytes: &[u8]) -> String {
-    let arrow = if way == Way::Sent { "-->" } else { "<--" };
-    let mut out = String::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let whole = match frame_len(rest, MAX_FRAME) {
-            Ok(Some(len)) if len <= rest.len() => len,
-            // Bytes that are no frame are shown too.
-            _ => rest.len(),
-        };
-        let (frame, after) = rest.split_at(whole);
-        out.push_str(&format!("{arrow} {}: {}\n", bytes_of(frame), describe(frame)));
-        out.push_str(&hex::dump(frame));
-        rest = after;
-    }
-    out
-}
-
-fn bytes_of(frame: &[u8]) -> String {
-    human::plural(frame.len() as u64, "byte", "bytes")
-}
-
-fn describe(frame: &[u8]) -> String {
-    let message = match Message::decode(frame) {
-        Ok(message) => message,
-        Err(FrameError::Version(foreign)) => return format!("version {}", foreign.version),
-        Err(FrameError::Garbage(violation, _)) => return format!("no whole frame: {violation}"),
-    };
-    let header = message.header;
-    let op = Operation::from_byte(header.op).map_or("", Operation::name);
-    let key = format!("key {:016x}/{}, attempt {}", header.client, header.seq, header.attempt);
-    match &message.body {
-        Body::Hello(Hello { min_version, max_version, max_frame, nonce, .. }) => format!(
-            "HELLO, versions {min_version} to {max_version}, frames up to {max_frame} bytes, nonce \
-             {nonce:016x}"
-        ),
-        Body::Welcome(Ok(Welcome { version, dedup, window, lease_ms, .. })) => format!(
-            "WELCOME, version {version}, lease {:016x} for {lease_ms} ms, window {window}, \
-             duplicate check {dedup}",
-            header.client
-        ),
-        Body::Welcome(Err(refusal)) => format!("WELCOME, refused: {refusal}"),
-        Body::Request(Ok(request)) => format!(
-            "REQUEST {op}, {key}, {} µs left, acknowledged up to {}: {request:?}",
-            header.deadline_us, header.ack_upto
-        ),
-        Body::Request(Err(refusal)) => format!("REQUEST {op}, {key}: {refusal}"),
-        Body::Response(answer) => format!("RESPONSE {op}, {key}: {answer:?}"),
-        Body::GoAway => format!("GOAWAY, nothing taken after sequence {}", header.seq),
-    }
 }
