@@ -6,100 +6,19 @@ use bytes::BytesMut;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use wirelab::bank::codec::{
     Body, Hello, Message, Welcome, encode_hello, encode_request, encode_welcome,
 };
 use wirelab::bank::frame::{Header, Kind, MAX_FRAME, checksum};
 use wirelab::bank::message::{AccountId, Refusal, Request};
-use wirelab_tests::lab::{Lab, Output};
+use wirelab_tests::bank::{Bank, HUNG, signal};
+use wirelab_tests::lab::Lab;
 
 const LABS: [&str; 2] = ["bank-tcp", "bank-udp"];
-/// A read that takes longer has hung, even on a busy machine.
-const HUNG: Duration = Duration::from_secs(60);
 /// Maximum polls for an expected state; each takes a process.
 const POLLS_MAX: usize = 2_000;
-
-/// A server in its own process, on its own port.
-struct Bank {
-    lab: Lab,
-    child: Child,
-    out: BufReader<ChildStdout>,
-    address: String,
-}
-
-impl Bank {
-    fn start(name: &str, flags: &str) -> Self {
-        let lab = Lab::new(name);
-        let serve = lab.command(&format!("serve --listen 127.0.0.1:0 --json --seed 1 {flags}"));
-        Self::from(lab, serve)
-    }
-
-    fn from(lab: Lab, mut serve: Command) -> Self {
-        let mut child =
-            serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("serve starts");
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let listening: Value = serde_json::from_str(&line).expect("the first line is JSON");
-        assert_eq!(listening["type"], "listening");
-        let address = listening["address"].as_str().unwrap().to_owned();
-        Self { lab, child, out, address }
-    }
-
-    fn call(&self, what: &str) -> Output {
-        self.lab.run(&format!("call --server {} {what}", self.address))
-    }
-
-    /// The answer to a call that must succeed.
-    fn ask(&self, what: &str) -> Value {
-        let out = self.call(&format!("--json {what}"));
-        assert_eq!(out.code, 0, "{what}: {}{}", out.stdout, out.stderr);
-        serde_json::from_str(&out.stdout).unwrap()
-    }
-
-    fn balance(&self, account: u64) -> i64 {
-        self.ask(&format!("balance {account}"))["reply"]["balance"].as_i64().unwrap()
-    }
-
-    /// Sends SIGTERM; returns the report after an exit with 0.
-    fn stop(mut self) -> Value {
-        signal("TERM", &self.child);
-        let mut text = String::new();
-        self.out.read_to_string(&mut text).unwrap();
-        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{text}");
-        let report: Value = serde_json::from_str(&text).expect("the second line is JSON");
-        assert_eq!(report["type"], "stopped");
-        assert_eq!(report["books"]["balanced"], true, "{report}");
-        report
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(HUNG)).unwrap();
-        stream
-    }
-
-    fn datagrams(&self) -> UdpSocket {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(&self.address).unwrap();
-        socket.set_read_timeout(Some(HUNG)).unwrap();
-        socket
-    }
-}
-
-impl Drop for Bank {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn signal(name: &str, child: &Child) {
-    let kill = format!("kill -{name} {}", child.id());
-    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-}
 
 fn hello() -> BytesMut {
     let mut bytes = BytesMut::new();
@@ -433,7 +352,7 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
     let out =
         lab.run(&format!("call --server {address} --deadline 1500ms --seed 5 deposit 1 12.34"));
     assert_eq!((out.code, out.stdout.as_str()), (3, ""), "{}", out.stderr);
-    for words in ["unknown", "0000000000000009/1", "--seed 5 deposit 1 12.34", "may have done it"] {
+    for words in ["unknown", "0000000000000009/1", "deposit 1 12.34 --seed 5", "may have done it"] {
         assert!(out.stderr.contains(words), "{}", out.stderr);
     }
     assert!(server.join().unwrap().0 > 0);
@@ -783,7 +702,7 @@ fn help_leads_with_examples_that_work() {
             let out = bank.lab.run(&format!("{what} --server {} {rest}", bank.address));
             assert_eq!(out.code, 0, "{name} {example}: {}", out.stderr);
         }
-        let help = bank.lab.run("--help").stdout;
+        let help = bank.lab.run("help exit-codes").stdout;
         assert!(help.contains("Exit codes:") && help.contains("130"), "{help}");
         for what in ["completions:bash", "completions:zsh", "man"] {
             let out = bank.lab.run(&format!("--generate {what}"));
