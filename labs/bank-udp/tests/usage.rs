@@ -1,5 +1,6 @@
-//! Help of bank-udp. `tests/bank_labs.rs` runs servers and clients.
+//! Help and page of bank-udp. `tests/bank_labs.rs` runs servers and clients.
 
+use wirelab_tests::bank::check_page;
 use wirelab_tests::lab::Lab;
 
 #[test]
@@ -12,6 +13,13 @@ fn help_opens_with_examples_and_every_subcommand_has_its_own() {
         assert!(help.stdout.contains(&format!("bank-udp {subcommand}")), "{}", help.stdout);
         let own = lab.run(&format!("{subcommand} --help"));
         assert_eq!(own.code, 0, "{subcommand}: {}", own.stderr);
+        assert!(own.stdout.starts_with("Examples:"), "{subcommand}: {}", own.stdout);
+        assert!(own.stdout.lines().count() <= 60, "{subcommand}: {}", own.stdout);
         assert!(own.stdout.contains("Usage: bank-udp"), "{subcommand}: {}", own.stdout);
     }
+}
+
+#[test]
+fn the_page_shows_what_its_commands_print() {
+    check_page("bank-udp", include_str!("../README.md"));
 }
