@@ -1,8 +1,4 @@
 //! How stable the offset is over different times: the overlapping Allan deviation.
-//!
-//! It exists to say how long a window is worth averaging over: at short times noise of the path
-//! rules, at long ones the wander of the clocks, and the least deviation lies between.
-//! It must never be shown for a span that is too short to mean something, nor bridge long gaps.
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

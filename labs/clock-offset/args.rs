@@ -1,6 +1,4 @@
 //! The flags of `clock-offset`, and what they ask for.
-//!
-//! It must never know more of a scenario than how to say it: `clock::truth` plays it.
 
 use crate::causality::MESSAGES_MAX;
 use crate::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
@@ -86,7 +84,7 @@ fn of_this_command(arg: Arg) -> Arg {
 /// Asks NTP servers and says by how much this host's clock differs from theirs: an estimate, which
 /// trusts that both ways take equally long, and an interval, which trusts nothing of the path.
 /// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
-/// says so, and asks nobody who was not named.
+/// says so, and asks only servers that were named.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
 // Commands that leave no run take no flags for one.

@@ -1,9 +1,9 @@
-//! What must be true of an offset now, given exchanges in the past, if clocks drift only so much.
+//! Bounds the offset now from past exchanges and a drift limit, in integers rounded outwards.
 //!
 //! Each sample bounds the offset from above at T1 and from below at T4. If the two clocks drift
 //! apart by at most [`DriftLimit`], every bound holds now too, wider by drift times age, and all
 //! hold at once. Where they cannot, something was set or something lies: that is the result, not an
-//! error. It must never use floating point, nor round inwards.
+//! error.
 
 use super::drift::DriftLimit;
 use super::sample::{Sample, TimePair};
@@ -174,7 +174,7 @@ pub struct Contradiction {
 /// `Ok(None)` without samples.
 ///
 /// # Errors
-/// The two samples that contradict each other most: a clock was set, or somebody lies.
+/// The two samples that contradict each other most: a clock was set, or the server lies.
 pub fn bounded_drift(
     window: &Window,
     limit: DriftLimit,

@@ -4,7 +4,6 @@
 //! takes, it is not; a Lamport clock (Communications of the ACM 21, 1978), which counts events and
 //! carries the count along, cannot be wrong that way. Played in virtual time by a scenario's path,
 //! or by packets.
-//! It must never read a clock, and never call two events ordered that are not cause and effect.
 
 use super::scenario::{Scenario, Way};
 use super::timestamp::WallTime;

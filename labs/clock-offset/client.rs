@@ -1,8 +1,6 @@
 //! The client of one server: when to ask, what to make of what comes, when to stop.
 //!
-//! It exists so that manners and judgement are the same on real sockets and in virtual time. The
-//! driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
-//! It must never ask more often than it was told, nor end a query for what failed identity.
+//! The driver gives each request random bits and a socket, so a random port, of its own (RFC 9109).
 
 use super::exchange::{Accepted, Before, Exchange};
 use super::nts::NtsRefusal;
@@ -44,10 +42,10 @@ pub const BURST_INTERVAL: Duration = Duration::from_secs(2);
 pub const INTERVAL: Duration = Duration::from_secs(64);
 /// Longest interval that RATE may bring: 2^17 s (RFC 5905 §7.3, MAXPOLL).
 const INTERVAL_MAX: Duration = Duration::from_secs(1 << 17);
-/// Requests in a row that nobody listens to before the server is given up.
+/// Port-unreachable errors in a row before the server is given up.
 const UNREACHABLE_MAX: u32 = 2;
 /// Keys agreed on in a row that no proved reply came of: a server that refuses its own cookies
-/// would have us agree on keys for ever (RFC 8915 §5.7 asks for restraint).
+/// would cause key establishment without end (RFC 8915 §5.7 asks for restraint).
 pub const FRUITLESS_KEYS_MAX: u32 = 4;
 /// Requests that name one exchange before it is forgotten: none of them was answered.
 const NAMED_MAX: u32 = 4;
@@ -121,7 +119,7 @@ pub enum Ended {
     RateLimited,
     /// The server does not want to be asked.
     Denied,
-    /// The server's host says that nobody listens there.
+    /// ICMP: port unreachable.
     Unreachable,
     /// No new keys could be agreed on, and unauthenticated time was not wanted.
     NoKeys,
@@ -143,7 +141,7 @@ pub struct Counts {
     pub interleaved: u32,
     /// Requests with no believed reply in time.
     pub lost: u32,
-    /// Times the server's host said that nobody listens.
+    /// Port-unreachable errors received.
     pub unreachable: u32,
     /// Datagrams not believed, by reason.
     pub refused: BTreeMap<Cow<'static, str>, u64>,
@@ -185,7 +183,7 @@ struct Open {
 #[derive(Debug)]
 struct Association {
     session: Session,
-    /// Somebody said that the server cannot read our cookies, and nothing has shown otherwise.
+    /// A NAK came, and no authenticated reply since.
     doubted: bool,
     /// New keys were asked for.
     waiting: bool,
@@ -261,7 +259,7 @@ impl Client {
         self.settle();
     }
 
-    /// Whom it asks.
+    /// The server.
     #[must_use]
     pub const fn server(&self) -> SocketAddr {
         self.server
@@ -412,8 +410,8 @@ impl Client {
             None => (open.exchange.judge(from, bytes, arrival), None),
             Some(proof) => open.exchange.judge_proved(from, bytes, arrival, proof),
         };
-        let stranger = judged.as_ref().is_err_and(|r| r.class() == Class::Identity);
-        if open.answered && !stranger {
+        let foreign = judged.as_ref().is_err_and(|r| r.class() == Class::Identity);
+        if open.answered && !foreign {
             // Its cookies came with the first; the same twice would be used twice.
             return (Err(Refusal::Duplicate), None);
         }
@@ -471,8 +469,8 @@ impl Client {
         self.config.interval.saturating_mul(factor).min(INTERVAL_MAX.max(self.config.interval))
     }
 
-    /// The kernel says that nobody listens at the server's address. It may be forged as well as
-    /// any packet without our random bits, so one is not enough.
+    /// ICMP reported the port as unreachable. That may be forged as well as any packet without our
+    /// random bits, so one is not enough.
     pub fn handle_unreachable(&mut self, request: u32) {
         if self.find(request).is_some_and(|open| open.sent && !open.answered) {
             self.counts.unreachable += 1;

@@ -1,8 +1,7 @@
 //! What an offset is likely to be: the textbook's estimators, each on the same samples.
 //!
-//! It exists so that they can be held against each other, and against a truth where one is known.
 //! None of them can see a path that is slower one way than the other: that is what the bound is
-//! for. They must never be printed as a bound, nor used where exactness is claimed.
+//! for.
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -327,7 +326,7 @@ struct Line {
 ///
 /// The edge of each hull over the middle of the samples is the line that lies nearest to them all
 /// on that side (Moon et al.). Both slopes estimate one drift; the side less touched by queues
-/// counts more. The offset needs both sides equally.
+/// weighs more. The offset needs both sides equally.
 fn between_hulls(frame: &Frame, rows: &[Row]) -> Option<Found> {
     if rows.len() < 3 {
         return None;

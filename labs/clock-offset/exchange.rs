@@ -1,8 +1,4 @@
-//! One request and what may be its reply, judged in a fixed order.
-//!
-//! It exists because the order is what protects: identity first, or a stranger's packet could end
-//! a query; then kiss-o'-death; then format; then plausibility.
-//! It must never wait, nor believe an address that the request was not sent to.
+//! Judges a reply to one request: identity, kiss-o'-death, format and plausibility, in that order.
 
 use super::nts::session::Proof;
 use super::packet::{Header, Mode, Packet, VERSION};
@@ -15,7 +11,7 @@ use wirelab::measure::Instant;
 /// A request that has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    /// Whom it asks.
+    /// The server.
     pub server: SocketAddr,
     /// Its number, from 1.
     pub request: u32,

@@ -1,7 +1,4 @@
 //! What a run found: the value that is printed, written as JSON, and held against a truth.
-//!
-//! It exists so that words, JSON and exit code are of one mind.
-//! It must never hold an estimate without the bound beside it, nor mix the two.
 
 use super::allan::Stability;
 use super::bound::{Contradiction, Interval, Window, bounded_drift, consistent_end};
@@ -50,7 +47,7 @@ impl Note {
     }
 }
 
-/// A request that nobody answered in time.
+/// A request without a reply in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// Its number.
@@ -335,7 +332,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// The numbers of it.
     pub together: Option<Together>,
-    /// Who agrees with whom.
+    /// Which servers agree.
     pub agreement: Agreement,
     /// By how much this host's clock was set during the run.
     pub local_step_ns: i64,

@@ -1,9 +1,7 @@
 //! What this host's own clocks did during a run, each against another.
 //!
-//! It exists because an offset moves for several reasons that a server cannot tell apart. A step
-//! moves the time of day against the monotonic clock; a slew moves both against the raw one; sleep
-//! moves the time of day and the boot clock alike; a smear of the server moves none of them.
-//! It must never read a clock, nor keep more readings than a picture can show.
+//! A step moves the time of day against the monotonic clock; a slew moves both against the raw one;
+//! sleep moves the time of day and the boot clock alike; a smear of the server moves none of them.
 
 use super::timestamp::WallTime;
 use super::timestamp::saturated;
@@ -158,7 +156,7 @@ const RATE_SPAN_NS: u64 = 1_000_000_000;
 
 /// The smallest and the largest rate of MONOTONIC against RAW that the readings prove at least.
 ///
-/// Each pair of readings bounds the rate between them; only what is beyond every doubt is told.
+/// Each pair of readings bounds the rate between them; only what is certain is reported.
 fn slews(readings: &[Moved]) -> (i64, i64) {
     let (mut low, mut high) = (None::<i64>, None::<i64>);
     let mut from = 0;

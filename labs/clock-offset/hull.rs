@@ -1,10 +1,9 @@
-//! What must be true of offset and drift together, if the drift is constant.
+//! Bounds offset and drift together under constant drift, in integers rounded outwards.
 //!
 //! A line `offset = a t + b` must pass below every upper bound and above every lower one: a linear
 //! programme in two unknowns, solved exactly on the two convex hulls (after Moon, Skelly, Towsley,
 //! INFOCOM 1999, and Zhang, Liu, Xia, INFOCOM 2002, who bound one side). Where no line passes, the
 //! rate was not constant: a step, a lie, or wander.
-//! It must never use floating point, nor round inwards.
 
 use super::bound::{Interval, Row, Window};
 use super::drift::DriftLimit;

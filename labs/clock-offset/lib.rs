@@ -1,10 +1,5 @@
 //! How wrong a clock is, and between which bounds: NTP's packets, exchanges, estimates, bounds.
 //!
-//! It exists to keep two numbers apart that are often confused: a tight estimate, which rests on
-//! what queues usually do, and an interval that holds whatever the path does.
-//! It must never touch a socket, a clock, a thread or a global random source, nor average away a
-//! contradiction.
-//!
 //! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
 //! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
 //! machine of one server, [`nts`] authenticates replies, [`random`] is what a request draws,

@@ -1,7 +1,4 @@
 //! NTP's packet: the 48-byte header, extension fields, and what may stand at its end.
-//!
-//! It exists so that a reply is judged by value, and a bad one by the byte that is wrong.
-//! It must never decide whether a reply is to be believed, nor keep bytes it does not know.
 
 use super::timestamp::{NtpTimestamp, ShortDuration};
 use serde::{Deserialize, Serialize};
@@ -114,7 +111,7 @@ pub struct Header {
     pub root_delay: ShortDuration,
     /// What the sender says its error may be, relative to the reference clock.
     pub root_dispersion: ShortDuration,
-    /// Whom the sender follows.
+    /// The sender's reference.
     pub reference_id: ReferenceId,
     /// When the sender's clock was last set.
     pub reference: NtpTimestamp,

@@ -1,7 +1,4 @@
 //! What a report draws of one server's samples: points, hulls, the room that a line has.
-//!
-//! It exists so that every place on paper is a figure of the result.
-//! It must never hold what the bounds and estimates of the finding do not say.
 
 use super::bound::Window;
 use super::drift::DriftLimit;
@@ -76,7 +73,7 @@ pub struct PlotData {
 
 /// Points drawn at most: more would be a blot.
 pub const POINTS_MAX: usize = 1_024;
-/// Places at which the room is told: its edges bend at few.
+/// Times at which the feasible set is sampled: its edges bend at few.
 const ROOM_PLACES: u64 = 24;
 
 impl PlotData {

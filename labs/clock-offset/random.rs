@@ -1,7 +1,4 @@
 //! The random bits that one request needs.
-//!
-//! It exists so that the core has no source of its own, and that a driver cannot forget a part.
-//! It must never be used for two requests.
 
 use super::nts::aead::NONCE_LEN;
 use super::nts::field::UNIQUE_ID_LEN;
@@ -23,7 +20,7 @@ impl Random {
     /// Bytes that make it up.
     pub const LEN: usize = 8 + 8 + UNIQUE_ID_LEN + NONCE_LEN;
 
-    /// From bytes that nobody can guess.
+    /// From unpredictable bytes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
         let mut at = 0;

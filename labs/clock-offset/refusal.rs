@@ -1,7 +1,4 @@
 //! Why a datagram is not a sample: every reason has a name, a class and a section of an RFC.
-//!
-//! It exists so that nothing is dropped in silence, and that a person can check the reason.
-//! It must never let one class stand for another: what fails identity says nothing of the server.
 
 use super::nts::NtsRefusal;
 use super::packet::ReferenceId;
@@ -13,7 +10,7 @@ use wirelab::wire::DecodeError;
 /// In which order a reply is judged; the first class that fails decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// It may be from anybody: counted, skipped, never the end of a query.
+    /// Its sender is unknown: counted, skipped, never the end of a query.
     Identity,
     /// The server wants to be asked less, or not at all.
     Kiss,
@@ -211,7 +208,7 @@ impl Refusal {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self.index() {
-            // Whoever forges it knows our random bits, and is a stranger still.
+            // 26 is NTS: a forger may know our random bits.
             0..=6 | 26 => Class::Identity,
             7 => Class::Kiss,
             8..=11 => Class::Format,

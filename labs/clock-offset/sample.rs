@@ -1,8 +1,7 @@
 //! One exchange that was believed: its four timestamps, and what they prove by themselves.
 //!
-//! With delays d1, d2 >= 0 the server's clock minus this one's, theta, obeys
-//! `T3 - T4 = theta - d2 <= theta <= theta + d1 = T2 - T1`: the interval needs no other assumption.
-//! It must never be widened or narrowed by what is likely, and rounds outwards only.
+//! With delays d1, d2 >= 0 the server's clock minus this one's, theta, obeys `T3 - T4 = theta - d2
+//! <= theta <= theta + d1 = T2 - T1`: the interval needs no other assumption.
 
 use super::drift::DRIFT_MAX;
 use super::packet::{Leap, ReferenceId};
@@ -117,7 +116,7 @@ pub struct Claims {
     pub root_delay: ShortDuration,
     /// Its error to its reference clock, units of 2^-16 s.
     pub root_dispersion: ShortDuration,
-    /// Whom it follows.
+    /// Its reference.
     pub reference_id: ReferenceId,
     /// When its clock was last set.
     pub reference: NtpTimestamp,

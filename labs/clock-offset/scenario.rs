@@ -1,7 +1,4 @@
 //! A server's clock whose error is known, behind a path whose delays are known.
-//!
-//! It exists so that an estimate can be held against the truth, which no real server can offer.
-//! It must never draw from anything but its seed.
 
 use super::packet::Leap;
 use crate::timestamp::saturated;

@@ -1,8 +1,6 @@
 //! What several servers say together: the interval that most agree on, and who is outside it.
 //!
-//! After Marzullo and RFC 5905 §11.2.1. It exists because one server cannot be found out.
-//! It must never average servers that disagree: where no majority agrees it says that it cannot
-//! tell which.
+//! After Marzullo and RFC 5905 §11.2.1.
 
 use super::bound::Interval;
 use serde::{Deserialize, Serialize};

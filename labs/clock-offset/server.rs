@@ -1,7 +1,4 @@
 //! A server's answer to one request.
-//!
-//! It exists for the demonstration and for `serve`; its clock is whatever the caller says it is.
-//! It must never answer with more bytes than it was asked with, nor answer what is no request.
 
 use super::interleaved::{Memory, Reply};
 use super::packet::{HEADER_LEN, Header, Leap, Mode, Packet, ReferenceId, VERSION};
@@ -21,14 +18,14 @@ pub struct ServerConfig {
     pub root_delay: ShortDuration,
     /// Its error to its reference clock.
     pub root_dispersion: ShortDuration,
-    /// Whom it follows.
+    /// Its reference.
     pub reference_id: ReferenceId,
     /// Warning of a leap second.
     pub leap: Leap,
 }
 
 impl Default for ServerConfig {
-    /// A server that follows nobody: stratum 10, as chrony's and ntpd's local clock by default.
+    /// A server without a reference: stratum 10, as the local clock of chrony and ntpd.
     fn default() -> Self {
         Self {
             stratum: 10,
@@ -97,7 +94,7 @@ pub fn reply(
     Ok(header(config, &asked, &basic, NtpTimestamp::at(transmit)).encode())
 }
 
-/// The same, where a client that asks for it is told when the reply before left (RFC 9769).
+/// The same, with the transmit time of the previous reply for interleaved clients (RFC 9769).
 ///
 /// Tell the memory when this one left, where [`Reply::remembered`] says so.
 ///

@@ -1,7 +1,4 @@
 //! A clock's client and server in virtual time: the same cores, delays that are drawn, no socket.
-//!
-//! It exists so that bounds and estimates can be tried ten thousand times against a known truth.
-//! It must never read a clock; time jumps from one event to the next.
 
 use crate::client::{Client, ClientConfig, Event};
 use crate::finding::Gathered;
@@ -64,7 +61,7 @@ impl Plan {
         TimePair { wall, at, width_ns: 0, slept_ns: slept.max(0).unsigned_abs() }
     }
 
-    /// This host's clock as if nobody had set it.
+    /// This host's clock without steps and sleep.
     fn undisturbed(&self, at: Instant) -> WallTime {
         self.start.plus(saturated(at.as_nanos().into()))
     }
@@ -120,7 +117,7 @@ impl Plan {
         self.play_with(|_, _| {})
     }
 
-    /// Plays it; `observe` is told of every event and its time.
+    /// Plays it; `observe` gets every event and its time.
     #[must_use]
     pub fn play_with(&self, mut observe: impl FnMut(&Event, Instant)) -> (Gathered, TimePair) {
         let mut now = Instant::ZERO;

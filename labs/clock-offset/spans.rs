@@ -1,8 +1,4 @@
 //! Whether one straight line fits: the runs test of Wald and Wolfowitz (1940) on residuals.
-//!
-//! It exists to limit the window of an estimate, as chrony does: where the rate wanders, old
-//! samples lie on one side of the line and young ones on the other, in few long runs.
-//! It must never be taken for a proof: one window in twenty is cut without a cause.
 #![expect(clippy::cast_precision_loss, reason = "a probability needs no exact conversion")]
 
 use super::bound::Window;

@@ -1,8 +1,4 @@
 //! Who stamped what, side by side: the program's stamps and the kernel's of the same packets.
-//!
-//! It exists because the time between a stamp and the wire is taken for delay: it shows how long
-//! that is on this host, and what interleaved mode (RFC 9769) leaves of it.
-//! It must never take the two for the same, nor say of a server what only the server can see.
 
 use super::sample::{Sample, StampedBy};
 use serde::{Deserialize, Serialize};

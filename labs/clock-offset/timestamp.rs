@@ -1,7 +1,4 @@
 //! NTP's two formats of time on the wire, and the eras of the longer one.
-//!
-//! It exists so that no arithmetic is done on wire values before they have an era.
-//! It must never guess an era silently: whoever converts says near which time.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,6 +1,4 @@
 //! What a run leaves: manifest, samples, events, result, report.
-//!
-//! It must never compute a figure: everything comes from the finding.
 
 use crate::LAB;
 use crate::args::Args;
@@ -52,7 +50,7 @@ impl Leaving {
         Ok(Self { folder, samples, events, broken: None })
     }
 
-    /// Writes an event down; what fails is told at the end.
+    /// Writes an event; a failure is reported at the end.
     pub(crate) fn event(&mut self, name: &str, at: Instant, event: &Event) {
         log(name, at, event);
         let line = report::events::line(name, at, event).map_err(io::Error::from);

@@ -1,6 +1,4 @@
 //! Where the samples come from: servers, the demonstration, virtual time, a file.
-//!
-//! It must never ask a server that was not named, nor faster than its manners allow.
 
 use crate::LAB;
 use crate::args::Args;
@@ -244,7 +242,7 @@ fn query(
                 Failure::from_error(Exit::Privilege, "cannot write to standard output", &error)
             });
         }
-        // Nobody reads any more: nobody is asked any more.
+        // Standard output is closed: stop asking.
         if to.is_closed() || broken.is_some() {
             stopper.stop();
         }
@@ -273,7 +271,7 @@ fn announce(args: &Args, asked: &[Asked]) {
     stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));
 }
 
-/// What is said of an event at once, where somebody follows along.
+/// The line that `--watch` prints for an event.
 fn watched(
     args: &Args,
     gathered: &Gathered,

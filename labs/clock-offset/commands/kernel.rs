@@ -1,6 +1,4 @@
 //! Two hosts of the lab's own with the emulated path between them, where namespaces are allowed.
-//!
-//! It must never play the path in silence elsewhere: where it cannot be built, it says why.
 
 use crate::LAB;
 use crate::args::Args;

@@ -1,6 +1,6 @@
 //! `clock-offset`: how wrong is this clock, between which bounds, and how do you know?
 //!
-//! It parses, wires up, runs and reports. It must never hold protocol logic, nor set a clock.
+//! It parses, wires up, runs and reports.
 
 pub(crate) mod artifacts;
 pub(crate) mod ask;

@@ -1,6 +1,4 @@
 //! Servers that prove who they are: keys first, then time.
-//!
-//! It must never ask a server that was to be authenticated without keys.
 
 use crate::LAB;
 use crate::args::Args;

@@ -1,6 +1,4 @@
 //! `clock-offset order`: how often wall clocks contradict cause and effect.
-//!
-//! It must never touch a clock: it plays in virtual time, or shows a clock that is off as told.
 
 use crate::LAB;
 use crate::args::{Args, Order};
@@ -25,7 +23,7 @@ use crate::report;
 /// Plays the messages and says what came of them.
 ///
 /// # Errors
-/// Where there is no seed, or nobody to print for.
+/// Fails without a seed, or if stdout is closed.
 pub(crate) fn run(flags: &Order, color: ColorChoice) -> Result<Exit, Failure> {
     let seed = flags.played.seed.or_random()?;
     let scenario = flags.played.order();

@@ -1,6 +1,4 @@
 //! `clock-offset serve`: the server of known error, for any client.
-//!
-//! It must never listen beyond this host unless told to.
 
 use crate::LAB;
 use crate::args::Serve;

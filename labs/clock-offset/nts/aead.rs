@@ -1,7 +1,4 @@
 //! AEAD_AES_SIV_CMAC_256 (RFC 5297) under the two keys of an association.
-//!
-//! It exists so that key bytes are in one place, and are never printed.
-//! It must never draw a nonce: whoever seals gives one.
 
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes128Siv;

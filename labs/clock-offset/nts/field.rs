@@ -1,7 +1,4 @@
 //! NTS's extension fields on NTP packets: unique identifier, cookie, placeholder, authenticator.
-//!
-//! It exists so that client and demonstration server read and write the same bytes.
-//! It must never decide what is believed: it finds fields, and says what they cover.
 
 use super::NtsRefusal;
 use super::aead::{Key, NONCE_LEN, TAG_LEN};
@@ -83,7 +80,7 @@ pub struct Protected<'a> {
 }
 
 impl<'a> Protected<'a> {
-    /// Splits a packet's fields at the authenticator; what follows it is nobody's word.
+    /// Splits a packet's fields at the authenticator; what follows it is not authenticated.
     ///
     /// # Errors
     /// Where the fields do not add up.

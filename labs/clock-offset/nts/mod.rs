@@ -1,10 +1,8 @@
 //! Network Time Security (RFC 8915): replies that only the server which was meant can have made.
 //!
-//! It exists because NTP by itself is believed by address and 64 random bits, which anybody on the
-//! path can see and forge. Keys come from a TLS session ([`record`] is what is said in it); each
-//! request then carries a cookie, which holds the server's state, and an authenticator ([`field`]).
-//! [`session`] is the client's half, [`server`] that of the demonstration.
-//! It must never use a cookie twice, nor let an unauthenticated reply stand in for another.
+//! Keys come from a TLS session ([`record`] is what is said in it); each request then carries a
+//! cookie, which holds the server's state, and an authenticator ([`field`]). [`session`] is the
+//! client's half, [`server`] that of the demonstration.
 
 pub mod aead;
 pub mod field;
@@ -47,7 +45,7 @@ pub enum NtsRefusal {
     /// The unique identifier of another request.
     #[error("the unique identifier is that of another request")]
     UniqueId,
-    /// The server does not know the cookie, or somebody says so.
+    /// The server does not know the cookie (NTS NAK, which may be forged).
     #[error("NTS NAK: the cookie cannot be used, new keys are needed")]
     Nak,
     /// Nothing proves who made it.

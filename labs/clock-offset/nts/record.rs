@@ -1,7 +1,4 @@
 //! The records of key establishment: what client and server say inside their TLS session.
-//!
-//! It exists so that what was agreed on is known before a key is used.
-//! It must never accept what it does not know where the other side says that it is critical.
 
 use super::{AEAD_AES_SIV_CMAC_256, COOKIES, NTPV4};
 use thiserror::Error;
@@ -274,7 +271,7 @@ fn name(body: &[u8]) -> Result<String, DecodeError> {
 /// What a server answers to a request with: what was wrong, or nothing.
 ///
 /// # Errors
-/// The number of the error that the client is told.
+/// The error code sent to the client.
 pub fn read_request(bytes: &[u8]) -> Result<(), u16> {
     const UNRECOGNIZED: u16 = 0;
     const BAD: u16 = 1;

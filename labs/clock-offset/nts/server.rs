@@ -1,7 +1,4 @@
 //! The server's half, for the demonstration: cookies that hold the keys, replies that prove it.
-//!
-//! It exists so that authenticated time can be seen with no server at hand.
-//! It must never keep state of a client, nor answer with more bytes than it was asked with.
 
 use super::aead::{KEY_LEN, Key, Keys, NONCE_LEN};
 use super::field::{COOKIE, PLACEHOLDER, Protected, UNIQUE_ID, authenticate, push};

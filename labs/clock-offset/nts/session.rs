@@ -1,7 +1,4 @@
 //! The client's half of an association: keys, and cookies that are each used once.
-//!
-//! It exists so that a request can be made, and its reply be proved, without more state.
-//! It must never send a cookie twice: two requests with one cookie are one client to a listener.
 
 use super::aead::{Key, Keys, NONCE_LEN};
 use super::field::{

@@ -1,6 +1,4 @@
 //! `events.ndjson` of `clock-offset`: one line per reply, refusal, loss and end.
-//!
-//! It must never hold back a line, nor write one that the schema beside it does not allow.
 
 use crate::client::{Ended, Event};
 use crate::sample::Record;

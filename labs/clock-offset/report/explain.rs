@@ -1,7 +1,4 @@
 //! One exchange in full, and every reason for which something was not believed.
-//!
-//! It exists so that a person can check the sums by hand.
-//! It must never show a stamp without saying who took it.
 
 use super::numbers::{Round, nanos, seconds};
 use crate::finding::Finding;

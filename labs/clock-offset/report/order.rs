@@ -1,6 +1,4 @@
 //! Order by wall clocks against order by cause, as text.
-//!
-//! It must never call a Lamport clock a clock of the day: it counts, and nothing else.
 
 use crate::causality::{Carrier, Direction, Host, Order};
 use std::fmt::Write as _;

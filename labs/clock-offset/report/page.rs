@@ -1,8 +1,6 @@
 //! A finding as one HTML page that opens from disk with the network off.
 //!
-//! It exists so that estimate, bound and the room between them are seen at a glance. It works
-//! without JavaScript: there is none. It must never refer to anything outside itself, nor show a
-//! figure that the JSON inside it does not hold.
+//! It works without JavaScript: there is none.
 
 use super::numbers::{Round, digits, nanos, ppm, seconds, signed};
 use super::text::{doubts, headline};

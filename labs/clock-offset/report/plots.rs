@@ -1,6 +1,4 @@
 //! The drawings of a finding: wedge, clouds, offsets, servers, host clocks, Allan deviation.
-//!
-//! It must never draw a point that is not a figure of the finding, nor cut an axis silently.
 #![expect(clippy::cast_precision_loss, reason = "a place on paper")]
 
 use super::numbers::{Round, nanos, ppm, seconds, signed};

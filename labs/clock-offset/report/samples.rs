@@ -1,6 +1,4 @@
 //! Samples as lines of JSON: what was stamped and said, so that others can look again.
-//!
-//! It must never hold what can be computed from the rest, nor read back what was never stamped.
 
 use crate::client::{Counts, Ended, NOTES_MAX};
 use crate::finding::{Gathered, Note};

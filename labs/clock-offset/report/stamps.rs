@@ -1,7 +1,4 @@
 //! The program's stamps beside the kernel's, and interleaved mode beside basic mode.
-//!
-//! It exists because what lies between stamp and wire looks like delay until it is shown.
-//! It must never call a difference of delays a saving where queues make a larger one.
 
 use super::numbers::nanos;
 use crate::finding::ServerFinding;

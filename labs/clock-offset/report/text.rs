@@ -1,7 +1,4 @@
 //! A finding about a clock as text: one line in words first, then the evidence.
-//!
-//! It exists so that nobody takes the estimate for the bound, or the sign for its opposite.
-//! It must never show a figure that the finding does not hold, nor round an interval inwards.
 
 use super::numbers::{Round, between, digits, limit, nanos, ppm, seconds, signed};
 use crate::bound::Interval;
@@ -186,7 +183,7 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
 pub(super) fn host_words(clocks: &HostClocks) -> String {
     let total = |jumps: &[crate::host_clocks::Jump]| jumps.iter().map(|jump| jump.by_ns).sum();
     let set = match clocks.steps.len() {
-        0 => "Nobody set the clock of this host during the run".to_owned(),
+        0 => "The clock of this host was not set during the run".to_owned(),
         1 => format!("The clock of this host was set by {}", signed(total(&clocks.steps))),
         times => format!("The clock of this host was set {times} times"),
     };
@@ -213,7 +210,9 @@ pub(super) const fn cut_short(ended: Ended) -> Option<&'static str> {
         Ended::Complete => None,
         Ended::RateLimited => Some("it asked to be asked less (RATE), and so it was"),
         Ended::Denied => Some("it does not want to be asked (DENY or RSTR), and so it is not"),
-        Ended::Unreachable => Some("its host says that nobody listens there, or cannot be reached"),
+        Ended::Unreachable => {
+            Some("its host reports that the port is closed, or cannot be reached")
+        }
         Ended::NoKeys => {
             Some("its keys are of no more use, and new ones could not be had: it was asked no more")
         }

@@ -1,6 +1,4 @@
 //! Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
-//!
-//! It must never take a time of leaving for that of another exchange.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use crate::usage::{Chronyd, Server, interval, json, lab};
@@ -285,7 +283,7 @@ fn a_real_chronyd_is_told_when_our_replies_left() {
     let program =
         ["/usr/sbin/chronyd", "/usr/bin/chronyd"].into_iter().find(|p| Path::new(p).exists());
     let Some(program) = program else {
-        println!("skipped: chronyd is not installed, nobody else asked us when our replies left");
+        println!("skipped: chronyd is not installed: no independent interleaved client");
         return;
     };
     let server = Server::start("--listen 127.0.0.1:0");

@@ -1,6 +1,4 @@
 //! The clock's demonstrations by real packets over the emulated path, where that is allowed.
-//!
-//! It must never assert how late this machine is: only that a truth which the test has made holds.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use crate::usage::{json, lab};

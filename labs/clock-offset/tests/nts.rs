@@ -1,7 +1,7 @@
 //! Authenticated time: replies without proof, with another's proof, or with a spoiled one.
 //!
 //! None may stand in for the server's own, and none may end a query that the good one saves; real
-//! chronyd is the other side of the rest. It must never ask a server beyond this host.
+//! chronyd is the other side of the rest.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use clock_offset::client::{Client, ClientConfig, Ended, Event, FRUITLESS_KEYS_MAX, NtsCounts};
@@ -199,7 +199,7 @@ fn bad_replies(bench: &Bench) -> Vec<Bad> {
         ("the identifier twice", twice, "nts_unique_id"),
         ("the identifier after the proof", late, "nts_no_unique_id"),
         ("the client's own key", with(&id, &keys().c2s), "nts_forged"),
-        ("a stranger's key", with(&id, &Key::new([4; 32])), "nts_forged"),
+        ("another key", with(&id, &Key::new([4; 32])), "nts_forged"),
         ("a changed root delay", flipped(5), "nts_forged"),
         ("a changed T2", flipped(39), "nts_forged"),
         ("a changed T3", flipped(47), "nts_forged"),
@@ -326,7 +326,7 @@ fn a_nak_brings_new_keys_only_where_no_good_reply_follows() {
     // The server of the demonstration says NAK to cookies of another master.
     let bench = Bench::new(1);
     let Ok(Authenticity::Refused(nak)) = Master::new([10; 32]).judge(&bench.bytes) else {
-        panic!("a stranger's cookie was taken")
+        panic!("a foreign cookie was accepted")
     };
     let mut bench = bench;
     bench.receive(&nak);
@@ -526,7 +526,7 @@ fn a_real_chronyd_gives_keys_and_proves_its_time() {
         assert_eq!(counts["nts"]["key_exchanges"], 1, "{counts}");
         assert_eq!(counts["refused"], serde_json::json!({}));
     }
-    // Who trusts another authority gets no keys, and asks nobody.
+    // A client that trusts another authority gets no keys, and sends no request.
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     std::fs::write(lab.folder.join("other.pem"), pem("CERTIFICATE", other.cert.der())).unwrap();
     let out = lab.run(&format!("nts://localhost:{} --nts-ca other.pem", chronyd.ke_port));
@@ -542,7 +542,7 @@ fn a_chronyd_that_has_lost_its_keys_gives_new_ones() {
     let lab = Lab::new("clock-offset");
     let Some(mut chronyd) = Chronyd::start() else { return };
     chronyd.ask(&lab, "127.0.0.1", "--requests 1");
-    // Meanwhile it starts anew, and knows no cookie of before (ntsdumpdir is not set).
+    // It restarts, and knows no earlier cookie (ntsdumpdir is not set).
     let ca = chronyd.folder.join("cert.pem");
     let (port, shown) = (chronyd.ke_port, ca.display());
     let args = format!("nts://127.0.0.1:{port} --nts-ca {shown} --interval 200ms --watch --json");

@@ -144,7 +144,7 @@ fn known_bad_replies() -> Vec<Bad> {
         ("RATE", kiss(*b"RATE"), "kiss"),
         ("DENY", kiss(*b"DENY"), "kiss"),
         (
-            "DENY of a stranger",
+            "DENY from another address",
             header(|h| {
                 (h.stratum, h.reference_id, h.origin) =
                     (0, ReferenceId(*b"DENY"), NtpTimestamp::from_bits(9))
@@ -356,7 +356,7 @@ fn kisses_and_silence_end_a_query_in_their_own_time() {
         let events: Vec<_> = std::iter::from_fn(|| bench.client.poll_event()).collect();
         assert_eq!(events.last(), Some(&Event::Ended(ended)));
     }
-    // Two requests in a row that nobody listens to are enough, one is not.
+    // Two port-unreachable errors in a row are enough, one is not.
     let mut client = Client::new(server(), ClientConfig::default(), Instant::ZERO);
     for (request, at) in [(1, 0), (2, 2)] {
         let at = Instant::ZERO + Duration::from_secs(at);

@@ -1,7 +1,5 @@
 //! What `clock-offset` leaves: the run folder, its replay, its page, and clocks that are moved.
 //!
-//! It must never set a clock: moved clocks are played in virtual time, where the truth is known.
-//!
 //! `PAGE_TO=FILE` keeps a page, to look at it.
 
 use serde_json::Value;

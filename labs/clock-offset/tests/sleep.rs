@@ -1,6 +1,4 @@
 //! A host that sleeps while it asks: its time of day goes on, its monotonic clock does not.
-//!
-//! It must never let an interval rest on what another clock has counted.
 
 use clock_offset::client::ClientConfig;
 use clock_offset::drift::DRIFT_MAX;

@@ -1,7 +1,4 @@
 //! `clock-offset` as a user types it: examples, mistakes, files, exit codes; real chronyd servers.
-//!
-//! It must never ask a server beyond this host, nor take a time of this machine for a fact: what is
-//! asserted is that the interval holds a truth that the test itself has made.
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use serde_json::Value;
@@ -267,7 +264,7 @@ fn mistakes_say_what_was_expected() {
     std::fs::write(lab.folder.join("bad.ndjson"), "\n{\"server\": 1}\n").unwrap();
     let out = lab.run("--from bad.ndjson");
     assert!(out.code == 2 && out.stderr.contains("line 2"), "{}", out.stderr);
-    // Nobody listens: said by ICMP, known after two requests.
+    // A closed port: reported by ICMP, known after two requests.
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let out = lab.run(&format!("{gone} --interval 20ms"));
     assert_eq!(out.code, 5, "{}", out.stdout);
@@ -368,7 +365,7 @@ fn watching_ends_where_nobody_reads_any_more() {
     }
     assert!(line.contains("request 3: ") && line.contains("; so far "), "{line}");
     drop(out);
-    // It would go on for ever.
+    // It would not end.
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
