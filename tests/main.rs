@@ -22,6 +22,8 @@ mod path_queue;
 mod path_text;
 /// Saved runs of every lab: the command that repeats one, views of one, lists, removal.
 mod repeat;
+/// Files, links and saved runs of other users: nothing is overwritten, followed or waited for.
+mod safety;
 /// Super-frames segmented, against an independent implementation.
 mod segments;
 /// Super-frames and their segments, built field by field.

@@ -168,8 +168,8 @@ fn errors_name_expected_and_found() {
         ("loss", "gilbert:1%,2%,3%", &["gilbert:p,r"]),
         ("loss", "4state:60%,1%,1%,1%,60%", &["p13 + p14", "above 100%"]),
         ("loss", "list:absent", &["absent: no such file"]),
-        ("loss", "list:words", &["words, line 2", "number of a frame", "\"two\""]),
-        ("loss", "list:descending", &["descending, line 2", "above the one before", "\"4\""]),
+        ("loss", "list:words", &["words, line 2", "number of a frame", "\"a\""]),
+        ("loss", "list:descending", &["descending, line 2", "above the one before", "\"0\""]),
         ("loss", "list:empty", &["empty, line 1", "at least one value"]),
         ("max-burst", "0", &["1 or more", "\"0\""]),
         ("corrupt", "1%,bits=0", &["1 to 255", "\"1%,bits=0\""]),
@@ -508,8 +508,8 @@ fn frames_beyond_the_recording_are_delivered_and_counted() {
 fn a_wrong_line_of_a_recording_is_named() {
     for (text, parts) in [
         ("", &["run, line 1", "wirelab-recording 1"][..]),
-        ("wirelab-recording 2\n", &["line 1", "\"wirelab-recording 2\""]),
-        ("wirelab-recording 1\nc 1\n", &["line 2", "a or b", "\"c 1\""]),
+        ("wirelab-recording 2\n", &["line 1", "\"a-a 0\""]),
+        ("wirelab-recording 1\nc 1\n", &["line 2", "a or b", "\"a 0\""]),
         ("wirelab-recording 1\na 3 drop=loss\n", &["line 2", "frames=NUMBER"]),
         ("wirelab-recording 1\na frames=2\n\na 2 drop=loss\n", &["line 4", "below frames="]),
         ("wirelab-recording 1\na frames=2\na 1 drop=fate\n", &["line 3", "loss, burst"]),

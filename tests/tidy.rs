@@ -331,6 +331,46 @@ fn unsafe_stays_in_sys() {
     faults.none();
 }
 
+/// Files are opened where links, owners, limits and unfinished content are taken care of.
+const FILE_CALLS: [&str; 14] = [
+    "File::create",
+    "File::open",
+    "File::options",
+    "OpenOptions",
+    "fs::write",
+    "fs::read",
+    "fs::copy",
+    "fs::rename",
+    "fs::remove",
+    "fs::create_dir",
+    "fs::hard_link",
+    "fs::set_permissions",
+    "fs::symlink",
+    "DirBuilder",
+];
+
+#[test]
+fn labs_open_files_through_the_file_module() {
+    let mut faults = Faults::default();
+    let ours = |source: &&Source| {
+        let elsewhere = ["src/sys/", "src/cli/run/"].map(|room| source.path.starts_with(room));
+        elsewhere == [false; 2] && !is_test(source)
+    };
+    for source in sources().iter().filter(ours) {
+        let code = code(&source.text);
+        for (line, text) in without_tests(&code).lines().enumerate() {
+            for call in FILE_CALLS.iter().filter(|call| text.contains(*call)) {
+                // Tables of the kernel, by names that no user gives.
+                let kernel = source.path.starts_with("src/emulator/") && *call == "fs::read";
+                if !kernel {
+                    faults.at(&source.path, line, &format!("{call} is for wirelab::cli::run"));
+                }
+            }
+        }
+    }
+    faults.none();
+}
+
 #[test]
 fn every_file_begins_with_a_sentence() {
     let mut faults = Faults::default();

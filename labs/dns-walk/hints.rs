@@ -5,6 +5,7 @@ use hickory_proto::rr::Name;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use thiserror::Error;
+use wirelab::wire::foreign::shape;
 
 /// The port of DNS (RFC 1035 §4.2).
 pub const PORT: u16 = 53;
@@ -96,7 +97,7 @@ impl Hints {
     }
 
     fn line(&mut self, line: usize, text: &str, words: &[&str]) -> Result<(), HintsError> {
-        let error = |expected| HintsError::Line { line, expected, got: text.trim().to_owned() };
+        let error = |expected| HintsError::Line { line, expected, got: shape(text) };
         match words {
             [] => {}
             ["$PORT", port] => {

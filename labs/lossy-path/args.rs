@@ -12,7 +12,7 @@ use std::time::Duration;
 use wirelab::cli::args::{Common, Output as SharedOutput, Seed};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
-use wirelab::cli::run::RunsArgs;
+use wirelab::cli::run::{RECORDED_MAX, RunsArgs, WRITTEN_MAX, read_text};
 use wirelab::cli::values::duration;
 use wirelab::emulator::topology::FrameMode;
 use wirelab::path::{LinkPlan, Word};
@@ -281,7 +281,7 @@ pub(crate) fn read_file(name: &str) -> Result<String, String> {
     if name.is_empty() {
         return Err("expected the name of a file, got none".to_owned());
     }
-    std::fs::read_to_string(name).map_err(|error| error.to_string())
+    read_text(Path::new(name), RECORDED_MAX).map_err(|error| error.to_string())
 }
 
 impl Flags {
@@ -334,7 +334,7 @@ impl Flags {
 
 fn read_plan(path: &Path) -> Result<PlanFile, Mistake> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let text = read_text(path, WRITTEN_MAX)
         .map_err(|error| Mistake { origin: format!("--plan {name}"), why: error.to_string() })?;
     PlanFile::parse(&name, &text)
 }

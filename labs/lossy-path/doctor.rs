@@ -3,7 +3,9 @@
 use super::run::hosts_text;
 use serde::Serialize;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
+use wirelab::cli::run::{WRITTEN_MAX, read_text, unnamed};
 use wirelab::emulator::probe;
 use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{FrameMode, Topology};
@@ -199,12 +201,12 @@ fn network(ladder: &mut Ladder) -> Option<Topology> {
 
 /// The PID namespace with the mounts, and a program in it.
 fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
-    let output = std::fs::File::options().write(true).open("/dev/null").ok();
+    let output = unnamed().ok();
     // The name must resolve for programs.
     let words = ["getent", "hosts", "b"].map(Into::into).to_vec();
     let netns = topology.lanes[0].a.clone();
     let program = Program { argv: words, netns, env: Vec::new(), output };
-    let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
     let why = "programs are kept in a PID namespace of their own, so that none outlives the lab";
     let ways = ["docker run --security-opt seccomp=unconfined …", "sudo lossy-path doctor"];
     let started = Supervisor::start(vec![program], &hosts_text(&before));

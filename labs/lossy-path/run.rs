@@ -9,9 +9,11 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
 use thiserror::Error;
+use wirelab::cli::run::{WRITTEN_MAX, read_text};
 use wirelab::emulator::events::{Chunk, Missed, Streaming};
 use wirelab::emulator::listening;
 use wirelab::emulator::record::RecordConfig;
@@ -260,7 +262,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
             output: job.server_output,
         });
     }
-    let before = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
     let supervisor =
         Supervisor::start(programs, &hosts_text(&before)).map_err(step("start the supervisor"))?;
     // Threads are allowed from here on.
@@ -311,7 +313,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
 /// The congestion control of a host; empty if unknown.
 fn congestion_control(host: &Netns) -> String {
     const FILE: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-    let read = host.run(|| std::fs::read_to_string(FILE).unwrap_or_default());
+    let read = host.run(|| read_text(Path::new(FILE), WRITTEN_MAX).unwrap_or_default());
     read.unwrap_or_default().trim().to_owned()
 }
 

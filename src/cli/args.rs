@@ -3,6 +3,7 @@
 use super::error::Failure;
 use super::exit::Exit;
 use super::generate::Generate;
+use super::run::Whole;
 use super::style::ColorChoice;
 use super::values::whole;
 use super::{lab, seed};
@@ -68,7 +69,7 @@ impl Json {
         if is_stdout(file) {
             return lab::say(document);
         }
-        std::fs::write(file, document).map_err(|error| {
+        Whole::write_all_to(file, document.as_bytes()).map_err(|error| {
             let what = format!("--json: cannot write {}", file.display());
             Failure::from_error(Exit::Usage, what, &error)
         })

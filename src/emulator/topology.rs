@@ -9,7 +9,7 @@ use super::gso::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::error::during;
 use crate::sys::ethtool::{self, Offload};
 use crate::sys::netlink::{Netlink, VethEnd};
-use crate::sys::netns::Netns;
+use crate::sys::netns::{self, Netns};
 use crate::sys::sockets::interface_index;
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -267,8 +267,8 @@ fn allow_ping() -> io::Result<()> {
     // The kernel's largest group.
     const ALL: &str = "0 2147483647";
     let own = crate::sys::privilege::effective_group();
-    std::fs::write(FILE, ALL)
-        .or_else(|_| std::fs::write(FILE, format!("{own} {own}")))
+    netns::set(FILE.as_ref(), ALL)
+        .or_else(|_| netns::set(FILE.as_ref(), &format!("{own} {own}")))
         .map_err(during(FILE))
 }
 
@@ -287,7 +287,7 @@ fn write_settings(settings: &[Setting]) -> io::Result<()> {
         if file.starts_with("ipv6/") && !path.exists() {
             continue;
         }
-        std::fs::write(&path, value).map_err(during(path.display()))?;
+        netns::set(&path, value).map_err(during(path.display()))?;
     }
     Ok(())
 }

@@ -5,14 +5,13 @@
 
 use super::plan_error::{PlanError, ReadFile};
 use crate::measure::human;
+use crate::wire::foreign::shape;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Lines of a file at most. A recording of the most frames has 2^21, a trace of a day at 30 Mbit/s
 /// 2^28, which is too large to read as text.
 const LINES_MAX: usize = 1 << 22;
-/// Characters of a wrong line that an error quotes.
-const REPEATED_MAX: usize = 80;
 
 /// Values read from a file, and its name, so that a plan can be written as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +59,7 @@ impl<'a> Lines<'a> {
 
     /// The error for a current line that holds something unexpected.
     pub(super) fn error(&self, expected: &'static str, got: &str) -> PlanError {
-        PlanError::Line {
-            file: self.name.to_owned(),
-            line: self.number,
-            expected,
-            got: got.chars().take(REPEATED_MAX).collect(),
-        }
+        PlanError::Line { file: self.name.to_owned(), line: self.number, expected, got: shape(got) }
     }
 }
 

@@ -1,5 +1,5 @@
 //! A directory held open, with operations on its entries that follow no symbolic link: a path is
-//! resolved at every call, so another user of a shared folder could replace a component between two.
+//! resolved at every call, so another user of a shared folder could replace a component of it.
 #![expect(unsafe_code, reason = "openat and its kin have no safe wrapper in std")]
 
 use super::error::{check, made};
@@ -53,6 +53,14 @@ impl Dir {
     /// `EEXIST` if the name exists, even as a symbolic link.
     pub fn create(&self, name: &OsStr) -> io::Result<File> {
         self.open_at(name, libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL)
+    }
+
+    /// Opens an existing file, device or pipe in this directory for writing.
+    ///
+    /// # Errors
+    /// The error of the system call: `ELOOP` for a symbolic link.
+    pub fn writable(&self, name: &OsStr) -> io::Result<File> {
+        self.open_at(name, libc::O_WRONLY)
     }
 
     /// Opens a regular file in this directory for reading.

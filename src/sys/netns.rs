@@ -70,3 +70,11 @@ impl Netns {
         self.0.as_raw_fd()
     }
 }
+
+/// Writes a setting of the calling thread's namespace: a file under `/proc/sys/net`.
+///
+/// # Errors
+/// The error of `write`, or `ENOENT` if the kernel lacks it.
+pub fn set(file: &Path, value: &str) -> io::Result<()> {
+    std::fs::write(file, value)
+}

@@ -3,6 +3,7 @@
 pub mod base32;
 pub mod cursor;
 mod error;
+pub mod foreign;
 pub mod hex;
 
 pub use cursor::{Reader, Writer};

@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
-use wirelab::cli::run::{Repeat, Saved};
+use wirelab::cli::run::{RECORDED_MAX, Repeat, Saved, read_text};
 use wirelab::cli::stdout;
 use wirelab::cli::stdout::Pipe;
 use wirelab::measure::{human, nanos};
@@ -145,7 +145,7 @@ fn read(from: &Path, view: View) -> Result<Finding, Failure> {
         });
     }
     let what = format!("{} cannot be used as samples", from.display());
-    let text = std::fs::read_to_string(from)
+    let text = read_text(from, RECORDED_MAX)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     let (gathered, last) = report::samples::read(&text).map_err(|error| {
         Failure::from_error(Exit::Usage, what, &error)

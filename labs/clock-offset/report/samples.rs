@@ -6,6 +6,7 @@ use crate::sample::{Record, Sample, TimePair};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use thiserror::Error;
+use wirelab::wire::foreign::json_mistake;
 
 /// Why a text is no file of samples.
 #[derive(Debug, Error)]
@@ -40,7 +41,7 @@ pub fn read(text: &str) -> Result<(Vec<Gathered>, TimePair), SamplesError> {
     let mut last: Option<TimePair> = None;
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let record: Record = serde_json::from_str(line)
-            .map_err(|error| SamplesError::Line { line: index + 1, why: error.to_string() })?;
+            .map_err(|error| SamplesError::Line { line: index + 1, why: json_mistake(&error) })?;
         if last.is_none_or(|pair| pair.at < record.t4.at) {
             last = Some(record.t4);
         }

@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
+use wirelab::cli::run::{WRITTEN_MAX, read_text};
 use wirelab::cli::seed;
 use wirelab::cli::values::whole;
 
@@ -74,7 +75,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Others, Failure> {
     let flags = &args.opinion;
     let file = flags.resolv_conf.clone().unwrap_or_else(|| RESOLV_CONF.into());
     let read = || {
-        let text = std::fs::read_to_string(&file)?;
+        let text = read_text(&file, WRITTEN_MAX)?;
         System::parse(&text, flags.resolver_port.unwrap_or(PORT))
     };
     let system = flags.compare.then(read).transpose().map_err(|error| {

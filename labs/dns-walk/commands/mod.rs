@@ -35,7 +35,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::run::{Saved, Stream};
+use wirelab::cli::run::{RECORDED_MAX, Saved, Stream, WRITTEN_MAX, read_text};
 use wirelab::cli::{seed, stdout};
 use wirelab::measure::{Instant, Ppm};
 use wirelab::path::{Delay, LinkPlan, LossModel};
@@ -129,7 +129,7 @@ fn show(args: &Args, run: Option<&Path>) -> Result<Exit, Failure> {
 
 /// Shows the walks of a file of records.
 fn again(args: &Args, file: &Path) -> Result<Exit, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| no_walk(file, &error))?;
+    let text = read_text(file, RECORDED_MAX).map_err(|error| no_walk(file, &error))?;
     shown(args, file, &text, None)
 }
 
@@ -197,7 +197,7 @@ fn read_hints(file: Option<&Path>, port: u16) -> Result<Hints, Failure> {
         None => Ok(Hints { port, ..Hints::default() }),
         Some(file) => {
             let what = format!("the hints file {} cannot be used", file.display());
-            let text = std::fs::read_to_string(file)
+            let text = read_text(file, WRITTEN_MAX)
                 .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
             Hints::parse(&text, port)
                 .map_err(|error| Failure::from_error(Exit::Usage, what, &error))
@@ -239,7 +239,7 @@ fn in_demo(
 fn trusting(anchor: Option<&Path>, hints: Hints) -> Result<Hints, Failure> {
     let Some(file) = anchor else { return Ok(hints) };
     let what = format!("the anchor file {} cannot be used", file.display());
-    let text = std::fs::read_to_string(file)
+    let text = read_text(file, WRITTEN_MAX)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     let anchors =
         Anchors::parse(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))?;

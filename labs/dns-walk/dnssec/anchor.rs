@@ -8,6 +8,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_proto::serialize::txt::trust_anchor::{Entry, Parser};
 use std::collections::BTreeMap;
 use thiserror::Error;
+use wirelab::wire::foreign::shape;
 
 /// Keys that are trusted, by zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct AnchorError {
     pub line: usize,
     /// What was expected.
     pub expected: String,
-    /// What was there.
+    /// The shape of the line.
     pub got: String,
 }
 
@@ -50,7 +51,7 @@ impl Anchors {
                 continue;
             }
             let error =
-                |expected: String| AnchorError { line: index + 1, expected, got: line.to_owned() };
+                |expected: String| AnchorError { line: index + 1, expected, got: shape(line) };
             let (zone, trusted) = Self::line(line).map_err(error)?;
             anchors.add(zone, trusted);
         }
@@ -81,19 +82,19 @@ impl Anchors {
         let (Some(at), Some(zone)) = (at.filter(|at| *at > 0), words.first()) else {
             return Err(expected().to_owned());
         };
-        let mut zone = Name::from_ascii(zone).map_err(|error| format!("a zone: {error}"))?;
+        let mut zone = Name::from_ascii(zone).map_err(|_| "a zone".to_owned())?;
         zone.set_fqdn(true);
         if words[at].eq_ignore_ascii_case("DS") {
             let data = RData::try_from_str(RecordType::DS, &words[at + 1..].join(" "));
             match data {
                 Ok(RData::DNSSEC(DNSSECRData::DS(ds))) => Ok((zone, Trusted::Digest(ds))),
                 Ok(_) => Err(expected().to_owned()),
-                Err(error) => Err(format!("{}: {error}", expected())),
+                Err(_) => Err(expected().to_owned()),
             }
         } else {
             let text = format!(". 0 IN DNSKEY {}\n", words[at + 1..].join(" "));
             let entries = Parser::new(&text).parse();
-            let entries = entries.map_err(|error| format!("{}: {error}", expected()))?;
+            let entries = entries.map_err(|_| expected().to_owned())?;
             let key = entries.into_iter().next().and_then(|entry| match entry {
                 Entry::DNSKEY(record) => {
                     let data = RData::DNSSEC(DNSSECRData::DNSKEY(record.data().clone()));

@@ -6,6 +6,7 @@
 use crate::event::{Event, Record, VERSION};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use wirelab::wire::foreign::{json_mistake, shape};
 
 /// Whom the walk asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +108,10 @@ pub enum ReadError {
     Line {
         /// Which, from 1.
         line: usize,
-        /// How it begins.
+        /// Its shape.
         got: String,
         /// What is wrong with it.
-        why: serde_json::Error,
+        why: String,
     },
     /// A record of another version.
     #[error("line {line}: expected a record of version {VERSION}, got version {got}")]
@@ -134,9 +135,6 @@ pub enum ReadError {
     Empty,
 }
 
-/// Characters of a wrong line that an error shows.
-const SHOWN: usize = 40;
-
 /// The walks of an `events.ndjson`, each from its start to its summary.
 ///
 /// # Errors
@@ -145,9 +143,10 @@ pub fn read_events(text: &str) -> Result<Vec<Vec<Record>>, ReadError> {
     let mut walks: Vec<Vec<Record>> = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let number = index + 1;
-        let record: Record = serde_json::from_str(line).map_err(|why| {
-            let got = line.chars().take(SHOWN).collect();
-            ReadError::Line { line: number, got, why }
+        let record: Record = serde_json::from_str(line).map_err(|why| ReadError::Line {
+            line: number,
+            got: shape(line),
+            why: json_mistake(&why),
         })?;
         if record.v != VERSION {
             return Err(ReadError::Version { line: number, got: record.v });

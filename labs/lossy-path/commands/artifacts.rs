@@ -9,13 +9,12 @@ use crate::result::PathResult;
 use crate::run::Watch;
 use std::fs::File;
 use std::io::{self, BufWriter, IntoInnerError, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::forward_signals::SignalForwarder;
-use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole};
+use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole, make_folder, unnamed};
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::measure::Instant;
 use wirelab::path::Recording;
@@ -167,7 +166,7 @@ fn named<T>(open: fn(&Path) -> io::Result<T>, path: &Path, what: &str) -> Result
 
 fn capture(folder: &Path, seed: u64) -> Result<Capture<BufWriter<Whole>>, Failure> {
     let open = || {
-        std::fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         let file = |name: &str| Whole::create(&folder.join(name)).map(BufWriter::new);
         let application = format!("wirelab {} {LAB}", env!("CARGO_PKG_VERSION"));
         Capture::new([file("a.pcapng")?, file("b.pcapng")?], &application, seed)
@@ -179,22 +178,6 @@ fn capture(folder: &Path, seed: u64) -> Result<Capture<BufWriter<Whole>>, Failur
 fn server_log(folder: Option<&RunFolder>) -> Result<File, Failure> {
     let made = folder.map_or_else(unnamed, |folder| folder.create("b.log"));
     made.map_err(cannot("the output of the other end cannot be kept".to_owned()))
-}
-
-/// An unnamed file, which vanishes whenever this process dies.
-fn unnamed() -> io::Result<File> {
-    let folder = std::env::temp_dir();
-    let mut options = File::options();
-    options.read(true).append(true);
-    match options.clone().custom_flags(libc::O_TMPFILE).open(&folder) {
-        // Without support for unnamed files, the file has a name for a moment.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {}
-        made => return made,
-    }
-    let path = folder.join(format!("{LAB}-{}", std::process::id()));
-    let file = options.create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 impl Watch for Leaving {

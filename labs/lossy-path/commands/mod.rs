@@ -23,7 +23,9 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::run::{self as runs, Repeat, Saved, run_and_figure, shell_word, unwritten};
+use wirelab::cli::run::{
+    self as runs, RECORDED_MAX, Repeat, Saved, read_text, run_and_figure, shell_word, unwritten,
+};
 use wirelab::cli::stdout;
 use wirelab::emulator::topology;
 use wirelab::measure::nanos;
@@ -264,7 +266,7 @@ fn report(result: &PathResult, output: &Output) {
 fn recording(path: &Path) -> Result<Recording, Failure> {
     let name = path.display().to_string();
     let what = format!("--fates {name}");
-    let text = std::fs::read_to_string(path)
+    let text = read_text(path, RECORDED_MAX)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     Recording::parse(&name, &text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
 }

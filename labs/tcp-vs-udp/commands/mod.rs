@@ -24,9 +24,10 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::progress::Progress;
-use wirelab::cli::run::{self, Repeat, Saved, run_and_figure};
+use wirelab::cli::run::{self, Repeat, Saved, WRITTEN_MAX, read_text, run_and_figure};
 use wirelab::cli::signals::Stop;
 use wirelab::sys::{privilege, sockets};
+use wirelab::wire::foreign::toml_mistake;
 
 /// Runs the command line.
 #[must_use]
@@ -77,7 +78,7 @@ fn has_congestion_control(name: &str) -> Result<(), Failure> {
         _ => return Ok(()),
     }
     let file = "/proc/sys/net/ipv4/tcp_available_congestion_control";
-    let names = std::fs::read_to_string(file).unwrap_or_default();
+    let names = read_text(Path::new(file), WRITTEN_MAX).unwrap_or_default();
     let names = names.split_whitespace().collect::<Vec<_>>().join(", ");
     Err(Failure::new(Exit::Usage, format!("this kernel has no congestion control {name:?}"))
         .because(format!("expected one of those that are loaded: {names}"))
@@ -87,11 +88,11 @@ fn has_congestion_control(name: &str) -> Result<(), Failure> {
 fn base_plan(file: Option<&Path>) -> Result<Plan, Failure> {
     let Some(file) = file else { return Ok(Plan::default()) };
     let what = format!("the plan file {} cannot be used", file.display());
-    let text = std::fs::read_to_string(file)
+    let text = read_text(file, WRITTEN_MAX)
         .map_err(|error| Failure::from_error(Exit::Usage, what.clone(), &error))?;
     toml::from_str(&text).map_err(|error| {
-        // The error marks the line with a caret.
-        Failure::from_error(Exit::Usage, what, &error)
+        Failure::new(Exit::Usage, what)
+            .because(toml_mistake(&text, error.message(), error.span()))
             .or_type("a plan to start from", format!("{LAB} --print-plan > plan.toml"))
     })
 }

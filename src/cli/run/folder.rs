@@ -3,7 +3,8 @@
 //! Files get their names when the run is finished, all together; `latest-<lab>` is set last. A run
 //! that fails removes what it made.
 
-use super::{BASE, base, hand_over, is_run_name, latest, utc};
+use super::output::make_folder;
+use super::{BASE, base, hand_over, is_run_name, latest, temporary, utc};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::stdout;
@@ -22,8 +23,6 @@ use std::path::{Path, PathBuf};
 
 /// Runs of one lab within one second, at most; 1000 cannot be told apart by a person anyway.
 const SAME_SECOND_MAX: u32 = 1_000;
-/// Attempts at a temporary name that is free.
-const ATTEMPTS_MAX: u32 = 100;
 
 /// The version of a manifest; it changes when a field changes its meaning or goes.
 pub(super) const SCHEMA: &str = "wirelab/manifest/1";
@@ -174,6 +173,7 @@ impl RunFolder {
     fn below_base(manifest: Manifest) -> io::Result<Self> {
         let none = || io::Error::new(io::ErrorKind::NotFound, format!("{BASE} is gone"));
         let parent = base(true)?.ok_or_else(none)?;
+        check_latest(&parent, &manifest.lab)?;
         // Colons are awkward in a shell and forbidden on some file systems.
         let name = format!("{}-{}", utc(utc_seconds()).replace(':', "-"), manifest.lab);
         for copy in 1..=SAME_SECOND_MAX {
@@ -196,7 +196,7 @@ impl RunFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let whole = std::path::absolute(path)?;
                 let (parent, name) = whole.parent().zip(whole.file_name()).ok_or(error)?;
-                std::fs::create_dir_all(parent)?;
+                make_folder(parent)?;
                 let parent = Dir::open(parent)?;
                 let dir = parent.make_dir(name)?;
                 let made = Some((parent, name.to_owned()));
@@ -238,7 +238,7 @@ impl RunFolder {
     /// # Errors
     /// What the file system says.
     pub fn create(&self, name: &str) -> io::Result<File> {
-        let (temporary, file) = temporary(&self.dir, name)?;
+        let (temporary, file) = temporary(&self.dir, OsStr::new(name))?;
         self.pending.borrow_mut().push((temporary, name.into()));
         Ok(file)
     }
@@ -260,6 +260,7 @@ impl RunFolder {
     /// What the file system says.
     pub fn finish(mut self, quiet: bool) -> io::Result<PathBuf> {
         for (temporary, name) in self.pending.take() {
+            self.dir.file(&temporary)?.sync_data()?;
             self.dir.rename(&temporary, &name)?;
         }
         for name in self.dir.names()? {
@@ -296,9 +297,9 @@ impl RunFolder {
     }
 
     fn write_manifest(&self) -> io::Result<()> {
-        let (temporary, mut file) = temporary(&self.dir, MANIFEST)?;
+        let (temporary, mut file) = temporary(&self.dir, OsStr::new(MANIFEST))?;
         let text = serde_json::to_vec_pretty(&self.manifest)?;
-        let written = file.write_all(&text);
+        let written = file.write_all(&text).and_then(|()| file.sync_data());
         let placed = written.and_then(|()| self.dir.rename(&temporary, OsStr::new(MANIFEST)));
         if placed.is_err() {
             let _ = self.dir.remove_file(&temporary);
@@ -329,36 +330,25 @@ pub fn unwritten(error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::from_error(Exit::Usage, "the run could not be written down", error)
 }
 
-/// A new file under a name that nothing has.
-fn temporary(dir: &Dir, name: &str) -> io::Result<(OsString, File)> {
-    let process = std::process::id();
-    for attempt in 0..ATTEMPTS_MAX {
-        let temporary = OsString::from(format!(".{name}.{process}-{attempt}.partial"));
-        match dir.create(&temporary) {
-            Ok(file) => {
-                hand_over(&file)?;
-                return Ok((temporary, file));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+/// Fails if `latest-<lab>` exists and is not our link.
+fn check_latest(base: &Dir, lab: &str) -> io::Result<()> {
+    let link = OsString::from(latest(lab));
+    match base.status(&link) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(_) => {}
     }
-    Err(io::ErrorKind::AlreadyExists.into())
+    let old = base.read_link(&link).unwrap_or_default();
+    if is_run_name(&old.to_string_lossy(), lab) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{BASE}/{} is not a link to a run; remove it", latest(lab))))
 }
 
 /// Sets `latest-<lab>` in one step: readers see the old run or the new one.
 fn point_latest(base: &Dir, name: &OsStr, lab: &str) -> io::Result<()> {
     let link = OsString::from(latest(lab));
-    match base.status(&link) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-        Ok(_) => {
-            let old = base.read_link(&link).unwrap_or_default();
-            if !is_run_name(&old.to_string_lossy(), lab) {
-                return Err(io::Error::other("something else has this name"));
-            }
-        }
-    }
+    check_latest(base, lab)?;
     let fresh = OsString::from(format!(".{}.{}", latest(lab), std::process::id()));
     // Left by a process of this number that was killed.
     let _ = base.remove_file(&fresh);

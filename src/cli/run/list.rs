@@ -1,6 +1,7 @@
 //! `LAB runs`: the runs of a lab with their sizes, and the removal of old ones.
 
 use super::folder::{MANIFEST, SCHEMA};
+use super::input::{WRITTEN_MAX, text_of};
 use super::{BASE, DAY, Manifest, base, is_run_name, latest, utc};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -11,7 +12,7 @@ use crate::sys::dir::Dir;
 use clap::Args;
 use serde::Serialize;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::time::Duration;
 
 /// Flags of `LAB runs`.
@@ -129,8 +130,8 @@ fn found(base: &Dir, lab: &str) -> io::Result<Vec<Listed>> {
 
 /// The manifest of a folder, where it is one of wirelab's and this lab's.
 fn manifest(dir: &Dir, lab: &str) -> Option<Manifest> {
-    let mut text = String::new();
-    dir.file(OsStr::new(MANIFEST)).ok()?.read_to_string(&mut text).ok()?;
+    let file = dir.file(OsStr::new(MANIFEST)).ok()?;
+    let text = text_of(&file, WRITTEN_MAX).ok()?;
     let manifest: Manifest = serde_json::from_str(&text).ok()?;
     (manifest.schema == SCHEMA && manifest.lab == lab).then_some(manifest)
 }

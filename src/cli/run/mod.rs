@@ -4,20 +4,22 @@
 //! created, replaced or refused.
 
 mod folder;
+mod input;
 mod list;
 mod output;
 mod repeat;
 mod saved;
 
 pub use folder::{FileSize, Manifest, Place, RunFolder, facts, unwritten};
+pub use input::{RECORDED_MAX, WRITTEN_MAX, read_text};
 pub use list::{RunsArgs, list};
-pub use output::{Stream, Whole};
+pub use output::{Stream, Whole, make_folder, unnamed};
 pub use repeat::{Repeat, shell_word};
 pub use saved::{Saved, run_and_figure};
 
 use crate::sys::dir::{Dir, effective_user};
-use std::ffi::OsStr;
-use std::fs::Metadata;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -64,7 +66,7 @@ fn only_ours(about: &Metadata, shown: &Path) -> io::Result<()> {
     let trusted = owner == effective_user() || owner == 0;
     let why = if !trusted && Some(owner) != invoker().map(|(user, _)| user) {
         format!("{shown} belongs to another user ({owner}); look at a copy of your own: cp -r")
-    } else if about.mode() & 0o022 != 0 {
+    } else if about.mode() & 0o022 != 0 && !about.is_symlink() {
         format!("others may write to {shown}; chmod go-w {shown} ends that")
     } else {
         return Ok(());
@@ -84,6 +86,27 @@ fn invoker() -> Option<(u32, u32)> {
 /// Gives what root made under `sudo` to the user who typed it.
 fn hand_over(made: &impl AsFd) -> io::Result<()> {
     invoker().map_or(Ok(()), |(user, group)| fchown(made, Some(user), Some(group)))
+}
+
+/// Attempts at a temporary name that is free.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// A new file under a name that nothing has.
+fn temporary(dir: &Dir, name: &OsStr) -> io::Result<(OsString, File)> {
+    for attempt in 0..ATTEMPTS_MAX {
+        let mut own = OsString::from(".");
+        own.push(name);
+        own.push(format!(".{}-{attempt}.partial", std::process::id()));
+        match dir.create(&own) {
+            Ok(file) => {
+                hand_over(&file)?;
+                return Ok((own, file));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Whether a name is one that [`RunFolder`] gives to a run of this lab.

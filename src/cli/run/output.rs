@@ -1,13 +1,43 @@
-//! Files that the user named: `--events FILE`, `--json=FILE`, `--record FILE`.
+//! Files that the user named: `--events FILE`, `--json=FILE`, `--record FILE`, `--capture DIR`.
 //!
-//! What is there already is replaced when there is something to replace it with, not when the
-//! program starts.
+//! An existing file is replaced when there is something to replace it with, not when the program
+//! starts. A link is followed only if it is the user's own.
 
-use super::hand_over;
-use std::ffi::OsString;
-use std::fs::File;
+use super::{hand_over, only_ours, temporary};
+use crate::sys::dir::Dir;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The folder of a named file, held open, and the file's name in it.
+#[derive(Debug)]
+struct Place {
+    dir: Dir,
+    name: OsString,
+}
+
+impl Place {
+    /// Resolves a path; a link at its end only if it is trusted.
+    fn of(path: &Path) -> io::Result<Self> {
+        let link = path.symlink_metadata().ok().filter(Metadata::is_symlink);
+        let path = match link {
+            Some(link) => {
+                only_ours(&link, path)?;
+                path.canonicalize()?
+            }
+            None => path.to_owned(),
+        };
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        Ok(Self { dir: Dir::open(above.unwrap_or_else(|| Path::new(".")))?, name })
+    }
+
+    /// The entry of this name, if there is one.
+    fn existing(&self) -> Option<Metadata> {
+        self.dir.status(&self.name).ok()
+    }
+}
 
 /// A file that is written while the run goes on, so that others can follow it.
 ///
@@ -16,28 +46,39 @@ use std::path::{Path, PathBuf};
 pub struct Stream {
     file: File,
     begun: bool,
-    made: Option<PathBuf>,
+    made: Option<Place>,
 }
 
 impl Stream {
     /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; `PermissionDenied` for another user's file or link.
     pub fn open(path: &Path) -> io::Result<Self> {
-        match Self::new(path) {
+        // `/dev/stdout` and `>(command)` lead to descriptors, which have no path.
+        let above = path.parent().and_then(|above| above.canonicalize().ok());
+        let target = path.read_link().unwrap_or_default();
+        if above.is_some_and(|above| above.starts_with("/proc")) || target.starts_with("/proc") {
+            let file = File::options().write(true).open(path)?;
+            return Ok(Self { file, begun: false, made: None });
+        }
+        let place = Place::of(path)?;
+        match place.dir.create(&place.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let file = File::options().write(true).create(true).truncate(false).open(path)?;
+                let file = place.dir.writable(&place.name)?;
+                let about = file.metadata()?;
+                if about.is_file() {
+                    only_ours(&about, path)?;
+                }
                 Ok(Self { file, begun: false, made: None })
             }
-            made => made,
+            made => Self::made(made?, place),
         }
     }
 
-    fn new(path: &Path) -> io::Result<Self> {
-        let file = File::options().write(true).create_new(true).open(path)?;
+    fn made(file: File, place: Place) -> io::Result<Self> {
         hand_over(&file)?;
-        Ok(Self { file, begun: false, made: Some(path.to_owned()) })
+        Ok(Self { file, begun: false, made: Some(place) })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -62,8 +103,8 @@ impl Write for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(path) = self.made.as_ref().filter(|_| !self.begun) {
-            let _ = std::fs::remove_file(path);
+        if let Some(Place { dir, name }) = self.made.as_ref().filter(|_| !self.begun) {
+            let _ = dir.remove_file(name);
         }
     }
 }
@@ -72,40 +113,55 @@ impl Drop for Stream {
 #[derive(Debug)]
 pub struct Whole {
     out: Stream,
-    path: PathBuf,
-    /// None where the user named a link, a device or a pipe, which is written through.
-    temporary: Option<PathBuf>,
+    /// The temporary name and the final one; `None` for a device or a pipe, which is written
+    /// through.
+    names: Option<(OsString, Place)>,
 }
 
 impl Whole {
     /// Opens a new file beside what is there.
     ///
     /// # Errors
-    /// What the file system says.
+    /// What the file system says; `PermissionDenied` for another user's file or link.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let about = std::fs::symlink_metadata(path);
-        if about.as_ref().is_ok_and(|about| !about.is_file()) {
-            return Ok(Self { out: Stream::open(path)?, path: path.to_owned(), temporary: None });
+        let place = Place::of(path).ok();
+        let existing = place.as_ref().and_then(Place::existing);
+        let through = existing.as_ref().is_some_and(|about| !about.is_file());
+        let Some(place) = place.filter(|_| !through) else {
+            return Ok(Self { out: Stream::open(path)?, names: None });
+        };
+        let (own, file) = temporary(&place.dir, &place.name)?;
+        let whole =
+            Self { out: Stream { file, begun: false, made: None }, names: Some((own, place)) };
+        if let Some(about) = existing {
+            only_ours(&about, path)?;
+            whole.out.file.set_permissions(about.permissions())?;
         }
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut own = OsString::from(".");
-        own.push(name);
-        own.push(format!(".{}.partial", std::process::id()));
-        let temporary = path.with_file_name(own);
-        let out = Stream::new(&temporary)?;
-        if let Ok(about) = about {
-            out.file.set_permissions(about.permissions())?;
-        }
-        Ok(Self { out, path: path.to_owned(), temporary: Some(temporary) })
+        Ok(whole)
     }
 
-    /// Gives it its name.
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create), and of the writing.
+    pub fn write_all_to(path: &Path, content: &[u8]) -> io::Result<()> {
+        let mut whole = Self::create(path)?;
+        whole.write_all(content)?;
+        whole.finish()
+    }
+
+    /// Gives it its name, once its content is on the disk.
     ///
     /// # Errors
     /// What the file system says.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
-        self.temporary.take().map_or(Ok(()), |own| std::fs::rename(own, &self.path))
+        let Some((own, Place { dir, name })) = self.names.take() else { return Ok(()) };
+        let placed = self.out.file.sync_data().and_then(|()| dir.rename(&own, &name));
+        if placed.is_err() {
+            let _ = dir.remove_file(&own);
+        }
+        placed
     }
 }
 
@@ -121,10 +177,39 @@ impl Write for Whole {
 
 impl Drop for Whole {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
-            let _ = std::fs::remove_file(temporary);
+        if let Some((own, place)) = &self.names {
+            let _ = place.dir.remove_file(own);
         }
     }
+}
+
+/// Makes a folder that the user named, and those above it, where they are missing.
+///
+/// # Errors
+/// What the file system says.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    let missing: Vec<PathBuf> = std::path::absolute(path)?
+        .ancestors()
+        .take_while(|above| !above.exists())
+        .map(Path::to_owned)
+        .collect();
+    for folder in missing.iter().rev() {
+        let (above, name) =
+            folder.parent().zip(folder.file_name()).ok_or(io::ErrorKind::InvalidInput)?;
+        hand_over(&Dir::open(above)?.make_dir(name)?)?;
+    }
+    Ok(())
+}
+
+/// A file without a name, which vanishes whenever this process dies.
+///
+/// # Errors
+/// What the file system of the temporary folder says.
+pub fn unnamed() -> io::Result<File> {
+    let dir = Dir::open(&std::env::temp_dir())?;
+    let (name, file) = temporary(&dir, OsStr::new("wirelab"))?;
+    dir.remove_file(&name)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -134,7 +219,8 @@ mod tests {
     #[test]
     fn a_file_is_replaced_only_by_something() {
         let folder = std::env::temp_dir().join(format!("wirelab-stream-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        make_folder(&folder.join("above")).unwrap();
+        std::fs::remove_dir(folder.join("above")).unwrap();
         let (old, new) = (folder.join("old"), folder.join("new"));
         std::fs::write(&old, "long before").unwrap();
         for path in [&old, &new] {
@@ -156,11 +242,19 @@ mod tests {
             assert_eq!(std::fs::read_to_string(path).unwrap(), "whole");
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 2);
-        // A device is written to, and stays one.
-        let mut whole = Whole::create(Path::new("/dev/null")).unwrap();
-        whole.write_all(b"gone").unwrap();
-        whole.finish().unwrap();
+        // The user's own link is followed, and stays one.
+        let link = folder.join("link");
+        std::os::unix::fs::symlink("new", &link).unwrap();
+        Whole::write_all_to(&link, b"through").unwrap();
+        assert_eq!(std::fs::read_to_string(&new).unwrap(), "through");
+        assert!(link.is_symlink());
+        // A device is written to, and stays one; so is a descriptor.
+        Whole::write_all_to(Path::new("/dev/null"), b"gone").unwrap();
         assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+        let kept = File::open(&old).unwrap();
+        let descriptor = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&kept));
+        Stream::open(Path::new(&descriptor)).unwrap().write_all(b"by number").unwrap();
+        assert_eq!(std::fs::read_to_string(&old).unwrap(), "by number");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

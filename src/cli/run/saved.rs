@@ -1,13 +1,15 @@
 //! A run that was left: found by its folder, its name, or as the lab's latest, and read.
 
+use super::input::{RECORDED_MAX, text_of};
 use super::{BASE, base, is_run_name, latest, only_ours};
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
 use crate::cli::stdout;
 use crate::sys::dir::Dir;
+use crate::wire::foreign::json_mistake;
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folder of a saved run, held open.
@@ -80,10 +82,9 @@ impl Saved {
     /// # Errors
     /// If it is not there, not a regular file, another user's, or not text.
     pub fn text(&self, name: &str) -> io::Result<String> {
-        let (mut text, mut file) = (String::new(), self.dir.file(OsStr::new(name))?);
+        let file = self.dir.file(OsStr::new(name))?;
         only_ours(&file.metadata()?, &self.shown.join(name))?;
-        file.read_to_string(&mut text)?;
-        Ok(text)
+        text_of(&file, RECORDED_MAX)
     }
 
     /// The value in its `result.json`.
@@ -97,7 +98,8 @@ impl Saved {
             Failure::from_error(Exit::Usage, what.clone(), &error)
                 .or_type("make a run first", first)
         })?;
-        serde_json::from_str(&text).map_err(|error| Failure::from_error(Exit::Usage, what, &error))
+        serde_json::from_str(&text)
+            .map_err(|error| Failure::new(Exit::Usage, what).because(json_mistake(&error)))
     }
 }
 
