@@ -62,3 +62,6 @@ pub use reorder::Reorder;
 
 /// Headers in front of a datagram on the path: Ethernet 14, IPv4 20 (RFC 791), UDP 8 (RFC 768).
 pub const DATAGRAM_HEADERS: u32 = 42;
+
+/// Beginnings of models that read a file.
+pub const FILE_WORDS: [&str; 4] = ["list:", "table:", "rtt-table:", "trace:"];

@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
             ValueHint::FilePath if value != "-" => {
                 std::path::absolute(path).ok().map(OsString::from)
             }
-            _ => None,
+            _ => model_with_file(value.to_str()?).map(OsString::from),
         }
     }
 
@@ -180,6 +180,14 @@ impl<'a> Reader<'a> {
             self.given.iter().any(|arg| excluded.iter().any(|e| e.get_id() == arg.get_id()));
         !by_seed && self.given.iter().find(excludes).is_none()
     }
+}
+
+/// A model of the path that reads a file, such as `trace:FILE` or `loss=list:FILE`, from any folder.
+fn model_with_file(value: &str) -> Option<String> {
+    let model = value.rsplit_once('=').map_or(value, |(_, model)| model);
+    let word = crate::path::FILE_WORDS.into_iter().find(|word| model.starts_with(word))?;
+    let (before, file) = value.split_at(value.len() - model.len() + word.len());
+    Some(format!("{before}{}", std::path::absolute(file).ok()?.to_str()?))
 }
 
 /// A word that a POSIX shell reads as these very bytes.
@@ -228,6 +236,7 @@ mod tests {
         let flags = [
             arg!(--seed <N>).required(false),
             arg!(--loss <SHARE>).required(false),
+            arg!(--ab <PAIR>).required(false),
             arg!(-p --port <N>).required(false),
             arg!(-v --verbose ...),
             arg!(--json[FILE]).require_equals(true).global(true),
@@ -271,6 +280,10 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         let plan = shell_word(here.join("plan.toml").as_os_str());
         assert_eq!(repeat("--plan plan.toml", None), format!("lab --plan {plan}"));
+        let lost = format!("lab --loss list:{}", here.join("f").display());
+        assert_eq!(repeat("--loss list:f", None), lost);
+        let one_way = format!("lab --ab=loss=list:{}", here.join("f").display());
+        assert_eq!(repeat("--ab=loss=list:f", None), one_way);
     }
 
     #[test]
