@@ -8,7 +8,6 @@
 //! one that separates the tools: a dead server, one that refuses, a delegation that differs on
 //! both sides, and an alias into another zone.
 
-mod cases;
 mod sign;
 mod zone;
 mod zones;
@@ -79,12 +78,6 @@ pub enum Manner {
     Babbles,
     /// It knows of its zones and could not load them.
     Fails,
-    /// Its signatures have expired.
-    Expired,
-    /// It gives no signatures and no proofs out.
-    Stripped,
-    /// It gives no keys out.
-    Keyless,
 }
 
 /// A server: the zones it has loaded, and its manner.
@@ -195,11 +188,10 @@ impl Authority {
         hints
     }
 
-    /// Delegates `zone` in the zone above it to the server `label` inside it.
-    pub fn delegate_to(&mut self, zone: &Name, label: &str, address: IpAddr) {
-        let above = zone.base_name();
-        let Some(parent) = self.zones.get_mut(&above) else { return };
-        let Ok(mut server) = zone.prepend_label(label) else { return };
+    /// Delegates `zone` in the zone `above` to a server of its own, with its address.
+    pub fn delegate(&mut self, above: &Name, zone: &Name, address: IpAddr) {
+        let Some(parent) = self.zones.get_mut(above) else { return };
+        let Ok(mut server) = zone.prepend_label("ns") else { return };
         server.set_fqdn(true);
         let ns = RData::NS(NS(server.clone()));
         parent.insert(Record::from_rdata(zone.clone(), DELEGATION_TTL_S, ns));
@@ -330,9 +322,6 @@ impl Authority {
                     }
                 }
             }
-            Manner::Expired => sign::expire(reply),
-            Manner::Stripped => sign::strip(reply),
-            Manner::Keyless if question.query_type == RecordType::DNSKEY => reply.answers.clear(),
             Manner::Lies => {
                 let lie = RData::A(A(Ipv4Addr::new(203, 0, 113, 66)));
                 if let Ok(victim) = Name::from_ascii("www.igbank.com.") {

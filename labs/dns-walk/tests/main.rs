@@ -20,8 +20,6 @@ mod many;
 mod messages;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
 mod odd;
-/// Servers of one zone that differ: every way is tried before a name is given up.
-mod patience;
 /// The records of many walks in virtual time, pinned by a digest.
 mod pinned;
 /// Servers that come unasked beside an answer are never learned.

@@ -146,15 +146,17 @@ fn poison(judged: bool, wanted: u64) {
     }
 }
 
-/// Polluted replies of each test.
-const WANTED: u64 = 5_000;
+/// Polluted replies: of the whole number a tenth unless `WIRELAB_FULL=1`.
+fn wanted() -> u64 {
+    if std::env::var_os("WIRELAB_FULL").is_some() { 5_000 } else { 500 }
+}
 
 #[test]
 fn servers_that_come_unasked_are_never_learned() {
-    poison(false, WANTED);
+    poison(false, wanted());
 }
 
 #[test]
 fn nor_where_signatures_are_judged() {
-    poison(true, WANTED);
+    poison(true, wanted());
 }
