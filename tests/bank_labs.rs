@@ -717,7 +717,10 @@ fn help_leads_with_examples_that_work() {
 fn serve_reports_its_address_and_totals() {
     for name in LABS {
         let lab = Lab::new(name);
-        let mut serve = lab.command("serve --listen 0.0.0.0:0");
+        let refused = lab.run("serve --listen 0.0.0.0:0");
+        assert_eq!(refused.code, 2, "{name}: {}", refused.stdout);
+        assert!(refused.stderr.contains("0.0.0.0:0 --beyond-loopback"), "{}", refused.stderr);
+        let mut serve = lab.command("serve --listen 0.0.0.0:0 --beyond-loopback");
         let mut child = serve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();

@@ -13,6 +13,7 @@ use std::time::Duration;
 use wirelab::cli::args::{Common, Json, Output, Seed};
 use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::HasCommon;
+use wirelab::cli::listen::Beyond;
 use wirelab::cli::mistakes::Elsewhere;
 use wirelab::cli::run::RunsArgs;
 use wirelab::cli::values::{Time, duration, listen, positive, share, time, time_within, whole};
@@ -274,6 +275,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:11123")]
     #[arg(value_parser = listen(11_123))]
     pub(crate) listen: SocketAddr,
+
+    /// Beyond loopback.
+    #[command(flatten)]
+    pub(crate) beyond: Beyond,
 
     /// Print two lines of JSON: where it listens, and what was counted
     #[arg(long)]

@@ -7,6 +7,7 @@ pub mod forward_signals;
 pub mod frame;
 pub mod generate;
 pub mod lab;
+pub mod listen;
 pub mod log;
 pub mod mistakes;
 pub mod predict;

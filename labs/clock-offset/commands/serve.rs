@@ -22,6 +22,8 @@ use wirelab::runtime::shutdown;
 /// Where it cannot listen, or the loop fails.
 pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
     let address = flags.listen;
+    let typed = format!("{LAB} serve --listen {address}");
+    flags.beyond.check(&[address], "this server's time is meant to be wrong", &typed)?;
     let socket = UdpSocket::bind(address).map_err(|error| cannot_listen(address, &error))?;
     let failed = |error: io::Error| Failure::from_error(Exit::Bug, "the server failed", &error);
     let bound = socket.local_addr().map_err(failed)?;

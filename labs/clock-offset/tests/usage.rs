@@ -241,6 +241,7 @@ fn mistakes_say_what_was_expected() {
         ("no.such.host.invalid", 5, "no server that can be asked"),
         ("127.0.0.1:99999", 2, "invalid port value"),
         ("serve --listen here", 2, "expected HOST:PORT"),
+        ("serve --listen 0.0.0.0:0", 2, "--beyond-loopback"),
         ("--demo --requests -1", 2, "from 1 up to"),
         ("--demo --requests 4k --seed abc", 2, "did you mean 4000?"),
         ("--demo --seed abc", 2, "expected a whole number"),

@@ -11,6 +11,7 @@ use crate::bank::stream::SessionLimits;
 use crate::cli::args::{Common, Json, Seed};
 use crate::cli::exit::{Exit, table};
 use crate::cli::frame::HasCommon;
+use crate::cli::listen::Beyond;
 use crate::cli::mistakes::Elsewhere;
 use crate::cli::predict::Predict;
 use crate::cli::values::{Time, time_within, whole};
@@ -117,6 +118,10 @@ pub struct Serve<S: ServeFlags> {
     /// Where to listen; port 0 takes a free port and prints it
     #[arg(long, value_name = "ADDR", default_value = ADDRESS)]
     pub listen: String,
+
+    /// Beyond loopback.
+    #[command(flatten)]
+    pub beyond: Beyond,
 
     /// Outcomes to remember, so that a repeated request is applied once.
     ///

@@ -33,6 +33,8 @@ struct Report {
 /// Fails if it cannot listen, or the loop fails.
 pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Failure> {
     let address = resolve(lab, "--listen", &flags.listen)?;
+    let risk = "there is no authentication: any client can move the money";
+    flags.beyond.check(&[address], risk, &lab.serve_at(address))?;
     let seed = flags.seed.or_random()?;
     let config = ServerConfig {
         dedup: flags.dedup,
@@ -90,7 +92,10 @@ fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
         io::ErrorKind::AddrNotAvailable => failure
             .because("this host has no such address")
             .or_type("on this host only", format!("{} serve --listen 127.0.0.1:{port}", lab.name))
-            .or_type("on all its addresses", format!("{} serve --listen 0.0.0.0:{port}", lab.name)),
+            .or_type(
+                "on all its addresses",
+                format!("{} serve --listen 0.0.0.0:{port} --beyond-loopback", lab.name),
+            ),
         io::ErrorKind::PermissionDenied => failure
             .because("ports below 1024 need a privilege")
             .or_type("take another port", format!("{} serve --listen {ADDRESS}", lab.name)),
