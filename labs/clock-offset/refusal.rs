@@ -133,112 +133,56 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Every name but those of [`NtsRefusal`], for tables of counters.
-    pub const NAMES: [&str; 26] = [
-        "too_short",
-        "address",
-        "port",
-        "no_origin",
-        "origin",
-        "duplicate",
-        "late",
-        "kiss",
-        "mode",
-        "version",
-        "tail",
-        "stratum_zero",
-        "unsynchronized",
-        "stratum",
-        "no_receive",
-        "no_transmit",
-        "root_distance",
-        "reference_ahead",
-        "precision",
-        "backwards",
-        "negative_delay",
-        "before_floor",
-        "out_of_range",
-        "stepped",
-        "local_order",
-        "slept",
-    ];
-
-    const fn index(&self) -> usize {
+    /// Name, class and violated rule.
+    const fn entry(&self) -> (&'static str, Class, &'static str) {
         match self {
-            Self::TooShort(_) => 0,
-            Self::Address { .. } => 1,
-            Self::Port { .. } => 2,
-            Self::NoOrigin => 3,
-            Self::Origin { .. } => 4,
-            Self::Duplicate => 5,
-            Self::Late => 6,
-            Self::Kiss(_) => 7,
-            Self::Mode(_) => 8,
-            Self::Version { .. } => 9,
-            Self::Tail(_) => 10,
-            Self::StratumZero => 11,
-            Self::Unsynchronized => 12,
-            Self::Stratum(_) => 13,
-            Self::NoReceive => 14,
-            Self::NoTransmit => 15,
-            Self::RootDistance(_) => 16,
-            Self::ReferenceAhead(_) => 17,
-            Self::Precision(_) => 18,
-            Self::Backwards(_) => 19,
-            Self::NegativeDelay { .. } => 20,
-            Self::BeforeFloor(_) => 21,
-            Self::OutOfRange => 22,
-            Self::Stepped(_) => 23,
-            Self::LocalOrder(_) => 24,
-            Self::Slept(_) => 25,
-            Self::Nts(_) => Self::NAMES.len(),
+            Self::TooShort(_) => ("too_short", Class::Identity, "RFC 5905 §9.2"),
+            Self::Address { .. } => ("address", Class::Identity, "RFC 4330 §5 (1)"),
+            Self::Port { .. } => ("port", Class::Identity, "RFC 4330 §5 (2)"),
+            Self::NoOrigin => ("no_origin", Class::Identity, "RFC 5905 §8, test 3"),
+            Self::Origin { .. } => ("origin", Class::Identity, "RFC 5905 §8, test 2"),
+            Self::Duplicate => ("duplicate", Class::Identity, "RFC 5905 §8, test 1"),
+            Self::Late => ("late", Class::Identity, "RFC 5905 §8"),
+            Self::Kiss(_) => ("kiss", Class::Kiss, "RFC 5905 §7.4"),
+            Self::Mode(_) => ("mode", Class::Format, "RFC 5905 §9.2, Figure 20"),
+            Self::Version { .. } => ("version", Class::Format, "RFC 4330 §5"),
+            Self::Tail(_) => ("tail", Class::Format, "RFC 7822 §3"),
+            Self::StratumZero => ("stratum_zero", Class::Format, "RFC 5905 §7.4"),
+            Self::Unsynchronized => ("unsynchronized", Class::Plausibility, "RFC 5905 §8, test 6"),
+            Self::Stratum(_) => ("stratum", Class::Plausibility, "RFC 5905 §8, test 6"),
+            Self::NoReceive => ("no_receive", Class::Plausibility, "RFC 5905 §8, test 3"),
+            Self::NoTransmit => ("no_transmit", Class::Plausibility, "RFC 5905 §8, test 3"),
+            Self::RootDistance(_) => ("root_distance", Class::Plausibility, "RFC 5905 §8, test 7"),
+            Self::ReferenceAhead(_) => ("reference_ahead", Class::Plausibility, "RFC 5905 §8, test 7"),
+            Self::Precision(_) => ("precision", Class::Plausibility, "RFC 5905 §7.3"),
+            Self::Backwards(_) => ("backwards", Class::Plausibility, "RFC 4330 §5"),
+            Self::NegativeDelay { .. } => ("negative_delay", Class::Plausibility, "RFC 4330 §5"),
+            Self::BeforeFloor(_) => ("before_floor", Class::Plausibility, "RFC 5905 §6"),
+            Self::OutOfRange => ("out_of_range", Class::Plausibility, "RFC 5905 §6"),
+            Self::Stepped(_) => ("stepped", Class::Plausibility, "RFC 5905 §8"),
+            Self::LocalOrder(_) => ("local_order", Class::Plausibility, "RFC 5905 §8"),
+            Self::Slept(_) => ("slept", Class::Plausibility, "RFC 5905 §8"),
+            // A forger on the path may know our random bits.
+            Self::Nts(refusal) => (refusal.name(), Class::Identity, refusal.section()),
         }
     }
 
     /// Its name in counters and JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Nts(refusal) => refusal.name(),
-            _ => Self::NAMES[self.index()],
-        }
+        self.entry().0
     }
 
     /// The class, which decides what it means for the query.
     #[must_use]
     pub const fn class(&self) -> Class {
-        match self.index() {
-            // 26 is NTS: a forger may know our random bits.
-            0..=6 | 26 => Class::Identity,
-            7 => Class::Kiss,
-            8..=11 => Class::Format,
-            _ => Class::Plausibility,
-        }
+        self.entry().1
     }
 
     /// The rule that it breaks.
     #[must_use]
     pub const fn section(&self) -> &'static str {
-        match self {
-            Self::TooShort(_) => "RFC 5905 §9.2",
-            Self::Address { .. } => "RFC 4330 §5 (1)",
-            Self::Port { .. } => "RFC 4330 §5 (2)",
-            Self::NoOrigin | Self::NoReceive | Self::NoTransmit => "RFC 5905 §8, test 3",
-            Self::Origin { .. } => "RFC 5905 §8, test 2",
-            Self::Duplicate => "RFC 5905 §8, test 1",
-            Self::Late => "RFC 5905 §8",
-            Self::Kiss(_) | Self::StratumZero => "RFC 5905 §7.4",
-            Self::Mode(_) => "RFC 5905 §9.2, Figure 20",
-            Self::Version { .. } => "RFC 4330 §5",
-            Self::Tail(_) => "RFC 7822 §3",
-            Self::Unsynchronized | Self::Stratum(_) => "RFC 5905 §8, test 6",
-            Self::RootDistance(_) | Self::ReferenceAhead(_) => "RFC 5905 §8, test 7",
-            Self::Precision(_) => "RFC 5905 §7.3",
-            Self::Backwards(_) | Self::NegativeDelay { .. } => "RFC 4330 §5",
-            Self::BeforeFloor(_) | Self::OutOfRange => "RFC 5905 §6",
-            Self::Stepped(_) | Self::LocalOrder(_) | Self::Slept(_) => "RFC 5905 §8",
-            Self::Nts(refusal) => refusal.section(),
-        }
+        self.entry().2
     }
 }
 

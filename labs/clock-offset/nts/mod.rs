@@ -63,32 +63,19 @@ pub enum NtsRefusal {
 }
 
 impl NtsRefusal {
-    /// Every name, in the order of judgement.
-    pub const NAMES: [&str; 8] = [
-        "nts_fields",
-        "nts_no_unique_id",
-        "nts_unique_id",
-        "nts_nak",
-        "nts_no_authenticator",
-        "nts_authenticator",
-        "nts_forged",
-        "nts_encrypted",
-    ];
-
     /// Its name in counters and JSON.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        let index = match self {
-            Self::Fields(_) => 0,
-            Self::NoUniqueId => 1,
-            Self::UniqueId => 2,
-            Self::Nak => 3,
-            Self::NoAuthenticator => 4,
-            Self::Authenticator(_) => 5,
-            Self::Forged => 6,
-            Self::Encrypted(_) => 7,
-        };
-        Self::NAMES[index]
+        match self {
+            Self::Fields(_) => "nts_fields",
+            Self::NoUniqueId => "nts_no_unique_id",
+            Self::UniqueId => "nts_unique_id",
+            Self::Nak => "nts_nak",
+            Self::NoAuthenticator => "nts_no_authenticator",
+            Self::Authenticator(_) => "nts_authenticator",
+            Self::Forged => "nts_forged",
+            Self::Encrypted(_) => "nts_encrypted",
+        }
     }
 
     /// The rule that it breaks.
