@@ -15,7 +15,9 @@ use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::listen::Beyond;
 use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::predict::Predict;
 use wirelab::cli::run::RunsArgs;
+use wirelab::cli::topics::Topic;
 use wirelab::cli::values::{Time, duration, listen, positive, share, time, time_within, whole};
 use wirelab::measure::{Instant, Ppm, human};
 
@@ -33,14 +35,40 @@ Examples:
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
   clock-offset show                            print the last run again; its folder has a report
   clock-offset --demo --nts                    replies with proof of who made them (RFC 8915)
-  clock-offset --from samples.ndjson           what was saved with --samples, looked at again
   clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
 
 ";
 
-/// How to name a server.
-const SERVERS: &str = "Servers: NAME, ADDRESS, NAME:PORT, [IPV6]:PORT, port 123 unless told otherwise; with nts:// \
-     before it, authenticated (RFC 8915), port 4460 for keys";
+/// The pages of `clock-offset help TOPIC`.
+pub(crate) fn topics() -> Vec<Topic> {
+    vec![
+        Topic::text("servers", "how to name a server, and how often it is asked", SERVERS),
+        Topic::flags("path", "the simulated server and its path", PATH),
+        Topic::flags("clocks", "clocks that are set, slewed or sleep (--sim)", CLOCKS),
+        Topic::flags("estimate", "estimators, the drift limit, --within", ESTIMATE)
+            .with(PLUS_MINUS),
+        Topic::flags("nts", "authenticated time (RFC 8915)", NTS),
+        Topic::flags("output", "JSON, events, samples, the run folder", OUTPUT),
+        Topic::text("exit-codes", "what the exit status says", exit_codes()),
+    ]
+}
+
+const PATH: &str = "Simulated server and path (--demo, --sim, serve, order)";
+const CLOCKS: &str = "Simulated clock events (--sim; no real clock is ever set)";
+const ESTIMATE: &str = "Estimate";
+const NTS: &str = "Authentication";
+const OUTPUT: &str = "Output";
+
+const SERVERS: &str = "\
+A server is NAME, ADDRESS, NAME:PORT or [IPV6]:PORT; the port is 123 unless given. With nts:// before
+it the server is authenticated (RFC 8915); keys come from port 4460.
+A server gets 8 requests 2 s apart, then one every 64 s; less if it replies RATE, and none after DENY.
+Only servers named on the command line are asked. The clock is never set.";
+
+const PLUS_MINUS: &str = "\
+The interval holds whatever the path did, while neither clock was set and their rates differ by at
+most --max-drift. The estimate assumes that both ways take equally long; its ± is the scatter of
+repeated runs on the same path (about 68 %), and says nothing of asymmetry.";
 
 /// What the codes of this lab mean.
 fn exit_codes() -> String {
@@ -82,12 +110,10 @@ fn of_this_command(arg: Arg) -> Arg {
 
 /// How wrong is this clock, between which bounds, and how do you know?
 ///
-/// Asks NTP servers and says by how much this host's clock differs from theirs: an estimate, which
-/// trusts that both ways take equally long, and an interval, which trusts nothing of the path.
-/// Never sets the clock. Asks a server at most 8 times at 2 s and then every 64 s, stops where it
-/// says so, and asks only servers that were named.
+/// Asks NTP servers and reports this host's clock offset as an estimate, which assumes a symmetric
+/// path, and as an interval, which assumes nothing of the path. Never sets the clock.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = exit_codes())]
+#[command(name = crate::LAB, version, before_help = EXAMPLES)]
 // Commands that leave no run take no flags for one.
 #[command(mut_args(of_this_command))]
 #[command(args_conflicts_with_subcommands = true)]
@@ -95,8 +121,8 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<What>,
 
-    // Not a doc comment: rustdoc would take the brackets for a link.
-    #[arg(value_name = "SERVER", value_hint = ValueHint::Hostname, help = SERVERS)]
+    /// NAME, ADDRESS or NAME:PORT; nts:// before it authenticates
+    #[arg(value_name = "SERVER", value_hint = ValueHint::Hostname)]
     pub(crate) servers: Vec<String>,
 
     /// Ask a server inside this process, whose error is known
@@ -107,25 +133,23 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["servers", "from", "watch"])]
     pub(crate) sim: bool,
 
-    /// The demonstration's packets cross the emulated path between two hosts of their own
-    /// (network namespaces), as with lossy-path
+    /// With --demo: real packets over the emulated path between two network namespaces
     #[arg(long, requires = "demo", conflicts_with = "nts")]
     pub(crate) kernel: bool,
 
-    /// Look at samples of an earlier run instead of asking: a file of them, or the run's folder
+    /// Evaluate saved samples instead of asking: a file, or the run's folder
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath, conflicts_with = "servers")]
     pub(crate) from: Option<PathBuf>,
 
-    /// Believe only replies that are proved to be the server's (NTS): as nts:// before each
-    #[arg(long, conflicts_with_all = ["sim", "from"])]
+    /// Accept only authenticated replies: as nts:// before each server
+    #[arg(long, conflicts_with_all = ["sim", "from"], help_heading = NTS)]
     pub(crate) nts: bool,
 
-    /// Authorities (PEM) that nts:// servers' certificates must be from [default: the system's]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Trust the authorities of this file (PEM) [default: the system's]
+    #[arg(long, help_heading = NTS, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) nts_ca: Option<PathBuf>,
 
-    /// Ask every reply when the one before it really left (RFC 9769): the two hosts' own time
-    /// between stamp and wire is then no part of the delay
+    /// Interleaved mode (RFC 9769): each reply reports when the one before it left
     #[arg(long, conflicts_with = "from")]
     pub(crate) interleaved: bool,
 
@@ -143,14 +167,15 @@ pub(crate) struct Args {
 
     /// How to estimate: hull, intersection, min-delay, weighted, regression, clock-filter,
     /// cristian, last, mean [default: hull where the samples tell the drift, else intersection]
-    #[arg(long, value_name = "NAME", value_parser = estimator)]
+    #[arg(long, value_name = "NAME", value_parser = estimator, help_heading = ESTIMATE)]
     pub(crate) estimator: Option<Estimator>,
 
-    /// How fast the two clocks may drift apart; the interval rests on it
+    /// Limit of the clocks' rate difference; the interval rests on it
     #[arg(long, value_name = "PPM", default_value = "100ppm", value_parser = drift_limit)]
+    #[arg(help_heading = ESTIMATE)]
     pub(crate) max_drift: DriftLimit,
 
-    /// Exit with 3 where the ends of the interval are further than this from its middle
+    /// Exit with 3 if half the width of the interval is more than this
     #[arg(long, value_name = "TIME", value_parser = time())]
     pub(crate) within: Option<Duration>,
 
@@ -159,21 +184,22 @@ pub(crate) struct Args {
     pub(crate) explain: bool,
 
     /// Save every sample, one line of JSON each
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, help_heading = OUTPUT, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) samples: Option<PathBuf>,
 
     #[command(flatten)]
-    pub(crate) output: Output,
+    pub(crate) predict: Predict,
 
     #[command(flatten)]
     pub(crate) common: Common,
 
-    // What has a heading of its own stands last: it would take in what follows.
-    /// The server of the demonstration.
+    // A heading holds for all that follows.
+    #[command(flatten, next_help_heading = OUTPUT)]
+    pub(crate) output: Output,
+
     #[command(flatten)]
     pub(crate) played: Played,
 
-    /// What else happens in a demonstration.
     #[command(flatten)]
     pub(crate) host: Happening,
 }
@@ -187,7 +213,7 @@ impl HasCommon for Args {
 /// What else there is to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// Be an NTP server with a clock and a path as told, until Ctrl-C
+    /// Run an NTP server with a simulated clock and path, until Ctrl-C
     Serve(Serve),
     /// Print a run again
     Show {
@@ -196,20 +222,20 @@ pub(crate) enum What {
         #[command(flatten)]
         json: Json,
     },
-    /// List the runs that were left, or remove old ones
+    /// List saved runs, or remove old ones
     Runs {
         #[command(flatten)]
         runs: RunsArgs,
         #[command(flatten)]
         json: Json,
     },
-    /// Two hosts send each other messages: how often do their wall clocks contradict the cause?
+    /// Exchange messages between two hosts: how often do their clocks contradict the cause?
     Order(Order),
 }
 
 /// What this host's clock does in virtual time, and how rates wander: no real clock is ever set.
 #[derive(Clone, Debug, Flags)]
-#[command(next_help_heading = "Clocks that are moved (sim; nothing real is ever set)")]
+#[command(next_help_heading = CLOCKS)]
 pub(crate) struct Happening {
     /// This host's clock is set: 80ms@5s is forward by 80 ms, 5 s after the start
     #[arg(long, value_name = "TIME@TIME", value_parser = step, value_delimiter = ',')]
@@ -291,7 +317,7 @@ pub(crate) struct Serve {
 
 /// A clock that is wrong and a path that is unequal, as told.
 #[derive(Clone, Debug, Flags)]
-#[command(next_help_heading = "A server of known error (demo, sim, serve, order)")]
+#[command(next_help_heading = PATH)]
 pub(crate) struct Played {
     /// The server's clock is ahead by this [default: 500ms; order: 8ms; serve: 0]
     #[arg(long, value_name = "TIME", value_parser = signed, allow_hyphen_values = true)]

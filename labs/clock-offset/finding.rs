@@ -18,6 +18,7 @@ use super::timestamp::saturated;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use wirelab::cli::predict::Guess;
 use wirelab::measure::Instant;
 
 /// A datagram that was not believed.
@@ -342,6 +343,9 @@ pub struct Finding {
     pub servers: Vec<ServerFinding>,
     /// Against the truth.
     pub checked: Option<Checked>,
+    /// What the reader guessed before the run, beside what was seen (`--predict`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predictions: Vec<Guess>,
 }
 
 /// Name and version of the JSON of a finding.
@@ -374,6 +378,7 @@ impl Finding {
             host_clocks: None,
             servers,
             checked: None,
+            predictions: Vec::new(),
         }
     }
 
@@ -399,6 +404,7 @@ impl Finding {
         let mut found = Self::new(gathered, view, self.now);
         found.seed = self.seed;
         found.host_clocks = self.host_clocks;
+        found.predictions = self.predictions;
         let together = found.together;
         found.checked = self.checked.map(|old| Checked {
             error_ns: together.map(|found| found.estimate_ns - old.offset_ns),

@@ -153,7 +153,9 @@ impl Refusal {
             Self::NoReceive => ("no_receive", Class::Plausibility, "RFC 5905 §8, test 3"),
             Self::NoTransmit => ("no_transmit", Class::Plausibility, "RFC 5905 §8, test 3"),
             Self::RootDistance(_) => ("root_distance", Class::Plausibility, "RFC 5905 §8, test 7"),
-            Self::ReferenceAhead(_) => ("reference_ahead", Class::Plausibility, "RFC 5905 §8, test 7"),
+            Self::ReferenceAhead(_) => {
+                ("reference_ahead", Class::Plausibility, "RFC 5905 §8, test 7")
+            }
             Self::Precision(_) => ("precision", Class::Plausibility, "RFC 5905 §7.3"),
             Self::Backwards(_) => ("backwards", Class::Plausibility, "RFC 4330 §5"),
             Self::NegativeDelay { .. } => ("negative_delay", Class::Plausibility, "RFC 4330 §5"),

@@ -7,10 +7,11 @@ pub(crate) mod ask;
 pub(crate) mod kernel;
 pub(crate) mod nts;
 pub(crate) mod order;
+pub(crate) mod predict;
 pub(crate) mod serve;
 
 use crate::LAB;
-use crate::args::{Args, ELSEWHERE, What};
+use crate::args::{Args, ELSEWHERE, What, topics};
 use crate::finding::{Finding, Verdict};
 use crate::report;
 use clap::CommandFactory;
@@ -26,7 +27,10 @@ use wirelab::cli::run::{self, Saved};
 /// Runs the lab as its command line says.
 #[must_use]
 pub fn main() -> ExitCode {
-    Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).main(|args: Args| start(&args))
+    Frame::new(LAB, Args::command())
+        .elsewhere(ELSEWHERE)
+        .topics(topics())
+        .main(|args: Args| start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
@@ -42,7 +46,9 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         Some(What::Runs { runs, json }) => return run::list(LAB, runs, json.to_stdout()),
         None => {}
     }
-    let found = ask::find(args)?;
+    let guesses = args.predict.ask(predict::questions(args.demo || args.sim))?;
+    let mut found = ask::find(args)?;
+    found.finding.predictions = predict::compared(guesses, &found.finding);
     if !args.output.events_to_stdout() {
         print(args, &args.output.json, &found.finding)?;
     }
@@ -68,6 +74,7 @@ fn print(args: &Args, json: &Json, finding: &Finding) -> Result<(), Failure> {
 fn text(args: &Args, finding: &Finding) -> String {
     let style = args.common.color.for_stdout();
     let mut text = report::text::render(finding, style, args.common.verbose > 0);
+    text.push_str(&predict::shown(finding));
     if args.explain {
         let none = "\nthere is no sample to explain\n".to_owned();
         text.push_str(&report::explain(finding).unwrap_or(none));

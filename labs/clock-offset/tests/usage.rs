@@ -325,6 +325,12 @@ fn help_leads_with_examples_that_run() {
         assert_eq!(out.code, expected, "{args}: {}{}", out.stdout, out.stderr);
     }
     assert!(ran >= 8, "only {ran} examples in\n{help}");
+    for command in ["", "serve ", "order ", "show ", "runs "] {
+        let page = lab.run(&format!("{command}--help")).stdout;
+        assert!(page.lines().count() <= 60, "{command}: {page}");
+    }
+    let topic = lab.run("help path").stdout;
+    assert!(topic.contains("--delay-out") && lab.run("help exit-codes").stdout.contains("  3  "));
     for (what, part) in [("man", ".TH clock"), ("completions:bash", "complete -F _clock")] {
         let made = lab.run(&format!("--generate {what}"));
         assert!(made.stdout.contains(part), "{what}: {}", made.stdout);
@@ -524,4 +530,22 @@ fn a_chronyd_whose_time_is_faked_is_found_out() {
     let end = |name: &str| line[name].as_i64().unwrap_or_else(|| panic!("no line: {found:#}"));
     let (slow, fast) = (end("drift_low_ppt"), end("drift_high_ppt"));
     assert!(slow <= 50_000_000 && 50_000_000 <= fast, "{slow} to {fast} ppt");
+}
+
+#[test]
+fn predictions_are_kept_beside_what_was_seen() {
+    let lab = lab();
+    let mut run = lab.command("--sim --seed 7 --requests 64 --predict --out run");
+    let mut child = run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"5\n\n20 ms\n").unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("prediction") && text.contains("5.00  right"), "{text}");
+    let kept = std::fs::read_to_string(lab.folder.join("run/result.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    assert_eq!(kept["predictions"][1]["guess"], Value::Null);
+    assert_eq!(kept["predictions"][2]["guess"], 20.0);
+    let schema = serde_json::from_str(clock_offset::report::text::schema()).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    assert!(schema.is_valid(&kept), "{:?}", schema.iter_errors(&kept).next());
 }
