@@ -1,6 +1,4 @@
-//! What a walk leaves behind: manifest, result, events, report.
-//!
-//! It must never compute a figure: everything comes from the records.
+//! The files of a run: manifest, result, events, report.
 
 use crate::LAB;
 use crate::args::Args;

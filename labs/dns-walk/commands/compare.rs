@@ -1,6 +1,4 @@
-//! `--compare` and `@SERVER`: after the walk, others are asked the same.
-//!
-//! It must never ask before the walk has ended: what it finds owes nothing to a resolver.
+//! `--compare` and `@SERVER`: after the walk, the same question to other resolvers.
 
 use crate::args::Args;
 use crate::comparison::ResolverAnswer;
@@ -39,7 +37,7 @@ pub(crate) struct OpinionArgs {
     pub(crate) resolver_port: Option<u16>,
 }
 
-/// Whom to ask after the walk.
+/// Resolvers to ask after the walk.
 pub(crate) struct Others {
     system: Option<System>,
     servers: Vec<SocketAddr>,
@@ -62,7 +60,7 @@ pub(crate) fn take_servers(words: &mut Vec<String>) -> Result<Vec<SocketAddr>, S
     Ok(servers)
 }
 
-/// Reads whom to ask, before anything is sent.
+/// Reads the resolvers to ask, before anything is sent.
 ///
 /// # Errors
 /// Where the system's configuration cannot be read.

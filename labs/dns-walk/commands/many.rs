@@ -1,6 +1,4 @@
 //! `dns-walk -`: every name of a list, one result a line.
-//!
-//! It must never let a line go without a result or an error that names it.
 
 use crate::LAB;
 use crate::args::{self, Args};
@@ -30,7 +28,7 @@ use wirelab::runtime::shutdown;
 
 /// Bad lines that are shown; further ones are in the output and in the count.
 const SHOWN: u64 = 10;
-/// How often the progress is told.
+/// Interval of progress lines.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Bytes gathered before they are written.
 const BUFFER: usize = 262_144;
@@ -82,7 +80,7 @@ struct Output {
     all: bool,
     done: u64,
     bad: u64,
-    /// One line, before it is written: a writer is told of every comma of it.
+    /// One line, buffered: serde writes every comma by itself.
     text: Vec<u8>,
     progress: Progress,
     told_at: Instant,
@@ -225,7 +223,7 @@ impl Output {
         self.results.write_all(&self.text)
     }
 
-    /// Nothing more to tell for now: whoever reads gets what there is.
+    /// Nothing more for now: flushes, so that the reader has what there is.
     fn rest(&mut self, now: Instant) -> io::Result<()> {
         if now.since(self.told_at) >= TELL_EVERY {
             self.told_at = now;

@@ -1,6 +1,4 @@
-//! `dns-walk`: every step of a name's resolution, from the root to the answer, and why.
-//!
-//! It parses, wires up, walks and reports. It must never decide what a reply means: `dns` does.
+//! The commands of `dns-walk`: parse, walk, report.
 
 pub(crate) mod artifacts;
 pub(crate) mod compare;

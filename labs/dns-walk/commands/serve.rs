@@ -1,6 +1,4 @@
-//! `dns-walk serve`: answers other tools by walking; `dns-walk serve-demo`: the servers to walk to.
-//!
-//! It must never listen beyond loopback unless told to.
+//! `dns-walk serve` answers other tools by walking; `dns-walk serve-demo` serves the demonstration.
 
 use crate::LAB;
 use crate::args::{ELSEWHERE, QminChoice, families, time, variant};
@@ -48,7 +46,7 @@ then, elsewhere:
 
 const AFTER: &str = "\
 What a client gets: answers with RA; AD where the answer is proved and the client asked with AD or
-DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or nobody answered, and the bogus
+DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or no server answered, and the bogus
 answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for RD=0,
 other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
 
@@ -103,7 +101,7 @@ struct ServeArgs {
     #[arg(short = '6')]
     v6: bool,
 
-    /// How much of the name servers are told
+    /// How much of the name each server sees
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     qmin: QminChoice,
 
@@ -275,8 +273,8 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
     let open = |address: &&SocketAddr| !address.ip().is_loopback();
     if let Some(beyond) = args.listen.iter().find(open).filter(|_| !args.beyond_loopback) {
         return Err(Failure::new(Exit::Usage, "nothing was served")
-            .because(format!("{beyond} is not a loopback address: strangers could ask there"))
-            .or_type("to let them", "--beyond-loopback"));
+            .because(format!("{beyond} is not a loopback address: other machines could ask"))
+            .or_type("to allow it", "--beyond-loopback"));
     }
     let seed = args.seed.or_random()?;
     let limits = FrontLimits::default();

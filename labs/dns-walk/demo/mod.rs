@@ -1,12 +1,6 @@
 //! A hierarchy of zones and their servers without sockets: root, com, net, igbank.com.
 //!
-//! It exists so that a walk can be seen, taught and tested with no network, and so that each named
-//! fault has a zone that shows it. It must never answer as a resolver would, but for the server
-//! whose fault is that.
-//!
-//! `www.igbank.com` is the running example: three referrals lead to it. The broken hierarchy is the
-//! one that separates the tools: a dead server, one that refuses, a delegation that differs on
-//! both sides, and an alias into another zone.
+//! Three referrals lead to `www.igbank.com`. The broken hierarchy has a zone for every named fault.
 
 mod sign;
 mod zone;
@@ -31,7 +25,7 @@ pub use zones::{FAULTS, NamedFault, SIGNATURE_FAULTS, SignatureFault};
 
 /// Largest reply without EDNS (RFC 1035 §4.2.1).
 const PLAIN_PAYLOAD: usize = 512;
-/// What its cookies are made of: they keep nobody out, for everybody is on this machine.
+/// The secret of its cookies: fixed, because its clients are on this machine.
 const COOKIE_SECRET: u64 = 7873;
 
 /// Seconds that a delegation may be kept: two days, as the registries have it.
@@ -297,7 +291,7 @@ impl Authority {
         }
         let prove = sign::wanted(query) && zone.signed.is_some();
         let mut target = zone.answer(&question.name, question.query_type, reply);
-        // RFC 1034 §4.3.2, step 3a: an alias begins anew, in whatever zone the server has; but a
+        // RFC 1034 §4.3.2, step 3a: an alias starts again, in whatever zone the server has; but a
         // proof is one zone's.
         for _ in 0..ALIASES_MAX {
             let Some(name) = target.take() else { break };

@@ -1,9 +1,7 @@
-//! Signs the zones of the demonstration, rightly or with one named flaw.
+//! Signs the zones of the demonstration, correctly or with one named flaw.
 //!
-//! It exists so that every way in which a chain of trust breaks can be seen without a network. The
-//! keys come from the zone's name and the signatures are Ed25519, so that the same zone has the
-//! same bytes on every machine. It must never be used for a zone that anybody should trust: who
-//! knows the name knows the key.
+//! Keys are derived from the zone's name and signatures are Ed25519, so that a zone has the same
+//! bytes on every machine; such keys protect nothing.
 
 use super::zone::{Zone, renamed};
 use crate::dnssec::UnixSeconds;
@@ -65,9 +63,9 @@ pub enum Flaw {
     Gap,
     /// Its NSEC3 records want more rounds than anybody computes.
     Rounds,
-    /// The DS record above names an algorithm that nobody knows.
+    /// The DS record above has an unassigned algorithm number.
     UnknownAlgorithm,
-    /// The DS record above has a digest that nobody knows.
+    /// The DS record above has an unassigned digest type.
     UnknownDigest,
     /// The keys are not signed by the key that the DS record names.
     KeysUnsigned,
@@ -237,7 +235,7 @@ fn sign(signer: &Signer, zone: &Name, set: &[Record], flaw: Option<Flaw>) -> Opt
 }
 
 impl Zone {
-    /// Signs the zone; a second time would sign the signatures' records anew.
+    /// Signs the zone; to be called once, or signatures would be signed too.
     #[must_use]
     pub fn signed(mut self, plan: &SignPlan) -> Self {
         let zone = self.origin.clone();

@@ -1,7 +1,4 @@
-//! One zone, and what its server says of it (RFC 1034 §4.3.2).
-//!
-//! It exists because referrals are what a walk lives on: glue, no authority, the cut nearest the
-//! root. It must never follow an alias out of the zone.
+//! One zone, and the replies of its server (RFC 1034 §4.3.2).
 
 use super::sign::Signed;
 use super::{FOUR, six};

@@ -1,7 +1,4 @@
 //! The zones of the demonstration, sound and broken, and the faults by name.
-//!
-//! It exists so that every fault has one zone that shows it, and one line that says what a walk
-//! must make of it. It must never use an address outside 127.53.0.0/16 for a server.
 
 use super::{Authority, Denial, Flaw, Manner, SignPlan, Variant, Zone, ZoneError};
 use crate::Name;
@@ -219,14 +216,14 @@ pub const SIGNATURE_FAULTS: [SignatureFault; 10] = [
     flawed(
         "newalg",
         "www.newalg.com A",
-        "the DS record names an algorithm that nobody knows",
+        "the DS record has an unassigned algorithm number",
         ("insecure", "algorithm_unsupported"),
         Flaw::UnknownAlgorithm,
     ),
     flawed(
         "newdigest",
         "www.newdigest.com A",
-        "the DS record has a digest that nobody knows",
+        "the DS record has an unassigned digest type",
         ("insecure", "digest_unsupported"),
         Flaw::UnknownDigest,
     ),

@@ -1,6 +1,4 @@
 //! A walk beside resolvers: only what differs, each with its likely cause.
-//!
-//! It must never find a difference or a cause: the comparison in the records has both.
 
 use crate::comparison::{AskedResolver, ResolverAnswer};
 use crate::event::{Event, Record};
@@ -12,8 +10,8 @@ use wirelab::report::style::{Ink, Style};
 /// before (`DEFAULT_RETRY_FLOOR` of hickory-proto 0.26).
 const ASKS_AGAIN_NS: u64 = 333_000_000;
 
-/// What a long time of the system's resolver holds: a third of a second on a path of a millisecond
-/// is one datagram that nobody answered.
+/// Explains a long time of the system's resolver: a third of a second on a path of a millisecond is
+/// one unanswered datagram.
 fn asked_again(opinion: &ResolverAnswer) -> &'static str {
     let system = matches!(opinion.who, AskedResolver::System { .. });
     if system && opinion.elapsed_ns >= ASKS_AGAIN_NS {

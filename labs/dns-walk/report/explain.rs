@@ -1,6 +1,4 @@
-//! `--explain`: one plain sentence for every step, with the document that asks for it.
-//!
-//! It exists for people who learn how a name is resolved. It must never say what was not seen.
+//! `--explain`: one plain sentence for every step, with its RFC.
 
 use super::words::{answer, source, spent};
 use super::{steps, summary, tree};
@@ -18,7 +16,7 @@ pub fn render(records: &[Record], style: Style) -> String {
         if let Event::Local(local) = &record.event {
             let _ = writeln!(
                 out,
-                "  -  Nobody is asked for {}: {} is for {}. {}",
+                "  -  No server is asked for {}: {} is for {}. {}",
                 local.meant,
                 local.domain,
                 local.why,
@@ -100,7 +98,7 @@ fn primed(exchange: &Exchange) -> Option<(String, &'static str)> {
     }
 }
 
-/// What became of an attempt, and where that is written.
+/// The result of an attempt, and the document that defines it.
 fn sentence(exchange: &Exchange) -> (String, &'static str) {
     let server = asked_server(exchange);
     let asked = format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind);

@@ -1,7 +1,4 @@
 //! The delegation graph: zones as boxes with their servers, delegations and aliases as lines.
-//!
-//! It exists to show at one glance which zone hands on to which, and which of its servers work. It
-//! must never draw a zone that the walk did not hear of.
 
 use super::sequence::tone;
 use super::words::{class, ink, took};
@@ -37,7 +34,7 @@ struct Zone {
     servers: BTreeMap<String, Server>,
 }
 
-/// Zones by name, and who leads to whom.
+/// Zones by name, with delegations and aliases between them.
 #[derive(Default)]
 struct Graph {
     zones: BTreeMap<String, Zone>,

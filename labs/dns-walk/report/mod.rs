@@ -1,7 +1,4 @@
-//! A walk for people and for programs: tree, sentences, waterfall, sequence, page, JSON.
-//!
-//! It must never show what the records of the walk do not hold, nor judge: the findings are the
-//! walk's own.
+//! Views of a walk's records: tree, sentences, waterfall, sequence, survey, page, JSON.
 
 mod compare;
 mod explain;

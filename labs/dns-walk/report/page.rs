@@ -1,7 +1,4 @@
-//! A run of `dns-walk` as one HTML page that opens from disk with the network off.
-//!
-//! It exists so that a walk can be mailed, printed and read later. There is no script in it, and
-//! nothing outside it. It must never show what the records inside it do not hold.
+//! A run of `dns-walk` as one HTML page without scripts that opens from disk, offline.
 
 use super::result::WalkResult;
 use super::sequence::tone;
@@ -117,13 +114,13 @@ fn drawings(page: &mut Page, records: &[Record]) {
              zone, whichever of its servers was asked. ✕: no reply came; neither end can know on \
              which half of its way the packet was lost.{omitted}"
         );
-        draw("Who said what to whom", &words, &svg);
+        draw("Messages in order", &words, &svg);
     }
     if let Some(svg) = graph::svg(records) {
         let words = "Boxes are zones, with the servers that were asked and the worst that each \
                      did. Solid lines are delegations, the dashed one an alias. Rest the pointer \
                      on a dot for its reply.";
-        draw("Who hands on to whom", words, &svg);
+        draw("Delegations", words, &svg);
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wirelab::wire::foreign::{json_mistake, shape};
 
-/// Whom the walk asked.
+/// Which servers the walk asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reached {
@@ -20,7 +20,7 @@ pub enum Reached {
     Hints,
     /// The root of the Internet.
     Internet,
-    /// Nobody: a saved walk was told again.
+    /// None: a saved walk was shown again.
     Replay,
 }
 
@@ -49,7 +49,7 @@ pub struct WalkResult {
     pub command: String,
     /// Seed of every draw.
     pub seed: u64,
-    /// Whom it asked.
+    /// Which servers it asked.
     pub reached: Reached,
     /// When it began.
     pub started_utc: String,
@@ -87,7 +87,7 @@ pub struct About {
     pub command: String,
     /// Seed of every draw.
     pub seed: u64,
-    /// Whom it asked.
+    /// Which servers it asked.
     pub reached: Reached,
     /// When it began.
     pub started_utc: String,

@@ -1,7 +1,4 @@
-//! The sequence diagram: who sent what to which zone, in order, lost queries included.
-//!
-//! It exists because order is what a tree hides. It must never draw a reply that did not come, nor
-//! say on which half of its way a packet was lost: nobody at either end can know.
+//! The sequence diagram: queries and replies between walk and zones, in order, lost ones included.
 
 use super::words::{class, ink, took};
 use crate::event::{Class, Event, Exchange, Purpose, Record};
@@ -55,7 +52,7 @@ fn diagram(records: &[Record]) -> Diagram {
                 checks += 1;
             }
             Event::Exchange(exchange) => all.push(exchange),
-            // What a sub-walk found coming back to whoever waits for it is no message.
+            // A sub-walk that hands its result to its parent sends no message.
             Event::Cache(used) if !matches!(used.purpose, Purpose::Address { .. }) => {
                 let text = format!(
                     "{}: learned at step {}, {} s left",

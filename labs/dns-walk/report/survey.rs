@@ -1,6 +1,4 @@
-//! `--all`: every server of every level, how often each outcome is met, the cold best path.
-//!
-//! It must never weigh servers: each is as likely as the next, which is said.
+//! `--all`: every server of every level, the share of each outcome, the cold best path.
 
 use super::words::{class_words, ink};
 use crate::event::Record;

@@ -1,7 +1,4 @@
 //! The default view: a verdict of three lines, then one line per question, attempts below it.
-//!
-//! It exists so that a person sees at once what was asked of whom, and why. It must never show an
-//! attempt away from its question.
 
 use super::words::{answer, class, ink, spent, took};
 use super::{steps, summary};
@@ -95,7 +92,7 @@ fn locals(out: &mut String, records: &[Record], style: Style) {
     for record in records {
         let Event::Local(local) = &record.event else { continue };
         let line = format!(
-            "   kept    {}: nobody was asked; {} is for {} [{}]",
+            "   kept    {}: no server was asked; {} is for {} [{}]",
             local.meant, local.domain, local.why, local.document
         );
         let _ = writeln!(out, "{}", style.ink(Ink::Doubt, &line));
@@ -119,7 +116,7 @@ fn caches(out: &mut String, records: &[Record], style: Style) {
         else {
             continue;
         };
-        // A sub-walk's own answer coming back to whoever waits is no news.
+        // A sub-walk's own answer, handed to its parent, is shown already.
         if matches!(purpose, Purpose::Address { .. }) {
             continue;
         }

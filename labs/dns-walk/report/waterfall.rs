@@ -1,6 +1,4 @@
 //! `--waterfall`: one bar per query on one axis of time.
-//!
-//! It exists to show where the time went. It must never draw a bar for time that nobody waited.
 
 use super::words::{ink, took};
 use super::{steps, summary};

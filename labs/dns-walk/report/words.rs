@@ -1,6 +1,6 @@
-//! The words for what a walk met, shared by its views.
+//! Phrases for replies, addresses and verdicts, shared by the views.
 //!
-//! It must never call a server lame: RFC 9499 finds the word ambiguous, and it does not help.
+//! No server is called lame: RFC 9499 finds the word ambiguous.
 
 use crate::event::{AddressSource, Class, Exchange, Purpose, Summary};
 

@@ -1,4 +1,4 @@
-//! What a client is told of a walk that has ended.
+//! The reply to a client, from a walk that has ended.
 
 use super::encode::{Extended, encode};
 use super::request::Request;

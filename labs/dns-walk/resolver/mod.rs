@@ -3,7 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`request`] | what a client's bytes are: pure |
-//! | `answer` | what a client is told of a walk that has ended |
+//! | `answer` | the reply to a client, from a walk that has ended |
 //! | `encode` | a reply as bytes, never longer than the client takes |
 //!
 //! # Contract

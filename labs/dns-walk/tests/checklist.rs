@@ -177,7 +177,7 @@ fn a_server_gets_its_own_cookie_back() {
     let seen = RefCell::new(BTreeMap::<Vec<u8>, Vec<u8>>::new());
     let ended = changed(|_, _, query, reply| {
         let (sent, given) = (cookie_of(query).unwrap(), cookie_of(reply).unwrap());
-        // A server is known by the client's part, which no other is told.
+        // A server is known by the client's part, which no other server sees.
         let known = seen.borrow_mut().insert(sent[..8].to_vec(), given);
         assert_eq!(known.unwrap_or_else(|| sent[..8].to_vec()), sent);
     });

@@ -311,7 +311,7 @@ fn what_cannot_be_compared_is_said_before_anything_is_sent() {
     let lab = Lab::new("dns-walk");
     std::fs::write(lab.folder.join("empty"), "# none\n").unwrap();
     for (args, part) in [
-        ("www.igbank.com --demo @nobody", "@ADDRESS"),
+        ("www.igbank.com --demo @nowhere", "@ADDRESS"),
         ("www.igbank.com --demo --sim @127.0.0.1:9", "real sockets"),
         ("www.igbank.com --demo --sim --compare", "--compare"),
         ("www.igbank.com --demo --compare --resolv-conf none", "none"),

@@ -47,7 +47,7 @@ enum Way {
     Upward,
     /// A referral to a thousand servers, each with an address where nothing listens.
     HugeReferral,
-    /// Thousands of addresses that may be kept for ever.
+    /// Thousands of addresses with the longest TTL.
     HugeAnswer,
     /// Records of other zones besides.
     Poison,

@@ -292,7 +292,7 @@ impl ParseType for &str {
 
 // ---- walks --------------------------------------------------------------------------------------
 
-/// What who asked is told.
+/// What the client receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
     rcode: String,

@@ -189,7 +189,7 @@ fn a_failure_is_told_again_and_the_servers_are_left_alone() {
     assert_eq!(room.served().failed_before, 1);
     room.now += FAILURE_KEPT;
     room.one(query("www.silent.com"));
-    assert!(room.sent > sent, "a failure is not kept for ever");
+    assert!(room.sent > sent, "a cached failure expires");
     let circle = room.one(query("loop.igbank.com"));
     assert_eq!(circle.metadata.response_code, ResponseCode::ServFail);
 }

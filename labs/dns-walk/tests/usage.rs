@@ -197,11 +197,11 @@ fn mistakes_say_what_was_expected() {
 fn names_that_are_not_for_the_public_dns_are_kept_from_it() {
     let lab = lab();
     for (args, code, parts) in [
-        ("printer.local", 1, &["does not exist", "nobody was asked", "RFC 6762"][..]),
+        ("printer.local", 1, &["does not exist", "no server was asked", "RFC 6762"][..]),
         ("localhost AAAA", 0, &["localhost. AAAA is ::1", "RFC 6761"]),
         ("-x 192.168.1.7", 1, &["7.1.168.192.in-addr.arpa. PTR", "private networks", "RFC 6303"]),
         ("-x fd53::1", 1, &["d.f.ip6.arpa.", "RFC 6303"]),
-        ("facebookcorewwwi.onion --explain", 1, &["Nobody is asked", "RFC 7686"]),
+        ("facebookcorewwwi.onion --explain", 1, &["No server is asked", "RFC 7686"]),
     ] {
         let out = lab.run(&format!("{args} --seed 1"));
         assert_eq!(out.code, code, "{args}:\n{}{}", out.stdout, out.stderr);
