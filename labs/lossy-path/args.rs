@@ -13,6 +13,7 @@ use wirelab::cli::args::{Common, Output as SharedOutput, Seed};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
 use wirelab::cli::run::{RECORDED_MAX, RunsArgs, WRITTEN_MAX, read_text};
+use wirelab::cli::topics::Topic;
 use wirelab::cli::values::duration;
 use wirelab::emulator::topology::FrameMode;
 use wirelab::path::{LinkPlan, Word};
@@ -21,36 +22,59 @@ const EXAMPLES: &str = "\
 Examples:
   lossy-path --loss 2% --delay 40ms -- ping -c 5 b         2 % each way, 80 ms there and back
   lossy-path --preset nyc-london -- ping -c 3 b            a path with a name
-  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 20 -i 0.2 b
-                                                           bursts, the same ones every time
-  lossy-path --rate 20Mbit --queue 64kB --b 'iperf3 -s' -- iperf3 -c b -t 3
-                                                           a bottleneck, a server behind it
-  lossy-path --delay 20ms --a-to-b loss=10% -- ping -c 5 b
-                                                           one direction alone
-  lossy-path --delay 10ms --at 'at 1s down for 2s' -- ping -c 5 b
-                                                           an outage
-  lossy-path presets                                       every path with a name
+  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 9 b bursts, the same ones every time
+  lossy-path --rate 20Mbit --b 'iperf3 -s' -- iperf3 -c b  a bottleneck, a server behind it
+  lossy-path --a-to-b loss=10% -- ping -c 5 b              one direction alone
+  lossy-path --at 'at 1s down for 2s' -- ping -c 5 b       an outage
   lossy-path doctor                                        what this machine allows
 
 ";
 
-const AFTER: &str = "\
-The program finds itself on host a, beside host b: the names a and b resolve to 10.0.0.1 and
-10.0.0.2, fd00::1 and fd00::2 (in WIRELAB_A, WIRELAB_B, WIRELAB_A6, WIRELAB_B6, too). Nothing else
-can be reached. Files, user, folder, environment and streams are yours; its processes see only each
-other. Everything made for it vanishes when it ends, whatever it started included.
+/// The pages of `lossy-path help TOPIC`.
+pub(crate) fn topics() -> Vec<Topic> {
+    vec![
+        Topic::flags("path", "every effect of the path, and plan files", MORE_OF_PATH).with(PATH),
+        Topic::flags("record", "recordings, replays, captures", RECORD),
+        Topic::flags("timing", "exactness, bulk transfers, --strict", TIMING),
+        Topic::flags("output", "JSON, events, saved runs", "Output"),
+        Topic::text("hosts", "what the program finds on host a", HOSTS),
+        Topic::text("exit-codes", "what the exit status says", EXIT_CODES),
+    ]
+}
 
-Exit codes: the program's own, or 128 and the signal that killed it. Of lossy-path itself: 2 wrong
-usage, 3 with --strict where the path cannot be trusted, 4 a privilege, a kernel feature,
-descriptors or disk space are missing, 5 the other end failed, 70 a bug in wirelab, 126 the program
-cannot be run, 127 there is no such program, 130 interrupted before it started.";
+/// Effects that most runs set; the others are under [`MORE_OF_PATH`].
+const FIRST_EFFECTS: [&str; 5] = ["loss", "delay", "rate", "queue", "at"];
+const MORE_OF_PATH: &str = "More of the path";
+const RECORD: &str = "Repeat and record";
+const TIMING: &str = "Timing";
+
+const PATH: &str = "\
+Each of these, and --loss, --delay, --rate, --queue and --at, holds for both directions; --a-to-b
+and --b-to-a set one direction alone. --print-plan prints all of them as a plan file.";
+
+const HOSTS: &str = "\
+The program runs on host a, beside host b: the names a and b resolve to 10.0.0.1 and 10.0.0.2,
+fd00::1 and fd00::2 (also in WIRELAB_A, WIRELAB_B, WIRELAB_A6, WIRELAB_B6). Nothing else can be
+reached. Files, user, directory, environment and streams are yours; its processes see only each
+other. Everything made for it vanishes when it ends, with whatever it started.";
+
+const EXIT_CODES: &str = "\
+The program's own, or 128 and the signal that killed it. Of lossy-path itself:
+    2  wrong usage
+    3  with --strict: the path cannot be trusted
+    4  a privilege, a kernel feature, descriptors or disk space are missing
+    5  the other end failed
+   70  a bug in wirelab
+  126  the program cannot be run
+  127  there is no such program
+  130  interrupted before it started";
 
 /// Any program through an emulated path: loss, delay, rate and more, without root.
 ///
 /// Builds two hosts and a path between them inside this process, runs a program on host a (and
 /// another one on host b, with --b), and says at the end what the path really did to every frame.
 #[derive(Debug, Parser)]
-#[command(name = crate::LAB, version, before_help = EXAMPLES, after_help = AFTER)]
+#[command(name = crate::LAB, version, before_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(
     override_usage = "lossy-path [OPTIONS] -- PROGRAM [ARGUMENT]...\n       lossy-path COMMAND"
@@ -63,15 +87,15 @@ pub(crate) struct Args {
     pub(crate) flags: Flags,
 
     /// Print the plan as TOML and stop
-    #[arg(long)]
+    #[arg(long, help_heading = MORE_OF_PATH)]
     pub(crate) print_plan: bool,
-
-    #[command(flatten)]
-    pub(crate) output: Output,
 
     /// The program to run, and its arguments
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
+
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// What describes a run.
@@ -93,51 +117,51 @@ pub(crate) struct Flags {
     b_to_a: Vec<(String, String)>,
 
     /// Read the plan from a TOML file; flags override it
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Path")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = MORE_OF_PATH)]
     plan: Option<PathBuf>,
 
     /// A command for the shell on host b, started first and stopped at the end
     #[arg(long, value_name = "COMMAND", help_heading = "Other end")]
     b: Option<String>,
 
-    /// When it is ready: listening (on any port), a PORT, or started [default: listening]
+    /// It is ready when: listening (any port), PORT, started [default: listening]
     #[arg(long, value_name = "WHEN", help_heading = "Other end")]
     b_ready: Option<Ready>,
 
-    /// Seed of every draw.
-    #[command(flatten, next_help_heading = "Repeat and record")]
+    #[command(flatten)]
     pub(crate) seed: Seed,
 
     /// Repeat the fates in a file that --record or an earlier run wrote, instead of drawing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Repeat and record", conflicts_with = "seed")]
+    #[arg(help_heading = RECORD, conflicts_with = "seed")]
     pub(crate) fates: Option<PathBuf>,
 
     /// Write every frame's fate to a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Repeat and record")]
+    #[arg(help_heading = RECORD)]
     pub(crate) record: Option<PathBuf>,
 
     /// Write what both hosts sent and got to DIR/a.pcapng and DIR/b.pcapng, lost frames included
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    #[arg(help_heading = "Repeat and record")]
+    #[arg(help_heading = RECORD)]
     pub(crate) capture: Option<PathBuf>,
 
     /// Watch the clock this long before each deadline: more exact, more processor time
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Timing")]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = TIMING)]
     spin: Option<Duration>,
 
     /// How hosts hand frames over: mtu, one packet each, as on a wire; or segmented, many at once,
     /// whose fates are decided one by one, for bulk transfers above 500 Mbit/s [default: mtu]
-    #[arg(long, value_name = "HOW", help_heading = "Timing")]
+    #[arg(long, value_name = "HOW", help_heading = TIMING)]
     frames: Option<FrameMode>,
 
     /// Give the router the last processor for itself; programs share the others
-    #[arg(long, help_heading = "Timing")]
+    #[arg(long, help_heading = TIMING)]
     own_cpu: bool,
 
     /// Exit with 3 where the path cannot be trusted, whatever the program says
-    #[arg(long, help_heading = "Timing")]
+    #[arg(long, help_heading = TIMING)]
     pub(crate) strict: bool,
 }
 
@@ -149,11 +173,12 @@ impl ClapArgs for PathFlags {
     fn augment_args(command: clap::Command) -> clap::Command {
         command.args(LinkPlan::words().iter().map(|word| {
             let often = word.name == "at";
+            let first = FIRST_EFFECTS.contains(&word.name);
             Arg::new(word.name)
                 .long(word.name)
                 .value_name(word.value)
                 .help(word.help)
-                .help_heading("Path")
+                .help_heading(if first { "Path" } else { MORE_OF_PATH })
                 .action(if often { ArgAction::Append } else { ArgAction::Set })
         }))
     }
@@ -183,15 +208,16 @@ impl FromArgMatches for PathFlags {
 #[derive(Debug, ClapArgs)]
 #[group(skip)]
 pub(crate) struct Output {
-    #[command(flatten)]
-    pub(crate) shared: SharedOutput,
-
     /// Say nothing on stderr but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
     #[command(flatten)]
     pub(crate) common: Common,
+
+    // A heading holds for all that follows.
+    #[command(flatten, next_help_heading = "Output")]
+    pub(crate) shared: SharedOutput,
 }
 
 impl HasCommon for Args {

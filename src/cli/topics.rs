@@ -55,7 +55,9 @@ pub fn front(command: Command, topics: &[Topic]) -> Command {
     }
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort);
     let help = help.global(true).help("Print this page").help_heading(None::<&str>);
-    hide(command, |arg| topics.iter().any(|topic| topic.has(arg)))
+    let hidden = |command| hide(command, |arg| topics.iter().any(|topic| topic.has(arg)));
+    hidden(command)
+        .mut_subcommands(hidden)
         .disable_help_subcommand(true)
         .disable_help_flag(true)
         .arg(help)

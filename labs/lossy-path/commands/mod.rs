@@ -6,7 +6,7 @@
 pub(crate) mod artifacts;
 
 use crate::LAB;
-use crate::args::{Args, ELSEWHERE, Flags, Output, What, read_file};
+use crate::args::{Args, ELSEWHERE, Flags, Output, What, read_file, topics};
 use crate::plan::{Mistake, Plan};
 use crate::report::{explain, text};
 use crate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
@@ -43,6 +43,7 @@ const NOT_FOUND: u8 = 127;
 pub fn main() -> ExitCode {
     Frame::new(LAB, Args::command())
         .elsewhere(ELSEWHERE)
+        .topics(topics())
         .hint(program_place)
         .main(|args: Args| start(&args))
 }
