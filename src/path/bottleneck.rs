@@ -1,6 +1,6 @@
 //! The setting of a bottleneck: its rate and its queue.
 
-use super::effect::{Effect, Show, Word};
+use super::effect::{Effect, Show, Word, optional};
 use super::files::{FromFile, opportunities};
 use super::plan_error::{PlanError, ReadFile, duration, number, refuse, wrong};
 use crate::measure::human;
@@ -250,6 +250,14 @@ impl Effect for Transmission {
         },
     ];
 
+    fn parse(text: &str, read: ReadFile<'_>) -> Result<Self::Setting, PlanError> {
+        Ok(Some(Bottleneck { rate: Rate::parse(text, read)?, queue: Queue::default() }))
+    }
+
+    fn text(setting: &Self::Setting) -> String {
+        optional(setting.as_ref().map(|bottleneck| &bottleneck.rate))
+    }
+
     fn set(
         setting: &mut Self::Setting,
         word: &str,
@@ -263,16 +271,14 @@ impl Effect for Transmission {
                 return refuse("a queue needs a rate: without one no frame ever waits");
             }
             (_, Some(bottleneck)) => bottleneck.rate = Rate::parse(text, read)?,
-            (_, none) => {
-                *none = Some(Bottleneck { rate: Rate::parse(text, read)?, queue: Queue::default() })
-            }
+            (_, none) => *none = Self::parse(text, read)?,
         }
         Ok(())
     }
 
     fn show(setting: &Self::Setting, add: Show<'_>) {
-        let Some(Bottleneck { rate, queue }) = setting else { return };
-        add("rate", rate.to_string());
+        let Some(Bottleneck { queue, .. }) = setting else { return };
+        add("rate", Self::text(setting));
         if *queue != Queue::default() {
             add("queue", queue.to_string());
         }

@@ -1,6 +1,6 @@
 //! Corruption: flipped bits.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word};
 use super::fate::CorruptDraw;
 use super::plan_error::{PlanError, ReadFile, number, share, wrong};
 use super::rng::Stream;
@@ -75,20 +75,12 @@ impl Effect for Corrupt {
         help: "Flipped bits: 1%, 1%,bits=3, or 1%,repair for right checksums around wrong bytes",
     }];
 
-    fn set(
-        setting: &mut Corruption,
-        _: &str,
-        text: &str,
-        _: ReadFile<'_>,
-    ) -> Result<(), PlanError> {
-        *setting = text.parse()?;
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Corruption, PlanError> {
+        text.parse()
     }
 
-    fn show(setting: &Corruption, add: Show<'_>) {
-        if *setting != Corruption::default() {
-            add("corrupt", setting.to_string());
-        }
+    fn text(setting: &Corruption) -> String {
+        setting.to_string()
     }
 
     fn decide(&mut self, setting: &Corruption, draws: &Draws<'_>, frame: &mut Passage<'_>) {

@@ -5,7 +5,7 @@
 //! read with integers. No function of the C library is used: its last digit differs between
 //! machines.
 
-use super::effect::{Effect, Show, Word};
+use super::effect::{Effect, Word};
 use super::files::{FromFile, delays, round_trips};
 use super::plan_error::{PlanError, ReadFile, duration, refuse, wrong};
 use crate::measure::{human, nanos, saturated};
@@ -203,15 +203,12 @@ impl Effect for Propagation {
                rtt-table:FILE",
     }];
 
-    fn set(setting: &mut Delay, _: &str, text: &str, read: ReadFile<'_>) -> Result<(), PlanError> {
-        *setting = Delay::parse(text, read)?;
-        Ok(())
+    fn parse(text: &str, read: ReadFile<'_>) -> Result<Delay, PlanError> {
+        Delay::parse(text, read)
     }
 
-    fn show(setting: &Delay, add: Show<'_>) {
-        if *setting != Delay::default() {
-            add("delay", setting.to_string());
-        }
+    fn text(setting: &Delay) -> String {
+        setting.to_string()
     }
 
     fn check(setting: &Delay) -> Result<(), PlanError> {

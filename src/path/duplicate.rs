@@ -1,6 +1,6 @@
 //! Duplication of frames.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word};
 use super::plan_error::{PlanError, ReadFile, share};
 use super::rng::Stream;
 use crate::measure::{Ppm, human};
@@ -14,15 +14,12 @@ impl Effect for Duplicate {
     const WORDS: &'static [Word] =
         &[Word { name: "duplicate", value: "SHARE", help: "Frames delivered twice: 1%" }];
 
-    fn set(setting: &mut Ppm, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
-        *setting = share("duplicate", text)?;
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Ppm, PlanError> {
+        share("duplicate", text)
     }
 
-    fn show(setting: &Ppm, add: Show<'_>) {
-        if *setting != Ppm::ZERO {
-            add("duplicate", human::share(*setting));
-        }
+    fn text(setting: &Ppm) -> String {
+        human::share(*setting)
     }
 
     fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {

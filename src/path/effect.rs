@@ -19,28 +19,46 @@ pub struct Word {
     pub help: &'static str,
 }
 
+/// The text of an optional setting.
+pub(super) fn optional(setting: Option<&impl ToString>) -> String {
+    setting.map(ToString::to_string).unwrap_or_default()
+}
+
 /// Receives a word and its text from a setting that differs from the default.
 pub(super) type Show<'a> = &'a mut dyn FnMut(&'static str, String);
 
 /// An effect: the type is its state for a link.
 pub(super) trait Effect: Default {
     /// Its setting in a plan.
-    type Setting;
+    type Setting: Default + PartialEq;
     /// The words that set it.
     const WORDS: &'static [Word];
     /// Whether it also meets lost frames: a loss model takes its step for each.
     const MEETS_LOST: bool = false;
 
-    /// Parses the text of one of its words.
+    /// Parses the text of its first word.
+    fn parse(text: &str, read: ReadFile<'_>) -> Result<Self::Setting, PlanError>;
+
+    /// The text that [`Effect::parse`] reads.
+    fn text(setting: &Self::Setting) -> String;
+
+    /// Sets one of its words.
     fn set(
         setting: &mut Self::Setting,
-        word: &str,
+        _word: &str,
         text: &str,
         read: ReadFile<'_>,
-    ) -> Result<(), PlanError>;
+    ) -> Result<(), PlanError> {
+        *setting = Self::parse(text, read)?;
+        Ok(())
+    }
 
-    /// Writes what [`Effect::set`] parses, where it differs from the default.
-    fn show(setting: &Self::Setting, add: Show<'_>);
+    /// Adds each of its words that differs from the default.
+    fn show(setting: &Self::Setting, add: Show<'_>) {
+        if *setting != Self::Setting::default() {
+            add(Self::WORDS[0].name, Self::text(setting));
+        }
+    }
 
     /// Checks the setting by itself.
     fn check(_: &Self::Setting) -> Result<(), PlanError> {

@@ -1,6 +1,6 @@
 //! Loss models, and the state that bursts need.
 
-use super::effect::{Draws, Effect, Key, Passage, Show, Word};
+use super::effect::{Draws, Effect, Key, Passage, Word, optional};
 use super::fate::DropReason;
 use super::files::{FromFile, frame_numbers};
 use super::plan_error::{PlanError, ReadFile, number, refuse, share, wrong};
@@ -231,20 +231,12 @@ impl Effect for Loss {
     }];
     const MEETS_LOST: bool = true;
 
-    fn set(
-        setting: &mut LossModel,
-        _: &str,
-        text: &str,
-        read: ReadFile<'_>,
-    ) -> Result<(), PlanError> {
-        *setting = LossModel::parse(text, read)?;
-        Ok(())
+    fn parse(text: &str, read: ReadFile<'_>) -> Result<LossModel, PlanError> {
+        LossModel::parse(text, read)
     }
 
-    fn show(setting: &LossModel, add: Show<'_>) {
-        if *setting != LossModel::None {
-            add("loss", setting.to_string());
-        }
+    fn text(setting: &LossModel) -> String {
+        setting.to_string()
     }
 
     fn check(setting: &LossModel) -> Result<(), PlanError> {
@@ -272,23 +264,15 @@ impl Effect for MaxBurst {
     }];
     const MEETS_LOST: bool = true;
 
-    fn set(
-        setting: &mut Self::Setting,
-        _: &str,
-        text: &str,
-        _: ReadFile<'_>,
-    ) -> Result<(), PlanError> {
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Self::Setting, PlanError> {
         let most = number(text.trim()).and_then(|most| u32::try_from(most).ok());
         let most = most.and_then(NonZeroU32::new);
         let error = || wrong("max-burst", "a number of frames, 1 or more", text);
-        *setting = Some(most.ok_or_else(error)?);
-        Ok(())
+        most.map(Some).ok_or_else(error)
     }
 
-    fn show(setting: &Self::Setting, add: Show<'_>) {
-        if let Some(most) = setting {
-            add("max-burst", most.to_string());
-        }
+    fn text(setting: &Self::Setting) -> String {
+        optional(setting.as_ref())
     }
 
     fn decide(&mut self, setting: &Self::Setting, _: &Draws<'_>, frame: &mut Passage<'_>) {

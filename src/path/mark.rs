@@ -1,6 +1,6 @@
 //! Congestion marks on ECN-capable frames (RFC 3168).
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word};
 use super::frame::ecn_bits;
 use super::plan_error::{PlanError, ReadFile, share};
 use super::rng::Stream;
@@ -18,15 +18,12 @@ impl Effect for Mark {
         help: "Frames marked \"congestion experienced\" (ECN): 1%",
     }];
 
-    fn set(setting: &mut Ppm, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
-        *setting = share("mark", text)?;
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Ppm, PlanError> {
+        share("mark", text)
     }
 
-    fn show(setting: &Ppm, add: Show<'_>) {
-        if *setting != Ppm::ZERO {
-            add("mark", human::share(*setting));
-        }
+    fn text(setting: &Ppm) -> String {
+        human::share(*setting)
     }
 
     fn decide(&mut self, setting: &Ppm, draws: &Draws<'_>, frame: &mut Passage<'_>) {

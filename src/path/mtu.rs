@@ -1,6 +1,6 @@
 //! The MTU: the longest packet that passes.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word, optional};
 use super::fate::DropReason;
 use super::packet::ETHERNET;
 use super::plan_error::{PlanError, ReadFile, number, refuse, wrong};
@@ -56,20 +56,12 @@ impl Effect for Mtu {
         help: "Longest packet, bytes: 1400, or 1400,blackhole to drop longer ones without a word",
     }];
 
-    fn set(
-        setting: &mut Self::Setting,
-        _: &str,
-        text: &str,
-        _: ReadFile<'_>,
-    ) -> Result<(), PlanError> {
-        *setting = Some(text.parse()?);
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Self::Setting, PlanError> {
+        text.parse().map(Some)
     }
 
-    fn show(setting: &Self::Setting, add: Show<'_>) {
-        if let Some(mtu) = setting {
-            add("mtu", mtu.to_string());
-        }
+    fn text(setting: &Self::Setting) -> String {
+        optional(setting.as_ref())
     }
 
     fn check(setting: &Self::Setting) -> Result<(), PlanError> {

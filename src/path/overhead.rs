@@ -2,7 +2,7 @@
 //!
 //! Frames keep their length, and a queue's limit counts that.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word};
 use super::plan_error::{PlanError, ReadFile, refuse, wrong};
 use crate::measure::human;
 use std::fmt;
@@ -88,15 +88,12 @@ impl Effect for Framing {
         help: "What the link layer adds to each frame, for rates alone: 24B,mpu=84B, 10B,atm",
     }];
 
-    fn set(setting: &mut Overhead, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
-        *setting = text.parse()?;
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Overhead, PlanError> {
+        text.parse()
     }
 
-    fn show(setting: &Overhead, add: Show<'_>) {
-        if *setting != Overhead::default() {
-            add("overhead", setting.to_string());
-        }
+    fn text(setting: &Overhead) -> String {
+        setting.to_string()
     }
 
     fn check(setting: &Overhead) -> Result<(), PlanError> {

@@ -1,6 +1,6 @@
 //! The policer: a token bucket that drops frames above a rate and delays none.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word, optional};
 use super::fate::DropReason;
 use super::plan_error::{PlanError, ReadFile, refuse, wrong};
 use crate::measure::{Instant, human, nanos};
@@ -62,20 +62,12 @@ impl Effect for Policer {
         help: "Frames above a rate are dropped at once, none waits: 10Mbit,burst=32kB",
     }];
 
-    fn set(
-        setting: &mut Self::Setting,
-        _: &str,
-        text: &str,
-        _: ReadFile<'_>,
-    ) -> Result<(), PlanError> {
-        *setting = Some(text.parse()?);
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Self::Setting, PlanError> {
+        text.parse().map(Some)
     }
 
-    fn show(setting: &Self::Setting, add: Show<'_>) {
-        if let Some(police) = setting {
-            add("police", police.to_string());
-        }
+    fn text(setting: &Self::Setting) -> String {
+        optional(setting.as_ref())
     }
 
     fn check(setting: &Self::Setting) -> Result<(), PlanError> {

@@ -1,6 +1,6 @@
 //! Reordering: which frames may overtake others.
 
-use super::effect::{Draws, Effect, Passage, Show, Word};
+use super::effect::{Draws, Effect, Passage, Word};
 use super::plan_error::{PlanError, ReadFile, number, wrong};
 use super::rng::Stream;
 use crate::measure::{Ppm, human};
@@ -71,15 +71,12 @@ impl Effect for Overtaking {
         help: "Frames that may overtake: jitter, 25%, 25%,gap=5",
     }];
 
-    fn set(setting: &mut Reorder, _: &str, text: &str, _: ReadFile<'_>) -> Result<(), PlanError> {
-        *setting = text.parse()?;
-        Ok(())
+    fn parse(text: &str, _: ReadFile<'_>) -> Result<Reorder, PlanError> {
+        text.parse()
     }
 
-    fn show(setting: &Reorder, add: Show<'_>) {
-        if *setting != Reorder::Never {
-            add("reorder", setting.to_string());
-        }
+    fn text(setting: &Reorder) -> String {
+        setting.to_string()
     }
 
     fn decide(&mut self, setting: &Reorder, draws: &Draws<'_>, frame: &mut Passage<'_>) {
