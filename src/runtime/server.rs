@@ -1,12 +1,13 @@
 //! The server loop: listeners, datagrams and connections in front of a [`Core`].
 //!
-//! It accepts within a budget, pauses when descriptors run out and resumes by itself, gives every
-//! connection one turn per round, pauses reading while replies wait, and drains on shutdown.
+//! Each connection has one turn per round. Where places or descriptors run out, an idle connection
+//! of the address that holds most is closed, so that one address cannot shut out the others.
 
 use super::event_loop::{Driver, EventLoop, Ready, SourceId};
 use super::stream::Stream;
 use crate::measure::Instant;
 use crate::sys::datagrams::{Inbox, Outgoing, send_each};
+use crate::sys::limits::raise_descriptors;
 use crate::sys::sockets::BATCH_MAX;
 use bytes::Bytes;
 use mio::Interest;
@@ -14,8 +15,8 @@ use mio::net::{TcpListener, TcpStream, UdpSocket};
 use serde::Serialize;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -31,6 +32,14 @@ const ACCEPT_TURN: usize = 64;
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// From a failed accept to the next: 100 ms delays no client noticeably and costs nothing.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Descriptors besides those of connections: listeners, epoll, timer, signals, and the rest of the
+/// process.
+const DESCRIPTORS_BESIDE: u64 = 24;
+/// A connection that waits for its first reply for less than this keeps its place: a client on a
+/// slow path has not yet asked.
+const UNANSWERED_MIN: Duration = Duration::from_millis(100);
+/// A connection that had a reply within this time keeps its place.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 
 /// One connection of a protocol, without a socket.
 pub trait Session {
@@ -73,6 +82,9 @@ pub trait Session {
 
     /// The server shuts down: end as soon as pending replies are sent.
     fn begin_drain(&mut self, now: Instant);
+
+    /// Another client gets this place: what to send before the close.
+    fn handle_eviction(&mut self) {}
 }
 
 /// Output of a core.
@@ -112,6 +124,11 @@ pub trait Core {
         session: &mut Self::Session,
         bytes: &[u8],
     );
+
+    /// What a client is sent that finds no place, before the close.
+    fn no_place(&mut self) -> Bytes {
+        Bytes::new()
+    }
 
     /// A connection has ended.
     fn handle_closed(&mut self, session: Self::Session) {
@@ -167,7 +184,7 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 /// Limits of a server; sessions have their own.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Open connections over all listeners; one more is accepted and closed.
+    /// Open connections over all listeners; fewer where the process may not have the descriptors.
     pub connections: usize,
     /// Maximum bytes read of a datagram.
     pub datagram: usize,
@@ -178,8 +195,10 @@ pub struct Limits {
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once because of the limit.
+    /// Connections closed at once because no place was free.
     pub turned_away: u64,
+    /// Connections closed to give their place to another.
+    pub evicted: u64,
     /// Failed accepts: no descriptor was left, or the client had disconnected.
     pub accept_failures: u64,
     /// Connections that ended.
@@ -211,6 +230,10 @@ struct Listener {
 struct Connection<S> {
     stream: Stream,
     session: S,
+    network: IpAddr,
+    opened: Instant,
+    /// When bytes were last sent.
+    replied: Option<Instant>,
     /// Whether there may be more to read: events are edge-triggered.
     readable: bool,
     /// Whether the peer has closed, so that a short read is not the last.
@@ -223,15 +246,32 @@ struct Connection<S> {
 }
 
 impl<S: Session> Connection<S> {
-    const fn new(stream: Stream, session: S) -> Self {
+    const fn new(stream: Stream, session: S, network: IpAddr, now: Instant) -> Self {
         Self {
             stream,
             session,
+            network,
+            opened: now,
+            replied: None,
             readable: false,
             end_is_near: false,
             ended: false,
             timer: None,
             linger_until: None,
+        }
+    }
+
+    /// Order of eviction: those that had no reply yet, then those that had none for longest.
+    fn rank(&self) -> (bool, Instant) {
+        (self.replied.is_some(), self.replied.unwrap_or(self.opened))
+    }
+
+    /// Whether it has waited long enough to lose its place to a client of a smaller share or its
+    /// own address.
+    fn is_idle(&self, now: Instant) -> bool {
+        match self.replied {
+            None => now.since(self.opened) >= UNANSWERED_MIN,
+            Some(at) => now.since(at) >= IDLE_MIN && !self.stream.has_unsent(),
         }
     }
 
@@ -255,6 +295,7 @@ impl<S: Session> Connection<S> {
                 }
             }
             if self.stream.flush()? > 0 {
+                self.replied = Some(now);
                 self.session.handle_taken(now);
             }
             if self.stream.has_unsent() {
@@ -278,6 +319,8 @@ pub struct Server<C: Core> {
     limits: Limits,
     listeners: Vec<Listener>,
     connections: BTreeMap<SourceId, Connection<C::Session>>,
+    /// Connections of each network.
+    shares: BTreeMap<IpAddr, usize>,
     /// Checks of connections by time; at most one entry each.
     timers: BTreeSet<(Instant, SourceId)>,
     pause: AcceptPause,
@@ -295,8 +338,11 @@ impl<C: Core> Server<C> {
         events: &mut EventLoop<S>,
         core: C,
         listeners: Vec<ListenerConfig>,
-        limits: Limits,
+        mut limits: Limits,
     ) -> io::Result<Self> {
+        if listeners.iter().any(|config| config.tcp.is_some()) {
+            limits.connections = places(limits.connections)?;
+        }
         let mut made = Vec::new();
         for (index, config) in listeners.into_iter().enumerate() {
             let mut listener = Listener { tcp: None, udp: None, nodelay: config.nodelay };
@@ -321,6 +367,7 @@ impl<C: Core> Server<C> {
             limits,
             listeners: made,
             connections: BTreeMap::new(),
+            shares: BTreeMap::new(),
             timers: BTreeSet::new(),
             pause: AcceptPause::default(),
             counters: Counters::default(),
@@ -427,9 +474,9 @@ impl<C: Core> Server<C> {
         for _ in 0..ACCEPT_TURN {
             let Some((socket, _)) = &self.listeners[listener].tcp else { return };
             match socket.accept() {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
                     self.pause.reported = false;
-                    self.admit(events, now, listener, stream);
+                    self.admit(events, now, listener, (stream, network(from.ip())));
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -437,7 +484,7 @@ impl<C: Core> Server<C> {
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
                     self.counters.accept_failures += 1;
                 }
-                Err(error) => return self.pause_accepting(now, &error),
+                Err(error) => return self.pause_accepting(events, now, &error),
             }
         }
         if let Some((_, id)) = &self.listeners[listener].tcp {
@@ -447,13 +494,45 @@ impl<C: Core> Server<C> {
 
     /// No descriptor is left. Clients wait in the accept queue without a new edge: a timer or the
     /// next closed connection resumes.
-    fn pause_accepting(&mut self, now: Instant, error: &io::Error) {
+    fn pause_accepting<S: Copy>(
+        &mut self,
+        events: &mut EventLoop<S>,
+        now: Instant,
+        error: &io::Error,
+    ) {
         self.counters.accept_failures += 1;
         if !std::mem::replace(&mut self.pause.reported, true) {
             let open = self.connections.len();
             tracing::warn!(%error, open, "cannot accept (see `ulimit -n`); new clients wait");
         }
         self.pause.until = Some(now + ACCEPT_PAUSE);
+        if let Some(id) = self.dispensable(now, None) {
+            self.evict(events, now, id);
+        }
+    }
+
+    /// The connection that loses its place to a newcomer from this network, if any: of the networks
+    /// with the largest share the one that is longest without a reply.
+    fn dispensable(&self, now: Instant, newcomer: Option<IpAddr>) -> Option<SourceId> {
+        let share = |network: IpAddr| {
+            let held = self.shares.get(&network).copied().unwrap_or(0);
+            held + usize::from(newcomer == Some(network))
+        };
+        let own = newcomer.map_or(0, share);
+        let most = self.shares.keys().map(|network| share(*network)).max()?.max(own);
+        let open = self.connections.iter().filter(|(_, open)| share(open.network) == most);
+        let fair = newcomer.is_some() && own < most;
+        let open = open.filter(|(_, open)| fair || open.is_idle(now));
+        open.min_by_key(|(_, open)| open.rank()).map(|(id, _)| *id)
+    }
+
+    fn evict<S: Copy>(&mut self, events: &mut EventLoop<S>, now: Instant, id: SourceId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.session.handle_eviction();
+        // A peer that reads nothing loses the reason too.
+        let _unsent = connection.transmit(now);
+        self.counters.evicted += 1;
+        self.close(events, id);
     }
 
     fn resume_accepting<S: Copy>(&mut self, events: &mut EventLoop<S>) {
@@ -468,14 +547,17 @@ impl<C: Core> Server<C> {
         events: &mut EventLoop<S>,
         now: Instant,
         listener: usize,
-        mut socket: TcpStream,
+        (mut socket, from): (TcpStream, IpAddr),
     ) {
         self.counters.accepted += 1;
         let open = self.connections.len();
         if open >= self.limits.connections {
-            self.counters.turned_away += 1;
-            tracing::debug!(open, "one connection too many is closed");
-            return;
+            let Some(id) = self.dispensable(now, Some(from)) else {
+                self.counters.turned_away += 1;
+                tracing::debug!(open, "no place for a connection");
+                return turn_away(&mut socket, &self.core.no_place());
+            };
+            self.evict(events, now, id);
         }
         if self.listeners[listener].nodelay
             && let Err(error) = socket.set_nodelay(true)
@@ -487,7 +569,9 @@ impl<C: Core> Server<C> {
             Ok(id) => {
                 tracing::info!(open = self.connections.len() + 1, "accepted a connection");
                 let session = self.core.handle_open(now, listener);
-                self.connections.insert(id, Connection::new(Stream::accepted(socket), session));
+                let connection = Connection::new(Stream::accepted(socket), session, from, now);
+                self.connections.insert(id, connection);
+                *self.shares.entry(from).or_insert(0) += 1;
                 self.watch(id);
                 tracing::debug!(?id, listener, open, "connection accepted");
             }
@@ -589,6 +673,12 @@ impl<C: Core> Server<C> {
             self.timers.remove(&(timer, id));
         }
         events.deregister(connection.stream.source(), id);
+        if let Some(share) = self.shares.get_mut(&connection.network) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&connection.network);
+            }
+        }
         self.counters.closed += 1;
         self.counters.closed_unread += u64::from(connection.stream.has_unsent());
         tracing::debug!(?id, unsent = connection.stream.has_unsent(), "connection closed");
@@ -684,6 +774,37 @@ impl<C: Core> Driver for Server<C> {
     fn handle_shutdown(&mut self, events: &mut EventLoop<Source>, now: Instant) {
         self.begin_drain(events, now);
     }
+}
+
+/// The connections that the limit on descriptors allows, at most `wanted`; raises the limit.
+fn places(wanted: usize) -> io::Result<usize> {
+    let descriptors = (wanted as u64).saturating_add(DESCRIPTORS_BESIDE);
+    let allowed = raise_descriptors(descriptors)?;
+    if allowed >= descriptors {
+        return Ok(wanted);
+    }
+    let places = usize::try_from(allowed.saturating_sub(DESCRIPTORS_BESIDE).max(1));
+    let places = places.expect("invariant: below `wanted`, a usize");
+    tracing::warn!("{places} connections at most, not {wanted}: raise the limit with `ulimit -n`");
+    Ok(places)
+}
+
+/// Addresses that count as one client: an IPv4 address, or an IPv6 subnet, in which a host chooses
+/// its addresses (RFC 4291 §2.5.1).
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// Closes a connection that finds no place, after the reason.
+fn turn_away(socket: &mut TcpStream, reason: &[u8]) {
+    // The reason is a courtesy: a client that has closed does without.
+    let _ = socket.write(reason);
+    let _ = socket.shutdown(Shutdown::Write);
+    // Unread bytes would turn the close into a reset, which overtakes the reason.
+    let _ = socket.read(&mut [0; 4096]);
 }
 
 /// Datagrams of one listener for one call.
