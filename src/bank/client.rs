@@ -128,6 +128,9 @@ pub enum CloseReason {
     /// The server is shutting down, and every open call has ended.
     #[error("the server is shutting down")]
     Drained,
+    /// The server needed the connection's place for another client.
+    #[error("the server had no place left for this connection")]
+    Evicted,
     /// The peer sent more than the session buffers.
     #[error("the peer sent more than the session buffers")]
     Overrun,

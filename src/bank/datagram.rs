@@ -77,7 +77,7 @@ enum Phase {
     /// `connect` was not called.
     Idle,
     /// HELLO was sent or is queued.
-    Greeting { attempts: u16, sent: Instant, timer: Instant, until: Instant },
+    Greeting { attempts: u16, sent: Instant, timer: Instant, until: Instant, busy: bool },
     /// The client has a lease.
     Ready,
 }
@@ -172,7 +172,11 @@ impl DatagramClient {
                 self.ready();
             }
             // A lease may become free before the deadline.
-            Ok(Err(Refusal::Busy)) => {}
+            Ok(Err(Refusal::Busy)) => {
+                if let Phase::Greeting { busy, .. } = &mut self.phase {
+                    *busy = true;
+                }
+            }
             Ok(Err(refusal)) => self.disconnect(now, CloseReason::Refused(refusal)),
             Err(_) => self.discard(Violation::Field.name()),
         }
@@ -219,7 +223,7 @@ impl DatagramClient {
     }
 
     fn write_hello(&mut self, now: Instant, out: &mut BytesMut) -> bool {
-        let Phase::Greeting { attempts, until, .. } = self.phase else { return false };
+        let Phase::Greeting { attempts, until, busy, .. } = self.phase else { return false };
         let hello = Hello {
             min_version: VERSION,
             max_version: VERSION,
@@ -231,7 +235,7 @@ impl DatagramClient {
         let timer = now + self.timer(attempts);
         self.stats.retries += u64::from(attempts > 0);
         let attempts = attempts.saturating_add(1);
-        self.phase = Phase::Greeting { attempts, sent: now, timer, until };
+        self.phase = Phase::Greeting { attempts, sent: now, timer, until, busy };
         true
     }
 
@@ -284,7 +288,7 @@ impl Client for DatagramClient {
             return;
         }
         let until = now + self.config.deadline;
-        self.phase = Phase::Greeting { attempts: 0, sent: now, timer: until, until };
+        self.phase = Phase::Greeting { attempts: 0, sent: now, timer: until, until, busy: false };
         self.queue.push_back(Send::Hello);
     }
 
@@ -322,11 +326,13 @@ impl Client for DatagramClient {
 
     /// Retransmits calls whose timer expired, and ends calls whose deadline has passed.
     fn handle_timeout(&mut self, now: Instant) {
-        if let Phase::Greeting { attempts, sent, timer, until } = self.phase {
-            if until <= now {
-                self.disconnect(now, CloseReason::HelloDeadline);
-            } else if timer <= now {
-                self.phase = Phase::Greeting { attempts, sent, timer: until, until };
+        if let Phase::Greeting { timer, until, busy, .. } = &mut self.phase {
+            let refused = CloseReason::Refused(Refusal::Busy);
+            let reason = if *busy { refused } else { CloseReason::HelloDeadline };
+            if *until <= now {
+                self.disconnect(now, reason);
+            } else if *timer <= now {
+                *timer = *until;
                 self.queue.push_back(Send::Hello);
             }
         }

@@ -113,6 +113,8 @@ pub struct Server<S> {
     config: ServerConfig,
     store: S,
     seed: u64,
+    /// Where lease numbers come from; the seed, if `None`.
+    draw: Option<fn() -> Option<u64>>,
     clients: BTreeMap<u64, Client>,
     by_nonce: BTreeMap<u64, u64>,
     /// When to check each lease; it may have been renewed since.
@@ -150,6 +152,7 @@ impl<S: Storage> Server<S> {
             config,
             store,
             seed,
+            draw: None,
             clients: BTreeMap::new(),
             by_nonce: BTreeMap::new(),
             expiries: BTreeSet::new(),
@@ -164,6 +167,12 @@ impl<S: Storage> Server<S> {
             server.remember(lease, Instant::ZERO);
         }
         server
+    }
+
+    /// The same with lease numbers from this source, which must be unpredictable; every client
+    /// that knows one of a seed can compute the others.
+    pub fn drawing_leases(self, draw: fn() -> Option<u64>) -> Self {
+        Self { draw: Some(draw), ..self }
     }
 
     /// The configuration.
@@ -377,7 +386,10 @@ impl<S: Storage> Server<S> {
         }
         let base = self.store.leases_granted().wrapping_mul(LEASE_DRAWS_MAX);
         let client = (0..LEASE_DRAWS_MAX)
-            .map(|draw| keyed(self.seed, base.wrapping_add(draw)))
+            .filter_map(|draw| match self.draw {
+                Some(source) => source(),
+                None => Some(keyed(self.seed, base.wrapping_add(draw))),
+            })
             .find(|lease| *lease != 0 && !self.clients.contains_key(lease))
             .ok_or(Refusal::Busy)?;
         let lease = Lease { client, nonce, acked: 0 };

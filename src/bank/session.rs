@@ -2,10 +2,11 @@
 //! Buffers grow with received bytes, never with a claimed length.
 
 use super::client::CloseReason;
-use super::codec::encode_goaway;
+use super::codec::{Answer, encode_answer, encode_goaway};
 use super::frame::{
-    Frame, FrameError, Kind, MAX_FRAME, MAX_FRAME_BEFORE_HELLO, MIN_MAX_FRAME, frame_len,
+    Frame, FrameError, Header, Kind, MAX_FRAME, MAX_FRAME_BEFORE_HELLO, MIN_MAX_FRAME, frame_len,
 };
+use super::message::Refusal;
 use super::server::Server;
 use super::storage::Storage;
 use super::violation::Violation;
@@ -260,6 +261,18 @@ impl ServerSession {
     /// Why the session has ended, if so: write the rest, then close.
     pub const fn closing(&self) -> Option<CloseReason> {
         self.closing
+    }
+
+    /// Says why the stream is closed, if another client needs its place: WELCOME with the refusal
+    /// before HELLO, GOAWAY after it.
+    pub fn evict(&mut self) {
+        if self.is_open() {
+            encode_goaway(&mut self.output, self.last_seq);
+        } else {
+            let header = Header::of(Kind::Welcome);
+            encode_answer(&mut self.output, &header, &Answer::Refused(Refusal::Busy));
+        }
+        self.closing.get_or_insert(CloseReason::Evicted);
     }
 
     /// Sends GOAWAY: requests above the last one taken are not processed. [`Server::drain`] makes

@@ -60,8 +60,13 @@ impl Bank {
     }
 
     /// Sends SIGTERM; returns the report after an exit with 0.
-    pub fn stop(mut self) -> Value {
-        signal("TERM", &self.child);
+    pub fn stop(self) -> Value {
+        self.stop_by("TERM")
+    }
+
+    /// The same with another signal.
+    pub fn stop_by(mut self, name: &str) -> Value {
+        signal(name, &self.child);
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{text}");

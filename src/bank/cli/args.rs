@@ -146,9 +146,9 @@ pub struct Serve<S: ServeFlags> {
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero())]
     pub lease: Duration,
 
-    /// Seed of the numbers given to clients.
-    #[command(flatten)]
-    pub seed: Seed,
+    /// Seed of the lease numbers: any client can then predict them [default: unpredictable]
+    #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
+    pub seed: Option<u64>,
 
     /// Print two lines of JSON: the address, and the counters at the end
     #[arg(long)]
@@ -328,7 +328,7 @@ pub struct Load<X: ClientFlags> {
 /// What a server on TCP has.
 #[derive(Clone, Debug, Args)]
 pub struct TcpServe {
-    /// Connections open at once; one more is closed at once
+    /// Connections open at once; one more takes the place of an idle one or is refused
     #[arg(long, value_name = "N", default_value_t = CONNECTIONS_MAX)]
     #[arg(value_parser = whole(0..=usize::MAX))]
     pub max_connections: usize,

@@ -16,6 +16,7 @@ use crate::measure::{human, nanos};
 use crate::runtime::clock::Clock;
 use crate::runtime::server::listen_tcp;
 use crate::runtime::shutdown;
+use crate::sys::random;
 use serde_json::json;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -35,14 +36,16 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     let address = resolve(lab, "--listen", &flags.listen)?;
     let risk = "there is no authentication: any client can move the money";
     flags.beyond.check(&[address], risk, &lab.serve_at(address))?;
-    let seed = flags.seed.or_random()?;
     let config = ServerConfig {
         dedup: flags.dedup,
         lease: flags.lease,
         max_leases: flags.max_clients as usize,
     };
     let store = MemoryStore::with_accounts(flags.accounts, flags.opening);
-    let server = Server::new(config, store, seed);
+    let mut server = Server::new(config, store, flags.seed.unwrap_or(0));
+    if flags.seed.is_none() {
+        server = server.drawing_leases(|| random::array().ok().map(u64::from_le_bytes));
+    }
     let mut site = Site { server, tcp: None, udp: None, nodelay: flags.carrier.nodelay() };
     let bound = match lab.carrier {
         Carrier::Tcp => listen_tcp(address).and_then(|listener| {
@@ -63,7 +66,7 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     stopper.on_signals().map_err(failed)?;
     let clock = Clock::start();
     let mut serving = ServerLoop::new(vec![site], flags.carrier.limits(), clock).map_err(failed)?;
-    announce(lab, flags, bound, seed, config.dedup)?;
+    announce(lab, flags, bound)?;
     serving.run(stopped).map_err(failed)?;
     let ran = clock.now().since(crate::measure::Instant::ZERO);
     let sockets = serving.counters();
@@ -104,13 +107,7 @@ fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// Prints the address, how to call it and how to stop.
-fn announce<S: ServeFlags>(
-    lab: &Lab,
-    flags: &Serve<S>,
-    bound: SocketAddr,
-    seed: u64,
-    dedup: Dedup,
-) -> Result<(), Failure> {
+fn announce<S: ServeFlags>(lab: &Lab, flags: &Serve<S>, bound: SocketAddr) -> Result<(), Failure> {
     if !bound.ip().is_loopback() {
         complain(&format!(
             "{}: {bound} can be reached from other hosts, and there is no authentication: any \
@@ -129,21 +126,23 @@ fn announce<S: ServeFlags>(
         let line = json!({
             "type": "listening", "lab": lab.name, "address": bound.to_string(),
             "carrier": carrier, "accounts": flags.accounts, "opening_cents": flags.opening,
-            "dedup": dedup, "seed": seed,
+            "dedup": flags.dedup, "seed": flags.seed,
         });
         return say(&format!("{line}\n"));
     }
     let server =
         if ask_at.to_string() == ADDRESS { String::new() } else { format!("--server {ask_at} ") };
-    let memory = match dedup {
+    let memory = match flags.dedup {
         Dedup::Off => "a repeated request is done again",
         Dedup::Volatile => "a repeated request is done once (remembered apart from the ledger)",
         Dedup::Durable => "a repeated request is done once (remembered with the ledger)",
     };
+    let seed = flags.seed.map(|seed| format!("\n  seed {seed}: any client can predict the leases"));
+    let seed = seed.unwrap_or_default();
     let name = lab.name;
     say(&format!(
         "{name} listens on {bound} ({carrier})\n  \
-         {accounts} accounts of {opening}, in memory until it stops; seed {seed}\n  \
+         {accounts} accounts of {opening}, in memory until it stops{seed}\n  \
          {memory}\n  \
          call it, in another terminal: {name} call {server}deposit 1 12.34\n  \
          stop it:                      Ctrl-C\n",
@@ -201,7 +200,8 @@ fn connections(counted: &LoopCounters) -> String {
     let sockets = &counted.sockets;
     let mut text = format!("{} accepted", sockets.accepted);
     for (count, what) in [
-        (sockets.turned_away, "turned away, too many"),
+        (sockets.turned_away, "turned away: no place"),
+        (sockets.evicted, "closed: idle, for others"),
         (counted.closed_no_hello, "closed: no HELLO in time"),
         (counted.closed_slow_frame, "closed: a frame took too long"),
         (counted.closed_idle, "closed: idle too long"),

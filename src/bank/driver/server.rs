@@ -4,6 +4,9 @@
 //! site, `tcp-vs-udp` has one per lane, each in its own namespace.
 
 use crate::bank::client::CloseReason;
+use crate::bank::codec::{Answer, encode_answer};
+use crate::bank::frame::{Header, Kind};
+use crate::bank::message::Refusal;
 use crate::bank::server::Server as Bank;
 use crate::bank::storage::Storage;
 use crate::bank::stream::{ServerSession, SessionLimits};
@@ -14,7 +17,7 @@ use crate::runtime::server::{
     Core, Counters, Limits, ListenerConfig, Output, Server, Session, Source,
 };
 use crate::runtime::shutdown;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +38,7 @@ pub struct Site<S: Storage> {
 /// Limits of the loop; sessions have their own.
 #[derive(Clone, Copy, Debug)]
 pub struct ServerLimits {
-    /// Open connections over all sites; one more is accepted and closed.
+    /// Open connections over all sites; one more takes an idle one's place or is refused.
     pub connections: usize,
     /// Limits of each session.
     pub session: SessionLimits,
@@ -120,6 +123,10 @@ impl Session for BankSession {
         self.session.handle_timeout(now);
     }
 
+    fn handle_eviction(&mut self) {
+        self.session.evict();
+    }
+
     /// Sends GOAWAY; the client disconnects when it has its replies.
     fn begin_drain(&mut self, now: Instant) {
         self.session.begin_drain(now);
@@ -141,6 +148,14 @@ impl<S: Storage> Core for Banks<S> {
         bytes: &[u8],
     ) {
         session.handle_stream(now, &mut self.servers[*site], bytes);
+    }
+
+    /// WELCOME with the refusal.
+    fn no_place(&mut self) -> Bytes {
+        let mut out = BytesMut::new();
+        let header = Header::of(Kind::Welcome);
+        encode_answer(&mut out, &header, &Answer::Refused(Refusal::Busy));
+        out.freeze()
     }
 
     fn handle_closed(&mut self, session: BankSession) {
