@@ -109,6 +109,11 @@ impl Window {
         Self { rows }
     }
 
+    /// These samples, which come in the order of sending.
+    pub(super) const fn of(rows: Vec<Row>) -> Self {
+        Self { rows }
+    }
+
     /// The samples.
     #[must_use]
     pub fn rows(&self) -> &[Row] {

@@ -2,6 +2,7 @@
 
 use super::allan::Stability;
 use super::bound::{Contradiction, Interval, Window, bounded_drift, consistent_end};
+use super::change::{Change, since_change};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::drift::{DriftLimit, PHI};
 use super::estimate::{Estimate, Estimator, estimate};
@@ -140,6 +141,57 @@ pub struct Bound {
     pub utc: Interval,
     /// Two samples that cannot both be true.
     pub contradiction: Option<Contradiction>,
+    /// A jump that the delays do not explain: a clock was set, or the path changed.
+    #[serde(default)]
+    pub change: Option<Change>,
+}
+
+/// Samples that an estimate does not use, by reason; the first that applies counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// From before this host slept, or older than 36 years.
+    pub slept: u32,
+    /// From before two samples that contradict each other.
+    pub contradiction: u32,
+    /// From before the offset jumped at equal delays.
+    pub change: u32,
+    /// From before a change of rate: no line passes through all bounds.
+    pub rate: u32,
+    /// From before a change of rate by the runs test (one window in 20 without a cause).
+    pub runs_test: u32,
+}
+
+/// The samples that bear on a server's offset, narrowed step by step.
+struct Used {
+    all: Window,
+    /// Since the last contradiction or change.
+    window: Window,
+    /// Those of one rate, for estimators that draw a line.
+    steady: Window,
+    change: Option<Change>,
+    excluded: Excluded,
+}
+
+impl Used {
+    fn of(samples: &[Sample], limit: DriftLimit, now: &TimePair) -> Self {
+        let all = Window::new(samples, now);
+        let consistent = consistent_end(&all, limit);
+        let (window, change) = since_change(&consistent, limit);
+        let line = steady_end(&window, limit);
+        let steady = straight_end(&line);
+        let counts = [samples.len(), all.rows().len(), consistent.rows().len()];
+        let counts = counts.into_iter().chain([&window, &line, &steady].map(|w| w.rows().len()));
+        let counts: Vec<u32> = counts.map(super::sample::count).collect();
+        let gone = |step: usize| counts[step] - counts[step + 1];
+        let excluded = Excluded {
+            slept: gone(0),
+            contradiction: gone(1),
+            change: gone(2),
+            rate: gone(3),
+            runs_test: gone(4),
+        };
+        Self { all, window, steady, change, excluded }
+    }
 }
 
 /// One server's part of a finding.
@@ -157,6 +209,9 @@ pub struct ServerFinding {
     pub estimate: Option<Estimate>,
     /// What must be true.
     pub bound: Option<Bound>,
+    /// Samples that the estimate does not use, by reason.
+    #[serde(default)]
+    pub excluded: Excluded,
     /// Every estimator on the same samples.
     pub estimates: Vec<Estimate>,
     /// How stable the offset is over different times.
@@ -178,16 +233,16 @@ impl ServerFinding {
     /// What one server's samples say of the clock at `now`.
     #[must_use]
     pub fn new(gathered: Gathered, view: &View, now: &TimePair) -> Self {
-        let all = Window::new(&gathered.samples, now);
-        let window = consistent_end(&all, view.drift_limit);
-        let bound = bound(&gathered.samples, &all, &window, view, now.at);
+        let used = Used::of(&gathered.samples, view.drift_limit, now);
+        let Used { all, window, steady, excluded, .. } = &used;
+        let bound = bound(&gathered.samples, &used, view, now.at);
         let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
-        let steady = straight_end(&steady_end(&window, view.drift_limit));
-        let by = |which| estimate(which, &steady, now.at);
-        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
+        let by = |which| estimate(which, steady, now.at);
+        let which = view.estimator.unwrap_or_else(|| Estimator::best_for(steady));
         let likely = by(which).map(kept);
         Self {
-            picture: PlotData::new(&all, &steady, likely.as_ref(), view.drift_limit, now.at),
+            excluded: *excluded,
+            picture: PlotData::new(all, steady, likely.as_ref(), view.drift_limit, now.at),
             stability: Stability::of(window.rows()),
             stamps: Stamps::of(&gathered.samples),
             estimate: likely,
@@ -207,8 +262,7 @@ impl ServerFinding {
 
 fn bound(
     samples: &[Sample],
-    all: &Window,
-    window: &Window,
+    Used { all, window, change, .. }: &Used,
     view: &View,
     at: Instant,
 ) -> Option<Bound> {
@@ -226,6 +280,7 @@ fn bound(
         root_distance_ns,
         utc: interval.widened(root_distance_ns),
         contradiction: bounded_drift(all, view.drift_limit, at).err(),
+        change: *change,
     })
 }
 
@@ -255,10 +310,8 @@ impl Live {
     #[must_use]
     pub fn of(samples: &[Sample], view: &View, now: &TimePair) -> Option<Self> {
         let last = &samples[samples.len().saturating_sub(LIVE_MAX)..];
-        let all = Window::new(last, now);
-        let window = consistent_end(&all, view.drift_limit);
+        let Used { all, window, steady, .. } = Used::of(last, view.drift_limit, now);
         let interval = bounded_drift(&window, view.drift_limit, now.at).ok().flatten()?;
-        let steady = straight_end(&steady_end(&window, view.drift_limit));
         let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
         Some(Self {
             estimate: clipped(estimate(which, &steady, now.at)?, &interval),
@@ -483,7 +536,9 @@ fn verdict(
             _ => Verdict::NoReply,
         };
     };
-    let contradicts = |s: &&&ServerFinding| s.bound.is_some_and(|b| b.contradiction.is_some());
+    let contradicts = |s: &&&ServerFinding| {
+        s.bound.is_some_and(|b| b.contradiction.is_some() || b.change.is_some())
+    };
     if heard.iter().filter(contradicts).count() * 2 >= heard.len() {
         return Verdict::Contradiction;
     }

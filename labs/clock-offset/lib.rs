@@ -3,7 +3,7 @@
 //! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
 //! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
 //! machine of one server, [`nts`] authenticates replies, [`random`] is what a request draws,
-//! [`drift`], [`bound`] and [`hull`] hold what must be true, [`estimate`] what is likely, [`spans`]
+//! [`drift`], [`bound`] and [`hull`] hold what must be true, [`change`] finds clocks that were set, [`estimate`] what is likely, [`spans`]
 //! and [`allan`] over which time, [`plot_data`] how it is drawn, [`host_clocks`] what this host's
 //! own clocks did, [`stamps`] what lies between the program's stamps and the kernel's, [`select`]
 //! what several servers say together, [`scenario`], [`server`] and [`interleaved`] a server whose
@@ -14,6 +14,7 @@ pub mod allan;
 mod args;
 pub mod bound;
 pub mod causality;
+pub mod change;
 pub mod client;
 pub mod commands;
 pub mod drift;

@@ -2,9 +2,12 @@
 
 use super::numbers::{Round, between, digits, limit, nanos, ppm, seconds, signed};
 use crate::bound::Interval;
+use crate::change::Change;
 use crate::client::Ended;
 use crate::drift::DriftLimit;
-use crate::finding::{Checked, Finding, Gathered, Live, ServerFinding, Together, Verdict, View};
+use crate::finding::{
+    Checked, Excluded, Finding, Gathered, Live, ServerFinding, Together, Verdict, View,
+};
 use crate::host_clocks::HostClocks;
 use crate::hull::ConstantDrift;
 use crate::sample::{Sample, StampedBy, TimePair};
@@ -46,6 +49,7 @@ pub fn render(finding: &Finding, style: Style, all: bool) -> String {
     for server in &finding.servers {
         authenticated(&mut out, server);
         crate::report::stamps::lines(&mut out, server, all);
+        out.push_str(&excluded(server));
         drift(&mut out, server, finding.view.drift_limit);
         if all || finding.checked.is_some() {
             if finding.servers.len() > 1 {
@@ -144,6 +148,8 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
                 limit(finding.view.drift_limit),
                 bound.samples,
             ));
+        } else if let Some(change) = bound.change {
+            lines.push(format!("{}: {}", server.name, changed(&change, bound.samples)));
         } else if bound.constant_drift.is_none() {
             lines.push(format!(
                 "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
@@ -177,6 +183,45 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
     }
     lines
+}
+
+/// A jump that the delays do not explain.
+fn changed(change: &Change, since: u32) -> String {
+    format!(
+        "the offset jumped by about {} between requests {} and {} while the delay changed by {}: a \
+         clock was set, the server lied, or the two ways of the path changed by {} against each \
+         other; what stands here is of the last {}",
+        signed(change.jump_ns),
+        change.earlier,
+        change.later,
+        signed(change.delay_ns),
+        nanos(change.jump_ns.saturating_mul(2)),
+        human::plural(since.into(), "sample", "samples"),
+    )
+}
+
+/// Which samples the estimate does not use, and why; empty where it uses all.
+pub(super) fn excluded(server: &ServerFinding) -> String {
+    let Excluded { slept, contradiction, change, rate, runs_test } = server.excluded;
+    let reasons = [
+        (slept, "before this host slept"),
+        (contradiction, "before a contradiction"),
+        (change, "before the offset jumped"),
+        (rate, "before a change of rate"),
+        (runs_test, "before a bend (runs test, 5 %)"),
+    ];
+    let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+    let reasons: Vec<String> = reasons.map(|(count, why)| format!("{count} {why}")).collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    let used = server.picture.points.iter().filter(|point| point.used).count();
+    format!(
+        "  {}: the estimate uses {used} of {} samples; not used: {}\n",
+        server.name,
+        server.samples.len(),
+        reasons.join(", ")
+    )
 }
 
 /// What this host's clocks did, in words.

@@ -1,5 +1,7 @@
 //! The tests of clock-offset: one binary, so that everything links once.
 
+/// Steps below a round trip, and how often they are reported without one.
+mod change;
 /// The clock's bounds and estimators against a known truth, in virtual time.
 mod estimates;
 /// Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
