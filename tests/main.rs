@@ -7,6 +7,7 @@ mod bank_labs;
 /// The published test vectors: page, file and code agree.
 mod bank_vectors;
 /// Builds and checks frames with correct checksums, independently of the library.
+mod dependencies;
 mod frames;
 /// Bulk TCP in virtual time against theory.
 mod goodput;

@@ -94,6 +94,10 @@ pub struct Output {
     /// Leave no files
     #[arg(long, global = true)]
     pub no_report: bool,
+
+    /// Leave command lines out of the run: they may hold secrets
+    #[arg(long, global = true)]
+    pub no_command: bool,
 }
 
 impl Output {

@@ -24,7 +24,8 @@ use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
 use wirelab::cli::run::{
-    self as runs, RECORDED_MAX, Repeat, Saved, read_text, run_and_figure, shell_word, unwritten,
+    self as runs, LEFT_OUT, RECORDED_MAX, Repeat, Saved, read_text, run_and_figure, shell_word,
+    unwritten,
 };
 use wirelab::cli::stdout;
 use wirelab::emulator::topology;
@@ -168,6 +169,9 @@ impl Task {
         if let Some((_, old)) = &self.of {
             result.replayed.clone_from(&old.replayed);
         }
+        if output.shared.no_command {
+            leave_out_commands(&mut result);
+        }
         report(&result, output);
         leaving.finish(&result, output.quiet).map_err(|error| unwritten(&error))?;
         if output.shared.json.to_stdout() {
@@ -233,6 +237,15 @@ impl Task {
             caveats: outcome.caveats.clone(),
             router_cpu_ns: nanos(outcome.router.cpu),
         }
+    }
+}
+
+/// Leaves the arguments of the program and the server's command out of a result.
+fn leave_out_commands(result: &mut PathResult) {
+    result.program.argv.truncate(1);
+    result.program.argv.push(LEFT_OUT.to_owned());
+    if let Some(server) = &mut result.plan.server {
+        LEFT_OUT.clone_into(server);
     }
 }
 
@@ -348,6 +361,10 @@ fn show(result: &PathResult, output: &Output) -> Result<Exit, Failure> {
 /// The same program, plan and seed: the command that made the run repeats it.
 fn replay(run: Option<&Path>, yes: bool, output: &Output) -> Result<Exit, Failure> {
     let (saved, old) = find(run)?;
+    if old.command.ends_with(LEFT_OUT) {
+        let what = format!("{} does not say what it ran", saved.path.display());
+        return Err(Failure::new(Exit::Usage, what).because(LEFT_OUT));
+    }
     let plan = Plan::of_words(&old.plan, &mut read_file)?;
     confirm(&saved.path, &old, &plan, yes)?;
     let command = old.program.argv.iter().map(OsString::from).collect();

@@ -877,6 +877,29 @@ fn a_replay_starts_only_programs_that_the_user_has_seen() {
 }
 
 #[test]
+fn command_lines_can_be_left_out_of_a_run() {
+    let _alone = alone();
+    let user = User::new(false);
+    let server = ["--b", "true s3cret-of-b", "--b-ready", "started"];
+    let program = ["--no-command", "--", "sh", "-c", "true s3cret-of-a"];
+    let out = user.run(&[&server[..], &program].concat());
+    if forbidden(&out) {
+        return;
+    }
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let run = user.folder.join("wirelab-runs/latest-lossy-path");
+    for entry in fs::read_dir(&run).unwrap() {
+        let file = entry.unwrap().path();
+        let bytes = fs::read(&file).unwrap();
+        let found = bytes.windows(6).any(|part| part == b"s3cret");
+        assert!(!found, "{}", file.display());
+    }
+    let again = user.run(&["replay", "--yes"]);
+    let why = again.stderr.contains("left out by --no-command");
+    assert!(again.code == 2 && why, "{}", again.stderr);
+}
+
+#[test]
 fn a_run_that_another_user_can_have_written_is_not_taken() {
     let _alone = alone();
     let mut user = User::new(am_root());

@@ -14,7 +14,7 @@ pub use folder::{FileSize, Manifest, Place, RunFolder, facts, unwritten};
 pub use input::{RECORDED_MAX, WRITTEN_MAX, read_text};
 pub use list::{RunsArgs, list};
 pub use output::{Stream, Whole, make_folder, unnamed};
-pub use repeat::{Repeat, shell_word};
+pub use repeat::{LEFT_OUT, Repeat, shell_word};
 pub use saved::{Saved, run_and_figure};
 
 use crate::sys::dir::{Dir, effective_user};
