@@ -231,13 +231,16 @@ fn a_view_of_a_saved_run_keeps_what_the_run_is() {
 #[test]
 fn each_lab_has_a_latest_run_of_its_own_and_says_where_it_is() {
     let shell = Shell::new();
-    let sim = "tcp-vs-udp --sim --ops 20 --loss 0 --arms udp-once --seed 1";
+    let sim = "tcp-vs-udp --sim --ops 300 --loss 0 --arms udp-once,udp-retry --seed 1";
     for line in [sim, "dns-walk www.igbank.com --demo --sim", "clock-offset --sim --seed 2"] {
         let out = shell.type_in(line);
         assert_eq!(out.code, 0, "{line}: {}", out.stderr);
         let left = out.stderr.lines().last().unwrap();
         let size = left.split_once(" (").unwrap().1.split_once(')').unwrap().0;
-        assert!(left.contains(": left wirelab-runs/") && size.ends_with("kB"), "{left}");
+        assert!(
+            left.contains(": left wirelab-runs/") && (size.ends_with("kB") || size.ends_with("MB")),
+            "{left}"
+        );
         assert!(left.contains("): report.html  "), "{left}");
     }
     assert!(!shell.0.join("wirelab-runs/latest").exists(), "a link that belongs to no lab");

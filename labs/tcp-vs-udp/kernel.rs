@@ -1,7 +1,7 @@
 //! Runs a plan over the kernel's own TCP and UDP, each lane on its own copy of the path.
 
 use super::arms::Arm;
-use super::outcome::{LaneOutcome, StageOutcome};
+use super::outcome::{Block, LaneOutcome};
 use super::plan::Plan;
 use super::result::{Host, LinkAudit, UdpCounters};
 use super::transport::{ClientSocket, ServerSocket};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wirelab::bank::driver::client::{ClientLoop, Opener};
 use wirelab::bank::driver::server::{CONNECTIONS_MAX, ServerLimits, ServerLoop, Site};
-use wirelab::bank::load::{LoadGenerator, Sample};
+use wirelab::bank::load::{End, LoadGenerator, Sample};
 use wirelab::bank::server::Server;
 use wirelab::bank::store::memory::MemoryStore;
 use wirelab::bank::transport::ClientCounters;
@@ -23,7 +23,7 @@ use wirelab::emulator::record::{CapturedFrame, DirectionRecord, LaneRecord};
 use wirelab::emulator::router::{Router, RouterConfig};
 use wirelab::emulator::topology::{LaneConfig, TcpCounters, Topology, TopologyError};
 use wirelab::measure::interval::Share;
-use wirelab::measure::{Ppm, nanos};
+use wirelab::measure::{Instant, Ppm, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
@@ -62,9 +62,11 @@ fn step(step: &'static str) -> impl FnOnce(io::Error) -> KernelError {
 pub struct Tick {
     /// Stage number, from 0.
     pub stage: usize,
-    /// Requests of this stage that have ended.
+    /// Repetition number, from 0.
+    pub repetition: u32,
+    /// Requests of this stage and repetition that have ended.
     pub ended: u64,
-    /// Maximum requests of the stage.
+    /// Their maximum number.
     pub of: u64,
 }
 
@@ -85,6 +87,7 @@ pub struct LaneCapture {
 pub struct KernelRun {
     plan: Plan,
     seed: u64,
+    repetition: u32,
     clock: Clock,
     topology: Arc<Topology>,
     router: Router,
@@ -111,7 +114,7 @@ impl KernelRun {
         let config = RouterConfig { slice: None, ..RouterConfig::default() };
         let router =
             Router::start(&topology, config, clock).map_err(step("starting the router"))?;
-        Ok(Self { plan: plan.clone(), seed, clock, topology, router })
+        Ok(Self { plan: plan.clone(), seed, repetition: 0, clock, topology, router })
     }
 
     /// Adds kernel settings read back from the lanes.
@@ -130,7 +133,9 @@ impl KernelRun {
             } else {
                 host.tcp_rto_min_ns = floor;
             }
-            let wanted = &self.plan.congestion_control;
+            let Some(wanted) = arm.transport().congestion_control(self.plan.conditions()) else {
+                continue;
+            };
             if host.congestion_control.is_empty() {
                 host.congestion_control = endpoint::congestion_control(&lane.a, wanted)
                     .map_err(step("setting the congestion control"))?;
@@ -143,17 +148,19 @@ impl KernelRun {
         Ok(())
     }
 
-    /// Runs one loss rate; stops early if the observer breaks.
+    /// Runs one repetition of a stage; if the observer breaks, the number of requests in flight.
     ///
     /// # Errors
     /// If a socket cannot be created or the router fails.
-    pub fn stage(
+    pub fn block(
         &mut self,
         stage: usize,
-        loss: Ppm,
+        repetition: u32,
         mut observer: impl FnMut(Tick) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<(), (StageOutcome, Vec<LaneCapture>)>, KernelError> {
+    ) -> Result<ControlFlow<u64, (Block, Vec<LaneCapture>)>, KernelError> {
         let lanes: Vec<(Arm, u32)> = self.plan.lanes().collect();
+        let loss = self.plan.loss_ppm[stage];
+        self.repetition = repetition;
         self.set_links(Ppm::ZERO, 0)?;
         let (stopper, stopped) = shutdown::pair().map_err(step("making a stop signal"))?;
         let mut server_loop = self.server_loop(&lanes)?;
@@ -162,9 +169,10 @@ impl KernelRun {
             .spawn(move || server_loop.run(stopped).map(|()| server_loop.into_servers()))
             .map_err(step("starting the bank"))?;
         let mut clients = self.client_loop(&lanes)?;
-        let of = u64::from(self.plan.ops) * lanes.len() as u64;
-        let measured =
-            self.measure(loss, &lanes, &mut clients, |ended| observer(Tick { stage, ended, of }));
+        let of = u64::from(self.plan.ops.div_ceil(self.plan.repetitions)) * lanes.len() as u64;
+        let measured = self.measure(loss, &lanes, &mut clients, |ended| {
+            observer(Tick { stage, repetition, ended, of })
+        });
         // The bank waits for connected clients, so they disconnect first.
         clients.hang_up();
         stopper.stop();
@@ -174,16 +182,22 @@ impl KernelRun {
         })?;
         let servers = servers.map_err(step("serving"))?;
         let ControlFlow::Continue(measured) = measured? else {
-            return Ok(ControlFlow::Break(()));
+            let samples = clients.generators().flat_map(LoadGenerator::samples);
+            let in_flight = samples.filter(|sample| sample.end == End::Unknown).count() as u64;
+            return Ok(ControlFlow::Break(in_flight));
         };
         Ok(ControlFlow::Continue(self.collect(loss, &lanes, &clients, measured, &servers)))
+    }
+
+    const fn block_seed(&self) -> u64 {
+        Plan::seed_of(self.seed, self.repetition)
     }
 
     fn set_links(&self, loss: Ppm, capture_frames: u32) -> Result<(), KernelError> {
         let link = self.plan.link(loss);
         for lane in 0..self.topology.lanes.len() {
             self.router
-                .set_links(lane, &link, &link, self.seed, capture_frames)
+                .set_links(lane, &link, &link, self.block_seed(), capture_frames)
                 .map_err(step("setting a link"))?;
         }
         Ok(())
@@ -192,7 +206,7 @@ impl KernelRun {
     fn server_loop(&self, lanes: &[(Arm, u32)]) -> Result<ServerLoop<MemoryStore>, KernelError> {
         let mut sites = Vec::new();
         for (lane, (arm, _)) in self.topology.lanes.iter().zip(lanes) {
-            let server = load::server(*arm, self.seed);
+            let server = load::server(*arm, self.block_seed());
             let socket = arm.transport().listen(&lane.b, self.plan.conditions());
             sites.push(match socket.map_err(step("listening"))? {
                 ServerSocket::Stream(listener, nodelay) => {
@@ -219,8 +233,10 @@ impl KernelRun {
                 arm: *arm,
                 plan: self.plan.clone(),
             };
-            generators
-                .push((load::generator(&self.plan, *arm, *depth, self.seed), Box::new(opener)));
+            generators.push((
+                load::generator(&self.plan, *arm, *depth, self.block_seed()),
+                Box::new(opener),
+            ));
         }
         ClientLoop::new(generators, self.clock).map_err(step("starting the clients"))
     }
@@ -246,7 +262,8 @@ impl KernelRun {
         let stats: Vec<ClientCounters> =
             clients.generators().map(LoadGenerator::counters).collect();
         let tcp = self.tcp_counters(lanes)?;
-        self.set_links(loss, self.plan.capture_frames)?;
+        let captured = if self.repetition == 0 { self.plan.capture_frames } else { 0 };
+        self.set_links(loss, captured)?;
         let began = self.clock.now();
         let plans: Vec<_> =
             lanes.iter().map(|(_, depth)| load::measured(&self.plan, *depth)).collect();
@@ -266,7 +283,7 @@ impl KernelRun {
             .zip(tcp)
             .map(|(after, before)| Some(after?.since(&before?)))
             .collect();
-        Ok(ControlFlow::Continue(Measured { warm, stats, tcp, records, elapsed }))
+        Ok(ControlFlow::Continue(Measured { warm, stats, tcp, records, began, elapsed }))
     }
 
     fn tcp_counters(&self, lanes: &[(Arm, u32)]) -> Result<Vec<Option<TcpCounters>>, KernelError> {
@@ -286,11 +303,12 @@ impl KernelRun {
         clients: &ClientLoop,
         measured: Measured,
         servers: &[Server<MemoryStore>],
-    ) -> (StageOutcome, Vec<LaneCapture>) {
+    ) -> (Block, Vec<LaneCapture>) {
         let mut outcomes = Vec::new();
         let mut captures = Vec::new();
-        let parts = measured.records.into_iter().zip(&measured.tcp).zip(&measured.warm);
-        let parts = parts.zip(&measured.stats).zip(clients.generators()).zip(servers);
+        let Measured { warm, stats, tcp, records, began, elapsed } = measured;
+        let parts = records.into_iter().zip(&tcp).zip(&warm);
+        let parts = parts.zip(&stats).zip(clients.generators()).zip(servers);
         for (index, (((((record, tcp), warm), before), generator), server)) in parts.enumerate() {
             let (arm, depth) = lanes[index];
             let LaneRecord { directions, captured, .. } = record;
@@ -309,7 +327,8 @@ impl KernelRun {
             });
             captures.push(LaneCapture { arm, depth, loss, frames: captured });
         }
-        (StageOutcome { lanes: outcomes, elapsed: measured.elapsed }, captures)
+        let (repetition, seed) = (self.repetition, self.block_seed());
+        (Block { repetition, seed, lanes: outcomes, began, elapsed }, captures)
     }
 
     /// Stops the router and removes namespaces and links.
@@ -326,6 +345,7 @@ struct Measured {
     stats: Vec<ClientCounters>,
     tcp: Vec<Option<TcpCounters>>,
     records: Vec<LaneRecord>,
+    began: Instant,
     elapsed: Duration,
 }
 

@@ -1,10 +1,12 @@
 //! tcp-vs-udp: the same bank requests over TCP and over UDP through the same loss.
 //!
-//! `arms` is the table of configurations, `transport` their carriers; `kernel` and `virtual_time`
-//! run the lanes; `summary` and `verdict` turn samples into a result.
+//! `arms` are the configurations, `transport` their carriers; `kernel` and `virtual_time` run the
+//! lanes; `summary`, `verdict` and `claims` turn samples into a result.
 
 mod args;
 pub mod arms;
+pub mod blocking;
+pub mod claims;
 pub mod commands;
 pub mod kernel;
 pub mod ledger_audit;

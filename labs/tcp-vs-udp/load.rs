@@ -14,7 +14,6 @@ pub const ACCOUNTS: u64 = 64;
 pub const OPENING: Cents = Cents(100_000_000);
 /// Warm-up requests per client slot: enough for the round-trip estimate to settle, since RTTVAR
 /// shrinks by a quarter per sample (RFC 6298 §2.3) from RTT/2.
-/// settle, since RTTVAR shrinks by a quarter a sample (RFC 6298 §2.3) from RTT/2.
 const WARM_UP_PER_SLOT: u64 = 12;
 /// Maximum duration of the warm-up.
 const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
@@ -22,7 +21,7 @@ const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 /// The bank of an arm.
 #[must_use]
 pub fn server(arm: Arm, seed: u64) -> Server<MemoryStore> {
-    let config = ServerConfig { dedup: arm.row().dedup, ..ServerConfig::default() };
+    let config = ServerConfig { dedup: arm.transport().dedup(), ..ServerConfig::default() };
     Server::new(config, MemoryStore::with_accounts(ACCOUNTS, OPENING), seed)
 }
 
@@ -43,21 +42,17 @@ pub fn generator(plan: &Plan, arm: Arm, depth: u32, seed: u64) -> LoadGenerator 
 /// The warm-up load.
 #[must_use]
 pub fn warm_up(plan: &Plan, depth: u32) -> LoadPlan {
-    LoadPlan {
-        arrivals: ArrivalModel::Closed { depth },
-        ops: WARM_UP_PER_SLOT * u64::from(plan.outstanding),
-        limit: WARM_UP_LIMIT,
-        spread: plan.rtt,
-    }
+    let ops = WARM_UP_PER_SLOT * u64::from(plan.outstanding);
+    load(plan, depth, ops, WARM_UP_LIMIT)
 }
 
-/// The measured load.
+/// The measured load of one repetition.
 #[must_use]
 pub fn measured(plan: &Plan, depth: u32) -> LoadPlan {
-    LoadPlan {
-        arrivals: ArrivalModel::Closed { depth },
-        ops: u64::from(plan.ops),
-        limit: plan.stage_limit,
-        spread: plan.rtt,
-    }
+    let ops = u64::from(plan.ops.div_ceil(plan.repetitions));
+    load(plan, depth, ops, plan.stage_limit / plan.repetitions)
+}
+
+const fn load(plan: &Plan, depth: u32, ops: u64, limit: Duration) -> LoadPlan {
+    LoadPlan { arrivals: ArrivalModel::Closed { depth }, ops, limit, spread: plan.rtt }
 }

@@ -1,12 +1,13 @@
-//! Raw results of a lane, for the kernel and virtual time alike.
+//! Raw results of a lane in one repetition, for the kernel and virtual time alike.
 
 use super::arms::Arm;
 use super::result::{LedgerAudit, LinkAudit, TcpCounters, UdpCounters};
 use std::time::Duration;
 use wirelab::bank::load::Sample;
+use wirelab::measure::Instant;
 use wirelab::path::LostFrame;
 
-/// One lane at one loss rate.
+/// One lane at one loss rate, in one repetition.
 #[derive(Clone, Debug)]
 pub struct LaneOutcome {
     /// The arm.
@@ -31,11 +32,17 @@ pub struct LaneOutcome {
     pub ledger: LedgerAudit,
 }
 
-/// All lanes at one loss rate.
+/// All lanes at one loss rate, in one repetition.
 #[derive(Clone, Debug)]
-pub struct StageOutcome {
+pub struct Block {
+    /// The repetition, from 0.
+    pub repetition: u32,
+    /// The seed of its draws.
+    pub seed: u64,
     /// The lanes, in the order of the plan.
     pub lanes: Vec<LaneOutcome>,
-    /// Duration of the stage.
+    /// When it began.
+    pub began: Instant,
+    /// Its duration.
     pub elapsed: Duration,
 }

@@ -5,6 +5,7 @@ use super::transport::Conditions;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use thiserror::Error;
+use wirelab::measure::draw::keyed;
 use wirelab::measure::{Ppm, human};
 use wirelab::path::{Delay, LinkPlan, LossModel};
 
@@ -23,11 +24,14 @@ pub struct Plan {
     pub arms: Vec<Arm>,
     /// Requests outstanding per client; one lane per arm and depth.
     pub depths: Vec<u32>,
-    /// Maximum requests per lane and stage.
+    /// Maximum requests per lane and stage, over all repetitions.
     pub ops: u32,
+    /// Repetitions of each stage, each with its own seed and its own connections.
+    #[serde(default = "default_repetitions")]
+    pub repetitions: u32,
     /// Requests outstanding per lane, over all its clients.
     pub outstanding: u32,
-    /// Time after the start of a stage from which no request starts.
+    /// Time in which requests start, over all repetitions of a stage.
     #[serde(with = "crate::plan::human_duration")]
     pub stage_limit: Duration,
     /// Deadline of a request: its outcome is then unknown.
@@ -39,9 +43,9 @@ pub struct Plan {
     /// The retransmission-timeout floor of `tcp-tuned`.
     #[serde(with = "crate::plan::human_duration")]
     pub tuned_rto_min: Duration,
-    /// The congestion control of every TCP socket.
+    /// The congestion control of TCP sockets whose arm names none.
     pub congestion_control: String,
-    /// Maximum captured frames per lane and stage; 0 captures none.
+    /// Maximum captured frames per lane and stage, in its first repetition; 0 captures none.
     pub capture_frames: u32,
 }
 
@@ -63,6 +67,10 @@ pub const LANES_MAX: usize = 24;
 pub const STAGES_MAX: usize = 20;
 /// Maximum requests per lane and stage: a stage's samples are kept in memory.
 pub const OPS_MAX: u32 = 1_000_000;
+/// Minimum repetitions of a stage: fewer tell nothing of what another run gives.
+pub const REPETITIONS_MIN: u32 = 3;
+/// Maximum repetitions of a stage.
+pub const REPETITIONS_MAX: u32 = 20;
 /// Maximum requests outstanding per client: the server's reply window.
 pub const DEPTH_MAX: u32 = 64;
 /// Maximum requests outstanding per lane.
@@ -74,6 +82,10 @@ pub const DEADLINE_MAX: Duration = Duration::from_secs(60);
 /// Maximum loss probability, in parts per million.
 pub const LOSS_MAX: u32 = 500_000;
 
+const fn default_repetitions() -> u32 {
+    REPETITIONS_MIN
+}
+
 impl Default for Plan {
     fn default() -> Self {
         let percent = |p: u32| Ppm::new(p * 10_000).expect("invariant: at most 10 %");
@@ -84,9 +96,10 @@ impl Default for Plan {
             arms: Arm::defaults().collect(),
             depths: vec![1, 8],
             ops: 4_000,
+            repetitions: REPETITIONS_MIN,
             outstanding: 16,
-            stage_limit: Duration::from_secs(8),
-            deadline: Duration::from_secs(4),
+            stage_limit: Duration::from_secs(5),
+            deadline: Duration::from_secs(3),
             patience: Duration::from_millis(200),
             tuned_rto_min: Duration::from_millis(20),
             congestion_control: "cubic".to_owned(),
@@ -120,6 +133,10 @@ impl Plan {
         };
         within("ops", self.ops, OPS_MAX)?;
         within("outstanding", self.outstanding, OUTSTANDING_MAX)?;
+        if !(REPETITIONS_MIN..=REPETITIONS_MAX).contains(&self.repetitions) {
+            let expected = format!("{REPETITIONS_MIN} to {REPETITIONS_MAX}");
+            return refuse("repetitions", expected, &self.repetitions);
+        }
         for depth in &self.depths {
             within("depth", *depth, DEPTH_MAX.min(self.outstanding))?;
         }
@@ -140,8 +157,8 @@ impl Plan {
     }
 
     fn check_lists(&self) -> Result<(), PlanError> {
-        if self.arms.is_empty() || !distinct(&self.arms) {
-            let names: Vec<_> = self.arms.iter().map(|arm| arm.name()).collect();
+        let names: Vec<_> = self.arms.iter().map(|arm| arm.name()).collect();
+        if self.arms.is_empty() || !distinct(&names) {
             return refuse("arms", "one arm or more, each once".to_owned(), &names.join(","));
         }
         let shown = |items: Vec<String>| items.join(",");
@@ -196,6 +213,28 @@ impl Plan {
         let smallest = self.depths.iter().min().copied();
         let all = self.arms.iter().flat_map(|arm| self.depths.iter().map(|depth| (*arm, *depth)));
         all.filter(move |(arm, depth)| !arm.transport().per_request() || Some(*depth) == smallest)
+    }
+
+    /// The seed of a repetition: the first has the run's own.
+    #[must_use]
+    pub const fn seed_of(seed: u64, repetition: u32) -> u64 {
+        if repetition == 0 { seed } else { keyed(seed, repetition as u64) }
+    }
+
+    /// The stages in the order in which each repetition runs them: that of the headline first.
+    #[must_use]
+    pub fn stage_order(&self) -> Vec<usize> {
+        let first = self.headline_stage();
+        let rest = (0..self.loss_ppm.len()).filter(|stage| *stage != first);
+        std::iter::once(first).chain(rest).collect()
+    }
+
+    /// The middle lossy stage, or the first.
+    #[must_use]
+    pub fn headline_stage(&self) -> usize {
+        let lossy = |stage: &usize| self.loss_ppm[*stage].get() > 0;
+        let lossy: Vec<usize> = (0..self.loss_ppm.len()).filter(lossy).collect();
+        lossy.get(lossy.len().saturating_sub(1) / 2).copied().unwrap_or(0)
     }
 
     /// Clients of a lane, to reach `outstanding` requests in flight.

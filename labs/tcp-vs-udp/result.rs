@@ -3,12 +3,13 @@
 
 use super::arms::Arm;
 use super::plan::Plan;
+use super::transport::Step;
 use serde::{Deserialize, Serialize};
 use wirelab::bank::transport::ClientCounters;
 pub use wirelab::emulator::topology::TcpCounters;
+use wirelab::measure::compare::Estimate;
 use wirelab::measure::interval::Share;
 use wirelab::measure::quantile::{EcdfPoint, Quantile};
-use wirelab::measure::staircase::Stair;
 use wirelab::measure::{Ppm, nanos};
 
 /// Schema version; changes if a field is removed or changes its meaning.
@@ -29,8 +30,13 @@ pub struct RunResult {
     pub mode: Mode,
     /// How the run ended.
     pub ended: Ended,
-    /// The run in one sentence: the comparison at its middle lossy stage. Empty without a stage.
+    /// Requests in flight when the user stopped the run: possibly applied, in no other figure.
+    #[serde(default)]
+    pub in_flight_unknown: u64,
+    /// The sentence of the first verdict.
     pub verdict: String,
+    /// What the run proves of each pair of arms; the first is the headline.
+    pub verdicts: Vec<Verdict>,
     /// The plan.
     pub plan: Plan,
     /// The host.
@@ -49,6 +55,53 @@ pub struct RunResult {
     pub measured_ns: u64,
 }
 
+/// What the run proves of two arms at one loss rate and depth.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What is proved.
+    pub claim: Ruling,
+    /// The two arms, the faster first if one is; only one if there is no other.
+    pub arms: Vec<Arm>,
+    /// Loss of the stage, each way.
+    pub loss_ppm: Ppm,
+    /// Requests each client keeps outstanding.
+    pub depth: u32,
+    /// The compared quantity.
+    pub quantity: Quantity,
+    /// Its value and 95 % interval with each arm, in the order of `arms`.
+    pub estimates: Vec<Quantile>,
+    /// The second value over the first, with its 95 % interval; `None` if not comparable.
+    pub ratio: Option<Estimate>,
+    /// Level means: the interval of the ratio lies within 1 ± this.
+    pub bound: f64,
+    /// Why.
+    pub reason: String,
+    /// The verdict in a sentence.
+    pub sentence: String,
+}
+
+/// What a verdict claims.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// The first arm is faster.
+    Faster,
+    /// The difference is below the bound.
+    Level,
+    /// The run proves neither.
+    CannotTell,
+}
+
+/// The quantity of a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quantity {
+    /// [`LossCost::extra`].
+    LossCost,
+    /// The median latency.
+    P50,
+}
+
 /// What carried the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,7 +118,7 @@ pub enum Mode {
 pub enum Ended {
     /// Every stage was run.
     Finished,
-    /// The user stopped it; the stages present are complete.
+    /// The user stopped it; the repetitions present are complete.
     Interrupted,
 }
 
@@ -97,11 +150,14 @@ pub struct Host {
 pub struct Stage {
     /// Loss probability, each way.
     pub loss_ppm: Ppm,
-    /// One sentence: which was faster, by how much, and why.
+    /// One sentence: the verdict on the headline's pair, and what else is seen here.
     pub verdict: String,
     /// One lane per arm and depth, in the order of the plan: all depths of an arm together.
     pub lanes: Vec<Lane>,
-    /// Duration of the stage, nanoseconds.
+    /// The seed of each repetition, in order.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// Duration of the stage over its repetitions, nanoseconds.
     pub elapsed_ns: u64,
 }
 
@@ -118,6 +174,10 @@ pub struct Lane {
     pub requests: Requests,
     /// Latency of answered requests. Observer: client.
     pub latency: Latency,
+    /// What lost packets cost. Observer: client.
+    pub loss_cost: LossCost,
+    /// Requests held up by lost frames of the capture. Observer: path. `None` without a capture.
+    pub blocking: Option<Blocking>,
     /// Connection setup time, part of the latency only in `tcp-reconnect`. Observer: client.
     pub handshake: Option<Latency>,
     /// Traffic on the path. Observer: path.
@@ -145,6 +205,30 @@ pub struct Requests {
     pub refused: u64,
     /// Not answered by the deadline: possibly applied.
     pub unknown: u64,
+}
+
+/// What lost packets cost a lane's requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossCost {
+    /// Median latency of the slow answered requests less that of the others, 95 % interval. No
+    /// value if none was slow.
+    pub extra: Quantile,
+    /// Slow or unanswered requests, of those started, with an interval by clusters.
+    pub met: Share,
+    /// Slow answered requests behind `extra`.
+    pub slow: u64,
+}
+
+/// Requests and replies held up by the lost frames of a capture.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocking {
+    /// Lost frames that carried requests or replies.
+    pub lost_frames: u64,
+    /// Requests and replies inside those frames (batching).
+    pub inside: u64,
+    /// Requests and replies that arrived before the repeat and had to wait for it (head-of-line
+    /// blocking).
+    pub behind: u64,
 }
 
 /// A latency distribution.
@@ -186,19 +270,19 @@ pub struct Traffic {
 pub struct Theory {
     /// The model in a sentence; empty without one.
     pub model: String,
-    /// The analytic distribution: a staircase. Empty without one.
-    pub stairs: Vec<Stair>,
+    /// The analytic distribution: a staircase, with the mechanism behind each step.
+    pub stairs: Vec<Step>,
     /// Latency above which a request is slow, nanoseconds: half-way up the first step.
     pub slow_threshold_ns: u64,
     /// Predicted share of started requests that are slow or unanswered.
     pub slow_expected: f64,
-    /// Measured share, with its exact 95 % interval.
+    /// Measured share, with its exact 95 % interval (of independent requests).
     pub slow_observed: Share,
     /// Share of the slow answered requests that lie on a step (within `tolerance_ns`).
     pub on_stairs: Option<Share>,
     /// Maximum distance from a step that still counts as on it, nanoseconds.
     pub tolerance_ns: u64,
-    /// Slow or unanswered requests per lost frame: above 1 is head-of-line blocking.
+    /// Slow or unanswered requests per lost frame.
     pub slow_per_lost_frame: Option<f64>,
 }
 
@@ -228,8 +312,8 @@ pub struct LinkAudit {
     pub late_p99_ns: u64,
     /// Maximum of the same.
     pub late_max_ns: u64,
-    /// Digest of the fates (index, verdict), hexadecimal: equal seeds give equal digests for equal
-    /// numbers of frames.
+    /// Digest of the fates (index, verdict) of all repetitions, hexadecimal: equal seeds give equal
+    /// digests for equal numbers of frames.
     pub fates_digest: String,
 }
 
@@ -290,6 +374,8 @@ pub struct Claim {
     pub promise: String,
     /// The measurement, in a sentence with figures.
     pub seen: String,
+    /// What it was tried on: requests, frames or ledgers. Never 0 if it holds.
+    pub trials: u64,
     /// Whether it holds.
     pub holds: Holds,
 }

@@ -1,477 +1,362 @@
-//! From figures to sentences: the faster side and why, which claims hold, limits of the run.
-//! Each sentence quotes its figures.
+//! What a run proves of two arms: faster, level, or cannot tell and why.
+//!
+//! The compared quantity is what a lost packet costs, which no step of a discrete distribution
+//! moves; without loss it is the median. A claim needs a closed interval on one step, a difference
+//! ten times the path's lateness, and an interval of the ratio that excludes 1 (faster) or lies
+//! within [`BOUND`] (level).
 
-use super::arms::{Arm, Side};
+use super::arms::Arm;
 use super::plan::Plan;
-use super::result::{Claim, Holds, Lane, Mode, Stage, Timing, TimingVerdict};
+use super::result::{Lane, Quantity, Ruling, Stage, Timing, TimingVerdict, Verdict};
 use std::time::Duration;
 use wirelab::bank::server::Dedup;
-use wirelab::measure::human::{self, latency};
-use wirelab::measure::interval::{Share, clopper_pearson};
-use wirelab::measure::nanos;
+use wirelab::measure::cluster::CLIFF_FACTOR;
+use wirelab::measure::compare::{Estimate, Order};
+use wirelab::measure::human::{self, latency, range};
+use wirelab::measure::quantile::Quantile;
 
-/// p99 lateness above 1/n of the round trip makes timing suspect.
-const LATE_PART_OF_RTT: u32 = 20;
-/// Lateness below which timing is never suspect: two wake-ups on a shared machine.
-const LATE_FLOOR: Duration = Duration::from_millis(1);
-/// Probability of a false alarm per run and family of claims.
-const FALSE_ALARM: f64 = 1e-4;
-/// Maximum difference of medians without loss that counts as agreement.
-const MEDIANS_AGREE: Duration = Duration::from_millis(1);
-/// Minimum share of slow requests on the staircase for the claim to hold.
-const ON_STAIRS_MIN: f64 = 0.9;
-/// Minimum slow requests to decide the staircase claim.
-const SLOW_MIN: u64 = 20;
+/// Two arms are level if the interval of their ratio lies within 1 ± this.
+pub const BOUND: f64 = 0.05;
+/// A difference below this many times the path's lateness is not claimed.
+const LATENESS_FACTOR: u64 = 10;
+/// Requests that a remedy asks for at least: the default, with which usual losses decide.
+const OPS_ENOUGH: u32 = 4_000;
 
-/// The lanes of a stage at one depth.
-fn at(stage: &Stage, depth: u32) -> impl Iterator<Item = &Lane> {
-    stage.lanes.iter().filter(move |lane| lane.depth == depth)
-}
-
-/// The lane at this depth that represents a side, with its rank there.
-fn contender(stage: &Stage, side: Side, depth: u32) -> Option<(u8, &Lane)> {
-    let stands = |lane: &Lane| {
-        let (of, rank) = lane.arm.row().contender?;
-        (of == side).then_some(rank)
-    };
-    at(stage, depth).filter_map(|lane| Some((stands(lane)?, lane))).min_by_key(|(rank, _)| *rank)
-}
-
-fn p99(lane: &Lane) -> Option<u64> {
-    lane.latency.p99.value_ns
-}
-
-/// One sentence for a loss rate: the faster side, by how much, and the cause.
+/// The pair of the headline: the first arm that repeats lost requests, and another of the other
+/// kind if there is one, exactly-once delivery preferred.
 #[must_use]
-pub fn sentence(plan: &Plan, stage: &Stage) -> String {
-    let Some(depth) = plan.depths.iter().min().copied() else { return String::new() };
-    let mut parts = vec![comparison(plan, stage, depth)];
-    parts.extend(blocking(plan, stage));
-    parts.extend(handshake(stage, depth));
-    parts.retain(|part| !part.is_empty());
-    let mut text = parts.join("; ");
-    text.push('.');
-    text
+pub fn pair(arms: &[Arm]) -> (Option<Arm>, Option<Arm>) {
+    let mut repeating = arms.iter().copied().filter(|arm| arm.transport().repeats());
+    let first = repeating.next().or_else(|| arms.first().copied());
+    let Some(one) = first else { return (None, None) };
+    let is_kernels = |arm: &Arm| arm.transport().needs_kernel().is_some();
+    let rank = |arm: &Arm| {
+        let transport = arm.transport();
+        let same_kind = is_kernels(arm) == is_kernels(&one);
+        (!transport.repeats(), same_kind, transport.dedup() != Dedup::Durable)
+    };
+    let others = arms.iter().copied().filter(|arm| *arm != one && !arm.transport().per_request());
+    let other = others.min_by_key(rank);
+    (first, other.or_else(|| arms.iter().copied().find(|arm| *arm != one)))
 }
 
-/// The run in one sentence: the comparison at its middle lossy stage.
+/// Every verdict of a run; the first is the headline's. Never empty.
 #[must_use]
-pub fn headline(plan: &Plan, stages: &[Stage]) -> String {
-    let lossy: Vec<&Stage> = stages.iter().filter(|s| s.loss_ppm.get() > 0).collect();
-    let middle = lossy.get(lossy.len().saturating_sub(1) / 2).copied().or_else(|| stages.first());
-    let depth = plan.depths.iter().min().copied();
-    let (Some(stage), Some(depth)) = (middle, depth) else { return String::new() };
-    comparison(plan, stage, depth) + "."
-}
-
-fn comparison(plan: &Plan, stage: &Stage, depth: u32) -> String {
-    let of = |side| contender(stage, side, depth);
-    let (Some((_, udp)), Some((_, tcp))) = (of(Side::Udp), of(Side::Tcp)) else {
-        return fastest(stage, depth);
-    };
-    let loss = stage.loss_ppm;
-    let (Some(fast), Some(slow)) = (p99(udp), p99(tcp)) else { return fastest(stage, depth) };
-    let (u, t) = (udp.arm.name(), tcp.arm.name());
-    if near(fast, slow) {
-        let (fast, slow) = (latency(fast), latency(slow));
-        let cause =
-            if loss.get() == 0 { "nothing is lost, so no timer runs" } else { no_wait(tcp) };
-        return format!("At {loss} {t} and {u} are level ({slow} and {fast} at p99): {cause}");
+pub fn verdicts(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Verdict> {
+    let headline = plan.loss_ppm[plan.headline_stage()];
+    let mut order: Vec<&Stage> = stages.iter().collect();
+    order.sort_by_key(|stage| stage.loss_ppm != headline);
+    let mut depths = plan.depths.clone();
+    depths.sort_unstable();
+    let mut all = Vec::new();
+    for stage in order {
+        for depth in &depths {
+            all.extend(at(plan, stage, *depth, timing));
+        }
     }
-    let (first, second, a, b) = if fast < slow { (u, t, fast, slow) } else { (t, u, slow, fast) };
-    let factor = human::factor(ratio(b, a));
-    let (a, b) = (latency(a), latency(b));
-    let mut text =
-        format!("At {loss} {first} answers 99 % within {a}, {second} within {b} ({factor})");
-    if fast < slow && loss.get() > 0 {
-        text.push_str(&timer_cause(plan, stage, depth, tcp));
-    }
-    text
-}
-
-fn no_wait(tcp: &Lane) -> &'static str {
-    if tcp.theory.slow_expected < 0.01 {
-        "fewer than one request in a hundred meets a loss"
-    } else {
-        "both repair a loss in about the same time"
-    }
-}
-
-fn timer_cause(plan: &Plan, stage: &Stage, depth: u32, tcp: &Lane) -> String {
-    let Some(own) = tcp.arm.transport().kernel_timer(plan.conditions()) else {
-        return String::new();
-    };
-    let floor = human::span(own.floor);
-    let tuned = at(stage, depth).find_map(|lane| {
-        let timer = lane.arm.transport().kernel_timer(plan.conditions())?;
-        let floor = (timer.set && !own.set).then(|| human::span(timer.floor))?;
-        Some(format!("; with {floor} instead {} needs {}", lane.arm.name(), latency(p99(lane)?)))
-    });
-    let tuned = tuned.unwrap_or_default();
-    format!(": a lone lost packet waits for TCP's retransmission timer (RTT + {floor}{tuned})")
-}
-
-/// If TCP and UDP are not compared: the arm with the lowest p99 that answers 99 % of its requests.
-fn fastest(stage: &Stage, depth: u32) -> String {
-    let competes =
-        |lane: &&Lane| lane.depth == depth && lane.requests.unknown * 100 <= lane.requests.started;
-    let lanes = stage.lanes.iter().filter(competes);
-    let Some((ns, lane)) = lanes.filter_map(|l| Some((p99(l)?, l))).min_by_key(|(ns, _)| *ns)
-    else {
-        return format!("At {} no arm answers 99 % of its requests", stage.loss_ppm);
-    };
-    let mut text =
-        format!("At {} {} answers 99 % within {}", stage.loss_ppm, lane.arm.name(), latency(ns));
-    if let (Some(first), true) = (lane.theory.stairs.get(1), stage.loss_ppm.get() > 0) {
-        let timer = first.at_ns - lane.theory.stairs[0].at_ns;
-        text.push_str(&format!(": a lost packet waits for its timer of {}", latency(timer)));
-    }
-    text
-}
-
-/// Requests delayed by one lost packet (head-of-line blocking).
-fn blocking(plan: &Plan, stage: &Stage) -> Option<String> {
-    let deep = plan.depths.iter().max().copied().filter(|d| *d > 1)?;
-    if stage.loss_ppm.get() == 0 {
-        return None;
-    }
-    // For TCP only the arm with kernel defaults.
-    let (_, tcp) = contender(stage, Side::Tcp, deep).filter(|(rank, _)| *rank == 0)?;
-    let (_, udp) = contender(stage, Side::Udp, deep)?;
-    Some(format!(
-        "at depth {deep} one lost frame delays {:.1} requests on {} (head-of-line blocking: the \
-         stream packs them together and delivers in order), {:.1} on {}",
-        tcp.theory.slow_per_lost_frame?,
-        tcp.arm.name(),
-        udp.theory.slow_per_lost_frame?,
-        udp.arm.name()
-    ))
-}
-
-fn handshake(stage: &Stage, depth: u32) -> Option<String> {
-    let lane = at(stage, depth).find(|lane| lane.arm.transport().per_request())?;
-    let open = lane.handshake.as_ref()?.p50.value_ns?;
-    let syn = lane.tcp.map_or(0, |tcp| tcp.syn_retransmits);
-    let lost =
-        if syn > 0 { format!(", and 1 s for each of {syn} lost SYNs") } else { String::new() };
-    let (name, open) = (lane.arm.name(), latency(open));
-    Some(format!("{name} adds a handshake of {open} to each request{lost}"))
-}
-
-/// Within one millisecond or 10 %.
-fn near(a: u64, b: u64) -> bool {
-    let gap = a.abs_diff(b);
-    u128::from(gap) <= MEDIANS_AGREE.as_nanos() || gap <= a.max(b) / 10
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
-fn ratio(a: u64, b: u64) -> f64 {
-    if b == 0 { 0.0 } else { a as f64 / b as f64 }
-}
-
-/// Whether the timing is trustworthy.
-#[must_use]
-pub fn timing(plan: &Plan, mode: Mode, stages: &[Stage]) -> Timing {
-    if mode == Mode::Sim {
-        let reason = "virtual time: every frame left exactly when it should".to_owned();
-        return Timing { verdict: TimingVerdict::Trusted, reason };
-    }
-    let links = || stages.iter().flat_map(|stage| &stage.lanes).flat_map(|lane| &lane.path);
-    let unasked: u64 = links().map(|l| l.kernel_dropped + l.oversize + l.send_failed).sum();
-    if unasked > 0 {
-        return Timing {
-            verdict: TimingVerdict::Invalid,
-            reason: format!(
-                "{} dropped by the kernel, longer than the MTU or not sent on: the loss is not \
-                 the loss of the plan. Run again on an idler machine, or with fewer requests \
-                 outstanding",
-                human::plural(unasked, "frame was", "frames were")
-            ),
+    if all.is_empty() {
+        let reason = "no stage was completed".to_owned();
+        let blank = Verdict {
+            claim: Ruling::CannotTell,
+            arms: plan.arms.iter().copied().take(1).collect(),
+            loss_ppm: headline,
+            depth: depths[0],
+            quantity: quantity(headline.get()),
+            estimates: Vec::new(),
+            ratio: None,
+            bound: BOUND,
+            sentence: format!("Nothing was measured, because {reason}."),
+            reason,
         };
+        all.push(blank);
     }
-    let late = links().map(|l| l.late_p99_ns).max().unwrap_or(0);
-    let limit = (plan.rtt / LATE_PART_OF_RTT).max(LATE_FLOOR);
-    let most = latency(nanos(limit));
-    let (verdict, word) = if u128::from(late) <= limit.as_nanos() {
-        (TimingVerdict::Trusted, "below")
-    } else {
-        (TimingVerdict::Suspect, "above")
-    };
-    let reason = format!(
-        "in the worst lane 99 % of frames left the path within {} of when they should, {word} the \
-         limit of {most}; the kernel dropped none and none was too long",
-        latency(late)
-    );
-    Timing { verdict, reason }
+    all
 }
 
-/// Claims: predictions against measurements.
-#[must_use]
-pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
-    let mut claims = vec![realised_loss(plan, stages), slow_share(stages, timing)];
-    claims.extend(stairs(stages, timing));
-    claims.extend(medians(plan, stages, timing));
-    claims.extend(delivery(stages));
-    claims.push(balanced(stages));
-    claims
+const fn quantity(loss_ppm: u32) -> Quantity {
+    if loss_ppm == 0 { Quantity::P50 } else { Quantity::LossCost }
 }
 
-fn claim(name: &str, promise: &str, seen: String, holds: Holds) -> Claim {
-    Claim { name: name.to_owned(), promise: promise.to_owned(), seen, holds }
+/// The verdicts of one stage and depth: the headline's pair, then its first arm and each other.
+fn at(plan: &Plan, stage: &Stage, depth: u32, timing: &Timing) -> Vec<Verdict> {
+    let lanes: Vec<&Lane> = stage.lanes.iter().filter(|lane| lane.depth == depth).collect();
+    let arms: Vec<Arm> = lanes.iter().map(|lane| lane.arm).collect();
+    let lane_of = |arm: Arm| lanes.iter().copied().find(|lane| lane.arm == arm);
+    let (Some(first), second) = pair(&arms) else { return Vec::new() };
+    let Some(one) = lane_of(first) else { return Vec::new() };
+    let case = |other| Case { plan, stage, depth, timing, one, other };
+    let Some(second) = second else { return vec![case(None).verdict()] };
+    let comparable = |arm: &Arm| stage.loss_ppm.get() == 0 || arm.transport().repeats();
+    let rest = arms.into_iter().filter(|arm| *arm != first && *arm != second && comparable(arm));
+    let others = std::iter::once(second).chain(rest).filter_map(lane_of);
+    others.map(|other| case(Some(other)).verdict()).collect()
 }
 
-const fn holds(yes: bool) -> Holds {
-    if yes { Holds::Yes } else { Holds::No }
+/// Two lanes to compare.
+struct Case<'a> {
+    plan: &'a Plan,
+    stage: &'a Stage,
+    depth: u32,
+    timing: &'a Timing,
+    one: &'a Lane,
+    other: Option<&'a Lane>,
 }
 
-/// A failed latency claim is undecided if the machine was too busy for timing.
-const fn timed(yes: bool, timing: &Timing) -> Holds {
-    match (yes, timing.verdict) {
-        (true, _) => Holds::Yes,
-        (false, TimingVerdict::Trusted) => Holds::No,
-        (false, _) => Holds::Unknown,
+impl Case<'_> {
+    fn is_lossy(&self) -> bool {
+        self.stage.loss_ppm.get() > 0
     }
-}
 
-/// Whether a share matches `expected`, in one of `family` tests that share [`FALSE_ALARM`].
-fn plausible(share: &Share, expected: f64, family: usize) -> bool {
-    #[expect(clippy::cast_precision_loss, reason = "a few hundred tests at most")]
-    let alpha = FALSE_ALARM / family.max(1) as f64;
-    let (low, high) = clopper_pearson(share.hits, share.trials, alpha);
-    share.trials == 0 || (low <= expected && expected <= high)
-}
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        std::iter::once(self.one).chain(self.other)
+    }
 
-fn realised_loss(plan: &Plan, stages: &[Stage]) -> Claim {
-    let links: Vec<_> = stages
-        .iter()
-        .flat_map(|s| s.lanes.iter().map(move |lane| (s.loss_ppm, lane)))
-        .flat_map(|(loss, lane)| lane.path.iter().map(move |link| (loss, link)))
-        .collect();
-    let off = links
-        .iter()
-        .filter(|(loss, link)| !plausible(&link.loss, loss.fraction(), links.len()))
-        .count();
-    let frames: u64 = links.iter().map(|(_, link)| link.offered).sum();
-    let lost: u64 = links.iter().map(|(_, link)| link.lost).sum();
-    let rates: Vec<_> = plan.loss_ppm.iter().map(ToString::to_string).collect();
-    claim(
-        "realised-loss",
-        &format!("each direction of each lane loses {} of its frames", rates.join(", ")),
+    fn measured(&self, lane: &Lane) -> Quantile {
+        if self.is_lossy() { lane.loss_cost.extra } else { lane.latency.p50 }
+    }
+
+    fn verdict(&self) -> Verdict {
+        let (claim, ratio, reason) = match self.decide() {
+            Ok((claim, ratio)) => (claim, Some(ratio), self.cause()),
+            Err(reason) => (Ruling::CannotTell, None, reason),
+        };
+        let sentence = self.sentence(claim, ratio, &reason);
+        let mut lanes: Vec<&Lane> = self.lanes().collect();
+        // The faster arm stands first, and the ratio is the slower over the faster.
+        let swap = claim == Ruling::Faster && ratio.is_some_and(|ratio| ratio.value < 1.0);
+        if swap {
+            lanes.reverse();
+        }
+        let inverse =
+            |r: Estimate| Estimate { value: 1.0 / r.value, low: 1.0 / r.high, high: 1.0 / r.low };
+        Verdict {
+            claim,
+            arms: lanes.iter().map(|lane| lane.arm).collect(),
+            loss_ppm: self.stage.loss_ppm,
+            depth: self.depth,
+            quantity: quantity(self.stage.loss_ppm.get()),
+            estimates: lanes.iter().map(|lane| self.measured(lane)).collect(),
+            ratio: if swap { ratio.map(inverse) } else { ratio },
+            bound: BOUND,
+            reason,
+            sentence,
+        }
+    }
+
+    /// The claim and the ratio of the other lane over the first; otherwise why there is none.
+    fn decide(&self) -> Result<(Ruling, Estimate), String> {
+        if self.timing.verdict == TimingVerdict::Invalid {
+            return Err(self.timing.reason.clone());
+        }
+        let one = self.estimate(self.one)?;
+        let Some(other) = self.other else {
+            return Err("one arm alone is compared with nothing; name two, such as --arms \
+                        tcp,udp-once"
+                .to_owned());
+        };
+        let other = self.estimate(other)?;
+        let Some(ratio) = other.over(&one) else {
+            return Err(format!("an interval reaches down to 0; {}", self.remedy()));
+        };
+        let claim = match ratio.order(BOUND) {
+            Order::Less | Order::Greater => Ruling::Faster,
+            Order::Level => Ruling::Level,
+            Order::Open => {
+                return Err(format!(
+                    "the difference lies between {} of the first, which is neither clear of zero \
+                     nor within {}; {}",
+                    range(&signed(ratio.low - 1.0), &signed(ratio.high - 1.0)),
+                    bound(),
+                    self.remedy()
+                ));
+            }
+        };
+        let resolution = match claim {
+            Ruling::Faster => (other.value - one.value).abs() / float(LATENESS_FACTOR),
+            _ => one.value * BOUND,
+        };
+        let late = self.lanes().flat_map(|lane| &lane.path).map(|link| link.late_p99_ns).max();
+        let late = late.unwrap_or(0);
+        if float(late) > resolution {
+            return Err(format!(
+                "1 frame in 100 left the path {} late or more, too much beside a difference of {}; \
+                 run it again on an idler machine",
+                latency(late),
+                latency(whole((other.value - one.value).abs()))
+            ));
+        }
+        Ok((claim, ratio))
+    }
+
+    /// A lane's value with both ends of its interval, on one step.
+    fn estimate(&self, lane: &Lane) -> Result<Estimate, String> {
+        let name = lane.arm.name();
+        if lane.latency.count == 0 {
+            return Err(format!("{name} answered no request"));
+        }
+        let frames: u64 = lane.path.iter().map(|link| link.offered).sum();
+        let lost: u64 = lane.path.iter().map(|link| link.lost).sum();
+        if self.is_lossy() && lost == 0 {
+            let frames = human::plural(frames, "frame", "frames");
+            return Err(format!("none of the {frames} of {name} was lost; {}", self.remedy()));
+        }
+        if self.is_lossy() && !lane.arm.transport().repeats() {
+            return Err(format!("{name} never repeats a lost request"));
+        }
+        let value = self.measured(lane);
+        let Some(estimate) = Estimate::of(&value) else {
+            let slow = human::plural(lane.loss_cost.slow, "request", "requests");
+            let of = if self.is_lossy() {
+                format!("{slow} of {name} met a loss and were answered")
+            } else {
+                format!("{} of {name} were answered", human::count(lane.latency.count))
+            };
+            return Err(format!("only {of}, too few for an interval; {}", self.remedy()));
+        };
+        if estimate.high > CLIFF_FACTOR * estimate.low {
+            let between =
+                format!("{} and {}", latency(whole(estimate.low)), latency(whole(estimate.high)));
+            return Err(format!(
+                "the cost of a loss with {name} lies between {between}: more than one timer, or \
+                 too few losses, decide it; {}",
+                self.remedy()
+            ));
+        }
+        Ok(estimate)
+    }
+
+    /// A command with more requests.
+    fn remedy(&self) -> String {
+        let plan = self.plan;
+        let ops = OPS_ENOUGH.max(plan.ops.saturating_mul(4)).min(super::plan::OPS_MAX);
+        let limit = (plan.stage_limit * 4).min(Duration::from_secs(600));
         format!(
-            "{} of {} lost; {off} of {} outside the exact binomial interval",
-            human::count(lost),
-            human::plural(frames, "frame", "frames"),
-            human::plural(links.len() as u64, "direction", "directions")
-        ),
-        holds(off == 0),
-    )
-}
-
-fn slow_share(stages: &[Stage], timing: &Timing) -> Claim {
-    let lanes: Vec<_> =
-        stages.iter().flat_map(|s| &s.lanes).filter(|l| !l.theory.model.is_empty()).collect();
-    let differs = |lane: &&&Lane| {
-        !plausible(&lane.theory.slow_observed, lane.theory.slow_expected, lanes.len())
-    };
-    let off: Vec<String> = lanes
-        .iter()
-        .filter(differs)
-        .map(|lane| {
-            let (seen, expected) = (&lane.theory.slow_observed, lane.theory.slow_expected);
-            format!(
-                "{} depth {}: {:.2} % seen, {:.2} % expected",
-                lane.arm.name(),
-                lane.depth,
-                100.0 * seen.share,
-                100.0 * expected
-            )
-        })
-        .collect();
-    let seen = if off.is_empty() {
-        match lanes.len() {
-            1 => "the one lane that has a yardstick agrees".to_owned(),
-            many => format!("all {many} lanes that have a yardstick agree"),
-        }
-    } else {
-        off.join("; ")
-    };
-    claim(
-        "slow-share",
-        "the share of slow or unanswered requests is the chance that the request or the reply is \
-         lost, 1-(1-p)^2 per exchange",
-        seen,
-        timed(off.is_empty(), timing),
-    )
-}
-
-fn stairs(stages: &[Stage], timing: &Timing) -> Option<Claim> {
-    let mut seen = Vec::new();
-    let mut all_on = true;
-    for arm in Arm::all() {
-        let Some(loss_max) = arm.transport().on_stairs_up_to() else { continue };
-        let lanes = stages.iter().filter(|s| s.loss_ppm <= loss_max).flat_map(|s| &s.lanes);
-        let lanes = lanes.filter(|l| l.arm == arm && l.depth == 1);
-        let shares: Vec<Share> = lanes.filter_map(|lane| lane.theory.on_stairs).collect();
-        let (hits, trials) =
-            shares.iter().fold((0, 0), |(hits, trials), s| (hits + s.hits, trials + s.trials));
-        if trials < SLOW_MIN {
-            continue;
-        }
-        let share = Share::new(hits, trials);
-        seen.push(format!("{} {:.1} % of {trials}", arm.name(), 100.0 * share.share));
-        all_on &= share.share >= ON_STAIRS_MIN;
-    }
-    (!seen.is_empty()).then(|| {
-        claim(
-            "staircase",
-            "slow requests take RTT plus whole retry timers: they lie on the analytic staircase \
-             (tcp up to 2 % loss: above, its timer grows with the delayed replies it has timed)",
-            format!("on a step at depth 1: {}", seen.join(", ")),
-            timed(all_on, timing),
+            "type {} --loss {} --ops {ops} --stage-limit {}",
+            crate::LAB,
+            human::share(self.stage.loss_ppm),
+            human::duration(limit)
         )
-    })
-}
+    }
 
-fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
-    let stage = stages.iter().find(|s| s.loss_ppm.get() == 0)?;
-    let rtt = nanos(plan.rtt);
-    let medians: Vec<u64> = stage
-        .lanes
-        .iter()
-        .filter_map(|lane| {
-            let extra = if lane.arm.transport().per_request() { rtt } else { 0 };
-            Some(lane.latency.p50.value_ns?.saturating_sub(extra))
-        })
-        .collect();
-    let (low, high) = (medians.iter().min()?, medians.iter().max()?);
-    let agree = u128::from(high - low) <= MEDIANS_AGREE.as_nanos();
-    Some(claim(
-        "same-without-loss",
-        "without loss all arms have the same median within 1 ms, tcp-reconnect one round trip \
-         later",
+    /// The mechanism of each lane's first repeat.
+    fn cause(&self) -> String {
+        if !self.is_lossy() {
+            return "nothing is lost, so no timer runs".to_owned();
+        }
+        let first_repeat = |lane: &Lane| {
+            let [base, step, ..] = &lane.theory.stairs[..] else { return None };
+            let after = latency(step.stair.at_ns - base.stair.at_ns);
+            Some(format!("{} after {after} with {}", step.mechanism, lane.arm.name()))
+        };
+        let all: Option<Vec<String>> = self.lanes().map(first_repeat).collect();
+        all.map_or_else(
+            || "requests in flight together repair losses sooner than the timer".to_owned(),
+            |all| format!("first repeated by the {}", all.join(", by the ")),
+        )
+    }
+
+    fn sentence(&self, claim: Ruling, ratio: Option<Estimate>, reason: &str) -> String {
+        let loss = self.stage.loss_ppm;
+        let one = self.one.arm.name();
+        let at = if self.depth > 1 { format!(", depth {}", self.depth) } else { String::new() };
+        let value = |lane: &Lane| {
+            let ns = self.measured(lane).value_ns;
+            ns.map_or_else(|| human::NONE.to_owned(), latency)
+        };
+        let (Some(other), Some(ratio)) = (self.other, ratio) else {
+            return self.cannot_tell(&at, reason);
+        };
+        let (a, b) = (value(self.one), value(other));
+        let other_name = other.arm.name();
+        let how = if claim == Ruling::Level {
+            format!("level within {}", bound())
+        } else if float(LATENESS_FACTOR) * (ratio.value - 1.0).abs() > 2.0 {
+            human::factor(ratio.value.max(1.0 / ratio.value))
+        } else {
+            format!("{} apart", human::percent((ratio.value - 1.0).abs()))
+        };
+        if !self.is_lossy() {
+            return format!(
+                "Without loss{at} the median is {a} with {one}, {b} with {other_name} ({how})."
+            );
+        }
+        let share = |lane: &Lane| human::number(lane.loss_cost.met.share * 100.0, 1);
+        let (met_one, met_other) = (share(self.one), share(other));
+        let met = if met_one == met_other { met_one } else { format!("{met_one} and {met_other}") };
         format!(
-            "medians from {} to {} over {} (tcp-reconnect less one round trip)",
-            latency(*low),
-            latency(*high),
-            human::plural(medians.len() as u64, "lane", "lanes")
-        ),
-        timed(agree, timing),
-    ))
-}
+            "At {loss} loss{at} a lost packet costs {a} with {one}, {b} with {other_name} ({how}; \
+             {met} in 100 requests met one): {reason}."
+        )
+    }
 
-/// The ledgers of one arm, over all stages and depths.
-#[derive(Default)]
-struct Audited {
-    acknowledged: u64,
-    missing: u64,
-    twice: u64,
-    surplus_cents: i64,
-}
-
-impl Audited {
-    fn of(stages: &[Stage], arm: Arm) -> Self {
-        let mut sum = Self::default();
-        for lane in stages.iter().flat_map(|s| &s.lanes).filter(|lane| lane.arm == arm) {
-            sum.acknowledged += lane.ledger.acknowledged;
-            sum.missing += lane.ledger.acknowledged_missing;
-            sum.twice += lane.ledger.applied_twice;
-            sum.surplus_cents += lane.ledger.surplus_cents;
+    fn cannot_tell(&self, at: &str, reason: &str) -> String {
+        let loss = self.stage.loss_ppm;
+        let (one, loss) = (
+            self.one.arm.name(),
+            if self.is_lossy() {
+                format!("at {loss} loss{at}")
+            } else {
+                format!("without loss{at}")
+            },
+        );
+        match self.other {
+            Some(other) => {
+                let other = other.arm.name();
+                format!(
+                    "Cannot tell which of {one} and {other} is faster {loss}, because {reason}."
+                )
+            }
+            None => {
+                let Quantile { value_ns, .. } = self.measured(self.one);
+                let cost = value_ns.map_or(String::new(), |ns| {
+                    let what =
+                        if self.is_lossy() { "a lost packet costs" } else { "the median is" };
+                    format!(" ({what} {})", latency(ns))
+                });
+                format!("Cannot tell how {one} compares {loss}{cost}, because {reason}.")
+            }
         }
-        sum
     }
 }
 
-/// Delivery claims of the arms, exactly once first.
-fn delivery(stages: &[Stage]) -> Vec<Claim> {
-    let of = |dedup: Dedup| {
-        let arms = Arm::all().filter(move |arm| arm.row().dedup == dedup);
-        let audited = arms.map(|arm| (arm.name(), Audited::of(stages, arm)));
-        audited.filter(|(_, audited)| audited.acknowledged > 0)
-    };
-    let once = of(Dedup::Durable).map(|(name, a)| {
-        claim(
-            "exactly-once",
-            &format!("{name} applies every acknowledged operation exactly once"),
-            format!(
-                "{} acknowledged, {} missing, {} applied twice",
-                a.acknowledged, a.missing, a.twice
-            ),
-            holds(a.missing == 0 && a.twice == 0),
-        )
-    });
-    let again = of(Dedup::Off).map(|(name, a)| {
-        claim(
-            "at-least-once",
-            &format!("{name} applies every acknowledged operation, and some again"),
-            format!(
-                "{} acknowledged, {} missing, {} applied more than once: {} moved again",
-                a.acknowledged,
-                a.missing,
-                a.twice,
-                money(a.surplus_cents)
-            ),
-            holds(a.missing == 0),
-        )
-    });
-    once.chain(again).collect()
-}
-
-/// Cents as text: `1234.56`.
-fn money(cents: i64) -> String {
-    let sign = if cents < 0 { "-" } else { "" };
-    format!("{sign}{}.{:02}", cents.unsigned_abs() / 100, cents.unsigned_abs() % 100)
-}
-
-fn balanced(stages: &[Stage]) -> Claim {
-    let lanes: Vec<_> = stages.iter().flat_map(|s| &s.lanes).collect();
-    let off = lanes.iter().filter(|lane| !lane.ledger.balanced).count();
-    claim(
-        "books-balance",
-        "every ledger balances to the cent: opening balances plus deposits is the sum of balances",
-        format!("{} of {} ledgers balance", lanes.len() - off, lanes.len()),
-        holds(off == 0),
-    )
-}
-
-/// Limits of any run, whatever its figures.
+/// The verdict of a stage's first pair, with what its handshakes and blocking add.
 #[must_use]
-pub fn cannot_tell(plan: &Plan, mode: Mode, stages: &[Stage]) -> Vec<String> {
-    let mut sentences = vec![
-        "Losses are independent of each other; real losses come in bursts and from full queues, \
-         and \
-         there congestion control matters more than timers."
-            .to_owned(),
-        "The delay is constant and the rate unlimited: no queue builds up, so nothing here \
-         speaks of \
-         throughput or of latency under load."
-            .to_owned(),
-        "Requests and replies fit one packet each; larger messages recover differently.".to_owned(),
-        "Connections were opened and warmed up before loss was switched on, except tcp-reconnect's."
-            .to_owned(),
-    ];
-    match mode {
-        Mode::Kernel => sentences.push(
-            "The same seed gives each direction the same sequence of fates; which packet meets \
-             which \
-             fate depends on timing, so figures differ from run to run within their intervals."
-                .to_owned(),
-        ),
-        Mode::Sim => sentences.push(
-            "Virtual time: hosts answer at once and never wait for a processor; nothing here is \
-             measured on a kernel."
-                .to_owned(),
-        ),
-    }
-    let open = |lane: &&Lane| lane.latency.count > 0 && lane.latency.p999.high_ns.is_none();
-    let few = stages.iter().flat_map(|s| &s.lanes).filter(open).count();
-    if few > 0 {
-        sentences.push(format!(
-            "In {} there are too few samples (below 3,688) for an upper end of p99.9; raise --ops \
-             and --stage-limit (now {} and {}).",
-            human::plural(few as u64, "lane", "lanes"),
-            plan.ops,
-            human::span(plan.stage_limit)
-        ));
-    }
-    sentences
+pub fn of_stage(plan: &Plan, stage: &Stage, verdicts: &[Verdict]) -> String {
+    let smallest = plan.depths.iter().min().copied();
+    let own = verdicts.iter().find(|v| v.loss_ppm == stage.loss_ppm && Some(v.depth) == smallest);
+    let mut text = own.map_or_else(String::new, |verdict| verdict.sentence.clone());
+    text.extend(handshake(stage));
+    text
+}
+
+fn handshake(stage: &Stage) -> Option<String> {
+    let lane = stage.lanes.iter().find(|lane| lane.arm.transport().per_request())?;
+    let open = latency(lane.handshake.as_ref()?.p50.value_ns?);
+    let syn = lane.tcp.map_or(0, |tcp| tcp.syn_retransmits);
+    let lost = if syn > 0 {
+        format!(", and 1 s for each of {}", human::plural(syn, "lost SYN", "lost SYNs"))
+    } else {
+        String::new()
+    };
+    Some(format!(" {} adds a handshake of {open} to each request{lost}.", lane.arm.name()))
+}
+
+/// [`BOUND`] as text.
+fn bound() -> String {
+    format!("{} %", BOUND * 100.0)
+}
+
+/// `+3.1 %`.
+fn signed(share: f64) -> String {
+    format!("{}{}", if share < 0.0 { "−" } else { "+" }, human::percent(share.abs()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "latencies stay far below 2^52 ns, 52 days")]
+fn float(ns: u64) -> f64 {
+    ns as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates at 0")]
+fn whole(ns: f64) -> u64 {
+    ns.max(0.0).round() as u64
 }

@@ -1,15 +1,15 @@
 //! Runs a plan in virtual time: the datagram arms over the link model, bit-identical by seed.
 
 use super::arms::Arm;
-use super::outcome::{LaneOutcome, StageOutcome};
+use super::outcome::{Block, LaneOutcome};
 use super::plan::Plan;
 use super::result::{LeftOut, LinkAudit, UdpCounters};
 use super::{ledger_audit, load};
 use std::time::Duration;
 use wirelab::bank::sim::World;
 use wirelab::bank::store::memory::MemoryStore;
-use wirelab::measure::Ppm;
 use wirelab::measure::interval::Share;
+use wirelab::measure::{Instant, Ppm};
 use wirelab::path::Record;
 
 /// The arms of a plan that virtual time cannot run, and why.
@@ -22,14 +22,16 @@ pub fn left_out(plan: &Plan) -> Vec<LeftOut> {
     plan.arms.iter().filter_map(left_out).collect()
 }
 
-/// Runs one loss rate.
+/// Runs one repetition of a loss rate.
 #[must_use]
-pub fn stage(plan: &Plan, seed: u64, loss: Ppm) -> StageOutcome {
+pub fn block(plan: &Plan, seed: u64, loss: Ppm, repetition: u32) -> Block {
+    let seed = Plan::seed_of(seed, repetition);
     let lanes = plan.lanes().filter(|(arm, _)| arm.transport().needs_kernel().is_none());
     let runs: Vec<(LaneOutcome, Duration)> =
         lanes.map(|(arm, depth)| lane(plan, seed, loss, arm, depth)).collect();
     let elapsed = runs.iter().map(|(_, elapsed)| *elapsed).max().unwrap_or_default();
-    StageOutcome { lanes: runs.into_iter().map(|(outcome, _)| outcome).collect(), elapsed }
+    let lanes = runs.into_iter().map(|(outcome, _)| outcome).collect();
+    Block { repetition, seed, lanes, began: Instant::ZERO, elapsed }
 }
 
 /// One lane, warmed up without loss and then measured, with its virtual duration.

@@ -21,6 +21,8 @@ pub struct RtoConfig {
     /// A timer is multiplied by a draw from 1 ..= 1 + `jitter_ppm` / 10^6, to desynchronise clients
     /// that lost packets together.
     pub jitter_ppm: Ppm,
+    /// A timer that neither follows the round trip nor doubles, instead of RFC 6298's.
+    pub fixed: Option<Duration>,
 }
 
 impl Default for RtoConfig {
@@ -30,6 +32,7 @@ impl Default for RtoConfig {
             min_margin: Duration::from_millis(10),
             max: Duration::from_secs(60),
             jitter_ppm: Ppm::new(50_000).expect("invariant: 5 % is a probability"),
+            fixed: None,
         }
     }
 }
@@ -75,6 +78,9 @@ impl RttEstimator {
 
     /// The timer of a first attempt, without jitter.
     pub fn rto(&self) -> Duration {
+        if let Some(fixed) = self.config.fixed {
+            return fixed;
+        }
         let rto = match self.smoothed {
             None => self.config.initial,
             //= RFC 6298 §2.3: RTO <- SRTT + max(G, K*RTTVAR), K = 4
@@ -89,7 +95,8 @@ impl RttEstimator {
     /// The timer after `failures` unanswered attempts, with the jitter of a uniform `draw`.
     pub fn timer(&self, failures: u16, draw: u64) -> Duration {
         //= RFC 6298 §5.5: "The host MUST set RTO <- RTO * 2"
-        let doubled = self.rto().saturating_mul(1 << failures.min(BACKOFF_MAX));
+        let doublings = if self.config.fixed.is_some() { 0 } else { failures.min(BACKOFF_MAX) };
+        let doubled = self.rto().saturating_mul(1 << doublings);
         let base = nanos(doubled.min(self.config.max));
         let part = u128::from(base) * u128::from(self.config.jitter_ppm.get()) / 1_000_000;
         let jitter = u64::try_from((part * u128::from(draw)) >> 64)
@@ -114,6 +121,14 @@ mod tests {
         rtt.sample(180 * MS);
         assert_eq!((rtt.srtt(), rtt.rttvar()), (Some(110 * MS), Some(57_500 * MS / 1_000)));
         assert_eq!(rtt.rto(), 340 * MS);
+    }
+
+    #[test]
+    fn a_fixed_timer_neither_follows_nor_doubles() {
+        let config = RtoConfig { fixed: Some(30 * MS), ..RtoConfig::default() };
+        let mut rtt = RttEstimator::new(config);
+        rtt.sample(100 * MS);
+        assert_eq!((rtt.timer(0, 0), rtt.timer(5, 0)), (30 * MS, 30 * MS));
     }
 
     #[test]

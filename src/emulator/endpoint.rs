@@ -7,15 +7,32 @@ use crate::sys::netns::Netns;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 /// Connections that wait to be accepted: every client of a lane at once.
 const BACKLOG: i32 = 1024;
 
-fn stream(host: &Netns, congestion_control: &str) -> io::Result<Socket> {
+/// Options of a TCP socket, see tcp(7).
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions<'a> {
+    /// `TCP_CONGESTION`.
+    pub congestion_control: &'a str,
+    /// `TCP_NODELAY`, of clients; the server sets its own on connections.
+    pub nodelay: bool,
+    /// `TCP_QUICKACK` at the start of a client's connection; the kernel may leave the mode.
+    pub quickack: Option<bool>,
+    /// `TCP_USER_TIMEOUT`; the kernel's default if `None`.
+    pub user_timeout: Option<Duration>,
+}
+
+fn stream(host: &Netns, options: StreamOptions<'_>) -> io::Result<Socket> {
     host.enter()?;
     let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     // Set explicitly: a namespace inherits the host's default (tcp(7), TCP_CONGESTION).
-    socket.set_tcp_congestion(congestion_control.as_bytes())?;
+    socket.set_tcp_congestion(options.congestion_control.as_bytes())?;
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
     Ok(socket)
 }
 
@@ -29,7 +46,9 @@ fn datagram(host: &Netns) -> io::Result<Socket> {
 /// # Errors
 /// If the kernel does not know it.
 pub fn congestion_control(host: &Netns, wanted: &str) -> io::Result<String> {
-    let name = stream(host, wanted)?.tcp_congestion()?;
+    let (nodelay, quickack, user_timeout) = (false, None, None);
+    let options = StreamOptions { congestion_control: wanted, nodelay, quickack, user_timeout };
+    let name = stream(host, options)?.tcp_congestion()?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
 
@@ -40,11 +59,13 @@ pub fn congestion_control(host: &Netns, wanted: &str) -> io::Result<String> {
 pub fn connecting(
     host: &Netns,
     to: SocketAddrV4,
-    congestion_control: &str,
-    nodelay: bool,
+    options: StreamOptions<'_>,
 ) -> io::Result<TcpStream> {
-    let socket = stream(host, congestion_control)?;
-    socket.set_tcp_nodelay(nodelay)?;
+    let socket = stream(host, options)?;
+    socket.set_tcp_nodelay(options.nodelay)?;
+    if let Some(quickack) = options.quickack {
+        socket.set_tcp_quickack(quickack)?;
+    }
     match socket.connect(&SocketAddr::V4(to).into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket.into()),
@@ -52,12 +73,12 @@ pub fn connecting(
 }
 
 /// A non-blocking listener on every address of `host`; accepted connections inherit its congestion
-/// control.
+/// control and user timeout.
 ///
 /// # Errors
 /// The kernel's error.
-pub fn listening(host: &Netns, port: u16, congestion_control: &str) -> io::Result<TcpListener> {
-    let socket = stream(host, congestion_control)?;
+pub fn listening(host: &Netns, port: u16, options: StreamOptions<'_>) -> io::Result<TcpListener> {
+    let socket = stream(host, options)?;
     // Stages follow each other closely, while old connections linger.
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;

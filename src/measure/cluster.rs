@@ -6,7 +6,7 @@
 //! counts", Survey Methodology 24, 1998). Quantiles invert the share below them (Woodruff, JASA 47,
 //! 1952) and then cover what another repetition gives: Student's interval over the repetitions.
 
-use super::interval::{ALPHA, Share, beta_interval, student};
+use super::interval::{ALPHA, NORMAL, Share, beta_interval, student};
 use super::quantile::{Quantile, rank_interval};
 
 /// A sample, its cluster and its repetition.
@@ -75,7 +75,7 @@ impl Clustered {
             residuals.map(|(y, b)| (f64::from(*y) - p * f64::from(*b)).powi(2)).sum();
         let variance = m / (m - 1.0) * squares / (n * n);
         let effect = (variance / (p * (1.0 - p) / n)).max(1.0);
-        n / effect * (student(f64::INFINITY) / student(m - 1.0)).powi(2)
+        n / effect * (NORMAL / student(m - 1.0, ALPHA)).powi(2)
     }
 
     /// The quantile `per_mille`/1000; an end is `None` where too few clusters support it.
@@ -99,7 +99,7 @@ impl Clustered {
         // A rank among independent samples is a run of ranks among all: take its outer end.
         let low = low.and_then(|rank| self.rank_value((rank - 1) * n / whole + 1));
         let high = high.and_then(|rank| self.rank_value((rank * n).div_ceil(whole).min(n)));
-        let (least, most) = self.between_repetitions(per_mille, value);
+        let (least, most) = self.between_repetitions(per_mille, value, n_effective);
         Quantile {
             value_ns: Some(value),
             low_ns: low.map(|low| low.min(least)),
@@ -107,22 +107,40 @@ impl Clustered {
         }
     }
 
-    /// Student's interval over the quantiles of the repetitions, or their range on a cliff.
-    fn between_repetitions(&self, per_mille: u16, value: u64) -> (u64, u64) {
+    /// Student's interval over the quantiles of the repetitions. On a cliff it means nothing: there
+    /// the range of those that are too far from the rest to be chance.
+    fn between_repetitions(&self, per_mille: u16, value: u64, n_effective: f64) -> (u64, u64) {
         let repetitions = self.sorted.iter().map(|s| s.repetition + 1).max().unwrap_or(0);
-        let quantile_of = |repetition: u32| {
-            let own = || self.sorted.iter().filter(|s| s.repetition == repetition);
-            own().nth(rank(own().count(), per_mille).checked_sub(1)?).map(|s| s.value_ns)
+        let own = |repetition: u32| {
+            let samples = self.sorted.iter().filter(|s| s.repetition == repetition);
+            samples.map(|s| s.value_ns).collect::<Vec<_>>()
         };
-        let values: Vec<u64> = (0..repetitions).filter_map(quantile_of).collect();
-        let (least, most) = values.iter().fold((value, value), |(l, m), v| (l.min(*v), m.max(*v)));
-        if values.len() < 2 || as_float(most) > CLIFF_FACTOR * as_float(least) {
-            return (least, most);
+        let own: Vec<Vec<u64>> = (0..repetitions).map(own).filter(|own| !own.is_empty()).collect();
+        let quantile_of = |own: &Vec<u64>| own[rank(own.len(), per_mille) - 1];
+        let range =
+            |values: &[u64]| values.iter().fold((value, value), |(l, m), v| (l.min(*v), m.max(*v)));
+        let values: Vec<u64> = own.iter().map(quantile_of).collect();
+        let (least, most) = range(&values);
+        if values.len() < 2 {
+            return (value, value);
+        }
+        if as_float(most) > CLIFF_FACTOR * as_float(least) {
+            let expected = 1.0 - f64::from(per_mille) / 1000.0;
+            let apart = |own: &&Vec<u64>| {
+                let n = n_effective * float(own.len()) / float(self.sorted.len());
+                let above = |first: usize| n * float(own.len() - first) / float(own.len());
+                let below_it = own.partition_point(|v| *v < value);
+                let up_to_it = own.partition_point(|v| *v <= value);
+                let few = beta_interval(above(below_it), n, ALPHA).1 < expected;
+                few || beta_interval(above(up_to_it), n, ALPHA).0 > expected
+            };
+            return range(&own.iter().filter(apart).map(quantile_of).collect::<Vec<_>>());
         }
         let count = float(values.len());
         let mean = values.iter().map(|v| as_float(*v)).sum::<f64>() / count;
         let squares: f64 = values.iter().map(|v| (as_float(*v) - mean).powi(2)).sum();
-        let half = student(count - 1.0) * (squares / (count - 1.0) / count).sqrt();
+        // At half the error: three repetitions of a spread that is not normal fall short.
+        let half = student(count - 1.0, ALPHA / 2.0) * (squares / (count - 1.0) / count).sqrt();
         (whole_ns(mean - half).min(value), whole_ns(mean + half).max(value))
     }
 
@@ -236,7 +254,7 @@ mod tests {
             repetition: u32::try_from(n % 3).unwrap(),
         };
         let q = Clustered::new((0..900).map(shifted).collect()).quantile(500);
-        // Repetitions at 1.00, 1.01 and 1.02 ms: half of Student's interval is 24.8 µs.
+        // Repetitions at 1.00, 1.01 and 1.02 ms: half of Student's interval is 36 µs.
         assert!(q.low_ns.unwrap() < 990_000 && q.high_ns.unwrap() > 1_030_000, "{q:?}");
     }
 

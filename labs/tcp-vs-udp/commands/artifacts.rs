@@ -3,17 +3,18 @@
 use crate::LAB;
 use crate::args::Args;
 use crate::kernel::LaneCapture;
+use crate::outcome::Block;
 use crate::report::{events, html, ladder};
 use crate::result::{Host, Mode};
 use crate::run::{Identity, Run};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wirelab::bank::load::End;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::run::{self, Manifest, Place, RunFolder, Stream, unwritten};
-use wirelab::measure::{Instant, human, nanos};
+use wirelab::measure::{Instant, Ppm, human, nanos};
 use wirelab::path::Direction;
 use wirelab::report::ndjson::Lines;
 use wirelab::report::pcapng;
@@ -55,22 +56,22 @@ impl Artifacts {
         Ok(Self { folder: RunFolder::open(&place, manifest)?, events })
     }
 
-    /// Writes every file.
+    /// Writes every file; the folder, if there is one.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub(crate) fn write(self, args: &Args, run: &Run) -> Result<(), Failure> {
+    pub(crate) fn write(self, args: &Args, run: &Run) -> Result<Option<PathBuf>, Failure> {
         self.write_all(args, run).map_err(|error| unwritten(&error))
     }
 
-    fn write_all(self, args: &Args, run: &Run) -> io::Result<()> {
+    fn write_all(self, args: &Args, run: &Run) -> io::Result<Option<PathBuf>> {
         if args.output.events_to_stdout() {
             write_events(run, wirelab::cli::stdout::Pipe::new(io::stdout().lock()))?;
         }
         if let Some(stream) = self.events {
             write_events(run, BufWriter::new(stream))?;
         }
-        let Some(mut folder) = self.folder else { return Ok(()) };
+        let Some(mut folder) = self.folder else { return Ok(None) };
         let slow = ladder::slow_requests(&run.result, &run.stages, &run.captures);
         folder.write("result.json", &serde_json::to_vec(&run.result)?)?;
         write_events(run, BufWriter::new(folder.create("events.ndjson")?))?;
@@ -88,22 +89,33 @@ impl Artifacts {
         folder.manifest.add("plan", &result.plan)?;
         // Maximum frames kept per lane and stage in the captures.
         folder.manifest.add("capture_frames", result.plan.capture_frames)?;
-        folder.finish(false).map(drop)
+        folder.finish(false).map(Some)
     }
+}
+
+/// The blocks as they ran, each with its loss.
+fn in_order(run: &Run) -> impl Iterator<Item = (&Block, Ppm)> {
+    let plan = &run.result.plan;
+    let stages = move |repetition: usize| {
+        let stages = plan.stage_order().into_iter();
+        stages.filter_map(move |s| Some((run.stages[s].get(repetition)?, plan.loss_ppm[s])))
+    };
+    let most = run.stages.iter().map(Vec::len).max().unwrap_or(0);
+    (0..most).flat_map(stages)
 }
 
 fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
     let mut writer = Lines::new(out);
     let (mut requests, mut frames_lost) = (0, 0);
     let mut end = Instant::ZERO;
-    for (outcome, stage) in run.stages.iter().zip(&run.result.stages) {
-        let loss_ppm = stage.loss_ppm;
+    for (outcome, loss_ppm) in in_order(run) {
+        let repetition = outcome.repetition;
         let mut lines: Vec<(Instant, events::Event<'_>)> = Vec::new();
         for lane in &outcome.lanes {
             let id = events::LaneId { arm: lane.arm, depth: lane.depth, loss_ppm };
             lines.extend(lane.samples.iter().map(|s| (s.finished, request(id, s))));
             for (direction, lost) in Direction::BOTH.into_iter().zip(&lane.lost) {
-                let seed = run.result.seed;
+                let seed = outcome.seed;
                 let event = |f: &wirelab::path::LostFrame| events::Event::FrameLost {
                     lane: id,
                     direction,
@@ -121,13 +133,16 @@ fn write_events(run: &Run, out: impl Write) -> io::Result<()> {
         lines.sort_by_key(|(at, _)| *at);
         let begin = lines.first().map_or(end, |(at, _)| *at);
         end = lines.last().map_or(end, |(at, _)| *at);
-        writer.write(&events::Record::new(begin, events::Event::StageBegin { loss_ppm }))?;
+        writer.write(&events::Record::new(
+            begin,
+            events::Event::StageBegin { loss_ppm, repetition },
+        ))?;
         for (at, event) in lines {
             writer.write(&events::Record::new(at, event))?;
         }
-        let elapsed_ns = stage.elapsed_ns;
-        writer
-            .write(&events::Record::new(end, events::Event::StageEnd { loss_ppm, elapsed_ns }))?;
+        let elapsed_ns = nanos(outcome.elapsed);
+        let stage_end = events::Event::StageEnd { loss_ppm, repetition, elapsed_ns };
+        writer.write(&events::Record::new(end, stage_end))?;
     }
     let ended = run.result.ended;
     writer.write(&events::Record::new(

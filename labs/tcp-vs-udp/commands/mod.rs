@@ -5,15 +5,15 @@
 pub(crate) mod artifacts;
 
 use crate::LAB;
-use crate::args::{Args, ELSEWHERE, What};
-use crate::kernel::Tick;
+use crate::args::{Args, ELSEWHERE, What, topics};
+use crate::arms::Arm;
 use crate::plan::Plan;
 use crate::report;
-use crate::result::{Ended, Holds, Host, RunResult, TimingVerdict};
-use crate::run::{Identity, Run, in_virtual_time, on_kernel};
+use crate::result::{Ended, Holds, Host, Ruling, RunResult, TimingVerdict};
+use crate::run::{Identity, Progress, Run, in_virtual_time, on_kernel};
 use artifacts::Artifacts;
 use clap::CommandFactory;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -23,7 +23,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::progress::Progress;
+use wirelab::cli::progress::Progress as Bar;
 use wirelab::cli::run::{self, Repeat, Saved, WRITTEN_MAX, read_text, run_and_figure};
 use wirelab::cli::signals::Stop;
 use wirelab::sys::{privilege, sockets};
@@ -32,7 +32,8 @@ use wirelab::wire::foreign::toml_mistake;
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).main(|args: Args| start(&args))
+    let frame = Frame::new(LAB, Args::command()).elsewhere(ELSEWHERE).topics(topics());
+    frame.main(|args: Args| start(&args))
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
@@ -66,6 +67,12 @@ fn start(args: &Args) -> Result<Exit, Failure> {
             compare(args, &plan, seed, args.sim, command)
         }
     }
+}
+
+/// Whether the kernel has every congestion control of the plan.
+fn check_kernel(plan: &Plan) -> Result<(), Failure> {
+    let named = |arm: &Arm| arm.transport().congestion_control(plan.conditions());
+    plan.arms.iter().filter_map(named).try_for_each(has_congestion_control)
 }
 
 /// Whether the kernel has a congestion control, loaded or loadable.
@@ -106,8 +113,14 @@ fn compare(
     command: String,
 ) -> Result<Exit, Failure> {
     let mut host = Host::default();
+    if sim && plan.arms.iter().all(|arm| arm.transport().needs_kernel().is_some()) {
+        let what = "TCP lives in the kernel; --sim has udp, udp-retry and udp-once";
+        return Err(Failure::new(Exit::Usage, what.to_owned())
+            .or_type("in virtual time", format!("{LAB} --sim --arms udp-retry,udp-once"))
+            .or_type("with the kernel's TCP", LAB.to_owned()));
+    }
     if !sim {
-        has_congestion_control(&plan.congestion_control)?;
+        check_kernel(plan)?;
         // Before any thread: a process with threads cannot enter a user namespace.
         let privilege = privilege::acquire().map_err(|refused| {
             let sim = format!("{LAB} --sim   (UDP arms, virtual time)");
@@ -125,10 +138,13 @@ fn compare(
         info!("claim {}: {:?}; {}", claim.name, claim.holds, claim.seen);
     }
     debug!("timing: {:?}", run.result.timing);
-    artifacts.write(args, &run)?;
+    let left = artifacts.write(args, &run)?;
     args.output.json.write(&lab::json(&run.result)?)?;
     if !args.output.takes_stdout() {
         say(&report::text::render(&run.result, args.common.color.for_stdout()))?;
+        if let Some(folder) = left {
+            say(&format!("  page      {}\n", folder.join("report.html").display()))?;
+        }
     }
     Ok(exit_of(&run.result))
 }
@@ -144,19 +160,34 @@ fn run(
     let total = u64::from(plan.ops) * lanes * plan.loss_ppm.len() as u64;
     let start = format!("{LAB}: seed {}; {}", identity.seed, intention(plan, sim));
     let quiet = args.output.json.to_stdout() && args.common.verbose == 0;
-    let progress = Progress::start(total, &start, quiet);
+    let bar = Bar::start(total, &start, quiet);
     plan.lanes().for_each(|(arm, depth)| info!("lane: {}, depth {depth}", arm.name()));
     info!("rtt {:?}, up to {} requests per lane and loss rate", plan.rtt, plan.ops);
-    let mut stage = None;
-    let observer = |tick: Tick| {
-        let loss = plan.loss_ppm[tick.stage];
-        let of = plan.loss_ppm.len();
-        if stage.replace(tick.stage) != Some(tick.stage) {
-            info!("stage {} of {of}: loss {loss}", tick.stage + 1);
+    let shows_rows = !quiet && !sim && io::stderr().is_terminal();
+    let (mut done, mut began) = (0, None);
+    let observer = |progress: Progress<'_>| {
+        match progress {
+            Progress::Tick(tick) => {
+                let loss = plan.loss_ppm[tick.stage];
+                let stage = format!("stage {} of {}", tick.stage + 1, plan.loss_ppm.len());
+                let which = format!("repetition {} of {}", tick.repetition + 1, plan.repetitions);
+                let this = Some((tick.stage, tick.repetition));
+                if began != this {
+                    began = this;
+                    info!("{stage}: loss {loss}, {which}");
+                }
+                debug!("{stage}: {} of {} requests ended", tick.ended, tick.of);
+                bar.says(&format!("loss {loss}, {which}"));
+                bar.at(done + tick.ended);
+            }
+            Progress::Stage(stage, repetition) => {
+                let ended: u64 = stage.lanes.iter().map(|lane| lane.requests.started).sum();
+                done += ended / u64::from(repetition + 1);
+                if shows_rows {
+                    bar.line(&report::text::so_far(plan, stage, repetition));
+                }
+            }
         }
-        debug!("stage {}: {} of {} requests ended", tick.stage + 1, tick.ended, tick.of);
-        progress.says(&format!("loss {loss} ({} of {of})", tick.stage + 1));
-        progress.at(tick.of * tick.stage as u64 + tick.ended);
         if stop.requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     if sim {
@@ -181,11 +212,12 @@ fn exit_of(result: &RunResult) -> Exit {
         return Exit::Interrupted;
     }
     let any = |holds: Holds| result.claims.iter().any(|claim| claim.holds == holds);
+    let decided = result.verdicts.first().is_some_and(|v| v.claim != Ruling::CannotTell);
     if result.timing.verdict == TimingVerdict::Invalid {
         Exit::Inconclusive
     } else if any(Holds::No) {
         Exit::Fails
-    } else if any(Holds::Unknown) {
+    } else if any(Holds::Unknown) || !decided {
         Exit::Inconclusive
     } else {
         Exit::Holds

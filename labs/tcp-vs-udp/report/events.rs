@@ -41,12 +41,16 @@ pub enum Event<'a> {
     StageBegin {
         /// Its loss, each way.
         loss_ppm: Ppm,
+        /// Its repetition, from 0.
+        repetition: u32,
     },
     /// A stage ended.
     #[serde(rename = "stage.end")]
     StageEnd {
         /// Its loss, each way.
         loss_ppm: Ppm,
+        /// Its repetition, from 0.
+        repetition: u32,
         /// Its duration, nanoseconds.
         elapsed_ns: u64,
     },

@@ -1,21 +1,51 @@
 //! Explains a figure of a run: its definition, with the run's own numbers.
 
+use super::lanes::{blocking, lane_name, steps};
 use crate::result::{Lane, RunResult, Stage};
-use wirelab::measure::human::{latency, plural};
+use wirelab::measure::human::{count, latency, observed, plural};
 use wirelab::report::explain::Topic;
 
 /// What a figure is in one lane.
 type Example = fn(&Stage, &Lane) -> String;
 
 /// Every figure, in the order of the report.
-const TOPICS: [Topic<Example>; 10] = [
+const TOPICS: [Topic<Example>; 12] = [
+    Topic {
+        name: "loss-cost",
+        words: "What a lost packet costs: median latency of the slow answered requests less that \
+                of the others. Slow: longer than half-way up the first step. Observer: client. The \
+                interval combines those of both medians (square-and-add), and each covers clusters \
+                (8 rounds of one client) and the spread of the repetitions. Arms that never repeat \
+                a request have no cost: what they lose stays unanswered.",
+        example: |_, lane| {
+            let cost = &lane.loss_cost;
+            format!(
+                "{}, interval {} to {}; {} slow, {} of the requests met a loss",
+                opt(cost.extra.value_ns),
+                opt(cost.extra.low_ns),
+                opt(cost.extra.high_ns),
+                count(cost.slow),
+                observed(&cost.met)
+            )
+        },
+    },
+    Topic {
+        name: "blocking",
+        words: "Requests and replies held up by lost frames, in the captured part of the run. \
+                Observer: path. Inside: packed into the lost frame itself (batching). Behind: \
+                arrived in later frames of the same stream and had to wait for the repeat \
+                (head-of-line blocking). A datagram holds back no other.",
+        example: |_, lane| {
+            blocking(lane).unwrap_or_else(|| "no lost frame in a capture".to_owned())
+        },
+    },
     Topic {
         name: "p50",
         words: "The median latency of the requests that were answered. Observer: client. A latency \
                 runs from the moment a request was meant to start to the moment its reply was \
                 decoded; in tcp-reconnect the handshake is part of it. The interval is the pair of \
-                order statistics that enclose the median with 95 % confidence (binomial ranks; it \
-                assumes independent requests and nothing else).",
+                order statistics that enclose the median with 95 % confidence, where requests in \
+                flight together count as fewer, widened by what the repetitions differ.",
         example: |_, lane| format!("{}, median {}", samples(lane), opt(lane.latency.p50.value_ns)),
     },
     Topic {
@@ -23,7 +53,7 @@ const TOPICS: [Topic<Example>; 10] = [
         words: "The latency that 99 of 100 answered requests did not exceed. Observer: client. \
                 Unanswered requests are not in it: they are counted under `unknown`. Under loss it \
                 is a step of the retry staircase, because a request whose packet is lost waits for \
-                a timer: see `staircase`.",
+                a timer: see `staircase`. Between two steps it may fall on either.",
         example: |_, lane| {
             let p99 = lane.latency.p99;
             format!("{}, interval {} to {}", opt(p99.value_ns), opt(p99.low_ns), opt(p99.high_ns))
@@ -32,8 +62,8 @@ const TOPICS: [Topic<Example>; 10] = [
     Topic {
         name: "p99.9",
         words: "The latency that 999 of 1000 answered requests did not exceed. Observer: client. \
-                Below 3,688 samples no upper end can be given with 95 % confidence, and the report \
-                shows `≥` and the lower end.",
+                Below 3,688 independent samples no upper end can be given with 95 % confidence, \
+                and the report shows `≥` and the lower end.",
         example: |_, lane| format!("{} from {}", opt(lane.latency.p999.value_ns), samples(lane)),
     },
     Topic {
@@ -93,11 +123,11 @@ const TOPICS: [Topic<Example>; 10] = [
                 probability q^k (1-q), so the distribution is a staircase. Nothing is fitted to \
                 the \
                 samples: RTT comes from the plan, TCP's timer from the kernel's floor, the UDP \
-                client's timer from its own estimate after the warm-up.",
+                client's timer from its own estimate after the warm-up. Each step names what \
+                repeated the request there, in the order in which they act.",
         example: |_, lane| {
-            let steps = lane.theory.stairs.iter().take(4).map(|s| latency(s.at_ns));
-            let steps = steps.collect::<Vec<_>>().join(", ");
-            if steps.is_empty() { "no yardstick".to_owned() } else { format!("steps at {steps}") }
+            let steps = steps(lane, 5);
+            if steps.is_empty() { "no yardstick".to_owned() } else { steps }
         },
     },
     Topic {
@@ -152,16 +182,9 @@ pub fn explain(result: &RunResult, figure: &str) -> Option<String> {
         text.push_str(&format!("\nloss {} each way\n", stage.loss_ppm));
         for lane in &stage.lanes {
             let name = lane_name(lane);
-            text.push_str(&format!("  {name:<22} {}\n", (topic.example)(stage, lane)));
+            text.push_str(&format!("  {name:<18} {}\n", (topic.example)(stage, lane)));
         }
     }
     text.push_str(&format!("\nrepeat with: {}\n", result.command));
     Some(text)
-}
-
-fn lane_name(lane: &Lane) -> String {
-    if lane.arm.transport().per_request() {
-        return lane.arm.name().to_owned();
-    }
-    lane.arm.at_depth(lane.depth)
 }

@@ -2,12 +2,12 @@
 //! Every figure in a table carries its JSON value in `<data value>`.
 
 use super::ladder::SlowRequest;
-use super::lanes::{answered_only, arms, arms_at, depths, is_fastest, mark};
-use super::plots::{self, P99, PACKETS, USEFUL, key};
+use super::lanes::{arms, arms_at, blocking, depths, mark, quantile, steps};
+use super::plots::{self, COST, P99, PACKETS, USEFUL, key};
 use super::tables;
 use crate::arms::Arm;
-use crate::result::{Ended, Holds, Lane, Mode, RunResult, Stage, TimingVerdict};
-use wirelab::measure::human::{self, NONE, ms};
+use crate::result::{Ended, Holds, Lane, Mode, Ruling, RunResult, Stage, TimingVerdict};
+use wirelab::measure::human::{self, NONE};
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, figure, note, panels};
 use wirelab::{html, put};
@@ -15,11 +15,12 @@ use wirelab::{html, put};
 /// The whole page. `slow` may be empty.
 #[must_use]
 pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
-    let style = include_str!("style.css").to_owned() + &arm_rules();
+    let style = include_str!("style.css").to_owned() + &arm_rules(result);
     let mut page = Page::new(&format!("tcp-vs-udp, seed {}", result.seed), &style);
     head(&mut page, result);
     if result.stages.iter().any(|s| !s.lanes.is_empty()) {
-        page.section("The slowest 1 % of requests, against loss", &overview(result));
+        page.section("What a lost packet costs", &overview(result));
+        page.section("What is proved of each pair", &verdicts(result));
         page.section("The tail, loss by loss", &tails(result));
         page.section("What it costs", &costs(result));
     }
@@ -40,24 +41,27 @@ pub fn render(result: &RunResult, slow: &[SlowRequest]) -> String {
 }
 
 /// CSS rules that style each arm and hide it when its box is unchecked, without a script.
-fn arm_rules() -> String {
+fn arm_rules(result: &RunResult) -> String {
     let rules = |arm: Arm| {
-        let (name, look) = (arm.name(), &arm.row().look);
+        let (class, look) = (arm.class(), arm.look());
         format!(
-            ".arm.{name}{{color:var(--{})}} .arm.{name} .line{{{}}}\n\
-             body:has(#show-{name}:not(:checked)) :is(g,tr).{name}{{display:none}}\n",
+            ".arm.{class}{{color:var(--{})}} .arm.{class} .line{{{}}}\n\
+             body:has(#show-{class}:not(:checked)) :is(g,tr).{class}{{display:none}}\n",
             look.colour, look.line
         )
     };
-    Arm::all().map(rules).collect()
+    arms(result).into_iter().map(rules).collect()
 }
 
 fn head(page: &mut Page, result: &RunResult) {
-    let verdict =
-        if result.stages.is_empty() { "No stage was completed." } else { &result.verdict };
     let mut more = Html::new();
     if result.ended == Ended::Interrupted {
-        more.raw("<p class=\"warn\">This run was stopped early. The stages shown are whole.</p>\n");
+        put!(
+            more,
+            "<p class=\"warn\">This run was stopped early. The repetitions shown are complete; {} \
+             in flight at the end unknown.</p>\n",
+            human::plural(result.in_flight_unknown, "request", "requests")
+        );
     }
     if result.timing.verdict != TimingVerdict::Trusted {
         let word = match result.timing.verdict {
@@ -69,7 +73,7 @@ fn head(page: &mut Page, result: &RunResult) {
     }
     page.header(
         "tcp-vs-udp: the same bank requests, the same packet loss",
-        &html!("<p class=\"headline\">{}</p>\n", verdict),
+        &html!("<p class=\"headline\">{}</p>\n", result.verdict),
         &more,
         &facts(result),
     );
@@ -83,6 +87,7 @@ fn facts(result: &RunResult) -> Vec<String> {
             "at most {} per arm and depth",
             human::plural(plan.ops.into(), "request", "requests")
         ),
+        human::plural(plan.repetitions.into(), "repetition", "repetitions"),
         format!("seed {}", result.seed),
     ];
     if result.mode == Mode::Sim {
@@ -114,9 +119,9 @@ fn depth_note(result: &RunResult, depth: u32) -> String {
 
 fn overview(result: &RunResult) -> Html {
     let mut out = note(
-        "p99 of the answered requests, with its 95 % interval. Lower is better. Observer: client. \
-         A hollow marker: more than 1 request in 100 got no answer at all, so the figure flatters \
-         the arm. Points at one loss rate are set a little apart, so that they can be told apart.",
+        "Median extra time of the requests that met a loss, with its 95 % interval by clusters and \
+         repetitions. Lower is better. Observer: client. Points at one loss rate are set a little \
+         apart.",
     );
     out.raw("<ul class=\"arms\">\n");
     for arm in arms(result) {
@@ -126,7 +131,7 @@ fn overview(result: &RunResult) -> Html {
             "<li><label title=\"{}\"><input type=\"checkbox\" id=\"show-{}\" checked>{}\
              <b>{}</b> <span class=\"note\">{}</span></label></li>\n",
             about,
-            name,
+            arm.class(),
             key(arm),
             name,
             about
@@ -135,50 +140,50 @@ fn overview(result: &RunResult) -> Html {
     out.raw("</ul>\n");
     let depths = depths(result);
     out.push(&panels(depths.iter().map(|depth| {
-        let svg = plots::against_loss(result, *depth, &P99);
+        let svg = plots::against_loss(result, *depth, &COST);
         figure(format!("Depth {depth}"), depth_note(result, *depth), &svg)
     })));
     out.push(&matrix(result, &depths));
-    out.raw("<h3>In a sentence</h3>\n<dl>\n");
-    for stage in &result.stages {
-        put!(out, "<dt>{}</dt><dd>{}</dd>\n", stage.loss_ppm, stage.verdict);
-    }
-    out.raw("</dl>\n");
     out
+}
+
+fn verdicts(result: &RunResult) -> Html {
+    let heads = ["", "loss", "depth", "verdict"];
+    let mut table = Table::new("words", heads);
+    for verdict in &result.verdicts {
+        let (class, word) = match verdict.claim {
+            Ruling::Faster => ("good", "faster"),
+            Ruling::Level => ("good", "level"),
+            Ruling::CannotTell => ("doubt", "cannot tell"),
+        };
+        let (loss, depth) = (verdict.loss_ppm.to_string(), verdict.depth.to_string());
+        table.row("", [(class, word), ("", &loss), ("", &depth), ("", &verdict.sentence)]);
+    }
+    table.finish()
 }
 
 fn matrix(result: &RunResult, depths: &[u32]) -> Html {
     let losses = result.stages.iter().map(|stage| stage.loss_ppm.to_string());
-    let mut table = Table::new("matrix", ["p99, ms".to_owned()].into_iter().chain(losses));
+    let mut table = Table::new("matrix", ["a loss costs, ms".to_owned()].into_iter().chain(losses));
     for depth in depths {
         for (index, arm) in arms_at(result, *depth).into_iter().enumerate() {
             let first = if index == 0 { " first" } else { "" };
             let name = html!("{}{}, depth {}", key(arm), arm.name(), depth);
             let cells = result.stages.iter().map(|stage| {
                 let lane = stage.lanes.iter().find(|l| l.arm == arm && l.depth == *depth);
-                matrix_cell(stage, lane)
+                matrix_cell(lane)
             });
-            table.row(&format!("{}{first}", arm.name()), [("", name)].into_iter().chain(cells));
+            table.row(&format!("{}{first}", arm.class()), [("", name)].into_iter().chain(cells));
         }
     }
-    let mut out = table.finish();
-    out.raw(
-        "<p class=\"note\"><b class=\"good\">◂</b> fastest at that loss and depth, or too close to \
-         call: the 95 % intervals overlap. * of the answered requests only.</p>\n",
-    );
-    out
+    table.finish()
 }
 
-fn matrix_cell(stage: &Stage, lane: Option<&Lane>) -> (&'static str, Html) {
-    let Some(lane) = lane else { return ("dim", html!("{}", NONE)) };
-    let p99 = lane.latency.p99.value_ns;
-    let value = p99.map_or_else(|| html!("{}", NONE), |ns| tables::data(&ns, &ms(ns)));
-    if answered_only(lane) {
-        ("dim", html!("{} *", value))
-    } else if is_fastest(lane, &stage.lanes) {
-        ("best", html!("{} ◂", value))
-    } else {
-        ("", html!("{} &nbsp;", value))
+fn matrix_cell(lane: Option<&Lane>) -> (&'static str, Html) {
+    let extra = lane.and_then(|lane| Some((lane.loss_cost.extra.value_ns?, &lane.loss_cost.extra)));
+    match extra {
+        Some((raw, extra)) => ("", tables::data(&raw, &quantile(extra))),
+        None => ("dim", html!("{}", NONE)),
     }
 }
 
@@ -189,6 +194,11 @@ fn tails(result: &RunResult) -> Html {
          grey staircase is theory: what the loss rate and the first retry timer alone predict, \
          nothing fitted. Both axes are logarithmic.",
     );
+    let depths_of = depths(result);
+    out.push(&panels(depths_of.iter().map(|depth| {
+        let svg = plots::against_loss(result, *depth, &P99);
+        figure(format!("Depth {depth}"), "p99 against loss, with theory's steps", &svg)
+    })));
     let lanes = || result.stages.iter().flat_map(|s| &s.lanes);
     let points = || lanes().flat_map(|l| l.latency.ecdf.iter().map(|p| p.at_ns));
     let low = points().min().unwrap_or(1_000_000);
@@ -202,11 +212,28 @@ fn tails(result: &RunResult) -> Html {
             let svg = plots::tail(stage, depth, low, high);
             figure(format!("Depth {depth}"), format!("{loss} loss"), &svg)
         })));
+        out.push(&mechanisms(stage));
         out.raw("<details open><summary>Figures at this loss</summary>\n");
         out.push(&note("Packets and bytes: per answered request, both ways."));
         out.push(&tables::stage(stage));
         out.raw("</details>\n");
     }
+    out
+}
+
+/// The mechanism behind each step, and what lost frames held up.
+fn mechanisms(stage: &Stage) -> Html {
+    let mut out = Html::literal("<dl>\n");
+    for lane in stage.lanes.iter().filter(|lane| lane.arm.transport().repeats()) {
+        let steps = steps(lane, 4);
+        if !steps.is_empty() {
+            put!(out, "<dt>{}</dt><dd>{}</dd>\n", lane.arm.at_depth(lane.depth), steps);
+        }
+    }
+    for text in stage.lanes.iter().filter(|lane| lane.depth > 1).filter_map(blocking) {
+        put!(out, "<dt>blocking</dt><dd>{}</dd>\n", text);
+    }
+    out.raw("</dl>\n");
     out
 }
 

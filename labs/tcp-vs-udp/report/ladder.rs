@@ -3,8 +3,9 @@
 
 use crate::arms::Arm;
 use crate::kernel::LaneCapture;
-use crate::outcome::{LaneOutcome, StageOutcome};
+use crate::outcome::{Block, LaneOutcome};
 use crate::result::{RunResult, Stage};
+use crate::verdict;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use wirelab::bank::client::Key;
@@ -53,36 +54,45 @@ pub struct FrameSeen {
 const FRAMES_MAX: usize = 24;
 
 /// A parsed captured frame.
-struct Seen {
+pub(crate) struct Seen {
     /// The client's port, which identifies the flow.
-    port: u16,
+    pub(crate) port: u16,
+    /// Whether the client sent it.
+    pub(crate) from_client: bool,
     /// Its label.
     what: &'static str,
     /// Keys of the bank messages in it.
-    keys: Vec<Key>,
+    pub(crate) keys: Vec<Key>,
+    /// First sequence number of its payload and the one after it; `None` for a datagram.
+    pub(crate) sequence: Option<(u32, u32)>,
 }
 
-/// One slow request of each arm with a ladder, at the middle lossy stage of the run.
+/// One slow request of each arm of the headline, and of one with a connection per request, at the
+/// headline's stage.
 #[must_use]
 pub fn slow_requests(
     result: &RunResult,
-    stages: &[StageOutcome],
+    blocks: &[Vec<Block>],
     captures: &[LaneCapture],
 ) -> Vec<SlowRequest> {
-    let lossy: Vec<(&Stage, &StageOutcome)> =
-        result.stages.iter().zip(stages).filter(|(s, _)| s.loss_ppm > Ppm::ZERO).collect();
-    let Some((stage, outcome)) = lossy.get(lossy.len().saturating_sub(1) / 2) else {
-        return Vec::new();
-    };
+    let place = result.plan.headline_stage();
+    let loss = result.plan.loss_ppm[place];
+    let stage: Option<&Stage> = result.stages.iter().find(|stage| stage.loss_ppm == loss);
+    let block = blocks.get(place).and_then(|blocks| blocks.first());
+    let (Some(stage), Some(block)) = (stage, block) else { return Vec::new() };
     let find = |arm: Arm| {
         let (at, lane) =
-            outcome.lanes.iter().enumerate().find(|(_, l)| l.arm == arm && l.depth == 1)?;
-        let capture =
-            captures.iter().find(|c| c.arm == arm && c.depth == 1 && c.loss == stage.loss_ppm)?;
+            block.lanes.iter().enumerate().find(|(_, l)| l.arm == arm && l.depth == 1)?;
+        let capture = captures.iter().find(|c| c.arm == arm && c.depth == 1 && c.loss == loss)?;
         let threshold = Duration::from_nanos(stage.lanes.get(at)?.theory.slow_threshold_ns);
         slow_request(lane, capture, threshold)
     };
-    Arm::all().filter(|arm| arm.row().ladder).filter_map(find).collect()
+    let (first, second) = verdict::pair(&result.plan.arms);
+    let reconnect = result.plan.arms.iter().copied().find(|arm| arm.transport().per_request());
+    let mut arms: Vec<Arm> = [first, second, reconnect].into_iter().flatten().collect();
+    arms.sort_unstable();
+    arms.dedup();
+    arms.into_iter().filter_map(find).collect()
 }
 
 /// The first slow request of a lane whose frames were all captured.
@@ -141,23 +151,27 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Parses ports, flags and bank messages of an IPv4 frame (RFC 791, 768, 9293).
-fn look(bytes: &[u8], direction: Direction) -> Option<Seen> {
+pub(crate) fn look(bytes: &[u8], direction: Direction) -> Option<Seen> {
     let ip = bytes.get(ETHERNET..)?;
     let header = usize::from(ip.first()? & 0x0f) * 4;
     let total = usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
     let transport = ip.get(header..total)?;
     let place = if direction == Direction::AToB { 0 } else { 2 };
     let port = u16::from_be_bytes([*transport.get(place)?, *transport.get(place + 1)?]);
-    let (payload, flags) = match *ip.get(9)? {
-        UDP => (transport.get(8..)?, None),
+    let (payload, flags, sequence) = match *ip.get(9)? {
+        UDP => (transport.get(8..)?, None, None),
         TCP => {
             let offset = usize::from(transport.get(12)? >> 4) * 4;
-            (transport.get(offset..)?, Some(*transport.get(13)?))
+            let payload = transport.get(offset..)?;
+            let first = u32::from_be_bytes(*transport.get(4..)?.first_chunk()?);
+            let length = u32::try_from(payload.len()).expect("invariant: a frame fits the MTU");
+            (payload, Some(*transport.get(13)?), Some((first, first.wrapping_add(length))))
         }
         _ => return None,
     };
     let (kinds, keys) = messages(payload);
-    Some(Seen { port, what: name(flags, payload, &kinds), keys })
+    let from_client = direction == Direction::AToB;
+    Some(Seen { port, from_client, what: name(flags, payload, &kinds), keys, sequence })
 }
 
 fn messages(mut payload: &[u8]) -> (Vec<Kind>, Vec<Key>) {

@@ -2,6 +2,11 @@
 
 use crate::arms::Arm;
 use crate::result::{Holds, Lane, RunResult};
+use crate::transport::Step;
+use wirelab::measure::cluster::CLIFF_FACTOR;
+use wirelab::measure::compare::Estimate;
+use wirelab::measure::human::{latency, ms, ms_or_none, plural, range};
+use wirelab::measure::quantile::Quantile;
 
 /// Retransmitted requests or segments, by client or kernel.
 pub(super) fn resent(lane: &Lane) -> u64 {
@@ -24,21 +29,51 @@ pub(super) const fn answered_only(lane: &Lane) -> bool {
     lane.requests.unknown.saturating_mul(100) > lane.requests.started
 }
 
-/// Whether this lane's p99 is the lowest of `lanes` at its depth, or indistinguishable from it.
-///
-/// Lanes with more than 1 % unanswered are excluded: see [`answered_only`].
-pub(super) fn is_fastest(lane: &Lane, lanes: &[Lane]) -> bool {
-    let competes = |l: &&Lane| l.depth == lane.depth && !answered_only(l);
-    let best = lanes
-        .iter()
-        .filter(competes)
-        .filter_map(|l| Some((l.latency.p99.value_ns?, l.latency.p99.high_ns)))
-        .min();
-    let Some((value, high)) = best else { return false };
-    let p99 = &lane.latency.p99;
-    let Some(own) = p99.value_ns else { return false };
-    !answered_only(lane)
-        && (own == value || p99.low_ns.is_some_and(|low| low <= high.unwrap_or(value)))
+/// Whether a quantile may lie on either of two steps.
+pub(super) fn on_cliff(quantile: &Quantile) -> Option<(u64, u64)> {
+    let estimate = Estimate::of(quantile)?;
+    (estimate.high > CLIFF_FACTOR * estimate.low).then_some((quantile.low_ns?, quantile.high_ns?))
+}
+
+/// A quantile in milliseconds: `51.6`, or `51.2–113` where it may lie on either of two steps.
+pub(super) fn quantile(quantile: &Quantile) -> String {
+    match on_cliff(quantile) {
+        Some((low, high)) => range(&ms(low), &ms(high)),
+        None => ms_or_none(quantile.value_ns),
+    }
+}
+
+/// An arm and its depth, for a row.
+pub(super) fn lane_name(lane: &Lane) -> String {
+    format!("{} {}", lane.arm.name(), lane.depth)
+}
+
+/// The most frequent steps after the first, by time: `240 ms tail-loss probe, then …`.
+pub(super) fn steps(lane: &Lane, most: usize) -> String {
+    let mut steps: Vec<(&Step, f64)> = Vec::new();
+    let mut below = 0.0;
+    for step in &lane.theory.stairs {
+        steps.push((step, step.stair.share - below));
+        below = step.stair.share;
+    }
+    steps.retain(|(step, share)| step.stair.failures > 0 && *share > 0.0);
+    steps.sort_by(|a, b| b.1.total_cmp(&a.1));
+    steps.truncate(most);
+    steps.sort_by_key(|(step, _)| step.stair.at_ns);
+    let shown = steps.iter().map(|(s, _)| format!("{} {}", latency(s.stair.at_ns), s.mechanism));
+    shown.collect::<Vec<_>>().join(" → ")
+}
+
+/// Requests and replies inside and behind the lost frames of a capture.
+pub(super) fn blocking(lane: &Lane) -> Option<String> {
+    let seen = lane.blocking.filter(|seen| seen.lost_frames > 0)?;
+    Some(format!(
+        "{}: {} held {} inside (batching) and {} behind (head-of-line)",
+        lane_name(lane),
+        plural(seen.lost_frames, "lost frame", "lost frames"),
+        plural(seen.inside, "message", "messages"),
+        seen.behind
+    ))
 }
 
 /// The depths of a result, ascending, without repeats.

@@ -2,10 +2,10 @@
 //! the packet ladder of one slow request.
 
 use super::ladder::SlowRequest;
-use super::lanes::{answered_only, arms};
+use super::lanes::{answered_only, arms, quantile};
 use crate::arms::Arm;
 use crate::result::{Lane, RunResult, Stage};
-use wirelab::measure::human::{interval, ms, ms_or_none, percent};
+use wirelab::measure::human::{interval, ms, percent};
 use wirelab::path::Direction;
 use wirelab::report::html::Html;
 use wirelab::report::svg::{Axis, Frame, Scale, Svg, short, spread};
@@ -16,12 +16,12 @@ const FRAME: Frame = Frame { left: 52.0, right: 428.0, top: 34.0, bottom: 284.0 
 
 /// The CSS class of an arm's colour and dash.
 pub(super) fn class(arm: Arm) -> String {
-    format!("arm {}", arm.name())
+    format!("arm {}", arm.class())
 }
 
 /// The marker of an arm.
 pub(super) fn shape(arm: Arm) -> usize {
-    arm.row().look.marker
+    arm.look().marker
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place on paper")]
@@ -60,6 +60,25 @@ pub(super) struct Point {
     high: Option<f64>,
 }
 
+/// What a lost packet costs.
+pub(super) const COST: Figure = Figure {
+    title: "a lost packet costs, milliseconds (log scale)",
+    log: true,
+    get: |lane| {
+        let extra = &lane.loss_cost.extra;
+        Some(Point {
+            value: nanos(extra.value_ns.filter(|ns| *ns > 0)?),
+            low: extra.low_ns.filter(|ns| *ns > 0).map(nanos),
+            high: extra.high_ns.map(nanos),
+        })
+    },
+    show: |lane| {
+        let extra = &lane.loss_cost.extra;
+        format!("a loss costs {} ms, 95 % interval {}", quantile(extra), interval(extra))
+    },
+    tick: |v| format!("{}", (v / 1e4).round() / 100.0),
+};
+
 /// Latency p99.
 pub(super) const P99: Figure = Figure {
     title: "p99, milliseconds (log scale)",
@@ -74,7 +93,7 @@ pub(super) const P99: Figure = Figure {
     },
     show: |lane| {
         let p99 = &lane.latency.p99;
-        format!("p99 {} ms, 95 % interval {}", ms_or_none(p99.value_ns), interval(p99))
+        format!("p99 {} ms, 95 % interval {}", quantile(p99), interval(p99))
     },
     tick: |v| format!("{}", (v / 1e4).round() / 100.0),
 };
@@ -200,8 +219,8 @@ pub(super) fn tail(stage: &Stage, depth: u32, low_ns: u64, high_ns: u64) -> Html
     );
     let mut drawn: Vec<Vec<(f64, f64)>> = Vec::new();
     for lane in lanes.iter().filter(|l| l.theory.stairs.len() > 1) {
-        let steps: Vec<_> =
-            lane.theory.stairs.iter().map(|s| (nanos(s.at_ns), 1.0 - s.share)).collect();
+        let steps: Vec<_> = lane.theory.stairs.iter().map(|s| &s.stair).collect();
+        let steps: Vec<_> = steps.iter().map(|s| (nanos(s.at_ns), 1.0 - s.share)).collect();
         let seen = steps.iter().take_while(|(_, share)| *share > least).count();
         let steps = &steps[..steps.len().min(seen + 1)];
         let points = steps_of(steps, frame, x, y);

@@ -1,6 +1,6 @@
 //! The tables of the HTML report: per loss rate, then ledger, path and counters.
 
-use super::lanes::{answered_only, is_fastest, resent};
+use super::lanes::{answered_only, lane_name, quantile as quantile_text, resent};
 use super::plots::key;
 use crate::result::{Lane, LinkAudit, RunResult, Stage};
 use serde::Serialize;
@@ -52,9 +52,9 @@ fn by_lane(lanes: &[Lane], heads: &[(&str, &str)], cells: impl Fn(&Lane) -> Vec<
     let heads = heads.iter().map(|(name, who)| html!("{}<small>{}</small>", name, who));
     let mut table = Table::new("", heads);
     for (index, lane) in lanes.iter().enumerate() {
-        let name = lane.arm.name();
+        let name = lane.arm.class();
         let rule = if index == 0 || lanes[index - 1].arm != lane.arm { " first" } else { "" };
-        let first = ("", html!("{}{} {}", key(lane.arm), name, lane.depth));
+        let first = ("", html!("{}{}", key(lane.arm), lane_name(lane)));
         table.row(&format!("{name}{rule}"), [first].into_iter().chain(cells(lane)));
     }
     table.finish()
@@ -62,11 +62,13 @@ fn by_lane(lanes: &[Lane], heads: &[(&str, &str)], cells: impl Fn(&Lane) -> Vec<
 
 /// The figures of one loss rate.
 pub(super) fn stage(stage: &Stage) -> Html {
-    by_lane(&stage.lanes, STAGE, |lane| stage_cells(lane, &stage.lanes))
+    by_lane(&stage.lanes, STAGE, stage_cells)
 }
 
 const STAGE: &[(&str, &str)] = &[
     ("arm, depth", ""),
+    ("a loss costs, ms", "client"),
+    ("met a loss, %", "client"),
     ("p50, ms", "client"),
     ("p99, ms", "client"),
     ("p99.9, ms", "client"),
@@ -82,18 +84,15 @@ const STAGE: &[(&str, &str)] = &[
     ("slow, %: seen", "client"),
 ];
 
-fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<Cell> {
+fn stage_cells(lane: &Lane) -> Vec<Cell> {
     let quantile = |q: &Quantile| match q.value_ns {
         None => html!("{}", NONE),
-        Some(value) => html!("{}<small>{}</small>", millis(value), interval(q)),
+        Some(value) => {
+            let shown = data(&value, &quantile_text(q));
+            html!("{}<small>{}</small>", shown, interval(q))
+        }
     };
-    let p99 = if answered_only(lane) {
-        "dim"
-    } else if is_fastest(lane, lanes) {
-        "best"
-    } else {
-        ""
-    };
+    let p99 = if answered_only(lane) { "dim" } else { "" };
     let (theory, seen) = if lane.theory.stairs.is_empty() {
         (html!("{}", NONE), html!("{}", NONE))
     } else {
@@ -102,6 +101,8 @@ fn stage_cells(lane: &Lane, lanes: &[Lane]) -> Vec<Cell> {
     };
     let largest = if lane.latency.count == 0 { None } else { Some(lane.latency.max_ns) };
     vec![
+        ("", quantile(&lane.loss_cost.extra)),
+        ("", share_cell(&lane.loss_cost.met)),
         ("", quantile(&lane.latency.p50)),
         (p99, quantile(&lane.latency.p99)),
         ("", quantile(&lane.latency.p999)),
@@ -241,6 +242,8 @@ fn path_cells(lane: &Lane) -> Vec<Cell> {
 
 const ENDS: &[(&str, &str)] = &[
     ("arm, depth", ""),
+    ("messages in lost frames", "path"),
+    ("messages behind them", "path"),
     ("segments sent again", "kernels"),
     ("timeouts", "kernels"),
     ("loss probes", "kernels"),
@@ -256,7 +259,10 @@ const ENDS: &[(&str, &str)] = &[
 
 fn end_cells(lane: &Lane) -> Vec<Cell> {
     let none = || ("", Html::new());
-    let mut cells = Vec::new();
+    let mut cells = match lane.blocking {
+        Some(seen) => vec![("", whole(seen.inside)), ("", whole(seen.behind))],
+        None => vec![none(), none()],
+    };
     match lane.tcp {
         Some(t) => cells.extend(
             [

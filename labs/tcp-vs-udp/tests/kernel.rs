@@ -2,7 +2,6 @@
 //!
 //! A separate binary, so that no other test runs beside it. Latencies are compared with theory
 //! only if the run declares its timing trusted. A failure prints the command that repeats it.
-//! says that its timing can be trusted. A failure prints the command that repeats it.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 /// tcp-vs-udp as an ordinary user, and its cleanup.

@@ -10,3 +10,5 @@ mod fixture;
 mod report;
 /// tcp-vs-udp from the command line in virtual time: examples, mistakes, files, exit codes.
 mod usage;
+/// Errors of the verdicts and coverage of the intervals, over seeds.
+mod verdicts;

@@ -39,6 +39,7 @@ fn text_matches_snapshots_at_100_and_80_columns() {
     for width in [100, 80] {
         let text = render(&result, Style { color: false, width });
         snapshot(&format!("report-{width}.txt"), &text);
+        assert!(width < 100 || text.lines().count() <= 39, "a screen, with the page's line");
         for line in text.lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");
         }
@@ -49,6 +50,8 @@ fn text_matches_snapshots_at_100_and_80_columns() {
 fn odd_results() -> Vec<(&'static str, RunResult)> {
     let mut empty = fixture::result();
     empty.stages.clear();
+    empty.verdicts = tcp_vs_udp::verdict::verdicts(&empty.plan, &[], &empty.timing);
+    empty.verdict = empty.verdicts[0].sentence.clone();
     empty.claims.clear();
     empty.cannot_tell.clear();
     let mut silent = fixture::result();
@@ -58,8 +61,11 @@ fn odd_results() -> Vec<(&'static str, RunResult)> {
         lane.requests = Requests { started: 10, unknown: 10, ..Requests::default() };
         lane.traffic = Traffic { frames_per_request: 0.0, ..Traffic::default() };
         lane.path = [LinkAudit::default(), LinkAudit::default()];
+        lane.loss_cost = LossCost::default();
     }
-    let one = fixture::result_of(Plan {
+    silent.verdicts = tcp_vs_udp::verdict::verdicts(&silent.plan, &silent.stages, &silent.timing);
+    silent.verdict = silent.verdicts[0].sentence.clone();
+    let one = fixture::result_of(&Plan {
         arms: vec![arm("udp-once")],
         depths: vec![1],
         loss_ppm: vec![Ppm::ZERO],
@@ -108,11 +114,11 @@ fn text_marks_unusual_results() {
         }
         assert_eq!(bare, plain, "{name}: colour must not change the text");
         let says = match name {
-            "empty" => "nothing to compare",
-            "silent" => "–",
+            "empty" => "Nothing was measured",
+            "silent" => "answered no request",
             "sim" => "tcp was not run: TCP <needs> a kernel",
             "stopped" => "stopped early",
-            "wrong" => "the books do not balance: tcp depth 1 at 2 %",
+            "wrong" => "✗ fails",
             _ => "repeat",
         };
         assert!(plain.contains(says), "{name} must say {says:?}:\n{plain}");
@@ -198,7 +204,7 @@ fn events() -> String {
     let loss_ppm = fixture::ppm(20_000);
     let lane = LaneId { arm: arm("udp-once"), depth: 8, loss_ppm };
     let all = [
-        Event::StageBegin { loss_ppm },
+        Event::StageBegin { loss_ppm, repetition: 0 },
         Event::RequestFinished {
             lane,
             seq: 1_842,
@@ -216,7 +222,7 @@ fn events() -> String {
             threshold_ppm: loss_ppm,
             seed: 42,
         },
-        Event::StageEnd { loss_ppm, elapsed_ns: 9_000 },
+        Event::StageEnd { loss_ppm, repetition: 0, elapsed_ns: 9_000 },
         Event::Summary { ended: Ended::Finished, requests: 1, frames_lost: 1 },
     ];
     let mut writer = Lines::new(Vec::new());
@@ -341,7 +347,7 @@ fn tshark_reads_the_capture() {
 fn a_real_browser_shows_the_page_and_runs_no_script() {
     let html = html_of(&fixture::result(), &slow());
     let Some(dom) = browse(&html, "the page in a real browser") else { return };
-    assert_eq!(dom.matches("<figure>").count(), 2 + 10 + 4 + 1, "every drawing is there");
+    assert_eq!(dom.matches("<figure>").count(), 2 + 2 + 10 + 4 + 1, "every drawing is there");
     assert!(dom.contains("What this run cannot tell"));
 }
 

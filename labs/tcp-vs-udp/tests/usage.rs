@@ -6,7 +6,7 @@ use std::process::Stdio;
 use wirelab_tests::lab::{Lab, Output};
 use wirelab_tests::page::violations;
 
-const QUICK: &str = "--sim --loss 0,5% --ops 150 --seed 7";
+const QUICK: &str = "--sim --loss 0,5% --ops 1200 --seed 7";
 
 fn lab() -> Lab {
     Lab::new("tcp-vs-udp")
@@ -48,7 +48,11 @@ fn a_run_is_shown_explained_and_replayed() {
     assert_eq!(first.code, 0, "{}", first.stderr);
     let shown = lab.run("show latest");
     assert_eq!(shown.code, 0, "{}", shown.stderr);
-    assert_eq!(first.stdout, shown.stdout);
+    // Only the run itself names the page that it left.
+    let (text, page) = first.stdout.trim_end().rsplit_once('\n').unwrap();
+    assert_eq!(text, shown.stdout.trim_end());
+    assert!(page.ends_with("/report.html"), "{page}");
+    assert!(first.stdout.lines().count() <= 40, "a screen\n{}", first.stdout);
     let explained = lab.run("explain latest staircase");
     assert!(explained.stdout.contains("Nothing is fitted"), "{}", explained.stdout);
     let list = lab.run("explain latest");
@@ -108,6 +112,11 @@ fn mistakes_name_what_was_expected() {
         ("--loss 60%", "at most 50 %"),
         ("--loss 1%,1%", "each once"),
         ("--arms tpc", "expected one of tcp, tcp-tuned"),
+        ("--arm tcp:rto=5ms", "expected one of nodelay, rto_min"),
+        ("--arm a=udp --arm a=udp:delivery=once", "each once"),
+        ("--arm tcp:cc=bbrr", "expected one of those that are loaded: "),
+        ("--repetitions 2", "expected 3 to 20"),
+        ("--sim --arms tcp", "TCP lives in the kernel; --sim has udp, udp-retry and udp-once"),
         ("--depth 0", "from 1 up to"),
         ("--depth 500", "expected 1 to 16"),
         ("--ops 0", "from 1 up to"),
@@ -126,7 +135,11 @@ fn mistakes_name_what_was_expected() {
     assert!(lab.run(QUICK).code == 0);
     let unknown = lab.run("explain latest p42");
     assert_eq!(unknown.code, 2);
-    assert!(unknown.stderr.contains("expected one of p50, p99"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("expected one of loss-cost, blocking, p50, p99"),
+        "{}",
+        unknown.stderr
+    );
     std::fs::create_dir(lab.folder.join("full")).unwrap();
     std::fs::write(lab.folder.join("full/file"), "").unwrap();
     let full = lab.run(&format!("{QUICK} --out full"));
@@ -169,8 +182,8 @@ fn json_goes_to_a_file_and_text_to_stdout() {
 #[test]
 fn verbosity_says_what_is_done() {
     let lab = lab();
-    let [plain, once, twice] = ["", "-v", "-vv"]
-        .map(|v| lab.run(&format!("--sim --loss 0,5% --ops 150 --seed 7 --no-report --json {v}")));
+    let [plain, once, twice] =
+        ["", "-v", "-vv"].map(|v| lab.run(&format!("{QUICK} --no-report --json {v}")));
     for said in [&once, &twice] {
         // Only the command that was typed differs.
         let stdout = said.stdout.replace(" -vv", "").replace(" -v", "");
@@ -215,7 +228,8 @@ fn help_leads_with_examples_that_run() {
             format!("{virtual_time} --ops 100")
         };
         let out = lab.run(&args);
-        assert_eq!(out.code, 0, "{args}: {}", out.stderr);
+        // Few requests may prove nothing.
+        assert!(matches!(out.code, 0 | 3), "{args}: {}", out.stderr);
         ran += 1;
     }
     assert!(ran >= 5, "only {ran} examples in\n{help}");

@@ -1,4 +1,4 @@
-//! The transport interface of the comparison. Each transport is one file; arms are its settings.
+//! The transport of an arm: its sockets, its settings and the theory of its latency.
 //!
 //! To add one: implement [`wirelab::bank::transport`] for its bytes, [`Transport`] for its sockets
 //! and theory, and add a row to [`crate::arms`].
@@ -6,14 +6,16 @@
 pub mod tcp;
 pub mod udp;
 
+use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
+use wirelab::bank::server::Dedup;
 use wirelab::bank::transport::Transport as BankTransport;
 use wirelab::emulator::topology::Topology;
-use wirelab::measure::Ppm;
 use wirelab::measure::staircase::Stair;
+use wirelab::measure::{Ppm, human};
 use wirelab::sys::netns::Netns;
 
 /// The port of every lane's bank; each has its own namespace.
@@ -32,7 +34,7 @@ pub struct Conditions<'a> {
     pub patience: Duration,
     /// The retransmission-timeout floor of tuned arms.
     pub tuned_rto_min: Duration,
-    /// The congestion control of every TCP socket.
+    /// The congestion control of TCP sockets whose arm names none.
     pub congestion_control: &'a str,
 }
 
@@ -48,7 +50,7 @@ pub struct LaneFacts {
 }
 
 /// The transport of an arm, with the arm's settings.
-pub trait Transport: Debug + Sync {
+pub trait Transport: Debug + Send + Sync {
     /// Creates the clients: calls to bytes and back, retries, deadlines.
     fn clients(&self, on: Conditions<'_>, depth: u32) -> Box<dyn BankTransport>;
 
@@ -64,6 +66,9 @@ pub trait Transport: Debug + Sync {
     /// The kernel's error.
     fn listen(&self, host: &Netns, on: Conditions<'_>) -> io::Result<ServerSocket>;
 
+    /// Duplicate detection by the bank.
+    fn dedup(&self) -> Dedup;
+
     /// The model of a lane; `None` without one.
     fn yardstick(&self, on: Conditions<'_>, lane: LaneFacts) -> Option<Yardstick>;
 
@@ -71,8 +76,18 @@ pub trait Transport: Debug + Sync {
     /// `None`: not claimed.
     fn on_stairs_up_to(&self) -> Option<Ppm>;
 
+    /// Whether lost requests are repeated, by the kernel or the client.
+    fn repeats(&self) -> bool {
+        true
+    }
+
     /// The retransmission timer, if it is the kernel's.
     fn kernel_timer(&self, _on: Conditions<'_>) -> Option<KernelTimer> {
+        None
+    }
+
+    /// The congestion control of its sockets; `None` if it has none.
+    fn congestion_control<'a>(&'a self, _on: Conditions<'a>) -> Option<&'a str> {
         None
     }
 
@@ -115,17 +130,50 @@ pub struct KernelTimer {
     pub set: bool,
 }
 
+/// A step of an analytic distribution, and what repeats the request there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its latency and share.
+    #[serde(flatten)]
+    pub stair: Stair,
+    /// The mechanisms that acted, in order: `tail-loss probe`, `SYN timer, then …`.
+    pub mechanism: String,
+}
+
 /// The model of a lane: assumption, steps, and the share of requests above the first.
 #[derive(Clone, Debug)]
 pub struct Yardstick {
     /// The assumption, in a sentence.
     pub model: String,
     /// The analytic distribution.
-    pub stairs: Vec<Stair>,
+    pub stairs: Vec<Step>,
     /// The share of slow or unanswered requests.
     pub slow_expected: f64,
     /// Latency of a request without loss.
     pub base: Duration,
     /// Latency added by the first loss.
     pub timer: Duration,
+}
+
+/// Reads `on` or `off`.
+fn switch(key: &str, value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{key}: expected on or off, got {value:?}")),
+    }
+}
+
+/// Reads a duration above zero.
+fn time(key: &str, value: &str) -> Result<Duration, String> {
+    match human::parse_duration(value) {
+        Ok(time) if time > Duration::ZERO => Ok(time),
+        Ok(_) => Err(format!("{key}: expected a duration above 0")),
+        Err(error) => Err(format!("{key}: {error}")),
+    }
+}
+
+/// The error of a key that the kind does not have.
+fn unknown_key(kind: &str, key: &str, keys: &str) -> String {
+    format!("{kind} has no key {key:?}: expected one of {keys}")
 }
