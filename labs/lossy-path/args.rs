@@ -22,7 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   lossy-path --loss 2% --delay 40ms -- ping -c 5 b         2 % each way, 80 ms there and back
   lossy-path --preset nyc-london -- ping -c 3 b            a path with a name
-  lossy-path --loss gilbert:1%,30% --seed 7 -- ping -c 9 b bursts, the same ones every time
+  lossy-path --loss gilbert:1%,9% --seed 7 -- ping -c 9 b  bursts, the same ones every time
   lossy-path --rate 20Mbit --b 'iperf3 -s' -- iperf3 -c b  a bottleneck, a server behind it
   lossy-path --a-to-b loss=10% -- ping -c 5 b              one direction alone
   lossy-path --at 'at 1s down for 2s' -- ping -c 5 b       an outage

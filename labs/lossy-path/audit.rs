@@ -12,7 +12,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::emulator::router::DirectionRecord;
-use wirelab::measure::human::latency;
+use wirelab::measure::human::{latency, plural};
 use wirelab::measure::interval::Share;
 use wirelab::measure::{Instant, nanos, saturated};
 use wirelab::path::{Delay, DropReason, LinkPlan, ReleaseVerdict, Setting, Verdict as FateVerdict};
@@ -120,6 +120,12 @@ fn bit_per_s(bytes: u64, span: Duration) -> u64 {
     saturated(bits)
 }
 
+/// Parts per million, rounded; 0 of 0 is 0.
+fn ppm_of(part: u64, whole: u64) -> u32 {
+    let parts = (u128::from(part) * 1_000_000 + u128::from(whole / 2)) / u128::from(whole.max(1));
+    u32::try_from(parts).expect("invariant: a part is at most the whole")
+}
+
 fn one_way(
     record: &DirectionRecord,
     link: &LinkPlan,
@@ -156,6 +162,7 @@ fn one_way(
             .map(|reason| Dropped { reason, frames: dropped(reason) })
             .filter(|dropped| dropped.frames > 0)
             .collect(),
+        lost_ppm: ppm_of(counts.dropped_in_all(), record.offered + counts.duplicated),
         loss: Rate { asked_ppm: asked(loss, steady_loss), seen: Share::new(drawn, exposed) },
         corrupted: Rate {
             asked_ppm: asked(
@@ -207,10 +214,18 @@ fn delay(link: &LinkPlan) -> Duration {
 
 /// The verdict on whether the run matched its plan, and its reasons.
 #[must_use]
-pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reason>) {
+pub fn verdict(
+    ways: &[Way; 2],
+    plan: &Plan,
+    missed: u64,
+    loopback: [u64; 2],
+) -> (Verdict, Vec<Reason>) {
     let mut reasons = Vec::new();
     let mut doubt = |verdict: Verdict, why: String| reasons.push(Reason { verdict, why });
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
+    if sum(|w| w.offered) == 0 {
+        doubt(Verdict::NoFrames, no_frames(loopback));
+    }
     let invalid: [(u64, &str); 5] = [
         (
             sum(|w| w.kernel_dropped + w.send_failed),
@@ -278,6 +293,16 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64) -> (Verdict, Vec<Reaso
     (worst.unwrap_or(Verdict::Trusted), reasons)
 }
 
+/// Why a run without frames says nothing of the plan.
+fn no_frames(loopback: [u64; 2]) -> String {
+    let mut why = "no frame crossed the path".to_owned();
+    for (packets, host) in loopback.into_iter().zip(["a", "b"]).filter(|(n, _)| *n > 0) {
+        let packets = plural(packets, "packet", "packets");
+        why += &format!("; {packets} stayed on {host}'s loopback, which is not impaired");
+    }
+    why + ". Talk to the other host: from a its name is b"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +334,7 @@ mod tests {
             not_carried: 0,
             pool_full: 0,
             beyond_recording: 0,
+            lost_ppm: 0,
             late_p50_ns: 0,
             late_p99_ns: 0,
             late_max_ns: 0,
@@ -319,7 +345,7 @@ mod tests {
     #[test]
     fn every_deviation_from_the_plan_is_a_reason() {
         let plan = Plan::default();
-        assert_eq!(verdict(&[way(), way()], &plan, 0), (Verdict::Trusted, Vec::new()));
+        assert_eq!(verdict(&[way(), way()], &plan, 0, [0; 2]), (Verdict::Trusted, Vec::new()));
         type Fault = (fn(&mut Way), Verdict, &'static str);
         let faults: [Fault; 9] = [
             (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
@@ -336,13 +362,24 @@ mod tests {
             for side in 0..2 {
                 let mut ways = [way(), way()];
                 fault(&mut ways[side]);
-                let (verdict, reasons) = verdict(&ways, &plan, 0);
+                let (verdict, reasons) = verdict(&ways, &plan, 0, [0; 2]);
                 assert_eq!(verdict, expected, "{word}");
                 assert_eq!(reasons.len(), 1, "{word}");
                 assert!(reasons[0].why.contains(word), "{:?}", reasons[0]);
             }
         }
-        assert_eq!(verdict(&[way(), way()], &plan, 1).0, Verdict::Suspect);
+        assert_eq!(verdict(&[way(), way()], &plan, 1, [0; 2]).0, Verdict::Suspect);
+    }
+
+    #[test]
+    fn a_run_without_frames_is_never_trusted() {
+        let plan = Plan::default();
+        let idle = || Way { offered: 0, delivered: 0, ..way() };
+        let (none, reasons) = verdict(&[idle(), idle()], &plan, 0, [412, 0]);
+        assert_eq!(none, Verdict::NoFrames);
+        assert!(reasons[0].why.contains("412 packets stayed on a's loopback"), "{reasons:?}");
+        // One way is enough: its frames may all be lost.
+        assert_eq!(verdict(&[way(), idle()], &plan, 0, [412, 0]).0, Verdict::Trusted);
     }
 
     #[test]
@@ -350,7 +387,7 @@ mod tests {
         let mut plan = Plan::default();
         plan.links[0].delay = Delay::Constant(Duration::from_millis(100));
         let late = || Way { late_p99_ns: 4_000_000, ..way() };
-        assert_eq!(verdict(&[late(), way()], &plan, 0).0, Verdict::Trusted);
-        assert_eq!(verdict(&[way(), late()], &plan, 0).0, Verdict::Suspect);
+        assert_eq!(verdict(&[late(), way()], &plan, 0, [0; 2]).0, Verdict::Trusted);
+        assert_eq!(verdict(&[way(), late()], &plan, 0, [0; 2]).0, Verdict::Suspect);
     }
 }

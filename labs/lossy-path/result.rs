@@ -38,6 +38,9 @@ pub struct PathResult {
     pub a_to_b: Way,
     /// What the path did from B to A. Observer: path.
     pub b_to_a: Way,
+    /// Packets on the loopback interfaces of A and B, which the path does not touch.
+    #[serde(default)]
+    pub loopback_packets: [u64; 2],
     /// The verdict on whether the run matched its plan.
     pub verdict: Verdict,
     /// The reasons of the verdict; empty if the run is trusted.
@@ -107,6 +110,8 @@ impl Status {
 pub enum Verdict {
     /// It matched its plan.
     Trusted,
+    /// No frame crossed the path: there is nothing to judge.
+    NoFrames,
     /// Every frame met its fate, but too late, or something disturbed the timing.
     Suspect,
     /// Frames met fates outside the plan.
@@ -143,6 +148,10 @@ pub struct Way {
     pub queue_peak_bytes: u64,
     /// Frames dropped, by reason in the plan. Reasons with none are left out.
     pub dropped: Vec<Dropped>,
+    /// Dropped frames and copies for any of these reasons, ppm of the frames offered and their
+    /// duplicates.
+    #[serde(default)]
+    pub lost_ppm: u32,
     /// Loss as drawn (all but queue, MTU and timetable) compared with the plan.
     pub loss: Rate,
     /// Corruption compared with the plan.

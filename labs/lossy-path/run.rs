@@ -132,6 +132,8 @@ pub struct Outcome {
     pub recorded: Option<[u64; 2]>,
     /// Offloads that are off on the hosts, read back.
     pub offloads_off: Vec<String>,
+    /// Packets on the loopback interfaces of A and B.
+    pub loopback_packets: [u64; 2],
     /// Congestion control of the hosts.
     pub congestion_control: String,
 }
@@ -291,6 +293,8 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let status = session.follow(watch)?;
     let ended = clock.now();
     let offloads_off = lane.offloads_off().map_err(step("read the offloads"))?;
+    let looped = |host| listening::loopback_packets(host).map_err(step("count the loopback"));
+    let loopback_packets = [looped(&lane.a)?, looped(&lane.b)?];
     let congestion_control = congestion_control(&lane.a);
     let (record, router, mut rest) = session.end(watch)?;
     if plan.frames == FrameMode::Segmented {
@@ -306,6 +310,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
         missed: rest.missed,
         recorded,
         offloads_off,
+        loopback_packets,
         congestion_control,
     })
 }

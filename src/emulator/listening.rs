@@ -1,4 +1,4 @@
-//! Lists the ports that a host serves, to learn that an unknown program is ready.
+//! Reads a host's tables: the ports that it serves, and the packets on its loopback.
 //!
 //! It reads the kernel's tables: a connection to test the port would be visible to the server.
 
@@ -25,6 +25,22 @@ pub fn ports(host: &Netns) -> io::Result<Vec<u16>> {
     })
 }
 
+/// Packets that a namespace's loopback interface carried.
+///
+/// # Errors
+/// If the namespace cannot be entered. A table without the interface counts 0.
+pub fn loopback_packets(host: &Netns) -> io::Result<u64> {
+    host.run(|| {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+        text.lines().find_map(received_on_loopback).unwrap_or(0)
+    })
+}
+
+/// The packets received, if the line is the loopback's: `lo: BYTES PACKETS …`.
+fn received_on_loopback(line: &str) -> Option<u64> {
+    line.trim_start().strip_prefix("lo:")?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The local port of a line whose socket has this state.
 fn serves(line: &str, state: u8) -> Option<u16> {
     // sl, local address:port, remote address:port, state, all in hexadecimal.
@@ -37,6 +53,13 @@ fn serves(line: &str, state: u8) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_loopbacks_packets_are_read() {
+        assert_eq!(received_on_loopback("    lo:   1234      12    0    0"), Some(12));
+        assert_eq!(received_on_loopback("    va:   1234      12    0    0"), None);
+        assert_eq!(received_on_loopback(" face |bytes    packets errs drop"), None);
+    }
 
     #[test]
     fn a_line_of_the_table_is_read() {

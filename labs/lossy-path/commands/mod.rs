@@ -207,7 +207,7 @@ impl Task {
     ) -> PathResult {
         let ways = audit::ways(outcome, plan, &leaving.meter);
         let missed = outcome.missed.notes + outcome.missed.frames;
-        let (verdict, reasons) = audit::verdict(&ways, plan, missed);
+        let (verdict, reasons) = audit::verdict(&ways, plan, missed, outcome.loopback_packets);
         let [a_to_b, b_to_a] = ways;
         let [_, started, ended] = outcome.times;
         PathResult {
@@ -232,6 +232,7 @@ impl Task {
             server_ready_ns: leaving.server_ready.map(nanos),
             a_to_b,
             b_to_a,
+            loopback_packets: outcome.loopback_packets,
             verdict,
             reasons,
             caveats: outcome.caveats.clone(),

@@ -57,7 +57,8 @@ fn table(ways: &[(&str, &Way); 2], style: Style, hidden: &mut Vec<&'static str>)
     let mut name = Column::left("");
     let mut frames = Column::right("frames");
     let mut lost = Column::right("lost");
-    let mut share = Column::left("= share (95 %)").gives_way(2, "share");
+    let mut all = Column::right("= share");
+    let mut share = Column::left("drawn (95 %)").gives_way(2, "drawn");
     let mut asked = Column::right("asked");
     let mut rate = Column::right("Mbit/s").gives_way(1, "Mbit/s");
     let mut late = ["late p50", "p99", "max"].map(Column::right);
@@ -65,6 +66,7 @@ fn table(ways: &[(&str, &Way); 2], style: Style, hidden: &mut Vec<&'static str>)
         name.push(Cell::new(*way_name));
         frames.push(Cell::new(count(way.offered)));
         lost.push(Cell::new(count(dropped(way))));
+        all.push(Cell::new(lost_share(way)));
         share.push(Cell::new(interval(&way.loss)));
         asked.push(Cell::inked(asked_for(&way.loss), ink(&way.loss)));
         rate.push(Cell::new(way.delivered_bit_per_s.map_or_else(|| "–".to_owned(), mbit)));
@@ -76,11 +78,18 @@ fn table(ways: &[(&str, &Way); 2], style: Style, hidden: &mut Vec<&'static str>)
         }
     }
     let [p50, p99, max] = late;
-    columns(vec![name, frames, lost, share, asked, rate, p50, p99, max], style, hidden)
+    columns(vec![name, frames, lost, all, share, asked, rate, p50, p99, max], style, hidden)
 }
 
 fn dropped(way: &Way) -> u64 {
     way.dropped.iter().map(|dropped| dropped.frames).sum()
+}
+
+fn lost_share(way: &Way) -> String {
+    if way.offered == 0 {
+        return "–".to_owned();
+    }
+    format!("{} %", percent(f64::from(way.lost_ppm) / 1e6))
 }
 
 fn mbit(bit_per_s: u64) -> String {
@@ -167,6 +176,7 @@ fn also(way: &Way) -> Vec<String> {
 fn verdict(result: &PathResult, style: Style) -> String {
     let word = |verdict: Verdict| match verdict {
         Verdict::Trusted => style.ink(Ink::Good, "trusted"),
+        Verdict::NoFrames => style.ink(Ink::Doubt, "NO FRAMES"),
         Verdict::Suspect => style.ink(Ink::Doubt, "TIMING SUSPECT"),
         Verdict::Invalid => style.ink(Ink::Bad, "INVALID"),
     };

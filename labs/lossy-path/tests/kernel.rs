@@ -149,6 +149,26 @@ fn ping_meets_the_delay_over_both_families() {
 }
 
 #[test]
+fn a_program_that_talks_to_itself_is_not_called_trusted() {
+    if !have("loopback", &["ping"]) {
+        return;
+    }
+    let _alone = alone();
+    for user in User::all() {
+        let ping = ["ping", "-c", "3", "-i", "0.2", "127.0.0.1"];
+        let args = [&["--loss", "50%", "--delay", "100ms", "--strict", "--"][..], &ping].concat();
+        let Some((out, result)) = user.result(&args) else { return };
+        assert_eq!(out.code, 3, "{}", out.stderr);
+        assert_eq!(result["verdict"], "no_frames");
+        // Requests and replies.
+        assert_eq!(result["loopback_packets"], serde_json::json!([6, 0]));
+        assert!(!out.stderr.contains("trusted"), "{}", out.stderr);
+        let says = "no frame crossed the path; 6 packets stayed on a's loopback, which is not";
+        assert!(out.stderr.contains(says), "{}", out.stderr);
+    }
+}
+
+#[test]
 fn a_program_sees_its_own_namespaces() {
     let _alone = alone();
     for user in User::all() {
