@@ -551,7 +551,7 @@ fn kill_leaves_nothing() {
     assert_eq!(mounts(), mounts_before, "a mount is left");
 }
 
-/// Runs everything again as `nobody`, and has a refusal explained. `Err`: why it could not.
+/// Runs everything again as user `nobody`, and has a refusal explained. `Err`: why it could not.
 fn as_nobody() -> Result<bool, String> {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
@@ -572,7 +572,7 @@ fn as_nobody() -> Result<bool, String> {
     let all = all.map_err(|error| error.to_string())?;
     let refusal = refusal.map_err(|error| error.to_string())?;
     for line in String::from_utf8_lossy(&all.stdout).lines() {
-        println!("   nobody: {line}");
+        println!("   user nobody: {line}");
     }
     if !all.status.success() {
         println!("{}", String::from_utf8_lossy(&all.stderr));
@@ -586,7 +586,7 @@ fn as_nobody() -> Result<bool, String> {
     println!("{} as user nobody", if all.status.success() { "ok    " } else { "FAILED" });
     println!("{} a refusal names its sysctl", if explained { "ok    " } else { "FAILED" });
     if !unprivileged {
-        return Err("nobody may not make user namespaces here".to_owned());
+        return Err("user nobody may not make user namespaces here".to_owned());
     }
     Ok(all.status.success() && explained)
 }

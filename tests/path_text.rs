@@ -204,7 +204,7 @@ fn errors_name_expected_and_found() {
         ("key", "weather", &["order, time:1ms or content", "\"weather\""]),
         ("at", "2s", &["down, loss, delay", "\"2s\""]),
         ("at", "2s down 3s", &["down, loss, delay"]),
-        ("at", "2s down for ever", &["a duration", "\"ever\""]),
+        ("at", "2s down for always", &["a duration", "\"always\""]),
         ("at", "soon down", &["a duration", "\"soon\""]),
         ("at", "2s down for 0", &["a time above 0"]),
         ("at", "2s loss 200%", &["loss: expected", "\"200%\""]),

@@ -432,6 +432,105 @@ fn functions(code: &str) -> Vec<(usize, usize)> {
     found
 }
 
+/// Words that do not occur: archaic or this project's own, where the field has a term.
+const BANNED: &[&str] = &[
+    "nobody",
+    "somebody",
+    "whoever",
+    "whom",
+    "anew",
+    "foretell",
+    "foretells",
+    "foretold",
+    "lest",
+    "betimes",
+    "stranger",
+    "strangers",
+    "for ever",
+    "what became of",
+    "is told",
+    "are told",
+    "takes it not",
+    "counts more",
+    "no more than you",
+];
+
+/// The visible text files besides sources: pages, schemas, scripts, workflows.
+fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let skipped = ["target", "corpus", "artifacts", "data", "wirelab-runs"];
+        if path.is_dir() && !skipped.iter().any(|name| path.ends_with(name)) {
+            pages(&path, found);
+        } else if path.extension().is_some_and(|end| end == "md" || end == "json" || end == "css") {
+            found.push(path);
+        }
+    }
+}
+
+/// The text in lower case, with one space between its words and one around it.
+fn spaced(text: &str) -> String {
+    let kept = |c: char| if c.is_alphanumeric() || c == '_' { c } else { ' ' };
+    let text: String = text.to_lowercase().chars().map(kept).collect();
+    format!(" {} ", text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn plain_words_are_used() {
+    let mut faults = Faults::default();
+    let mut files: Vec<Source> =
+        sources().into_iter().filter(|source| source.path != "tests/tidy.rs").collect();
+    let mut found = vec![root().join("README.md")];
+    for folder in ["src", "labs", "tests", ".github"] {
+        pages(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 15, "found only {found:?}");
+    files.extend(found.into_iter().map(|path| Source {
+        text: fs::read_to_string(&path).unwrap(),
+        path: path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(),
+    }));
+    for file in &files {
+        for (line, text) in file.text.lines().enumerate() {
+            // The user of that name.
+            let is_user = ["NOBODY", "user", "\"nobody\""].iter().any(|name| text.contains(name));
+            let text = spaced(text);
+            let found = BANNED.iter().filter(|word| text.contains(&format!(" {word} ")));
+            for word in found.filter(|word| !(is_user && **word == "nobody")) {
+                faults.at(&file.path, line, &format!("{word:?} is not among our words"));
+            }
+        }
+    }
+    faults.none();
+}
+
+/// Words of a page, its folded answers and the output in its fences left out.
+fn word_count(page: &str) -> usize {
+    let (mut words, mut folded, mut fenced) = (0, false, false);
+    for line in page.lines() {
+        folded |= line.trim_start().starts_with("<details");
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        if !folded && !fenced && !fence {
+            words += line.split_whitespace().filter(|w| w.contains(char::is_alphanumeric)).count();
+        }
+        folded &= !line.contains("</details>");
+    }
+    words
+}
+
+#[test]
+fn pages_are_short() {
+    let mut faults = Faults::default();
+    let labs = labs().into_iter().map(|lab| (format!("labs/{lab}/README.md"), 900));
+    for (page, most) in labs.chain([("README.md".to_owned(), 1_200)]) {
+        let words = word_count(&fs::read_to_string(root().join(&page)).unwrap());
+        if words > most {
+            faults.at(&page, 0, &format!("{words} words, at most {most}"));
+        }
+    }
+    faults.none();
+}
+
 #[test]
 fn no_open_tasks_are_left() {
     // Spelt in two parts, so that this file does not match itself.
