@@ -62,7 +62,7 @@ const OUTPUT: &str = "Output";
 const SERVERS: &str = "\
 A server is NAME, ADDRESS, NAME:PORT or [IPV6]:PORT; the port is 123 unless given. With nts:// before
 it the server is authenticated (RFC 8915); keys come from port 4460.
-A server gets 8 requests 2 s apart, then one every 64 s; less if it replies RATE, and none after DENY.
+A server gets 8 requests 2 s apart, then one every 64 s; fewer if it replies RATE, none after DENY.
 Only servers named on the command line are asked. The clock is never set.";
 
 const PLUS_MINUS: &str = "\

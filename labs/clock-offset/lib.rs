@@ -3,8 +3,9 @@
 //! From the bottom up: [`timestamp`] and [`packet`] are the wire, [`exchange`] turns one request
 //! and its reply into a [`sample::Sample`] or a [`refusal::Refusal`], [`client`] is the state
 //! machine of one server, [`nts`] authenticates replies, [`random`] is what a request draws,
-//! [`drift`], [`bound`] and [`hull`] hold what must be true, [`change`] finds clocks that were set, [`estimate`] what is likely, [`spans`]
-//! and [`allan`] over which time, [`plot_data`] how it is drawn, [`host_clocks`] what this host's
+//! [`drift`], [`bound`] and [`hull`] hold what must be true, [`change`] finds clocks that were set,
+//! [`estimate`] what is likely, [`spans`] and [`allan`] over which time, [`plot_data`] how it is
+//! drawn, [`host_clocks`] what this host's
 //! own clocks did, [`stamps`] what lies between the program's stamps and the kernel's, [`select`]
 //! what several servers say together, [`scenario`], [`server`] and [`interleaved`] a server whose
 //! error is known, and [`finding`] the value that a run ends with. [`causality`] is the book's

@@ -82,7 +82,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The same with the hash of that seed: a client that makes up names must not be able to make them collide.
+    /// The same with the hash of that seed: a client that makes up names must not be able to make
+    /// them collide.
     #[must_use]
     pub fn keyed(self, seed: u64) -> Self {
         let mut nodes = HashMap::with_hasher(Seeded(seed));

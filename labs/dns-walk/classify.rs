@@ -253,7 +253,7 @@ impl<'a> Reader<'a> {
                     && record.name.zone_of(&name)
                     && record.name != name
             };
-            // A DNAME counts more than the CNAME that a server makes of it (RFC 6672 §3.1).
+            // A DNAME overrides the CNAME that a server makes of it (RFC 6672 §3.1).
             let Some(at) =
                 answers.iter().position(above).or_else(|| answers.iter().position(exact))
             else {

@@ -46,7 +46,7 @@ then, elsewhere:
 
 const AFTER: &str = "\
 What a client gets: answers with RA; AD where the answer is proved and the client asked with AD or
-DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or no server answered, and the bogus
+DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or no server answered, and a bogus
 answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for RD=0,
 other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
 

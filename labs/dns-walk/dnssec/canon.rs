@@ -39,7 +39,7 @@ pub fn labels(name: &Name) -> u8 {
 
 /// The bytes that a signature is made over: its own fields, then the set (RFC 4034 §3.1.8.1).
 ///
-/// None where the data cannot be written, or the signature counts more labels than the name has.
+/// None where the data cannot be written, or the signature names more labels than the name has.
 #[must_use]
 pub fn signed_bytes(input: &SigInput, set: &[Record]) -> Option<Vec<u8>> {
     let first = set.first()?;

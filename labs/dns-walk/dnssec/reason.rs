@@ -132,7 +132,7 @@ pub enum Reason {
         /// Whose records they are.
         zone: String,
     },
-    /// The signature counts more labels than the name has (RFC 4035 §5.3.1).
+    /// The signature names more labels than the name has (RFC 4035 §5.3.1).
     LabelsTooMany {
         /// Labels by the signature.
         labels: u8,

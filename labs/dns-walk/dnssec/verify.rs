@@ -42,7 +42,7 @@ pub enum SignatureVerdict {
     Unsupported,
     /// It names another zone as its signer.
     WrongSigner,
-    /// It counts more labels than the name has.
+    /// It names more labels than the name has.
     TooManyLabels,
     /// No key of the zone has its number and algorithm.
     NoKey,

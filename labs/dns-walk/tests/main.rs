@@ -14,7 +14,8 @@ mod dnssec_work;
 mod families;
 /// Hostile servers: the budget, the time and the memory of a walk, whatever they say.
 mod hostile;
-/// Many walks with one memory: the answers of separate walks, no question asked twice, lists in parts.
+/// Many walks with one memory: the answers of separate walks, no question asked twice, lists in
+/// parts.
 mod many;
 /// Messages as JSON (RFC 8427): beside kdig, read back, broken ones, and where they are kept.
 mod messages;

@@ -1,5 +1,5 @@
-//! Many walks with one memory: the same answers as walks that know nothing of each other, no question
-//! asked twice or too much at a time, and no line of a list lost.
+//! Many walks with one memory: the same answers as walks that know nothing of each other, no
+//! question asked twice or too much at a time, and no line of a list lost.
 
 use dns_walk::batch::{BatchConfig, BatchResolver, QueryId, Stats};
 use dns_walk::cache::Cache;

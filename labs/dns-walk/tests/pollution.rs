@@ -40,7 +40,8 @@ const SERVERS: [&str; 7] = [
     "ns.hoster.net.",
     "a.root.",
 ];
-/// An answer, a denial of the name and of the type, an alias into another zone, a DNAME, a wildcard.
+/// An answer, a denial of the name and of the type, an alias into another zone, a DNAME, a
+/// wildcard.
 const ASKED: [&str; 8] = [
     "www.igbank.com A",
     "nowhere.igbank.com A",

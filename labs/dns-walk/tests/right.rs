@@ -516,7 +516,7 @@ fn walks_as_unbound(world: &World) {
     let (silent, mut open): (Vec<_>, Vec<_>) = open.into_iter().partition(failed);
     ask_again_cold(world, &mut open);
     println!(
-        "       {} excepted: Unbound has no answer after {} s, and the walk found no server that has one",
+        "       {} excepted: Unbound has no answer after {} s, and no server has one for the walk",
         silent.len(),
         PATIENCE.as_secs() * u64::from(ASKED)
     );

@@ -4,8 +4,8 @@
 //! [`Walk::new`] is the command. `handle_*` takes what the network and the clock bring; then drain
 //! [`Walk::poll_transmit`], [`Walk::poll_release`] and [`Walk::poll_event`] until there is nothing
 //! left, and call [`Walk::handle_timeout`] at [`Walk::poll_timeout`]. Every query wants a socket of
-//! its own, so that a forger must guess the port again (RFC 5452 §9.2); replies are handed over with
-//! the [`AttemptId`] of that socket.
+//! its own, so that a forger must guess the port again (RFC 5452 §9.2); replies are handed over
+//! with the [`AttemptId`] of that socket.
 //!
 //! # How it walks (RFC 1034 §5.3.3)
 //! Questions lie on a stack of tasks: the user's own at the bottom, above it the address of a

@@ -188,7 +188,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A model of the path that reads a file, such as `trace:FILE` or `loss=list:FILE`, from any folder.
+/// A model of the path that reads a file, such as `trace:FILE` or `loss=list:FILE`, from any
+/// folder.
 fn model_with_file(value: &str) -> Option<String> {
     let model = value.rsplit_once('=').map_or(value, |(_, model)| model);
     let word = crate::path::FILE_WORDS.into_iter().find(|word| model.starts_with(word))?;
