@@ -15,6 +15,7 @@ use wirelab::cli::args::{Common, Output, Seed};
 use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::predict::Predict;
 use wirelab::cli::topics::Topic;
 use wirelab::cli::values::{positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
@@ -232,6 +233,9 @@ pub(crate) struct Args {
     /// Beyond the demonstration, IDs, case bits and cookies of queries come from the system.
     #[command(flatten)]
     pub(crate) seed: Seed,
+
+    #[command(flatten)]
+    pub(crate) predict: Predict,
 
     #[command(flatten)]
     pub(crate) common: Common,

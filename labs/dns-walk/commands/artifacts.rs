@@ -7,6 +7,7 @@ use crate::report::{About, Reached, WalkResult, page};
 use clap::CommandFactory;
 use std::io;
 use wirelab::cli::error::Failure;
+use wirelab::cli::predict::Guess;
 use wirelab::cli::run::{Manifest, Place, Repeat, RunFolder, Saved, unwritten, utc};
 use wirelab::runtime::clock::utc_seconds;
 
@@ -24,7 +25,8 @@ impl Artifacts {
     pub(crate) fn of_walk(args: &Args, seed: u64) -> Result<Self, Failure> {
         let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
         let (reached, started_utc) = (reached(args), utc(utc_seconds()));
-        Self::open(args, About { command, seed, reached, started_utc })
+        let predictions = Vec::new();
+        Self::open(args, About { command, seed, reached, started_utc, predictions })
     }
 
     /// For a saved walk that is shown: the same run, in another folder.
@@ -47,6 +49,12 @@ impl Artifacts {
         manifest.started_utc.clone_from(&about.started_utc);
         let place = Place { out: args.output.out.as_deref(), no_report: args.output.no_report };
         Ok(Self { folder: RunFolder::open(&place, manifest)?, about })
+    }
+
+    /// Keeps what the reader guessed.
+    pub(crate) fn predicted(mut self, predictions: &[Guess]) -> Self {
+        self.about.predictions = predictions.to_vec();
+        self
     }
 
     /// Writes every file, and says on stderr where they are.
@@ -74,6 +82,7 @@ fn of_records(walks: &[Vec<Record>]) -> About {
         seed: seed.expect("read_events takes no walk without its start"),
         reached: Reached::Replay,
         started_utc: utc(utc_seconds()),
+        predictions: Vec::new(),
     }
 }
 

@@ -97,6 +97,7 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
         ("--json", args.output.json.json.is_some()),
         ("--explain", args.explain),
         ("--waterfall", args.waterfall),
+        ("--predict", args.predict.predict),
         ("--sequence", args.sequence),
         ("--replay", args.replay.is_some()),
         ("--out", args.output.out.is_some()),

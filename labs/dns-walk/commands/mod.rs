@@ -4,6 +4,7 @@ pub(crate) mod artifacts;
 pub(crate) mod compare;
 pub(crate) mod log;
 pub(crate) mod many;
+mod predict;
 pub(crate) mod serve;
 
 use crate::LAB;
@@ -33,6 +34,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
+use wirelab::cli::predict::{Guess, table};
 use wirelab::cli::run::{RECORDED_MAX, Saved, Stream, WRITTEN_MAX, read_text};
 use wirelab::cli::{seed, stdout};
 use wirelab::measure::{Instant, Ppm};
@@ -95,6 +97,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     }
     let Some(question) = question else { return many::start(args, seed) };
     let others = compare::prepare(args)?;
+    let guesses = args.predict.ask(predict::questions())?;
     let artifacts = Artifacts::of_walk(args, seed)?;
     let mut walks = match args.variant() {
         Some(variant) => in_demo(args, variant, &question, seed)?,
@@ -102,8 +105,9 @@ fn start(args: &Args) -> Result<Exit, Failure> {
     };
     let exit = exit_of(&walks);
     others.ask(&question, &mut walks)?;
-    artifacts.write(&walks)?;
-    tell(args, walks)?;
+    let guesses = predict::compared(guesses, &walks);
+    artifacts.predicted(&guesses).write(&walks)?;
+    tell(args, walks, &guesses)?;
     Ok(exit)
 }
 
@@ -147,7 +151,7 @@ fn shown(args: &Args, file: &Path, text: &str, saved: Option<&Saved>) -> Result<
     if args.output.out.is_some() {
         Artifacts::of_saved(args, saved, &walks)?.write(&walks)?;
     }
-    tell(args, walks)?;
+    tell(args, walks, &[])?;
     Ok(exit)
 }
 
@@ -293,7 +297,7 @@ fn repeated(
     Ok(walks)
 }
 
-fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
+fn tell(args: &Args, walks: Vec<Vec<Record>>, guesses: &[Guess]) -> Result<(), Failure> {
     let bug = |error: &(dyn std::error::Error + 'static)| {
         Failure::from_error(Exit::Bug, "the records cannot be written", error)
     };
@@ -338,6 +342,9 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>) -> Result<(), Failure> {
         }
         out += &report::survey(records, style);
         out += &report::comparisons(records, style);
+    }
+    if !guesses.is_empty() {
+        let _ = write!(out, "\n{}", table(guesses));
     }
     say(&out)
 }

@@ -21,11 +21,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 use wirelab::cli::args::{Common, Json, Seed};
 use wirelab::cli::error::Failure;
-use wirelab::cli::exit::Exit;
+use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::{Frame, HasCommon};
 use wirelab::cli::lab::say;
 use wirelab::cli::run::{self as runs, RunsArgs, Stream};
 use wirelab::cli::stdout::{self, Pipe};
+use wirelab::cli::topics::Topic;
 use wirelab::cli::values::{listen, positive, share, time as wait, whole};
 use wirelab::measure::Ppm;
 use wirelab::measure::human::{count, plural};
@@ -44,30 +45,45 @@ then, elsewhere:
 
 ";
 
-const AFTER: &str = "\
+const REPLIES: &str = "\
 What a client gets: answers with RA; AD where the answer is proved and the client asked with AD or
-DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or no server answered, and a bogus
-answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for RD=0,
-other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
-
-Exit codes: 0 stopped by Ctrl-C; 2 wrong usage; 4 descriptors are missing; 5 the address cannot be
-listened on; 70 a bug in wirelab.
+DO; SERVFAIL with an extended error (RFC 8914) where it is bogus or no server answered, and the
+bogus answer itself with CD; TC where it is longer than the client takes over UDP; REFUSED for
+RD=0, other classes and AXFR; HINFO for ANY (RFC 8482); FORMERR for what cannot be read.
 ";
+
+/// The pages of `dns-walk serve help TOPIC`.
+fn topics() -> Vec<Topic> {
+    vec![
+        Topic::flags("demo", "loss and delay to the demonstration", "Demonstration"),
+        Topic::flags("walks", "how servers are asked, and how often", "Walks"),
+        Topic::flags("signatures", "DNSSEC: trust anchors and time", "Signatures"),
+        Topic::flags("limits", "queries in flight, connections, idle time", "Limits"),
+        Topic::text("replies", "what a client receives", REPLIES),
+        Topic::text("exit-codes", "what the exit status says", codes()),
+    ]
+}
+
+fn codes() -> String {
+    table(&[
+        (Exit::Holds, "stopped by Ctrl-C or SIGTERM"),
+        (Exit::Network, "an address cannot be listened on"),
+    ])
+}
 
 /// Answer queries of other tools by walking from the root, until Ctrl-C.
 ///
-/// One process, one loop, one memory for all questions, on UDP and TCP. On loopback unless told
-/// otherwise.
+/// One process, one loop, one cache for all questions, on UDP and TCP, on loopback.
 #[derive(Debug, Parser)]
 #[command(name = "dns-walk serve", bin_name = "dns-walk serve")]
-#[command(before_help = EXAMPLES, after_help = AFTER)]
+#[command(before_help = EXAMPLES, after_help = REPLIES)]
 struct ServeArgs {
     /// Where to listen over UDP and TCP; may be given more than once; port 0 takes a free one
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5335")]
     #[arg(value_parser = listen(5335))]
     listen: Vec<SocketAddr>,
 
-    /// Listen on addresses other than loopback's: anybody who reaches them may ask
+    /// Listen on addresses other than loopback's: every machine that reaches them may ask
     #[arg(long)]
     beyond_loopback: bool,
 
@@ -78,10 +94,12 @@ struct ServeArgs {
 
     /// Packet loss each way between the walks and the servers of --demo
     #[arg(long, value_name = "SHARE", value_parser = share, requires = "demo")]
+    #[arg(help_heading = "Demonstration")]
     loss: Option<Ppm>,
 
     /// One-way delay between the walks and the servers of --demo
     #[arg(long, value_name = "TIME", value_parser = wait(), requires = "demo")]
+    #[arg(help_heading = "Demonstration")]
     delay: Option<Duration>,
 
     /// Begin at the servers of this file: named.root, or lines NAME A ADDRESS:PORT
@@ -91,54 +109,67 @@ struct ServeArgs {
     /// The port of every server that the hints give none
     #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
     #[arg(conflicts_with = "demo")]
+    #[arg(help_heading = "Walks")]
     port: Option<u16>,
 
     /// Ask over IPv4 only
     #[arg(short = '4', conflicts_with = "v6")]
+    #[arg(help_heading = "Walks")]
     v4: bool,
 
     /// Ask over IPv6 only
     #[arg(short = '6')]
+    #[arg(help_heading = "Walks")]
     v6: bool,
 
     /// How much of the name each server sees
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    #[arg(help_heading = "Walks")]
     qmin: QminChoice,
 
     /// Do not ask the root for its own list of servers (RFC 9609)
     #[arg(long)]
+    #[arg(help_heading = "Walks")]
     no_prime: bool,
 
     /// Do not judge signatures: nothing is bogus, nothing has AD
     #[arg(long)]
+    #[arg(help_heading = "Signatures")]
     no_dnssec: bool,
 
     /// Trust the DS or DNSKEY records of this file instead of the root's built-in keys
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Signatures")]
     anchor: Option<PathBuf>,
 
     /// Judge signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(help_heading = "Signatures")]
     at: Option<UnixSeconds>,
 
     /// Questions in flight, at most; more get SERVFAIL [default: 2000]
     #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(help_heading = "Limits")]
     in_flight: Option<u32>,
 
     /// Queries at one server at a time, at most [default: 100]
     #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(help_heading = "Walks")]
     per_server: Option<u32>,
 
     /// Queries that one walk may send [default: 100]
     #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(help_heading = "Walks")]
     budget: Option<u32>,
 
     /// Clients' connections at once; more are closed as they come [default: 256]
     #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(help_heading = "Limits")]
     connections: Option<u32>,
 
     /// A client's connection that says nothing is closed after this [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = wait())]
+    #[arg(help_heading = "Limits")]
     idle: Option<Duration>,
 
     /// Write every step of every walk as NDJSON to FILE, or to stdout with -
@@ -226,7 +257,8 @@ pub(crate) fn start() -> Option<ExitCode> {
     let words = std::iter::once(program).chain(words).collect();
     let frame = |args: Command| Frame::new(LAB, args).words(words).elsewhere(ELSEWHERE);
     if command == "serve" {
-        return Some(frame(ServeArgs::command()).main(|args: ServeArgs| serve(&args)));
+        let frame = frame(ServeArgs::command()).topics(topics());
+        return Some(frame.main(|args: ServeArgs| serve(&args)));
     }
     if command == "runs" {
         return Some(

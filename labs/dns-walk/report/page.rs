@@ -55,7 +55,7 @@ fn head(page: &mut Page, result: &WalkResult, end: Option<&Summary>) {
         tree::verdict(&mut verdict, end, PLAIN);
         more.raw("<dl class=\"verdict\">\n");
         for line in verdict.lines().skip(1) {
-            let (label, text) = line.split_once("  ").unwrap_or(("cost", line));
+            let (label, text) = line.split_once("  ").unwrap_or((line, ""));
             put!(more, "<dt>{}</dt><dd>{}</dd>\n", label, text.trim());
         }
         more.raw("</dl>\n");

@@ -1,11 +1,9 @@
-//! What a run of `dns-walk` leaves: its result, and its records read back from a file.
-//!
-//! It exists so that a walk can be told again, in any view, without a packet. It must never guess
-//! what a line might mean: a record that cannot be read is named by its line.
+//! The result of a run, and its records read back from a file.
 
 use crate::event::{Event, Record, VERSION};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use wirelab::cli::predict::Guess;
 use wirelab::wire::foreign::{json_mistake, shape};
 
 /// Which servers the walk asked.
@@ -20,7 +18,7 @@ pub enum Reached {
     Hints,
     /// The root of the Internet.
     Internet,
-    /// None: a saved walk was shown again.
+    /// None: a saved walk is shown.
     Replay,
 }
 
@@ -33,13 +31,13 @@ impl Reached {
             Self::Demo => "the demonstration, real packets on loopback",
             Self::Hints => "the servers of a hints file",
             Self::Internet => "the root of the Internet",
-            Self::Replay => "told again from a file: nothing was sent",
+            Self::Replay => "a saved walk: nothing was sent",
         }
     }
 }
 
 /// `result.json`: how each walk ended. Everything that happened stands in `events.ndjson`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WalkResult {
     /// The version of the records.
     pub v: u32,
@@ -57,6 +55,9 @@ pub struct WalkResult {
     pub walks: Vec<Record>,
     /// What resolvers said of the same question.
     pub comparisons: Vec<Record>,
+    /// What the reader guessed before the run, beside what was seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predictions: Vec<Guess>,
 }
 
 impl WalkResult {
@@ -66,7 +67,7 @@ impl WalkResult {
         let is_end = |record: &&Record| matches!(record.event, Event::Summary(_));
         let ends = walks.iter().filter_map(|records| records.iter().rev().find(is_end).cloned());
         let is_comparison = |record: &&Record| matches!(record.event, Event::Comparison(_));
-        let About { command, seed, reached, started_utc } = about;
+        let About { command, seed, reached, started_utc, predictions } = about;
         Self {
             v: VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -76,12 +77,13 @@ impl WalkResult {
             started_utc,
             walks: ends.collect(),
             comparisons: walks.iter().flatten().filter(is_comparison).cloned().collect(),
+            predictions,
         }
     }
 }
 
 /// What the records of a walk do not say of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct About {
     /// The command that repeats the run.
     pub command: String,
@@ -91,12 +93,14 @@ pub struct About {
     pub reached: Reached,
     /// When it began.
     pub started_utc: String,
+    /// What the reader guessed (`--predict`).
+    pub predictions: Vec<Guess>,
 }
 
 impl From<WalkResult> for About {
     fn from(result: WalkResult) -> Self {
-        let WalkResult { command, seed, reached, started_utc, .. } = result;
-        Self { command, seed, reached, started_utc }
+        let WalkResult { command, seed, reached, started_utc, predictions, .. } = result;
+        Self { command, seed, reached, started_utc, predictions }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The default view: a verdict of three lines, then one line per question, attempts below it.
 
-use super::words::{answer, class, ink, spent, took};
+use super::words::{answer, class, ink, took};
 use super::{steps, summary};
-use crate::event::{CacheUse, Dropped, Event, Exchange, Purpose, Record, Summary};
+use crate::event::{CacheUse, Class, Dropped, Event, Exchange, Purpose, Record, Summary};
 use crate::finding::{Finding, Severity};
-use crate::limits::counted;
+use crate::limits::{Spent, counted};
 use crate::outcome::Outcome;
 use crate::trust::DropReason;
 use std::collections::BTreeMap;
@@ -42,11 +42,11 @@ pub fn render(records: &[Record], style: Style) -> String {
     }
     strays(&mut out, records, end, style);
     findings(&mut out, end, style);
-    budget(&mut out, end, style);
+    limits(&mut out, end, style);
     out
 }
 
-/// The three lines of the verdict, and what it cost.
+/// The three lines of the verdict, then queries and time.
 pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     let good = end.outcome == Outcome::Answer;
     let first = style.ink(if good { Ink::Good } else { Ink::Bad }, &answer(end));
@@ -73,21 +73,24 @@ pub(super) fn verdict(out: &mut String, end: &Summary, style: Style) {
     if let Some(skipped) = &end.skipped {
         let _ = writeln!(out, "skipped   {skipped}");
     }
-    let cost = format!(
-        "{} of {} allowed, {}, {} without reply, {} from cache; {} in all, {} of it for the \
-         replies that led to the answer",
-        plural(end.queries.into(), "query", "queries"),
+    let queries = format!(
+        "queries   {} of {} allowed, {}, {} without reply, {} from cache",
+        end.queries,
         end.budget,
         plural(end.retries.into(), "retry", "retries"),
         end.unanswered,
         end.cache_hits,
+    );
+    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &queries));
+    let time = format!(
+        "time      {}, {} of it for the replies that led to the answer",
         latency(end.elapsed_ns),
         latency(end.best_path_ns),
     );
-    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &cost));
+    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &time));
 }
 
-/// What was answered without asking anybody, and the document that wants it so.
+/// Answers that need no query, with the document that says so.
 fn locals(out: &mut String, records: &[Record], style: Style) {
     for record in records {
         let Event::Local(local) = &record.event else { continue };
@@ -99,14 +102,15 @@ fn locals(out: &mut String, records: &[Record], style: Style) {
     }
 }
 
-/// What was spent of the limits, the refused ones first.
-fn budget(out: &mut String, end: &Summary, style: Style) {
-    let lines = spent(end);
+/// Limits that were reached, or half used; `--explain` has all.
+fn limits(out: &mut String, end: &Summary, style: Style) {
+    let near = |of: &&Spent| of.refused || (of.spent > 0 && of.spent * 2 >= of.allowed);
+    let lines: Vec<String> = end.spent.iter().filter(near).map(Spent::words).collect();
     if lines.is_empty() {
         return;
     }
     out.push('\n');
-    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &format!("spent    {}", lines.join("; "))));
+    let _ = writeln!(out, "{}", style.ink(Ink::Dim, &format!("limits   {}", lines.join("; "))));
 }
 
 /// What the cache gave, before what was asked.
@@ -157,6 +161,12 @@ fn question(exchange: &Exchange) -> String {
     format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind)
 }
 
+/// Whether two attempts at one server are one line: no reply to either.
+fn same_silence(one: &Exchange, next: &Exchange) -> bool {
+    let silent = one.class == Class::NoReply && next.class == Class::NoReply;
+    silent && one.server.address == next.server.address && one.transport == next.transport
+}
+
 impl View<'_> {
     /// Whether a sub-walk has a step to stand below.
     fn is_below(&self, exchange: &Exchange) -> bool {
@@ -185,12 +195,15 @@ impl View<'_> {
             .map(|(number, _)| *number)
             .collect();
         let first_below = below.first().and_then(|n| self.steps.get(n)).map(|a| a[0].sent_ns);
-        for (at, exchange) in attempts.iter().enumerate() {
+        let mut first = true;
+        for silent in attempts.chunk_by(|one, next| same_silence(one, next)) {
+            let exchange = silent[0];
             // The sub-walk stands where it was needed: before the attempts that came after it.
             if first_below.is_some_and(|began| exchange.sent_ns > began) {
                 self.sub_walks(out, &std::mem::take(&mut below), depth);
             }
-            self.attempt(out, exchange, &indent, at == 0);
+            self.attempt(out, exchange, &indent, (first, silent.len()));
+            first = false;
         }
         self.sub_walks(out, &below, depth);
     }
@@ -218,7 +231,13 @@ impl View<'_> {
         }
     }
 
-    fn attempt(&self, out: &mut String, exchange: &Exchange, indent: &str, first: bool) {
+    fn attempt(
+        &self,
+        out: &mut String,
+        exchange: &Exchange,
+        indent: &str,
+        (first, times): (bool, usize),
+    ) {
         let Widths { zone, question: asked, server, address } = self.widths;
         let (step, at, what) = if first {
             (exchange.step.to_string(), exchange.zone.clone(), question(exchange))
@@ -235,7 +254,8 @@ impl View<'_> {
             via = exchange.transport,
             took = took(exchange),
         );
-        let right = self.style.ink(ink(&exchange.class), &class(exchange));
+        let times = if times > 1 { format!(", {times} times") } else { String::new() };
+        let right = self.style.ink(ink(&exchange.class), &(class(exchange) + &times));
         let _ = writeln!(out, "{left}  {right}");
         let pad = " ".repeat(indent.chars().count() + 5);
         // Most servers name themselves beside each answer.

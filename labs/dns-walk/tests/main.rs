@@ -21,6 +21,8 @@ mod many;
 mod messages;
 /// Odd hierarchies and odd timing, as hierarchies from seeds have shown them.
 mod odd;
+/// The lab's page: short, and each figure of it is that of a run.
+mod page;
 /// The records of many walks in virtual time, pinned by a digest.
 mod pinned;
 /// Servers that come unasked beside an answer are never learned.
