@@ -1017,6 +1017,10 @@ mod failing {
     }
 
     impl Storage for Failing {
+        fn is_durable(&self) -> bool {
+            self.inner.is_durable()
+        }
+
         fn accounts(&self) -> u64 {
             self.inner.accounts()
         }

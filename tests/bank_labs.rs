@@ -155,6 +155,41 @@ fn the_same_seed_and_request_is_done_once() {
     assert_eq!(bank.stop()["books"]["keys_applied_twice"], 1);
 }
 
+/// The remedy of an unknown outcome, typed after the bank has forgotten the client.
+#[test]
+fn a_forgotten_lease_leaves_the_outcome_unknown_and_applies_nothing() {
+    for name in LABS {
+        let bank = Bank::start(name, "");
+        let first = bank.ask("--seed 42 deposit 1 12.34");
+        let again =
+            format!("--seed 42 --lease {} deposit 1 12.34", first["lease"].as_str().unwrap());
+        assert_eq!(bank.ask(&again)["reply"], first["reply"], "{name}: the same key");
+        bank.stop();
+        let bank = Bank::start(name, "--seed 2");
+        let out = bank.call(&again);
+        assert_eq!(out.code, 3, "{name}: {}{}", out.stdout, out.stderr);
+        assert!(out.stderr.contains("the bank has forgotten the lease"), "{}", out.stderr);
+        assert_eq!(bank.balance(1), 100_000, "{name}");
+        bank.stop();
+    }
+}
+
+#[test]
+fn welcome_announces_what_the_store_keeps() {
+    for (flags, dedup) in [("", 1), ("--dedup volatile", 1), ("--dedup off", 0)] {
+        let bank = Bank::start("bank-udp", flags);
+        let socket = bank.datagrams();
+        socket.send(&hello()).unwrap();
+        let mut buffer = [0; 2048];
+        let length = socket.recv(&mut buffer).unwrap();
+        let Body::Welcome(Ok(welcome)) = Message::decode(&buffer[..length]).unwrap().body else {
+            panic!("no lease");
+        };
+        assert_eq!(welcome.dedup, dedup, "{flags}");
+        assert_ne!(welcome.epoch, 0, "{flags}: a memory store forgets");
+    }
+}
+
 #[test]
 fn each_delivery_is_a_choice_on_datagrams() {
     let bank = Bank::start("bank-udp", "");
@@ -340,6 +375,7 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
             window: 512,
             max_frame: 65_536,
             lease_ms: 600_000,
+            epoch: 7,
             features: 0,
         };
         encode_welcome(&mut bytes, 9, &welcome);
@@ -352,7 +388,12 @@ fn no_answer_is_unknown_and_says_how_to_ask_again() {
     let out =
         lab.run(&format!("call --server {address} --deadline 1500ms --seed 5 deposit 1 12.34"));
     assert_eq!((out.code, out.stdout.as_str()), (3, ""), "{}", out.stderr);
-    for words in ["unknown", "0000000000000009/1", "deposit 1 12.34 --seed 5", "may have done it"] {
+    for words in [
+        "unknown",
+        "0000000000000009/1",
+        "deposit 1 12.34 --seed 5 --lease 0000000000000009",
+        "may have",
+    ] {
         assert!(out.stderr.contains(words), "{}", out.stderr);
     }
     assert!(server.join().unwrap().0 > 0);

@@ -74,6 +74,8 @@ pub struct Finished {
     pub attempts: u16,
     /// The answered attempt; `None` if the client gave up or no longer remembers it.
     pub answered: Option<Answered>,
+    /// The server no longer knows the lease of the key, so it cannot tell the outcome.
+    pub forgotten: bool,
 }
 
 /// The attempt echoed by a reply; the round trip is `finished - sent`.
@@ -175,6 +177,12 @@ impl Identity {
             ack_upto: 0,
             answered: BTreeSet::new(),
         }
+    }
+
+    /// An identity that has used the numbers below `next_seq` of a lease, perhaps in another
+    /// process; their keys can be repeated.
+    pub fn resuming(nonce: u64, lease: u64, next_seq: u64) -> Self {
+        Self { lease: Some(lease), deduplicates: true, next_seq, ..Self::new(nonce) }
     }
 
     /// The nonce of the HELLO.
@@ -455,7 +463,7 @@ impl Calls {
         };
         let answered = call.answered(header.attempt);
         let spurious = answered.map_or(0, |a| call.attempt - a.attempt);
-        let mut lease_lost = false;
+        let (mut lease_lost, mut forgotten) = (false, false);
         let outcome = match answer {
             Answer::Done(reply) if reply.operation() == call.request.operation() => {
                 Outcome::Done(reply)
@@ -463,8 +471,8 @@ impl Calls {
             Answer::Done(_) => return Matched::Malformed,
             Answer::Indefinite { .. } => return Matched::Indefinite,
             Answer::Refused(refusal) => {
-                lease_lost =
-                    refusal == Refusal::LeaseExpired && self.identity.lease == Some(header.client);
+                forgotten = refusal == Refusal::LeaseExpired;
+                lease_lost = forgotten && self.identity.lease == Some(header.client);
                 if self.is_definite(call, refusal) {
                     Outcome::Refused(refusal)
                 } else {
@@ -472,7 +480,7 @@ impl Calls {
                 }
             }
         };
-        self.finish(now, header.seq, outcome, answered);
+        self.finish(now, header.seq, outcome, answered, forgotten);
         Matched::Ended { rtt: answered.map(|a| now.since(a.sent)), spurious, lease_lost }
     }
 
@@ -492,19 +500,26 @@ impl Calls {
             Some(client) if call.attempt > 0 => Outcome::Unknown(Key { client, seq }),
             _ => Outcome::Refused(unsent),
         };
-        self.finish(now, seq, outcome, None);
+        self.finish(now, seq, outcome, None, false);
     }
 
     /// Ends a sent call that the server is known not to have accepted.
     pub(crate) fn refuse(&mut self, now: Instant, seq: u64, refusal: Refusal) {
         if self.open.get(&seq).is_some_and(|call| call.before == 0) {
-            self.finish(now, seq, Outcome::Refused(refusal), None);
+            self.finish(now, seq, Outcome::Refused(refusal), None, false);
         } else {
             self.give_up(now, seq, refusal);
         }
     }
 
-    fn finish(&mut self, now: Instant, seq: u64, outcome: Outcome, answered: Option<Answered>) {
+    fn finish(
+        &mut self,
+        now: Instant,
+        seq: u64,
+        outcome: Outcome,
+        answered: Option<Answered>,
+        forgotten: bool,
+    ) {
         let Some(call) = self.open.remove(&seq) else { return };
         self.timers.remove(&(call.timer, seq));
         if !matches!(outcome, Outcome::Unknown(_)) {
@@ -517,6 +532,7 @@ impl Calls {
             finished: now,
             attempts: call.attempts(),
             answered,
+            forgotten,
         }));
     }
 }

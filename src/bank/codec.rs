@@ -45,7 +45,7 @@ pub struct Hello {
 pub struct Welcome {
     /// The negotiated version.
     pub version: u8,
-    /// Duplicate detection: 0 off, 1 volatile, 2 durable.
+    /// Duplicate detection: 0 off; 1 outcomes until the server ends; 2 also after a restart.
     pub dedup: u8,
     /// Maximum unacknowledged operations.
     pub window: u16,
@@ -53,6 +53,8 @@ pub struct Welcome {
     pub max_frame: u32,
     /// Lease time without traffic from the client, in milliseconds.
     pub lease_ms: u32,
+    /// Changes when the server has forgotten leases and outcomes; 0 if it never does.
+    pub epoch: u32,
     /// Features of the HELLO that the server will use.
     pub features: u64,
 }
@@ -205,10 +207,11 @@ pub fn decode_hello(frame: &Frame<'_>) -> Result<Hello, DecodeError> {
 /// Writes a WELCOME that grants `lease`.
 pub fn encode_welcome(out: &mut BytesMut, lease: u64, welcome: &Welcome) {
     let header = Header { client: lease, ..Header::of(Kind::Welcome) };
-    let &Welcome { version, dedup, window, max_frame, lease_ms, features } = welcome;
+    let &Welcome { version, dedup, window, max_frame, lease_ms, epoch, features } = welcome;
     let first = u64::from(version) | u64::from(dedup) << 8 | u64::from(window) << 16;
     let first = first | u64::from(max_frame) << 32;
-    let start = begin(out, &header, [first, lease_ms.into(), features]);
+    let second = u64::from(lease_ms) | u64::from(epoch) << 32;
+    let start = begin(out, &header, [first, second, features]);
     finish(out, start);
 }
 
@@ -232,6 +235,7 @@ pub fn decode_welcome(frame: &Frame<'_>) -> Result<Result<Welcome, Refusal>, Dec
         window: block.u16(2),
         max_frame: block.u32(4),
         lease_ms: block.u32(8),
+        epoch: block.u32(12),
         features: block.u64(16),
     }))
 }

@@ -128,25 +128,6 @@ impl DatagramClient {
         self.queue.extend(self.waiting.drain(..).map(Send::Attempt));
     }
 
-    /// Retries a key whose outcome is unknown, with the same request as before.
-    ///
-    /// `attempts`: how many were sent under the key so far.
-    /// Fails if too many calls are open, or the key has been released.
-    pub fn ask_again(
-        &mut self,
-        now: Instant,
-        key: Key,
-        attempts: u16,
-        request: Request,
-    ) -> Result<u64, CallError> {
-        if self.calls.len() >= self.config.max_in_flight {
-            return Err(CallError::TooManyInFlight);
-        }
-        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
-        self.enqueue(key.seq);
-        Ok(key.seq)
-    }
-
     fn enqueue(&mut self, seq: u64) {
         if self.phase == Phase::Ready {
             self.queue.push_back(Send::Attempt(seq));
@@ -300,6 +281,21 @@ impl Client for DatagramClient {
         let seq = self.calls.open(now, request, self.config.deadline)?;
         self.enqueue(seq);
         Ok(seq)
+    }
+
+    fn ask_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempts: u16,
+        request: Request,
+    ) -> Result<u64, CallError> {
+        if self.calls.len() >= self.config.max_in_flight {
+            return Err(CallError::TooManyInFlight);
+        }
+        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
+        self.enqueue(key.seq);
+        Ok(key.seq)
     }
 
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {

@@ -39,9 +39,9 @@ use std::time::Duration;
 pub enum Dedup {
     /// None: a repeated request is applied again
     Off,
-    /// Outcomes, apart from the ledger: a restart forgets them
+    /// Outcomes, apart from the ledger: forgotten when the server ends
     Volatile,
-    /// Outcomes, committed with the ledger
+    /// Outcomes, committed with the ledger: they last as long as the ledger
     Durable,
 }
 
@@ -113,6 +113,8 @@ pub struct Server<S> {
     config: ServerConfig,
     store: S,
     seed: u64,
+    /// See [`Welcome::epoch`].
+    epoch: u32,
     /// Where lease numbers come from; the seed, if `None`.
     draw: Option<fn() -> Option<u64>>,
     clients: BTreeMap<u64, Client>,
@@ -150,6 +152,7 @@ impl<S: Storage> Server<S> {
         let leases = store.leases().unwrap_or_default();
         let mut server = Self {
             config,
+            epoch: epoch(&config, &store, keyed(seed, store.commit_index().0)),
             store,
             seed,
             draw: None,
@@ -172,7 +175,8 @@ impl<S: Storage> Server<S> {
     /// The same with lease numbers from this source, which must be unpredictable; every client
     /// that knows one of a seed can compute the others.
     pub fn drawing_leases(self, draw: fn() -> Option<u64>) -> Self {
-        Self { draw: Some(draw), ..self }
+        let epoch = draw().map_or(self.epoch, |drawn| epoch(&self.config, &self.store, drawn));
+        Self { draw: Some(draw), epoch, ..self }
     }
 
     /// The configuration.
@@ -342,14 +346,23 @@ impl<S: Storage> Server<S> {
             Ok(lease) => {
                 let welcome = Welcome {
                     version: VERSION,
-                    dedup: self.config.dedup as u8,
+                    dedup: self.promise() as u8,
                     window: u16::try_from(WINDOW).expect("invariant: 512 fits"),
                     max_frame: wire_len(MAX_FRAME),
                     lease_ms: at_most_u32(self.config.lease.as_millis()),
+                    epoch: self.epoch,
                     features: 0,
                 };
                 encode_welcome(out, lease, &welcome);
             }
+        }
+    }
+
+    /// The duplicate detection that the store can keep.
+    fn promise(&self) -> Dedup {
+        match self.config.dedup {
+            Dedup::Durable if !self.store.is_durable() => Dedup::Volatile,
+            kept => kept,
         }
     }
 
@@ -451,7 +464,9 @@ impl<S: Storage> Server<S> {
             return Ok(refused(Refusal::Malformed));
         }
         let request = codec::decode_request(frame);
-        let checked = self.config.dedup != Dedup::Off && header.flags & FLAG_NO_DEDUP == 0;
+        // Reads may be repeated: they use no key.
+        let keyed = request.map_or(true, |request| request.operation().changes_the_ledger());
+        let checked = keyed && self.config.dedup != Dedup::Off && header.flags & FLAG_NO_DEDUP == 0;
         if checked && let Some(said) = self.earlier(key, frame, room)? {
             return Ok(said);
         }
@@ -466,8 +481,6 @@ impl<S: Storage> Server<S> {
         if let Some(operation) = Operation::from_byte(header.op) {
             *self.counters.accepted.entry(operation.name()).or_insert(0) += 1;
         }
-        // Reads may be repeated, so their outcomes are not recorded.
-        let recorded = checked && request.map_or(true, |r| r.operation().changes_the_ledger());
         let completion = |status, block| Completion {
             fingerprint: fingerprint(frame),
             op: header.op,
@@ -477,7 +490,7 @@ impl<S: Storage> Server<S> {
         match decision {
             Decision::Read(reply) => Ok(Said::Fresh(Answer::Done(reply))),
             Decision::Refuse(refusal) => {
-                if recorded {
+                if checked {
                     let (status, detail) = codec::status_of(refusal);
                     self.record(key, completion(status, [detail, 0]), None)?;
                 }
@@ -490,7 +503,7 @@ impl<S: Storage> Server<S> {
                     }
                     _ => [0, 0],
                 };
-                if recorded {
+                if checked {
                     self.record(key, completion(0, block), Some(entry))?;
                 } else {
                     self.commit(key.client, Some(entry), None)?;
@@ -582,6 +595,13 @@ impl<S: Storage> Server<S> {
         }
         Ok(())
     }
+}
+
+/// The epoch of a server that starts: 0 if it finds every lease and outcome again.
+fn epoch(config: &ServerConfig, store: &impl Storage, drawn: u64) -> u32 {
+    let keeps = config.dedup == Dedup::Durable && store.is_durable();
+    let [a, b, c, d, ..] = drawn.to_le_bytes();
+    if keeps { 0 } else { u32::from_le_bytes([a, b, c, d]).max(1) }
 }
 
 /// Writes a recorded outcome: the original bytes except for the echoed attempt.

@@ -117,6 +117,9 @@ pub struct StorageError {
 /// [`commit`](Self::commit) returned `Ok`.
 /// A transaction whose `commit` failed is there as a whole or not at all.
 pub trait Storage {
+    /// Whether committed transactions survive the end of the process.
+    fn is_durable(&self) -> bool;
+
     /// Number of accounts; they are numbered from 1.
     fn accounts(&self) -> u64;
 

@@ -125,23 +125,6 @@ impl StreamClient {
         }
     }
 
-    /// Retries a key whose outcome is unknown, with the same request as before.
-    ///
-    /// `attempts`: how many were sent under the key so far.
-    /// Fails if too many calls are open, the session has ended, or the key has been released.
-    pub fn ask_again(
-        &mut self,
-        now: Instant,
-        key: Key,
-        attempts: u16,
-        request: Request,
-    ) -> Result<u64, CallError> {
-        self.may_call()?;
-        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
-        self.unsent.push_back(key.seq);
-        Ok(key.seq)
-    }
-
     fn may_call(&self) -> Result<(), CallError> {
         if matches!(self.phase, Phase::Draining | Phase::Closed) {
             return Err(CallError::Closed);
@@ -277,6 +260,19 @@ impl Client for StreamClient {
         let seq = self.calls.open(now, request, self.config.deadline)?;
         self.unsent.push_back(seq);
         Ok(seq)
+    }
+
+    fn ask_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempts: u16,
+        request: Request,
+    ) -> Result<u64, CallError> {
+        self.may_call()?;
+        self.calls.reopen(now, key, attempts, request, self.config.deadline)?;
+        self.unsent.push_back(key.seq);
+        Ok(key.seq)
     }
 
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]) {

@@ -4,7 +4,7 @@
 //! [`super::stream`]. Its client converts calls to bytes for one socket and bytes from that socket
 //! to outcomes; encryption and internal streams stay inside.
 
-use super::client::{CallError, ClientEvent, Identity};
+use super::client::{CallError, ClientEvent, Identity, Key};
 use super::message::Request;
 use crate::measure::Instant;
 use bytes::Bytes;
@@ -42,6 +42,19 @@ pub trait Client: Debug + Send {
     /// Starts a call and returns its sequence number.
     /// Fails if there is no session or too many calls are in flight.
     fn send(&mut self, now: Instant, request: Request) -> Result<u64, CallError>;
+
+    /// Repeats a key whose outcome is unknown, with the same request as before, of which `attempts`
+    /// were sent so far. Fails like [`Self::send`], or if the key has been released.
+    fn ask_again(
+        &mut self,
+        now: Instant,
+        key: Key,
+        attempts: u16,
+        request: Request,
+    ) -> Result<u64, CallError> {
+        let _ = (now, key, attempts, request);
+        Err(CallError::KeyGone)
+    }
 
     /// Handles one datagram, or the next bytes of the stream.
     fn handle_bytes(&mut self, now: Instant, bytes: &[u8]);

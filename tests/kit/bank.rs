@@ -25,7 +25,10 @@ impl Bank {
     /// A server with these flags.
     pub fn start(name: &str, flags: &str) -> Self {
         let lab = Lab::new(name);
-        let serve = lab.command(&format!("serve --listen 127.0.0.1:0 --json --seed 1 {flags}"));
+        let serve = {
+            let seed = if flags.contains("--seed") { "" } else { "--seed 1" };
+            lab.command(&format!("serve --listen 127.0.0.1:0 --json {seed} {flags}"))
+        };
         Self::from(lab, serve)
     }
 

@@ -171,9 +171,13 @@ pub struct Call<X: ClientFlags> {
     #[arg(value_parser = above_zero())]
     pub deadline: Duration,
 
-    /// Names the client: the same seed and request is the same operation, applied once
+    /// Names the client: while its lease lasts, the same seed and request is applied once
     #[arg(long, global = true, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
+
+    /// Repeat a request of this lease, and never under another
+    #[arg(long, global = true, value_name = "HEX", value_parser = lease, requires = "seed")]
+    pub lease: Option<u64>,
 
     /// Where the answer goes as JSON.
     #[command(flatten)]
@@ -259,6 +263,20 @@ impl Ask {
                 Request::Transactions { account, from_entry: from, limit: page_limit(limit) }
             }
             Self::Address { account } => Request::Address { account },
+        }
+    }
+}
+
+impl Ask {
+    /// The account that it concerns; of a transfer, the payer's.
+    pub const fn account(&self) -> AccountId {
+        match *self {
+            Self::Balance { account }
+            | Self::Deposit { account, .. }
+            | Self::Transfer { from: account, .. }
+            | Self::Statement { account, .. }
+            | Self::Transactions { account, .. }
+            | Self::Address { account } => account,
         }
     }
 }
@@ -465,6 +483,12 @@ fn money(text: &str) -> Result<Cents, String> {
     };
     let value = whole.parse().ok().and_then(cents);
     value.map(Cents).ok_or_else(|| format!("the largest amount is {}", Cents(i64::MAX)))
+}
+
+/// A lease, as an outcome shows it.
+fn lease(text: &str) -> Result<u64, String> {
+    let read = u64::from_str_radix(text, 16).ok().filter(|lease| *lease != 0);
+    read.ok_or_else(|| format!("expected a lease such as 4f4078993de29a0a, got {text:?}"))
 }
 
 /// The number of an account.

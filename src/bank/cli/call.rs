@@ -2,10 +2,10 @@
 
 use super::args::{Ask, Call, ClientFlags, ServeFlags, page_limit};
 use super::{Carrier, Lab, frames, resolve, words};
-use crate::bank::client::{CloseReason, Finished, Key, Outcome};
+use crate::bank::client::{CloseReason, Finished, Identity, Key, Outcome};
 use crate::bank::driver::call::{CallFailure, Caller, Tap};
 use crate::bank::driver::remote::Remote;
-use crate::bank::message::{EntryView, Refusal, Reply, Request};
+use crate::bank::message::{AccountId, EntryView, Refusal, Reply, Request};
 use crate::cli::args::Common;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -20,6 +20,9 @@ use std::net::SocketAddr;
 
 /// Maximum pages: 64 entries each are over six million.
 const PAGES_MAX: usize = 100_000;
+
+/// The number of the first operation of a client.
+const FIRST: u64 = 1;
 
 /// A call makes one request at a time.
 const IN_FLIGHT_MAX: usize = 1;
@@ -36,6 +39,7 @@ struct Answer {
     /// ICMP "port unreachable" errors from the server's host.
     absent: u64,
     seed: u64,
+    lab: &'static str,
 }
 
 /// Makes the request and prints the answer.
@@ -77,7 +81,7 @@ pub(super) fn run<S: ServeFlags, X: ClientFlags>(
         Outcome::Refused(refusal) => complain(&refused(*refusal).render(lab.name, style)),
         Outcome::Unknown(key) => {
             let repeat = Repeat::new(lab.name, lab.command::<S, X>());
-            let failure = unknown(repeat, &answer, *key);
+            let failure = unknown(repeat, flags.ask.account(), &answer, *key);
             complain(&failure.render(lab.name, style));
         }
     }
@@ -108,20 +112,28 @@ fn ask<X: ClientFlags>(
     };
     let transport = lab.transport(&flags.carrier, flags.deadline, IN_FLIGHT_MAX);
     let mut remote = Remote { address, nodelay: flags.carrier.nodelay() };
-    let mut caller = Caller::new(&*transport, &mut remote, seed, tap)?;
+    let identity = match flags.lease {
+        Some(lease) => Identity::resuming(seed, lease, FIRST + 1),
+        None => Identity::new(seed),
+    };
+    let mut caller = Caller::new(&*transport, &mut remote, identity, tap)?;
     tracing::info!("saying HELLO to {address}");
     caller.greet()?;
     tracing::info!("lease {:x?}; asking {:?}", caller.lease(), flags.ask);
     let mut request = flags.ask.request();
     let mut answer = Answer {
         request,
-        finished: caller.call(request)?,
+        finished: match flags.lease {
+            Some(client) => caller.repeat(Key { client, seq: FIRST }, request)?,
+            None => caller.call(request)?,
+        },
         entries: Vec::new(),
         pages: 0,
         elapsed_ns: 0,
         lease: caller.lease(),
         absent: 0,
         seed,
+        lab: lab.name,
     };
     loop {
         let Finished { started, finished, ref outcome, .. } = answer.finished;
@@ -216,10 +228,17 @@ fn refused(refusal: Refusal) -> Failure {
 }
 
 /// No reply: what that means, and how to retry under the same key.
-fn unknown(repeat: Repeat, answer: &Answer, key: Key) -> Failure {
+fn unknown(repeat: Repeat, account: AccountId, answer: &Answer, key: Key) -> Failure {
     let attempts = answer.finished.attempts;
     let times = human::times(attempts.into());
     let waited = human::latency(answer.elapsed_ns);
+    if answer.finished.forgotten {
+        let what = format!("unknown: the bank has forgotten the lease of key {key}");
+        return Failure::new(Exit::Inconclusive, what)
+            .because("it was restarted, or the lease ended: an earlier attempt may be applied")
+            .because("repeating it under a new lease could apply it twice")
+            .or_type("look for it", format!("{} call transactions {}", answer.lab, account.0));
+    }
     let mut failure = Failure::new(
         Exit::Inconclusive,
         format!("unknown: asked {times} in {waited}, and no reply came (key {key})"),
@@ -232,12 +251,13 @@ fn unknown(repeat: Repeat, answer: &Answer, key: Key) -> Failure {
             .because("a read changes nothing: it can be repeated")
             .or_type("ask again", repeat.command());
     }
+    let again = repeat.without("lease").seed(Some(answer.seed)).command();
     failure
         .because(
             "the request or its answer was lost: the bank may have done it, or may yet, or not",
         )
         .because("a new request would be a second one; the same key is done once, within the lease")
-        .or_type("ask again, same key", repeat.seed(Some(answer.seed)).command())
+        .or_type("ask again, same key", format!("{again} --lease {:016x}", key.client))
 }
 
 fn as_json<X: ClientFlags>(
@@ -273,6 +293,7 @@ fn as_json<X: ClientFlags>(
         // A lease has 64 bits, more than some JSON readers represent exactly.
         "lease": answer.lease.map(|lease| format!("{lease:016x}")),
         "sequence": finished.seq,
+        "forgotten": finished.forgotten,
         "attempts": finished.attempts,
         "pages": answer.pages,
         "round_trip_ns": answer.elapsed_ns,

@@ -59,7 +59,7 @@ const WELCOME: &[Field] = &[
     (2, "window", Show::Number, "operations that may be unacknowledged"),
     (4, "max_frame", Show::Number, "largest frame the server accepts"),
     (4, "lease_ms", Show::Number, "ms of silence until the lease ends"),
-    (4, "reserved", Show::Number, ""),
+    (4, "epoch", Show::Hex, "changes when the server has forgotten outcomes"),
     (8, "features", Show::Hex, "none are defined"),
 ];
 
@@ -252,8 +252,8 @@ fn decoded(show: Show, kind: Kind, word: u64) -> String {
         Show::Status if word == 0 => "done",
         Show::Status => Refusal::of_status(u16::from_le_bytes([low, high])).name(),
         Show::Dedup if word == 0 => "no duplicate check",
-        Show::Dedup if word == 1 => "outcomes in memory",
-        Show::Dedup => "outcomes with the ledger",
+        Show::Dedup if word == 1 => "outcomes until the server ends",
+        Show::Dedup => "outcomes survive a restart",
         Show::Number | Show::Hex | Show::Magic => "",
     };
     text.to_owned()

@@ -1,7 +1,7 @@
 //! A bank client that makes one call at a time and waits for each reply.
 
 use super::client::{Opener, Socket};
-use crate::bank::client::{CallError, ClientEvent, CloseReason, Finished, Identity};
+use crate::bank::client::{CallError, ClientEvent, CloseReason, Finished, Identity, Key};
 use crate::bank::message::Request;
 use crate::bank::transport::{Client, Transport};
 use crate::measure::Instant;
@@ -53,18 +53,19 @@ pub struct Caller {
 const BUFFER: usize = 16 * 1024;
 
 impl Caller {
-    /// Opens a socket and begins a session. `nonce` names the client and draws its jitter.
+    /// Opens a socket and begins a session; the nonce of the identity draws the jitter.
     /// Fails with the error of the system call.
     pub fn new(
         transport: &dyn Transport,
         opener: &mut dyn Opener,
-        nonce: u64,
+        identity: Identity,
         tap: Tap,
     ) -> io::Result<Self> {
         let clock = Clock::start();
         let mut events = EventLoop::new(clock)?;
         let (socket, _) = Socket::open(transport.socket(), opener, &mut events, ())?;
-        let mut client = transport.client(Identity::new(nonce), nonce);
+        let nonce = identity.nonce();
+        let mut client = transport.client(identity, nonce);
         client.connect(clock.now());
         Ok(Self { events, clock, socket, client, tap, ready: false, refusals: 0, closed: None })
     }
@@ -95,8 +96,18 @@ impl Caller {
     /// Makes a call and waits for its end; call [`greet`](Self::greet) before.
     /// Fails if the request was not sent.
     pub fn call(&mut self, request: Request) -> Result<Finished, CallFailure> {
+        self.client.send(self.clock.now(), request)?;
+        self.finish()
+    }
+
+    /// Repeats the key of an earlier call; otherwise like [`call`](Self::call).
+    pub fn repeat(&mut self, key: Key, request: Request) -> Result<Finished, CallFailure> {
+        self.client.ask_again(self.clock.now(), key, 1, request)?;
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<Finished, CallFailure> {
         let now = self.clock.now();
-        self.client.send(now, request)?;
         loop {
             self.transmit(now).or_else(|error| self.lost(error))?;
             if let Some(finished) = self.events() {

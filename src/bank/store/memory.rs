@@ -66,6 +66,10 @@ impl MemoryStore {
 }
 
 impl Storage for MemoryStore {
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     fn accounts(&self) -> u64 {
         self.accounts.len() as u64
     }
