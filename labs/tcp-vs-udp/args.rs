@@ -9,6 +9,7 @@ use wirelab::cli::args::{Common, Output, Seed};
 use wirelab::cli::exit;
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::predict::Predict;
 use wirelab::cli::run::RunsArgs;
 use wirelab::cli::topics::Topic;
 use wirelab::cli::values::{positive, share, time, whole};
@@ -116,6 +117,9 @@ pub(crate) struct Args {
     /// Virtual time: UDP arms only, no privilege, bit-identical by seed
     #[arg(long)]
     pub(crate) sim: bool,
+
+    #[command(flatten)]
+    pub(crate) predict: Predict,
 
     #[command(flatten)]
     pub(crate) output: Output,

@@ -6,6 +6,7 @@ use super::plan::Plan;
 use super::transport::Step;
 use serde::{Deserialize, Serialize};
 use wirelab::bank::transport::ClientCounters;
+use wirelab::cli::predict::Guess;
 pub use wirelab::emulator::topology::TcpCounters;
 use wirelab::measure::compare::Estimate;
 use wirelab::measure::interval::Share;
@@ -53,6 +54,9 @@ pub struct RunResult {
     pub timing: Timing,
     /// Duration of the measured part, nanoseconds.
     pub measured_ns: u64,
+    /// The reader's guesses and what was seen (`--predict`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub predictions: Vec<Guess>,
 }
 
 /// What the run proves of two arms at one loss rate and depth.

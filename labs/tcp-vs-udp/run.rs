@@ -161,6 +161,7 @@ pub fn conclude(
         cannot_tell: claims::cannot_tell(plan, mode, &stages),
         timing,
         measured_ns: nanos(measured),
+        predictions: Vec::new(),
         stages,
     }
 }

@@ -11,6 +11,7 @@ use crate::plan::Plan;
 use crate::report;
 use crate::result::{Ended, Holds, Host, Ruling, RunResult, TimingVerdict};
 use crate::run::{Identity, Progress, Run, in_virtual_time, on_kernel};
+use crate::verdict;
 use artifacts::Artifacts;
 use clap::CommandFactory;
 use std::io::{self, IsTerminal};
@@ -23,6 +24,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::frame::Frame;
 use wirelab::cli::lab::{self, say};
+use wirelab::cli::predict::{self, Guess};
 use wirelab::cli::progress::Progress as Bar;
 use wirelab::cli::run::{self, Repeat, Saved, WRITTEN_MAX, read_text, run_and_figure};
 use wirelab::cli::signals::Stop;
@@ -133,7 +135,10 @@ fn compare(
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot watch for Ctrl-C", &error))?;
     let identity = Identity { seed, command, host };
     let artifacts = Artifacts::open(args, &identity)?;
-    let run = run(args, plan, identity, &stop, sim)?;
+    let mut guesses = args.predict.ask(questions(plan, sim))?;
+    let mut run = run(args, plan, identity, &stop, sim)?;
+    answer(&mut guesses, &run.result);
+    run.result.predictions = guesses;
     for claim in &run.result.claims {
         info!("claim {}: {:?}; {}", claim.name, claim.holds, claim.seen);
     }
@@ -142,11 +147,46 @@ fn compare(
     args.output.json.write(&lab::json(&run.result)?)?;
     if !args.output.takes_stdout() {
         say(&report::text::render(&run.result, args.common.color.for_stdout()))?;
+        say(&predict::table(&run.result.predictions))?;
         if let Some(folder) = left {
             say(&format!("  page      {}\n", folder.join("report.html").display()))?;
         }
     }
     Ok(exit_of(&run.result))
+}
+
+/// What `--predict` asks: the figures of the headline.
+fn questions(plan: &Plan, sim: bool) -> Vec<Guess> {
+    let runs = |arm: &Arm| !sim || arm.transport().needs_kernel().is_none();
+    let arms: Vec<Arm> = plan.arms.iter().copied().filter(runs).collect();
+    let (first, second) = verdict::pair(&arms);
+    let loss = plan.loss_ppm[plan.headline_stage()];
+    let what = if loss.get() == 0 { "median latency" } else { "cost of a lost packet" };
+    let of = |arm: Arm| {
+        Guess::new(arm.name(), &format!("{what} with {} at {loss} loss", arm.name()), "ms")
+    };
+    let met = format!("requests that meet a loss, at {loss} loss each way");
+    let costs = [first, second].into_iter().flatten().map(of);
+    std::iter::once(Guess::new("met", &met, "%")).chain(costs).collect()
+}
+
+/// Fills in what was seen.
+#[expect(clippy::cast_precision_loss, reason = "a figure is shown with few digits")]
+fn answer(guesses: &mut [Guess], result: &RunResult) {
+    let Some(headline) = result.verdicts.first() else { return };
+    let stage = result.stages.iter().find(|stage| stage.loss_ppm == headline.loss_ppm);
+    let lanes = || stage.into_iter().flat_map(|s| &s.lanes).filter(|l| l.depth == headline.depth);
+    for guess in guesses {
+        let place = headline.arms.iter().position(|arm| arm.name() == guess.figure);
+        let value = place.and_then(|place| headline.estimates.get(place)?.value_ns);
+        guess.seen = if guess.figure == "met" {
+            lanes()
+                .find(|l| headline.arms.first() == Some(&l.arm))
+                .map(|l| l.loss_cost.met.share * 100.0)
+        } else {
+            value.map(|ns| ns as f64 / 1e6)
+        };
+    }
 }
 
 fn run(

@@ -6,6 +6,8 @@ mod arms;
 mod compare;
 /// A plausible result, for the reports.
 mod fixture;
+/// The lab's page against its runs.
+mod page;
 /// Text, HTML, schema, events and capture, from that result.
 mod report;
 /// tcp-vs-udp from the command line in virtual time: examples, mistakes, files, exit codes.
