@@ -74,6 +74,12 @@ impl KeyServer {
         Ok(Self { address, certificate, stop, thread: Some(thread) })
     }
 
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The key source for a client that trusts only this certificate.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use clock_offset::client::{Client, ClientConfig, Ended, Event, FRUITLESS_KEYS_MAX, NtsCounts};
+use clock_offset::driver::ke::KeyServer;
 use clock_offset::nts::aead::{Key, Keys};
 use clock_offset::nts::field::{AUTHENTICATOR, COOKIE, UNIQUE_ID, authenticate, push};
 use clock_offset::nts::record::Response;
@@ -15,7 +16,7 @@ use clock_offset::sample::{Arrival, TimePair};
 use clock_offset::server::{ServerConfig, reply};
 use clock_offset::timestamp::WallTime;
 use serde_json::Value;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -571,4 +572,32 @@ fn a_chronyd_that_has_lost_its_keys_gives_new_ones() {
     let counts = &last["servers"][0]["counts"];
     assert!(counts["nts"]["key_exchanges"].as_u64() >= Some(1), "{counts}");
     assert_eq!(counts["nts"]["proved"], counts["samples"], "{counts}");
+}
+
+/// Silent clients hold every place of the key server; another gets its keys.
+#[test]
+fn silent_clients_do_not_shut_others_out_of_key_establishment() {
+    let server = KeyServer::start(Master::new([9; 32]), 123).unwrap();
+    let held: Vec<TcpStream> =
+        (0..40).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    let source = server.source().unwrap();
+    assert!((0..1_000).any(|_| source.establish().is_ok()));
+    drop((server, held));
+}
+
+#[test]
+fn a_greedy_client_takes_no_keys_from_another() {
+    let server = KeyServer::start(Master::new([9; 32]), 123).unwrap();
+    let (greedy, honest) = (server.source().unwrap(), server.source().unwrap());
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = greedy.establish();
+            }
+        });
+        let got = (0..20).filter(|_| honest.establish().is_ok()).count();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(got, 20);
+    });
 }

@@ -53,8 +53,13 @@ impl Server {
     }
 
     /// SIGTERM; what it counted.
-    pub(crate) fn stop(mut self) -> Value {
-        self.signal("TERM");
+    pub(crate) fn stop(self) -> Value {
+        self.end_by("TERM")
+    }
+
+    /// The same by another signal.
+    pub(crate) fn end_by(mut self, signal: &str) -> Value {
+        self.signal(signal);
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{text}");
@@ -172,6 +177,38 @@ fn wall_clocks_contradict_causes_and_lamport_clocks_do_not() {
     assert!(value["directions"][1]["contradicted"]["hits"].as_u64() > Some(400), "{value:#}");
     let text = lab.run("order --offset 0ms --seed 1").stdout;
     assert!(text.starts_with("0 of 1,000 messages were received before they were sent"), "{text}");
+}
+
+/// A client that always has 64 requests in flight, beside one that has one; each signal ends it.
+#[test]
+fn a_greedy_client_takes_no_reply_from_another() {
+    let socket = |server: &Server| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(&server.address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket
+    };
+    for signal in ["INT", "TERM"] {
+        let server = Server::start("--listen 127.0.0.1:0");
+        let (greedy, honest) = (socket(&server), socket(&server));
+        let taking = std::thread::spawn(move || {
+            let mut got = 0_u64;
+            let ask = || greedy.send(&[0x23; 48]).is_ok();
+            let mut buffer = [0; 64];
+            let begun = (0..64).all(|_| ask());
+            while begun && greedy.recv(&mut buffer).is_ok() && ask() {
+                got += 1;
+            }
+            got
+        });
+        let mut buffer = [0; 64];
+        for _ in 0..200 {
+            honest.send(&[0x23; 48]).unwrap();
+            assert_eq!(honest.recv(&mut buffer).unwrap(), 48);
+        }
+        server.end_by(signal);
+        assert!(taking.join().unwrap() > 200, "it was no load");
+    }
 }
 
 #[test]
