@@ -403,10 +403,29 @@ mod duplicates {
     fn a_full_lease_table_refuses_as_busy() {
         let config = ServerConfig { max_leases: 2, ..ServerConfig::default() };
         let mut server = Server::new(config, MemoryStore::with_accounts(1, OPENING), 5);
-        assert_ne!(lease(&mut server, 1), 0);
-        assert_ne!(lease(&mut server, 2), 0);
+        for nonce in [1, 2] {
+            let client = lease(&mut server, nonce);
+            assert!(ask(&mut server, &frame(client, 1, 0, &deposit(7))).is_some());
+        }
         let reply = server.handle_datagram(Instant::ZERO, &hello(3)).unwrap();
         assert_eq!(Message::decode(&reply).unwrap().body, Body::Welcome(Err(Refusal::Busy)));
+    }
+
+    /// A HELLO with a forged address never gets its WELCOME, so its lease is never used.
+    #[test]
+    fn a_flood_of_hellos_takes_no_place_from_clients() {
+        let config = ServerConfig { max_leases: 16, ..ServerConfig::default() };
+        let mut server = Server::new(config, MemoryStore::with_accounts(1, OPENING), 5);
+        let old = lease(&mut server, 1);
+        let done = ask(&mut server, &frame(old, 1, 0, &deposit(7)));
+        for nonce in 100..10_100 {
+            lease(&mut server, nonce);
+        }
+        let newcomer = lease(&mut server, 2);
+        let deposit = ask(&mut server, &frame(newcomer, 1, 0, &deposit(7)));
+        assert!(matches!(deposit, Some(Answer::Done(_))), "{deposit:?}");
+        assert_eq!(ask(&mut server, &frame(old, 1, 0, &super::deposit(7))), done, "an old client");
+        assert_eq!(server.storage().leases().unwrap().len(), 16);
     }
 
     #[test]

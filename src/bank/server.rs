@@ -17,7 +17,7 @@ use crate::measure::Instant;
 use crate::measure::draw::keyed;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::time::Duration;
 
@@ -105,6 +105,8 @@ struct Client {
     ack_pending: bool,
     max_seen: u64,
     last_heard: Instant,
+    /// It made a request: it got the WELCOME, so its address is not forged.
+    proved: bool,
 }
 
 /// The bank server, for any number of sessions and any store.
@@ -121,6 +123,8 @@ pub struct Server<S> {
     by_nonce: BTreeMap<u64, u64>,
     /// When to check each lease; it may have been renewed since.
     expiries: BTreeSet<(Instant, u64)>,
+    /// Leases without a request, oldest first; some have one by now.
+    unproved: VecDeque<u64>,
     /// Leases from the store; their lease time starts with the first event.
     unstamped: Vec<u64>,
     table: Completions,
@@ -159,6 +163,7 @@ impl<S: Storage> Server<S> {
             clients: BTreeMap::new(),
             by_nonce: BTreeMap::new(),
             expiries: BTreeSet::new(),
+            unproved: VecDeque::new(),
             unstamped: Vec::with_capacity(leases.len()),
             table: Completions::default(),
             counters: Counters::default(),
@@ -303,10 +308,7 @@ impl<S: Storage> Server<S> {
                 self.expiries.insert((now + self.config.lease, lease));
                 continue;
             }
-            self.clients.remove(&lease);
-            self.by_nonce.remove(&client.nonce);
-            self.table.forget_upto(Key { client: lease, seq: u64::MAX });
-            self.counters.leases_expired += 1;
+            self.forget(lease);
         }
     }
 
@@ -334,6 +336,7 @@ impl<S: Storage> Server<S> {
             // Unknown after a restart: look up every key until a higher one is seen.
             max_seen: u64::MAX,
             last_heard: now,
+            proved: true,
         };
         self.clients.insert(lease.client, client);
         self.by_nonce.insert(lease.nonce, lease.client);
@@ -394,9 +397,8 @@ impl<S: Storage> Server<S> {
     }
 
     fn grant(&mut self, now: Instant, nonce: u64) -> Result<u64, Refusal> {
-        if self.clients.len() >= self.config.max_leases {
-            return Err(Refusal::Busy);
-        }
+        let full = self.clients.len() >= self.config.max_leases;
+        let expire = if full { Some(self.unproved_lease().ok_or(Refusal::Busy)?) } else { None };
         let base = self.store.leases_granted().wrapping_mul(LEASE_DRAWS_MAX);
         let client = (0..LEASE_DRAWS_MAX)
             .filter_map(|draw| match self.draw {
@@ -406,15 +408,42 @@ impl<S: Storage> Server<S> {
             .find(|lease| *lease != 0 && !self.clients.contains_key(lease))
             .ok_or(Refusal::Busy)?;
         let lease = Lease { client, nonce, acked: 0 };
-        let grant = Transaction { grant: Some(lease), ..Transaction::default() };
+        let grant = Transaction { grant: Some(lease), expire, ..Transaction::default() };
         self.store.commit(grant).map_err(|_| Refusal::Busy)?;
+        if let Some(expired) = expire {
+            self.forget(expired);
+        }
         self.remember(lease, now);
         if let Some(state) = self.clients.get_mut(&client) {
-            state.max_seen = 0;
+            (state.max_seen, state.proved) = (0, false);
+        }
+        self.unproved.push_back(client);
+        if self.unproved.len() > 2 * self.config.max_leases {
+            let clients = &self.clients;
+            self.unproved.retain(|lease| clients.get(lease).is_some_and(|client| !client.proved));
         }
         self.expiries.insert((now + self.config.lease, client));
         self.counters.leases_granted += 1;
         Ok(client)
+    }
+
+    /// The oldest lease that was never used: a HELLO with a forged address gets one, too.
+    fn unproved_lease(&mut self) -> Option<u64> {
+        while let Some(lease) = self.unproved.pop_front() {
+            if self.clients.get(&lease).is_some_and(|client| !client.proved) {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Drops the state of a lease that the store no longer has.
+    fn forget(&mut self, lease: u64) {
+        if let Some(client) = self.clients.remove(&lease) {
+            self.by_nonce.remove(&client.nonce);
+        }
+        self.table.forget_upto(Key { client: lease, seq: u64::MAX });
+        self.counters.leases_expired += 1;
     }
 
     fn refuse(&mut self, header: &Header, refusal: Refusal, out: &mut BytesMut) {
@@ -518,6 +547,7 @@ impl<S: Storage> Server<S> {
     fn heard(&mut self, now: Instant, key: Key, ack_upto: u64) -> bool {
         let Some(client) = self.clients.get_mut(&key.client) else { return false };
         client.last_heard = now;
+        client.proved = true;
         if ack_upto > client.acked && ack_upto < key.seq {
             client.acked = ack_upto;
             client.ack_pending = true;
