@@ -5,6 +5,10 @@ use super::ladder::SlowRequest;
 use super::lanes::{answered_only, arms, quantile};
 use crate::arms::Arm;
 use crate::result::{Lane, RunResult, Stage};
+use crate::transport::LaneFacts;
+use crate::verdict::pair;
+use std::time::Duration;
+use wirelab::measure::Ppm;
 use wirelab::measure::human::{interval, ms, percent};
 use wirelab::path::Direction;
 use wirelab::report::html::Html;
@@ -44,6 +48,8 @@ pub(super) struct Figure {
     /// The title of the y axis.
     pub(super) title: &'static str,
     pub(super) log: bool,
+    /// Whether theory's steps are drawn behind it.
+    pub(super) theory: bool,
     /// Value, lower and upper end of its interval.
     pub(super) get: fn(&Lane) -> Option<Point>,
     /// Formats the value.
@@ -64,6 +70,7 @@ pub(super) struct Point {
 pub(super) const COST: Figure = Figure {
     title: "a lost packet costs, milliseconds (log scale)",
     log: true,
+    theory: false,
     get: |lane| {
         let extra = &lane.loss_cost.extra;
         Some(Point {
@@ -83,6 +90,7 @@ pub(super) const COST: Figure = Figure {
 pub(super) const P99: Figure = Figure {
     title: "p99, milliseconds (log scale)",
     log: true,
+    theory: true,
     get: |lane| {
         let p99 = &lane.latency.p99;
         Some(Point {
@@ -102,6 +110,7 @@ pub(super) const P99: Figure = Figure {
 pub(super) const PACKETS: Figure = Figure {
     title: "packets per answered request",
     log: false,
+    theory: false,
     get: |lane| plain(lane.traffic.frames_per_request),
     show: |lane| format!("{:.2} packets per request", lane.traffic.frames_per_request),
     tick: short,
@@ -111,6 +120,7 @@ pub(super) const PACKETS: Figure = Figure {
 pub(super) const USEFUL: Figure = Figure {
     title: "useful share of the bytes, %",
     log: false,
+    theory: false,
     get: |lane| plain(lane.traffic.useful_share),
     show: |lane| format!("{} of the bytes are useful", percent(lane.traffic.useful_share)),
     tick: |v| format!("{}", (v * 100.0).round()),
@@ -144,8 +154,35 @@ pub(super) fn against_loss(result: &RunResult, depth: u32, figure: &Figure) -> H
         &Axis { scale: x, ticks: losses, title: "packet loss each way, %".to_owned() },
         &Axis::labelled(y, figure.title, figure.tick),
     );
+    if figure.theory {
+        step_curves(&mut svg, result, depth, (x, y));
+    }
     lines(&mut svg, result, depth, figure, (x, y));
     svg.finish()
+}
+
+/// Points of a theory curve over loss.
+const CURVE_POINTS: u32 = 200;
+
+/// The p99 of theory over loss, for the arms of the headline: it climbs in steps.
+fn step_curves(svg: &mut Svg, result: &RunResult, depth: u32, (x, y): (Scale, Scale)) {
+    let lanes = || result.stages.iter().flat_map(|s| &s.lanes).filter(|l| l.depth == depth);
+    let most = result.stages.iter().map(|s| s.loss_ppm.get()).max().unwrap_or(0);
+    let (first, second) = pair(&result.plan.arms);
+    for arm in [first, second].into_iter().flatten() {
+        let Some(lane) = lanes().find(|lane| lane.arm == arm) else { continue };
+        let client_rto = lane.udp.map(|udp| Duration::from_nanos(udp.rto_ns));
+        let point = |step: u32| {
+            let loss = Ppm::new(most / CURVE_POINTS * step)?;
+            let facts = LaneFacts { loss, depth, client_rto };
+            let stairs = arm.transport().yardstick(result.plan.conditions(), facts)?.stairs;
+            let answered = stairs.last()?.stair.share;
+            let p99 = stairs.iter().find(|s| s.stair.share >= 0.99 * answered)?;
+            Some((x.at(loss.fraction()), y.at(nanos(p99.stair.at_ns)).max(FRAME.top)))
+        };
+        let points: Vec<(f64, f64)> = (0..=CURVE_POINTS).filter_map(point).collect();
+        svg.path("theory", &points);
+    }
 }
 
 fn lines(svg: &mut Svg, result: &RunResult, depth: u32, figure: &Figure, scales: (Scale, Scale)) {

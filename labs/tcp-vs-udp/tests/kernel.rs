@@ -8,11 +8,14 @@
 mod privilege;
 
 use serde_json::Value;
+use std::io::BufRead;
+use std::process::{Command, Stdio};
 use wirelab::measure::Ppm;
 use wirelab::measure::interval::clopper_pearson;
 use wirelab::measure::staircase::attempt_fails;
 use wirelab_tests::lab::Lab;
 use wirelab_tests::namespaces::{EXIT_PRIVILEGE, alone};
+use wirelab_tests::page::{self, violations};
 
 /// Runs the lab on the kernel; reports and returns `None` if the machine forbids it.
 fn kernel_run(lab: &Lab, args: &str) -> Option<Value> {
@@ -86,7 +89,7 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
     let lost = |run: u32| {
         let events = lab.folder.join(format!("events-{run}.ndjson"));
         let args = format!(
-            "--loss 5% --depth 1 --arms tcp,udp-once --ops 400 --seed 7 --json --no-report \
+            "--loss 5% --depth 1 --arms tcp,udp-once --ops 1200 --seed 7 --json --no-report \
              --events {}",
             events.display()
         );
@@ -95,6 +98,8 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
         let mut lost: Vec<(String, String, u64)> = text
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            // The first repetition: each begins its own sequence of frames.
+            .take_while(|event| event["type"] != "stage.end")
             .filter(|event| event["type"] == "frame.lost")
             .map(|event| {
                 let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -122,6 +127,70 @@ fn equal_seeds_give_equal_fates_on_the_kernel() {
             assert_eq!(a[..common], b[..common], "{arm} {direction}");
         }
     }
+}
+
+/// The text, the JSON and the page of runs on the kernel agree, whatever the machine's load.
+#[test]
+fn text_json_and_page_agree_on_the_kernel() {
+    let _alone = alone();
+    let lab = Lab::new("tcp-vs-udp");
+    for (seed, plan) in [
+        (1, "--loss 2% --depth 1 --ops 10 --arms tcp,udp-once"),
+        (2, "--loss 5% --depth 1,4 --ops 600 --arm a=tcp --arm b=tcp --arm udp-once"),
+        (3, "--loss 0 --depth 1 --ops 300 --arm x=tcp:quickack=on,user_timeout=2s --arms udp"),
+    ] {
+        let folder = format!("run-{seed}");
+        let out = lab.run(&format!("{plan} --seed {seed} --out {folder}"));
+        if out.code == EXIT_PRIVILEGE {
+            println!("skipped on the kernel: {}", out.stderr);
+            return;
+        }
+        let read = |name: &str| std::fs::read_to_string(lab.folder.join(&folder).join(name));
+        let result: Value = serde_json::from_str(&read("result.json").unwrap()).unwrap();
+        assert_eq!(violations(tcp_vs_udp::report::schema(), &result), Vec::<String>::new());
+        let headline = &result["verdicts"][0];
+        let sentence = headline["sentence"].as_str().unwrap();
+        let words = out.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.starts_with(sentence), "{plan}: {sentence}\n{}", out.stdout);
+        let page = read("report.html").unwrap();
+        assert_eq!(page::data(&page)["result"]["verdicts"], result["verdicts"], "{plan}");
+        assert_eq!(result["verdict"], sentence, "{plan}");
+        let told = headline["claim"] != "cannot_tell";
+        assert!(told || matches!(out.code, 1 | 3), "{plan}: exit {}, {sentence}", out.code);
+        let claims = result["claims"].as_array().unwrap();
+        assert!(claims.iter().all(|claim| claim["trials"].as_u64() > Some(0)), "{plan}");
+    }
+}
+
+/// Ctrl-C: completed repetitions are kept, requests in flight are unknown.
+#[test]
+fn an_interrupted_run_counts_what_was_in_flight() {
+    let _alone = alone();
+    let lab = Lab::new("tcp-vs-udp");
+    let events = "--loss 1% --depth 1 --arms tcp,udp-once --ops 900000 --stage-limit 300s";
+    let mut command = lab.command(&format!("{events} --json --no-report -vv"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let id = child.id().to_string();
+    let said = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut stopped = false;
+    // Read to the end: the lab writes to it until it has stopped.
+    for line in said.lines().map_while(Result::ok) {
+        let measured = line.contains("requests ended") && !line.contains(": 0 of ");
+        if measured && !stopped {
+            stopped = true;
+            assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        }
+    }
+    let out = child.wait_with_output().unwrap();
+    if out.status.code() == Some(EXIT_PRIVILEGE) {
+        println!("skipped on the kernel");
+        return;
+    }
+    assert_eq!(out.status.code(), Some(130));
+    let result: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(result["ended"], "interrupted");
+    assert!(result["in_flight_unknown"].as_u64() > Some(0), "{}", result["in_flight_unknown"]);
+    assert_eq!(result["verdicts"][0]["claim"], "cannot_tell");
 }
 
 #[test]
