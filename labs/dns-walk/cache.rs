@@ -176,6 +176,14 @@ impl Cache {
         self.count -= before - node.len();
     }
 
+    /// Forgets the answers and absences that a step learned, and what proves them.
+    pub(super) fn forget_step(&mut self, step: u32) {
+        let ns = u16::from(RecordType::NS);
+        let stays = |kind, entry: &Entry| entry.step != step || kind == ns;
+        self.retain(stays, |absence| absence.step != step);
+        self.store.forget_step(step);
+    }
+
     /// Learns that something is not there; `kind` is absent where the whole name is.
     pub fn learn_absence(
         &mut self,

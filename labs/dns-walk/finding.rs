@@ -1,7 +1,7 @@
 //! What is wrong with the zones on the way, in the vocabulary of DNSViz and Zonemaster.
 
 use super::dnssec::UnixSeconds;
-use super::dnssec::reason::algorithm_name;
+use super::dnssec::reason::{Reason, algorithm_name};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -130,6 +130,13 @@ pub enum Fault {
         /// The largest.
         most: u32,
     },
+    /// Servers of the zone answer the same question differently.
+    AnswersDiffer {
+        /// The name and type.
+        subject: String,
+        /// Each answer once.
+        answers: Vec<String>,
+    },
     /// Several servers, all at one address: one failure takes the zone away.
     SingleAddress,
     /// The zone above names one server only: one failure takes the zone away.
@@ -161,6 +168,22 @@ pub enum Fault {
         tag: u16,
         /// It counts until then.
         until: UnixSeconds,
+    },
+    /// What the server gave has no signature that holds, and what another one gave has.
+    ServerBogus {
+        /// The name and type.
+        subject: String,
+        /// Why it does not hold.
+        reason: Box<Reason>,
+    },
+    /// What is bogus is so from every server of the zone that answers.
+    AnswerBogus {
+        /// The name and type.
+        subject: String,
+        /// Why it does not hold.
+        reason: Box<Reason>,
+        /// Servers that gave it.
+        servers: u32,
     },
     /// The zone's NSEC3 records want additional rounds of the hash (RFC 9276 §3.1).
     Nsec3Iterations {
@@ -347,6 +370,11 @@ impl Fault {
                 &format!("its servers hold different copies: serials from {least} to {most}"),
                 "check why the older server does not get the zone: transfers, NOTIFY, its log",
             ),
+            Self::AnswersDiffer { subject, answers } => notice(
+                &[],
+                &format!("its servers answer {subject} differently: {}", answers.join(" or ")),
+                "compare their serials; where the zone answers by asker, this is meant",
+            ),
             Self::HintsServerUnknown { subject } => {
                 let words = format!("the hints name {subject}, the root itself does not");
                 warning(&[], &words, NEW_HINTS)
@@ -402,6 +430,25 @@ impl Fault {
                 &format!("its NSEC3 records want {iterations} additional rounds of the hash"),
                 "sign with no additional rounds (RFC 9276 §3.1)",
             ),
+            Self::ServerBogus { subject, reason } => error(
+                reason.tags(),
+                &format!(
+                    "gave {subject} as it does not hold: {}; another server has it right",
+                    reason.words()
+                ),
+                "check why this server has an old copy of the zone: transfers, re-signing",
+            ),
+            Self::AnswerBogus { subject, reason, servers } => {
+                let agree = match servers {
+                    0 | 1 => "no other server answered".to_owned(),
+                    servers => format!("all {servers} servers that answered agree"),
+                };
+                error(
+                    reason.tags(),
+                    &format!("{subject} is bogus: {}; {agree}", reason.words()),
+                    "mend the zone's signatures; resolvers that validate answer SERVFAIL",
+                )
+            }
             _ => notice(&[], "", ""),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Three referrals lead to `www.igbank.com`. The broken hierarchy has a zone for every named fault.
 
+mod cases;
 mod sign;
 mod zone;
 mod zones;
@@ -72,6 +73,12 @@ pub enum Manner {
     Babbles,
     /// It knows of its zones and could not load them.
     Fails,
+    /// Its signatures have expired.
+    Expired,
+    /// It gives no signatures and no proofs out.
+    Stripped,
+    /// It gives no keys out.
+    Keyless,
 }
 
 /// A server: the zones it has loaded, and its manner.
@@ -182,10 +189,11 @@ impl Authority {
         hints
     }
 
-    /// Delegates `zone` in the zone `above` to a server of its own, with its address.
-    pub fn delegate(&mut self, above: &Name, zone: &Name, address: IpAddr) {
-        let Some(parent) = self.zones.get_mut(above) else { return };
-        let Ok(mut server) = zone.prepend_label("ns") else { return };
+    /// Delegates `zone` in the zone above it to the server `label` inside it.
+    pub fn delegate_to(&mut self, zone: &Name, label: &str, address: IpAddr) {
+        let above = zone.base_name();
+        let Some(parent) = self.zones.get_mut(&above) else { return };
+        let Ok(mut server) = zone.prepend_label(label) else { return };
         server.set_fqdn(true);
         let ns = RData::NS(NS(server.clone()));
         parent.insert(Record::from_rdata(zone.clone(), DELEGATION_TTL_S, ns));
@@ -316,6 +324,9 @@ impl Authority {
                     }
                 }
             }
+            Manner::Expired => sign::expire(reply),
+            Manner::Stripped => sign::strip(reply),
+            Manner::Keyless if question.query_type == RecordType::DNSKEY => reply.answers.clear(),
             Manner::Lies => {
                 let lie = RData::A(A(Ipv4Addr::new(203, 0, 113, 66)));
                 if let Ok(victim) = Name::from_ascii("www.igbank.com.") {

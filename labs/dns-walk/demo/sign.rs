@@ -4,9 +4,9 @@
 //! bytes on every machine; such keys protect nothing.
 
 use super::zone::{Zone, renamed};
-use crate::dnssec::UnixSeconds;
 use crate::dnssec::canon::{labels, name_bytes, signed_bytes};
 use crate::dnssec::key::Key;
+use crate::dnssec::{UnixSeconds, proves};
 use hickory_proto::dnssec::crypto::Digest;
 use hickory_proto::dnssec::rdata::sig::SigInput;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, NSEC, NSEC3, RRSIG};
@@ -234,6 +234,27 @@ fn sign(signer: &Signer, zone: &Name, set: &[Record], flaw: Option<Flaw>) -> Opt
     Some(Record::from_rdata(first.name.clone(), first.ttl, data))
 }
 
+/// Gives the signatures of a reply the dates of those that expired in January 2024.
+pub(super) fn expire(reply: &mut Message) {
+    let sections = reply.answers.iter_mut().chain(&mut reply.authorities);
+    for record in sections {
+        if let RData::DNSSEC(DNSSECRData::RRSIG(signature)) = &record.data {
+            let mut input = signature.input().clone();
+            let until = INCEPTION.0 + 30 * 86_400;
+            let until = u32::try_from(until).expect("invariant: the dates are before 2106");
+            input.sig_expiration = SerialNumber::new(until);
+            let signature = RRSIG::from_sig(input, signature.sig().to_vec());
+            record.data = RData::DNSSEC(DNSSECRData::RRSIG(signature));
+        }
+    }
+}
+
+/// Takes signatures and proofs out of a reply.
+pub(super) fn strip(reply: &mut Message) {
+    reply.answers.retain(|record| !proves(record.record_type()));
+    reply.authorities.retain(|record| !proves(record.record_type()));
+}
+
 impl Zone {
     /// Signs the zone; to be called once, or signatures would be signed too.
     #[must_use]
@@ -434,9 +455,7 @@ impl Zone {
         }
         (reply.answers, reply.authorities) = (answers, authorities);
         if signed.plan.flaw == Some(Flaw::Stripped) && kind != RecordType::DNSKEY {
-            let proves = |record: &Record| crate::dnssec::proves(record.record_type());
-            reply.answers.retain(|record| !proves(record));
-            reply.authorities.retain(|record| !proves(record));
+            strip(reply);
         }
     }
 

@@ -27,7 +27,7 @@ const fn fault(
 }
 
 /// Every fault of the broken hierarchy.
-pub const FAULTS: [NamedFault; 19] = [
+pub const FAULTS: [NamedFault; 20] = [
     fault(
         "dead",
         "www.igbank.com A",
@@ -126,6 +126,12 @@ pub const FAULTS: [NamedFault; 19] = [
         "www.igbank.com A",
         "the hints have the former address of b.root",
         Some("HINTS_ADDRESSES_DIFFER"),
+    ),
+    fault(
+        "half-signed",
+        "www.halfsigned.com A",
+        "one of two servers has signatures that expired in January 2024",
+        Some("SERVER_BOGUS"),
     ),
 ];
 
@@ -252,7 +258,7 @@ fn add_signature_faults(authority: &mut Authority) -> Result<Vec<(Name, SignPlan
             .replace("ADDRESS", &address.to_string());
         authority.add_zone(Zone::parse(&name(&origin), &text)?);
         authority.add_host(address, vec![name(&origin)], Manner::Sound);
-        authority.delegate(&name("com."), &name(&origin), address);
+        authority.delegate_to(&name(&origin), "ns", address);
         let denial = match fault.flaw {
             Flaw::Rounds => Denial::Nsec3 { iterations: 500, salt: vec![0xab], opt_out: false },
             _ => Denial::Nsec,
@@ -437,6 +443,7 @@ pub(super) fn build(variant: Variant, dual: bool) -> Result<Authority, ZoneError
     if broken {
         add_broken(&mut authority)?;
         plans.extend(add_signature_faults(&mut authority)?);
+        plans.extend(super::cases::add(&mut authority)?);
     }
     if dual {
         authority.add_six();

@@ -83,6 +83,12 @@ impl Chain {
         self.links.pop_front()
     }
 
+    /// Forgets every zone whose keys are not trusted: what failed is fetched again.
+    pub fn forget_failures(&mut self) {
+        self.zones.retain(|_, trust| matches!(trust, Trust::Keys(_)));
+        self.doubted.clear();
+    }
+
     /// Signatures computed so far.
     #[must_use]
     pub const fn computed(&self) -> u32 {

@@ -168,6 +168,18 @@ impl Store {
         }
     }
 
+    /// Forgets what is held of a name and type.
+    pub fn forget(&mut self, question: &Question) {
+        let kind = Some(u16::from(question.kind));
+        self.held
+            .retain(|(name, held), _| *name != question.name || (*held != kind && held.is_some()));
+    }
+
+    /// Forgets what a step learned.
+    pub fn forget_step(&mut self, step: u32) {
+        self.held.retain(|_, held| held.step != step);
+    }
+
     /// What is held of a name and type. That the whole name is not there says it too.
     #[must_use]
     pub fn get(&self, now: Instant, name: &Name, kind: RecordType) -> Option<&Held> {

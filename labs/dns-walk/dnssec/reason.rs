@@ -284,6 +284,21 @@ impl Reason {
         })
     }
 
+    /// What DNSViz and Zonemaster call it, where they do.
+    #[must_use]
+    pub const fn tags(&self) -> &'static [&'static str] {
+        match self {
+            Self::SignatureMissing { .. } => &["DNSViz:MISSING_RRSIG"],
+            Self::SignatureInvalid { .. } => &["DNSViz:SIGNATURE_INVALID"],
+            Self::SignatureExpired { .. } => &["DNSViz:EXPIRATION_IN_PAST"],
+            Self::SignatureNotYetValid { .. } => &["DNSViz:INCEPTION_IN_FUTURE"],
+            Self::SignerNotZone { .. } => &["DNSViz:SIGNER_NOT_ZONE"],
+            Self::DsMatchesNoKey { .. } | Self::KeysNotSigned { .. } => &["DNSViz:NO_SEP"],
+            Self::DenialMissing { .. } => &["DNSViz:MISSING_NSEC_FOR_NODATA"],
+            _ => &[],
+        }
+    }
+
     /// The sentence.
     #[must_use]
     pub fn words(&self) -> String {

@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use super::walk::{Ended, PORT, config, walk_at};
-use dns_walk::demo::{Authority, FAULTS, Variant};
+use dns_walk::demo::{Authority, FAULTS, JUDGED, Variant};
 use dns_walk::driver::families;
 use dns_walk::event::{Family, SkipReason, Skipped};
 use dns_walk::hints::Hints;
@@ -46,7 +46,9 @@ fn the_demonstration_answers_the_same_over_either_family() {
 fn every_named_fault_is_met_over_ipv6_too() {
     let authority = Authority::demo_dual(Variant::Broken).unwrap();
     for (fault, (v4, v6)) in FAULTS.into_iter().flat_map(|fault| OVER.map(|over| (fault, over))) {
-        let config = WalkConfig { v4, v6, check: true, all: true, prime: true, ..config() };
+        let validate_at = (fault.code == Some("SERVER_BOGUS")).then_some(JUDGED);
+        let config = WalkConfig { v4, v6, check: true, all: true, validate_at, ..config() };
+        let config = WalkConfig { prime: true, ..config };
         let ended = walk_at(&authority, fault.ask, config, Ppm::ZERO, 7);
         let codes = ended.codes();
         let named = fault.code.is_none_or(|code| codes.iter().any(|found| found == code));

@@ -23,6 +23,8 @@ mod messages;
 mod odd;
 /// The lab's page: short, and each figure of it is that of a run.
 mod page;
+/// Servers of one zone that differ: every way is tried before a name is given up.
+mod patience;
 /// The records of many walks in virtual time, pinned by a digest.
 mod pinned;
 /// Servers that come unasked beside an answer are never learned.

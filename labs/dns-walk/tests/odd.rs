@@ -74,9 +74,9 @@ fn with_a_worse_list() -> Authority {
 #[test]
 fn where_a_zones_own_list_of_servers_fails_the_list_above_is_tried_once_more() {
     let authority = with_a_worse_list();
-    // The first answer brings the zone's own list along, which leads nowhere.
-    let first = walk_at(&authority, "www.low.example A", config(), Ppm::ZERO, 7);
-    assert_eq!(first.data(), ["203.0.113.7"]);
+    // The first answer is the zone's own list, which leads nowhere.
+    let first = walk_at(&authority, "low.example NS", config(), Ppm::ZERO, 7);
+    assert_eq!(first.data(), ["gone.example."]);
     let (hints, start) = (authority.hints(PORT), Instant::ZERO);
     let asked = question("www.a.b.low.example A");
     let walk = Walk::new(config(), hints, asked, 7, first.cache, start);

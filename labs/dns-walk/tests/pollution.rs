@@ -147,17 +147,15 @@ fn poison(judged: bool, wanted: u64) {
     }
 }
 
-/// Polluted replies: of the whole number a tenth unless `WIRELAB_FULL=1`.
-fn wanted() -> u64 {
-    if std::env::var_os("WIRELAB_FULL").is_some() { 5_000 } else { 500 }
-}
+/// Polluted replies of each test.
+const WANTED: u64 = 5_000;
 
 #[test]
 fn servers_that_come_unasked_are_never_learned() {
-    poison(false, wanted());
+    poison(false, WANTED);
 }
 
 #[test]
 fn nor_where_signatures_are_judged() {
-    poison(true, wanted());
+    poison(true, WANTED);
 }

@@ -2,7 +2,7 @@
 //! records it leaves.
 
 use dns_walk::cache::Cache;
-use dns_walk::demo::{Authority, FAULTS, Manner, Variant, Zone};
+use dns_walk::demo::{Authority, FAULTS, JUDGED, Manner, Variant, Zone};
 use dns_walk::event::{Class, Event, Exchange, Purpose, Qmin, Record, Summary, Transport};
 use dns_walk::limits::Limits;
 use dns_walk::outcome::Outcome;
@@ -161,7 +161,8 @@ fn every_named_fault_is_met_and_named() {
     for fault in FAULTS {
         for seed in 0..20 {
             let all = fault.name == "old-copy";
-            let config = WalkConfig { check: true, all, prime: true, ..config() };
+            let validate_at = (fault.code == Some("SERVER_BOGUS")).then_some(JUDGED);
+            let config = WalkConfig { check: true, all, prime: true, validate_at, ..config() };
             let ended = walk_at(&authority, fault.ask, config, Ppm::ZERO, seed);
             let codes = ended.codes();
             let named = fault.code.is_none_or(|code| codes.iter().any(|found| found == code));

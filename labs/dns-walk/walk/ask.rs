@@ -69,8 +69,16 @@ impl Walk {
         }
         task.minimised += u32::from(sent != task.question);
         let ZoneServers { mut candidates, unresolved, .. } = servers;
+        let zone_text = name_text(&zone);
+        let distrusted = |candidate: &Candidate| {
+            self.retry.distrusts(&zone_text, candidate.address)
+                || task.excluded.contains(&candidate.name)
+        };
+        // A server with a stale copy of one thing is better than none.
+        let others = !candidates.iter().all(distrusted) || !unresolved.is_empty();
         for candidate in &mut candidates {
-            candidate.failed = task.excluded.contains(&candidate.name);
+            candidate.failed = task.excluded.contains(&candidate.name)
+                || (others && self.retry.distrusts(&zone_text, candidate.address));
         }
         let step = self.log.next_step();
         task.ask = Some(Ask::new(step, zone, sent, candidates, unresolved, now));

@@ -11,6 +11,7 @@ use crate::classify::Classified;
 use crate::dnssec::advice;
 use crate::dnssec::chain::{Chain, Claim, Next};
 use crate::dnssec::evidence::{Evidence, Store};
+use crate::dnssec::link::Link;
 use crate::dnssec::reason::Reason;
 use crate::dnssec::{Status, UnixSeconds, WorkLimits};
 use crate::event::{Class, Event, Purpose, Security};
@@ -25,14 +26,16 @@ use wirelab::measure::Instant;
 /// The judgement of a walk, while it goes on.
 #[derive(Debug)]
 pub(super) struct Judging {
-    chain: Chain,
+    pub(super) chain: Chain,
     at: UnixSeconds,
-    claims: VecDeque<Claim>,
-    begun: bool,
+    pub(super) claims: VecDeque<Claim>,
+    pub(super) begun: bool,
     links: u32,
-    verdict: Option<(Reason, String)>,
+    pub(super) verdict: Option<(Reason, String)>,
     /// What was wanted last, and the queries sent by then.
-    wanted: Option<(Question, u32)>,
+    pub(super) wanted: Option<(Question, u32)>,
+    /// The first link that does not hold, until it is fetched from another server.
+    pub(super) broken: Option<Link>,
 }
 
 impl Judging {
@@ -49,6 +52,8 @@ impl Judging {
 pub(super) enum JudgeNext {
     /// Nothing: it is done.
     Done,
+    /// What is judged does not hold as this server gave it: [`Judging::settle`] takes it so.
+    Bogus(Reason),
     /// Another step.
     Again,
     /// It needs the answer of a question.
@@ -60,8 +65,16 @@ impl Judging {
     pub(super) fn new(setup: &Setup) -> Option<Self> {
         let at = setup.config.validate_at?;
         let chain = Chain::new(setup.hints.anchors.clone(), at, WorkLimits::default());
-        let (claims, verdict) = (VecDeque::new(), None);
-        Some(Self { chain, at, claims, begun: false, links: 0, verdict, wanted: None })
+        Some(Self {
+            chain,
+            at,
+            claims: VecDeque::new(),
+            begun: false,
+            links: 0,
+            verdict: None,
+            wanted: None,
+            broken: None,
+        })
     }
 
     /// The user's question rests on this: it will be judged.
@@ -100,16 +113,16 @@ impl Judging {
             for fault in advice::of_link(&link, self.at) {
                 log.findings.note(fault, &link.zone, None, link.step.unwrap_or(0));
             }
+            if link.status == Status::Bogus && self.broken.is_none() {
+                self.broken = Some(link.clone());
+            }
             log.record(now, Event::Chain(Box::new(link)));
         }
         match next {
-            Next::Verdict(reason) => {
-                self.claims.pop_front();
-                for (zone, fault) in advice::of_proof(claim.evidence.proof()) {
-                    log.findings.note(fault, &name_text(&zone), None, claim.step);
-                }
-                self.add(reason, claim.question.text().to_string());
+            Next::Verdict(reason) if reason.status() == Status::Bogus => {
+                return JudgeNext::Bogus(reason);
             }
+            Next::Verdict(reason) => self.settle(reason, log),
             // It was there, and is of no use: it would be wanted again and again.
             Next::Need(question)
                 if self.wanted.as_ref() == Some(&(question.clone(), log.queries)) =>
@@ -127,6 +140,15 @@ impl Judging {
             }
         }
         JudgeNext::Again
+    }
+
+    /// The claim that is judged has this verdict; the next one follows.
+    pub(super) fn settle(&mut self, reason: Reason, log: &mut EventLog) {
+        let Some(claim) = self.claims.pop_front() else { return };
+        for (zone, fault) in advice::of_proof(claim.evidence.proof()) {
+            log.findings.note(fault, &name_text(&zone), None, claim.step);
+        }
+        self.add(reason, claim.question.text().to_string());
     }
 
     /// The result of the judgement, for the summary.

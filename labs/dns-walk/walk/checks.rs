@@ -13,7 +13,7 @@ use super::tasks::Candidate;
 use crate::classify::{Classified, targets_of};
 use crate::event::{AddressSource, Class, Purpose};
 use crate::finding::{Fault, Findings};
-use crate::text::{Question, name_text};
+use crate::text::{Question, name_text, record_text};
 use crate::trust::Rank;
 use hickory_proto::rr::{Name, RData, RecordType};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -46,6 +46,9 @@ pub(super) struct Unresolved {
     pub(super) parent: u32,
 }
 
+/// What servers say, each once, and the step that saw the first.
+type Seen<T> = (u32, BTreeSet<T>);
+
 /// All probes.
 #[derive(Debug, Default)]
 pub(super) struct Check {
@@ -53,7 +56,9 @@ pub(super) struct Check {
     walking_for: Option<Unresolved>,
     probes: Vec<Probe>,
     /// Serials of each zone, and the step that saw the first.
-    serials: BTreeMap<Name, (u32, BTreeSet<u32>)>,
+    serials: BTreeMap<Name, Seen<u32>>,
+    /// What each server of a zone says of a question of the user's, and the step that saw the first.
+    answers: BTreeMap<(Name, String), Seen<Vec<String>>>,
     /// Addresses of each zone's servers, and the names at each.
     places: BTreeMap<Name, BTreeMap<IpAddr, BTreeSet<Name>>>,
 }
@@ -213,6 +218,13 @@ impl Check {
                 findings.note(fault, &name_text(zone), None, *step);
             }
         }
+        for ((zone, subject), (step, answers)) in &self.answers {
+            if answers.len() > 1 {
+                let answers = answers.iter().map(|answer| answer.join(", ")).collect();
+                let fault = Fault::AnswersDiffer { subject: subject.clone(), answers };
+                findings.note(fault, &name_text(zone), None, *step);
+            }
+        }
         for (zone, places) in &self.places {
             let names: BTreeSet<&Name> = places.values().flatten().collect();
             // One machine may have an address of each family.
@@ -252,9 +264,31 @@ impl Check {
                 zone.or_insert((attempt.record.step, BTreeSet::new())).1.insert(soa.serial);
             }
         }
+        self.note_answer(log.kind(), attempt, reading);
         if reading.class == Class::Answer && attempt.sent.kind == RecordType::NS {
             cuts.note_own_servers(&attempt.zone, names);
         }
+    }
+
+    /// Notes what a server answers to the user's question, to compare it with what others do.
+    fn note_answer(&mut self, kind: RecordType, attempt: &Attempt, reading: &Classified) {
+        let answer = match &reading.class {
+            _ if attempt.sent.kind != kind => return,
+            Class::NoData => vec!["no such record".to_owned()],
+            Class::NxDomain => vec!["no such name".to_owned()],
+            Class::Answer | Class::Alias { .. } => {
+                let sets = reading.kept.iter().filter(|set| set.rank == Rank::Answer);
+                let records = sets.flat_map(|set| &set.records);
+                let mut data: Vec<String> =
+                    records.map(|record| record_text(record).data).collect();
+                data.sort_unstable();
+                data
+            }
+            _ => return,
+        };
+        let key = (attempt.zone.clone(), attempt.meant.text().to_string());
+        let known = self.answers.entry(key);
+        known.or_insert((attempt.record.step, BTreeSet::new())).1.insert(answer);
     }
 
     /// A server whose address came from the zone above is asked for it too, where it did not say
@@ -296,17 +330,17 @@ impl Check {
     }
 }
 
-/// What a server of the zone is asked: its own servers, and with `all` what the user asked and
-/// which copy of the zone it holds.
+/// What a server of the zone is asked: its own servers, what the user asked, and with `all` which
+/// copy of the zone it holds.
 fn probe_questions(setup: &Setup, log: &EventLog, zone: &Name) -> Vec<Question> {
     let mut questions = vec![Question::new(zone.clone(), RecordType::NS)];
+    let ours = log.names().into_iter().filter(|name| zone.zone_of(name));
+    let kind = log.kind();
+    questions.extend(ours.map(|name| Question::new(name, kind)));
     if setup.config.all {
-        let ours = log.names().into_iter().filter(|name| zone.zone_of(name));
-        let kind = log.kind();
-        questions.extend(ours.map(|name| Question::new(name, kind)));
         questions.push(Question::new(zone.clone(), RecordType::SOA));
-        let mut seen = BTreeSet::new();
-        questions.retain(|q| seen.insert((q.name.clone(), u16::from(q.kind))));
     }
+    let mut seen = BTreeSet::new();
+    questions.retain(|q| seen.insert((q.name.clone(), u16::from(q.kind))));
     questions
 }

@@ -50,7 +50,9 @@ pub(super) struct EventLog {
     pub(super) queries: u32,
     pub(super) cache_hits: u32,
     pub(super) budget: Budget,
-    question: Question,
+    pub(super) question: Question,
+    /// The zone and the server of each step that a reply took further.
+    pub(super) answered_by: BTreeMap<u32, (String, String, SocketAddr)>,
     steps: BTreeSet<u32>,
     pub(super) last_step: u32,
     /// Numbers of attempts are never used again, even where a query was withdrawn.
@@ -81,6 +83,7 @@ impl EventLog {
             cache_hits: 0,
             budget: Budget::default(),
             question,
+            answered_by: BTreeMap::new(),
             steps: BTreeSet::new(),
             last_step: 0,
             last_attempt: 0,
@@ -200,6 +203,9 @@ impl EventLog {
     pub(super) fn ended(&mut self, now: Instant, exchange: Exchange) {
         let address = exchange.server.address;
         let key = (exchange.zone.clone(), exchange.server.name.clone(), address);
+        if exchange.class.is_useful() {
+            self.answered_by.insert(exchange.step, key.clone());
+        }
         let seen = self.seen.entry(key).or_default();
         if seen.first_step == 0 {
             seen.first_step = exchange.step;

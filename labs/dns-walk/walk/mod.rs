@@ -25,6 +25,7 @@ mod known;
 mod prime;
 mod queries;
 mod reply;
+mod retry;
 mod setup;
 mod shared;
 mod special_use;
@@ -51,6 +52,7 @@ use hickory_proto::rr::Name;
 use known::Known;
 use prime::{PrimeNext, Priming};
 use queries::{Owner, Plan, Queries, Unsent};
+use retry::Retry;
 use setup::Setup;
 use std::sync::Arc;
 use tasks::Tasks;
@@ -148,6 +150,7 @@ pub struct Walk {
     excluded: Excluded,
     priming: Priming,
     judging: Option<Judging>,
+    retry: Retry,
     check: Option<Check>,
 }
 
@@ -187,6 +190,7 @@ impl Walk {
             cuts: Cuts::default(),
             excluded: Excluded::default(),
             priming: Priming::default(),
+            retry: Retry::default(),
             check: None,
         }
     }
@@ -293,7 +297,19 @@ impl Walk {
         let wanted = self.setup.wants_proof();
         let Some(judging) = self.judging.as_mut().filter(|_| wanted) else { return false };
         match judging.advance(now, self.known.cache.store(), &mut self.log) {
-            JudgeNext::Done => return false,
+            JudgeNext::Done => {
+                if let Some(outcome) = self.conclude() {
+                    self.phase = Phase::Answered(outcome);
+                }
+                return false;
+            }
+            JudgeNext::Bogus(reason) => {
+                if !self.ask_elsewhere(now, &reason)
+                    && let Some(judging) = self.judging.as_mut()
+                {
+                    judging.settle(reason, &mut self.log);
+                }
+            }
             JudgeNext::Again => {}
             JudgeNext::Fetch(task) => self.tasks.push(*task),
         }
@@ -433,6 +449,7 @@ impl Walk {
         let prime = self.priming.owner();
         self.queries.close(now, &mut self.log, |owner| Some(owner) != prime);
         self.log.answered_at = Some(now);
+        let outcome = self.retry.outcome(outcome);
         let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
         self.phase = Phase::Answered(outcome);
         if (self.setup.config.check || self.setup.config.all) && !stopped {
@@ -456,6 +473,7 @@ impl Walk {
             Phase::Answering => Outcome::Interrupted,
             Phase::Answered(outcome) => outcome,
         };
+        let outcome = self.conclude().unwrap_or(outcome);
         self.tasks.clear();
         self.queries.close(now, &mut self.log, |_| true);
         if self.priming.is_open() {

@@ -154,6 +154,7 @@ impl Walk {
             let beside = Beside { now, cache: &self.known.cache, hints: &self.setup.hints };
             check.replied(at, beside, &mut self.cuts, &mut self.log, &attempt, reading);
         }
+        self.judge_probe(now, &attempt, reading);
         attempt.record.class = reading.class.clone();
         self.log.ended(now, attempt.record);
         self.end_probe(now, at);

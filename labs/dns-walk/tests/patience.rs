@@ -1,0 +1,152 @@
+//! Servers of one zone that differ: nothing is bogus or unanswered before every server was asked,
+//! and the guilty one is named.
+
+use super::walk::{Ended, config, name, walk_at};
+use dns_walk::demo::{Authority, JUDGED, Manner, SignPlan, Zone};
+use dns_walk::dnssec::Status;
+use dns_walk::finding::{Fault, Finding};
+use dns_walk::outcome::Outcome;
+use dns_walk::walk::WalkConfig;
+use std::net::{IpAddr, Ipv4Addr};
+use wirelab::measure::Ppm;
+
+const ADDRESS: &str = "203.0.113.7";
+
+/// A signed hierarchy: root, com. and patient.com., whose servers behave in these ways each.
+pub(crate) fn servers(root: &[Manner], com: &[Manner], zone: &[Manner]) -> Authority {
+    let at = |third: u8, fourth: usize| {
+        IpAddr::V4(Ipv4Addr::new(127, 53, third, u8::try_from(fourth).unwrap() + 1))
+    };
+    let roots = (0..root.len()).map(|n| (name(&format!("{n}.root.")), at(0, n)));
+    let mut authority = Authority::new(roots.collect());
+    let zones = [(".", "", root), ("com.", ".com", com), ("patient.com.", ".patient.com", zone)];
+    let mut texts = [String::new(), String::new(), String::new()];
+    for (third, (origin, suffix, manners)) in (0_u8..).zip(zones) {
+        let level = usize::from(third);
+        texts[level] += "@ 3600 SOA 0.root. h.root. 1 7200 900 1209600 60\n";
+        for (n, manner) in manners.iter().enumerate() {
+            let (label, address) = (if level == 0 { "root" } else { "ns" }, at(third, n));
+            let server = match level {
+                0 => format!("{n}.{label}."),
+                _ => format!("{label}{n}{suffix}."),
+            };
+            let lines = format!("{origin} 3600 NS {server}\n{server} 3600 A {address}\n");
+            texts[level] += &lines;
+            if level > 0 {
+                texts[level - 1] += &lines;
+            }
+            authority.add_host(address, vec![name(origin)], *manner);
+        }
+    }
+    texts[2] += &format!(
+        "www 300 A {ADDRESS}\nalias 300 CNAME www.patient.com.\na.deep 300 A 203.0.113.8\n"
+    );
+    let mut plans = Vec::new();
+    for ((origin, ..), text) in zones.iter().zip(&texts) {
+        authority.add_zone(Zone::parse(&name(origin), text).unwrap());
+        plans.push((name(origin), SignPlan::SOUND));
+    }
+    authority.sign(&plans);
+    authority
+}
+
+fn judged(authority: &Authority, asked: &str, seed: u64) -> Ended {
+    let config = WalkConfig { validate_at: Some(JUDGED), ..config() };
+    walk_at(authority, asked, config, Ppm::ZERO, seed)
+}
+
+fn status(ended: &Ended) -> Status {
+    ended.summary.security.as_ref().unwrap().status
+}
+
+/// The servers that are said to give what does not hold.
+fn guilty(ended: &Ended) -> Vec<&str> {
+    let bogus = |finding: &&Finding| matches!(finding.fault, Fault::ServerBogus { .. });
+    let found = ended.summary.findings.iter().filter(bogus);
+    let mut names: Vec<&str> = found.map(|finding| finding.server.as_deref().unwrap()).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn one_stale_secondary_makes_no_good_name_bogus() {
+    use Manner::{Expired, Keyless, Sound, Stripped};
+    for (asked, outcome) in [
+        ("www.patient.com A", Outcome::Answer),
+        ("alias.patient.com A", Outcome::Answer),
+        ("nowhere.patient.com A", Outcome::NxDomain),
+        ("www.patient.com MX", Outcome::NoData),
+    ] {
+        for stale in [Expired, Stripped, Keyless] {
+            let one = servers(&[Sound], &[Sound], &[Sound, stale]);
+            let above = servers(&[Sound, stale], &[stale, Sound], &[Sound]);
+            let mut met = 0;
+            for seed in 0..40 {
+                for (authority, which) in [(&one, "zone"), (&above, "above")] {
+                    let ended = judged(authority, asked, seed);
+                    let of = format!("{asked}, {stale:?} {which}, seed {seed}");
+                    assert_eq!(ended.summary.outcome, outcome, "{of}");
+                    let why = &ended.summary.security.as_ref().unwrap().words;
+                    assert_eq!(status(&ended), Status::Secure, "{of}: {why}");
+                    let stale = ["ns1.patient.com.", "1.root.", "ns0.com."];
+                    assert!(guilty(&ended).iter().all(|server| stale.contains(server)), "{of}");
+                    met += usize::from(!guilty(&ended).is_empty());
+                }
+            }
+            assert!(met > 10, "{asked}, {stale:?}: met in {met} of 80");
+        }
+    }
+}
+
+#[test]
+fn what_every_server_gives_alike_is_bogus_and_says_so() {
+    use Manner::Expired;
+    for seed in 0..20 {
+        let manners = [Expired, Expired, Expired];
+        let authority = servers(&[Manner::Sound], &[Manner::Sound], &manners);
+        let config = WalkConfig { validate_at: Some(JUDGED), check: true, ..config() };
+        let ended = walk_at(&authority, "www.patient.com A", config, Ppm::ZERO, seed);
+        assert_eq!((status(&ended), &ended.summary.outcome), (Status::Bogus, &Outcome::Answer));
+        assert_eq!(ended.data(), [ADDRESS], "the answer is shown as it came");
+        let agreed = ended.summary.findings.iter().find_map(|finding| match &finding.fault {
+            Fault::AnswerBogus { subject, servers, .. } => {
+                Some((subject.as_str(), *servers, finding))
+            }
+            _ => None,
+        });
+        let (subject, servers, finding) = agreed.unwrap();
+        assert_eq!(subject, "www.patient.com. A");
+        assert_eq!(servers, 3, "seed {seed}: {}", finding.fault.words());
+        assert!(finding.server.is_some() && finding.step > 0, "the step and the server");
+        assert!(finding.fault.words().contains("all 3 servers that answered agree"));
+        assert!(ended.summary.queries <= 40, "{} queries", ended.summary.queries);
+        let probed = ended.exchanges().filter(|e| e.zone == "patient.com." && e.attempt == 1);
+        assert!(probed.count() >= 6, "the check is not skipped");
+    }
+}
+
+#[test]
+fn a_check_judges_the_signatures_of_every_server() {
+    use Manner::{Expired, Sound};
+    let authority = servers(&[Sound], &[Sound], &[Sound, Sound, Expired, Sound]);
+    for seed in 0..10 {
+        let config = WalkConfig { validate_at: Some(JUDGED), check: true, ..config() };
+        let ended = walk_at(&authority, "www.patient.com A", config, Ppm::ZERO, seed);
+        assert_eq!(status(&ended), Status::Secure);
+        assert_eq!(guilty(&ended), ["ns2.patient.com."], "seed {seed}");
+    }
+}
+
+#[test]
+fn where_nothing_is_wrong_nothing_more_is_sent() {
+    let authority = servers(&[Manner::Sound; 2], &[Manner::Sound; 2], &[Manner::Sound; 3]);
+    for (asked, queries) in
+        [("www.patient.com A", 6), ("nowhere.patient.com A", 6), ("a.deep.patient.com A", 7)]
+    {
+        for seed in 0..20 {
+            let ended = judged(&authority, asked, seed);
+            assert_eq!(status(&ended), Status::Secure);
+            assert_eq!(ended.summary.queries, queries, "{asked}, seed {seed}");
+        }
+    }
+}
