@@ -33,6 +33,8 @@ pub struct Classified {
     pub kept: Vec<RRset>,
     /// What not, and why.
     pub dropped: Vec<(Record, DropReason)>,
+    /// What it would be if the server had authority for it (AA=0): the last resort of a step.
+    pub last_resort: Option<Class>,
     /// Aliases that it followed, in order.
     pub aliases: Vec<Record>,
     /// The name to go on with after an alias.
@@ -87,7 +89,7 @@ pub fn read(context: &Context<'_>, message: &Message) -> Classified {
         ResponseCode::FormErr => Class::FormErr,
         _ => Class::OtherCode,
     };
-    reader.finish(class)
+    reader.finish(class, message)
 }
 
 struct Reader<'a> {
@@ -101,6 +103,7 @@ impl<'a> Reader<'a> {
             class: Class::OtherCode,
             kept: Vec::new(),
             dropped: Vec::new(),
+            last_resort: None,
             aliases: Vec::new(),
             target: None,
             cut: None,
@@ -167,8 +170,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self, class: Class) -> Classified {
-        if !class.is_useful() {
+    fn finish(mut self, mut class: Class, message: &Message) -> Classified {
+        let meta = &message.metadata;
+        let referral = matches!(class, Class::Referral { .. });
+        if class.is_useful() && !referral && !meta.authoritative {
+            let recursion = meta.recursion_available;
+            let without = std::mem::replace(&mut class, Class::NotAuthoritative { recursion });
+            self.reading.last_resort = Some(without);
+        } else if !class.is_useful() {
             self.reading.kept.clear();
         }
         self.reading.class = class;
@@ -198,9 +207,6 @@ impl<'a> Reader<'a> {
             self.drop(record, DropReason::NotAskedFor);
         }
         let any = !found.is_empty() || !self.reading.aliases.is_empty();
-        if any && !meta.authoritative {
-            return not_authoritative;
-        }
         if any {
             for alias in self.reading.aliases.clone() {
                 self.keep(vec![alias], Rank::Answer);
@@ -221,7 +227,7 @@ impl<'a> Reader<'a> {
             return class;
         }
         if meta.response_code == ResponseCode::NXDomain || has(&authorities, RecordType::SOA) {
-            return self.absence(message, authorities, additionals, not_authoritative);
+            return self.absence(message, authorities, additionals);
         }
         if has(&authorities, RecordType::NS) {
             return self.referral(meta.authoritative, authorities, additionals);
@@ -312,11 +318,7 @@ impl<'a> Reader<'a> {
         message: &Message,
         mut authorities: Vec<Record>,
         additionals: Vec<Record>,
-        not_authoritative: Class,
     ) -> Class {
-        if !message.metadata.authoritative {
-            return not_authoritative;
-        }
         let asked = self.context.asked;
         let soa = take(&mut authorities, |record| {
             record.record_type() == RecordType::SOA && record.name.zone_of(&asked.name)

@@ -171,6 +171,18 @@ impl fmt::Display for Transport {
     }
 }
 
+/// Another way to ask a server that stays silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// The whole name instead of a part of it (RFC 9156 §2.3).
+    WholeName,
+    /// Without EDNS (RFC 6891 §6.2.2).
+    NoEdns,
+    /// Over TCP (RFC 7766 §5).
+    Tcp,
+}
+
 /// What a reply is, or that there was none. The words avoid "lame", which RFC 9499 calls
 /// ambiguous.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,6 +212,8 @@ pub enum Class {
     Truncated,
     /// The server does not understand the options; it is asked again without (RFC 6891 §7).
     NoEdns,
+    /// The server calls an option malformed; it is asked again without cookie (RFC 7873 §5.4).
+    NoCookie,
     /// The server will not answer for this zone.
     Refused,
     /// The server failed.

@@ -2,6 +2,7 @@
 
 use super::dnssec::UnixSeconds;
 use super::dnssec::reason::{Reason, algorithm_name};
+use super::event::Way;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -52,6 +53,35 @@ pub enum Fault {
     ServerNoEdns,
     /// It does not send the name back as it was asked.
     ServerChangesCase,
+    /// It calls a query with a cookie malformed.
+    ServerRejectsCookies {
+        /// The response code.
+        rcode: String,
+    },
+    /// It was silent when asked in the usual way, and answered in another.
+    AnswersOtherwise {
+        /// Which way works.
+        way: Way,
+        /// Queries in the usual way before it.
+        silent: u32,
+    },
+    /// It denied a name below which there are names (RFC 8020 §2).
+    DeniesNameAbove {
+        /// The name that was denied.
+        name: String,
+    },
+    /// It cuts its answers short over TCP too.
+    TruncatesOverTcp,
+    /// It answered without authority (AA=0), and no server of the zone gave a better answer.
+    AnswerNotAuthoritative {
+        /// The name and type.
+        subject: String,
+    },
+    /// Its reply came from another address than the one that was asked.
+    ReplyFromElsewhere {
+        /// That address.
+        from: SocketAddr,
+    },
     /// The zone above names a server that the zone itself does not (DNSViz: NS_NAME_NOT_IN_CHILD).
     NsNotInChild {
         /// The server's name.
@@ -293,6 +323,54 @@ impl Fault {
                 let words = format!("speaks of {name}, which is outside its zone; ignored");
                 warning(&[], &words, "take foreign names out of the zone")
             }
+            _ => self.describe_way(),
+        }
+    }
+
+    /// How a server wants to be asked, and how it answers.
+    fn describe_way(&self) -> Description {
+        match self {
+            Self::ServerRejectsCookies { rcode } => warning(
+                &["DNSViz:ERROR_WITH_EDNS_OPTION"],
+                &format!("says {rcode} to a cookie, and is asked without (RFC 6891 §6.1.2)"),
+                UPDATE,
+            ),
+            Self::AnswersOtherwise { way, silent } => {
+                let (what, works, remedy) = match way {
+                    Way::WholeName => (
+                        "for a part of the name",
+                        "the whole name",
+                        "update the server: it drops names that have no records (RFC 9156 §2.3)",
+                    ),
+                    Way::NoEdns => ("with EDNS", "without", UPDATE),
+                    Way::Tcp => ("over UDP", "over TCP", "open UDP port 53 of that server"),
+                };
+                let times = human::times((*silent).into());
+                let lost = if *silent < 5 { "; the path may have lost them" } else { "" };
+                let words =
+                    format!("did not reply when asked {what} ({times}{lost}), and answers {works}");
+                warning(&[], &words, remedy)
+            }
+            Self::DeniesNameAbove { name } => error(
+                &["DNSViz:INCONSISTENT_NXDOMAIN_ANCESTOR"],
+                &format!("denies {name} (NXDOMAIN), and a name below it exists"),
+                "update the server: a name with names below it exists (RFC 8020 §2, RFC 4592 §2.2.2)",
+            ),
+            Self::TruncatesOverTcp => error(
+                &["DNSViz:SERVER_INVALID_RESPONSE_TCP"],
+                "cuts its answer short (TC) over TCP too",
+                READ_LOG,
+            ),
+            Self::AnswerNotAuthoritative { subject } => error(
+                &["DNSViz:SERVER_NOT_AUTHORITATIVE", "Zonemaster:IS_NOT_AUTHORITATIVE"],
+                &format!("answered {subject} without AA; strict resolvers refuse it"),
+                LOAD,
+            ),
+            Self::ReplyFromElsewhere { from } => error(
+                &["Zonemaster:DIFFERENT_SOURCE_IP"],
+                &format!("answered from {from}; resolvers ignore such replies (RFC 5452 §9.1)"),
+                "let the server answer from the address that was asked",
+            ),
             _ => self.describe_delegation(),
         }
     }

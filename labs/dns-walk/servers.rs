@@ -30,6 +30,10 @@ pub struct ServerState {
     replied: Option<Instant>,
     /// It did not understand EDNS.
     pub no_edns: bool,
+    /// It calls cookies malformed.
+    pub no_cookie: bool,
+    /// It answers over TCP alone.
+    pub tcp_only: bool,
     /// It does not send names back as they were asked; only a connection proves its replies.
     pub case_lost: bool,
     /// The cookie that it gave.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub enum Rank {
     /// An address that came with a referral: good for asking that server, for nothing else.
     Glue,
+    /// An answer without authority, taken where no server of the zone gave another one.
+    NonAuthoritative,
     /// The servers of a zone, as the zone above names them.
     Referral,
     /// The servers of a zone, as it names them itself beside an answer.

@@ -15,12 +15,25 @@ struct Case {
     more: &'static str,
 }
 
+const fn case(zone: &'static str, servers: &'static [Manner]) -> Case {
+    Case { zone, servers, signed: false, more: "" }
+}
+
 const fn signed(zone: &'static str, servers: &'static [Manner]) -> Case {
     Case { zone, servers, signed: true, more: "" }
 }
 
 /// Every case, in the order of the addresses of their servers.
-const CASES: [Case; 1] = [signed("halfsigned", &[Manner::Sound, Manner::Expired])];
+const CASES: [Case; 8] = [
+    signed("halfsigned", &[Manner::Sound, Manner::Expired]),
+    case("noaa", &[Manner::NoAuthority]),
+    case("nocookie", &[Manner::RejectsCookies]),
+    case("dropsedns", &[Manner::DropsEdns]),
+    Case { more: "a.deep 300 A 203.0.113.101\n", ..case("dropsparts", &[Manner::DropsParts]) },
+    case("tcponly", &[Manner::TcpOnly]),
+    case("cutsall", &[Manner::CutsAll, Manner::Sound]),
+    Case { more: "a.deep 300 A 203.0.113.101\n", ..case("denies", &[Manner::DeniesParts]) },
+];
 
 /// Adds the zones of every case; how those that are signed are.
 pub(super) fn add(authority: &mut Authority) -> Result<Vec<(Name, SignPlan)>, ZoneError> {

@@ -79,6 +79,24 @@ pub enum Manner {
     Stripped,
     /// It gives no keys out.
     Keyless,
+    /// It answers without authority, and offers no recursion.
+    NoAuthority,
+    /// It calls every query with a cookie malformed, with EDNS in its reply.
+    RejectsCookies,
+    /// It drops queries with EDNS.
+    DropsEdns,
+    /// It drops queries for names that have no records of their own.
+    DropsParts,
+    /// It denies names that have no records of their own, whatever lies below them.
+    DeniesParts,
+    /// It takes no datagrams.
+    TcpOnly,
+    /// It cuts every reply short, over TCP too.
+    CutsAll,
+    /// It adds bytes to the end of its replies.
+    Trails,
+    /// Its denials have the SOA record of the zone above.
+    OtherSoa,
 }
 
 /// A server: the zones it has loaded, and its manner.
@@ -225,7 +243,13 @@ impl Authority {
     pub fn reply(&self, to: IpAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
         let host = self.hosts.get(&to)?;
         let query = Message::from_vec(query).ok()?;
-        if query.metadata.message_type != MessageType::Query || host.manner == Manner::Dead {
+        let silent = match host.manner {
+            Manner::Dead => true,
+            Manner::DropsEdns => query.edns.is_some(),
+            Manner::TcpOnly => transport == Transport::Udp,
+            _ => false,
+        };
+        if query.metadata.message_type != MessageType::Query || silent {
             return None;
         }
         let mut reply = Message::response(query.metadata.id, OpCode::Query);
@@ -255,8 +279,20 @@ impl Authority {
             }
             None => PLAIN_PAYLOAD,
         };
+        if host.manner == Manner::RejectsCookies && Cookie::of(&query).is_some() {
+            reply.metadata.response_code = ResponseCode::FormErr;
+            return reply.to_vec().ok();
+        }
         self.answer(host, &query, &mut reply);
-        let bytes = reply.to_vec().ok()?;
+        if host.manner == Manner::DropsParts && is_part(&reply) {
+            return None;
+        }
+        let mut bytes = reply.to_vec().ok()?;
+        if host.manner == Manner::Trails {
+            bytes.extend([0; 3]);
+        }
+        let payload = if host.manner == Manner::CutsAll { 0 } else { payload };
+        let transport = if host.manner == Manner::CutsAll { Transport::Udp } else { transport };
         if transport == Transport::Udp && bytes.len() > payload {
             for section in [&mut reply.answers, &mut reply.authorities, &mut reply.additionals] {
                 section.clear();
@@ -324,6 +360,15 @@ impl Authority {
                     }
                 }
             }
+            Manner::NoAuthority => reply.metadata.authoritative = false,
+            Manner::DeniesParts if is_part(reply) => {
+                reply.metadata.response_code = ResponseCode::NXDomain;
+            }
+            Manner::OtherSoa => {
+                for record in reply.authorities.iter_mut().filter(|one| is_soa(one)) {
+                    record.name = record.name.base_name();
+                }
+            }
             Manner::Expired => sign::expire(reply),
             Manner::Stripped => sign::strip(reply),
             Manner::Keyless if question.query_type == RecordType::DNSKEY => reply.answers.clear(),
@@ -336,4 +381,15 @@ impl Authority {
             _ => {}
         }
     }
+}
+
+fn is_soa(record: &Record) -> bool {
+    record.record_type() == RecordType::SOA
+}
+
+/// Whether a reply says that a name exists and has no such record.
+fn is_part(reply: &Message) -> bool {
+    reply.metadata.response_code == ResponseCode::NoError
+        && reply.answers.is_empty()
+        && reply.authorities.iter().any(is_soa)
 }

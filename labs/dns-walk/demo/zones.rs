@@ -27,7 +27,7 @@ const fn fault(
 }
 
 /// Every fault of the broken hierarchy.
-pub const FAULTS: [NamedFault; 20] = [
+pub const FAULTS: [NamedFault; 27] = [
     fault(
         "dead",
         "www.igbank.com A",
@@ -132,6 +132,48 @@ pub const FAULTS: [NamedFault; 20] = [
         "www.halfsigned.com A",
         "one of two servers has signatures that expired in January 2024",
         Some("SERVER_BOGUS"),
+    ),
+    fault(
+        "no-authority",
+        "www.noaa.com A",
+        "the server answers without authority (AA=0)",
+        Some("ANSWER_NOT_AUTHORITATIVE"),
+    ),
+    fault(
+        "no-cookie",
+        "www.nocookie.com A",
+        "the server calls cookies malformed",
+        Some("SERVER_REJECTS_COOKIES"),
+    ),
+    fault(
+        "drops-edns",
+        "www.dropsedns.com A",
+        "the server drops queries with EDNS",
+        Some("ANSWERS_OTHERWISE"),
+    ),
+    fault(
+        "drops-parts",
+        "a.deep.dropsparts.com A",
+        "the server drops queries for names without records",
+        Some("ANSWERS_OTHERWISE"),
+    ),
+    fault(
+        "tcp-only",
+        "www.tcponly.com A",
+        "the server takes no datagrams",
+        Some("ANSWERS_OTHERWISE"),
+    ),
+    fault(
+        "cuts-all",
+        "www.cutsall.com A",
+        "one of two servers cuts its answers short over TCP too",
+        Some("TRUNCATES_OVER_TCP"),
+    ),
+    fault(
+        "denies-parts",
+        "a.deep.denies.com A",
+        "the server denies a name that has names below it",
+        Some("DENIES_NAME_ABOVE"),
     ),
 ];
 

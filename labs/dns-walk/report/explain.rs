@@ -130,6 +130,9 @@ fn sentence(exchange: &Exchange) -> (String, &'static str) {
         Class::NoEdns => {
             (format!("{server} does not understand EDNS, so it is asked without."), "RFC 6891 §7")
         }
+        Class::NoCookie => {
+            (format!("{server} rejects a cookie, so it is asked without."), "RFC 6891 §6.1.2")
+        }
         Class::Refused => {
             (format!("{server} refuses, though {zone} is delegated to it."), "RFC 1035 §4.1.1")
         }

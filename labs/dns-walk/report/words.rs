@@ -31,6 +31,7 @@ pub(super) fn class_words(class: &Class, rcode: Option<&str>) -> String {
         Class::NxDomain => "no such name (NXDOMAIN)".to_owned(),
         Class::Truncated => "cut short (TC): again over TCP".to_owned(),
         Class::NoEdns => format!("{rcode} to EDNS: again without"),
+        Class::NoCookie => format!("{rcode} to a cookie: again without"),
         Class::Refused => "REFUSED by a delegated server".to_owned(),
         Class::ServFail | Class::NotImp | Class::FormErr | Class::OtherCode => {
             format!("{rcode} by a delegated server")
@@ -59,6 +60,7 @@ pub(super) const fn ink(class: &Class) -> Ink {
         | Class::NxDomain
         | Class::Truncated
         | Class::NoEdns
+        | Class::NoCookie
         | Class::CaseLost
         | Class::CookieLost
         | Class::BadCookie => Ink::Doubt,

@@ -9,8 +9,10 @@ use dns_walk::outcome::Outcome;
 use dns_walk::walk::WalkConfig;
 use std::net::{IpAddr, Ipv4Addr};
 use wirelab::measure::Ppm;
+use wirelab::measure::draw::keyed;
 
 const ADDRESS: &str = "203.0.113.7";
+const DEEP: &str = "203.0.113.8";
 
 /// A signed hierarchy: root, com. and patient.com., whose servers behave in these ways each.
 pub(crate) fn servers(root: &[Manner], com: &[Manner], zone: &[Manner]) -> Authority {
@@ -149,4 +151,91 @@ fn where_nothing_is_wrong_nothing_more_is_sent() {
             assert_eq!(ended.summary.queries, queries, "{asked}, seed {seed}");
         }
     }
+}
+
+/// Ways in which a server may be wrong while a name can still be resolved by it, or by another.
+const WRONG: [Manner; 13] = [
+    Manner::Sound,
+    Manner::Dead,
+    Manner::Expired,
+    Manner::Stripped,
+    Manner::Keyless,
+    Manner::NoAuthority,
+    Manner::RejectsCookies,
+    Manner::DropsEdns,
+    Manner::DropsParts,
+    Manner::DeniesParts,
+    Manner::TcpOnly,
+    Manner::CutsAll,
+    Manner::Fails,
+];
+
+/// Whether a server that behaves so gives the records of a signed zone, and their signatures; one
+/// that drops queries for names without records drops the proof that they have no DS.
+const fn proves(manner: Manner) -> bool {
+    matches!(
+        manner,
+        Manner::Sound
+            | Manner::NoAuthority
+            | Manner::RejectsCookies
+            | Manner::DeniesParts
+            | Manner::TcpOnly
+    )
+}
+
+/// Whether it gives the records.
+const fn answers(manner: Manner) -> bool {
+    proves(manner)
+        || matches!(
+            manner,
+            Manner::Expired
+                | Manner::Stripped
+                | Manner::Keyless
+                | Manner::DropsEdns
+                | Manner::DropsParts
+        )
+}
+
+/// Up to three servers, drawn; of the root, whose replies need authority, others than of zones.
+fn drawn(seed: u64, salt: u64) -> Vec<Manner> {
+    let draw = |n: u64| usize::try_from(keyed(seed, salt << 8 | n) % 1_000).unwrap();
+    let wrong = |n: u64| WRONG[draw(n) % WRONG.len()];
+    (0..1 + u64::try_from(draw(99) % 3).unwrap()).map(wrong).collect()
+}
+
+#[test]
+fn where_one_server_of_each_zone_answers_so_does_the_walk() {
+    let seeds = if std::env::var_os("WIRELAB_FULL").is_some() { 3_000 } else { 300 };
+    let (mut answered, mut secure, mut wrong) = (0, 0, Vec::new());
+    for seed in 0..seeds {
+        let (com, zone) = (drawn(seed, 1), drawn(seed, 2));
+        let authority = servers(&[Manner::Sound; 2], &com, &zone);
+        for (asked, data) in [("www.patient.com A", ADDRESS), ("a.deep.patient.com A", DEEP)] {
+            let of = format!("{asked}, seed {seed}: com. {com:?}, patient.com. {zone:?}");
+            let plain = walk_at(&authority, asked, config(), Ppm::ZERO, seed);
+            let ended = judged(&authority, asked, seed);
+            for (ended, how) in [(&plain, "plain"), (&ended, "judged")] {
+                assert!(ended.summary.queries <= ended.summary.budget, "{how} {of}");
+                // A walk that judges spends its time on the ways that bring signatures.
+                let of_use = |manner: &Manner| {
+                    answers(*manner) && !(how == "judged" && *manner == Manner::DropsEdns)
+                };
+                if com.iter().any(of_use) && zone.iter().any(of_use) {
+                    answered += 1;
+                    if ended.data() != [data] {
+                        wrong.push(format!("{how} {of}: {:?}", ended.summary.outcome));
+                    }
+                }
+            }
+            if com.iter().copied().any(proves) && zone.iter().copied().any(proves) {
+                secure += 1;
+                let why = &ended.summary.security.as_ref().unwrap().words;
+                if status(&ended) != Status::Secure {
+                    wrong.push(format!("{of}: {why}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(answered > seeds && secure > seeds / 3, "{answered} answered, {secure} secure");
 }

@@ -7,12 +7,13 @@ use super::Walk;
 use super::known::ZoneServers;
 use super::queries::{Owner, Plan, carrier};
 use super::tasks::{Ask, Candidate, Task};
-use crate::event::{AddressSource, Class, Purpose, Qmin};
+use crate::event::{AddressSource, Class, Purpose, Qmin, Transport, Way};
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::text::{Question, name_text, record_text};
 use crate::trust::Rank;
 use hickory_proto::rr::{Name, RData, RecordType};
+use std::collections::BTreeSet;
 use wirelab::measure::Instant;
 
 /// Servers that one question excludes, at most: a registry's servers all say the same, and a name
@@ -166,12 +167,24 @@ impl Walk {
             let zone = ask.zone.clone();
             return self.walk_for(now, name, kind, &zone, step);
         }
-        let Some(at) = best else {
+        let refused = if best.is_none() && again { ask.next_refused() } else { None };
+        let Some(at) = best.or(refused) else {
             if !again {
                 budget.refuse(Limit::StepAttempts);
             }
             return self.step_failed(now);
         };
+        let config = &self.setup.config;
+        let state = servers.get(ask.candidates[at].address);
+        let ways: Vec<Way> = [
+            (ask.sent != task.question, Way::WholeName),
+            (config.edns && !state.no_edns, Way::NoEdns),
+            (!config.tcp && !state.tcp_only, Way::Tcp),
+        ]
+        .into_iter()
+        .filter_map(|(of_use, way)| of_use.then_some(way))
+        .collect();
+        let way = if refused.is_some() { Some(Way::Tcp) } else { ask.next_way(at, &ways) };
         let candidate = &mut ask.candidates[at];
         candidate.tries += 1;
         ask.attempts += 1;
@@ -185,11 +198,12 @@ impl Walk {
             parent: task.parent,
             purpose: task.purpose.clone(),
             zone: ask.zone.clone(),
-            sent: ask.sent.clone(),
+            sent: if way == Some(Way::WholeName) { &task.question } else { &ask.sent }.clone(),
             meant: task.question.clone(),
             server: candidate.shown(),
-            transport,
-            edns,
+            transport: if way == Some(Way::Tcp) { Transport::Tcp } else { transport },
+            edns: edns && way != Some(Way::NoEdns),
+            way,
         };
         self.send_step(now, plan);
         false
@@ -221,7 +235,8 @@ impl Walk {
     /// A sub-walk has ended: its addresses go to the step or the check that waits for them.
     pub(super) fn address_found(&mut self, now: Instant, task: &Task) {
         let question = &task.question;
-        let entry = self.known.cache.get(now, &question.name, question.kind, Rank::Answer);
+        let rank = Rank::NonAuthoritative;
+        let entry = self.known.cache.get(now, &question.name, question.kind, rank);
         let step = entry.map_or(0, |entry| entry.step);
         let records = entry.iter().flat_map(|entry| entry.records.iter());
         let addresses = records.filter_map(|record| record.data.ip_addr());
@@ -241,7 +256,11 @@ impl Walk {
                 // One family is enough to ask it.
                 ask.unresolved.retain(|(waiting, _)| waiting != name);
             }
-            ask.candidates.extend(found);
+            let known: Vec<_> =
+                ask.candidates.iter().map(|one| (one.name.clone(), one.address)).collect();
+            let new =
+                found.into_iter().filter(|one| !known.contains(&(one.name.clone(), one.address)));
+            ask.candidates.extend(new);
             ask.next_at = ask.next_at.min(now);
         } else if let Some(check) = self.check.as_mut() {
             check.resolved(now, &self.setup, &mut self.log, found);
@@ -251,7 +270,7 @@ impl Walk {
     /// No server of the zone helped.
     fn step_failed(&mut self, now: Instant) -> bool {
         let Some(task) = self.tasks.top_mut() else { return true };
-        let Some(ask) = task.ask.take() else { return true };
+        let Some(mut ask) = task.ask.take() else { return true };
         self.queries.close(now, &mut self.log, |owner| owner == Owner::Step(ask.step));
         // A server may be confused by a name that is not whole (RFC 9156 §2.3, relaxed).
         let minimised = ask.sent != task.question;
@@ -259,15 +278,46 @@ impl Walk {
             task.labels_sent = task.question.name.iter().len();
             return true;
         }
-        if self.fall_back(now, &ask.zone)
-            || (ask.candidates.is_empty() && self.exclude_referrer(&ask.zone))
-        {
+        let doubted = self.doubt_glue(&mut ask);
+        let Some(task) = self.tasks.top_mut() else { return true };
+        if doubted {
+            ask.next_at = now;
+            task.ask = Some(ask);
+            return true;
+        }
+        if self.fall_back(now, &ask.zone) {
+            return true;
+        }
+        if let Some(kept) = ask.last_resort.take() {
+            return self.take_last_resort(now, *kept);
+        }
+        if ask.candidates.is_empty() && self.exclude_referrer(&ask.zone) {
             return true;
         }
         // Where every server is excluded, it is the zone below whose servers cannot be found.
         let dead_end = self.tasks.top_mut().and_then(|task| task.dead_end.take());
         let zone = name_text(&dead_end.filter(|_| ask.attempts == 0).unwrap_or(ask.zone));
         self.task_failed(now, Outcome::Unanswered { zone, any_reply: ask.any_reply });
+        true
+    }
+
+    /// No server of the zone helped: for those outside the zone, whose addresses came with the
+    /// referral, what their own zones say is looked up, once. Whether there are any.
+    fn doubt_glue(&mut self, ask: &mut Ask) -> bool {
+        let Some(task) = self.tasks.top_mut() else { return false };
+        let from_glue = |candidate: &&Candidate| {
+            matches!(candidate.source, AddressSource::Glue { .. })
+                && !ask.zone.zone_of(&candidate.name)
+        };
+        let names: BTreeSet<Name> =
+            ask.candidates.iter().filter(from_glue).map(|one| one.name.clone()).collect();
+        if names.is_empty() || !task.glue_doubted.insert(ask.zone.clone()) {
+            return false;
+        }
+        for (name, kind) in names.iter().flat_map(|name| self.setup.kinds().map(move |k| (name, k)))
+        {
+            ask.unresolved.push_back((name.clone(), kind));
+        }
         true
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Check {
     probes: Vec<Probe>,
     /// Serials of each zone, and the step that saw the first.
     serials: BTreeMap<Name, Seen<u32>>,
-    /// What each server of a zone says of a question of the user's, and the step that saw the first.
+    /// What servers of a zone answer to a question of the user's.
     answers: BTreeMap<(Name, String), Seen<Vec<String>>>,
     /// Addresses of each zone's servers, and the names at each.
     places: BTreeMap<Name, BTreeMap<IpAddr, BTreeSet<Name>>>,
@@ -183,6 +183,7 @@ impl Check {
             server: probe.server.shown(),
             transport,
             edns,
+            way: None,
         })
     }
 

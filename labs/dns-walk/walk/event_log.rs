@@ -224,6 +224,7 @@ impl EventLog {
                 exchange.class,
                 Class::Truncated
                     | Class::NoEdns
+                    | Class::NoCookie
                     | Class::CaseLost
                     | Class::CookieLost
                     | Class::BadCookie
@@ -317,7 +318,11 @@ fn fault_of(exchange: &Exchange) -> Option<Fault> {
         Class::NotAuthoritative { .. } => Fault::ServerNotAuthoritative,
         Class::UpwardReferral { to } => Fault::ServerRefersAway { to: to.clone() },
         Class::SelfReferral => Fault::ServerRefersAway { to: exchange.zone.clone() },
+        Class::Malformed { .. } if exchange.flags.iter().any(|flag| flag == "TC") => {
+            Fault::TruncatesOverTcp
+        }
         Class::Malformed { .. } => Fault::ServerMalformed,
+        Class::NoCookie => Fault::ServerRejectsCookies { rcode: rcode() },
         Class::NoEdns => Fault::ServerNoEdns,
         Class::CaseLost => Fault::ServerChangesCase,
         Class::Unreachable { .. } if exchange.transport == Transport::Tcp => Fault::ServerNoTcp,

@@ -120,6 +120,7 @@ impl Priming {
             server: candidate.shown(),
             transport,
             edns,
+            way: None,
         };
         PrimeNext::Send(Box::new(plan))
     }

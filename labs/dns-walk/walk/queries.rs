@@ -3,7 +3,7 @@
 use super::event_log::EventLog;
 use super::setup::Setup;
 use crate::cookie::Cookie;
-use crate::event::{Class, Exchange, Purpose, Server, Transport};
+use crate::event::{Class, Exchange, Purpose, Server, Transport, Way};
 use crate::limits::Limit;
 use crate::question;
 use crate::servers::{PATIENCE_FIRST, PATIENCE_TCP, ServerState, Servers};
@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) server: Server,
     pub(super) transport: Transport,
     pub(super) edns: bool,
+    /// In which other way than the usual one.
+    pub(super) way: Option<Way>,
 }
 
 /// Why a query was not made.
@@ -77,6 +79,7 @@ pub(super) struct Attempt {
     pub(super) zone: Name,
     pub(super) edns: bool,
     pub(super) cookie: Option<Cookie>,
+    pub(super) way: Option<Way>,
     due: Instant,
     overdue: bool,
 }
@@ -135,7 +138,8 @@ impl Queries {
         let to = plan.server.address;
         let first = || Cookie::first(setup.seed, config.secret.as_ref(), to);
         let given = || servers.get(to).cookie.unwrap_or_else(first);
-        let cookie = (config.cookies && plan.edns).then(given);
+        let cookies = config.cookies && plan.edns && !servers.get(to).no_cookie;
+        let cookie = cookies.then(given);
         let (number, proof) = (u16::from_le_bytes([a, b]), setup.wants_proof());
         let Some(query) = question::encode(number, &sent, plan.edns, proof, cookie.as_ref()) else {
             return Err(Unsent::Unencodable(plan.zone));
@@ -145,11 +149,11 @@ impl Queries {
         let mut record = record_of(&plan, &sent, now, patience, query.len());
         record.messages = log.keep_query(&config.limits, &query);
         log.sent(&record);
-        let Plan { owner, zone, edns, transport, meant, .. } = plan;
+        let Plan { owner, zone, edns, transport, meant, way, .. } = plan;
         self.transmits.push_back(Transmit { attempt: id, to, transport, bytes: query.clone() });
         let overdue = false;
         let attempt =
-            Attempt { owner, record, query, sent, meant, zone, edns, cookie, due, overdue };
+            Attempt { owner, record, query, sent, meant, zone, edns, cookie, way, due, overdue };
         self.open.insert(id, Box::new(attempt));
         Ok(due)
     }
@@ -202,6 +206,15 @@ impl Queries {
     /// Whether a query of `owner` is open that is not overdue.
     pub(super) fn is_waiting(&self, owner: Owner) -> bool {
         self.open.values().any(|other| other.owner == owner && !other.overdue)
+    }
+
+    /// Usual queries of a step at one server that are overdue.
+    pub(super) fn silent(&self, step: u32, address: SocketAddr) -> u32 {
+        let is_silent = |open: &Attempt| {
+            open.record.step == step && open.to() == address && open.overdue && open.way.is_none()
+        };
+        let silent = self.open.values().filter(|open| is_silent(open)).count();
+        u32::try_from(silent).expect("invariant: a step has few attempts")
     }
 
     /// A reply came, or the network said that there will be none: the socket is released.
@@ -288,7 +301,7 @@ fn record_of(
 
 /// What carries a query to a server, and whether with EDNS.
 pub(super) const fn carrier(setup: &Setup, state: ServerState) -> (Transport, bool) {
-    let tcp = setup.config.tcp || state.case_lost;
+    let tcp = setup.config.tcp || state.case_lost || state.tcp_only;
     let transport = if tcp { Transport::Tcp } else { Transport::Udp };
     (transport, setup.config.edns && !state.no_edns)
 }

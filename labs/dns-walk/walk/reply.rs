@@ -5,20 +5,24 @@ use super::Walk;
 use super::chain::keep_evidence;
 use super::cuts::Beside;
 use super::queries::{Attempt, AttemptId, Owner, Plan};
-use super::tasks::Ask;
+use super::tasks::{Ask, Denied};
 use crate::classify;
 use crate::classify::{Classified, Context, targets_of};
 use crate::cookie::Cookie;
-use crate::event::{Class, Dropped, Learned, Qmin, Stray, Transport};
+use crate::event::{Class, Dropped, Exchange, Learned, Purpose, Qmin, Stray, Transport, Way};
+use crate::finding::Fault;
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::question::{self, Reply};
-use crate::text::{Question, StrayReason, printable, record_text};
+use crate::text::{Question, StrayReason, name_text, printable, record_text};
 use crate::trust::{DropReason, Rank};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Record, RecordType};
 use std::net::SocketAddr;
 use wirelab::measure::{Instant, nanos};
+
+/// Silent attempts after which a server is asked in the way that works from then on.
+const WAY_STAYS: u32 = 3;
 
 impl Attempt {
     /// The reply, unless it brings back a cookie that was not sent.
@@ -49,6 +53,7 @@ impl Walk {
         let (reply, mut attempt) = match taken {
             Ok(taken) => taken,
             Err(why) => {
+                self.note_elsewhere(via, from, why, bytes);
                 let step = self.queries.get(via).map(|attempt| attempt.record.step);
                 let stray = Stray { from, step, bytes: length, why, message: None };
                 self.log.stray(now, &self.setup.config.limits, stray, bytes);
@@ -88,6 +93,19 @@ impl Walk {
         attempt.with_its_cookie(reply)
     }
 
+    /// A reply from another address than the one asked, right in everything else, is the server's.
+    fn note_elsewhere(&mut self, via: AttemptId, from: SocketAddr, why: StrayReason, bytes: &[u8]) {
+        let Some(attempt) = self.queries.get(via) else { return };
+        let fits = why == StrayReason::WrongAddress
+            && question::check(&attempt.query, bytes, self.setup.config.random_case).is_ok();
+        if fits {
+            let Exchange { zone, server, step, .. } = &attempt.record;
+            let server = Some((server.name.clone(), server.address));
+            let fault = Fault::ReplyFromElsewhere { from };
+            self.log.findings.note(fault, zone, server, *step);
+        }
+    }
+
     /// The network or the host said that nothing listens where `via` asked.
     pub fn handle_unreachable(&mut self, now: Instant, via: AttemptId, why: &str) {
         if self.is_done() {
@@ -113,11 +131,24 @@ impl Walk {
             self.retry(now, attempt, Class::Truncated);
             return;
         }
-        let no_edns = match meta.response_code {
-            ResponseCode::FormErr | ResponseCode::NotImp => message.edns.is_none(),
-            ResponseCode::BADVERS | ResponseCode::BADSIG => true,
-            _ => false,
-        };
+        if meta.truncation && message.answers.is_empty() {
+            let why = "cut short (TC) over TCP, without an answer".to_owned();
+            self.failed(now, attempt, Class::Malformed { why });
+            return;
+        }
+        let no_edns = matches!(
+            meta.response_code,
+            ResponseCode::FormErr
+                | ResponseCode::NotImp
+                | ResponseCode::BADVERS
+                | ResponseCode::BADSIG
+        );
+        if no_edns && message.edns.is_some() && attempt.cookie.is_some() {
+            // It knows EDNS, so it is the option that it does not like.
+            self.known.servers.entry(attempt.to()).no_cookie = true;
+            self.retry(now, attempt, Class::NoCookie);
+            return;
+        }
         if attempt.edns && no_edns {
             self.known.servers.entry(attempt.to()).no_edns = true;
             self.without_edns(now, attempt);
@@ -133,11 +164,108 @@ impl Walk {
         let reading = classify::read(&context, message);
         match attempt.owner {
             Owner::Probe(at) => self.probe_replied(now, at, attempt, &reading),
-            Owner::Step(_) if reading.class.is_useful() => self.useful(now, attempt, reading),
-            Owner::Step(_) => {
-                note_dropped(&mut attempt, &reading);
-                self.failed(now, attempt, reading.class);
+            Owner::Step(step) if reading.class.is_useful() => {
+                // Without EDNS there are no signatures: another way may bring them.
+                if attempt.way == Some(Way::NoEdns) && self.setup.wants_proof() {
+                    let class = reading.class.clone();
+                    self.keep_last_resort(step, &attempt, reading);
+                    self.failed(now, attempt, class);
+                } else {
+                    self.useful(now, attempt, reading);
+                }
             }
+            Owner::Step(step) => {
+                note_dropped(&mut attempt, &reading);
+                let class = reading.class.clone();
+                self.keep_last_resort(step, &attempt, reading);
+                self.failed(now, attempt, class);
+            }
+        }
+    }
+
+    /// Keeps what a reply says for when no server gives anything better. No server of the root
+    /// answers without authority: something on the way answers for it.
+    fn keep_last_resort(&mut self, step: u32, attempt: &Attempt, mut reading: Classified) {
+        let class = reading.last_resort.take();
+        let usable = class.is_some() || reading.class.is_useful();
+        let Some(ask) = self.ask_mut(step).filter(|ask| usable && !ask.zone.is_root()) else {
+            return;
+        };
+        if ask.last_resort.is_none() {
+            reading.last_resort = class;
+            ask.last_resort = Some(Box::new((attempt.clone(), reading)));
+        }
+    }
+
+    /// No server of the zone gave anything better than this: it is taken, and never as an answer
+    /// from the cache. True: go on.
+    pub(super) fn take_last_resort(&mut self, now: Instant, kept: (Attempt, Classified)) -> bool {
+        let (attempt, mut reading) = kept;
+        if let Some(class) = reading.last_resort.take() {
+            reading.class = class;
+            let subject = attempt.meant.text().to_string();
+            let Exchange { zone, server, step, .. } = &attempt.record;
+            let server = Some((server.name.clone(), server.address));
+            self.log.findings.note(Fault::AnswerNotAuthoritative { subject }, zone, server, *step);
+        } else {
+            // Every attempt with EDNS was in vain.
+            self.known.servers.entry(attempt.to()).no_edns = true;
+            let silent = attempt.record.attempt.saturating_sub(1);
+            self.note_otherwise(&attempt, Way::NoEdns, silent);
+        }
+        let (limits, step) = (self.setup.config.limits, attempt.record.step);
+        reading.absent_ttl_s = None;
+        if self.setup.wants_proof() {
+            keep_evidence(self.known.cache.store_mut(), now, &limits, &attempt, &reading);
+        }
+        for kept in reading.kept.iter().filter(|kept| kept.solicited) {
+            let (records, rank) = (kept.records.clone(), kept.rank.min(Rank::NonAuthoritative));
+            // Where more is known already, that is used.
+            let _ = self.known.cache.learn(now, &limits, records, rank, step);
+        }
+        let zone = attempt.record.zone.clone();
+        let server = &attempt.record.server;
+        self.log.answered_by.insert(step, (zone, server.name.clone(), server.address));
+        let (minimised, labels_sent) = (is_minimised(&attempt), attempt.sent.name.iter().len());
+        self.act(now, reading, minimised, labels_sent);
+        true
+    }
+
+    /// A server that was silent answers in another way: says so, and goes on in that way.
+    fn note_way(&mut self, attempt: &Attempt) {
+        let Some(way) = attempt.way else { return };
+        let silent = self.queries.silent(attempt.record.step, attempt.to());
+        let state = self.known.servers.entry(attempt.to());
+        match way {
+            Way::Tcp if silent >= WAY_STAYS => state.tcp_only = true,
+            Way::NoEdns if silent >= WAY_STAYS => state.no_edns = true,
+            _ => {}
+        }
+        self.note_otherwise(attempt, way, silent);
+    }
+
+    fn note_otherwise(&mut self, attempt: &Attempt, way: Way, silent: u32) {
+        let Exchange { zone, server, step, .. } = &attempt.record;
+        let server = Some((server.name.clone(), server.address));
+        self.log.findings.note(Fault::AnswersOtherwise { way, silent }, zone, server, *step);
+    }
+
+    /// A name was denied, or one below it turns out to exist after all.
+    fn note_denied(&mut self, place: usize, attempt: &Attempt, class: &Class) {
+        let Some(task) = self.tasks.at_mut(place) else { return };
+        let Exchange { zone, server, step, .. } = &attempt.record;
+        if *class == Class::NxDomain {
+            if is_minimised(attempt) {
+                let server = (server.name.clone(), server.address);
+                let (name, zone) = (attempt.sent.name.clone(), zone.clone());
+                task.denied = Some(Denied { name, zone, server, step: *step });
+            }
+        } else if let Some(denied) = task.denied.take()
+            && denied.name.zone_of(&attempt.sent.name)
+        {
+            let Denied { name, zone, server, step } = denied;
+            let fault = Fault::DeniesNameAbove { name: name_text(&name) };
+            self.log.findings.note(fault, &zone, Some(server), step);
         }
     }
 
@@ -237,8 +365,9 @@ impl Walk {
     /// The server cannot help: the step goes on with the next one, at once.
     fn failed(&mut self, now: Instant, mut attempt: Attempt, class: Class) {
         let replied = class.is_reply();
+        let refused = matches!(class, Class::Unreachable { .. }) && attempt.is_udp();
         attempt.record.class = class;
-        let (owner, address) = (attempt.owner, attempt.to());
+        let (owner, address, way) = (attempt.owner, attempt.to(), attempt.way);
         self.log.ended(now, attempt.record);
         let step = match owner {
             Owner::Probe(at) => return self.end_probe(now, at),
@@ -247,6 +376,14 @@ impl Walk {
         let open = self.queries.is_waiting(owner);
         let Some(ask) = self.ask_mut(step) else { return };
         ask.any_reply |= replied;
+        if way.is_some() {
+            // The usual way may yet work.
+            ask.next_at = now;
+            return;
+        }
+        for candidate in ask.candidates.iter_mut().filter(|one| one.address == address) {
+            candidate.refused = refused;
+        }
         // Where another attempt is open and no other server is left, it keeps its time.
         if ask.give_up(address) || !open || !ask.unresolved.is_empty() {
             ask.next_at = now;
@@ -280,8 +417,9 @@ impl Walk {
         };
         let users_own = place == 0 && self.is_answering();
         self.learn(now, &mut attempt, &reading, users_own);
-        let minimised = attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
-            || attempt.record.sent.kind != attempt.record.meant.kind;
+        let minimised = is_minimised(&attempt);
+        self.note_way(&attempt);
+        self.note_denied(place, &attempt, &reading.class);
         attempt.record.class = reading.class.clone();
         let from = attempt.to();
         self.log.ended(now, attempt.record);
@@ -426,23 +564,26 @@ impl Walk {
                 }
             }
         }
-        let asked = &attempt.sent;
-        // A minimised name that is denied may yet have names below it (RFC 9156 §2.3, relaxed).
-        let doubtful = reading.class == Class::NxDomain
-            && attempt.record.sent.name.to_ascii_lowercase() != attempt.record.meant.name
-            && self.setup.config.qmin == Qmin::Relaxed;
-        if let Some(ttl_s) = reading.absent_ttl_s.filter(|_| !doubtful) {
-            let kind = match reading.class {
-                Class::NxDomain => None,
-                _ => Some(asked.kind),
-            };
-            self.known.cache.learn_absence(now, &limits, &asked.name, kind, ttl_s, step);
-            if let Some(soa) = &reading.absent_soa {
-                self.known.cache.note_soa(&asked.name, kind, soa.clone());
-            }
-        }
+        self.learn_absence(now, attempt, reading);
         if self.setup.wants_proof() {
             keep_evidence(self.known.cache.store_mut(), now, &limits, attempt, reading);
+        }
+    }
+
+    /// Learns that something is not there. A minimised name that is denied may yet have names below
+    /// it (RFC 9156 §2.3, relaxed); so may one that is denied to the chain of trust.
+    fn learn_absence(&mut self, now: Instant, attempt: &Attempt, reading: &Classified) {
+        let denied = reading.class == Class::NxDomain;
+        let Exchange { sent, meant, purpose, step, .. } = &attempt.record;
+        let part = sent.name.to_ascii_lowercase() != meant.name;
+        let doubtful = denied && part && self.setup.config.qmin == Qmin::Relaxed;
+        let Some(ttl_s) = reading.absent_ttl_s.filter(|_| !doubtful) else { return };
+        let whole = denied && !matches!(purpose, Purpose::Chain { .. });
+        let (name, kind) = (&attempt.sent.name, Some(attempt.sent.kind).filter(|_| !whole));
+        let limits = &self.setup.config.limits;
+        self.known.cache.learn_absence(now, limits, name, kind, ttl_s, *step);
+        if let Some(soa) = &reading.absent_soa {
+            self.known.cache.note_soa(name, kind, soa.clone());
         }
     }
 }
@@ -467,7 +608,14 @@ fn again(attempt: &Attempt, class: &Class) -> Plan {
         server: old.server.clone(),
         transport: if tcp { Transport::Tcp } else { Transport::Udp },
         edns: attempt.edns,
+        way: attempt.way,
     }
+}
+
+/// Whether a part of the name alone was sent, or another type.
+fn is_minimised(attempt: &Attempt) -> bool {
+    let Exchange { sent, meant, .. } = &attempt.record;
+    sent.name.to_ascii_lowercase() != meant.name || sent.kind != meant.kind
 }
 
 /// Notes in the record what of the reply is not used.

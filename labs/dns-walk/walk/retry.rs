@@ -1,7 +1,7 @@
-//! Other servers of a zone, where what one of them said does not hold: one stale copy is no verdict.
+//! Asks other servers of a zone where what one of them gave does not hold.
 
 use super::chain::Judging;
-use super::event_log::EventLog;
+use super::event_log::{EventLog, SILENCE_PROVES};
 use super::queries::Attempt;
 use super::tasks::Task;
 use super::{Phase, Walk};
@@ -21,7 +21,7 @@ use wirelab::measure::Instant;
 /// Times that a walk asks elsewhere, at most: each of 13 servers once, for keys and for records.
 const ROUNDS_MAX: u32 = 26;
 /// Attempts without a reply after which a server is not asked for a better copy.
-const SILENT_MAX: u32 = 2;
+const SILENT_MAX: u32 = SILENCE_PROVES;
 
 /// What one server gave, and why it does not hold.
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! The questions of a walk, the user's at the bottom, and what each asks a zone.
 
-use crate::event::{AddressSource, Purpose, Qmin, Server};
+use super::queries::Attempt;
+use crate::classify::Classified;
+use crate::event::{AddressSource, Purpose, Qmin, Server, Way};
 use crate::limits::{Budget, Limit, Limits, at_most, counted};
 use crate::servers::Servers;
 use crate::text::{Question, RecordText, name_text};
@@ -24,12 +26,16 @@ pub(super) struct Candidate {
     pub(super) tries: u32,
     /// It replied and cannot help.
     pub(super) failed: bool,
+    /// Its host takes no datagram; a connection was not tried yet.
+    pub(super) refused: bool,
+    /// Attempts in another way than the usual one, or that could have been.
+    ways_tried: usize,
 }
 
 impl Candidate {
     /// A server that has not been asked.
     pub(super) const fn new(name: Name, address: SocketAddr, source: AddressSource) -> Self {
-        Self { name, address, source, tries: 0, failed: false }
+        Self { name, address, source, tries: 0, failed: false, refused: false, ways_tried: 0 }
     }
 
     /// As a record shows it.
@@ -54,7 +60,13 @@ pub(super) struct Ask {
     pub(super) any_reply: bool,
     /// When another server is asked.
     pub(super) next_at: Instant,
+    /// A reply that is good for nothing better, where no server gives a better one.
+    pub(super) last_resort: Option<Box<(Attempt, Classified)>>,
 }
+
+/// Attempts at each server before silent ones are asked in other ways, and in all.
+const USUAL_TRIES: u32 = 2;
+const USUAL_ATTEMPTS: u32 = 8;
 
 /// What decides between servers, besides what is known of them.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +99,7 @@ impl Ask {
             attempts,
             any_reply,
             next_at: now,
+            last_resort: None,
         }
     }
 
@@ -103,6 +116,26 @@ impl Ask {
             (tries, servers.cost_ns(candidate.address), draw)
         };
         self.candidates.iter().enumerate().filter(usable).min_by_key(order).map(|(at, _)| at)
+    }
+
+    /// How to ask the server at `at`, which is silent: the usual way until each server was
+    /// asked twice, then every other way in turn. `None` is the usual way.
+    pub(super) fn next_way(&mut self, at: usize, ways: &[Way]) -> Option<Way> {
+        let usual = self.candidates.iter().any(|one| !one.failed && one.tries < USUAL_TRIES)
+            && self.attempts < USUAL_ATTEMPTS;
+        if usual {
+            return None;
+        }
+        let candidate = &mut self.candidates[at];
+        candidate.ways_tried += 1;
+        ways.get((candidate.ways_tried - 1) % (ways.len() + 1)).copied()
+    }
+
+    /// A server whose host takes no datagram, to be tried over TCP; each once.
+    pub(super) fn next_refused(&mut self) -> Option<usize> {
+        let at = self.candidates.iter().position(|candidate| candidate.refused)?;
+        self.candidates[at].refused = false;
+        Some(at)
     }
 
     /// The next server to walk for, of as many as the limits allow. A server that has no address of
@@ -144,6 +177,15 @@ impl Ask {
     }
 }
 
+/// A name that a server denied: the zone, the server, the step.
+#[derive(Clone, Debug)]
+pub(super) struct Denied {
+    pub(super) name: Name,
+    pub(super) zone: String,
+    pub(super) server: (String, SocketAddr),
+    pub(super) step: u32,
+}
+
 /// A question to be answered.
 #[derive(Clone, Debug)]
 pub(super) struct Task {
@@ -159,12 +201,16 @@ pub(super) struct Task {
     pub(super) referred_to: Option<Name>,
     /// The server that referred there.
     pub(super) referred_by: Option<Name>,
+    /// Zones for whose servers addresses were looked up beside the glue that fails.
+    pub(super) glue_doubted: BTreeSet<Name>,
     /// Zones whose own list of servers was given up.
     pub(super) fallen_back: BTreeSet<Name>,
     /// Servers that referred to servers of which none has an address.
     pub(super) excluded: BTreeSet<Name>,
     /// The zone that they referred to.
     pub(super) dead_end: Option<Name>,
+    /// A name above the question's that a server denied, and where.
+    pub(super) denied: Option<Denied>,
     /// Labels of the name that the servers of the zone have been sent already.
     pub(super) labels_sent: usize,
     /// Minimised questions so far.
@@ -185,9 +231,11 @@ impl Task {
             referrals: 0,
             referred_to: None,
             referred_by: None,
+            glue_doubted: BTreeSet::new(),
             fallen_back: BTreeSet::new(),
             excluded: BTreeSet::new(),
             dead_end: None,
+            denied: None,
             labels_sent: 0,
             minimised: 0,
             ask: None,
@@ -240,6 +288,11 @@ impl Tasks {
 
     pub(super) fn top_mut(&mut self) -> Option<&mut Task> {
         self.0.last_mut()
+    }
+
+    /// The task at a place from the bottom.
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Task> {
+        self.0.get_mut(place)
     }
 
     /// The step of the top task.
