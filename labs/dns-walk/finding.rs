@@ -354,7 +354,7 @@ impl Fault {
             Self::DeniesNameAbove { name } => error(
                 &["DNSViz:INCONSISTENT_NXDOMAIN_ANCESTOR"],
                 &format!("denies {name} (NXDOMAIN), and a name below it exists"),
-                "update the server: a name with names below it exists (RFC 8020 §2, RFC 4592 §2.2.2)",
+                "update the server: a name with names below it exists (RFC 8020 §2)",
             ),
             Self::TruncatesOverTcp => error(
                 &["DNSViz:SERVER_INVALID_RESPONSE_TCP"],

@@ -84,6 +84,10 @@ pub fn levels(records: &[Record]) -> Vec<Level> {
             None => level.servers.push(server),
         }
     }
+    // A survey has every level from the root down; a check of the zone alone has not.
+    if !found.values().any(|level| level.zone == ".") {
+        return Vec::new();
+    }
     let mut levels: Vec<_> = found.into_iter().collect();
     levels.sort_by(|((a, _, x), _), ((b, _, y), _)| (a, x).cmp(&(b, y)));
     levels.into_iter().map(|(_, level)| level).collect()

@@ -35,6 +35,8 @@ struct Probe {
     step: u32,
     next_at: Instant,
     over: bool,
+    /// The probe of the same server that must have its reply before this one is sent.
+    first: Option<usize>,
 }
 
 /// A server whose address is not known yet.
@@ -103,7 +105,12 @@ impl Check {
 
     /// When the next probe has waited long enough.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.probes.iter().filter(|probe| !probe.over).map(|probe| probe.next_at).min()
+        self.probes.iter().filter(|one| self.may_ask(one)).map(|probe| probe.next_at).min()
+    }
+
+    /// Whether a probe is open, and does not wait for another.
+    fn may_ask(&self, probe: &Probe) -> bool {
+        !probe.over && probe.first.is_none_or(|first| self.probes[first].over)
     }
 
     /// Whether every server has said what it will, or not replied.
@@ -148,10 +155,19 @@ impl Check {
             };
             let places = self.places.entry(zone.clone()).or_default();
             places.entry(server.address.ip()).or_default().insert(server.name.clone());
-            for question in probe_questions(setup, log, zone) {
+            let at = self.probes.len();
+            for (number, question) in probe_questions(setup, log, zone).into_iter().enumerate() {
                 let (step, zone, server) = (log.next_step(), zone.clone(), server.clone());
-                let (next_at, over) = (now, false);
-                self.probes.push(Probe { zone, server, question, parent, step, next_at, over });
+                self.probes.push(Probe {
+                    zone,
+                    server,
+                    question,
+                    parent,
+                    step,
+                    next_at: now,
+                    over: false,
+                    first: (number > 0 && !setup.config.all).then_some(at),
+                });
             }
         }
     }
@@ -159,7 +175,8 @@ impl Check {
     /// The probes whose time has come.
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
         let probes = self.probes.iter().enumerate();
-        probes.filter(|(_, probe)| !probe.over && probe.next_at <= now).map(|(at, _)| at).collect()
+        let due = probes.filter(|(_, probe)| self.may_ask(probe) && probe.next_at <= now);
+        due.map(|(at, _)| at).collect()
     }
 
     /// The next query of a probe; none where it gives up.
@@ -167,6 +184,9 @@ impl Check {
         let probe = self.probes.get_mut(at)?;
         if probe.server.tries >= TRIES {
             probe.over = true;
+            // A server that does not reply has nothing more to say.
+            let rest = self.probes.iter_mut().filter(|other| other.first == Some(at));
+            rest.for_each(|other| other.over = true);
             return None;
         }
         probe.server.tries += 1;
@@ -325,7 +345,9 @@ impl Check {
                 let mut server = probe.server.clone();
                 server.tries = 0;
                 let next_at = beside.now;
-                self.probes.push(Probe { server, question, step, next_at, ..probe.clone() });
+                let (over, first) = (false, None);
+                let probe = Probe { server, question, step, next_at, over, first, ..probe.clone() };
+                self.probes.push(probe);
             }
         }
     }
