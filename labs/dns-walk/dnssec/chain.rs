@@ -66,7 +66,7 @@ pub struct Chain {
 impl Chain {
     /// Begins to judge at a time, with what is trusted.
     #[must_use]
-    pub const fn new(anchors: Anchors, at: UnixSeconds, limits: WorkLimits) -> Self {
+    pub fn new(anchors: Anchors, at: UnixSeconds, limits: WorkLimits) -> Self {
         Self {
             anchors,
             at,
@@ -97,6 +97,7 @@ impl Chain {
 
     /// Judges a claim by what is held, or says what is needed first.
     pub fn judge(&mut self, now: Instant, claim: &Claim, store: &Store) -> Next {
+        self.work.verified = store.verified().clone();
         let name = &claim.question.name;
         let signer = signer_of(claim);
         // Unsigned, it may lie in an unsigned zone anywhere down to its own name.

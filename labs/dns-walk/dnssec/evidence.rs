@@ -1,5 +1,6 @@
 //! What replies brought for the judgement: sets with their signatures, absences with their proofs.
 
+use super::verified::Verified;
 use super::{proves, rrsig};
 use crate::dname::ancestors;
 use crate::limits::{Limits, at_most};
@@ -120,9 +121,16 @@ pub struct Store {
     held: BTreeMap<(Name, Option<u16>), Held>,
     /// Zones, and the zone above that referred to them.
     cuts: BTreeMap<Name, (Name, Instant)>,
+    verified: Verified,
 }
 
 impl Store {
+    /// Signatures over what is held that were computed before.
+    #[must_use]
+    pub const fn verified(&self) -> &Verified {
+        &self.verified
+    }
+
     /// Keeps what a reply says of a name and type; no type where the whole name is not there.
     pub fn keep(
         &mut self,

@@ -13,12 +13,14 @@ pub mod key;
 pub mod keys;
 pub mod link;
 pub mod reason;
+pub mod verified;
 pub mod verify;
 
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
 use hickory_proto::rr::{RData, Record, RecordType};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use verified::Verified;
 
 /// A time of day and year: seconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -187,7 +189,7 @@ impl WorkLimit {
 }
 
 /// The work done so far, for one reply and in all.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Work {
     /// What one reply may cost.
     pub limits: WorkLimits,
@@ -199,13 +201,16 @@ pub struct Work {
     pub digests: u32,
     /// Signatures computed in all.
     pub validations_all: u32,
+    /// Signatures that need not be computed again.
+    pub verified: Verified,
 }
 
 impl Work {
     /// Nothing done yet.
     #[must_use]
-    pub const fn new(limits: WorkLimits) -> Self {
-        Self { limits, validations: 0, hashes: 0, digests: 0, validations_all: 0 }
+    pub fn new(limits: WorkLimits) -> Self {
+        let verified = Verified::default();
+        Self { limits, validations: 0, hashes: 0, digests: 0, validations_all: 0, verified }
     }
 
     /// The next reply begins.

@@ -3,6 +3,7 @@
 use super::canon::{labels, signed_bytes};
 use super::key::Key;
 use super::reason::Reason;
+use super::verified::Computation;
 use super::{UnixSeconds, Work, WorkLimit, rrsig};
 use crate::limits::at_most;
 use crate::text::name_text;
@@ -199,15 +200,20 @@ fn judge(
         if tried >= work.limits.keys {
             return over(WorkLimit::Keys);
         }
-        if work.validations >= work.limits.validations {
-            return over(WorkLimit::Validations);
+        let computation = Computation::of(key, &bytes, signature.sig());
+        if !work.verified.contains(&computation) {
+            if work.validations >= work.limits.validations {
+                return over(WorkLimit::Validations);
+            }
+            work.validations += 1;
+            work.validations_all = work.validations_all.saturating_add(1);
+            if key.dnskey.public_key().verify(&bytes, signature.sig()).is_err() {
+                continue;
+            }
+            work.verified.keep(computation);
         }
-        work.validations += 1;
-        work.validations_all = work.validations_all.saturating_add(1);
-        if key.dnskey.public_key().verify(&bytes, signature.sig()).is_ok() {
-            let reason = Reason::Signed { signer, tag, algorithm, until };
-            return (SignatureVerdict::Valid, Some(reason));
-        }
+        let reason = Reason::Signed { signer, tag, algorithm, until };
+        return (SignatureVerdict::Valid, Some(reason));
     }
     (SignatureVerdict::Invalid, Some(invalid))
 }

@@ -4,7 +4,8 @@
 use dns_walk::batch::{BatchConfig, BatchResolver};
 use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, JUDGED, SIGNATURE_FAULTS, Variant};
-use dns_walk::event::Transport;
+use dns_walk::dnssec::{Status, UnixSeconds};
+use dns_walk::event::{Event, Transport};
 use dns_walk::question;
 use dns_walk::resolver::{Client, FAILURE_KEPT, Resolver, Served};
 use dns_walk::walk::WalkConfig;
@@ -159,6 +160,35 @@ fn proof_is_said_to_those_who_ask_for_it() {
     let reply = room.one(wild);
     let nsec = reply.authorities.iter().any(|record| record.record_type() == RecordType::NSEC);
     assert!(nsec && reply.metadata.authentic_data, "a wildcard comes with its proof: {reply}");
+}
+
+/// Status and signatures computed of the walks since the last call.
+fn proofs(room: &mut Room) -> Vec<(Status, u32)> {
+    let records = std::iter::from_fn(|| room.resolver.poll_record());
+    let ends = records.filter_map(|(_, record)| match record.event {
+        Event::Summary(end) => end.security,
+        _ => None,
+    });
+    ends.map(|security| (security.status, security.signatures_computed)).collect()
+}
+
+#[test]
+fn a_cached_answer_computes_no_signature_and_still_expires() {
+    let mut room = Room::new(|config| config.walk.summary_only = false);
+    let mut asked = query("mail.igbank.com");
+    asked.metadata.authentic_data = true;
+    assert!(room.one(asked.clone()).metadata.authentic_data);
+    let first = proofs(&mut room);
+    assert!(first.len() == 1 && first[0].0 == Status::Secure && first[0].1 >= 4, "{first:?}");
+    assert!(room.one(asked.clone()).metadata.authentic_data);
+    assert_eq!(proofs(&mut room), [(Status::Secure, 0)], "the same records, proved before");
+    // Another name of the zone: the chain down to it is known, its own signature is not.
+    room.one(query("big.igbank.com TXT"));
+    assert_eq!(proofs(&mut room), [(Status::Secure, 1)]);
+    // In 2050 the same signatures have expired.
+    room.resolver.judge_at(UnixSeconds(2_524_608_000));
+    assert_eq!(room.one(asked).metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(proofs(&mut room)[0].0, Status::Bogus);
 }
 
 #[test]
@@ -500,6 +530,51 @@ fn a_connection_carries_many_questions_and_ends_when_it_only_costs() {
     let _ = fourth.write_all(&[0, 1]);
     assert!(!fourth.read(&mut [0; 1]).is_ok_and(|count| count > 0));
     drop(held);
+}
+
+/// A client that sends and reads without a pause, on a connection of its own, until it is cut off.
+fn greedy(server: &Server) -> [std::thread::JoinHandle<()>; 2] {
+    let bytes = query("www.igbank.com").to_vec().unwrap();
+    let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+    let burst = [&length, bytes.as_slice()].concat().repeat(1_000);
+    let mut writer = server.connect();
+    let mut reader = writer.try_clone().unwrap();
+    let sends = std::thread::spawn(move || while writer.write_all(&burst).is_ok() {});
+    let reads = std::thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while reader.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    });
+    [sends, reads]
+}
+
+/// Others are answered beside one that always has another question, and so are signals.
+#[test]
+fn a_greedy_client_starves_neither_others_nor_signals() {
+    for signal in ["INT", "TERM"] {
+        let mut server = Server::start("--demo");
+        let greedy = greedy(&server);
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect(server.at).unwrap();
+        let mut stream = server.connect();
+        for id in 0..100 {
+            let mut asked = query(["www.igbank.com", "mail.igbank.com"][usize::from(id % 2)]);
+            asked.metadata.id = id;
+            let asked = asked.to_vec().unwrap();
+            socket.send(&asked).unwrap();
+            send(&mut stream, &asked);
+            let mut buffer = [0; 1500];
+            let length = socket.recv(&mut buffer).unwrap();
+            assert_eq!(Message::from_vec(&buffer[..length]).unwrap().metadata.id, id);
+            assert_eq!(receive(&mut stream).metadata.id, id);
+        }
+        let pid = server.child.id().to_string();
+        let flag = format!("-{signal}");
+        assert!(Command::new("kill").args([&flag, &pid]).status().unwrap().success());
+        let ended = server.child.wait().unwrap();
+        assert!(ended.code().is_some(), "{signal}: {ended}");
+        greedy.into_iter().for_each(|thread| thread.join().unwrap());
+    }
 }
 
 /// Leaves a process this many descriptors beyond those that it has open.
