@@ -74,8 +74,12 @@ pub struct Verdict {
     pub quantity: Quantity,
     /// Its value and 95 % interval with each arm, in the order of `arms`.
     pub estimates: Vec<Quantile>,
-    /// The second value over the first, with its 95 % interval; `None` if not comparable.
+    /// The second value over the first, with its 95 % interval; `None` if nothing is proved, or if
+    /// one of them may lie on either of two steps.
     pub ratio: Option<Estimate>,
+    /// The second is at least so many times the first; `None` unless the first is faster.
+    #[serde(default)]
+    pub at_least: Option<f64>,
     /// Level means: the interval of the ratio lies within 1 ± this.
     pub bound: f64,
     /// Why.

@@ -18,7 +18,9 @@ use wirelab::measure::quantile::Quantile;
 /// Two arms are level if the interval of their ratio lies within 1 ± this.
 pub const BOUND: f64 = 0.05;
 /// A difference below this many times the path's lateness is not claimed.
-const LATENESS_FACTOR: u64 = 10;
+const LATENESS_FACTOR: f64 = 10.0;
+/// From this ratio on a sentence shows a factor, below it a percentage.
+const FACTOR_FROM: f64 = 1.2;
 /// Requests that a remedy asks for at least: the default, with which usual losses decide.
 const OPS_ENOUGH: u32 = 4_000;
 
@@ -64,6 +66,7 @@ pub fn verdicts(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Verdict> 
             quantity: quantity(headline.get()),
             estimates: Vec::new(),
             ratio: None,
+            at_least: None,
             bound: BOUND,
             sentence: format!("Nothing was measured, because {reason}."),
             reason,
@@ -92,6 +95,17 @@ fn at(plan: &Plan, stage: &Stage, depth: u32, timing: &Timing) -> Vec<Verdict> {
     others.map(|other| case(Some(other)).verdict()).collect()
 }
 
+/// What two lanes prove.
+struct Proof {
+    claim: Ruling,
+    /// The slower of the two: 0 or 1.
+    slower: usize,
+    /// The slower over the faster; `None` where one of them may lie on either of two steps.
+    ratio: Option<Estimate>,
+    /// The slower is at least so many times as slow.
+    at_least: Option<f64>,
+}
+
 /// Two lanes to compare.
 struct Case<'a> {
     plan: &'a Plan,
@@ -116,63 +130,76 @@ impl Case<'_> {
     }
 
     fn verdict(&self) -> Verdict {
-        let (claim, ratio, reason) = match self.decide() {
-            Ok((claim, ratio)) => (claim, Some(ratio), self.cause()),
-            Err(reason) => (Ruling::CannotTell, None, reason),
+        let decided = self.decide();
+        let reason = decided.as_ref().map_or_else(Clone::clone, |_| self.cause());
+        let sentence = match (&decided, self.other) {
+            (Ok(proof), Some(other)) => self.sentence(proof, other, &reason),
+            _ => self.cannot_tell(&reason),
         };
-        let sentence = self.sentence(claim, ratio, &reason);
+        let proof = decided.unwrap_or(Proof {
+            claim: Ruling::CannotTell,
+            slower: 1,
+            ratio: None,
+            at_least: None,
+        });
         let mut lanes: Vec<&Lane> = self.lanes().collect();
-        // The faster arm stands first, and the ratio is the slower over the faster.
-        let swap = claim == Ruling::Faster && ratio.is_some_and(|ratio| ratio.value < 1.0);
-        if swap {
+        // The faster arm stands first.
+        if proof.slower == 0 {
             lanes.reverse();
         }
-        let inverse =
-            |r: Estimate| Estimate { value: 1.0 / r.value, low: 1.0 / r.high, high: 1.0 / r.low };
         Verdict {
-            claim,
+            claim: proof.claim,
             arms: lanes.iter().map(|lane| lane.arm).collect(),
             loss_ppm: self.stage.loss_ppm,
             depth: self.depth,
             quantity: quantity(self.stage.loss_ppm.get()),
             estimates: lanes.iter().map(|lane| self.measured(lane)).collect(),
-            ratio: if swap { ratio.map(inverse) } else { ratio },
+            ratio: proof.ratio,
+            at_least: proof.at_least,
             bound: BOUND,
             reason,
             sentence,
         }
     }
 
-    /// The claim and the ratio of the other lane over the first; otherwise why there is none.
-    fn decide(&self) -> Result<(Ruling, Estimate), String> {
+    /// What the two lanes prove; otherwise why they prove nothing.
+    fn decide(&self) -> Result<Proof, String> {
         if self.timing.verdict == TimingVerdict::Invalid {
             return Err(self.timing.reason.clone());
         }
         let one = self.estimate(self.one)?;
-        let Some(other) = self.other else {
+        let Some(lane) = self.other else {
             return Err("one arm alone is compared with nothing; name two, such as --arms \
                         tcp,udp-once"
                 .to_owned());
         };
-        let other = self.estimate(other)?;
-        let Some(ratio) = other.over(&one) else {
-            return Err(format!("an interval reaches down to 0; {}", self.remedy()));
-        };
-        let claim = match ratio.order(BOUND) {
-            Order::Less | Order::Greater => Ruling::Faster,
-            Order::Level => Ruling::Level,
-            Order::Open => {
-                return Err(format!(
-                    "the difference lies between {} of the first, which is neither clear of zero \
-                     nor within {}; {}",
-                    range(&signed(ratio.low - 1.0), &signed(ratio.high - 1.0)),
-                    bound(),
-                    self.remedy()
-                ));
+        let other = self.estimate(lane)?;
+        let slower = usize::from(other.value >= one.value);
+        let (fast, slow) = if slower == 1 { (one, other) } else { (other, one) };
+        let proof = if is_wide(&one) || is_wide(&other) {
+            // Medians between two timers have no ratio, but their worst ends may be apart.
+            let at_least = slow.low / fast.high;
+            if !at_least.is_finite() || at_least <= 1.0 + BOUND {
+                let lane = if is_wide(&one) { self.one } else { lane };
+                return Err(self.too_wide(lane));
             }
+            Proof { claim: Ruling::Faster, slower, ratio: None, at_least: Some(at_least) }
+        } else {
+            let Some(ratio) = slow.over(&fast) else {
+                return Err(format!("an interval reaches down to 0; {}", self.remedy()));
+            };
+            let claim = match ratio.order(BOUND) {
+                Order::Less | Order::Greater => Ruling::Faster,
+                Order::Level => Ruling::Level,
+                Order::Open => return Err(self.open(&ratio)),
+            };
+            let at_least = (claim == Ruling::Faster).then_some(ratio.low);
+            Proof { claim, slower, ratio: Some(ratio), at_least }
         };
-        let resolution = match claim {
-            Ruling::Faster => (other.value - one.value).abs() / float(LATENESS_FACTOR),
+        let apart =
+            if proof.ratio.is_some() { slow.value - fast.value } else { slow.low - fast.high };
+        let resolution = match proof.claim {
+            Ruling::Faster => apart / LATENESS_FACTOR,
             _ => one.value * BOUND,
         };
         let late = self.lanes().flat_map(|lane| &lane.path).map(|link| link.late_p99_ns).max();
@@ -182,13 +209,32 @@ impl Case<'_> {
                 "1 frame in 100 left the path {} late or more, too much beside a difference of {}; \
                  run it again on an idler machine",
                 latency(late),
-                latency(whole((other.value - one.value).abs()))
+                latency(whole(apart))
             ));
         }
-        Ok((claim, ratio))
+        Ok(proof)
     }
 
-    /// A lane's value with both ends of its interval, on one step.
+    fn open(&self, ratio: &Estimate) -> String {
+        format!(
+            "the difference lies between {}, which is neither clear of zero nor within {}; {}",
+            range(&signed(ratio.low - 1.0), &signed(ratio.high - 1.0)),
+            bound(),
+            self.remedy()
+        )
+    }
+
+    fn too_wide(&self, lane: &Lane) -> String {
+        format!(
+            "the cost of a loss with {} lies between {}: more than one timer, or too few losses, \
+             decide it; {}",
+            lane.arm.name(),
+            self.shown(lane).replace('–', " and "),
+            self.remedy()
+        )
+    }
+
+    /// A lane's value with both ends of its interval.
     fn estimate(&self, lane: &Lane) -> Result<Estimate, String> {
         let name = lane.arm.name();
         if lane.latency.count == 0 {
@@ -213,15 +259,6 @@ impl Case<'_> {
             };
             return Err(format!("only {of}, too few for an interval; {}", self.remedy()));
         };
-        if estimate.high > CLIFF_FACTOR * estimate.low {
-            let between =
-                format!("{} and {}", latency(whole(estimate.low)), latency(whole(estimate.high)));
-            return Err(format!(
-                "the cost of a loss with {name} lies between {between}: more than one timer, or \
-                 too few losses, decide it; {}",
-                self.remedy()
-            ));
-        }
         Ok(estimate)
     }
 
@@ -244,79 +281,85 @@ impl Case<'_> {
             return "nothing is lost, so no timer runs".to_owned();
         }
         let first_repeat = |lane: &Lane| {
-            let [base, step, ..] = &lane.theory.stairs[..] else { return None };
-            let after = latency(step.stair.at_ns - base.stair.at_ns);
-            Some(format!("{} after {after} with {}", step.mechanism, lane.arm.name()))
+            let base = lane.theory.stairs.first()?.stair.at_ns;
+            let once = lane.theory.stairs.iter().filter(|step| step.stair.failures == 1);
+            let once = once.map(|step| {
+                format!("the {} after {}", step.mechanism, latency(step.stair.at_ns - base))
+            });
+            let once = once.collect::<Vec<_>>().join(" or ");
+            (!once.is_empty()).then(|| format!("{once} with {}", lane.arm.name()))
         };
         let all: Option<Vec<String>> = self.lanes().map(first_repeat).collect();
         all.map_or_else(
-            || "requests in flight together repair losses sooner than the timer".to_owned(),
-            |all| format!("first repeated by the {}", all.join(", by the ")),
+            || "theory predicts no steps at this depth".to_owned(),
+            |all| format!("first repeated by {}", all.join(", by ")),
         )
     }
 
-    fn sentence(&self, claim: Ruling, ratio: Option<Estimate>, reason: &str) -> String {
+    /// A lane's value: `228 ms`, or `26.5 ms–38.8 ms` where it may lie on either of two steps.
+    fn shown(&self, lane: &Lane) -> String {
+        let value = self.measured(lane);
+        match Estimate::of(&value).filter(is_wide) {
+            Some(wide) => range(&latency(whole(wide.low)), &latency(whole(wide.high))),
+            None => value.value_ns.map_or_else(|| human::NONE.to_owned(), latency),
+        }
+    }
+
+    /// ` at 2 % loss, depth 8`, or ` without loss`.
+    fn place(&self) -> String {
+        let depth = if self.depth > 1 { format!(", depth {}", self.depth) } else { String::new() };
         let loss = self.stage.loss_ppm;
-        let one = self.one.arm.name();
-        let at = if self.depth > 1 { format!(", depth {}", self.depth) } else { String::new() };
-        let value = |lane: &Lane| {
-            let ns = self.measured(lane).value_ns;
-            ns.map_or_else(|| human::NONE.to_owned(), latency)
-        };
-        let (Some(other), Some(ratio)) = (self.other, ratio) else {
-            return self.cannot_tell(&at, reason);
-        };
-        let (a, b) = (value(self.one), value(other));
-        let other_name = other.arm.name();
-        let how = if claim == Ruling::Level {
-            format!("level within {}", bound())
-        } else if float(LATENESS_FACTOR) * (ratio.value - 1.0).abs() > 2.0 {
-            human::factor(ratio.value.max(1.0 / ratio.value))
+        if self.is_lossy() {
+            format!("at {loss} loss{depth}")
         } else {
-            format!("{} apart", human::percent((ratio.value - 1.0).abs()))
+            format!("without loss{depth}")
+        }
+    }
+
+    fn sentence(&self, proof: &Proof, other: &Lane, reason: &str) -> String {
+        let (a, b) = (self.shown(self.one), self.shown(other));
+        let (one, other_name) = (self.one.arm.name(), other.arm.name());
+        let how = match (proof.claim, proof.ratio, proof.at_least) {
+            (Ruling::Level, ..) => format!("level within {}", bound()),
+            (_, Some(ratio), _) if ratio.value < FACTOR_FROM => {
+                format!("{} apart", human::percent(ratio.value - 1.0))
+            }
+            (_, Some(ratio), _) => human::factor(ratio.value),
+            (_, None, at_least) => {
+                format!("{} at least", human::factor(at_least.unwrap_or(1.0)))
+            }
         };
+        let place = self.place();
+        let place = place[..1].to_uppercase() + &place[1..];
         if !self.is_lossy() {
-            return format!(
-                "Without loss{at} the median is {a} with {one}, {b} with {other_name} ({how})."
-            );
+            return format!("{place} the median is {a} with {one}, {b} with {other_name} ({how}).");
         }
         let share = |lane: &Lane| human::number(lane.loss_cost.met.share * 100.0, 1);
         let (met_one, met_other) = (share(self.one), share(other));
         let met = if met_one == met_other { met_one } else { format!("{met_one} and {met_other}") };
         format!(
-            "At {loss} loss{at} a lost packet costs {a} with {one}, {b} with {other_name} ({how}; \
-             {met} in 100 requests met one): {reason}."
+            "{place} a lost packet costs {a} with {one}, {b} with {other_name} ({how}; {met} in 100 \
+             requests met one): {reason}."
         )
     }
 
-    fn cannot_tell(&self, at: &str, reason: &str) -> String {
-        let loss = self.stage.loss_ppm;
-        let (one, loss) = (
-            self.one.arm.name(),
-            if self.is_lossy() {
-                format!("at {loss} loss{at}")
-            } else {
-                format!("without loss{at}")
-            },
-        );
-        match self.other {
-            Some(other) => {
-                let other = other.arm.name();
-                format!(
-                    "Cannot tell which of {one} and {other} is faster {loss}, because {reason}."
-                )
-            }
-            None => {
-                let Quantile { value_ns, .. } = self.measured(self.one);
-                let cost = value_ns.map_or(String::new(), |ns| {
-                    let what =
-                        if self.is_lossy() { "a lost packet costs" } else { "the median is" };
-                    format!(" ({what} {})", latency(ns))
-                });
-                format!("Cannot tell how {one} compares {loss}{cost}, because {reason}.")
-            }
-        }
+    fn cannot_tell(&self, reason: &str) -> String {
+        let (one, place) = (self.one.arm.name(), self.place());
+        let Some(other) = self.other else {
+            let what = if self.is_lossy() { "a lost packet costs" } else { "the median is" };
+            let cost = self.shown(self.one);
+            return format!(
+                "Cannot tell how {one} compares {place} ({what} {cost}), because {reason}."
+            );
+        };
+        let other = other.arm.name();
+        format!("Cannot tell which of {one} and {other} is faster {place}, because {reason}.")
     }
+}
+
+/// Whether a value may lie on either of two steps.
+fn is_wide(estimate: &Estimate) -> bool {
+    estimate.high > CLIFF_FACTOR * estimate.low
 }
 
 /// The verdict of a stage's first pair, with what its handshakes and blocking add.

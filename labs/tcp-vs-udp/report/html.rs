@@ -73,10 +73,24 @@ fn head(page: &mut Page, result: &RunResult) {
     }
     page.header(
         "tcp-vs-udp: the same bank requests, the same packet loss",
-        &html!("<p class=\"headline\">{}</p>\n", result.verdict),
+        &html!("<p class=\"headline\">{}</p>\n", whole_words(&result.verdict)),
         &more,
         &facts(result),
     );
+}
+
+/// A sentence whose commands do not wrap inside a word.
+fn whole_words(sentence: &str) -> Html {
+    let mut out = Html::new();
+    for (place, word) in sentence.split(' ').enumerate() {
+        let space = if place > 0 { " " } else { "" };
+        if word.contains('-') {
+            put!(out, "{}<span class=\"word\">{}</span>", space, word);
+        } else {
+            put!(out, "{}{}", space, word);
+        }
+    }
+    out
 }
 
 fn facts(result: &RunResult) -> Vec<String> {

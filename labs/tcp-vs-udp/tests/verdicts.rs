@@ -175,6 +175,27 @@ fn what_proves_nothing_cannot_tell_and_says_why() {
     }
 }
 
+/// A median between two timers has no ratio, but intervals whose worst ends are apart prove who is
+/// faster.
+#[test]
+fn wide_intervals_that_are_apart_prove_a_least_factor() {
+    let plan = Plan { depths: vec![1], ..plan_of(["tcp", "udp-once"], 20_000, 400) };
+    let mut proved = 0;
+    for seed in 0..seeds() {
+        let result = run_of(&plan, seed, timer_ms);
+        let verdict = &result.verdicts[0];
+        if verdict.claim != Ruling::Faster || verdict.ratio.is_some() {
+            continue;
+        }
+        let [fast, slow] = &verdict.estimates[..] else { panic!("seed {seed}: two arms") };
+        assert_eq!(verdict.arms[0], arm("udp-once"), "seed {seed}: {}", verdict.sentence);
+        assert!(slow.low_ns.unwrap() > fast.high_ns.unwrap(), "seed {seed}: {verdict:?}");
+        assert!(verdict.sentence.contains("× at least"), "seed {seed}: {}", verdict.sentence);
+        proved += 1;
+    }
+    assert!(proved > 0, "no seed has a wide interval");
+}
+
 fn lost(result: &RunResult) -> u64 {
     let links = result.stages.iter().flat_map(|s| &s.lanes).flat_map(|l| &l.path);
     links.map(|link| link.lost).sum()
@@ -250,15 +271,18 @@ fn assert_consistent(result: &RunResult, at: &str) {
             Ruling::CannotTell => assert!(sentence.starts_with("Cannot tell"), "{at}: {sentence}"),
             Ruling::Level => assert!(sentence.contains("level within 5 %"), "{at}: {sentence}"),
             Ruling::Faster => {
-                let ratio = ratio.expect("a faster arm has a ratio");
-                assert!(ratio.low > 1.0, "{at}: {ratio:?}");
+                assert!(verdict.at_least > Some(1.0), "{at}: {:?}", verdict.at_least);
+                assert!(ratio.is_none_or(|ratio| ratio.low > 1.0), "{at}: {ratio:?}");
                 assert!(!sentence.contains("level"), "{at}: {sentence}");
             }
         }
         if *claim != Ruling::CannotTell {
             for quantile in estimates {
-                let shown = latency(quantile.value_ns.unwrap());
-                assert!(sentence.contains(&shown), "{at}: {shown} is not in {sentence}");
+                let shown = if ratio.is_some() { quantile.value_ns } else { quantile.low_ns };
+                let shown = latency(shown.unwrap());
+                let wide = format!("{shown}–");
+                let cut = ratio.is_none() && !sentence.contains(&wide);
+                assert!(cut || sentence.contains(&shown), "{at}: {shown} is not in {sentence}");
             }
             let lanes = result.stages.iter().filter(|s| s.loss_ppm == verdict.loss_ppm);
             let lanes = lanes.flat_map(|s| &s.lanes).filter(|l| verdict.arms.contains(&l.arm));
