@@ -13,6 +13,7 @@ mod codec;
 mod dns_names;
 mod dns_serve;
 mod dns_walk;
+mod fairness;
 mod link;
 mod path;
 mod router;
@@ -24,7 +25,7 @@ type Bench = fn() -> bool;
 
 /// Every benchmark by name. Those that need namespaces come first: they may have to enter a user
 /// namespace, before there is any thread.
-const BENCHES: [(&str, Bench); 10] = [
+const BENCHES: [(&str, Bench); 11] = [
     ("path", path::run),
     ("router", router::run),
     ("bulk", bulk::run),
@@ -35,6 +36,7 @@ const BENCHES: [(&str, Bench); 10] = [
     ("codec", codec::run),
     ("link", link::run),
     ("clock-serve", clock_serve::run),
+    ("fairness", fairness::run),
 ];
 
 fn main() -> ExitCode {
