@@ -1,13 +1,20 @@
 //! The published test vectors: page, file and code agree.
 //! Another implementation made the file, so it is never rewritten from this code's output.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wirelab::bank::codec::Message;
+use wirelab::bank::frame::checksum;
+use wirelab::bank::message::Cents;
+use wirelab::bank::server::{Server, ServerConfig};
+use wirelab::bank::store::memory::MemoryStore;
+use wirelab::bank::stream::{ServerSession, SessionLimits};
+use wirelab::measure::Instant;
 use wirelab::wire::hex;
 
 const VECTORS: &str = include_str!("data/bank-vectors.json");
+const NEGATIVE: &str = include_str!("data/bank-negative-vectors.json");
 const PROTOCOL: &str = include_str!("../src/bank/PROTOCOL.md");
 
 fn vectors() -> Vec<Value> {
@@ -57,4 +64,47 @@ fn every_kind_operation_and_status_has_a_vector() {
     assert!(has("go_away", 0, 0) && has("response", 2, 0x8001));
     assert!((1..=6).all(|op| has("request", op, 0) && has("response", op, 0)));
     assert!((1..=16).all(|status| has("response", 2, status)));
+}
+
+/// What a server does with each bad frame: it closes the stream, is silent, or refuses.
+#[test]
+fn every_negative_vector_is_closed_ignored_or_refused_as_told() {
+    let positive = vectors();
+    let hello = hex::parse(positive[0]["hex"].as_str().unwrap()).unwrap();
+    let negative: Vec<Value> = serde_json::from_str(NEGATIVE).unwrap();
+    for vector in &negative {
+        let (name, now) = (vector["name"].as_str().unwrap(), Instant::ZERO);
+        let store = MemoryStore::with_accounts(3, Cents(1_000));
+        let mut server = Server::new(ServerConfig::default(), store, 1);
+        let mut session = ServerSession::new(now, SessionLimits::default());
+        let mut bytes = hex::parse(vector["hex"].as_str().unwrap()).unwrap();
+        let stream = vector["carrier"] == "stream";
+        let welcome = if !stream {
+            server.handle_datagram(now, &hello)
+        } else if vector["greeted"] == true {
+            session.handle_stream(now, &mut server, &hello);
+            session.poll_transmit()
+        } else {
+            None
+        };
+        if vector["lease"] == true {
+            let lease = Message::decode(&welcome.unwrap()).unwrap().header.client;
+            bytes[16..24].copy_from_slice(&lease.to_le_bytes());
+            let sum = checksum(&bytes).to_le_bytes();
+            bytes[4..8].copy_from_slice(&sum);
+        }
+        let reply: Option<Bytes> = if stream {
+            session.handle_stream(now, &mut server, &bytes);
+            session.poll_transmit()
+        } else {
+            server.handle_datagram(now, &bytes)
+        };
+        let status = reply.as_ref().map(|reply| Message::decode(reply).unwrap().header.status);
+        match vector["expect"].as_u64() {
+            Some(expected) => assert_eq!(status.map(u64::from), Some(expected), "{name}"),
+            None => assert_eq!(status, None, "{name}"),
+        }
+        let closed = vector["expect"] == "close";
+        assert_eq!(session.closing().is_some(), closed, "{name}: {:?}", session.closing());
+    }
 }

@@ -146,7 +146,7 @@ pub struct Serve<S: ServeFlags> {
     #[arg(long, value_name = "TIME", default_value = "10min", value_parser = above_zero())]
     pub lease: Duration,
 
-    /// Seed of the lease numbers: any client can then predict them [default: unpredictable]
+    /// Seed of the lease numbers, which clients can then predict and a restart repeats
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]
     pub seed: Option<u64>,
 
