@@ -115,6 +115,12 @@ pub trait Core {
     /// One connection.
     type Session: Session;
 
+    /// Whether a client may connect; others are closed at once.
+    fn admits(&self, client: IpAddr) -> bool {
+        let _ = client;
+        true
+    }
+
     /// A connection was accepted.
     fn handle_open(&mut self, now: Instant, listener: usize) -> Self::Session;
 
@@ -197,7 +203,7 @@ pub struct Limits {
 pub struct Counters {
     /// Connections accepted.
     pub accepted: u64,
-    /// Connections closed at once because no place was free.
+    /// Connections closed at once because no place was free, or their client is not served.
     pub turned_away: u64,
     /// Connections closed to give their place to another.
     pub evicted: u64,
@@ -478,6 +484,7 @@ impl<C: Core> Server<C> {
         for _ in 0..ACCEPT_TURN {
             let Some((socket, _)) = &self.listeners[listener].tcp else { return };
             match socket.accept() {
+                Ok((_, from)) if !self.core.admits(from.ip()) => self.counters.turned_away += 1,
                 Ok((stream, from)) => {
                     self.pause.reported = false;
                     self.admit(events, now, listener, (stream, network(from.ip())));

@@ -11,6 +11,7 @@ use crate::driver as net;
 use crate::driver::{Front, FrontLimits, Serving};
 use crate::event::Record;
 use crate::hints::{Hints, PORT};
+use crate::resolver::admission::Admission;
 use crate::resolver::{Resolver, Served};
 use crate::walk::WalkConfig;
 use clap::{Command, CommandFactory, Parser, ValueHint};
@@ -24,6 +25,7 @@ use wirelab::cli::error::Failure;
 use wirelab::cli::exit::{Exit, table};
 use wirelab::cli::frame::{Frame, HasCommon};
 use wirelab::cli::lab::say;
+use wirelab::cli::listen::{Allow, Beyond};
 use wirelab::cli::run::{self as runs, RunsArgs, Stream};
 use wirelab::cli::stdout::{self, Pipe};
 use wirelab::cli::topics::Topic;
@@ -58,7 +60,11 @@ fn topics() -> Vec<Topic> {
         Topic::flags("demo", "loss and delay to the demonstration", "Demonstration"),
         Topic::flags("walks", "how servers are asked, and how often", "Walks"),
         Topic::flags("signatures", "DNSSEC: trust anchors and time", "Signatures"),
-        Topic::flags("limits", "queries in flight, connections, idle time", "Limits"),
+        Topic::flags(
+            "limits",
+            "clients, queries in flight, connections, rate of replies",
+            "Limits",
+        ),
         Topic::text("replies", "what a client receives", REPLIES),
         Topic::text("exit-codes", "what the exit status says", codes()),
     ]
@@ -83,9 +89,8 @@ struct ServeArgs {
     #[arg(value_parser = listen(5335))]
     listen: Vec<SocketAddr>,
 
-    /// Listen on addresses other than loopback's: every machine that reaches them may ask
-    #[arg(long)]
-    beyond_loopback: bool,
+    #[command(flatten)]
+    beyond: Beyond,
 
     /// Walk in a hierarchy served by this process on loopback: sound or broken [default: sound]
     #[arg(long, value_name = "VARIANT", num_args = 0..=1, default_missing_value = "sound")]
@@ -185,6 +190,15 @@ struct ServeArgs {
 
     #[command(flatten)]
     common: Common,
+
+    /// Replies a second over UDP to clients beyond this machine, by /24 or /56; more get TC or none
+    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 100)]
+    #[arg(help_heading = "Limits")]
+    rate_limit: u32,
+
+    // A heading holds for all that follows.
+    #[command(flatten, next_help_heading = "Limits")]
+    allow: Allow,
 }
 
 impl HasCommon for ServeArgs {
@@ -302,12 +316,8 @@ impl HasCommon for RunsCommand {
 }
 
 fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
-    let open = |address: &&SocketAddr| !address.ip().is_loopback();
-    if let Some(beyond) = args.listen.iter().find(open).filter(|_| !args.beyond_loopback) {
-        return Err(Failure::new(Exit::Usage, "nothing was served")
-            .because(format!("{beyond} is not a loopback address: other machines could ask"))
-            .or_type("to allow it", "--beyond-loopback"));
-    }
+    let risk = "every host that reaches it may ask, also with a forged address";
+    args.beyond.check(&args.listen, risk, &format!("{LAB} serve"))?;
     let seed = args.seed.or_random()?;
     let limits = FrontLimits::default();
     let limits = FrontLimits {
@@ -319,6 +329,7 @@ fn serve(args: &ServeArgs) -> Result<Exit, Failure> {
         Failure::from_error(Exit::Network, "clients cannot be listened to", &error)
             .or_type("at a port that is free", format!("{LAB} serve --listen 127.0.0.1:0"))
     })?;
+    let front = front.admitting(Admission::new(args.allow.clone(), args.rate_limit));
     let (serving, hints) = beginning(args, seed)?;
     let hints = crate::commands::trusting(args.anchor.as_deref(), hints)?;
     let config = fleet_config(args, &hints)?;
@@ -496,6 +507,11 @@ fn summary(served: &Served, stats: &Stats) -> String {
         count(stats.held),
         plural(stats.in_flight_max, "walk", "walks"),
     );
+    if served.rate_limited > 0 {
+        let limited = plural(served.rate_limited, "query", "queries");
+        out +=
+            &format!("{LAB}: {limited} beyond the rate of replies: half got TC, half no reply\n");
+    }
     if served.ignored > 0 {
         out += &format!(
             "{LAB}: {} no query and got no reply\n",

@@ -4,11 +4,12 @@ use super::batch::{QuerySlot, Sockets};
 use super::session::{DnsSession, SessionLimits};
 use crate::dnssec::UnixSeconds;
 use crate::event::{Record, Transport};
+use crate::resolver::admission::{Admission, Admitted};
 use crate::resolver::{Client, Reply, Resolver};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::ops::ControlFlow;
 use std::time::Duration;
 use wirelab::measure::Instant;
@@ -49,6 +50,7 @@ pub struct Front {
     listeners: Vec<ListenerConfig>,
     addresses: Vec<SocketAddr>,
     limits: FrontLimits,
+    admission: Admission,
 }
 
 impl Front {
@@ -66,7 +68,13 @@ impl Front {
             // Queries and replies are small; none waits for the next.
             listeners.push(ListenerConfig { tcp: Some(tcp), udp: Some(udp), nodelay: true });
         }
-        Ok(Self { listeners, addresses, limits })
+        Ok(Self { listeners, addresses, limits, admission: Admission::default() })
+    }
+
+    /// Answers the clients of this rule alone.
+    #[must_use]
+    pub fn admitting(self, admission: Admission) -> Self {
+        Self { admission, ..self }
     }
 
     /// The bound addresses.
@@ -88,13 +96,14 @@ impl Front {
         fixed_time: bool,
         observe: impl FnMut(u64, &Record) -> io::Result<()>,
     ) -> io::Result<Resolver> {
-        let Self { listeners, limits, .. } = self;
+        let Self { listeners, limits, admission, .. } = self;
         let mut events = EventLoop::new(clock)?;
         let session = SessionLimits { in_flight: limits.per_connection, idle: limits.idle };
         let connections =
             usize::try_from(limits.connections).expect("invariant: usize holds a u32 on Linux");
         let core = ResolverCore {
             resolver,
+            admission,
             session,
             clients: HashMap::new(),
             next_client: 0,
@@ -131,6 +140,7 @@ enum Origin {
 /// The resolver as a server core.
 struct ResolverCore {
     resolver: Resolver,
+    admission: Admission,
     session: SessionLimits,
     clients: HashMap<u64, Origin>,
     next_client: u64,
@@ -145,7 +155,15 @@ impl ResolverCore {
         }
         self.next_client += 1;
         let client = Client(self.next_client);
-        let follows = self.resolver.handle_query(now, client, transport, bytes);
+        let admitted = match origin {
+            Origin::Datagram { peer, .. } => self.admission.datagram(now, peer.ip()),
+            Origin::Connection(_) => Admitted::Yes,
+        };
+        let follows = if admitted == Admitted::Yes {
+            self.resolver.handle_query(now, client, transport, bytes)
+        } else {
+            self.resolver.turn_down(client, admitted, bytes)
+        };
         if follows {
             self.clients.insert(client.0, origin);
         }
@@ -155,6 +173,10 @@ impl ResolverCore {
 
 impl Core for ResolverCore {
     type Session = DnsSession;
+
+    fn admits(&self, client: IpAddr) -> bool {
+        self.admission.permits(client)
+    }
 
     fn handle_open(&mut self, now: Instant, listener: usize) -> DnsSession {
         DnsSession::new(listener, self.session, now)

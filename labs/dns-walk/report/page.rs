@@ -8,6 +8,7 @@ use crate::event::{Event, Exchange, Purpose, Record, Summary};
 use crate::finding::Severity;
 use crate::outcome::Outcome;
 use std::collections::BTreeMap;
+use wirelab::measure::human::latency;
 use wirelab::report::html::Html;
 use wirelab::report::page::{Page, Table, note, wide_figure};
 use wirelab::report::style::Style;
@@ -103,8 +104,8 @@ fn drawings(page: &mut Page, records: &[Record]) {
         page.section(title, &body);
     };
     if let Some(svg) = waterfall(records) {
-        let words = "One bar per query on one axis of time, from sending to reply. A dashed bar is \
-                     patience that nothing rewarded: at its end the walk asks another server.";
+        let words = "One bar per query on one axis of time, from sending to reply. A dashed bar is a \
+                     wait without a reply: at its end the walk asks another server.";
         draw("Where the time went", words, &svg);
     }
     if let Some((svg, omitted)) = sequence::svg(records) {
@@ -275,7 +276,9 @@ fn waterfall(records: &[Record]) -> Option<Html> {
         let (from, to) = (place(begin(exchange)), place(end(exchange)));
         let bar = if exchange.rtt_ns.is_some() { "bar" } else { "bar waiting" };
         svg.rect(bar, (from, y + 4.0), ((to - from).max(2.0), ROW - 8.0));
-        svg.text("halo", (to + 6.0, y + 14.0), "start", &took(exchange));
+        let waited = || format!("waited {}", latency(exchange.patience_ns));
+        let time = exchange.rtt_ns.map_or_else(waited, latency);
+        svg.text("halo", (to + 6.0, y + 14.0), "start", &time);
         svg.close();
     }
     Some(svg.finish())

@@ -36,7 +36,7 @@ pub fn render(records: &[Record], style: Style) -> String {
     for exchange in all() {
         let from = at(exchange.sent_ns.as_nanos());
         let to = at(end_of(&exchange)).max(from + 1);
-        // A bar of dots is patience that nothing rewarded.
+        // A bar of dots is a wait without a reply.
         let mark = if exchange.rtt_ns.is_some() { "=" } else { "." };
         let name: String = exchange.server.name.chars().take(22).collect();
         let bar = style.ink(ink(&exchange.class), &mark.repeat(to - from));

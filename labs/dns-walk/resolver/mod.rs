@@ -2,6 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`admission`] | which clients are answered, and how often: pure |
 //! | [`request`] | what a client's bytes are: pure |
 //! | `answer` | the reply to a client, from a walk that has ended |
 //! | `encode` | a reply as bytes, never longer than the client takes |
@@ -10,6 +11,7 @@
 //! [`Resolver::handle_query`] takes what a client sent; [`Resolver::fleet_mut`] is driven as any
 //! fleet; after either, [`Resolver::settle`], then [`Resolver::poll_reply`] until there is none.
 
+pub mod admission;
 mod answer;
 mod encode;
 pub mod request;
@@ -20,6 +22,7 @@ use super::event::{Event, Record, Summary, Transport};
 use super::outcome::Outcome;
 use super::text::Question;
 use crate::limits::at_most;
+use admission::Admitted;
 use encode::Extended;
 use hickory_proto::op::ResponseCode;
 use request::{Decision, Refusal, Request, decide};
@@ -78,6 +81,8 @@ pub struct Served {
     pub ignored: u64,
     /// Replies with TC: the client asks again over TCP.
     pub truncated: u64,
+    /// Over UDP, beyond the rate of replies: half of them got TC, the others nothing.
+    pub rate_limited: u64,
 }
 
 /// A question in flight.
@@ -210,6 +215,27 @@ impl Resolver {
         let question = request.question.clone();
         self.pending.insert(self.last, Pending { client, request: *request });
         self.fleet.ask(now, question, self.last);
+        true
+    }
+
+    /// A datagram came from a client that is not to be answered. True where a reply will follow.
+    pub fn turn_down(&mut self, client: Client, why: Admitted, bytes: &[u8]) -> bool {
+        let Decision::Ask(request) = decide(Transport::Udp, bytes) else { return false };
+        self.count(Transport::Udp);
+        let reply = match why {
+            Admitted::Refused => {
+                self.served.refused += 1;
+                request.refused()
+            }
+            Admitted::Yes | Admitted::Truncated | Admitted::No => {
+                self.served.rate_limited += 1;
+                if why == Admitted::No {
+                    return false;
+                }
+                request.truncated()
+            }
+        };
+        self.send(client, reply);
         true
     }
 

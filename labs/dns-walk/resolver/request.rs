@@ -54,6 +54,20 @@ pub struct Request {
     pub(super) head: Head,
 }
 
+impl Request {
+    /// The reply with TC and no records.
+    pub(super) fn truncated(mut self) -> Vec<u8> {
+        self.head.payload = 0;
+        encode(&self.head, ResponseCode::NoError, false, &[], &[], None)
+    }
+
+    /// REFUSED: the client is not served (RFC 8914 §4.19).
+    pub(super) fn refused(&self) -> Vec<u8> {
+        let error = Extended::new(18, "clients of other addresses are served");
+        encode(&self.head, ResponseCode::Refused, false, &[], &[], Some(&error))
+    }
+}
+
 /// Decides what `bytes` are.
 #[must_use]
 pub fn decide(transport: Transport, bytes: &[u8]) -> Decision {

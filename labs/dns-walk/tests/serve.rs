@@ -7,6 +7,7 @@ use dns_walk::demo::{Authority, JUDGED, SIGNATURE_FAULTS, Variant};
 use dns_walk::dnssec::{Status, UnixSeconds};
 use dns_walk::event::{Event, Transport};
 use dns_walk::question;
+use dns_walk::resolver::admission::Admitted;
 use dns_walk::resolver::{Client, FAILURE_KEPT, Resolver, Served};
 use dns_walk::walk::WalkConfig;
 use dns_walk::{Name, RecordType};
@@ -189,6 +190,26 @@ fn a_cached_answer_computes_no_signature_and_still_expires() {
     room.resolver.judge_at(UnixSeconds(2_524_608_000));
     assert_eq!(room.one(asked).metadata.response_code, ResponseCode::ServFail);
     assert_eq!(proofs(&mut room)[0].0, Status::Bogus);
+}
+
+#[test]
+fn clients_that_are_not_to_be_answered_get_a_short_reply_or_none() {
+    let mut room = Room::new(|_| {});
+    let bytes = query("big.igbank.com TXT").to_vec().unwrap();
+    let mut turn_down = |why| {
+        let follows = room.resolver.turn_down(Client(7), why, &bytes);
+        let reply = room.resolver.poll_reply();
+        assert_eq!(follows, reply.is_some());
+        reply.map(|reply| Message::from_vec(&reply.bytes).unwrap())
+    };
+    let short = turn_down(Admitted::Truncated).unwrap();
+    assert!(short.metadata.truncation && short.answers.is_empty() && short.queries.len() == 1);
+    let refused = turn_down(Admitted::Refused).unwrap();
+    assert_eq!(refused.metadata.response_code, ResponseCode::Refused);
+    assert!(!refused.metadata.truncation && codes(&refused) == [18], "prohibited");
+    assert!(turn_down(Admitted::No).is_none());
+    let served = room.served();
+    assert_eq!((served.refused, served.rate_limited, room.sent), (1, 2, 0), "and no walk");
 }
 
 #[test]
@@ -648,6 +669,42 @@ fn what_is_no_query_gets_nothing_and_hurts_nobody() {
     assert_eq!(Message::from_vec(&buffer[..length]).unwrap().answers.len(), 1);
     let end = server.stop();
     assert!(end.contains("4 datagrams were no query"), "{end}");
+}
+
+/// Serves 10.9.9.1 to itself: `$0` is the lab, `$1` the prefix.
+const BEYOND: &str = "\
+set -e
+ip link set lo up
+ip addr add 10.9.9.1/32 dev lo
+\"$0\" serve --demo --listen 10.9.9.1:5399 --beyond-loopback --allow $1 > out 2> errors & pid=$!
+until grep -q listening out; do kill -0 $pid; sleep 0.05; done
+dig @10.9.9.1 -p 5399 +tries=1 www.igbank.com
+dig @10.9.9.1 -p 5399 +tries=1 +tcp mail.igbank.com || echo no connection
+kill $pid
+wait $pid
+";
+
+/// In a network namespace of its own: clients beyond loopback, of the prefix and of no prefix.
+#[test]
+fn beyond_loopback_only_clients_of_a_prefix_are_served() {
+    if !["dig", "unshare", "ip"].iter().all(|program| installed(program)) {
+        return;
+    }
+    for (prefix, status, connects) in
+        [("10.0.0.0/8", "NOERROR", true), ("192.0.2.0/24", "REFUSED", false)]
+    {
+        let lab = Lab::new("dns-walk");
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", BEYOND]).arg(wirelab_tests::lab::binary("dns-walk"));
+        let out = Output::of(command.arg(prefix).current_dir(&lab.folder));
+        if out.stderr.contains("unshare failed") {
+            println!("skipped: no network namespace for clients beyond loopback: {}", out.stderr);
+            return;
+        }
+        assert_eq!(out.code, 0, "{prefix}: {}{}", out.stdout, out.stderr);
+        assert!(out.stdout.contains(&format!("status: {status}")), "{prefix}: {}", out.stdout);
+        assert_eq!(!out.stdout.contains("no connection"), connects, "{prefix}: {}", out.stdout);
+    }
 }
 
 #[test]
