@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use wirelab::bank::codec::Message;
-use wirelab::bank::frame::checksum;
+use wirelab::bank::frame::{Frame, Kind, checksum};
 use wirelab::bank::message::Cents;
 use wirelab::bank::server::{Server, ServerConfig};
 use wirelab::bank::store::memory::MemoryStore;
@@ -14,6 +14,7 @@ use wirelab::measure::Instant;
 use wirelab::wire::hex;
 
 const VECTORS: &str = include_str!("data/bank-vectors.json");
+const TRANSCRIPTS: &str = include_str!("data/bank-transcripts.json");
 const NEGATIVE: &str = include_str!("data/bank-negative-vectors.json");
 const PROTOCOL: &str = include_str!("../src/bank/PROTOCOL.md");
 
@@ -89,9 +90,7 @@ fn every_negative_vector_is_closed_ignored_or_refused_as_told() {
         };
         if vector["lease"] == true {
             let lease = Message::decode(&welcome.unwrap()).unwrap().header.client;
-            bytes[16..24].copy_from_slice(&lease.to_le_bytes());
-            let sum = checksum(&bytes).to_le_bytes();
-            bytes[4..8].copy_from_slice(&sum);
+            put_lease(&mut bytes, lease);
         }
         let reply: Option<Bytes> = if stream {
             session.handle_stream(now, &mut server, &bytes);
@@ -106,5 +105,46 @@ fn every_negative_vector_is_closed_ignored_or_refused_as_told() {
         }
         let closed = vector["expect"] == "close";
         assert_eq!(session.closing().is_some(), closed, "{name}: {:?}", session.closing());
+    }
+}
+
+fn put_lease(bytes: &mut [u8], lease: u64) {
+    bytes[16..24].copy_from_slice(&lease.to_le_bytes());
+    let sum = checksum(bytes).to_le_bytes();
+    bytes[4..8].copy_from_slice(&sum);
+}
+
+/// Three accounts of 10.00; a restart begins with a new store.
+#[test]
+fn every_transcript_gets_its_replies() {
+    let server = |seed| {
+        let store = MemoryStore::with_accounts(3, Cents(1_000));
+        Server::new(ServerConfig::default(), store, seed)
+    };
+    let transcripts: Vec<Value> = serde_json::from_str(TRANSCRIPTS).unwrap();
+    for transcript in &transcripts {
+        let name = transcript["name"].as_str().unwrap();
+        let (mut bank, mut lease) = (server(1), 0);
+        for (number, step) in transcript["steps"].as_array().unwrap().iter().enumerate() {
+            if step["restart"] == true {
+                bank = server(2);
+                continue;
+            }
+            let mut bytes = hex::parse(step["send"].as_str().unwrap()).unwrap();
+            if lease != 0 {
+                put_lease(&mut bytes, lease);
+            }
+            let reply = bank.handle_datagram(Instant::ZERO, &bytes).unwrap();
+            let frame = Frame::parse(&reply).unwrap();
+            let header = frame.header();
+            assert_eq!(u64::from(header.status), step["status"], "{name}, step {number}");
+            if header.kind == Kind::Welcome {
+                assert!(lease == 0 || lease == header.client, "{name}, step {number}");
+                lease = header.client;
+            }
+            if let Some(block) = step["block"].as_str() {
+                assert_eq!(hex::compact(frame.block()), block, "{name}, step {number}");
+            }
+        }
     }
 }
