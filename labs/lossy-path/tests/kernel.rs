@@ -4,6 +4,8 @@
 //! minimum, never with a clock.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod page;
+
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
