@@ -162,16 +162,14 @@ fn overview(result: &RunResult) -> Html {
 }
 
 fn verdicts(result: &RunResult) -> Html {
-    let heads = ["", "loss", "depth", "verdict"];
-    let mut table = Table::new("words", heads);
+    let mut table = Table::new("words", ["", "verdict"]);
     for verdict in &result.verdicts {
         let (class, word) = match verdict.claim {
             Ruling::Faster => ("good", "faster"),
             Ruling::Level => ("good", "level"),
             Ruling::CannotTell => ("doubt", "cannot tell"),
         };
-        let (loss, depth) = (verdict.loss_ppm.to_string(), verdict.depth.to_string());
-        table.row("", [(class, word), ("", &loss), ("", &depth), ("", &verdict.sentence)]);
+        table.row("", [(class, word), ("", &verdict.sentence)]);
     }
     table.finish()
 }
