@@ -156,6 +156,7 @@ names test the verdicts themselves.
   tcp:cc=NAME              congestion control, as the kernel names it
   tcp:quickack=on|off      TCP_QUICKACK of the client, set once when it connects
   tcp:user_timeout=TIME    TCP_USER_TIMEOUT at both ends
+  tcp:tfo=on|off           TCP fast open at both ends (RFC 7413), for connect=request
   udp:retry=off|rfc6298|fixed/TIME
   udp:delivery=once|at-least-once|at-most-once
 

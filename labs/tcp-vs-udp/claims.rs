@@ -205,7 +205,9 @@ fn medians(plan: &Plan, stages: &[Stage], timing: &Timing) -> Option<Claim> {
         .lanes
         .iter()
         .filter_map(|lane| {
-            let extra = if lane.arm.transport().per_request() { rtt } else { 0 };
+            // Theory's first step has the handshake of a connection per request.
+            let first = lane.theory.stairs.first().map_or(rtt, |step| step.stair.at_ns);
+            let extra = first.saturating_sub(rtt);
             Some(lane.latency.p50.value_ns?.saturating_sub(extra))
         })
         .collect();

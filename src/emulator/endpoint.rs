@@ -4,6 +4,7 @@
 //! thread there. Every option is set, whatever the machine's defaults.
 
 use crate::sys::netns::Netns;
+use crate::sys::sockets::{set_fast_open_connect, set_fast_open_queue};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
@@ -23,6 +24,8 @@ pub struct StreamOptions<'a> {
     pub quickack: Option<bool>,
     /// `TCP_USER_TIMEOUT`; the kernel's default if `None`.
     pub user_timeout: Option<Duration>,
+    /// Whether SYNs carry data at both ends (RFC 7413).
+    pub fast_open: bool,
 }
 
 fn stream(host: &Netns, options: StreamOptions<'_>) -> io::Result<Socket> {
@@ -46,8 +49,13 @@ fn datagram(host: &Netns) -> io::Result<Socket> {
 /// # Errors
 /// If the kernel does not know it.
 pub fn congestion_control(host: &Netns, wanted: &str) -> io::Result<String> {
-    let (nodelay, quickack, user_timeout) = (false, None, None);
-    let options = StreamOptions { congestion_control: wanted, nodelay, quickack, user_timeout };
+    let options = StreamOptions {
+        congestion_control: wanted,
+        nodelay: false,
+        quickack: None,
+        user_timeout: None,
+        fast_open: false,
+    };
     let name = stream(host, options)?.tcp_congestion()?;
     Ok(String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned())
 }
@@ -66,6 +74,9 @@ pub fn connecting(
     if let Some(quickack) = options.quickack {
         socket.set_tcp_quickack(quickack)?;
     }
+    if options.fast_open {
+        set_fast_open_connect(&socket)?;
+    }
     match socket.connect(&SocketAddr::V4(to).into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket.into()),
@@ -82,6 +93,9 @@ pub fn listening(host: &Netns, port: u16, options: StreamOptions<'_>) -> io::Res
     // Stages follow each other closely, while old connections linger.
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+    if options.fast_open {
+        set_fast_open_queue(&socket, BACKLOG)?;
+    }
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -235,13 +235,15 @@ const ROUTER_SETTINGS: [Setting; 2] = NO_IPV6;
 /// Router solicitations and multicast reports would take frame indices.
 const NO_IPV6: [Setting; 2] =
     [("ipv6/conf/all/disable_ipv6", "1"), ("ipv6/conf/default/disable_ipv6", "1")];
-const HOST_SETTINGS: [Setting; 5] = [
+const HOST_SETTINGS: [Setting; 6] = [
     NO_IPV6[0],
     NO_IPV6[1],
     // Otherwise one connection's round-trip time and threshold would seed the next one's.
     ("ipv4/tcp_no_metrics_save", "1"),
     // Room for a new connection per request.
     ("ipv4/ip_local_port_range", "1024 65535"),
+    // Sockets that ask for fast open may use it, as clients and servers.
+    ("ipv4/tcp_fastopen", "3"),
     // No connection may fail because the server's queue is full.
     ("core/somaxconn", "65535"),
 ];

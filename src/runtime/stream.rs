@@ -1,5 +1,6 @@
 //! A non-blocking TCP connection with a send queue.
 
+use crate::sys::sockets::is_fast_open_connect;
 use bytes::{Buf, Bytes};
 use mio::net::TcpStream;
 use std::collections::VecDeque;
@@ -45,7 +46,10 @@ impl Stream {
         }
         match self.socket.peer_addr() {
             Ok(_) => self.established = true,
-            Err(error) if error.kind() == ErrorKind::NotConnected => {}
+            // With fast open the first write connects (RFC 7413).
+            Err(error) if error.kind() == ErrorKind::NotConnected => {
+                self.established = is_fast_open_connect(&self.socket)?;
+            }
             Err(error) => return Err(error),
         }
         Ok(self.established)
@@ -82,6 +86,8 @@ impl Stream {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Fast open without a cookie: the data waits for the handshake.
+                Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => break,
                 Err(error) => return Err(error),
             }
         }

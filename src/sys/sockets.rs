@@ -23,6 +23,35 @@ pub(super) fn set_option<T: Copy>(
     check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) })
 }
 
+/// Lets the first write of a TCP socket carry its SYN (tcp(7), `TCP_FASTOPEN_CONNECT`).
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 4.11.
+pub fn set_fast_open_connect(socket: &impl AsFd) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT, 1_i32)
+}
+
+/// Whether the first write of a TCP socket carries its SYN.
+///
+/// # Errors
+/// The error of `getsockopt`.
+pub fn is_fast_open_connect(socket: &impl AsFd) -> io::Result<bool> {
+    let (fd, mut value, mut size) = (socket.as_fd().as_raw_fd(), 0_i32, fits(size_of::<i32>()));
+    let name = libc::TCP_FASTOPEN_CONNECT;
+    let at = (&raw mut value).cast();
+    // SAFETY: `value` is live and `size` bytes long, and `size` is live.
+    check(unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, name, at, &raw mut size) })?;
+    Ok(value != 0)
+}
+
+/// Lets a listener accept data in SYNs of up to `length` pending connections (`TCP_FASTOPEN`).
+///
+/// # Errors
+/// `ENOPROTOOPT` if the kernel has no TCP fast open.
+pub fn set_fast_open_queue(socket: &impl AsFd, length: i32) -> io::Result<()> {
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, length)
+}
+
 /// The index of an interface of the calling thread's namespace.
 ///
 /// # Errors

@@ -45,6 +45,7 @@ fn lines_are_read_and_written_as_typed() {
         ("tcp:rto_min=5ms,cc=bbr,nodelay=off", "tcp:rto_min=5ms,cc=bbr,nodelay=off"),
         ("tcp:quickack=off", "tcp:quickack=off"),
         ("tcp:user_timeout=2s", "tcp:user_timeout=2s"),
+        ("tcp:tfo=on", "tcp:tfo=on"),
         ("udp:retry=fixed/30ms", "udp:retry=fixed/30ms"),
         ("udp:retry=rfc6298,delivery=once", "udp:retry=rfc6298,delivery=once"),
         ("quick=tcp-tuned:rto_min=5ms", "quick"),

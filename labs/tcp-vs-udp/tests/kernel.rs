@@ -162,6 +162,20 @@ fn text_json_and_page_agree_on_the_kernel() {
     }
 }
 
+/// With fast open a request travels in the SYN: a connection per request costs no round trip.
+#[test]
+fn fast_open_saves_the_handshake() {
+    let _alone = alone();
+    let lab = Lab::new("tcp-vs-udp");
+    let arms = "--arm tcp-reconnect --arm fast=tcp-reconnect:tfo=on";
+    let args = format!("--loss 0 --depth 1 --rtt 80ms {arms} --ops 300 --json --no-report");
+    let Some(result) = kernel_run(&lab, &args) else { return };
+    let lane = |arm| lane_of(&result, arm, 1)["latency"]["p50"]["value_ns"].as_u64().unwrap();
+    let (slow, fast) = (lane("tcp-reconnect"), lane("fast=tcp-reconnect:tfo=on"));
+    // Two round trips against one; the machine may add some milliseconds to either.
+    assert!(slow > 160_000_000 && fast < 150_000_000, "{slow} ns and {fast} ns");
+}
+
 /// Ctrl-C: completed repetitions are kept, requests in flight are unknown.
 #[test]
 fn an_interrupted_run_counts_what_was_in_flight() {

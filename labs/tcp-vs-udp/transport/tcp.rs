@@ -39,6 +39,8 @@ pub struct Tcp {
     quickack: Option<bool>,
     /// When the kernel gives a connection up (`TCP_USER_TIMEOUT`).
     user_timeout: Option<Duration>,
+    /// Whether SYNs carry data (RFC 7413).
+    fast_open: bool,
 }
 
 /// The floor under the retransmission timeout.
@@ -53,7 +55,7 @@ enum Floor {
     Own(Duration),
 }
 
-const KEYS: &str = "nodelay, rto_min, connect, cc, quickack, user_timeout";
+const KEYS: &str = "nodelay, rto_min, connect, cc, quickack, user_timeout, tfo";
 
 impl Tcp {
     /// TCP with these settings.
@@ -65,6 +67,7 @@ impl Tcp {
         for (key, value) in pairs {
             match *key {
                 "nodelay" => tcp.nodelay = switch(key, value)?,
+                "tfo" => tcp.fast_open = switch(key, value)?,
                 "quickack" => tcp.quickack = Some(switch(key, value)?),
                 "rto_min" if *value == "tuned" => tcp.floor = Floor::Tuned,
                 "rto_min" => tcp.floor = Floor::Own(time(key, value)?),
@@ -97,6 +100,7 @@ impl Tcp {
             nodelay: self.nodelay,
             quickack: self.quickack,
             user_timeout: self.user_timeout,
+            fast_open: self.fast_open,
         }
     }
 }
@@ -128,6 +132,10 @@ impl Transport for Tcp {
         let q = attempt_fails(loss);
         let timer = on.rtt + self.floor(on);
         let floor = human::duration(self.floor(on));
+        if self.per_request && self.fast_open {
+            // A lost SYN then carries the request, which theory does not cover.
+            return None;
+        }
         if self.per_request {
             return Some(Yardstick {
                 model: format!(
