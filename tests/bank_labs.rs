@@ -12,7 +12,7 @@ use wirelab::bank::codec::{
     Body, Hello, Message, Welcome, encode_hello, encode_request, encode_welcome,
 };
 use wirelab::bank::frame::{Header, Kind, MAX_FRAME, checksum};
-use wirelab::bank::message::{AccountId, Refusal, Request};
+use wirelab::bank::message::{AccountId, Amount, Refusal, Request};
 use wirelab_tests::bank::{Bank, HUNG, signal};
 use wirelab_tests::lab::Lab;
 
@@ -549,6 +549,34 @@ fn hostile_datagrams_get_a_typed_reply_or_silence() {
     assert_eq!(discarded["length"], 2, "{report}");
     assert_eq!(discarded["too_short"], 2, "{report}");
     assert_eq!(report["counters"]["datagrams"], 8, "{report}");
+}
+
+/// The server is stopped while a request waits in its socket for longer than its deadline.
+#[test]
+fn a_deadline_counts_while_the_datagram_waits_in_the_kernel() {
+    let bank = Bank::start("bank-udp", "");
+    let socket = bank.datagrams();
+    let mut buffer = [0; 2048];
+    socket.send(&hello()).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    let client = Message::decode(&buffer[..length]).unwrap().header.client;
+    let deposit = Request::Deposit { account: AccountId(1), amount: Amount::new(1).unwrap() };
+    let mut bytes = BytesMut::new();
+    let op = deposit.operation() as u8;
+    let header =
+        Header { op, client, seq: 1, attempt: 1, deadline_us: 50_000, ..Header::of(Kind::Request) };
+    encode_request(&mut bytes, &header, &deposit, 0);
+    signal("STOP", &bank.child);
+    socket.send(&bytes).unwrap();
+    // A stopped server sends nothing: this waits for four times the deadline.
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    assert!(socket.recv(&mut buffer).is_err());
+    signal("CONT", &bank.child);
+    socket.set_read_timeout(Some(HUNG)).unwrap();
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_refused(&Message::decode(&buffer[..length]).unwrap(), Refusal::DeadlinePassed);
+    assert_eq!(bank.balance(1), 100_000);
+    bank.stop();
 }
 
 #[test]

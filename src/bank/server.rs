@@ -210,8 +210,18 @@ impl<S: Storage> Server<S> {
         self.draining = true;
     }
 
-    /// Handles one datagram and returns the reply, never longer than the datagram.
+    /// Handles one datagram that arrived now; returns the reply, never longer than the datagram.
     pub fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) -> Option<Bytes> {
+        self.handle_arrival(now, now, bytes)
+    }
+
+    /// The same for a datagram that waited since `arrived`, from which its deadline counts.
+    pub fn handle_arrival(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        bytes: &[u8],
+    ) -> Option<Bytes> {
         self.counters.datagrams += 1;
         if bytes.len() < REFUSAL_LEN {
             self.discard(Violation::TooShort);
@@ -225,7 +235,7 @@ impl<S: Storage> Server<S> {
         let mut out = mem::take(&mut self.out);
         out.reserve(bytes.len());
         let taken = match Frame::parse(bytes) {
-            Ok(frame) => self.handle_frame(now, now, &frame, bytes.len(), &mut out),
+            Ok(frame) => self.handle_frame(now, arrived, &frame, bytes.len(), &mut out),
             Err(FrameError::Version(foreign)) => self.handle_foreign(foreign, &mut out),
             Err(FrameError::Garbage(violation, _)) => Err(violation),
         };

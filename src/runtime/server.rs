@@ -6,6 +6,7 @@
 use super::event_loop::{Driver, EventLoop, Ready, SourceId};
 use super::stream::Stream;
 use crate::measure::Instant;
+use crate::sys::clock::realtime_ns;
 use crate::sys::datagrams::{Inbox, Outgoing, send_each};
 use crate::sys::limits::raise_descriptors;
 use crate::sys::sockets::BATCH_MAX;
@@ -145,6 +146,20 @@ pub trait Core {
 
     /// A datagram arrived; bytes beyond [`Limits::datagram`] are truncated.
     fn handle_datagram(&mut self, now: Instant, listener: usize, from: SocketAddr, bytes: &[u8]);
+
+    /// The same with the arrival, if the kernel stamped it: earlier than `now` by the time that the
+    /// datagram waited for the server.
+    fn handle_arrival(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        listener: usize,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let _ = arrived;
+        self.handle_datagram(now, listener, from, bytes);
+    }
 
     /// The next output, until there is none.
     fn poll_output(&mut self, now: Instant) -> Option<Output>;
@@ -595,11 +610,15 @@ impl<C: Core> Server<C> {
             let Some((socket, _)) = &self.listeners[listener].udp else { return };
             match self.inbox.fill(socket) {
                 Ok(came) => {
+                    let read_ns = realtime_ns();
                     for index in 0..came {
                         let datagram = self.inbox.get(index);
                         let from = datagram.and_then(|datagram| datagram.from.as_socket());
                         if let (Some(datagram), Some(from)) = (datagram, from) {
-                            self.core.handle_datagram(now, listener, from, datagram.bytes);
+                            let waited = datagram.kernel_ns.map(|at| read_ns.saturating_sub(at));
+                            let arrived = now - Duration::from_nanos(waited.unwrap_or(0));
+                            let bytes = datagram.bytes;
+                            self.core.handle_arrival(now, arrived, listener, from, bytes);
                             self.gather(events, now);
                         }
                     }

@@ -17,6 +17,7 @@ use crate::runtime::server::{
     Core, Counters, Limits, ListenerConfig, Output, Server, Session, Source,
 };
 use crate::runtime::shutdown;
+use crate::sys::timestamp::stamp_arrivals;
 use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use std::io;
@@ -171,7 +172,18 @@ impl<S: Storage> Core for Banks<S> {
     }
 
     fn handle_datagram(&mut self, now: Instant, site: usize, from: SocketAddr, bytes: &[u8]) {
-        let reply = self.servers[site].handle_datagram(now, bytes);
+        self.handle_arrival(now, now, site, from, bytes);
+    }
+
+    fn handle_arrival(
+        &mut self,
+        now: Instant,
+        arrived: Instant,
+        site: usize,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let reply = self.servers[site].handle_arrival(now, arrived, bytes);
         let replied = reply.as_ref().map_or(0, |reply| reply.len());
         tracing::info!("{} bytes from {from}, {replied} in reply", bytes.len());
         self.reply = reply.map(|bytes| Output::Datagram { listener: site, to: from, bytes });
@@ -212,6 +224,8 @@ impl<S: Storage> ServerLoop<S> {
         let (mut servers, mut listeners) = (Vec::new(), Vec::new());
         for Site { server, tcp, udp, nodelay } in sites {
             servers.push(server);
+            // Without stamps a deadline counts from the read.
+            let _user_stamps = udp.as_ref().map(stamp_arrivals);
             listeners.push(ListenerConfig { tcp, udp, nodelay });
         }
         let ServerLimits { connections, session: limits } = limits;
