@@ -152,6 +152,10 @@ pub fn kind_of(text: &str) -> Option<RecordType> {
     upper.parse().ok().or_else(|| message::kind_named(&upper).map(RecordType::from))
 }
 
+/// Types with character strings: quoted one by one, with `\"` and `\DDD` (RFC 1035 §5.1).
+const TEXTS: [RecordType; 4] =
+    [RecordType::TXT, RecordType::HINFO, RecordType::CAA, RecordType::NAPTR];
+
 /// A record as text that is safe to print.
 #[must_use]
 pub fn record_text(record: &Record) -> RecordText {
@@ -161,6 +165,10 @@ pub fn record_text(record: &Record) -> RecordText {
         (_, Some(target)) => name_text(&target),
         (RData::Unknown { code, rdata }, _) => {
             message::plain_text(u16::from(*code), &rdata.anything)
+        }
+        (_, None) if TEXTS.contains(&record.record_type()) => {
+            let bytes = crate::dnssec::canon::data_bytes(record).unwrap_or_default();
+            message::plain_text(u16::from(record.record_type()), &bytes)
         }
         (data, None) => data.to_string(),
     };
@@ -193,6 +201,19 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_shown_as_a_zone_file_has_them() {
+        use hickory_proto::rr::rdata::TXT;
+        let name = Name::from_ascii("mail.example.").unwrap();
+        let shown = |texts: &[&[u8]]| {
+            let data = RData::TXT(TXT::from_bytes(texts.to_vec()));
+            record_text(&Record::from_rdata(name.clone(), 60, data)).data
+        };
+        assert_eq!(shown(&[b"v=spf1 -all"]), r#""v=spf1 -all""#);
+        assert_eq!(shown(&[b"one", b"", b"two words"]), r#""one" "" "two words""#);
+        assert_eq!(shown(&[b"a\"b\\c;d\x1b\xff"]), r#""a\"b\\c;d\027\255""#);
+    }
 
     #[test]
     fn a_name_is_shown_as_people_write_it_where_the_rules_allow() {

@@ -305,8 +305,7 @@ impl Authority {
 
     /// RFC 1034 §4.3.2, step 2: the server's nearest zone above a name.
     ///
-    /// DS lies above the cut; who serves what is below alone says that it has none (RFC 4035
-    /// §3.1.4.1).
+    /// DS lies above the cut; a server of the child alone says that it has none (RFC 4035 §3.1.4.1).
     fn nearest(&self, host: &Host, name: &Name, kind: RecordType) -> Option<&Zone> {
         let own = host.zones.iter().filter(|zone| zone.zone_of(name));
         let above_cut = |zone: &Name| kind != RecordType::DS || zone != name || zone.is_root();
@@ -319,6 +318,9 @@ impl Authority {
             reply.metadata.response_code = ResponseCode::FormErr;
             return;
         };
+        if query.edns.as_ref().is_some_and(|edns| edns.version() > 0) {
+            return bad_version(reply);
+        }
         if host.manner == Manner::RefersUp {
             let data = self.roots.iter().map(|(name, _)| RData::NS(NS(name.clone())));
             reply.add_authorities(data.map(|data| Record::from_rdata(Name::root(), 3600, data)));
@@ -392,4 +394,12 @@ fn is_part(reply: &Message) -> bool {
     reply.metadata.response_code == ResponseCode::NoError
         && reply.answers.is_empty()
         && reply.authorities.iter().any(is_soa)
+}
+
+/// An EDNS version that is not served (RFC 6891 §6.1.3); the code's high bits stand in EDNS.
+fn bad_version(reply: &mut Message) {
+    reply.metadata.response_code = ResponseCode::BADVERS;
+    if let Some(edns) = &mut reply.edns {
+        edns.set_rcode_high(ResponseCode::BADVERS.high());
+    }
 }

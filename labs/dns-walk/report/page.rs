@@ -104,8 +104,8 @@ fn drawings(page: &mut Page, records: &[Record]) {
         page.section(title, &body);
     };
     if let Some(svg) = waterfall(records) {
-        let words = "One bar per query on one axis of time, from sending to reply. A dashed bar is a \
-                     wait without a reply: at its end the walk asks another server.";
+        let words = "One bar per query on one axis of time, from sending to reply. A dashed bar is \
+                     a wait without a reply: at its end the walk asks another server.";
         draw("Where the time went", words, &svg);
     }
     if let Some((svg, omitted)) = sequence::svg(records) {

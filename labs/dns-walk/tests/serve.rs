@@ -213,6 +213,21 @@ fn clients_that_are_not_to_be_answered_get_a_short_reply_or_none() {
 }
 
 #[test]
+fn the_demonstration_knows_version_0_of_edns_only() {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    let server = "127.53.2.1".parse().unwrap();
+    let mut asked = query("www.igbank.com");
+    for (version, code, answers) in [(0, 0, true), (1, 16, false)] {
+        asked.edns.as_mut().unwrap().set_version(version);
+        let bytes = asked.to_vec().unwrap();
+        let reply = authority.reply(server, Transport::Udp, &bytes).unwrap();
+        let reply = Message::from_vec(&reply).unwrap();
+        assert_eq!(u16::from(reply.metadata.response_code), code, "version {version}");
+        assert_eq!(!reply.answers.is_empty(), answers);
+    }
+}
+
+#[test]
 fn a_long_answer_is_cut_over_udp_and_whole_over_tcp() {
     let mut room = Room::new(|_| {});
     let long = query("big.igbank.com TXT");
