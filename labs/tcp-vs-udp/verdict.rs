@@ -338,8 +338,8 @@ impl Case<'_> {
         let (met_one, met_other) = (share(self.one), share(other));
         let met = if met_one == met_other { met_one } else { format!("{met_one} and {met_other}") };
         format!(
-            "{place} a lost packet costs {a} with {one}, {b} with {other_name} ({how}; {met} in 100 \
-             requests met one): {reason}."
+            "{place} a lost packet costs {a} with {one}, {b} with {other_name} ({how}; {met} in \
+             100 requests met one): {reason}."
         )
     }
 
