@@ -11,6 +11,8 @@ mod dependencies;
 mod frames;
 /// Bulk TCP in virtual time against theory.
 mod goodput;
+/// Saved runs with hostile strings in every leaf of their schemas, in every view.
+mod hostile_runs;
 /// The link model's byte effects: flipped bits, marks, content keys, ICMP "too big".
 mod path_bytes;
 /// Recorded digests of fates by seed.

@@ -251,5 +251,6 @@ mod tests {
     #[test]
     fn text_cannot_command_a_terminal() {
         assert_eq!(printable("a\x1b[31mb\u{9b}c"), "a\\027[31mb\\155c");
+        assert_eq!(printable("é\u{202e}c"), "é\\226\\128\\174c");
     }
 }

@@ -4,6 +4,7 @@ use super::message;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use wirelab::report::escape::is_hidden;
 
 /// A question: a name and a type, class IN.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -184,13 +185,18 @@ pub fn record_text(record: &Record) -> RecordText {
     }
 }
 
-/// The text without anything that a terminal would obey: control characters become `\DDD`.
+/// The text without anything that a terminal would obey or that is not seen: control characters
+/// become `\DDD`, as do the octets of marks of direction and the like.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() {
             out.push_str(&format!("\\{:03}", u32::from(c)));
+        } else if is_hidden(c) {
+            let mut room = [0; 4];
+            let octets = c.encode_utf8(&mut room).bytes();
+            out.extend(octets.map(|octet| format!("\\{octet:03}")));
         } else {
             out.push(c);
         }

@@ -1,7 +1,7 @@
 //! An error as a person can use it: what failed, why, what to type.
 
 use super::exit::Exit;
-use crate::report::style::Style;
+use crate::report::style::{Ink, Style};
 use std::error::Error;
 use std::{fmt, io};
 
@@ -59,10 +59,7 @@ impl Failure {
     /// The text for stderr, with the name of the lab before it.
     #[must_use]
     pub fn render(&self, lab: &str, style: Style) -> String {
-        let bold = |text: &str| {
-            if style.color { format!("\x1b[1;31m{text}\x1b[0m") } else { text.to_owned() }
-        };
-        let mut out = format!("{} {}\n", bold(&format!("{lab}:")), self.what);
+        let mut out = format!("{} {}\n", style.ink(Ink::Bad, &format!("{lab}:")), self.what);
         for why in &self.why {
             out.push_str(&format!("  {why}\n"));
         }

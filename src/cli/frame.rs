@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::lab;
 use super::log;
 use super::mistakes::{self, Elsewhere};
-use super::stdout::complain;
+use super::stdout::{complain, print_help};
 use super::style::ColorChoice;
 use super::topics::{self, Topic};
 use super::version;
@@ -130,8 +130,8 @@ impl Frame {
             if let Some(hint) = (self.hint)(&error) {
                 complain(&format!("{hint}\n"));
             }
-            // A closed stderr has no reader to inform.
-            let _ = error.print();
+            // Without clap's colours: it quotes words that may come from anywhere.
+            complain(&error.render().to_string());
             return Exit::Usage.into();
         }
         let is_help = error.kind() == ErrorKind::DisplayHelp;
@@ -145,6 +145,7 @@ impl Frame {
         let style = ColorChoice::Auto.for_stdout();
         let text = help.render();
         let text = if style.color { text.ansi().to_string() } else { text.to_string() };
-        lab::end(self.name, style, lab::say(&text).map(|()| Exit::Holds))
+        let printed = print_help(&text).map_err(|error| lab::unprinted(&error));
+        lab::end(self.name, style, printed.map(|()| Exit::Holds))
     }
 }

@@ -16,9 +16,12 @@ use std::process::ExitCode;
 /// # Errors
 /// Fails if stdout cannot be written (disk full, for example).
 pub fn say(text: &str) -> Result<(), Failure> {
-    stdout::print(text).map_err(|error| {
-        Failure::from_error(Exit::Privilege, "cannot write to standard output", &error)
-    })
+    stdout::print(text).map_err(|error| unprinted(&error))
+}
+
+/// The failure of a write to stdout.
+pub(super) fn unprinted(error: &std::io::Error) -> Failure {
+    Failure::from_error(Exit::Privilege, "cannot write to standard output", error)
 }
 
 /// A value as an indented JSON document that ends its line.

@@ -3,6 +3,7 @@
 //! Levels: `warn` is always shown; `-v` adds `info`, one line per step (opened, sent, received,
 //! retried, decided); `-vv` adds `debug`, what each step saw. `RUST_LOG=LEVEL` overrides both.
 
+use super::stdout::Stderr;
 use tracing_subscriber::filter::LevelFilter;
 
 /// The level: that of the environment where it is one, else that of `-v`.
@@ -22,7 +23,7 @@ pub fn start(verbosity: u8) {
     // A second start, as in a test, changes nothing.
     let _started_before = tracing_subscriber::fmt()
         .with_max_level(level(verbosity, environment.as_deref()))
-        .with_writer(std::io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(false)
         .without_time()
         .with_target(false)

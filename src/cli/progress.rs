@@ -1,7 +1,9 @@
 //! A progress bar on stderr if that is a terminal, else one line at the start.
 
+use super::stdout::complain;
+use crate::report::escape::visible;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 /// How far a run has come.
 #[derive(Debug)]
@@ -14,8 +16,7 @@ impl Progress {
     #[must_use]
     pub fn start(total: u64, what: &str, quiet: bool) -> Self {
         if !quiet {
-            // A lost line of progress is no reason to stop.
-            let _ = writeln!(std::io::stderr(), "{what}");
+            complain(&format!("{what}\n"));
         }
         if quiet || !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden() };
@@ -48,13 +49,13 @@ impl Progress {
 
     /// What is being done now.
     pub fn says(&self, what: &str) {
-        self.bar.set_message(what.to_owned());
+        self.bar.set_message(visible(what).into_owned());
     }
 
     /// Writes a line above the bar, or a plain line where there is none.
     pub fn line(&self, text: &str) {
         self.bar.suspend(|| {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            complain(&format!("{text}\n"));
         });
     }
 }

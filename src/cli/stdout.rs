@@ -1,8 +1,11 @@
 //! Output into a pipe that may close: `tcp-vs-udp | head` is a success.
 
+use crate::report::escape::for_terminal;
 use std::io::{self, Write};
 
-/// A writer that takes everything quietly once its reader has gone.
+/// A writer of text that takes everything quietly once its reader has gone.
+///
+/// Only [`for_terminal`] text passes. A write must not end within a character.
 #[derive(Debug)]
 pub struct Pipe<W: Write> {
     out: W,
@@ -37,8 +40,9 @@ impl<W: Write> Write for Pipe<W> {
         if self.closed {
             return Ok(bytes.len());
         }
-        let result = self.out.write(bytes);
-        self.quietly(result, bytes.len())
+        let text = String::from_utf8_lossy(bytes);
+        let result = self.out.write_all(for_terminal(&text).as_bytes());
+        self.quietly(result.map(|()| bytes.len()), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -60,9 +64,36 @@ pub fn print(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints help, whose colours are clap's, to stdout; a closed pipe is a success.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_help(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A writer to stderr that passes on [`for_terminal`] text.
+#[derive(Debug)]
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        complain(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Prints to stderr, if it is open.
 pub fn complain(text: &str) {
-    let _closed = io::stderr().lock().write_all(text.as_bytes());
+    let _closed = io::stderr().lock().write_all(for_terminal(text).as_bytes());
 }
 
 #[cfg(test)]

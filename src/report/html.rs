@@ -1,6 +1,7 @@
 //! HTML text whose values are escaped by construction: there is no way from a `String` to an
 //! [`Html`] but [`html!`](crate::html) and [`put!`](crate::put), which escape it.
 
+use super::escape::{is_hidden, visible};
 use serde::Serialize;
 use std::fmt::{self, Display, Write};
 
@@ -47,7 +48,7 @@ impl Html {
         self.0.push_str(id);
         self.0.push_str("\">");
         // Neither `</script` nor `<!--` can occur without `<`.
-        self.0.push_str(&json.replace('<', "\\u003c"));
+        self.0.push_str(&visible(&json).replace('<', "\\u003c"));
         self.0.push_str("</script>\n");
     }
 
@@ -109,22 +110,24 @@ impl<T: Display + ?Sized> ToHtml for T {
     }
 }
 
-/// Replaces the characters that mean something to HTML.
+/// Replaces the characters that mean something to HTML, and those that are not seen.
 struct Escaping<'a>(&'a mut dyn Write);
 
 impl Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        let means = |c: char| matches!(c, '&' | '<' | '>' | '"' | '\'') || is_hidden(c);
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| means(*c)) {
             self.0.write_str(&rest[..at])?;
-            self.0.write_str(match rest.as_bytes()[at] {
-                b'&' => "&amp;",
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'"' => "&quot;",
-                _ => "&#39;",
-            })?;
-            rest = &rest[at + 1..];
+            match c {
+                '&' => self.0.write_str("&amp;")?,
+                '<' => self.0.write_str("&lt;")?,
+                '>' => self.0.write_str("&gt;")?,
+                '"' => self.0.write_str("&quot;")?,
+                '\'' => self.0.write_str("&#39;")?,
+                hidden => self.0.write_str(&visible(hidden.encode_utf8(&mut [0; 4])))?,
+            }
+            rest = &rest[at + c.len_utf8()..];
         }
         self.0.write_str(rest)
     }

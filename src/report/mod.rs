@@ -2,6 +2,7 @@
 
 #[macro_use]
 pub mod html;
+pub mod escape;
 pub mod explain;
 pub mod ndjson;
 pub mod page;

@@ -39,7 +39,7 @@ impl Page {
     /// first, and the facts of the run.
     pub fn header(&mut self, question: &str, answer: &Html, more: &Html, facts: &[String]) {
         put!(self.header, "<header><h1>{}</h1>\n{}{}", question, answer, more);
-        let facts = facts.iter().map(|fact| html!("<span>{}</span>", fact));
+        let facts = facts.iter().map(|fact| html!("<span><bdi>{}</bdi></span>", fact));
         self.header.raw("<p class=\"facts\">");
         self.header.join(facts, "\n");
         self.header.raw("</p>\n</header>\n");

@@ -1,6 +1,7 @@
 //! Captures that Wireshark opens (draft-ietf-opsawg-pcapng, little-endian): section header,
 //! interfaces, packets with comments.
 
+use super::escape::visible;
 use std::io::{self, Write};
 
 /// §4.1.
@@ -155,6 +156,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn text(&mut self, code: u16, text: &str) {
+        let text = visible(text);
         let mut ends = (0..=text.len().min(TEXT_MAX)).rev();
         let end = ends.find(|i| text.is_char_boundary(*i)).expect("0 is a boundary");
         self.option(code, &text.as_bytes()[..end]);

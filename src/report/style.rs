@@ -1,5 +1,7 @@
 //! How text is printed: the width of the terminal, and colours by meaning.
 
+use super::escape::span;
+
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Style {
@@ -38,10 +40,6 @@ impl Style {
             Ink::Bad => "1;31",
             Ink::Doubt => "33",
         };
-        if self.color && !text.is_empty() {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.color && !text.is_empty() { span(code, text) } else { text.to_owned() }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::missing_panics_doc, reason = "a helper of a test panics as the test would")]
 
 pub mod bank;
+pub mod hostile;
 pub mod lab;
 pub mod namespaces;
 pub mod page;

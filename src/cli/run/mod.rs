@@ -75,7 +75,8 @@ fn only_ours(about: &Metadata, shown: &Path) -> io::Result<()> {
 }
 
 /// The user and group that `sudo` works for.
-fn invoker() -> Option<(u32, u32)> {
+#[must_use]
+pub fn invoker() -> Option<(u32, u32)> {
     let number = |name: &str| std::env::var(name).ok()?.parse().ok();
     if effective_user() != 0 {
         return None;
