@@ -1,4 +1,4 @@
-//! Text from elsewhere, made harmless for a terminal: saved runs, file names, messages of libraries.
+//! Text from elsewhere (saved runs, file names, messages of libraries) made harmless for a terminal.
 //!
 //! Control characters, C1 controls and characters that change the direction of text or are not seen
 //! are spelt `\u001b`, which JSON reads back as the same character.
@@ -67,7 +67,7 @@ pub(super) fn span(code: &str, text: &str) -> String {
     format!("{}{text}{}", mark(code), mark(SPANS[0]))
 }
 
-/// A colour sequence with a number that only this process knows: text from elsewhere cannot have it.
+/// A colour sequence with a number that only this process knows.
 fn mark(code: &str) -> String {
     static OWN: OnceLock<u64> = OnceLock::new();
     let own = OWN.get_or_init(|| RandomState::new().build_hasher().finish());
