@@ -160,6 +160,10 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = TIMING)]
     own_cpu: bool,
 
+    /// Under sudo, start programs as root and not as the user who typed it
+    #[arg(long, help_heading = TIMING)]
+    pub(crate) root: bool,
+
     /// Exit with 3 where the path cannot be trusted, whatever the program says
     #[arg(long, help_heading = TIMING)]
     pub(crate) strict: bool,

@@ -25,7 +25,7 @@ use wirelab::runtime::clock::Clock;
 use wirelab::sys::error::during;
 use wirelab::sys::host;
 use wirelab::sys::netns::Netns;
-use wirelab::sys::pidns_init::{Program, Report, STOP_PATIENCE, Supervisor};
+use wirelab::sys::pidns_init::{Program, Report, STOP_PATIENCE, Supervisor, User};
 
 /// Timeout for a program on the other host to get ready: a database opens its files.
 pub const READY_PATIENCE: Duration = Duration::from_secs(10);
@@ -90,6 +90,8 @@ pub struct Job {
     pub on: End,
     /// Its variables besides those of the hosts.
     pub env: Vec<(OsString, OsString)>,
+    /// The user that it and the server run as instead of the lab's.
+    pub user: Option<User>,
     /// Where the server's output goes.
     pub server_output: Option<File>,
     /// Whether to hand over the frames themselves.
@@ -254,13 +256,15 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
     let mut env = variables(job.on);
     env.extend(job.env);
-    let main = Program { argv: job.command.clone(), netns: hosts(job.on), env, output: None };
+    let (argv, netns, user) = (job.command.clone(), hosts(job.on), job.user.clone());
+    let main = Program { argv, netns, env, user, output: None };
     let mut programs = vec![main];
     if let Some(server) = &plan.server {
         programs.push(Program {
             argv: vec!["sh".into(), "-c".into(), server.into()],
             netns: hosts(job.on.other()),
             env: variables(job.on.other()),
+            user: job.user,
             output: job.server_output,
         });
     }

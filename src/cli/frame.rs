@@ -10,6 +10,7 @@ use super::stdout::{complain, print_help};
 use super::style::ColorChoice;
 use super::topics::{self, Topic};
 use super::version;
+use crate::sys::privilege;
 use clap::error::{Error, ErrorKind};
 use clap::{Command, FromArgMatches};
 use std::ffi::OsString;
@@ -77,6 +78,8 @@ impl Frame {
     /// Parses the words and runs the lab to its end.
     #[must_use]
     pub fn main<A: HasCommon>(self, run: impl FnOnce(A) -> Result<Exit, Failure>) -> ExitCode {
+        // A kernel or a filter that refuses leaves the lab as it was started.
+        let _ = privilege::confine_lab();
         if let Some(page) = self.help() {
             return page;
         }

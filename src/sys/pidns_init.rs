@@ -4,9 +4,10 @@
 //! with the lab, even after `kill -9`, by `PR_SET_PDEATHSIG` and the end of its socket.
 #![expect(unsafe_code, reason = "fork, setns and signalfd have no safe wrapper in std")]
 
-use super::error::{fits, made};
+use super::error::{check, fits, made};
 use super::mounts;
 use super::netns::Netns;
+use super::privilege;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -34,9 +35,20 @@ pub struct Program {
     pub netns: Netns,
     /// Variables besides those of the lab itself.
     pub env: Vec<(OsString, OsString)>,
+    /// The user it runs as instead of the lab's.
+    pub user: Option<User>,
     /// Output file. Such a program reads nothing and has its own process group, so that Ctrl-C does
     /// not reach it; without, it has the lab's streams and group.
     pub output: Option<File>,
+}
+
+/// A user and the groups of theirs, the primary one first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// User ID.
+    pub id: u32,
+    /// Group IDs; not empty.
+    pub groups: Vec<u32>,
 }
 
 /// A report of the init process.
@@ -260,9 +272,10 @@ fn supervise(stream: UnixStream, programs: Vec<Program>, hosts: &str) -> ! {
     die_with_parent();
     let mut stream = stream;
     let Ok((children, mask)) = block_signals() else { exit(1) };
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     // SAFETY: unshare takes flags and touches no memory of ours.
-    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
-        failed(&mut stream, "unshare(CLONE_NEWPID)");
+    if unsafe { libc::unshare(flags) } != 0 {
+        failed(&mut stream, "unshare(CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC)");
     }
     // SAFETY: as in `Supervisor::start`: this process has one thread.
     match unsafe { libc::fork() } {
@@ -315,7 +328,11 @@ struct Init {
 
 impl Init {
     fn work(mut self, hosts: &str) -> ! {
-        let caveats = setup_mounts(hosts).join("\n");
+        let mut caveats = setup_mounts(hosts);
+        if let Some(Err(error)) = self.programs.first().map(sees_own_links) {
+            caveats.push(format!("/sys shows the links of the machine: {error}"));
+        }
+        let caveats = caveats.join("\n");
         say(&mut self.stream, READY, 0, 0, &caveats);
         loop {
             let ends = [self.stream.as_raw_fd(), self.children.as_raw_fd()];
@@ -415,6 +432,32 @@ fn setup_mounts(hosts: &str) -> Vec<String> {
     caveats
 }
 
+/// Tries what every program does for a `/sys` of its own, in a process that then exits.
+fn sees_own_links(program: &Program) -> io::Result<()> {
+    let mut command = Command::new("/proc/self/exe");
+    let netns = program.netns.clone();
+    let tried = move || {
+        netns.enter().and_then(|()| mounts::fresh_sys())?;
+        exit(0)
+    };
+    // SAFETY: as in `spawn`; nothing is executed.
+    unsafe { command.pre_exec(tried) };
+    let child = command.spawn();
+    // The end of a process before exec is no error of `spawn`.
+    child.map(|mut child| drop(child.wait()))
+}
+
+/// Takes a user's groups and identity for good.
+fn become_user(user: &User) -> io::Result<()> {
+    let group = *user.groups.first().ok_or(io::ErrorKind::InvalidInput)?;
+    // SAFETY: the groups are live and as many as said; the other calls take numbers.
+    unsafe {
+        check(libc::setgroups(user.groups.len(), user.groups.as_ptr()))?;
+        check(libc::setresgid(group, group, group))?;
+        check(libc::setresuid(user.id, user.id, user.id))
+    }
+}
+
 fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t> {
     let (name, arguments) =
         program.argv.split_first().ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -424,13 +467,18 @@ fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t>
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?);
         command.process_group(0);
     }
-    let netns = program.netns.clone();
+    let (netns, user) = (program.netns.clone(), program.user.clone());
     let enter = move || {
         // A program inherits the signal mask (signal(7)); init's is not for it.
         restore_signals(&mask);
-        netns.enter()
+        netns.enter()?;
+        // Init has reported where that is impossible.
+        let _ = mounts::fresh_sys();
+        privilege::confine_program()?;
+        user.as_ref().map_or(Ok(()), become_user)
     };
-    // SAFETY: between fork and exec only sigprocmask and setns are called, which take no lock.
+    // SAFETY: between fork and exec only system calls are made, which take no lock and allocate
+    // nothing.
     unsafe { command.pre_exec(enter) };
     let child = command.spawn()?;
     libc::pid_t::try_from(child.id()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))

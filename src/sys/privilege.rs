@@ -5,6 +5,7 @@
 //! it can be determined, and remedies.
 #![expect(unsafe_code, reason = "unshare has no safe wrapper in std")]
 
+use super::error::{check, fits};
 use super::netns::Netns;
 use std::fmt;
 use std::io;
@@ -90,10 +91,105 @@ fn status_field(name: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
+/// Capabilities that a lab keeps (linux/capability.h): files of another user under `sudo`, signals,
+/// identities of programs, the network, namespaces, priorities, limits.
+const LAB: u64 = PROGRAM | CAP_SYS_ADMIN;
+/// Those that a program of root's keeps: it cannot mount, load modules, set clocks or reboot.
+const PROGRAM: u64 = {
+    let kept = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 13, 14, 18, 19, 23, 24, 29, 31];
+    let (mut bits, mut at) = (0, 0);
+    while at < kept.len() {
+        bits |= 1 << kept[at];
+        at += 1;
+    }
+    bits
+};
+
+/// `struct __user_cap_header_struct` and `__user_cap_data_struct`, version 3: capget(2).
+#[repr(C)]
+struct CapHeader {
+    version: u32,
+    pid: libc::c_int,
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct CapData {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+const CAP_VERSION_3: u32 = 0x2008_0522;
+
+/// Gives up what no lab needs, for this process and all that it starts: other capabilities than
+/// those of namespaces, network and files, and what setuid programs would give.
+///
+/// # Errors
+/// The error of `prctl` or `capset`; nothing is lost then.
+pub fn confine_lab() -> io::Result<()> {
+    no_new_privileges()?;
+    let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
+    let mut data = [CapData { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    let (head, sets) = (&raw mut header, data.as_mut_ptr());
+    // SAFETY: both are live; version 3 has two sets of data.
+    check(unsafe { fits_int(libc::syscall(libc::SYS_capget, head, sets)) })?;
+    for (data, kept) in data.iter_mut().zip([LAB & 0xffff_ffff, LAB >> 32]) {
+        let kept: u32 = fits(kept);
+        *data = CapData {
+            effective: data.effective & kept,
+            permitted: data.permitted & kept,
+            inheritable: 0,
+        };
+    }
+    // SAFETY: as above; the kernel only reads the data.
+    check(unsafe { fits_int(libc::syscall(libc::SYS_capset, head, data.as_ptr())) })
+}
+
+fn fits_int(result: libc::c_long) -> libc::c_int {
+    fits(result)
+}
+
+/// The same for a program: it cannot get more by what it executes.
+///
+/// It neither allocates nor takes a lock, for use between fork and exec.
+pub(super) fn confine_program() -> io::Result<()> {
+    for capability in (0_u64..64).filter(|bit| PROGRAM >> bit & 1 == 0) {
+        // SAFETY: the call takes numbers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                // Beyond the last capability of this kernel.
+                Some(libc::EINVAL) => break,
+                _ => return Err(error),
+            }
+        }
+    }
+    no_new_privileges()
+}
+
+fn no_new_privileges() -> io::Result<()> {
+    // SAFETY: the call takes numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
+}
+
 /// The effective user and group.
 fn identity() -> (u32, u32) {
     // SAFETY: these calls have no argument and cannot fail.
     unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// The groups of a user by name, the primary one first; that one alone if the name is unknown.
+#[must_use]
+pub fn groups_of(name: &str, primary: u32) -> Vec<u32> {
+    let mut groups = vec![primary; 64];
+    let mut count: libc::c_int = 64;
+    let Ok(name) = std::ffi::CString::new(name) else { return vec![primary] };
+    // SAFETY: the name has a terminator, and `count` groups fit the list.
+    let all =
+        unsafe { libc::getgrouplist(name.as_ptr(), primary, groups.as_mut_ptr(), &raw mut count) };
+    groups.truncate(usize::try_from(all).map_or(1, |all| all.max(1)));
+    groups
 }
 
 /// The effective group of this process.

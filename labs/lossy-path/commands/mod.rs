@@ -32,6 +32,7 @@ use wirelab::emulator::topology;
 use wirelab::measure::nanos;
 use wirelab::path::Recording;
 use wirelab::runtime::clock::utc_seconds;
+use wirelab::sys::pidns_init::User;
 use wirelab::sys::privilege;
 use wirelab::sys::{host, terminal};
 
@@ -148,6 +149,7 @@ impl Task {
             command: self.command.clone(),
             on: self.on,
             env: if self.shell { prompt(self.on) } else { Vec::new() },
+            user: if flags.root { None } else { runs::invoker().map(user) },
             server_output: leaving.server_output()?,
             frames: leaving.wants_frames(),
             replay,
@@ -248,6 +250,12 @@ fn leave_out_commands(result: &mut PathResult) {
     if let Some(server) = &mut result.plan.server {
         LEFT_OUT.clone_into(server);
     }
+}
+
+/// The user that `sudo` works for, in all their groups.
+fn user((id, group): (u32, u32)) -> User {
+    let name = std::env::var("SUDO_USER").unwrap_or_default();
+    User { id, groups: privilege::groups_of(&name, group) }
 }
 
 /// The machine before the run.

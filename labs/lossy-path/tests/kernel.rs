@@ -955,3 +955,68 @@ fn a_run_that_another_user_can_have_written_is_not_taken() {
         views(&user, "belongs to another user (65534)");
     }
 }
+
+/// What a program says that it sees and may do, by line.
+const LOOK: &str = "ls /sys/class/net; id -u; grep -E '^(NoNewPrivs|CapBnd)' /proc/self/status; \
+                    hostname other 2>/dev/null && hostname; \
+                    umount /proc 2>/dev/null; umount -l /proc 2>/dev/null; \
+                    ls -d /proc/[0-9]* | wc -l; \
+                    echo x 2>/dev/null > /proc/sys/kernel/hostname && echo set; \
+                    cat /proc/sys/net/ipv4/tcp_keepalive_time > /dev/null && echo net; \
+                    touch /proc/sysrq-trigger 2>/dev/null && echo sysrq; \
+                    readlink /proc/self/ns/uts";
+
+#[test]
+fn a_program_sees_its_own_links_and_reaches_nothing_of_the_machine() {
+    let _alone = alone();
+    let before = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for user in User::all() {
+        let out = user.run(&["--no-report", "--quiet", "--", "sh", "-c", LOOK]);
+        if forbidden(&out) {
+            return;
+        }
+        let lines: Vec<&str> = out.stdout.lines().collect();
+        let [eth0, lo, id, bounding, nnp, processes, net, uts] = lines[..] else {
+            panic!("{}{}", out.stdout, out.stderr)
+        };
+        assert_eq!((eth0, lo, net), ("eth0", "lo", "net"), "{}", out.stdout);
+        assert_eq!(id, if user.unprivileged || !am_root() { id } else { "0" });
+        let bounding = bounding.rsplit('\t').next().unwrap();
+        let bounding = u64::from_str_radix(bounding, 16).unwrap();
+        // Modules, raw memory, mounts and names, reboot, clock: linux/capability.h.
+        for capability in [16, 17, 21, 22, 25] {
+            assert_eq!(bounding >> capability & 1, 0, "{capability}: {}", out.stdout);
+        }
+        assert_eq!(nnp, "NoNewPrivs:\t1");
+        assert!(processes.parse::<u32>().unwrap() < 10, "processes of the machine: {processes}");
+        assert_ne!(Path::new(uts), fs::read_link("/proc/self/ns/uts").unwrap());
+    }
+    assert_eq!(fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), before);
+}
+
+#[test]
+fn under_sudo_programs_and_files_are_the_users() {
+    if !am_root() {
+        println!("skipped: only root can act as sudo");
+        return;
+    }
+    let _alone = alone();
+    let user = User::new(false);
+    for (flags, id) in [(&[][..], "65534"), (&["--root"], "0")] {
+        let args = ["--b", "id -u > server", "--b-ready", "started"];
+        let args = [flags, &args, &["--", "sh", "-c", "id -u; id -G; sleep 0.2"]].concat();
+        let mut command = user.command(&args);
+        let sudo = [("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("SUDO_USER", "nobody")];
+        let out = Output::of(command.envs(sudo));
+        if forbidden(&out) {
+            return;
+        }
+        assert_eq!(out.stdout, format!("{id}\n{id}\n"), "{}", out.stderr);
+        let server = fs::read_to_string(user.folder.join("server")).unwrap();
+        assert_eq!(server, format!("{id}\n"));
+        fs::remove_file(user.folder.join("server")).unwrap();
+    }
+    use std::os::unix::fs::MetadataExt;
+    let run = user.folder.join("wirelab-runs/latest-lossy-path/result.json");
+    assert_eq!(fs::metadata(run).unwrap().uid(), NOBODY);
+}

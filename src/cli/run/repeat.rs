@@ -9,6 +9,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// What stands for a command line that `--no-command` keeps out of a run.
+pub const LEFT_OUT: &str = "(left out by --no-command)";
+
 /// Flags that only say what is printed and where files go, by their names. `DIR` of output is
 /// recognised by its hint.
 const OUTPUT: [&str; 6] = ["events", "generate", "json", "no_report", "record", "samples"];
@@ -49,9 +52,12 @@ impl Repeat {
         self
     }
 
-    /// The command, for a shell.
+    /// The command, for a shell; [`LEFT_OUT`] with `--no-command`.
     #[must_use]
     pub fn command(&self) -> String {
+        if self.typed.iter().take_while(|word| *word != "--").any(|word| word == "--no-command") {
+            return format!("{} {LEFT_OUT}", self.lab);
+        }
         let mut reader = Reader { repeat: self, command: &self.command, given: Vec::new() };
         let mut kept = vec![OsString::from(self.lab)];
         let mut words = self.typed.iter();
@@ -182,7 +188,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A model of the path that reads a file (`trace:FILE`, `loss=list:FILE`), from any folder.
+/// A model of the path that reads a file, such as `trace:FILE` or `loss=list:FILE`, from any
+/// folder.
 fn model_with_file(value: &str) -> Option<String> {
     let model = value.rsplit_once('=').map_or(value, |(_, model)| model);
     let word = crate::path::FILE_WORDS.into_iter().find(|word| model.starts_with(word))?;
@@ -262,6 +269,8 @@ mod tests {
         for (typed, repeated) in [
             ("--loss 2% --seed 3", "lab --loss 2% --seed 7"),
             ("--seed=3 --out run", "lab --seed 7"),
+            ("--loss 2% --no-command", "lab (left out by --no-command)"),
+            ("-- x --no-command", "lab --seed 7 -- x --no-command"),
             ("--json --no-report a", "lab a --seed 7"),
             ("--json=x -vp 53 --out=run", "lab -vp 53 --seed 7"),
             ("--fates F", "lab --fates F"),
