@@ -37,6 +37,7 @@ pub struct RunResult {
     /// The sentence of the first verdict.
     pub verdict: String,
     /// What the run proves of each pair of arms; the first is the headline.
+    #[serde(default)]
     pub verdicts: Vec<Verdict>,
     /// The plan.
     pub plan: Plan,
@@ -183,6 +184,7 @@ pub struct Lane {
     /// Latency of answered requests. Observer: client.
     pub latency: Latency,
     /// What lost packets cost. Observer: client.
+    #[serde(default)]
     pub loss_cost: LossCost,
     /// Requests held up by lost frames of the capture. Observer: path. `None` without a capture.
     pub blocking: Option<Blocking>,
@@ -383,6 +385,7 @@ pub struct Claim {
     /// The measurement, in a sentence with figures.
     pub seen: String,
     /// What it was tried on: requests, frames or ledgers. Never 0 if it holds.
+    #[serde(default)]
     pub trials: u64,
     /// Whether it holds.
     pub holds: Holds,

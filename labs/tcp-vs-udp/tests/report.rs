@@ -199,6 +199,30 @@ fn the_result_and_the_events_match_their_schemas() {
     }
 }
 
+/// A run saved before verdicts and repetitions existed can still be shown.
+#[test]
+fn older_results_are_read() {
+    fn without(value: &mut serde_json::Value, names: &[&str]) {
+        match value {
+            serde_json::Value::Array(items) => items.iter_mut().for_each(|v| without(v, names)),
+            serde_json::Value::Object(fields) => {
+                fields.retain(|name, _| !names.contains(&name.as_str()));
+                fields.values_mut().for_each(|v| without(v, names));
+            }
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(fixture::result()).unwrap();
+    let added = ["verdicts", "loss_cost", "blocking", "mechanism", "repetitions"];
+    without(&mut value, &added);
+    without(&mut value["claims"], &["trials"]);
+    without(&mut value, &["seeds", "in_flight_unknown"]);
+    let result: RunResult = serde_json::from_value(value).unwrap();
+    let text = render(&result, Style { color: false, width: 100 });
+    assert!(text.starts_with(&result.verdict[..40]), "{text}");
+    assert!(html_of(&result, &[]).contains("What a lost packet costs"));
+}
+
 /// One line of every kind.
 fn events() -> String {
     let loss_ppm = fixture::ppm(20_000);

@@ -137,6 +137,7 @@ pub struct Step {
     #[serde(flatten)]
     pub stair: Stair,
     /// The mechanisms that acted, in order: `tail-loss probe`, `SYN timer, then …`.
+    #[serde(default)]
     pub mechanism: String,
 }
 
