@@ -164,9 +164,20 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = TIMING)]
     pub(crate) root: bool,
 
-    /// Exit with 3 where the path cannot be trusted, whatever the program says
-    #[arg(long, help_heading = TIMING)]
-    pub(crate) strict: bool,
+    /// Exit with 3 where the path cannot be trusted, whatever the program says; on a shared machine
+    /// --strict=fates asks for true fates alone
+    #[arg(long, value_name = "WHAT", value_enum, num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "all", help_heading = TIMING)]
+    pub(crate) strict: Option<Strict>,
+}
+
+/// Which verdicts `--strict` asks for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Strict {
+    /// True fates, kept times
+    All,
+    /// True fates
+    Fates,
 }
 
 /// What the flags set in both directions: a flag for each of [`LinkPlan::words`], and its text.

@@ -115,9 +115,12 @@ pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
     })
 }
 
-fn bit_per_s(bytes: u64, span: Duration) -> u64 {
-    let bits = u128::from(bytes) * 8 * 1_000_000_000 / span.as_nanos().max(1);
-    saturated(bits)
+/// Bits per second from the first departure to the last.
+fn rate(record: &DirectionRecord) -> Option<u64> {
+    let (first, last) = record.sent_between?;
+    let nanos = last.since(first).as_nanos();
+    let bits = u128::from(record.sent_bytes) * 8 * 1_000_000_000;
+    (nanos > 0).then(|| saturated(bits / nanos))
 }
 
 /// Parts per million, rounded; 0 of 0 is 0.
@@ -147,14 +150,12 @@ fn one_way(
     // The policer drops frames, or one copy of two, whatever their draws.
     let spared = exposed.saturating_sub(drawn + dropped(DropReason::Policed));
     let steady_duplicates = steady(|what| matches!(what, Setting::Duplicate(_)));
-    let span = record.sent_between.map(|(first, last)| last.since(first));
-    let span = span.filter(|span| !span.is_zero());
     Way {
         offered: record.offered,
         offered_bytes: record.bytes,
         delivered: record.sent,
         delivered_bytes: record.sent_bytes,
-        delivered_bit_per_s: span.map(|span| bit_per_s(record.sent_bytes, span)),
+        delivered_bit_per_s: rate(record),
         peak_bit_per_s: meter.seconds.iter().max().map_or(0, |bytes| bytes * 8),
         queue_peak_bytes: meter.waiting_peak,
         dropped: DropReason::ALL
@@ -212,52 +213,88 @@ fn delay(link: &LinkPlan) -> Duration {
     }
 }
 
-/// The verdict on whether the run matched its plan, and its reasons.
+/// The verdicts on a run, and their reasons.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The worse of the two.
+    pub verdict: Verdict,
+    /// Whether every frame met the fate that the plan gave it.
+    pub fates: Verdict,
+    /// Whether frames left in time.
+    pub timing: Verdict,
+    /// Against the fates, then against the timing.
+    pub reasons: Vec<Reason>,
+}
+
+/// Judges whether the run matched its plan.
 #[must_use]
-pub fn verdict(
-    ways: &[Way; 2],
-    plan: &Plan,
-    missed: u64,
-    loopback: [u64; 2],
-) -> (Verdict, Vec<Reason>) {
-    let mut reasons = Vec::new();
-    let mut doubt = |verdict: Verdict, why: String| reasons.push(Reason { verdict, why });
+pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64, loopback: [u64; 2]) -> Judged {
+    let worst = |reasons: &[Reason]| {
+        reasons.iter().map(|reason| reason.verdict).max().unwrap_or(Verdict::Trusted)
+    };
+    let mut reasons = against_fates(ways, loopback);
+    let timing = against_timing(ways, plan, missed);
+    let (fates, kept) = (worst(&reasons), worst(&timing));
+    reasons.extend(timing);
+    Judged { verdict: fates.max(kept), fates, timing: kept, reasons }
+}
+
+/// The reasons whose count is not zero.
+fn counted<const N: usize>(verdict: Verdict, counts: [(u64, &str); N]) -> Vec<Reason> {
+    let found = counts.into_iter().filter(|(count, _)| *count > 0);
+    found.map(|(count, why)| Reason { verdict, why: format!("{count} {why}") }).collect()
+}
+
+fn against_fates(ways: &[Way; 2], loopback: [u64; 2]) -> Vec<Reason> {
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
+    let mut reasons = Vec::new();
     if sum(|w| w.offered) == 0 {
-        doubt(Verdict::NoFrames, no_frames(loopback));
+        reasons.push(Reason { verdict: Verdict::NoFrames, why: no_frames(loopback) });
     }
-    let invalid: [(u64, &str); 5] = [
-        (
-            sum(|w| w.kernel_dropped + w.send_failed),
-            "frames were dropped by the kernel, beside the plan's loss: the path was faster than \
-             this machine. Set a --rate that it can carry, or run on an idler machine",
-        ),
-        (
-            sum(|w| w.oversize),
-            "frames were longer than the MTU and were not passed on: an offload is on that should \
-             be off. Please report it",
-        ),
-        (
-            sum(|w| w.bad_checksum_status),
-            "frames came without complete checksums: an offload is on that should be off. Please \
-             report it",
-        ),
-        (
-            sum(|w| w.bad_offload),
-            "super-frames were of a kind that cannot be cut, and were not passed on. Run with \
-             --frames mtu, and please report it",
-        ),
-        (
-            sum(|w| w.beyond_recording),
-            "frames came after the end of the recording, which says nothing of them. Record a \
-             longer run",
-        ),
-    ];
-    for (count, why) in invalid.into_iter().filter(|(count, _)| *count > 0) {
-        doubt(Verdict::Invalid, format!("{count} {why}"));
-    }
-    for (way, name) in ways.iter().zip(["A to B", "B to A"]) {
-        let link = &plan.links[usize::from(name == "B to A")];
+    reasons.extend(counted(
+        Verdict::Invalid,
+        [
+            (
+                sum(|w| w.kernel_dropped + w.send_failed),
+                "frames were dropped by the kernel, beside the plan's loss: the path was faster \
+                 than this machine. Set a --rate that it can carry, or run on an idler machine",
+            ),
+            (
+                sum(|w| w.oversize),
+                "frames were longer than the MTU and were not passed on: an offload is on that \
+                 should be off. Please report it",
+            ),
+            (
+                sum(|w| w.bad_checksum_status),
+                "frames came without complete checksums: an offload is on that should be off. \
+                 Please report it",
+            ),
+            (
+                sum(|w| w.bad_offload),
+                "super-frames were of a kind that cannot be cut, and were not passed on. Run with \
+                 --frames mtu, and please report it",
+            ),
+            (
+                sum(|w| w.beyond_recording),
+                "frames came after the end of the recording, which says nothing of them. Record a \
+                 longer run",
+            ),
+        ],
+    ));
+    reasons.extend(counted(
+        Verdict::Suspect,
+        [(
+            sum(|w| w.not_carried),
+            "frames were neither IPv4 nor IPv6 traffic and were not passed on: a program speaks \
+             to the link itself (ARP, neighbour discovery)",
+        )],
+    ));
+    reasons
+}
+
+fn against_timing(ways: &[Way; 2], plan: &Plan, missed: u64) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for ((way, name), link) in ways.iter().zip(["A to B", "B to A"]).zip(&plan.links) {
         let limit = (delay(link) / LATE_PART_OF_DELAY).max(LATE_FLOOR);
         if way.late_p99_ns > nanos(limit) {
             let why = format!(
@@ -266,32 +303,27 @@ pub fn verdict(
                 latency(way.late_p99_ns),
                 latency(nanos(limit)),
             );
-            doubt(Verdict::Suspect, why);
+            reasons.push(Reason { verdict: Verdict::Suspect, why });
         }
     }
-    let suspect: [(u64, &str); 3] = [
-        (
-            sum(|w| w.pool_full),
-            "times frames had to wait for memory, because too many were on their way. Set a lower \
-             --rate or --delay",
-        ),
-        (
-            sum(|w| w.not_carried),
-            "frames were neither IPv4 nor IPv6 traffic and were not passed on: a program speaks \
-             to the link itself (ARP, neighbour discovery)",
-        ),
-        (
-            missed,
-            "events or frames are missing in the captures and the recording: this machine was too \
-             busy to write them down. The counts above are whole",
-        ),
-    ];
-    for (count, why) in suspect.into_iter().filter(|(count, _)| *count > 0) {
-        doubt(Verdict::Suspect, format!("{count} {why}"));
-    }
-    let worst = reasons.iter().map(|reason| reason.verdict).max();
-    (worst.unwrap_or(Verdict::Trusted), reasons)
+    let waits = ways.iter().map(|way| way.pool_full).sum();
+    reasons.extend(counted(
+        Verdict::Suspect,
+        [
+            (
+                waits,
+                "times frames had to wait for memory, because too many were on their way. Set a \
+                 lower --rate or --delay",
+            ),
+            (missed, MISSED),
+        ],
+    ));
+    reasons
 }
+
+/// Follows the number of events and frames that a full buffer cost.
+pub const MISSED: &str = "events or frames are missing in the captures and the recording: this \
+    machine was too busy to write them down. The counts above are whole";
 
 /// Why a run without frames says nothing of the plan.
 fn no_frames(loopback: [u64; 2]) -> String {
@@ -345,7 +377,15 @@ mod tests {
     #[test]
     fn every_deviation_from_the_plan_is_a_reason() {
         let plan = Plan::default();
-        assert_eq!(verdict(&[way(), way()], &plan, 0, [0; 2]), (Verdict::Trusted, Vec::new()));
+        assert_eq!(
+            verdict(&[way(), way()], &plan, 0, [0; 2]),
+            Judged {
+                verdict: Verdict::Trusted,
+                fates: Verdict::Trusted,
+                timing: Verdict::Trusted,
+                reasons: Vec::new()
+            }
+        );
         type Fault = (fn(&mut Way), Verdict, &'static str);
         let faults: [Fault; 9] = [
             (|w| w.kernel_dropped = 1, Verdict::Invalid, "dropped by the kernel"),
@@ -362,24 +402,26 @@ mod tests {
             for side in 0..2 {
                 let mut ways = [way(), way()];
                 fault(&mut ways[side]);
-                let (verdict, reasons) = verdict(&ways, &plan, 0, [0; 2]);
+                let Judged { verdict, fates, timing, reasons } = verdict(&ways, &plan, 0, [0; 2]);
+                // One of the two, never both.
+                assert_eq!((fates.min(timing), fates.max(timing)), (Verdict::Trusted, verdict));
                 assert_eq!(verdict, expected, "{word}");
                 assert_eq!(reasons.len(), 1, "{word}");
                 assert!(reasons[0].why.contains(word), "{:?}", reasons[0]);
             }
         }
-        assert_eq!(verdict(&[way(), way()], &plan, 1, [0; 2]).0, Verdict::Suspect);
+        assert_eq!(verdict(&[way(), way()], &plan, 1, [0; 2]).verdict, Verdict::Suspect);
     }
 
     #[test]
     fn a_run_without_frames_is_never_trusted() {
         let plan = Plan::default();
         let idle = || Way { offered: 0, delivered: 0, ..way() };
-        let (none, reasons) = verdict(&[idle(), idle()], &plan, 0, [412, 0]);
+        let Judged { verdict: none, reasons, .. } = verdict(&[idle(), idle()], &plan, 0, [412, 0]);
         assert_eq!(none, Verdict::NoFrames);
         assert!(reasons[0].why.contains("412 packets stayed on a's loopback"), "{reasons:?}");
         // One way is enough: its frames may all be lost.
-        assert_eq!(verdict(&[way(), idle()], &plan, 0, [412, 0]).0, Verdict::Trusted);
+        assert_eq!(verdict(&[way(), idle()], &plan, 0, [412, 0]).verdict, Verdict::Trusted);
     }
 
     #[test]
@@ -387,7 +429,9 @@ mod tests {
         let mut plan = Plan::default();
         plan.links[0].delay = Delay::Constant(Duration::from_millis(100));
         let late = || Way { late_p99_ns: 4_000_000, ..way() };
-        assert_eq!(verdict(&[late(), way()], &plan, 0, [0; 2]).0, Verdict::Trusted);
-        assert_eq!(verdict(&[way(), late()], &plan, 0, [0; 2]).0, Verdict::Suspect);
+        assert_eq!(verdict(&[late(), way()], &plan, 0, [0; 2]).verdict, Verdict::Trusted);
+        let judged = verdict(&[way(), late()], &plan, 0, [0; 2]);
+        assert_eq!((judged.fates, judged.timing), (Verdict::Trusted, Verdict::Suspect));
+        assert_eq!(judged.verdict, Verdict::Suspect);
     }
 }

@@ -43,6 +43,10 @@ pub struct PathResult {
     pub loopback_packets: [u64; 2],
     /// The verdict on whether the run matched its plan.
     pub verdict: Verdict,
+    /// Whether every frame met the fate that the plan gave it; absent in older runs.
+    pub fates: Option<Verdict>,
+    /// Whether frames left in time; absent in older runs.
+    pub timing: Option<Verdict>,
     /// The reasons of the verdict; empty if the run is trusted.
     pub reasons: Vec<Reason>,
     /// Setup failures for the programs, in sentences.

@@ -41,6 +41,8 @@ pub(crate) struct Leaving {
     seed: u64,
     signals: SignalForwarder,
     begun: bool,
+    /// Whether a flag asked for captures, fates or events, rather than the run's folder alone.
+    pub(crate) was_asked_for: bool,
     lost: u64,
     last: Instant,
     pub(crate) meter: Meter,
@@ -97,6 +99,9 @@ impl Leaving {
             seed,
             signals,
             begun: false,
+            was_asked_for: flags.capture.is_some()
+                || flags.record.is_some()
+                || output.shared.events.is_some(),
             lost: 0,
             last: Instant::ZERO,
             meter: Meter::default(),

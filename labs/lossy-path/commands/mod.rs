@@ -6,7 +6,7 @@
 pub(crate) mod artifacts;
 
 use crate::LAB;
-use crate::args::{Args, ELSEWHERE, Flags, Output, What, read_file, topics};
+use crate::args::{Args, ELSEWHERE, Flags, Output, Strict, What, read_file, topics};
 use crate::plan::{Mistake, Plan};
 use crate::report::{explain, text};
 use crate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
@@ -182,7 +182,12 @@ impl Task {
         let status = Exit::Program(result.program.status.code());
         info!("the program ended with {}; the path is {:?}", status.code(), result.verdict);
         result.reasons.iter().for_each(|reason| info!("verdict: {}", reason.why));
-        let untrusted = flags.strict && result.verdict != Verdict::Trusted;
+        let judged = match flags.strict {
+            None => None,
+            Some(Strict::All) => Some(result.verdict),
+            Some(Strict::Fates) => result.fates,
+        };
+        let untrusted = judged.is_some_and(|verdict| verdict != Verdict::Trusted);
         Ok(if untrusted { Exit::Inconclusive } else { status })
     }
 
@@ -209,7 +214,12 @@ impl Task {
     ) -> PathResult {
         let ways = audit::ways(outcome, plan, &leaving.meter);
         let missed = outcome.missed.notes + outcome.missed.frames;
-        let (verdict, reasons) = audit::verdict(&ways, plan, missed, outcome.loopback_packets);
+        let mut caveats = outcome.caveats.clone();
+        if missed > 0 && !leaving.was_asked_for {
+            caveats.push(format!("{missed} {}", audit::MISSED));
+        }
+        let missed = if leaving.was_asked_for { missed } else { 0 };
+        let judged = audit::verdict(&ways, plan, missed, outcome.loopback_packets);
         let [a_to_b, b_to_a] = ways;
         let [_, started, ended] = outcome.times;
         PathResult {
@@ -235,9 +245,11 @@ impl Task {
             a_to_b,
             b_to_a,
             loopback_packets: outcome.loopback_packets,
-            verdict,
-            reasons,
-            caveats: outcome.caveats.clone(),
+            verdict: judged.verdict,
+            fates: Some(judged.fates),
+            timing: Some(judged.timing),
+            reasons: judged.reasons,
+            caveats,
             router_cpu_ns: nanos(outcome.router.cpu),
         }
     }

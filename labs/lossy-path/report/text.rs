@@ -186,8 +186,14 @@ fn verdict(result: &PathResult, style: Style) -> String {
             "  {word}: every frame met the fate that the plan gave it, and left in time\n"
         );
     }
+    let kept = match (result.fates, result.timing) {
+        (Some(Verdict::Trusted), _) => "fates true: every frame met the fate that the plan gave it",
+        (Some(Verdict::Invalid), Some(Verdict::Trusted)) => "timing kept: frames left in time",
+        _ => "",
+    };
+    let kept = if kept.is_empty() { String::new() } else { format!("  {kept}\n") };
     let line = |reason: &Reason| format!("  {}: {}\n", word(reason.verdict), reason.why);
-    result.reasons.iter().map(line).collect()
+    kept + &result.reasons.iter().map(line).collect::<String>()
 }
 
 /// The results of `doctor`, one line per step, remedies below those that failed.

@@ -171,6 +171,21 @@ fn a_program_that_talks_to_itself_is_not_called_trusted() {
 }
 
 #[test]
+fn true_fates_pass_whatever_the_machine_does_to_the_timing() {
+    let _alone = alone();
+    let user = User::new(am_root());
+    if !have("strict", &["ping"]) {
+        return;
+    }
+    for (host, code, fates) in [("b", 0, "trusted"), ("127.0.0.1", 3, "no_frames")] {
+        let args = ["--strict=fates", "--", "ping", "-c", "3", "-i", "0.2", host];
+        let Some((out, result)) = user.result(&args) else { return };
+        assert_eq!((out.code, result["fates"].as_str()), (code, Some(fates)), "{}", out.stderr);
+        assert_eq!(out.stderr.contains("fates true:"), result["timing"] == "suspect");
+    }
+}
+
+#[test]
 fn a_program_sees_its_own_namespaces() {
     let _alone = alone();
     for user in User::all() {
