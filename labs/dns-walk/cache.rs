@@ -17,6 +17,9 @@ use wirelab::measure::Instant;
 /// transaction in progress"); a walk seldom takes longer than this.
 const TTL_FLOOR_S: u32 = 5;
 
+/// Seconds of a TTL; more counts as none (RFC 2181 §8).
+pub(super) const TTL_MAX_S: u32 = (1 << 31) - 1;
+
 /// Records of one name and type.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -127,7 +130,8 @@ impl Cache {
     ) -> Result<(), DropReason> {
         let Some(first) = records.first() else { return Ok(()) };
         let (key, kind) = (Key::of(&first.name), first.record_type());
-        let least = records.iter().map(|record| record.ttl).min().unwrap_or(0);
+        let kept_s = |record: &Record| Some(record.ttl).filter(|ttl| *ttl <= TTL_MAX_S);
+        let least = records.iter().map(|record| kept_s(record).unwrap_or(0)).min().unwrap_or(0);
         let ttl_s = least.clamp(TTL_FLOOR_S, limits.ttl_s.max(TTL_FLOOR_S));
         let mut expires = now + Duration::from_secs(u64::from(ttl_s));
         let known = self.nodes.get(key.bytes()).and_then(|node| node.set(kind));

@@ -1,8 +1,10 @@
 //! What a reply says about a question: its class, what to believe of it, what to drop and why.
 
+use super::cache::TTL_MAX_S;
 use super::dnssec::evidence::Sections;
 use super::dnssec::proves;
 use super::event::Class;
+use super::finding::Fault;
 use super::limits::{Limits, at_most};
 use super::text::{Question, name_text};
 use super::trust::{DropReason, Rank};
@@ -35,6 +37,8 @@ pub struct Classified {
     pub dropped: Vec<(Record, DropReason)>,
     /// What it would be if the server had authority for it (AA=0): the last resort of a step.
     pub last_resort: Option<Class>,
+    /// What of its records should not be.
+    pub odd: Vec<Fault>,
     /// Aliases that it followed, in order.
     pub aliases: Vec<Record>,
     /// The name to go on with after an alias.
@@ -89,6 +93,7 @@ pub fn read(context: &Context<'_>, message: &Message) -> Classified {
         ResponseCode::FormErr => Class::FormErr,
         _ => Class::OtherCode,
     };
+    reader.note_odd(message);
     reader.finish(class, message)
 }
 
@@ -104,6 +109,7 @@ impl<'a> Reader<'a> {
             kept: Vec::new(),
             dropped: Vec::new(),
             last_resort: None,
+            odd: Vec::new(),
             aliases: Vec::new(),
             target: None,
             cut: None,
@@ -154,6 +160,46 @@ impl<'a> Reader<'a> {
             take(authorities, |record| set_aside(record) || record.record_type() == RecordType::DS);
             take(additionals, set_aside);
         }
+    }
+
+    /// Notes records that should not be as they are.
+    fn note_odd(&mut self, message: &Message) {
+        let Context { zone, limits, .. } = *self.context;
+        let mut odd = Vec::new();
+        if self.reading.records > limits.records {
+            let (held, read) = (self.reading.records, limits.records);
+            odd.push(Fault::RecordsCut { held, read });
+        }
+        for record in message.answers.iter().filter(|record| record.ttl > TTL_MAX_S) {
+            let (name, ttl_s) = (name_text(&record.name), record.ttl);
+            odd.push(Fault::TtlTooLarge { name, ttl_s });
+        }
+        let cname = |record: &&Record| record.record_type() == RecordType::CNAME;
+        for alias in &self.reading.aliases {
+            if cname(&alias) && alias.name == *zone {
+                odd.push(Fault::AliasAtApex);
+            }
+            let same = message.answers.iter().filter(cname).filter(|one| one.name == alias.name);
+            if cname(&alias) && same.clone().any(|one| one.data != alias.data) {
+                odd.push(Fault::SeveralAliases { name: name_text(&alias.name) });
+            }
+        }
+        let soa = message.authorities.iter().find(|one| one.record_type() == RecordType::SOA);
+        if let Some(soa) = soa.filter(|_| message.answers.is_empty())
+            && !(zone.zone_of(&soa.name) && soa.name.zone_of(&self.context.asked.name))
+        {
+            odd.push(Fault::SoaOfOtherZone { subject: name_text(&soa.name) });
+        }
+        for (record, _) in
+            self.reading.dropped.iter().filter(|(_, why)| *why == DropReason::NotPublic)
+        {
+            if let Some(given) = record.data.ip_addr() {
+                let subject = name_text(&record.name);
+                odd.push(Fault::AddressUnusable { subject, given });
+            }
+        }
+        odd.dedup();
+        self.reading.odd = odd;
     }
 
     /// Notes a record that is not believed; of a flood only the first ones are shown.
@@ -400,14 +446,16 @@ impl<'a> Reader<'a> {
             });
         rest.into_iter().for_each(|record| self.drop(record, DropReason::NotAskedFor));
         for set in by_name(wanted) {
-            with_address += 1;
+            let mut usable = false;
             for set in by_kind(set) {
                 let (good, bad): (Vec<Record>, Vec<Record>) = set.into_iter().partition(|record| {
                     record.data.ip_addr().is_some_and(|address| self.may_ask(address))
                 });
                 bad.into_iter().for_each(|record| self.drop(record, DropReason::NotPublic));
+                usable |= !good.is_empty();
                 self.keep(good, Rank::Glue);
             }
+            with_address += u32::from(usable);
         }
         with_address
     }

@@ -16,7 +16,8 @@ pub(crate) fn ancestors(name: &Name) -> impl Iterator<Item = Name> + use<> {
 /// The name with the owner of the DNAME replaced by its target (RFC 6672 §2.2).
 pub(crate) fn synthesize(name: &Name, dname: &Record) -> Result<Name, String> {
     let target = dname_target(dname).ok_or("a DNAME record without a target")?;
-    moved(name, &dname.name, &target).ok_or_else(|| "DNAME: no name comes of it".to_owned())
+    moved(name, &dname.name, &target)
+        .ok_or_else(|| "DNAME substitution would exceed 255 octets (YXDOMAIN)".to_owned())
 }
 
 /// The name with `owner` at its end replaced by `target`; nothing where that is too long.

@@ -31,6 +31,23 @@ pub enum Fault {
         /// Queries that it was sent.
         queries: u32,
     },
+    /// The network or its host said that it cannot be reached.
+    ServerUnreachable {
+        /// In the words of the system.
+        why: String,
+    },
+    /// None of several servers can be reached: it is this host, or its network.
+    NothingReachable {
+        /// Servers that were asked.
+        servers: u32,
+        /// In the words of the system.
+        why: String,
+    },
+    /// None of several servers replies: something may keep port 53 from this host.
+    NothingReplies {
+        /// Servers that were asked.
+        servers: u32,
+    },
     /// It answers datagrams and takes no connection (RFC 7766 §5 demands both).
     ServerNoTcp,
     /// Delegated, but it says REFUSED (DNSViz: INVALID_RCODE).
@@ -142,6 +159,51 @@ pub enum Fault {
     ServerUnresolvable {
         /// The server's name.
         subject: String,
+    },
+    /// The zone's own name is an alias, beside its SOA and NS records (RFC 1034 §3.6.2).
+    AliasAtApex,
+    /// A name has several aliases (RFC 2181 §10.1).
+    SeveralAliases {
+        /// The name.
+        name: String,
+    },
+    /// A server's name is an alias (RFC 2181 §10.3).
+    NsIsAlias {
+        /// The server's name.
+        subject: String,
+        /// What it is an alias of.
+        target: String,
+    },
+    /// An address stands where a server's name should.
+    NsIsAddress {
+        /// The name as it is given.
+        subject: String,
+    },
+    /// The glue of a server is an address at which no server can be.
+    AddressUnusable {
+        /// The server's name.
+        subject: String,
+        /// The address.
+        given: IpAddr,
+    },
+    /// A denial has the SOA record of a zone that the name is not in (RFC 2308 §2).
+    SoaOfOtherZone {
+        /// The owner of the record.
+        subject: String,
+    },
+    /// A record may be kept for longer than 2^31-1 seconds, and so not at all (RFC 2181 §8).
+    TtlTooLarge {
+        /// Its name.
+        name: String,
+        /// The seconds.
+        ttl_s: u32,
+    },
+    /// A reply holds more records than are read: what is shown is not all of it.
+    RecordsCut {
+        /// Records of the reply.
+        held: u32,
+        /// Records that are read.
+        read: u32,
     },
     /// The aliases lead in a circle.
     AliasLoop {
@@ -287,6 +349,21 @@ impl Fault {
                 let words = format!("did not reply (asked {times}; the path may have lost it)");
                 warning(&[], &words, "ask again with --check")
             }
+            Self::ServerUnreachable { why } => error(
+                &["DNSViz:SERVER_UNRESPONSIVE_UDP", "Zonemaster:CN01_NO_RESPONSE_UDP"],
+                &format!("cannot be reached: {why}"),
+                "start the server, open its port 53, or take it out",
+            ),
+            Self::NothingReachable { servers, why } => error(
+                &[],
+                &format!("none of {servers} servers can be reached from this host: {why}"),
+                "check this host's routes and its firewall",
+            ),
+            Self::NothingReplies { servers } => error(
+                &[],
+                &format!("none of {servers} servers replies: this network may block port 53"),
+                "ask from another network, or check this one's firewall",
+            ),
             Self::ServerNoTcp => warning(
                 &["DNSViz:SERVER_UNRESPONSIVE_TCP", "Zonemaster:CN02_NO_RESPONSE_TCP"],
                 "takes no TCP connection",
@@ -435,8 +512,58 @@ impl Fault {
         }
     }
 
+    /// What a zone's records should not be.
+    fn describe_records(&self) -> Option<Description> {
+        Some(match self {
+            Self::AliasAtApex => error(
+                &[],
+                "its own name is an alias (CNAME), which no other record may stand beside",
+                "put the address itself there, or an HTTPS record (RFC 1034 §3.6.2, RFC 9460)",
+            ),
+            Self::SeveralAliases { name } => error(
+                &[],
+                &format!("{name} has several CNAME records; the first was followed"),
+                "leave one of them (RFC 2181 §10.1)",
+            ),
+            Self::NsIsAlias { subject, target } => error(
+                &["Zonemaster:NS_IS_CNAME"],
+                &format!("the name of its server {subject} is an alias of {target}"),
+                "name the server by a name with addresses (RFC 2181 §10.3)",
+            ),
+            Self::NsIsAddress { subject } => error(
+                &[],
+                &format!("an NS record has the address {subject} where a name should be"),
+                "give the server a name (RFC 1035 §3.3.11)",
+            ),
+            Self::AddressUnusable { subject, given } => error(
+                &["DNSViz:GLUE_PRIVATE_IP"],
+                &format!("the zone above gives {given} for {subject}; it is not asked"),
+                "give the zone above the server's public address",
+            ),
+            Self::SoaOfOtherZone { subject } => warning(
+                &["DNSViz:SOA_NOT_OWNER_FOR_NODATA"],
+                &format!("denies with the SOA record of {subject}, a zone the name is not in"),
+                READ_LOG,
+            ),
+            Self::TtlTooLarge { name, ttl_s } => warning(
+                &[],
+                &format!("gives {name} a TTL of {ttl_s} s, which counts as 0 (RFC 2181 §8)"),
+                "give it a TTL below 2147483648 s",
+            ),
+            Self::RecordsCut { held, read } => warning(
+                &[],
+                &format!("sent {held} records, of which {read} were read: there are more"),
+                "spread them over several names",
+            ),
+            _ => return None,
+        })
+    }
+
     /// The faults of a zone's content, of the hints, and of the network.
     fn describe_zone(&self) -> Description {
+        if let Some(description) = self.describe_records() {
+            return description;
+        }
         match self {
             Self::AliasLoop { name } => error(
                 &[],

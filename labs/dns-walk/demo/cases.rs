@@ -24,7 +24,7 @@ const fn signed(zone: &'static str, servers: &'static [Manner]) -> Case {
 }
 
 /// Every case, in the order of the addresses of their servers.
-const CASES: [Case; 8] = [
+const CASES: [Case; 14] = [
     signed("halfsigned", &[Manner::Sound, Manner::Expired]),
     case("noaa", &[Manner::NoAuthority]),
     case("nocookie", &[Manner::RejectsCookies]),
@@ -33,6 +33,15 @@ const CASES: [Case; 8] = [
     case("tcponly", &[Manner::TcpOnly]),
     case("cutsall", &[Manner::CutsAll, Manner::Sound]),
     Case { more: "a.deep 300 A 203.0.113.101\n", ..case("denies", &[Manner::DeniesParts]) },
+    Case { more: "@ 300 CNAME www.igbank.com.\n", ..case("apexalias", &[Manner::Sound]) },
+    Case {
+        more: "two 300 CNAME www.igbank.com.\ntwo 300 CNAME mail.igbank.com.\n",
+        ..case("twoaliases", &[Manner::Sound])
+    },
+    Case { more: "huge 3000000000 A 203.0.113.101\n", ..case("hugettl", &[Manner::Sound]) },
+    case("othersoa", &[Manner::OtherSoa]),
+    case("nsaddress", &[Manner::Sound]),
+    case("zeroglue", &[Manner::Sound]),
 ];
 
 /// Adds the zones of every case; how those that are signed are.
@@ -59,5 +68,18 @@ pub(super) fn add(authority: &mut Authority) -> Result<Vec<(Name, SignPlan)>, Zo
             plans.push((origin, SignPlan { denial: Denial::Nsec, flaw: None }));
         }
     }
+    add_served_by_alias(authority)?;
     Ok(plans)
+}
+
+/// Adds a zone whose server is named by an alias, srv.igbank.com, of ns.hoster.net.
+fn add_served_by_alias(authority: &mut Authority) -> Result<(), ZoneError> {
+    let name = |text: &str| Name::from_ascii(text).expect("invariant: a name of this file");
+    let text = "@ 3600 SOA srv.igbank.com. h.nsalias.com. 1 7200 900 1209600 60\n\
+                @ 172800 NS srv.igbank.com.\nwww 300 A 203.0.113.100\n";
+    authority.add_zone(Zone::parse(&name("nsalias.com."), text)?);
+    let zones = ["hoster.net.", "cdn.net.", "nsalias.com."].map(name).to_vec();
+    let address = IpAddr::V4(Ipv4Addr::new(127, 53, 3, 1));
+    authority.add_host(address, zones, Manner::Sound);
+    Ok(())
 }

@@ -93,8 +93,6 @@ pub enum Manner {
     TcpOnly,
     /// It cuts every reply short, over TCP too.
     CutsAll,
-    /// It adds bytes to the end of its replies.
-    Trails,
     /// Its denials have the SOA record of the zone above.
     OtherSoa,
 }
@@ -287,10 +285,7 @@ impl Authority {
         if host.manner == Manner::DropsParts && is_part(&reply) {
             return None;
         }
-        let mut bytes = reply.to_vec().ok()?;
-        if host.manner == Manner::Trails {
-            bytes.extend([0; 3]);
-        }
+        let bytes = reply.to_vec().ok()?;
         let payload = if host.manner == Manner::CutsAll { 0 } else { payload };
         let transport = if host.manner == Manner::CutsAll { Transport::Udp } else { transport };
         if transport == Transport::Udp && bytes.len() > payload {

@@ -27,7 +27,7 @@ const fn fault(
 }
 
 /// Every fault of the broken hierarchy.
-pub const FAULTS: [NamedFault; 27] = [
+pub const FAULTS: [NamedFault; 34] = [
     fault(
         "dead",
         "www.igbank.com A",
@@ -174,6 +174,48 @@ pub const FAULTS: [NamedFault; 27] = [
         "a.deep.denies.com A",
         "the server denies a name that has names below it",
         Some("DENIES_NAME_ABOVE"),
+    ),
+    fault(
+        "apex-alias",
+        "apexalias.com A",
+        "the zone's own name is an alias",
+        Some("ALIAS_AT_APEX"),
+    ),
+    fault(
+        "two-aliases",
+        "two.twoaliases.com A",
+        "one name has two aliases",
+        Some("SEVERAL_ALIASES"),
+    ),
+    fault(
+        "huge-ttl",
+        "huge.hugettl.com A",
+        "a record may be kept for 3000000000 seconds",
+        Some("TTL_TOO_LARGE"),
+    ),
+    fault(
+        "other-soa",
+        "www.othersoa.com MX",
+        "a denial has the SOA record of com.",
+        Some("SOA_OF_OTHER_ZONE"),
+    ),
+    fault(
+        "ns-alias",
+        "www.nsalias.com A",
+        "the zone's server is named by an alias",
+        Some("NS_IS_ALIAS"),
+    ),
+    fault(
+        "ns-address",
+        "www.nsaddress.com A",
+        "an NS record has an address for a name",
+        Some("NS_IS_ADDRESS"),
+    ),
+    fault(
+        "zero-glue",
+        "www.zeroglue.com A",
+        "com. gives 0.0.0.0 for one of the zone's servers",
+        Some("ADDRESS_UNUSABLE"),
     ),
 ];
 
@@ -364,6 +406,10 @@ moved 172800 NS ns.moved.com.
 ns.moved.com. 172800 A 127.53.4.13
 brief 172800 NS ns.brief.com.
 ns.brief.com. 172800 A 127.53.4.12
+nsalias 172800 NS srv.igbank.com.
+nsaddress 172800 NS 127.53.6.99.
+zeroglue 172800 NS ns0.zeroglue.com.
+ns0.zeroglue.com. 172800 A 0.0.0.0
 ";
 
 const NET: &str = "
@@ -407,6 +453,7 @@ www 300 CNAME edge.cdn.net.
 loop 300 CNAME loop2.igbank.com.
 loop2 300 CNAME loop3.igbank.com.
 loop3 300 CNAME loop.igbank.com.
+srv 300 CNAME ns.hoster.net.
 ";
 
 const HOSTER: &str = "

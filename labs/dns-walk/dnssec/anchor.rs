@@ -45,8 +45,17 @@ impl Anchors {
     /// Where a line is something else, or there is none.
     pub fn parse(text: &str) -> Result<Self, AnchorError> {
         let mut anchors = Self::default();
+        // Parentheses join lines (RFC 1035 §5.1), as `dig +multi` prints them.
+        let (mut joined, mut open) = (String::new(), false);
         for (index, whole) in text.lines().enumerate() {
-            let line = whole.split(';').next().unwrap_or_default().trim();
+            let line = whole.split(';').next().unwrap_or_default();
+            open = (open || line.contains('(')) && !line.contains(')');
+            joined = format!("{joined} {}", line.replace(['(', ')'], " "));
+            if open {
+                continue;
+            }
+            let line = std::mem::take(&mut joined);
+            let line = line.trim();
             if line.is_empty() {
                 continue;
             }
@@ -174,6 +183,10 @@ mod tests {
         let anchors = Anchors::parse(text).unwrap();
         let at = |text: &str| anchors.above(&Name::from_ascii(text).unwrap()).unwrap().0.to_ascii();
         assert_eq!((at("a.example.").as_str(), at("a.other.").as_str()), ("example.", "."));
+        let multi = ". 3600 IN DNSKEY 257 3 15 (\n    AAECAwQFBgcICQoLDA0ODxAR\n    \
+            EhMUFRYXGBkaGxwdHh8= ) ; KSK; alg = ED25519 ; key id = 9\n\
+            example. IN DS ( 7 15 2\n 00FF )\n";
+        assert_eq!(Anchors::parse(multi), Ok(anchors.clone()), "as dig +multi prints it");
         assert_eq!(Anchors::parse(&anchors.text()), Ok(anchors));
         for (text, part) in [
             ("", "at least one line"),

@@ -206,7 +206,9 @@ impl<'a> Proofs<'a> {
             return denied.then_some(ProofKind::Nsec3).ok_or_else(lacks);
         }
         let (encloser, proof) = self.nsec3_encloser(name, work)?;
-        if kind == RecordType::DS && proof == ProofKind::Nsec3OptOut {
+        // An unsigned delegation may have been left out: what is below it proves nothing (RFC 5155
+        // §9.2).
+        if proof == ProofKind::Nsec3OptOut {
             return Ok(proof);
         }
         let Some(wildcard) = wildcard_of(&encloser) else {

@@ -77,6 +77,20 @@ pub enum DsVerdict {
     Outclassed,
 }
 
+impl DsVerdict {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::NotCompared => "not compared",
+            Self::Matches => "matches a key",
+            Self::MatchesNone => "matches no key",
+            Self::Unsupported => "not supported",
+            Self::Outclassed => "ignored beside a better digest",
+        }
+    }
+}
+
 /// A key as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeySeen {

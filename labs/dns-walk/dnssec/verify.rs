@@ -57,6 +57,25 @@ pub enum SignatureVerdict {
     OverLimit,
 }
 
+impl SignatureVerdict {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::NotNeeded => "not needed",
+            Self::Unsupported => "not supported",
+            Self::WrongSigner => "of another zone",
+            Self::TooManyLabels => "with too many labels",
+            Self::NoKey => "of no key of the zone",
+            Self::NotYetValid => "not valid yet",
+            Self::Expired => "expired",
+            Self::Invalid => "does not match",
+            Self::OverLimit => "not checked: over a limit",
+        }
+    }
+}
+
 /// A set that was checked.
 #[derive(Clone, Debug)]
 pub struct Checked {

@@ -2,6 +2,8 @@
 
 use super::words::{answer, source, spent};
 use super::{steps, summary, tree};
+use crate::dnssec::link::LinkKind;
+use crate::dnssec::reason::algorithm_name;
 use crate::event::{Class, Event, Exchange, Purpose, Record};
 use std::fmt::Write;
 use wirelab::measure::human::plural;
@@ -34,7 +36,9 @@ pub fn render(records: &[Record], style: Style) -> String {
             let _ = writeln!(out, "     {sentence} {rfc}");
         }
     }
+    chain(&mut out, records, style);
     let _ = writeln!(out, "  =  {}.", answer(end));
+    let _ = writeln!(out, "     Security: {}.", super::words::security(end));
     if let Some(skipped) = &end.skipped {
         let _ = writeln!(out, "     Skipped: {skipped}.");
     }
@@ -43,6 +47,53 @@ pub fn render(records: &[Record], style: Style) -> String {
         let _ = writeln!(out, "  !  {}: {}.", tree::says(finding), finding.fault.remedy());
     }
     out
+}
+
+/// The chain of trust, link by link: what was proved by which keys.
+fn chain(out: &mut String, records: &[Record], style: Style) {
+    for record in records {
+        let Event::Chain(link) = &record.event else { continue };
+        let step = link.step.map_or_else(|| "  -".to_owned(), |step| format!("{step:>3}"));
+        let (about, rfc) = match link.link {
+            LinkKind::Ds => ("The zone above vouches for the keys", "RFC 4035 §5.2"),
+            LinkKind::Keys => ("The keys of the zone", "RFC 4035 §5.2"),
+            LinkKind::Records => ("The records", "RFC 4035 §5.3"),
+            LinkKind::Absence => ("The absence", "RFC 4035 §5.4"),
+        };
+        let rfc = style.ink(Ink::Dim, &format!("[{rfc}]"));
+        let (subject, zone, reason) = (&link.subject, &link.zone, link.reason.words());
+        let _ = writeln!(
+            out,
+            "{step}  {about}: {subject} is {}, by {zone}: {reason}. {rfc}",
+            link.status
+        );
+        for ds in &link.ds {
+            let algorithm = algorithm_name(ds.algorithm);
+            let _ = writeln!(
+                out,
+                "       DS of key {} ({algorithm}, digest type {}): {}",
+                ds.tag,
+                ds.digest,
+                ds.verdict.words()
+            );
+        }
+        for key in &link.keys {
+            let role = if key.flags & 1 == 1 { "KSK" } else { "ZSK" };
+            let algorithm = algorithm_name(key.algorithm);
+            let _ = writeln!(out, "       {role} {} ({algorithm}, flags {})", key.tag, key.flags);
+        }
+        for signature in &link.signatures {
+            let _ = writeln!(
+                out,
+                "       RRSIG by key {} of {}, {} to {}: {}",
+                signature.tag,
+                signature.signer,
+                signature.inception,
+                signature.expiration,
+                signature.verdict.words()
+            );
+        }
+    }
 }
 
 /// Why the question of a step was asked.

@@ -1,15 +1,17 @@
 //! Servers of one zone that differ: nothing is bogus or unanswered before every server was asked,
 //! and the guilty one is named.
 
-use super::walk::{Ended, config, name, walk_at};
+use super::walk::{Ended, PORT, config, name, question, walk_at};
+use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, JUDGED, Manner, SignPlan, Zone};
 use dns_walk::dnssec::Status;
+use dns_walk::event::Event;
 use dns_walk::finding::{Fault, Finding};
 use dns_walk::outcome::Outcome;
-use dns_walk::walk::WalkConfig;
+use dns_walk::walk::{Walk, WalkConfig};
 use std::net::{IpAddr, Ipv4Addr};
-use wirelab::measure::Ppm;
 use wirelab::measure::draw::keyed;
+use wirelab::measure::{Instant, Ppm};
 
 const ADDRESS: &str = "203.0.113.7";
 const DEEP: &str = "203.0.113.8";
@@ -238,4 +240,52 @@ fn where_one_server_of_each_zone_answers_so_does_the_walk() {
     }
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
     assert!(answered > seeds && secure > seeds / 3, "{answered} answered, {secure} secure");
+}
+
+#[test]
+fn where_no_server_replies_the_network_is_named_once() {
+    let authority = servers(&[Manner::Dead; 4], &[Manner::Sound], &[Manner::Sound]);
+    let ended = walk_at(&authority, "www.patient.com A", config(), Ppm::ZERO, 7);
+    assert_eq!(ended.codes(), ["NOTHING_REPLIES"]);
+    let words = ended.summary.findings[0].fault.words();
+    assert!(words.contains("none of 4 servers replies"), "{words}");
+}
+
+#[test]
+fn a_host_without_a_route_says_so_once() {
+    let hints = servers(&[Manner::Sound; 4], &[Manner::Sound], &[Manner::Sound]).hints(PORT);
+    let asked = question("www.patient.com A");
+    let mut walk = Walk::new(config(), hints, asked, 7, Cache::default(), Instant::ZERO);
+    while let Some(query) = walk.poll_transmit() {
+        walk.handle_unreachable(Instant::ZERO, query.attempt, "network is unreachable");
+    }
+    let mut records = Vec::new();
+    while let Some(record) = walk.poll_event() {
+        records.push(record);
+    }
+    let summary = dns_walk::sim::summary(&records).unwrap();
+    let words: Vec<String> = summary.findings.iter().map(|found| found.fault.words()).collect();
+    let one = "none of 4 servers can be reached from this host: network is unreachable";
+    assert_eq!(words, [one]);
+}
+
+#[test]
+fn a_reply_from_another_address_is_named_and_not_believed() {
+    let authority = servers(&[Manner::Sound], &[Manner::Sound], &[Manner::Sound]);
+    let asked = question("www.patient.com A");
+    let hints = authority.hints(PORT);
+    let mut walk = Walk::new(config(), hints, asked, 7, Cache::default(), Instant::ZERO);
+    let query = walk.poll_transmit().unwrap();
+    let reply = authority.reply(query.to.ip(), query.transport, &query.bytes).unwrap();
+    let elsewhere = "192.0.2.9:53".parse().unwrap();
+    walk.handle_reply(Instant::ZERO, query.attempt, elsewhere, &reply);
+    assert!(walk.is_open(query.attempt), "the wait goes on");
+    walk.cancel(Instant::ZERO);
+    let mut found = Vec::new();
+    while let Some(record) = walk.poll_event() {
+        if let Event::Summary(summary) = record.event {
+            found.extend(summary.findings.into_iter().map(|finding| finding.fault));
+        }
+    }
+    assert!(found.contains(&Fault::ReplyFromElsewhere { from: elsewhere }), "{found:?}");
 }

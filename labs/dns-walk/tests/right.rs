@@ -26,7 +26,7 @@ use dns_walk::cache::Cache;
 use dns_walk::demo::{Authority, Flaw, JUDGED};
 use dns_walk::dnssec::Status;
 use dns_walk::driver as net;
-use dns_walk::event::{Class, Event, Record, Summary, Transport};
+use dns_walk::event::{Event, Record, Summary, Transport};
 use dns_walk::outcome::Outcome;
 use dns_walk::question::{self};
 use dns_walk::text::RecordText;
@@ -375,7 +375,7 @@ fn walk(world: &World, name: &str, kind: RecordType, seed: u64) -> (Told, Vec<Re
 type Exception = (&'static str, fn(&Told, &[Record]) -> bool);
 
 /// Why a walk may differ from Unbound. Everything else is a mistake of ours.
-const EXCEPTIONS: [Exception; 3] = [
+const EXCEPTIONS: [Exception; 2] = [
     (
         "a DNAME leads below itself: the name grows with each step. Unbound stops somewhere and \
          gives the chain so far as an answer; the walk ends with too many aliases",
@@ -383,22 +383,6 @@ const EXCEPTIONS: [Exception; 3] = [
             let aliases = summary_of(records).aliases.iter();
             let mut all = aliases.map(without_ttl).chain(theirs.answers.iter().cloned());
             all.any(|text| leads_below_itself(&text))
-        },
-    ),
-    (
-        "the only server that answers says that it is no authority (AA=0). Unbound believes it \
-         where no other server is left (\"recursion lame\"); the walk believes no resolver",
-        |_, records| {
-            let Outcome::Unanswered { zone, .. } = &summary_of(records).outcome else {
-                return false;
-            };
-            records.iter().any(|record| match &record.event {
-                Event::Exchange(exchange) => {
-                    exchange.zone == *zone
-                        && matches!(exchange.class, Class::NotAuthoritative { recursion: true })
-                }
-                _ => false,
-            })
         },
     ),
     (

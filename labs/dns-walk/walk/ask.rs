@@ -8,6 +8,7 @@ use super::known::ZoneServers;
 use super::queries::{Owner, Plan, carrier};
 use super::tasks::{Ask, Candidate, Task};
 use crate::event::{AddressSource, Class, Purpose, Qmin, Transport, Way};
+use crate::finding::Fault;
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::text::{Question, name_text, record_text};
@@ -241,6 +242,11 @@ impl Walk {
         let records = entry.iter().flat_map(|entry| entry.records.iter());
         let addresses = records.filter_map(|record| record.data.ip_addr());
         let name = &task.asked_first.name;
+        if let (Purpose::Address { server, zone }, true) = (&task.purpose, *name != question.name) {
+            let (subject, target) = (server.clone(), name_text(&question.name));
+            let fault = Fault::NsIsAlias { subject, target };
+            self.log.findings.note(fault, zone, None, task.parent.unwrap_or_default());
+        }
         let found: Vec<Candidate> = addresses
             .filter(|address| self.setup.may_use(*address))
             .map(|address| {

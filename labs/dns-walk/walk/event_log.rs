@@ -20,11 +20,16 @@ use wirelab::measure::{Instant, nanos};
 /// 10 % loss each way loses as many in a row once in 4,000.
 pub(super) const SILENCE_PROVES: u32 = 5;
 
+/// Servers of which none replies before the network is suspected instead of them.
+const NETWORK_MIN: usize = 3;
+
 /// What a server did in a walk.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     replies: u32,
     silent: u32,
+    /// The network or the host said why it cannot be reached.
+    unreachable: Option<String>,
     first_step: u32,
     /// It answered without authority and offered recursion.
     as_resolver: bool,
@@ -210,6 +215,7 @@ impl EventLog {
         if seen.first_step == 0 {
             seen.first_step = exchange.step;
         }
+        let no_way = seen.unreachable.is_some();
         self.bytes_received += u64::from(exchange.bytes_received.unwrap_or_default());
         if exchange.class.is_reply() {
             seen.replies += 1;
@@ -217,7 +223,10 @@ impl EventLog {
             seen.useful |= exchange.class.is_useful();
         } else {
             self.unanswered += 1;
-            seen.silent += u32::from(exchange.class != Class::Overtaken);
+            match &exchange.class {
+                Class::Unreachable { why } => seen.unreachable = Some(why.clone()),
+                class => seen.silent += u32::from(*class != Class::Overtaken),
+            }
         }
         let waited = exchange.class.is_useful()
             || matches!(
@@ -234,7 +243,9 @@ impl EventLog {
         if waited && self.answered_at.is_none() {
             self.best_path_ns += exchange.rtt_ns.unwrap_or_default();
         }
-        if let Some(fault) = fault_of(&exchange) {
+        // A host without a datagram port is not missing its TCP port alone.
+        let fault = fault_of(&exchange).filter(|it| !no_way || *it != Fault::ServerNoTcp);
+        if let Some(fault) = fault {
             let server = Some((exchange.server.name.clone(), address));
             self.findings.note(fault, &exchange.zone, server, exchange.step);
         }
@@ -263,20 +274,38 @@ impl EventLog {
         }
     }
 
+    /// Names the servers that never replied; where none of several did, what that means.
+    fn note_silence(&mut self) {
+        let never = |seen: &&Seen| seen.replies == 0;
+        let all = self.seen.len() >= NETWORK_MIN && self.seen.values().all(|seen| never(&seen));
+        if all && let Some(((zone, _, _), first)) = self.seen.iter().next() {
+            let servers = u32::try_from(self.seen.len()).expect("invariant: a limit of 32 bits");
+            let reason = self.seen.values().find_map(|seen| seen.unreachable.clone());
+            let fault = match reason {
+                Some(why) if self.seen.values().all(|seen| seen.unreachable.is_some()) => {
+                    Fault::NothingReachable { servers, why }
+                }
+                _ => Fault::NothingReplies { servers },
+            };
+            self.findings.note(fault, zone, None, first.first_step);
+            return;
+        }
+        for ((zone, name, address), seen) in self.seen.iter().filter(|(_, seen)| never(seen)) {
+            let fault = match &seen.unreachable {
+                Some(why) => Fault::ServerUnreachable { why: why.clone() },
+                None if seen.silent >= SILENCE_PROVES => Fault::ServerUnresponsive,
+                None if seen.silent == 0 => continue,
+                None => Fault::ServerSilent { queries: seen.silent },
+            };
+            let server = Some((name.clone(), *address));
+            self.findings.note(fault, zone, server, seen.first_step);
+        }
+    }
+
     /// Writes the summary.
     pub(super) fn summarize(&mut self, now: Instant, ends: Ends, limits: &Limits) {
         let Ends { outcome, security, excluded } = ends;
-        for ((zone, name, address), seen) in &self.seen {
-            if seen.replies == 0 && seen.silent > 0 {
-                let server = Some((name.clone(), *address));
-                let fault = if seen.silent >= SILENCE_PROVES {
-                    Fault::ServerUnresponsive
-                } else {
-                    Fault::ServerSilent { queries: seen.silent }
-                };
-                self.findings.note(fault, zone, server, seen.first_step);
-            }
-        }
+        self.note_silence();
         self.note_interception();
         self.budget.spend(Limit::Queries, u64::from(self.queries));
         self.budget.want(limits, Limit::Time, nanos(now.since(self.started)));

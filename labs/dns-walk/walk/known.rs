@@ -11,6 +11,7 @@ use crate::text::{Question, name_text};
 use crate::trust::Rank;
 use hickory_proto::rr::{Name, RecordType};
 use std::collections::{BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use wirelab::measure::Instant;
 
 /// Records, servers, failures.
@@ -152,6 +153,9 @@ impl Known {
 /// Why there is no use in walking for this server's address.
 fn hopeless(tasks: &Tasks, zone: &Name, name: &Name) -> Option<Fault> {
     let subject = name_text(name);
+    if subject.trim_end_matches('.').parse::<Ipv4Addr>().is_ok() {
+        return Some(Fault::NsIsAddress { subject });
+    }
     if zone.zone_of(name) && !zone.is_root() {
         return Some(Fault::GlueMissing { subject });
     }

@@ -161,7 +161,12 @@ impl Walk {
             public_only: self.setup.config.public_only,
             proof: self.setup.wants_proof(),
         };
-        let reading = classify::read(&context, message);
+        let mut reading = classify::read(&context, message);
+        let Exchange { zone, server, step, .. } = &attempt.record;
+        for fault in reading.odd.drain(..) {
+            let server = Some((server.name.clone(), server.address));
+            self.log.findings.note(fault, zone, server, *step);
+        }
         match attempt.owner {
             Owner::Probe(at) => self.probe_replied(now, at, attempt, &reading),
             Owner::Step(step) if reading.class.is_useful() => {
