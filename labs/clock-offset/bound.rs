@@ -42,6 +42,12 @@ impl Interval {
         i64::try_from(sum.div_euclid(2)).expect("the mean of two values lies between them")
     }
 
+    /// From a value in it to the further end.
+    #[must_use]
+    pub fn reach(&self, nanos: i64) -> i64 {
+        self.high_ns.saturating_sub(nanos).max(nanos.saturating_sub(self.low_ns))
+    }
+
     /// Wider by this on each side.
     #[must_use]
     pub const fn widened(&self, nanos: i64) -> Self {

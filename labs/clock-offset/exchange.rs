@@ -7,6 +7,7 @@ use super::sample::{Arrival, Claims, Record, Sample, StampedBy, TimePair, synchr
 use super::timestamp::{NtpTimestamp, WallTime};
 use std::net::SocketAddr;
 use wirelab::measure::Instant;
+use wirelab::wire::Fault;
 
 /// A request that has been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +176,10 @@ fn format(packet: &Packet<'_>) -> Result<(), Refusal> {
     if version != VERSION {
         return Err(Refusal::Version { asked: VERSION, got: version });
     }
-    packet.fields().map(drop).map_err(Refusal::Tail)
+    packet.fields().map(drop).map_err(|error| match error.fault {
+        Fault::Trailing { extra: 4, .. } => Refusal::CryptoNak,
+        _ => Refusal::Tail(error),
+    })
 }
 
 const fn claims(header: &Header) -> Claims {

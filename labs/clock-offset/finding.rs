@@ -342,8 +342,11 @@ pub enum Verdict {
 pub struct Together {
     /// What is likely.
     pub estimate_ns: i64,
-    /// How far the samples scatter it.
+    /// How far the samples scatter it: noise.
     pub spread_ns: Option<i64>,
+    /// How far an asymmetric path may have moved it at most: to the further end of the interval.
+    #[serde(default)]
+    pub asymmetry_ns: i64,
     /// Where the offset must lie: to the one server, or to UTC by the majority's claims.
     pub interval: Interval,
     /// Where the offset to UTC must lie, if the claims are true.
@@ -499,10 +502,12 @@ fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together>
     let parts: Vec<(Estimate, Bound)> =
         agree.filter_map(|(_, server)| server.estimate.zip(server.bound)).collect();
     if let [(estimate, bound)] = parts[..] {
+        let own = if heard.len() == 1 { bound.interval } else { interval };
         return Some(Together {
             estimate_ns: estimate.offset_ns,
             spread_ns: estimate.spread_ns,
-            interval: if heard.len() == 1 { bound.interval } else { interval },
+            asymmetry_ns: own.reach(estimate.offset_ns),
+            interval: own,
             utc: interval,
         });
     }
@@ -516,8 +521,10 @@ fn together(heard: &[&ServerFinding], agreement: &Agreement) -> Option<Together>
     };
     let mean = parts.iter().map(away).sum::<i128>().div_euclid(sum);
     let mean = base.saturating_add(saturated(mean));
+    let estimate_ns = mean.clamp(interval.low_ns, interval.high_ns);
     Some(Together {
-        estimate_ns: mean.clamp(interval.low_ns, interval.high_ns),
+        estimate_ns,
+        asymmetry_ns: interval.reach(estimate_ns),
         spread_ns: parts.iter().filter_map(|(estimate, _)| estimate.spread_ns).max(),
         interval,
         utc: interval,

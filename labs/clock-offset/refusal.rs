@@ -5,6 +5,7 @@ use super::packet::ReferenceId;
 use super::timestamp::WallTime;
 use std::net::SocketAddr;
 use thiserror::Error;
+use wirelab::measure::human;
 use wirelab::wire::DecodeError;
 
 /// In which order a reply is judged; the first class that fails decides.
@@ -18,6 +19,12 @@ pub enum Class {
     Format,
     /// The server's values cannot be true, or are of no use.
     Plausibility,
+}
+
+/// Nanoseconds as people read them.
+fn time(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    format!("{sign}{}", human::latency(ns.unsigned_abs()))
 }
 
 /// Why a datagram is not a sample.
@@ -76,6 +83,9 @@ pub enum Refusal {
     /// The bytes after the header do not add up.
     #[error("{0}")]
     Tail(DecodeError),
+    /// Four bytes after the header.
+    #[error("a crypto-NAK: the server refuses a key, and the request had none")]
+    CryptoNak,
     /// Stratum zero without a kiss code.
     #[error("stratum 0 with no kiss code")]
     StratumZero,
@@ -92,20 +102,20 @@ pub enum Refusal {
     #[error("the transmit timestamp is zero")]
     NoTransmit,
     /// The server says that it may be far from UTC.
-    #[error("root delay / 2 + root dispersion = {0} ns, which is 16 s or more")]
+    #[error("root delay / 2 + root dispersion = {}, which is 16 s or more", time(*.0))]
     RootDistance(i64),
     /// The server's clock was set after it sent this.
-    #[error("the reference timestamp is {0} ns after the transmit timestamp")]
+    #[error("the reference timestamp is {} after the transmit timestamp", time(*.0))]
     ReferenceAhead(i64),
     /// The server's clock cannot tell seconds apart.
     #[error("precision 2^{0} s: coarser than a second")]
     Precision(i8),
     /// Sent before it was received.
-    #[error("T3 - T2 = {0} ns: sent before the request was received")]
+    #[error("T3 - T2 = {}: sent before the request was received", time(*.0))]
     Backwards(i64),
     /// Faster than light.
-    #[error("delay = (T4 - T1) - (T3 - T2) = {round_trip_ns} - {residence_ns} = {} ns: negative",
-        round_trip_ns - residence_ns)]
+    #[error("delay = (T4 - T1) - (T3 - T2) = {} - {} = {}: negative",
+        time(*round_trip_ns), time(*residence_ns), time(round_trip_ns - residence_ns))]
     NegativeDelay {
         /// T4 - T1.
         round_trip_ns: i64,
@@ -119,13 +129,13 @@ pub enum Refusal {
     #[error("the server's time is beyond the years 1677 to 2262")]
     OutOfRange,
     /// This host's clock was set between request and reply.
-    #[error("this host's clock was set by {0} ns between request and reply")]
+    #[error("this host's clock was set by {} between request and reply", time(*.0))]
     Stepped(i64),
     /// This host slept between request and reply.
-    #[error("this host slept for {0} ns between request and reply, uncounted by its clock")]
+    #[error("this host slept for {} between request and reply, uncounted by its clock", time(*.0))]
     Slept(i64),
     /// The local stamps are in no order.
-    #[error("T4 is before T1 by {0} ns on this host's own clocks")]
+    #[error("T4 is before T1 by {} on this host's own clocks", time(*.0))]
     LocalOrder(i64),
     /// It is not proved to be of the server, and was to be.
     #[error("{0}")]
@@ -146,6 +156,7 @@ impl Refusal {
             Self::Kiss(_) => ("kiss", Class::Kiss, "RFC 5905 §7.4"),
             Self::Mode(_) => ("mode", Class::Format, "RFC 5905 §9.2, Figure 20"),
             Self::Version { .. } => ("version", Class::Format, "RFC 4330 §5"),
+            Self::CryptoNak => ("crypto_nak", Class::Format, "RFC 5905 §9.2"),
             Self::Tail(_) => ("tail", Class::Format, "RFC 7822 §3"),
             Self::StratumZero => ("stratum_zero", Class::Format, "RFC 5905 §7.4"),
             Self::Unsynchronized => ("unsynchronized", Class::Plausibility, "RFC 5905 §8, test 6"),

@@ -83,7 +83,9 @@ fn sentence(finding: &Finding) -> String {
 /// The three numbers that must not be confused, each with its meaning.
 fn three(finding: &Finding) -> Html {
     let Some(together) = &finding.together else { return Html::new() };
-    let spread = together.spread_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)));
+    let noise =
+        together.spread_ns.map_or_else(String::new, |ns| format!(" ± {} noise,", nanos(ns)));
+    let spread = format!("{noise} ± {} asymmetry", nanos(together.asymmetry_ns));
     let ends = |interval: &crate::bound::Interval| {
         let places = digits(interval.width_ns());
         format!(
@@ -96,9 +98,10 @@ fn three(finding: &Finding) -> Html {
     let estimate = seconds(together.estimate_ns, places, Round::Nearest);
     html!(
         "<div class=\"three\"><div><b class=\"guess\">{} s{}</b>\
-         <span>is likely: if both ways of the path take equally long without queues</span></div>\
-         <div><b class=\"out\">{}</b><span>must hold it, whatever the path did, if the clocks \
-         drift apart by at most {}</span></div>\
+         <span>is likely: noise is the scatter of repeated runs, asymmetry what unequal \
+         ways can add</span></div>\
+         <div><b class=\"out\">{}</b><span>must hold it, whatever the path did, while neither clock \
+         was set and their rates differ by at most {}</span></div>\
          <div><b>{}</b><span>must hold the offset to UTC, if what the servers claim of themselves \
          is true</span></div></div>\n",
         estimate,

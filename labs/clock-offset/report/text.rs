@@ -3,10 +3,10 @@
 use super::numbers::{Round, between, digits, limit, nanos, ppm, seconds, signed};
 use crate::bound::Interval;
 use crate::change::Change;
-use crate::client::Ended;
+use crate::client::{Ended, NOTES_MAX};
 use crate::drift::DriftLimit;
 use crate::finding::{
-    Checked, Excluded, Finding, Gathered, Live, ServerFinding, Together, Verdict, View,
+    Checked, Excluded, Finding, Gathered, Live, Note, ServerFinding, Together, Verdict, View,
 };
 use crate::host_clocks::HostClocks;
 use crate::hull::ConstantDrift;
@@ -31,6 +31,9 @@ const NOTES_SHOWN: usize = 8;
 pub fn render(finding: &Finding, style: Style, all: bool) -> String {
     let mut out = style.ink(Ink::Strong, &headline(finding));
     out.push('\n');
+    if let Some(line) = conditions(finding) {
+        out.push_str(&format!("  {line}\n"));
+    }
     for line in doubts(finding) {
         out.push_str(&format!("  {}\n", style.ink(Ink::Doubt, &line)));
     }
@@ -77,7 +80,7 @@ pub fn headline(finding: &Finding) -> String {
             _ => "no reply that could be believed: nothing is known of this clock".to_owned(),
         };
     };
-    let Together { estimate_ns, spread_ns, interval, utc } = together;
+    let Together { estimate_ns, spread_ns, asymmetry_ns, interval, .. } = together;
     if finding.verdict == Verdict::Contradiction {
         return format!(
             "the samples contradict each other, and no offset is certain: a clock was set, or the \
@@ -94,24 +97,35 @@ pub fn headline(finding: &Finding) -> String {
     } else {
         format!("this clock is {size} {way}")
     };
-    let spread = spread_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)));
+    let noise = spread_ns.map_or_else(String::new, |ns| format!(" ± {} noise,", nanos(ns)));
+    let asymmetry = nanos(*asymmetry_ns);
     let digits = digits(interval.width_ns());
-    let claim = (utc.width_ns() - interval.width_ns()) / 2;
-    let to_utc = if finding.servers.len() > 1 {
-        "to UTC by the servers' own claims".to_owned()
-    } else {
-        format!("to UTC ± {} more by the server's own claim", nanos(claim))
-    };
     format!(
-        "{words}: best estimate {} s{spread}; must lie in [{}, {}] s whatever the path did; \
-         {to_utc}",
+        "{words}: best estimate {} s{noise} ± {asymmetry} asymmetry; must lie in [{}, {}] s",
         seconds(*estimate_ns, 9.min(digits + 1), Round::Nearest),
         seconds(interval.low_ns, digits, Round::Down),
         seconds(interval.high_ns, digits, Round::Up),
     )
 }
 
-/// What takes from the headline's worth.
+/// What the interval rests on; nothing where no offset is certain.
+pub(super) fn conditions(finding: &Finding) -> Option<String> {
+    let together = finding.together.filter(|_| finding.verdict != Verdict::Contradiction)?;
+    let rates = limit(finding.view.drift_limit);
+    let clocks = format!("while neither clock was set and their rates differ by at most {rates}");
+    let claim = (together.utc.width_ns() - together.interval.width_ns()) / 2;
+    let heard = finding.servers.iter().filter(|server| server.bound.is_some()).count();
+    Some(if heard > 1 {
+        format!("holds if most servers are as near to UTC as they claim, {clocks}")
+    } else {
+        format!(
+            "holds whatever the path did, {clocks}; to UTC ± {} more by the server's own claim",
+            nanos(claim)
+        )
+    })
+}
+
+/// Caveats.
 pub(super) fn doubts(finding: &Finding) -> Vec<String> {
     let mut lines = Vec::new();
     match finding.verdict {
@@ -119,10 +133,12 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
             "the interval is wider than{}, which was asked for",
             finding.view.within_ns.map_or_else(String::new, |ns| format!(" ± {}", nanos(ns)))
         )),
-        Verdict::Disagreement => lines.push(
-            "at least one server is wrong, or has moved, and nothing here says which: ask a third"
-                .to_owned(),
-        ),
+        Verdict::Disagreement => {
+            let heard = finding.servers.iter().filter(|server| server.bound.is_some()).count();
+            let more = if heard < 3 { "ask a third" } else { "ask more servers" };
+            let wrong = "at least one server is wrong, or has moved, and nothing here says which";
+            lines.push(format!("{wrong}: {more}"));
+        }
         _ => {}
     }
     for server in &finding.servers {
@@ -430,19 +446,28 @@ pub(super) fn stability(out: &mut String, server: &ServerFinding) {
 }
 
 pub(super) fn notes(out: &mut String, server: &ServerFinding, all: bool) {
-    let shown = if all { server.notes.len() } else { NOTES_SHOWN.min(server.notes.len()) };
-    if shown == 0 {
+    if server.notes.is_empty() {
         return;
     }
-    out.push_str(&format!("\nnot believed, of what came for {}:\n", server.name));
-    for note in &server.notes[..shown] {
+    let mut groups: Vec<(&Note, u64)> = Vec::new();
+    for note in &server.notes {
+        let same = |first: &Note| first.reason == note.reason && first.from == note.from;
+        match groups.iter_mut().find(|(first, _)| same(first)) {
+            Some((_, count)) if !all => *count += 1,
+            _ => groups.push((note, 1)),
+        }
+    }
+    groups.truncate(if all { NOTES_MAX } else { NOTES_SHOWN });
+    out.push_str(&format!("\nrefused, of what came for {}:\n", server.name));
+    for (note, count) in &groups {
+        let times = if *count > 1 { format!(", and {} more", count - 1) } else { String::new() };
         out.push_str(&format!(
-            "  request {} from {}: {} ({}): {}\n",
+            "  request {} from {}: {} ({}): {}{times}\n",
             note.request, note.from, note.reason, note.section, note.text
         ));
     }
     let total = server.counts.refused.values().sum::<u64>();
-    let rest = total.saturating_sub(shown as u64);
+    let rest = total.saturating_sub(groups.iter().map(|(_, count)| count).sum());
     if rest > 0 {
         let counts: Vec<String> =
             server.counts.refused.iter().map(|(name, n)| format!("{n} {name}")).collect();

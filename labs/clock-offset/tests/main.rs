@@ -10,6 +10,8 @@ mod interleaved;
 mod kernel;
 /// Authenticated time: bad proofs, cookies, new keys; real chronyd as NTS server.
 mod nts;
+/// The page of the lab: its runs and its ten answers.
+mod page;
 /// Bad replies, each alone and each before a good one.
 mod replies;
 /// The run folder and the page of clock-offset: replay, schemas, a real browser, moved clocks.

@@ -192,7 +192,7 @@ fn our_bad_replies() -> Vec<Bad> {
         ("precision of 2^127 s", header(|h| h.precision = 127), "precision"),
         ("origin with one bit wrong", origin(0x0123_4567_89ab_cdee), "origin"),
         ("origin in the other order", origin(0xefcd_ab89_6745_2301), "origin"),
-        ("a crypto-NAK", tail(vec![0; 4]), "tail"),
+        ("a crypto-NAK", tail(vec![0; 4]), "crypto_nak"),
         ("mode 1", mode(Mode::SymmetricActive), "mode"),
         ("mode 7", mode(Mode::Private), "mode"),
         ("mode 0", mode(Mode::Reserved), "mode"),

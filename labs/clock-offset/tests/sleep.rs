@@ -36,8 +36,9 @@ const VIEW: View = View { estimator: None, drift_limit: DRIFT_MAX, within_ns: No
 /// certain before it is not shifted by it, and what is certain after it holds.
 #[test]
 fn the_truth_lies_in_the_interval_though_the_host_slept() {
-    let (mut aside, mut caught) = (0, 0);
-    for seed in 0..2_000 {
+    const SEEDS: u64 = 2_000;
+    let (mut aside, mut caught, mut alarms) = (0, 0, 0);
+    for seed in 0..SEEDS {
         let below = |cause: u64, limit: u64| keyed(keyed(seed, cause), 77) % limit;
         let for_ns = 1_000_000 + i64::try_from(below(1, 1 << (20 + below(2, 30)))).unwrap();
         let error_ns = i64::try_from(below(3, 2_000_000_000)).unwrap() - SECOND;
@@ -56,10 +57,17 @@ fn the_truth_lies_in_the_interval_though_the_host_slept() {
             assert_eq!(server.samples.len(), before, "seed {seed}");
             continue;
         };
-        assert_eq!(finding.verdict, Verdict::Usable, "seed {seed}: {sleep:?} {:?}", server.bound);
+        // A jump is reported falsely in at most one of 1,000 runs.
+        if server.bound.is_some_and(|bound| bound.change.is_some()) {
+            alarms += 1;
+        } else {
+            let found = (finding.verdict, server.bound);
+            assert_eq!(found.0, Verdict::Usable, "seed {seed}: {sleep:?} {:?}", found.1);
+        }
         let truth = plan.offset_at(now.at);
         assert!(together.interval.contains(truth), "seed {seed}: {truth} outside {together:?}");
     }
+    assert!(alarms * 1_000 <= SEEDS, "{alarms} false alarms in {SEEDS} runs");
     assert!(aside > 2_000 && caught > 5, "{aside} samples before the sleep, {caught} across it");
 }
 
