@@ -67,7 +67,7 @@ pub fn print(text: &str) -> io::Result<()> {
 /// Prints help, whose colours are clap's, to stdout; a closed pipe is a success.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_help(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -37,7 +37,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The same, with the spans of [`span`] as the sequences that a terminal understands.
+/// The same, with the spans of `span` as the sequences that a terminal understands.
 #[must_use]
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
     if is_plain(text) {
