@@ -389,7 +389,7 @@ impl Args {
             cookies: !self.no_cookies,
             tcp: self.tcp,
             prime: !self.no_prime,
-            // In a hierarchy of one's own every name may be.
+            // A private hierarchy may have every name.
             special_names: !own && !self.special_names,
             public_only: !own,
             check: self.check,

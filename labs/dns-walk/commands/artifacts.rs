@@ -11,7 +11,7 @@ use wirelab::cli::predict::Guess;
 use wirelab::cli::run::{Manifest, Place, Repeat, RunFolder, Saved, unwritten, utc};
 use wirelab::runtime::clock::utc_seconds;
 
-/// Where the files go; chosen before the walk, so that nothing is asked for nothing.
+/// The run folder, made before the walk: without one, no query is sent.
 pub(crate) struct Artifacts {
     folder: Option<RunFolder>,
     about: About,
@@ -57,7 +57,7 @@ impl Artifacts {
         self
     }
 
-    /// Writes every file, and says on stderr where they are.
+    /// Writes every file and prints their folder on stderr.
     ///
     /// # Errors
     /// Where a file cannot be written.
@@ -71,7 +71,7 @@ impl Artifacts {
 /// A command that leaves a run.
 pub(crate) const FIRST: &str = "dns-walk www.igbank.com --demo";
 
-/// What a file of records says of its run.
+/// The run's facts from a file of records.
 fn of_records(walks: &[Vec<Record>]) -> About {
     let seed = walks.iter().flatten().find_map(|record| match &record.event {
         Event::Start(start) => Some(start.seed),

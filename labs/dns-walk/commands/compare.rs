@@ -28,7 +28,7 @@ pub(crate) struct OpinionArgs {
     #[arg(long, conflicts_with_all = ["sim", "replay"])]
     pub(crate) compare: bool,
 
-    /// The servers of the system's stub resolver stand in this file [default: /etc/resolv.conf]
+    /// File with the servers of the system's stub resolver [default: /etc/resolv.conf]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "compare")]
     pub(crate) resolv_conf: Option<PathBuf>,
 

@@ -74,7 +74,7 @@ struct Refused<'a> {
 /// Where records go.
 struct Output {
     results: Pipe<BufWriter<io::Stdout>>,
-    /// Every record; none where the results are all that is wanted.
+    /// Every record; empty if only results are printed.
     steps: Option<BufWriter<Stream>>,
     /// Every record goes where the results go.
     all: bool,
@@ -135,7 +135,7 @@ fn run(args: &Args, config: WalkConfig, hints: Hints, seed: u64) -> Result<Exit,
     let usual = BatchConfig::default();
     let mut walk = config;
     walk.summary_only = args.output.events.is_none();
-    // Each answer would need its own chain of proofs; a list tells what is answered.
+    // Each answer would need its own chain of proofs: a list is not validated.
     walk.validate_at = None;
     walk.messages = args.many.messages;
     walk.limits.cache_entries = usual.walk.limits.cache_entries;
@@ -276,7 +276,7 @@ fn summary(stats: &Stats, bad: u64, seconds: f64) -> String {
     out
 }
 
-/// What went wrong with any of them is worth knowing; each result says more.
+/// Counts the failures; each result has its own.
 const fn exit_of(stats: &Stats, bad: u64) -> Exit {
     if stats.interrupted > 0 {
         Exit::Interrupted

@@ -42,10 +42,10 @@ use wirelab::path::{Delay, LinkPlan, LossModel};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
-/// One-way delay of `--demo --sim` unless told otherwise: virtual packets must take some time.
+/// Default one-way delay of `--demo --sim`.
 const SIM_DELAY: Duration = Duration::from_millis(1);
 
-/// Runs the lab as its command line says.
+/// Runs the lab.
 #[must_use]
 pub fn main() -> ExitCode {
     if let Some(ended) = serve::start() {
@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         })
 }
 
-/// The command with those that their first word selects, for help and completions.
+/// The command with its subcommands, for help and completions.
 fn with_commands() -> Command {
     let show = Command::new("show")
         .about("Show a run again; the flags of a walk say how")
@@ -365,7 +365,7 @@ fn faults() -> String {
     out
 }
 
-/// The last walk says how it went.
+/// The exit code of the last walk.
 fn exit_of(walks: &[Vec<Record>]) -> Exit {
     let summary = walks.last().and_then(|records| report::summary(records));
     let security = summary.and_then(|summary| summary.security.as_ref());

@@ -137,7 +137,7 @@ struct ServeArgs {
     #[arg(help_heading = "Walks")]
     no_prime: bool,
 
-    /// Do not judge signatures: nothing is bogus, nothing has AD
+    /// Do not validate signatures: no answer is bogus, none has AD
     #[arg(long)]
     #[arg(help_heading = "Signatures")]
     no_dnssec: bool,
@@ -147,7 +147,7 @@ struct ServeArgs {
     #[arg(help_heading = "Signatures")]
     anchor: Option<PathBuf>,
 
-    /// Judge signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
+    /// Validate signatures at this time: seconds, YYYY-MM-DD, YYYYMMDDHHMMSS [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     #[arg(help_heading = "Signatures")]
     at: Option<UnixSeconds>,
@@ -172,7 +172,7 @@ struct ServeArgs {
     #[arg(help_heading = "Limits")]
     connections: Option<u32>,
 
-    /// A client's connection that says nothing is closed after this [default: 10s]
+    /// An idle connection of a client is closed after this [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = wait())]
     #[arg(help_heading = "Limits")]
     idle: Option<Duration>,
@@ -227,11 +227,11 @@ struct DemoArgs {
     #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
     port: Option<u16>,
 
-    /// Packet loss each way between the servers and who asks them
+    /// Packet loss each way between the servers and their clients
     #[arg(long, value_name = "SHARE", value_parser = share)]
     loss: Option<Ppm>,
 
-    /// One-way delay between the servers and who asks them
+    /// One-way delay between the servers and their clients
     #[arg(long, value_name = "TIME", value_parser = wait())]
     delay: Option<Duration>,
 
@@ -263,7 +263,7 @@ fn hierarchy(word: &str) -> Result<Variant, String> {
     variant(word).ok_or_else(|| format!("expected sound or broken, got {word:?}"))
 }
 
-/// Where the first word is one of this file's commands, its end.
+/// Runs the command of the first word, if it is one of this file's.
 pub(crate) fn start() -> Option<ExitCode> {
     let mut words = std::env::args_os();
     let program = words.next()?;
@@ -379,7 +379,7 @@ fn serve_demo(args: &DemoArgs) -> Result<Exit, Failure> {
     Ok(Exit::Holds)
 }
 
-/// Where walks begin; the servers of the demonstration where they are wanted.
+/// The hints of walks, and the servers of `--demo`.
 fn beginning(args: &ServeArgs, seed: u64) -> Result<(Option<Serving>, Hints), Failure> {
     let Some(variant) = args.demo else {
         let port = args.port.unwrap_or(PORT);
@@ -402,7 +402,7 @@ fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<BatchConfig, Failure>
         v6,
         left_out,
         prime: !args.no_prime,
-        // In a hierarchy of one's own every name may be.
+        // A private hierarchy may have every name.
         special_names: !offline,
         public_only: !offline,
         summary_only: args.events.is_none(),
@@ -420,7 +420,7 @@ fn fleet_config(args: &ServeArgs, hints: &Hints) -> Result<BatchConfig, Failure>
     })
 }
 
-/// Says where it listens: on stdout, so that a script can wait for it.
+/// Prints the listening addresses on stdout: a script can wait for them.
 fn announce(args: &ServeArgs, seed: u64, front: &Front) -> Result<(), Failure> {
     let lines: String = front.addresses().iter().map(|at| format!("listening {at}\n")).collect();
     if args.events.as_ref().is_some_and(|file| file.as_os_str() == "-") {

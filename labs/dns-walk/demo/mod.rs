@@ -35,7 +35,7 @@ const DELEGATION_TTL_S: u32 = 172_800;
 /// Aliases that a server follows in its own zones; a name that grows ends there.
 const ALIASES_MAX: usize = 8;
 
-/// Where the servers of the demonstration stand.
+/// Addresses of the demonstration's servers.
 const FOUR: [u8; 2] = [127, 53];
 /// The same over IPv6, out of the addresses that everybody may use for himself (RFC 4193).
 const SIX: u16 = 0xfd53;
@@ -57,7 +57,7 @@ pub fn is_demo_v6(address: IpAddr) -> bool {
 pub enum Manner {
     /// As the standards say.
     Sound,
-    /// It replies to nothing.
+    /// It never replies.
     Dead,
     /// It answers without authority and offers recursion, as a resolver would.
     Resolver,
@@ -182,7 +182,7 @@ impl Authority {
         self.add_host(address, zones, Manner::Sound);
     }
 
-    /// Forgets the servers whose address is not `wanted`.
+    /// Removes the servers whose address is not `wanted`.
     pub fn keep_hosts(&mut self, wanted: impl Fn(IpAddr) -> bool) {
         self.hosts.retain(|address, _| wanted(*address));
     }
@@ -236,7 +236,7 @@ impl Authority {
         }
     }
 
-    /// What the server at `to` says to a query; nothing where it stays silent.
+    /// The reply of the server at `to`; `None` if it stays silent.
     #[must_use]
     pub fn reply(&self, to: IpAddr, transport: Transport, query: &[u8]) -> Option<Vec<u8>> {
         let host = self.hosts.get(&to)?;
@@ -300,7 +300,8 @@ impl Authority {
 
     /// RFC 1034 §4.3.2, step 2: the server's nearest zone above a name.
     ///
-    /// DS lies above the cut; a server of the child alone says that it has none (RFC 4035 §3.1.4.1).
+    /// DS lies above the cut; a server of the child alone says that it has none (RFC 4035
+    /// §3.1.4.1).
     fn nearest(&self, host: &Host, name: &Name, kind: RecordType) -> Option<&Zone> {
         let own = host.zones.iter().filter(|zone| zone.zone_of(name));
         let above_cut = |zone: &Name| kind != RecordType::DS || zone != name || zone.is_root();
@@ -384,7 +385,7 @@ fn is_soa(record: &Record) -> bool {
     record.record_type() == RecordType::SOA
 }
 
-/// Whether a reply says that a name exists and has no such record.
+/// Whether a reply is NODATA.
 fn is_part(reply: &Message) -> bool {
     reply.metadata.response_code == ResponseCode::NoError
         && reply.answers.is_empty()

@@ -19,7 +19,7 @@ use wirelab::wire::base32;
 
 /// The signatures of the demonstration count from the first day of 2024,
 pub const INCEPTION: UnixSeconds = UnixSeconds(1_704_067_200);
-/// for twenty years: 32 bits of seconds tell apart no more than 68.
+/// for twenty years: 32 bits of seconds span 136 years, 68 each way.
 pub const EXPIRATION: UnixSeconds = UnixSeconds(2_335_219_200);
 /// A day in between, for walks that must not depend on the clock: the first of 2025.
 pub const JUDGED: UnixSeconds = UnixSeconds(1_735_689_600);
@@ -77,7 +77,7 @@ pub enum Flaw {
     NotAZoneKey,
     /// The signatures name the zone above as their signer.
     ForeignSigner,
-    /// The proofs of absence leave out that no wildcard stands in.
+    /// The proofs of absence lack the wildcard's part.
     NoWildcardProof,
     /// The proofs of absence list every type.
     EveryType,
@@ -89,7 +89,7 @@ pub enum Flaw {
     OneDsWrong,
     /// The DS record has a SHA-1 digest.
     Sha1Ds,
-    /// A wrong DS record with SHA-256 stands beside a right one with SHA-1.
+    /// A wrong DS record with SHA-256 beside a right one with SHA-1.
     Sha1DsRight,
     /// One DS record is of an unknown algorithm, a second one is right.
     OneDsUnknown,
@@ -201,7 +201,7 @@ pub fn ds_records(zone: &Name, flaw: Option<Flaw>) -> Vec<Record> {
     all.into_iter().map(record).collect()
 }
 
-/// Signs a set; nothing where the set is empty.
+/// Signs a set; `None` if it is empty.
 fn sign(signer: &Signer, zone: &Name, set: &[Record], flaw: Option<Flaw>) -> Option<Record> {
     let first = set.first()?;
     let (from, until) = match flaw {
@@ -594,7 +594,7 @@ impl Signed {
     }
 }
 
-/// Whether a reply of this authority should hold signatures: the query says so (RFC 3225).
+/// Whether the query has DO (RFC 3225).
 pub(super) fn wanted(query: &Message) -> bool {
     query.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok)
 }

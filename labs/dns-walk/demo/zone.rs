@@ -225,7 +225,7 @@ impl Zone {
             }
             closest = closest.base_name();
         }
-        // A DNAME counts wherever it stands above the name.
+        // A DNAME applies to every name below it.
         let mut above = closest;
         while self.origin.zone_of(&above) && !above.is_root() {
             if let Some(target) = self.get(&above, RecordType::DNAME).and_then(|set| set.first()) {

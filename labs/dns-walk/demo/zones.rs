@@ -13,7 +13,7 @@ pub struct NamedFault {
     pub ask: &'static str,
     /// What is wrong.
     pub what: &'static str,
-    /// The code of the finding; absent where the walk copes and nothing is wrong.
+    /// The code of the finding; absent if the walk copes.
     pub code: Option<&'static str>,
 }
 

@@ -81,7 +81,7 @@ impl System {
         });
         let who = AskedResolver::System { servers };
         let mut opinion = match &looked_up {
-            // Without AD in the query, the AD of the reply says nothing.
+            // Without AD in the query, the AD of the reply has no meaning.
             Ok(lookup) => {
                 ResolverAnswer { authentic: None, ..read(who, question, lookup.message()) }
             }

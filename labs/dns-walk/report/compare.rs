@@ -21,7 +21,7 @@ fn asked_again(opinion: &ResolverAnswer) -> &'static str {
     }
 }
 
-/// The comparisons of one walk; nothing where none was made.
+/// The comparisons of one walk; empty if there are none.
 #[must_use]
 pub fn render(records: &[Record], style: Style) -> String {
     let mut out = String::new();

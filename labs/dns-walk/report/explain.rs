@@ -123,13 +123,13 @@ fn why(exchange: &Exchange) -> String {
 const COOKIE_LOST: &str = "gives cookies, but not with this reply, so it is asked over TCP";
 const BAD_COOKIE: &str = "answers only with its newest cookie; it gave it, and is asked again";
 
-/// Who was asked, where, and how the address is known.
+/// The server asked, its address, and the source of the address.
 fn asked_server(exchange: &Exchange) -> String {
     let server = &exchange.server;
     format!("{} ({}, {})", server.name, server.address, source(&server.source))
 }
 
-/// What the root said of its own servers, or that it was too late.
+/// The root's reply to priming, or that it came too late.
 fn primed(exchange: &Exchange) -> Option<(String, &'static str)> {
     const PRIMING: &str = "RFC 9609 §3";
     let server = asked_server(exchange);

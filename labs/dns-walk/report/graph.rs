@@ -38,7 +38,7 @@ struct Zone {
 #[derive(Default)]
 struct Graph {
     zones: BTreeMap<String, Zone>,
-    /// From zone, to zone, what is said of it.
+    /// From zone, to zone, label.
     delegations: BTreeMap<(String, String), String>,
     /// From zone, to the zone that has the target.
     aliases: BTreeSet<(String, String)>,
@@ -145,7 +145,7 @@ fn lines(zone: &Zone) -> Vec<(&'static str, String, String)> {
     lines
 }
 
-/// The graph as one SVG element; nothing where there are no zones.
+/// The graph as one SVG element; `None` without zones.
 pub(super) fn svg(records: &[Record]) -> Option<Html> {
     let graph = graph(records);
     let deepest = graph.zones.keys().map(|zone| depth(zone)).max()?;

@@ -15,7 +15,7 @@ use wirelab::report::style::Style;
 use wirelab::report::svg::{Axis, Frame, Scale, Svg, TimeUnit, number, short};
 use wirelab::{html, put};
 
-/// Sub-walks inside each other that are indented; deeper ones stand as deep as the last.
+/// Maximum indentation of nested sub-walks.
 const INDENT_MAX: usize = 7;
 /// Text inside the page.
 const PLAIN: Style = Style { color: false, width: 100 };
@@ -23,7 +23,7 @@ const PLAIN: Style = Style { color: false, width: 100 };
 /// The whole page.
 #[must_use]
 pub fn page(result: &WalkResult, walks: &[Vec<Record>]) -> String {
-    // A warm walk meets nothing: the cold one has the verdict.
+    // A warm walk finds no faults: the verdict is the cold one's.
     let end = walks.first().and_then(|records| summary(records));
     let title = end.map_or_else(String::new, |end| end.question.to_string());
     let mut page = Page::new(&format!("dns-walk {title}"), include_str!("style.css"));
@@ -223,7 +223,7 @@ fn row(out: &mut Table, exchange: &Exchange, first: bool, depth: usize) {
     out.row(&format!("{rule} in{}", depth.min(INDENT_MAX)), cells.map(|cell| ("", cell)));
 }
 
-/// What came back, and below it what was made of it.
+/// The reply, and the records learned and ignored below it.
 fn outcome(exchange: &Exchange) -> Html {
     let tone = tone(ink(&exchange.class));
     let head = html!("<span class=\"{}\">{}</span>", tone, class(exchange));

@@ -36,7 +36,7 @@ impl Reached {
     }
 }
 
-/// `result.json`: how each walk ended. Everything that happened stands in `events.ndjson`.
+/// `result.json`: the end of each walk. `events.ndjson` has every event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WalkResult {
     /// The version of the records.
@@ -53,7 +53,7 @@ pub struct WalkResult {
     pub started_utc: String,
     /// The summary of each walk, the cold one first.
     pub walks: Vec<Record>,
-    /// What resolvers said of the same question.
+    /// Other resolvers' answers to the same question.
     pub comparisons: Vec<Record>,
     /// What the reader guessed before the run, beside what was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -134,7 +134,7 @@ pub enum ReadError {
         /// Which, from 1.
         walk: usize,
     },
-    /// Nothing at all.
+    /// An empty file.
     #[error("expected records of a walk, one JSON object a line, got an empty file")]
     Empty,
 }
@@ -177,7 +177,7 @@ pub fn result_schema() -> Result<serde_json::Value, serde_json::Error> {
     with_records(include_str!("result.schema.json"))
 }
 
-/// The JSON schema of one line of what `dns-walk -` tells, with that of the records inside it.
+/// The JSON schema of one line of `dns-walk -`, with that of the records inside it.
 ///
 /// # Errors
 /// Where a schema file is no JSON, which a test rules out.

@@ -29,7 +29,7 @@ enum Kind {
     Query,
     /// Back.
     Reply,
-    /// Nothing came back.
+    /// No reply.
     Silence,
 }
 
@@ -189,7 +189,7 @@ const LEFT: f64 = 86.0;
 const TOP: f64 = 46.0;
 const ROW: f64 = 30.0;
 const GAP: f64 = 150.0;
-/// Room right of the last lifeline for what is said on the last arrow.
+/// Space right of the last lifeline for the text of the last arrow.
 const RIGHT: f64 = 330.0;
 
 /// The diagram as one SVG element, and what it leaves out.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use wirelab::measure::human::latency;
 use wirelab::report::style::{Ink, Style};
 
-/// The survey of one walk; nothing where none was made.
+/// The survey of one walk; empty without one.
 #[must_use]
 pub fn render(records: &[Record], style: Style) -> String {
     let mut out = String::new();

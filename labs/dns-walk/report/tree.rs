@@ -168,7 +168,7 @@ fn same_silence(one: &Exchange, next: &Exchange) -> bool {
 }
 
 impl View<'_> {
-    /// Whether a sub-walk has a step to stand below.
+    /// Whether a sub-walk is shown below a step.
     fn is_below(&self, exchange: &Exchange) -> bool {
         exchange.parent.is_some_and(|parent| self.steps.contains_key(&parent))
     }
@@ -198,7 +198,7 @@ impl View<'_> {
         let mut first = true;
         for silent in attempts.chunk_by(|one, next| same_silence(one, next)) {
             let exchange = silent[0];
-            // The sub-walk stands where it was needed: before the attempts that came after it.
+            // A sub-walk is shown before the attempts that follow it.
             if first_below.is_some_and(|began| exchange.sent_ns > began) {
                 self.sub_walks(out, &std::mem::take(&mut below), depth);
             }

@@ -84,7 +84,7 @@ pub(super) fn took(exchange: &Exchange) -> String {
     exchange.rtt_ns.map_or_else(|| "-".to_owned(), latency)
 }
 
-/// The first line of the verdict: what the user wanted to know.
+/// The first line of the verdict: the answer.
 pub(super) fn answer(summary: &Summary) -> String {
     let asked = question(summary);
     match &summary.outcome {

@@ -183,7 +183,7 @@ fn mistakes_say_what_was_expected() {
         ("www.igbank.com --demo --bandwidth 20Mbit", "lossy-path --rate 20Mbit"),
         ("serve --idle 10", "did you mean 10s?"),
         ("serve --listen nowhere:port", "expected HOST:PORT"),
-        ("serve --listen 0.0.0.0", "0.0.0.0:5335 is not a loopback address"),
+        ("serve --listen 0.0.0.0", "0.0.0.0:5335 can be reached from other hosts"),
         ("serve-demo --seed -1", "expected a whole number"),
     ] {
         let out = lab.run(args);
