@@ -50,7 +50,9 @@ const TIMING: &str = "Timing";
 
 const PATH: &str = "\
 Each of these, and --loss, --delay, --rate, --queue and --at, holds for both directions; --a-to-b
-and --b-to-a set one direction alone. --print-plan prints all of them as a plan file.";
+and --b-to-a set one direction alone. --print-plan prints all of them as a plan file.
+The times of --at, time slots (--key time:…) and rate traces count from the start of the program,
+the same in both directions.";
 
 const HOSTS: &str = "\
 The program runs on host a, beside host b: the names a and b resolve to 10.0.0.1 and 10.0.0.2,

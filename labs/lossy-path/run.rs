@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use thiserror::Error;
 use wirelab::cli::run::{WRITTEN_MAX, read_text};
@@ -268,9 +269,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
             output: job.server_output,
         });
     }
-    let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
-    let supervisor =
-        Supervisor::start(programs, &hosts_text(&before)).map_err(step("start the supervisor"))?;
+    let supervisor = supervise(programs)?;
     // Threads are allowed from here on.
     let clock = Clock::start();
     config.ring_frames = ring_frames(plan.frames);
@@ -289,16 +288,17 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
         missed: Missed::default(),
     };
     let recorded = job.replay.as_ref().map(|r| Direction::BOTH.map(|way| r.frames(way)));
-    session.begin(plan, seed, job.frames, job.replay.as_ref())?;
+    let start = Arc::new(OnceLock::new());
+    session.begin(plan, (seed, &start), job.frames, job.replay.as_ref())?;
     let began = clock.now();
     let ready = session.serve(plan, watch)?;
     watch.starts(ready);
-    let started = clock.now();
+    // Timetables, slots and traces of both directions count from here.
+    let started = *start.get_or_init(|| clock.now());
     let status = session.follow(watch)?;
     let ended = clock.now();
     let offloads_off = lane.offloads_off().map_err(step("read the offloads"))?;
-    let looped = |host| listening::loopback_packets(host).map_err(step("count the loopback"));
-    let loopback_packets = [looped(&lane.a)?, looped(&lane.b)?];
+    let loopback_packets = loopback_packets([&lane.a, &lane.b])?;
     let congestion_control = congestion_control(&lane.a);
     let (record, router, mut rest) = session.end(watch)?;
     if plan.frames == FrameMode::Segmented {
@@ -317,6 +317,17 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
         loopback_packets,
         congestion_control,
     })
+}
+
+fn loopback_packets([a, b]: [&Netns; 2]) -> Result<[u64; 2], RunError> {
+    let packets = |host| listening::loopback_packets(host).map_err(step("count the loopback"));
+    Ok([packets(a)?, packets(b)?])
+}
+
+/// Starts the supervisor with the programs' hosts file.
+fn supervise(programs: Vec<Program>) -> Result<Supervisor, RunError> {
+    let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
+    Supervisor::start(programs, &hosts_text(&before)).map_err(step("start the supervisor"))
 }
 
 /// The congestion control of a host; empty if unknown.
@@ -351,7 +362,7 @@ impl Session {
     fn begin(
         &mut self,
         plan: &Plan,
-        seed: u64,
+        (seed, start): (u64, &Arc<OnceLock<Instant>>),
         frames: bool,
         replay: Option<&Recording>,
     ) -> Result<(), RunError> {
@@ -366,7 +377,8 @@ impl Session {
         }
         let links = Direction::BOTH.map(|way| match replay {
             Some(recording) => Link::replaying(recording, way),
-            None => Link::new(plan.links[way.index()].clone(), seed, way),
+            None => Link::new(plan.links[way.index()].clone(), seed, way)
+                .starting_with(Arc::clone(start)),
         });
         let stream = if frames { Streaming::Frames } else { Streaming::Fates };
         self.spare = Some(Chunk::new(stream));

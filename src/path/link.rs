@@ -23,6 +23,7 @@ use super::rng::{Stream, Streams};
 use super::timetable::Timetable;
 use crate::measure::{Instant, nanos};
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The state of one direction: plan, draws, queue, and frame count.
@@ -33,6 +34,8 @@ pub struct Link {
     streams: Streams,
     next_index: u64,
     start: Option<Instant>,
+    /// Overrides `start` once it is set.
+    clock: Option<Arc<OnceLock<Instant>>>,
     /// The latest arrival: an earlier one counts as simultaneous.
     now: Instant,
     /// The timetable's phase at `now`.
@@ -92,6 +95,7 @@ impl Link {
             streams: Streams::new(seed, direction),
             next_index: 0,
             start: None,
+            clock: None,
             now: Instant::ZERO,
             phase: 0,
             effects: Effects::default(),
@@ -109,6 +113,14 @@ impl Link {
     #[must_use]
     pub const fn starting_at(mut self, at: Instant) -> Self {
         self.start = Some(at);
+        self
+    }
+
+    /// Counts them from the time that `clock` will hold, so that several links share one; frames
+    /// before it is set meet the settings of time 0.
+    #[must_use]
+    pub fn starting_with(mut self, clock: Arc<OnceLock<Instant>>) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -144,7 +156,7 @@ impl Link {
     /// The [`Release`]s of a frame that waits carry `token`.
     pub fn handle_frame(&mut self, now: Instant, frame: Frame<'_>, token: u32) -> Fate {
         self.now = self.now.max(now);
-        let start = *self.start.get_or_insert(self.now);
+        let start = self.start_by(self.now);
         let index = self.next_index;
         self.next_index += 1;
         if let Some(replay) = &mut self.replay {
@@ -188,6 +200,18 @@ impl Link {
             self.advance(now);
         }
         self.releases.pop_front()
+    }
+
+    /// The link's start, as a frame at `now` finds it.
+    fn start_by(&mut self, now: Instant) -> Instant {
+        if let Some(clock) = &self.clock {
+            let set = clock.get().copied();
+            self.start = Some(set.unwrap_or(now));
+            if set.is_some() {
+                self.clock = None;
+            }
+        }
+        *self.start.get_or_insert(now)
     }
 
     /// The key of a frame's draws.
@@ -346,6 +370,31 @@ mod tests {
         let base = losses(&mut link(50_000, 0, 1, Direction::AToB), 5_000);
         assert_ne!(base, losses(&mut link(50_000, 0, 1, Direction::BToA), 5_000));
         assert_ne!(base, losses(&mut link(50_000, 0, 2, Direction::AToB), 5_000));
+    }
+
+    #[test]
+    fn links_that_share_a_clock_share_an_outage() {
+        let mut plan = LinkPlan::default();
+        plan.set_all(&[("at", "2s down for 1s")], &mut |_| Err(String::new())).unwrap();
+        let clock = Arc::new(OnceLock::new());
+        let secs = |secs| Instant::ZERO + Duration::from_secs(secs);
+        let down = |first: u64| {
+            let link = Link::new(plan.clone(), 1, Direction::AToB);
+            let mut link = link.starting_with(Arc::clone(&clock));
+            let lost = |at: &u64| {
+                let frame = Frame { bytes: Bytes::Payload(&[]), length: 60 };
+                let verdict = link.handle_frame(secs(*at), frame, 0).verdict;
+                verdict == Verdict::Dropped(DropReason::Down)
+            };
+            (first..60).filter(lost).collect::<Vec<u64>>()
+        };
+        // Until the clock starts, nothing changes.
+        assert_eq!(down(0), Vec::<u64>::new());
+        clock.set(secs(10)).unwrap();
+        // Whenever the first frame comes.
+        for first in [0, 5, 10, 12] {
+            assert_eq!(down(first), [12], "first frame at {first} s");
+        }
     }
 
     #[test]

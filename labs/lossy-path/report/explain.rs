@@ -26,7 +26,8 @@ const TOPICS: [Topic<Example>; 6] = [
     Topic {
         name: "lost",
         words: "Frames, or copies that waited in the queue, that went no further, by the reason \
-                that the plan gives. Observer: path. The share and its exact 95 % interval \
+                that the plan gives. Observer: path. `share` counts all of them against the frames \
+                that came, with their duplicates. `drawn` and its exact 95 % interval \
                 (Clopper-Pearson) count the loss model alone, against the frames it was asked \
                 about; `asked` is what the plan's model gives in the long run, and lies outside \
                 the interval in one run of twenty by chance. Loss in bursts varies more than the \

@@ -186,6 +186,22 @@ fn true_fates_pass_whatever_the_machine_does_to_the_timing() {
 }
 
 #[test]
+fn a_timetable_counts_from_the_start_of_the_program() {
+    let _alone = alone();
+    let user = User::new(am_root());
+    if !have("timetable", &["ping"]) {
+        return;
+    }
+    let script = "sleep 1.2; ping -c 1 -W 1 b";
+    let Some((out, result)) = user.result(&["--at", "1s down", "--", "sh", "-c", script]) else {
+        return;
+    };
+    assert_eq!(out.code, 1, "{}\n{}", out.stdout, out.stderr);
+    let down = serde_json::json!([{ "reason": "down", "frames": 1 }]);
+    assert_eq!(result["a_to_b"]["dropped"], down, "{}", out.stderr);
+}
+
+#[test]
 fn a_program_sees_its_own_namespaces() {
     let _alone = alone();
     for user in User::all() {
