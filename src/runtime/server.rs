@@ -257,6 +257,8 @@ struct Connection<S> {
     opened: Instant,
     /// When bytes were last sent.
     replied: Option<Instant>,
+    /// Whether it had a turn: what it sent before is not yet read.
+    served: bool,
     /// Whether there may be more to read: events are edge-triggered.
     readable: bool,
     /// Whether the peer has closed, so that a short read is not the last.
@@ -276,6 +278,7 @@ impl<S: Session> Connection<S> {
             network,
             opened: now,
             replied: None,
+            served: false,
             readable: false,
             end_is_near: false,
             ended: false,
@@ -293,7 +296,7 @@ impl<S: Session> Connection<S> {
     /// own address.
     fn is_idle(&self, now: Instant) -> bool {
         match self.replied {
-            None => now.since(self.opened) >= UNANSWERED_MIN,
+            None => self.served && now.since(self.opened) >= UNANSWERED_MIN,
             Some(at) => now.since(at) >= IDLE_MIN && !self.stream.has_unsent(),
         }
     }
@@ -483,6 +486,7 @@ impl<C: Core> Server<C> {
             Source::Datagrams(listener) => self.receive(events, now, listener),
             Source::Connection => {
                 let Some(connection) = self.connections.get_mut(&ready.id) else { return };
+                connection.served = true;
                 connection.readable |= ready.readable;
                 connection.end_is_near |= ready.closed;
                 self.serve_connection(events, now, ready.id);
