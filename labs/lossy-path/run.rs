@@ -255,8 +255,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let topology = Topology::for_programs(plan.frames)?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
-    let mut env = variables(job.on);
-    env.extend(job.env);
+    let env = variables(job.on).into_iter().chain(job.env).collect();
     let (argv, netns, user) = (job.command.clone(), hosts(job.on), job.user.clone());
     let main = Program { argv, netns, env, user, output: None };
     let mut programs = vec![main];
