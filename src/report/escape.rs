@@ -1,4 +1,4 @@
-//! Text from elsewhere (saved runs, file names, messages of libraries) made harmless for a terminal.
+//! Text from elsewhere (saved runs, file names, error messages) made harmless for a terminal.
 //!
 //! Control characters, C1 controls and characters that change the direction of text or are not seen
 //! are spelt `\u001b`, which JSON reads back as the same character.

@@ -229,7 +229,7 @@ fn where_one_server_of_each_zone_answers_so_does_the_walk() {
                     }
                 }
             }
-            // Where dead servers take the time of the walk, the chain may not be followed to its end.
+            // Dead servers may take the time that the end of the chain needs.
             let in_time = ended.summary.spent.iter().all(|spent| !spent.refused);
             if in_time && com.iter().copied().any(proves) && zone.iter().copied().any(proves) {
                 secure += 1;
