@@ -246,7 +246,7 @@ impl Effect for Transmission {
         Word {
             name: "queue",
             value: "QUEUE",
-            help: "Queue before it: 64kB, 100p, codel:100p, drophead:64kB",
+            help: "Queue before it: 64kB, 100p, codel:100p, drophead:64kB [default: 100p]",
         },
     ];
 
