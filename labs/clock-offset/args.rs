@@ -68,7 +68,7 @@ Only servers named on the command line are asked. The clock is never set.";
 const PLUS_MINUS: &str = "\
 The interval holds whatever the path did, while neither clock was set and their rates differ by at
 most --max-drift. The estimate assumes that both ways take equally long; its ± is the scatter of
-repeated runs on the same path (about 68 %), and says nothing of asymmetry.";
+repeated runs on the same path, less where rates wander, and says nothing of asymmetry.";
 
 /// What the codes of this lab mean.
 fn exit_codes() -> String {

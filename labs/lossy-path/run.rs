@@ -247,7 +247,12 @@ fn leave_a_processor() -> Result<usize, RunError> {
 ///
 /// # Errors
 /// Why it could not run; nothing is left of it then.
-pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Outcome, RunError> {
+pub fn run(
+    mut job: Job,
+    plan: &Plan,
+    seed: u64,
+    watch: &mut dyn Watch,
+) -> Result<Outcome, RunError> {
     let mut config = RouterConfig::for_plans(&plan.links)?;
     if plan.own_cpu {
         config.cpu = Some(leave_a_processor()?);
@@ -255,20 +260,7 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
     let topology = Topology::for_programs(plan.frames)?;
     let lane = &topology.lanes[0];
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
-    let env = variables(job.on).into_iter().chain(job.env).collect();
-    let (argv, netns, user) = (job.command.clone(), hosts(job.on), job.user.clone());
-    let main = Program { argv, netns, env, user, output: None };
-    let mut programs = vec![main];
-    if let Some(server) = &plan.server {
-        programs.push(Program {
-            argv: vec!["sh".into(), "-c".into(), server.into()],
-            netns: hosts(job.on.other()),
-            env: variables(job.on.other()),
-            user: job.user,
-            output: job.server_output,
-        });
-    }
-    let supervisor = supervise(programs)?;
+    let supervisor = supervise(programs(&mut job, plan, hosts))?;
     // Threads are allowed from here on.
     let clock = Clock::start();
     config.ring_frames = ring_frames(plan.frames);
@@ -316,6 +308,23 @@ pub fn run(job: Job, plan: &Plan, seed: u64, watch: &mut dyn Watch) -> Result<Ou
         loopback_packets,
         congestion_control,
     })
+}
+
+/// The program, and the plan's server on the other host.
+fn programs(job: &mut Job, plan: &Plan, hosts: impl Fn(End) -> Netns) -> Vec<Program> {
+    let env = variables(job.on).into_iter().chain(std::mem::take(&mut job.env)).collect();
+    let (argv, netns, user) = (job.command.clone(), hosts(job.on), job.user.clone());
+    let mut programs = vec![Program { argv, netns, env, user, output: None }];
+    if let Some(server) = &plan.server {
+        programs.push(Program {
+            argv: vec!["sh".into(), "-c".into(), server.into()],
+            netns: hosts(job.on.other()),
+            env: variables(job.on.other()),
+            user: job.user.take(),
+            output: job.server_output.take(),
+        });
+    }
+    programs
 }
 
 fn loopback_packets([a, b]: [&Netns; 2]) -> Result<[u64; 2], RunError> {

@@ -100,8 +100,8 @@ fn three(finding: &Finding) -> Html {
         "<div class=\"three\"><div><b class=\"guess\">{} s{}</b>\
          <span>is likely: noise is the scatter of repeated runs, asymmetry what unequal \
          ways can add</span></div>\
-         <div><b class=\"out\">{}</b><span>must hold it, whatever the path did, while neither clock \
-         was set and their rates differ by at most {}</span></div>\
+         <div><b class=\"out\">{}</b><span>must hold it, whatever the path did, while neither \
+         clock was set and their rates differ by at most {}</span></div>\
          <div><b>{}</b><span>must hold the offset to UTC, if what the servers claim of themselves \
          is true</span></div></div>\n",
         estimate,

@@ -141,40 +141,7 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         }
         _ => {}
     }
-    for server in &finding.servers {
-        let before = |sample: &&Sample| sample.record.t4.slept_until(&finding.now) != 0;
-        let aside = server.samples.iter().filter(before).count();
-        if aside > 0 {
-            lines.push(format!(
-                "{}: {aside} of {} from before this host slept, set aside: sleep is counted by \
-                 another clock, perhaps in whole seconds",
-                server.name,
-                human::plural(server.samples.len() as u64, "sample is", "samples are"),
-            ));
-        }
-        let Some(bound) = &server.bound else { continue };
-        if let Some(found) = bound.contradiction {
-            lines.push(format!(
-                "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
-                 of {} explains; what stands here is of the last {} samples",
-                server.name,
-                found.earlier,
-                found.later,
-                signed(found.jump_ns),
-                limit(finding.view.drift_limit),
-                bound.samples,
-            ));
-        } else if let Some(change) = bound.change {
-            lines.push(format!("{}: {}", server.name, changed(&change, bound.samples)));
-        } else if bound.constant_drift.is_none() {
-            lines.push(format!(
-                "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
-                 estimate is of the last {}",
-                server.name,
-                server.estimate.map_or(0, |estimate| estimate.samples),
-            ));
-        }
-    }
+    lines.extend(finding.servers.iter().flat_map(|server| doubts_of(server, finding)));
     if finding.local_step_ns != 0 {
         lines.push(format!(
             "this host's clock was set by {} during the run; offsets are of the clock as it is now",
@@ -197,6 +164,44 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         warnings.sort_unstable();
         warnings.dedup();
         lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
+    }
+    lines
+}
+
+/// What the samples of one server leave in doubt.
+fn doubts_of(server: &ServerFinding, finding: &Finding) -> Vec<String> {
+    let mut lines = Vec::new();
+    let before = |sample: &&Sample| sample.record.t4.slept_until(&finding.now) != 0;
+    let aside = server.samples.iter().filter(before).count();
+    if aside > 0 {
+        lines.push(format!(
+            "{}: {aside} of {} from before this host slept, set aside: sleep is counted by \
+             another clock, perhaps in whole seconds",
+            server.name,
+            human::plural(server.samples.len() as u64, "sample is", "samples are"),
+        ));
+    }
+    let Some(bound) = &server.bound else { return lines };
+    if let Some(found) = bound.contradiction {
+        lines.push(format!(
+            "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
+             of {} explains; what stands here is of the last {} samples",
+            server.name,
+            found.earlier,
+            found.later,
+            signed(found.jump_ns),
+            limit(finding.view.drift_limit),
+            bound.samples,
+        ));
+    } else if let Some(change) = bound.change {
+        lines.push(format!("{}: {}", server.name, changed(&change, bound.samples)));
+    } else if bound.constant_drift.is_none() {
+        lines.push(format!(
+            "{}: no constant drift fits all samples: a small step, or a rate that wanders; the \
+             estimate is of the last {}",
+            server.name,
+            server.estimate.map_or(0, |estimate| estimate.samples),
+        ));
     }
     lines
 }
