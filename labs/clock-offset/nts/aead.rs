@@ -3,6 +3,7 @@
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes128Siv;
 use std::fmt;
+use zeroize::Zeroize;
 
 /// Bytes of a key: two of AES-128 (RFC 5297 §2.2).
 pub const KEY_LEN: usize = 32;
@@ -11,7 +12,7 @@ pub const NONCE_LEN: usize = 16;
 /// Bytes by which sealed is longer than plain (RFC 5297 §2.6).
 pub const TAG_LEN: usize = 16;
 
-/// One key.
+/// One key; its memory is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; KEY_LEN]);
 
@@ -39,6 +40,12 @@ impl Key {
     #[must_use]
     pub fn open(&self, beside: &[u8], nonce: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         Aes128Siv::new(&self.0.into()).decrypt([beside, nonce], sealed).ok()
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

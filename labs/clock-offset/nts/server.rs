@@ -6,6 +6,7 @@ use super::{COOKIES, record};
 use crate::packet::{HEADER_LEN, Header, Leap, Packet, ReferenceId};
 use crate::server::Ignored;
 use crate::timestamp::NtpTimestamp;
+use zeroize::Zeroizing;
 
 /// What gives random bytes.
 pub type Draw<'a> = &'a mut dyn FnMut(&mut [u8]);
@@ -51,14 +52,14 @@ impl Master {
     /// //= RFC 8915 §6: the format that it suggests, with one master key for the process's life.
     fn cookie(&self, keys: &Keys, random: Draw<'_>) -> Vec<u8> {
         let nonce: [u8; NONCE_LEN] = draw(random);
-        let plain = [*keys.c2s.bytes(), *keys.s2c.bytes()].concat();
+        let plain = Zeroizing::new([*keys.c2s.bytes(), *keys.s2c.bytes()].concat());
         let sealed = self.0.seal(&[], &nonce, &plain);
         [&nonce[..], &sealed].concat()
     }
 
     fn keys(&self, cookie: &[u8]) -> Option<Keys> {
         let (nonce, sealed) = cookie.split_at_checked(NONCE_LEN)?;
-        let plain = self.0.open(&[], nonce, sealed)?;
+        let plain = Zeroizing::new(self.0.open(&[], nonce, sealed)?);
         let (c2s, s2c) = plain.split_first_chunk::<KEY_LEN>()?;
         let s2c: [u8; KEY_LEN] = s2c.try_into().ok()?;
         Some(Keys { c2s: Key::new(*c2s), s2c: Key::new(s2c) })

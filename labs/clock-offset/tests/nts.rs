@@ -581,7 +581,8 @@ fn silent_clients_do_not_shut_others_out_of_key_establishment() {
     let held: Vec<TcpStream> =
         (0..40).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     let source = server.source().unwrap();
-    assert!((0..1_000).any(|_| source.establish().is_ok()));
+    // A place is free once a silent client has had its 100 ms to ask; refusals are fast.
+    assert!((0..100_000).any(|_| source.establish().is_ok()));
     drop((server, held));
 }
 
