@@ -3,7 +3,7 @@
 
 use super::walk::{Ended, PORT, config, name, question, walk_at};
 use dns_walk::cache::Cache;
-use dns_walk::demo::{Authority, JUDGED, Manner, SignPlan, Zone};
+use dns_walk::demo::{Authority, Flaw, JUDGED, Manner, SignPlan, Zone};
 use dns_walk::dnssec::Status;
 use dns_walk::event::Event;
 use dns_walk::finding::{Fault, Finding};
@@ -18,6 +18,17 @@ const DEEP: &str = "203.0.113.8";
 
 /// A signed hierarchy: root, com. and patient.com., whose servers behave in these ways each.
 pub(crate) fn servers(root: &[Manner], com: &[Manner], zone: &[Manner]) -> Authority {
+    flawed(root, com, zone, "", None)
+}
+
+/// The same with more records in com., and with a flaw in the last zone.
+fn flawed(
+    root: &[Manner],
+    com: &[Manner],
+    zone: &[Manner],
+    more: &str,
+    flaw: Option<Flaw>,
+) -> Authority {
     let at = |third: u8, fourth: usize| {
         IpAddr::V4(Ipv4Addr::new(127, 53, third, u8::try_from(fourth).unwrap() + 1))
     };
@@ -45,10 +56,12 @@ pub(crate) fn servers(root: &[Manner], com: &[Manner], zone: &[Manner]) -> Autho
     texts[2] += &format!(
         "www 300 A {ADDRESS}\nalias 300 CNAME www.patient.com.\na.deep 300 A 203.0.113.8\n"
     );
+    texts[1] += more;
     let mut plans = Vec::new();
     for ((origin, ..), text) in zones.iter().zip(&texts) {
         authority.add_zone(Zone::parse(&name(origin), text).unwrap());
-        plans.push((name(origin), SignPlan::SOUND));
+        let flaw = flaw.filter(|_| *origin == zones[2].0);
+        plans.push((name(origin), SignPlan { flaw, ..SignPlan::SOUND }));
     }
     authority.sign(&plans);
     authority
@@ -126,6 +139,29 @@ fn what_every_server_gives_alike_is_bogus_and_says_so() {
         assert!(ended.summary.queries <= 40, "{} queries", ended.summary.queries);
         let probed = ended.exchanges().filter(|e| e.zone == "patient.com." && e.attempt == 1);
         assert!(probed.count() >= 6, "the check is not skipped");
+    }
+}
+
+/// The alias holds, its end does not, and the other server of the end brings nothing: the answer
+/// stays whole, and as bogus as it was.
+#[test]
+fn an_answer_that_no_other_server_has_stays_whole_and_bogus() {
+    use Manner::{Dead, Fails, Sound};
+    let alias = "to 300 CNAME www.patient.com.\n";
+    let unreachable = "patient 3600 NS ns.dead.com.\ndead 3600 NS ns0.dead.com.\n\
+                       ns0.dead 3600 A 127.53.9.1\n";
+    for (zone, more) in
+        [(vec![Sound, Dead], ""), (vec![Sound, Fails], ""), (vec![Sound], unreachable)]
+    {
+        let com = format!("{alias}{more}");
+        let authority = flawed(&[Sound; 2], &[Sound], &zone, &com, Some(Flaw::BadSignature));
+        for seed in 0..40 {
+            let ended = judged(&authority, "to.com A", seed);
+            let of = format!("{zone:?}, {more:?}, seed {seed}");
+            assert_eq!(ended.summary.outcome, Outcome::Answer, "{of}");
+            assert_eq!(ended.data(), [ADDRESS], "{of}");
+            assert_eq!(status(&ended), Status::Bogus, "{of}");
+        }
     }
 }
 

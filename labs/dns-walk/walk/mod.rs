@@ -449,7 +449,7 @@ impl Walk {
         let prime = self.priming.owner();
         self.queries.close(now, &mut self.log, |owner| Some(owner) != prime);
         self.log.answered_at = Some(now);
-        let outcome = self.retry.outcome(outcome);
+        let outcome = self.or_first(outcome);
         let stopped = matches!(outcome, Outcome::Interrupted | Outcome::Limit { .. });
         self.phase = Phase::Answered(outcome);
         if (self.setup.config.check || self.setup.config.all) && !stopped {

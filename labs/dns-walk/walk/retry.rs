@@ -59,14 +59,6 @@ impl Retry {
             rejected.zone == zone && at == Some(address)
         })
     }
-
-    /// How the user's question ends where asking elsewhere failed: as it did at first.
-    pub(super) fn outcome(&self, ended: Outcome) -> Outcome {
-        match &self.first {
-            Some(first) if !is_conclusive(&ended) => first.outcome.clone(),
-            _ => ended,
-        }
-    }
 }
 
 const fn is_conclusive(outcome: &Outcome) -> bool {
@@ -74,6 +66,20 @@ const fn is_conclusive(outcome: &Outcome) -> bool {
 }
 
 impl Walk {
+    /// How the user's question ends where asking elsewhere failed: with the first answer, whole,
+    /// and as bogus as it was.
+    pub(super) fn or_first(&mut self, ended: Outcome) -> Outcome {
+        let Some(first) = self.retry.first.as_ref().filter(|_| !is_conclusive(&ended)) else {
+            return ended;
+        };
+        if let Some(judging) = self.judging.as_mut() {
+            judging.settle_for(first.reason.clone(), first.subject.clone());
+        }
+        self.log.answers.clone_from(&first.answers);
+        self.log.aliases.clone_from(&first.aliases);
+        first.outcome.clone()
+    }
+
     /// What was judged is bogus for `reason`: fetches it from another server of its zone. False
     /// where there is none, or the budget is spent.
     pub(super) fn ask_elsewhere(&mut self, now: Instant, reason: &Reason) -> bool {
