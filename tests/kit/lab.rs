@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 /// A lab and a folder that is removed on drop.
 pub struct Lab {
-    binary: PathBuf,
+    /// The program.
+    pub binary: PathBuf,
     /// Its working directory.
     pub folder: PathBuf,
 }
