@@ -169,19 +169,19 @@ fn send_all(port: &Port, frames: &[&[u8]]) -> u64 {
 
 impl Forwarder {
     pub(super) fn new(
-        ports: Vec<Port>,
+        (ports, looped): (Vec<Port>, &[bool]),
         poll: Poll,
         waker: Arc<Waker>,
         inbox: Receiver<Command>,
         config: RouterConfig,
         clock: Clock,
     ) -> Self {
-        let lanes = ports.len() / 2;
         let fresh = |direction| Link::new(LinkPlan::default(), 0, direction);
-        let lane = || LaneState {
+        let lane = |looped: &bool| LaneState {
             links: Direction::BOTH.map(fresh),
             recorder: Recorder::new(LaneRecord::counts()),
             generation: 0,
+            looped: *looped,
         };
         let segmented = |port: &Port| port.framing() == Framing::Offloaded;
         let any = ports.iter().any(segmented);
@@ -205,7 +205,7 @@ impl Forwarder {
         };
         Self {
             rx_ports: ports.into_iter().map(rx_port).collect(),
-            lanes: (0..lanes).map(|_| lane()).collect(),
+            lanes: looped.iter().map(lane).collect(),
             retired: Vec::new(),
             pool: Pool::new(slots, runs),
             on_way: TxQueue::new(slots + runs),
@@ -273,13 +273,17 @@ impl Forwarder {
     /// Receives up to [`BURST`] frames from a port's ring; returns their number.
     fn receive(&mut self, rx_port: usize, looked_at: Instant) -> usize {
         let mut taken = 0;
-        let RxPort { port, floor, queues, slots_needed, .. } = &mut self.rx_ports[rx_port];
         let lane = &mut self.lanes[rx_port / 2];
+        let fed = if lane.looped { [rx_port & !1, rx_port | 1] } else { [rx_port; 2] };
+        let waiting = fed.iter().any(|port| self.rx_ports[*port].queues);
+        // Whether frames wait in the link behind each port of the lane, for those received now.
+        let mut queued = [false; 2];
+        let RxPort { port, floor, slots_needed, .. } = &mut self.rx_ports[rx_port];
         while taken < BURST {
             if self.pool.room() < *slots_needed {
                 self.summary.pool_full += 1;
                 lane.recorder.direction(Direction::BOTH[rx_port % 2]).pool_full += 1;
-                if *queues {
+                if waiting || queued != [false; 2] {
                     // Slots become free only as the queue's time advances.
                     *floor = looked_at.max(*floor);
                 }
@@ -298,15 +302,20 @@ impl Forwarder {
             at = at.max(*floor);
             *floor = at;
             self.summary.frames += 1;
-            let arrival = Arrival { rx_port, at, bytes: frame.bytes };
+            let counted_on = lane.counted_on(rx_port, frame.bytes);
+            let arrival = Arrival { rx_port: counted_on, at, bytes: frame.bytes };
             let (pool, on_way) = (&mut self.pool, &mut self.on_way);
-            *queues |= match classify(&mut lane.recorder, arrival.direction(), &frame) {
-                Some(FrameKind::Frame) => admit(lane, pool, on_way, arrival),
-                Some(FrameKind::Offloaded(layout)) => {
-                    gso_burst::admit(lane, pool, on_way, arrival, layout)
+            queued[counted_on % 2] |=
+                match classify(&mut lane.recorder, arrival.direction(), &frame) {
+                    Some(FrameKind::Frame) => admit(lane, pool, on_way, arrival),
+                    Some(FrameKind::Offloaded(layout)) => {
+                        gso_burst::admit(lane, pool, on_way, arrival, layout)
+                    }
+                    None => false,
                 }
-                None => false,
-            }
+        }
+        for (port, queued) in self.rx_ports[rx_port & !1..].iter_mut().zip(queued) {
+            port.queues |= queued;
         }
         taken
     }
@@ -327,20 +336,22 @@ impl Forwarder {
     /// never finds a queue that is ahead of it.
     fn release_due(&mut self) {
         let Self { rx_ports, lanes, retired, pool, on_way, .. } = self;
-        for (number, rx_port) in
-            rx_ports.iter_mut().enumerate().filter(|(_, rx_port)| rx_port.queues)
-        {
-            let LaneState { links, recorder, generation } = &mut lanes[number / 2];
-            let link = &mut links[number % 2];
-            while let Some(release) = link.poll_release(rx_port.floor) {
-                settle(recorder, *generation, (pool, on_way), &release, rx_port.floor);
+        for number in 0..rx_ports.len() {
+            if !rx_ports[number].queues {
+                continue;
             }
-            rx_port.queues = link.poll_timeout().is_some();
+            let floor = rx_ports[lanes[number / 2].moved_by(number)].floor;
+            let LaneState { links, recorder, generation, .. } = &mut lanes[number / 2];
+            let link = &mut links[number % 2];
+            while let Some(release) = link.poll_release(floor) {
+                settle(recorder, *generation, (pool, on_way), &release, floor);
+            }
+            rx_ports[number].queues = link.poll_timeout().is_some();
         }
         for (number, link) in retired.iter_mut() {
             let lane = &mut lanes[*number / 2];
             // No more frames arrive there.
-            let floor = rx_ports[*number].floor;
+            let floor = rx_ports[lane.moved_by(*number)].floor;
             while let Some(release) = link.poll_release(floor) {
                 settle(&mut lane.recorder, lane.generation, (pool, on_way), &release, floor);
             }
@@ -356,6 +367,7 @@ impl Forwarder {
         while let Some(next) = self.on_way.pop_due(now) {
             any = true;
             let port = usize::from(self.pool.meta(next.slot).port_out);
+            let port = self.lanes[port / 2].moved_by(port);
             let copies = usize::from(next.copies);
             let bytes = copies * self.pool.bytes(next.slot).len();
             let rx_port = &self.rx_ports[port];

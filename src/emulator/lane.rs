@@ -2,6 +2,7 @@
 
 use super::frame_meta::{FRAME_MAX, FrameMeta, SlotMeta};
 use super::frame_pool::{Pool, TxQueue};
+use super::loopback;
 use super::record::Recorder;
 use crate::measure::Instant;
 use crate::path::{self, Bytes, Direction, Fate, Frame, Link, Mutation, Verdict};
@@ -11,9 +12,22 @@ pub(super) struct LaneState {
     pub(super) links: [Link; 2],
     pub(super) recorder: Recorder,
     pub(super) generation: u32,
+    /// Whether both links are between host A and itself.
+    pub(super) looped: bool,
 }
 
 impl LaneState {
+    /// The port, of the lane's pair, on which a frame counts as received.
+    pub(super) fn counted_on(&self, rx_port: usize, frame: &[u8]) -> usize {
+        if self.looped { rx_port & !1 | loopback::direction(frame).index() } else { rx_port }
+    }
+
+    /// The port that moves the frames of one of the lane's pair: host A's for both where A talks to
+    /// itself.
+    pub(super) const fn moved_by(&self, port: usize) -> usize {
+        if self.looped { port & !1 } else { port }
+    }
+
     /// Decides the fate of a frame in a slot and records it.
     pub(super) fn decide(&mut self, arrival: Arrival<'_>, slot: u32) -> (Fate, SlotMeta) {
         let Arrival { at, bytes, .. } = arrival;

@@ -15,6 +15,7 @@ mod gso_burst;
 mod gso_pool;
 mod lane;
 pub mod listening;
+mod loopback;
 pub mod probe;
 pub mod record;
 pub mod router;

@@ -55,6 +55,8 @@ impl Router {
             poll.add(port.as_fd())?;
         }
         let (commands, inbox) = channel();
+        let looped: Vec<bool> = topology.lanes.iter().map(Lane::looped).collect();
+        let ports = (ports, &looped[..]);
         let engine = Forwarder::new(ports, poll, Arc::clone(&waker), inbox, config, clock);
         let died = Arc::new(OnceLock::new());
         let obituary = Obituary(Arc::clone(&died));

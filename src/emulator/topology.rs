@@ -8,7 +8,7 @@
 use super::gso::{SEGMENTS_MAX, SUPER_FRAME_MAX};
 use crate::sys::error::during;
 use crate::sys::ethtool::{self, Offload};
-use crate::sys::netlink::{Netlink, VethEnd};
+use crate::sys::netlink::{Netlink, Rule, VethEnd};
 use crate::sys::netns::{self, Netns};
 use crate::sys::sockets::interface_index;
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,7 @@ pub struct Lane {
     router: Netns,
     ports: [String; 2],
     frames: FrameMode,
+    looped: bool,
 }
 
 impl Topology {
@@ -175,6 +176,16 @@ impl Topology {
         Self::build_hosts(&[lane], Hosts::Programs)
     }
 
+    /// One lane whose path is the loopback of host A: packets of A to 127.0.0.0/8 cross it and come
+    /// back to A. Host B is not linked.
+    ///
+    /// # Errors
+    /// As [`Topology::build`].
+    pub fn for_localhost(frames: FrameMode) -> Result<Self, TopologyError> {
+        let lane = LaneConfig { name: "localhost".to_owned(), frames, ..LaneConfig::default() };
+        Self::build_hosts(&[lane], Hosts::Localhost)
+    }
+
     fn build_hosts(lanes: &[LaneConfig], hosts: Hosts) -> Result<Self, TopologyError> {
         let fail = |lane: &str, step: &str, error| TopologyError {
             lane: lane.to_owned(),
@@ -194,7 +205,8 @@ impl Topology {
             let host = || Netns::new().map_err(|error| fail(&config.name, "make a host", error));
             let (a, b) = (host()?, host()?);
             let (name, router, frames) = (config.name.clone(), router.clone(), config.frames);
-            let lane = Lane { a, b, name, router, ports, frames };
+            let looped = hosts == Hosts::Localhost;
+            let lane = Lane { a, b, name, router, ports, frames, looped };
             lane.set_up(hosts, config.rto_min)
                 .map_err(|(step, error)| fail(&config.name, step, error))?;
             built.push(lane);
@@ -218,6 +230,8 @@ enum Hosts {
     Lab,
     /// Any program.
     Programs,
+    /// Any program that talks to its own host.
+    Localhost,
 }
 
 /// Locally administered addresses (the 02 bit); isolated lanes share them too.
@@ -294,6 +308,37 @@ fn write_settings(settings: &[Setting]) -> io::Result<()> {
     Ok(())
 }
 
+/// Loopback addresses (RFC 1122 §3.2.1.3), and the table that leads them over the path.
+const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
+const LOOPBACK_TABLE: u8 = 100;
+/// Settings of the interface that loopback addresses may leave and come by.
+const LOOPED_SETTINGS: [Setting; 3] = [
+    ("ipv4/conf/eth0/route_localnet", "1"),
+    ("ipv4/conf/eth0/accept_local", "1"),
+    ("ipv4/conf/eth0/rp_filter", "0"),
+];
+
+/// Leads a host's packets to its own loopback addresses over its interface, and takes them back
+/// from there.
+///
+/// On an interface without ARP every neighbour has the interface's own hardware address, so frames
+/// come back as they left.
+fn loop_back(netlink: &Netlink, index: u32) -> io::Result<()> {
+    write_settings(&LOOPED_SETTINGS)?;
+    netlink.add_route_in(LOOPBACK_TABLE, LOOPBACK, index, Ipv4Addr::LOCALHOST)?;
+    let any = Rule { priority: 0, from_interface: None, to: None, table: libc::RT_TABLE_LOCAL };
+    // The kernel's first rule delivers everything to local addresses at once: these come before.
+    netlink.add_rule(Rule { priority: 1, from_interface: Some(HOST_INTERFACE), ..any })?;
+    netlink.add_rule(Rule {
+        priority: 2,
+        from_interface: Some("lo"),
+        to: Some(LOOPBACK),
+        table: LOOPBACK_TABLE,
+    })?;
+    netlink.add_rule(Rule { priority: 3, ..any })?;
+    netlink.remove_rule(any)
+}
+
 /// Runs fallible work in a namespace.
 fn run<T: Send>(
     netns: &Netns,
@@ -319,6 +364,12 @@ impl Lane {
     #[must_use]
     pub const fn frames(&self) -> FrameMode {
         self.frames
+    }
+
+    /// Whether its path is the loopback of host A.
+    #[must_use]
+    pub const fn looped(&self) -> bool {
+        self.looped
     }
 
     pub(crate) fn ports(&self) -> &[String; 2] {
@@ -448,6 +499,10 @@ fn configure_host(
     let index = interface_index(HOST_INTERFACE)?;
     netlink.add_address(index, own.address)?;
     prepare(&netlink, HOST_INTERFACE, frames)?;
+    if kind == Hosts::Localhost {
+        netlink.set_up_silent(HOST_INTERFACE)?;
+        return loop_back(&netlink, index);
+    }
     // Without IPv6 in the kernel, hosts have none.
     let ipv6 = kind == Hosts::Programs && Path::new("/proc/sys/net/ipv6").exists();
     if ipv6 {

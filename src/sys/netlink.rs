@@ -6,7 +6,7 @@ use super::error::{during, fits};
 use super::sockets::set_option;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// Largest answer read; a route with its metrics takes about 200 bytes.
@@ -25,6 +25,11 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const ADDR_GEN_NONE: u8 = 1;
 const RTAX_LOCK: u16 = 1;
 const RTAX_RTO_MIN: u16 = 13;
+// linux/fib_rules.h.
+const FRA_DST: u16 = 1;
+const FRA_IIFNAME: u16 = 3;
+const FRA_PRIORITY: u16 = 6;
+const FR_ACT_TO_TBL: u8 = 1;
 const HEADER: usize = 16;
 
 /// A request under construction: header, family-specific header, attributes.
@@ -72,6 +77,19 @@ pub struct VethEnd<'a> {
     pub name: &'a str,
     /// Hardware address.
     pub mac: [u8; 6],
+}
+
+/// A rule of policy routing for IPv4 (ip-rule(8)): which packets are looked up in which table.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule<'a> {
+    /// The lowest comes first.
+    pub priority: u32,
+    /// Interface that the packet came from, `lo` for this host's own; any without.
+    pub from_interface: Option<&'a str>,
+    /// Destination network and its prefix length; any without.
+    pub to: Option<(Ipv4Addr, u8)>,
+    /// The table.
+    pub table: u8,
 }
 
 /// A netlink socket in the namespace of the thread that opened it.
@@ -263,6 +281,47 @@ impl Netlink {
         self.ask(&format!("add route to {peer}"), message).map(|_| ())
     }
 
+    /// Routes an IPv4 network over an interface (by index) in a table other than the main one, with
+    /// the source address `source` for sockets that have none.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_route_in(
+        &self,
+        table: u8,
+        (network, prefix): (Ipv4Addr, u8),
+        interface: u32,
+        source: Ipv4Addr,
+    ) -> io::Result<()> {
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        let mut header = route_header(network.into());
+        (header[1], header[4]) = (prefix, table);
+        let mut message = Message::new(libc::RTM_NEWROUTE, create, &header);
+        message
+            .attribute(libc::RTA_DST, &network.octets())
+            .attribute(libc::RTA_OIF, &interface.to_ne_bytes())
+            .attribute(libc::RTA_PREFSRC, &source.octets());
+        self.ask(&format!("add route to {network}/{prefix} in table {table}"), message).map(|_| ())
+    }
+
+    /// Adds a rule.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn add_rule(&self, rule: Rule<'_>) -> io::Result<()> {
+        let create = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+        self.ask(&format!("add {rule:?}"), rule_message(libc::RTM_NEWRULE, create, rule)).map(drop)
+    }
+
+    /// Removes a rule.
+    ///
+    /// # Errors
+    /// As [`Netlink::add_veth`].
+    pub fn remove_rule(&self, rule: Rule<'_>) -> io::Result<()> {
+        let message = rule_message(libc::RTM_DELRULE, libc::NLM_F_ACK, rule);
+        self.ask(&format!("remove {rule:?}"), message).map(drop)
+    }
+
     /// The minimum retransmission timeout of the route to `peer`, read back.
     ///
     /// # Errors
@@ -316,6 +375,22 @@ fn route_header(peer: IpAddr) -> [u8; 12] {
     let (table, protocol) = (libc::RT_TABLE_MAIN, libc::RTPROT_STATIC);
     let (scope, kind) = (libc::RT_SCOPE_LINK, libc::RTN_UNICAST);
     [family(peer), bits(peer), 0, 0, table, protocol, scope, kind, 0, 0, 0, 0]
+}
+
+fn rule_message(kind: u16, flags: i32, rule: Rule<'_>) -> Message {
+    let prefix = rule.to.map_or(0, |(_, prefix)| prefix);
+    // struct fib_rule_hdr: family, lengths of both prefixes, TOS, table, padding, action, flags.
+    let family = fits(libc::AF_INET);
+    let header = [family, prefix, 0, 0, rule.table, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0];
+    let mut message = Message::new(kind, flags, &header);
+    message.attribute(FRA_PRIORITY, &rule.priority.to_ne_bytes());
+    if let Some((network, _)) = rule.to {
+        message.attribute(FRA_DST, &network.octets());
+    }
+    if let Some(interface) = rule.from_interface {
+        message.attribute(FRA_IIFNAME, &[interface.as_bytes(), b"\0"].concat());
+    }
+    message
 }
 
 /// The same for a look-up, which has no table, protocol, scope or type.
