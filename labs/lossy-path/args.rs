@@ -2,16 +2,19 @@
 
 use crate::plan::{Layer, Mistake, Plan, PlanFile, Ready, Said, WAYS, links, preset};
 use crate::run::End;
+use crate::sysctl::Sysctl;
 use clap::{
     Arg, ArgAction, ArgMatches, Args as ClapArgs, FromArgMatches, Parser, Subcommand, ValueEnum,
     ValueHint,
 };
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 use wirelab::cli::args::{Common, Output as SharedOutput, Seed};
 use wirelab::cli::frame::HasCommon;
 use wirelab::cli::mistakes::Elsewhere;
+use wirelab::cli::predict::Predict;
 use wirelab::cli::run::{RECORDED_MAX, RunsArgs, WRITTEN_MAX, read_text};
 use wirelab::cli::topics::Topic;
 use wirelab::cli::values::duration;
@@ -26,6 +29,7 @@ Examples:
   lossy-path --rate 20Mbit --b 'iperf3 -s' -- iperf3 -c b  a bottleneck, a server behind it
   lossy-path --a-to-b loss=10% -- ping -c 5 b              one direction alone
   lossy-path --at 'at 1s down for 2s' -- ping -c 5 b       an outage
+  lossy-path --localhost --loss 2% -- ping -c 5 127.0.0.1  between programs of one host
   lossy-path doctor                                        what this machine allows
 
 ";
@@ -37,7 +41,8 @@ pub(crate) fn topics() -> Vec<Topic> {
         Topic::flags("record", "recordings, replays, captures", RECORD),
         Topic::flags("timing", "exactness, bulk transfers, --strict", TIMING),
         Topic::flags("output", "JSON, events, saved runs", "Output"),
-        Topic::text("hosts", "what the program finds on host a", HOSTS),
+        Topic::flags("hosts", "what programs find on the hosts, kernel settings", HOST_FLAGS)
+            .with(HOSTS),
         Topic::text("exit-codes", "what the exit status says", EXIT_CODES),
     ]
 }
@@ -54,11 +59,22 @@ and --b-to-a set one direction alone. --print-plan prints all of them as a plan 
 The times of --at, time slots (--key time:…) and rate traces count from the start of the program,
 the same in both directions.";
 
+const HOST_FLAGS: &str = "Hosts";
+
 const HOSTS: &str = "\
 The program runs on host a, beside host b: the names a and b resolve to 10.0.0.1 and 10.0.0.2,
 fd00::1 and fd00::2 (also in WIRELAB_A, WIRELAB_B, WIRELAB_A6, WIRELAB_B6). Nothing else can be
 reached. Files, user, directory, environment and streams are yours; its processes see only each
-other. Everything made for it vanishes when it ends, with whatever it started.";
+other. Everything made for it vanishes when it ends, with whatever it started.
+
+With --localhost there is host a alone, and its 127.0.0.0/8 is the path: every packet from a to
+itself crosses it once, towards the lower port from a to b, back from b to a; echo requests from a
+to b. localhost resolves to 127.0.0.1; ::1 and other addresses of a are not impaired, and counted.
+Unlike on the real loopback, packets have at most 1,500 bytes and complete checksums.
+
+--sysctl sets what the owner of a network namespace may: buffers (net.ipv4.tcp_rmem, tcp_wmem),
+net.ipv4.tcp_sack, tcp_ecn, tcp_mtu_probing and others below net. A fixed --rate with a --delay
+whose product the usual buffers cannot hold raises tcp_rmem and tcp_wmem by itself.";
 
 const EXIT_CODES: &str = "\
 The program's own, or 128 and the signal that killed it. Of lossy-path itself:
@@ -131,8 +147,28 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "WHEN", help_heading = "Other end")]
     b_ready: Option<Ready>,
 
+    /// Make 127.0.0.1 of host a the path: for programs that talk to each other on one host
+    #[arg(long, help_heading = "Path", conflicts_with_all = ["b", "b_ready"])]
+    localhost: bool,
+
+    /// A kernel setting of both hosts, any number: net.ipv4.tcp_sack=0; of one: b:net.…
+    #[arg(long, value_name = "NAME=VALUE", value_parser = Sysctl::from_str)]
+    #[arg(help_heading = HOST_FLAGS)]
+    sysctl: Vec<Sysctl>,
+
+    /// Let TCP on both hosts use congestion marks (RFC 3168), for --mark and codel
+    #[arg(long, help_heading = HOST_FLAGS)]
+    ecn: bool,
+
+    /// TCP's congestion control on both hosts, of those that `doctor` lists
+    #[arg(long, value_name = "NAME", help_heading = HOST_FLAGS)]
+    congestion_control: Option<String>,
+
     #[command(flatten)]
     pub(crate) seed: Seed,
+
+    #[command(flatten)]
+    pub(crate) predict: Predict,
 
     /// Repeat the fates in a file that --record or an earlier run wrote, instead of drawing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -254,7 +290,6 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
     ("limit", "use --queue 64kB, or 100p for packets"),
     ("packet-loss", "use --loss 2%"),
     ("slot", "use --rate trace:FILE for a link that sends in slots"),
-    ("ecn", "use --mark 1%"),
     ("timeout", "use --at 'at 2s down for 3s'"),
     ("uplink", "use --a-to-b rate=20Mbit, or --rate trace:FILE"),
     ("downlink", "use --b-to-a rate=20Mbit, or --rate trace:FILE"),
@@ -347,14 +382,32 @@ impl Flags {
             layers.push(preset(name, "--preset")?);
         }
         layers.push(self.layer());
+        let server = self.b.clone().or(file.server);
+        let localhost = self.localhost || file.localhost.unwrap_or_default();
+        if localhost && server.is_some() {
+            return Err(Mistake {
+                origin: "localhost".to_owned(),
+                why: "expected no program on b: with it there is host a alone".to_owned(),
+            });
+        }
         Ok(Plan {
             links: links(&layers, &mut read_file)?,
-            server: self.b.clone().or(file.server),
+            server,
             ready: self.b_ready.or(file.ready).unwrap_or_default(),
             spin: self.spin.or(file.spin),
             frames: self.frames.or(file.frames).unwrap_or_default(),
             own_cpu: self.own_cpu || file.own_cpu.unwrap_or_default(),
+            localhost,
+            sysctls: file.sysctls.into_iter().chain(self.sysctls()).collect(),
         })
+    }
+
+    /// The flags' kernel settings.
+    fn sysctls(&self) -> Vec<Sysctl> {
+        let ecn = self.ecn.then(|| Sysctl::both("net.ipv4.tcp_ecn", "1"));
+        let control = self.congestion_control.as_ref();
+        let control = control.map(|name| Sysctl::both("net.ipv4.tcp_congestion_control", name));
+        ecn.into_iter().chain(control).chain(self.sysctl.iter().cloned()).collect()
     }
 
     /// The flags' settings of the links.

@@ -200,7 +200,7 @@ fn one_way(
 }
 
 /// The shortest delay of a link's plan, the scale for lateness.
-fn delay(link: &LinkPlan) -> Duration {
+pub(crate) fn delay(link: &LinkPlan) -> Duration {
     match &link.delay {
         Delay::Constant(delay) => *delay,
         Delay::Uniform { mean, .. } | Delay::Normal { mean, .. } | Delay::Pareto { mean, .. } => {
@@ -232,7 +232,7 @@ pub fn verdict(ways: &[Way; 2], plan: &Plan, missed: u64, loopback: [u64; 2]) ->
     let worst = |reasons: &[Reason]| {
         reasons.iter().map(|reason| reason.verdict).max().unwrap_or(Verdict::Trusted)
     };
-    let mut reasons = against_fates(ways, loopback);
+    let mut reasons = against_fates(ways, plan, loopback);
     let timing = against_timing(ways, plan, missed);
     let (fates, kept) = (worst(&reasons), worst(&timing));
     reasons.extend(timing);
@@ -245,11 +245,12 @@ fn counted<const N: usize>(verdict: Verdict, counts: [(u64, &str); N]) -> Vec<Re
     found.map(|(count, why)| Reason { verdict, why: format!("{count} {why}") }).collect()
 }
 
-fn against_fates(ways: &[Way; 2], loopback: [u64; 2]) -> Vec<Reason> {
+fn against_fates(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<Reason> {
     let sum = |of: fn(&Way) -> u64| ways.iter().map(of).sum::<u64>();
     let mut reasons = Vec::new();
     if sum(|w| w.offered) == 0 {
-        reasons.push(Reason { verdict: Verdict::NoFrames, why: no_frames(loopback) });
+        reasons
+            .push(Reason { verdict: Verdict::NoFrames, why: no_frames(loopback, plan.localhost) });
     }
     reasons.extend(counted(
         Verdict::Invalid,
@@ -325,14 +326,36 @@ fn against_timing(ways: &[Way; 2], plan: &Plan, missed: u64) -> Vec<Reason> {
 pub const MISSED: &str = "events or frames are missing in the captures and the recording: this \
     machine was too busy to write them down. The counts above are whole";
 
+/// What a run says besides its verdict: packets that passed the path by, marks that met no frame.
+#[must_use]
+pub fn caveats(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<String> {
+    let mut caveats = Vec::new();
+    if plan.localhost && loopback[0] > 0 && ways.iter().any(|way| way.offered > 0) {
+        let packets = plural(loopback[0], "packet", "packets");
+        caveats.push(format!("{packets} to ::1 or another address of a were not impaired"));
+    }
+    let wanted = |link: &LinkPlan| link.mark.get() > 0;
+    let crossed = ways.iter().zip(&plan.links).any(|(way, link)| wanted(link) && way.offered > 0);
+    if crossed && ways.iter().all(|way| way.marked == 0) {
+        let why = "no frame was marked: only ECN-capable ones can be; --ecn lets TCP ask for it";
+        caveats.push(why.to_owned());
+    }
+    caveats
+}
+
 /// Why a run without frames says nothing of the plan.
-fn no_frames(loopback: [u64; 2]) -> String {
+fn no_frames(loopback: [u64; 2], localhost: bool) -> String {
     let mut why = "no frame crossed the path".to_owned();
     for (packets, host) in loopback.into_iter().zip(["a", "b"]).filter(|(n, _)| *n > 0) {
         let packets = plural(packets, "packet", "packets");
         why += &format!("; {packets} stayed on {host}'s loopback, which is not impaired");
     }
-    why + ". Talk to the other host: from a its name is b"
+    let remedy = if localhost {
+        ". Talk to 127.0.0.1: ::1 and a's other addresses are not on the path"
+    } else {
+        ". Talk to the other host: from a its name is b; --localhost makes 127.0.0.1 the path"
+    };
+    why + remedy
 }
 
 #[cfg(test)]

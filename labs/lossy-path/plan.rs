@@ -3,6 +3,7 @@
 //! Flags and files share their words ([`LinkPlan::words`]). Each mistake names the flag, or the
 //! file, line and column, and what was expected there.
 
+use crate::sysctl::Sysctl;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -31,6 +32,10 @@ pub struct Plan {
     pub frames: FrameMode,
     /// Whether the router has a processor of its own, which programs do not use.
     pub own_cpu: bool,
+    /// Whether the path is the loopback of host A, which has no other end then.
+    pub localhost: bool,
+    /// Kernel settings of the hosts.
+    pub sysctls: Vec<Sysctl>,
 }
 
 /// The condition for the program on the other host to be ready.
@@ -248,6 +253,10 @@ pub struct PlanFile {
     pub frames: Option<FrameMode>,
     /// Whether the router has a processor of its own.
     pub own_cpu: Option<bool>,
+    /// Whether the path is the loopback of host A.
+    pub localhost: Option<bool>,
+    /// Kernel settings of the hosts.
+    pub sysctls: Vec<Sysctl>,
 }
 
 #[derive(Default, Deserialize)]
@@ -259,6 +268,8 @@ struct FileText {
     spin: Option<Spanned<String>>,
     frames: Option<Spanned<String>>,
     own_cpu: Option<bool>,
+    localhost: Option<bool>,
+    sysctl: Vec<Spanned<String>>,
     both: FileWords,
     a_to_b: FileWords,
     b_to_a: FileWords,
@@ -357,6 +368,10 @@ impl PlanFile {
         });
         let frames =
             file.frames.map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
+        let sysctls = file
+            .sysctl
+            .iter()
+            .map(|text| text.as_ref().parse().map_err(|why| at(text.span().start, why)));
         Ok(Self {
             layers,
             server: file.b,
@@ -364,6 +379,8 @@ impl PlanFile {
             spin: spin.transpose()?,
             frames: frames.transpose()?,
             own_cpu: file.own_cpu,
+            localhost: file.localhost,
+            sysctls: sysctls.collect::<Result<_, _>>()?,
         })
     }
 }
@@ -404,6 +421,12 @@ pub struct PlanWords {
     pub frames: String,
     /// Whether the router had a processor of its own.
     pub own_cpu: bool,
+    /// Whether the path was the loopback of host A.
+    #[serde(default)]
+    pub localhost: bool,
+    /// Kernel settings of the hosts: `[a:|b:]NAME=VALUE`.
+    #[serde(default)]
+    pub sysctls: Vec<String>,
 }
 
 impl Plan {
@@ -421,6 +444,8 @@ impl Plan {
             spin_ns: self.spin.map(wirelab::measure::nanos),
             frames: self.frames.name().to_owned(),
             own_cpu: self.own_cpu,
+            localhost: self.localhost,
+            sysctls: self.sysctls.iter().map(Sysctl::to_string).collect(),
         }
     }
 
@@ -436,6 +461,10 @@ impl Plan {
             settings.iter().map(one).collect()
         };
         let ways = [said(&words.a_to_b), said(&words.b_to_a)];
+        let sysctls = words
+            .sysctls
+            .iter()
+            .map(|text| text.parse().map_err(|why| Mistake { origin: origin(), why }));
         Ok(Self {
             links: links(&[Layer { both: Vec::new(), ways }], read)?,
             server: words.server.clone(),
@@ -443,6 +472,8 @@ impl Plan {
             spin: words.spin_ns.map(Duration::from_nanos),
             frames: words.frames.parse().map_err(|why| Mistake { origin: origin(), why })?,
             own_cpu: words.own_cpu,
+            localhost: words.localhost,
+            sysctls: sysctls.collect::<Result<_, _>>()?,
         })
     }
 
@@ -463,6 +494,13 @@ impl Plan {
         }
         if self.own_cpu {
             out += "own-cpu = true\n";
+        }
+        if self.localhost {
+            out += "localhost = true\n";
+        }
+        if !self.sysctls.is_empty() {
+            let all: Vec<_> = self.sysctls.iter().map(|set| quoted(&set.to_string())).collect();
+            out += &format!("sysctl = [{}]\n", all.join(", "));
         }
         let [there, back] = &self.links;
         let tables: &[(&str, &LinkPlan)] =

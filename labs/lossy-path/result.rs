@@ -5,6 +5,7 @@
 use super::plan::PlanWords;
 use super::run::End;
 use serde::{Deserialize, Serialize};
+use wirelab::cli::predict::Guess;
 use wirelab::measure::interval::Share;
 use wirelab::path::DropReason;
 
@@ -53,6 +54,9 @@ pub struct PathResult {
     pub caveats: Vec<String>,
     /// Processor time of the router, nanoseconds.
     pub router_cpu_ns: u64,
+    /// What the reader guessed before the run, beside what was seen (`--predict`).
+    #[serde(default)]
+    pub predictions: Vec<Guess>,
 }
 
 /// The machine of a run.

@@ -3,6 +3,7 @@
 //! The supervisor is forked before any thread starts, and no process is left on return.
 
 use super::plan::{Plan, Ready};
+use super::sysctl;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fmt;
@@ -159,6 +160,9 @@ pub enum RunError {
         #[source]
         error: io::Error,
     },
+    /// A kernel setting that the kernel does not have, or that this user may not set.
+    #[error(transparent)]
+    Sysctl(io::Error),
     /// There is no processor to reserve.
     #[error("the router gets no processor of its own (--own-cpu): programs may run on {0} alone")]
     OneProcessor(usize),
@@ -193,6 +197,15 @@ pub enum RunError {
 
 fn step(step: &'static str) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::Step { step, error }
+}
+
+/// The text of the hosts file where host A talks to itself: the previous content without names of
+/// ::1, which is not on the path.
+#[must_use]
+pub fn localhost_text(before: &str) -> String {
+    let kept = before.lines().filter(|line| line.split_whitespace().next() != Some("::1"));
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    format!("127.0.0.1 localhost a\n{kept}")
 }
 
 /// The text of the hosts file: the two hosts, this host, and the previous content.
@@ -257,10 +270,14 @@ pub fn run(
     if plan.own_cpu {
         config.cpu = Some(leave_a_processor()?);
     }
-    let topology = Topology::for_programs(plan.frames)?;
+    let build = if plan.localhost { Topology::for_localhost } else { Topology::for_programs };
+    let topology = build(plan.frames)?;
     let lane = &topology.lanes[0];
+    for setting in sysctl::buffers(plan).iter().chain(&plan.sysctls) {
+        setting.apply([&lane.a, &lane.b]).map_err(RunError::Sysctl)?;
+    }
     let hosts = |end| if end == End::A { lane.a.clone() } else { lane.b.clone() };
-    let supervisor = supervise(programs(&mut job, plan, hosts))?;
+    let supervisor = supervise(programs(&mut job, plan, hosts), plan.localhost)?;
     // Threads are allowed from here on.
     let clock = Clock::start();
     config.ring_frames = ring_frames(plan.frames);
@@ -333,9 +350,10 @@ fn loopback_packets([a, b]: [&Netns; 2]) -> Result<[u64; 2], RunError> {
 }
 
 /// Starts the supervisor with the programs' hosts file.
-fn supervise(programs: Vec<Program>) -> Result<Supervisor, RunError> {
+fn supervise(programs: Vec<Program>, localhost: bool) -> Result<Supervisor, RunError> {
     let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
-    Supervisor::start(programs, &hosts_text(&before)).map_err(step("start the supervisor"))
+    let text = if localhost { localhost_text(&before) } else { hosts_text(&before) };
+    Supervisor::start(programs, &text).map_err(step("start the supervisor"))
 }
 
 /// The congestion control of a host; empty if unknown.
@@ -534,5 +552,7 @@ mod tests {
         assert!(text.ends_with("10.9.8.7 database\n"));
         assert_eq!(text.matches("localhost").count(), 1);
         assert!(hosts_text("").contains("::1 localhost"));
+        let text = localhost_text("127.0.0.1 localhost box\n::1 localhost\n10.9.8.7 database\n");
+        assert_eq!(text, "127.0.0.1 localhost a\n127.0.0.1 localhost box\n10.9.8.7 database\n");
     }
 }

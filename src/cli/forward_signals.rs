@@ -4,11 +4,19 @@
 //! signal from `kill` or `timeout` reaches the lab alone.
 
 use crate::sys::terminal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::flag;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Signals that ask a program for something; others end or stop it outright.
+const FORWARDED: [i32; 9] =
+    [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGCONT];
+/// Those that a terminal sends to its whole foreground group.
+const BY_TERMINAL: [i32; 5] = [SIGINT, SIGHUP, SIGQUIT, SIGWINCH, SIGCONT];
 
 /// Signals that came and were not passed on yet.
 #[derive(Clone, Debug)]
@@ -21,7 +29,7 @@ impl SignalForwarder {
     /// What registering a handler returns.
     pub fn install() -> io::Result<Self> {
         let mut came = Vec::new();
-        for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT] {
+        for signal in FORWARDED {
             let flag = Arc::new(AtomicBool::new(false));
             flag::register(signal, Arc::clone(&flag))?;
             came.push((signal, flag));
@@ -33,7 +41,7 @@ impl SignalForwarder {
     #[must_use]
     pub fn take(&self) -> Option<u8> {
         let came = self.next()?;
-        let by_key = came != SIGTERM && terminal::is_foreground();
+        let by_key = BY_TERMINAL.contains(&came) && terminal::is_foreground();
         if by_key { None } else { u8::try_from(came).ok() }
     }
 

@@ -1,11 +1,12 @@
 //! Trials of the kernel features that a path needs, for `doctor`, inside namespaces made for the
 //! trial: a rule in a file and the kernel may disagree.
 
-use super::endpoint;
 use super::topology::{LaneConfig, Topology};
 use crate::sys::clock::monotonic_ns;
 use crate::sys::netns::Netns;
 use crate::sys::poll::Poll;
+use crate::sys::privilege;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -53,7 +54,8 @@ pub fn rto_floor() -> io::Result<Duration> {
     Err(io::Error::other(format!("asked for {FLOOR:?}, got {floor:?}")))
 }
 
-/// The congestion controls that the kernel has loaded, and whether a program may choose each.
+/// The congestion controls that the kernel has loaded, and whether a program, which has fewer rights
+/// than this process, may choose each.
 ///
 /// # Errors
 /// If the host's namespace cannot be entered.
@@ -61,9 +63,14 @@ pub fn congestion_controls(host: &Netns) -> io::Result<Vec<(String, bool)>> {
     const FILE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
     host.run(|| {
         let names = std::fs::read_to_string(FILE).unwrap_or_default();
-        let can = |name: &str| endpoint::congestion_control(host, name).is_ok();
-        names.split_whitespace().map(|name| (name.to_owned(), can(name))).collect()
-    })
+        // This thread's alone, which ends here.
+        privilege::act_as_program()?;
+        let can = |name: &str| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+            socket.and_then(|socket| socket.set_tcp_congestion(name.as_bytes())).is_ok()
+        };
+        Ok(names.split_whitespace().map(|name| (name.to_owned(), can(name))).collect())
+    })?
 }
 
 /// Sorted overshoot of a thread's sleeps: the router waits the same way.

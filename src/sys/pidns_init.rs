@@ -227,7 +227,7 @@ fn die_with_parent() {
 }
 
 /// Signals that a terminal or a user sends to the lab; init blocks them.
-const BLOCKED: [i32; 7] = [
+const BLOCKED: [i32; 11] = [
     libc::SIGINT,
     libc::SIGTERM,
     libc::SIGQUIT,
@@ -235,6 +235,10 @@ const BLOCKED: [i32; 7] = [
     libc::SIGTSTP,
     libc::SIGTTOU,
     libc::SIGCHLD,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGALRM,
+    libc::SIGWINCH,
 ];
 
 /// Blocks [`BLOCKED`]; returns a descriptor that is readable when a child ends, and the previous

@@ -129,12 +129,26 @@ const CAP_VERSION_3: u32 = 0x2008_0522;
 /// The error of `prctl` or `capset`; nothing is lost then.
 pub fn confine_lab() -> io::Result<()> {
     no_new_privileges()?;
+    keep(LAB)
+}
+
+/// Leaves the calling thread, for good, the capabilities that a program of this user has after
+/// exec: none, except for root.
+///
+/// # Errors
+/// The error of `capset`.
+pub fn act_as_program() -> io::Result<()> {
+    keep(if identity().0 == 0 { PROGRAM } else { 0 })
+}
+
+/// Gives up all other capabilities of the calling thread.
+fn keep(capabilities: u64) -> io::Result<()> {
     let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let mut data = [CapData { effective: 0, permitted: 0, inheritable: 0 }; 2];
     let (head, sets) = (&raw mut header, data.as_mut_ptr());
     // SAFETY: both are live; version 3 has two sets of data.
     check(unsafe { fits_int(libc::syscall(libc::SYS_capget, head, sets)) })?;
-    for (data, kept) in data.iter_mut().zip([LAB & 0xffff_ffff, LAB >> 32]) {
+    for (data, kept) in data.iter_mut().zip([capabilities & 0xffff_ffff, capabilities >> 32]) {
         let kept: u32 = fits(kept);
         *data = CapData {
             effective: data.effective & kept,

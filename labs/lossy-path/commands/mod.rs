@@ -4,6 +4,7 @@
 //! thread starts.
 
 pub(crate) mod artifacts;
+mod predict;
 
 use crate::LAB;
 use crate::args::{Args, ELSEWHERE, Flags, Output, Strict, What, read_file, topics};
@@ -143,8 +144,9 @@ impl Task {
         let mut host = facts();
         host.privilege = privilege.to_string();
         let server = plan.server.is_some();
+        let mut guesses = flags.predict.ask(predict::questions(plan))?;
         let mut leaving = Leaving::open(flags, output, (&command, seed), server)?;
-        self.announce(output, seed);
+        self.announce(output, plan, seed);
         let job = Job {
             command: self.command.clone(),
             on: self.on,
@@ -168,6 +170,8 @@ impl Task {
             .as_ref()
             .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
         result.replayed = fates.map(|path| path.display().to_string());
+        predict::answer(&mut guesses, &result);
+        result.predictions = guesses;
         if let Some((_, old)) = &self.of {
             result.replayed.clone_from(&old.replayed);
         }
@@ -191,16 +195,18 @@ impl Task {
         Ok(if untrusted { Exit::Inconclusive } else { status })
     }
 
-    fn announce(&self, output: &Output, seed: u64) {
+    fn announce(&self, output: &Output, plan: &Plan, seed: u64) {
         if output.quiet {
             return;
         }
         let here = self.on;
-        let other = if here == End::A { "b" } else { "a" };
+        let there = match (plan.localhost, here) {
+            (true, _) => "127.0.0.1 is the path",
+            (false, End::A) => "b is the other end",
+            (false, End::B) => "a is the other end",
+        };
         let way_out = if self.shell { "; `exit` prints what the path did" } else { "" };
-        stdout::complain(&format!(
-            "{LAB}: seed {seed}; on host {here}, {other} is the other end{way_out}\n"
-        ));
+        stdout::complain(&format!("{LAB}: seed {seed}; on host {here}, {there}{way_out}\n"));
     }
 
     fn result(
@@ -215,6 +221,7 @@ impl Task {
         let ways = audit::ways(outcome, plan, &leaving.meter);
         let missed = outcome.missed.notes + outcome.missed.frames;
         let mut caveats = outcome.caveats.clone();
+        caveats.extend(audit::caveats(&ways, plan, outcome.loopback_packets));
         if missed > 0 && !leaving.was_asked_for {
             caveats.push(format!("{missed} {}", audit::MISSED));
         }
@@ -251,6 +258,7 @@ impl Task {
             reasons: judged.reasons,
             caveats,
             router_cpu_ns: nanos(outcome.router.cpu),
+            predictions: Vec::new(),
         }
     }
 }
@@ -329,6 +337,9 @@ fn failed(error: &RunError, server_said: &[String]) -> Failure {
         RunError::OneProcessor(_) => Failure::new(Exit::Usage, text)
             .or_type("without it", format!("{LAB} --loss 2% -- ping -c 5 b")),
         RunError::TooMany(_) => Failure::new(Exit::Usage, text),
+        RunError::Sysctl(_) => Failure::new(Exit::Privilege, text)
+            .because("the kernel has no such setting here, or only the machine's root may set it")
+            .or_type("what programs may choose", format!("{LAB} doctor")),
         RunError::Topology(_) | RunError::Step { .. } => {
             Failure::from_error(Exit::Network, "the path could not be run", error)
                 .or_type("to see every step", format!("{LAB} doctor"))

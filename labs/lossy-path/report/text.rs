@@ -2,6 +2,7 @@
 
 use crate::doctor::{Diagnosis, State};
 use crate::result::{PathResult, Rate, Reason, Status, Verdict, Way};
+use wirelab::cli::predict;
 use wirelab::measure::Ppm;
 use wirelab::measure::human::{count, latency, plural};
 use wirelab::path::DropReason;
@@ -28,7 +29,7 @@ pub fn render(result: &PathResult, style: Style) -> String {
         out += &format!("  {caveat}\n");
     }
     out += &verdict(result, style);
-    out
+    out + &predict::table(&result.predictions)
 }
 
 fn head(result: &PathResult, style: Style) -> String {

@@ -4,7 +4,9 @@
 //! minimum, never with a clock.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod localhost;
 mod page;
+mod settings;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
