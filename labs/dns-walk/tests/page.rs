@@ -3,8 +3,6 @@
 use wirelab_tests::lab::Lab;
 
 const PAGE: &str = include_str!("../README.md");
-/// Words of the page without its folded answers, at most.
-const WORDS_MAX: usize = 900;
 /// Lines of a run's text, and of each page of help, at most.
 const TEXT_MAX: usize = 40;
 const HELP_MAX: usize = 60;
@@ -25,10 +23,8 @@ fn run(lab: &Lab, command: &str) -> String {
 }
 
 #[test]
-fn the_page_is_short_and_its_commands_print_what_it_shows() {
+fn the_commands_of_the_page_print_what_it_shows() {
     let page = PAGE.split("<details>").next().unwrap();
-    let words = page.split_whitespace().count();
-    assert!(words <= WORDS_MAX, "{words} words");
     let mut ran = 0;
     for block in page.split("```console\n").skip(1) {
         let lab = Lab::new("dns-walk");
