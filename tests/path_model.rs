@@ -348,6 +348,43 @@ fn delays_keep_the_order_unless_reordering_is_allowed() {
     }
 }
 
+/// Under load: 4,000 frames/s for 50 s.
+#[test]
+fn delays_in_slots_keep_order_and_distribution_at_any_rate() {
+    let sorted = |plan: &LinkPlan, seed| {
+        let held = |(now, fate): &(Instant, Fate)| match fate.verdict {
+            Verdict::Deliver { at, .. } => Some((at, at.since(*now))),
+            _ => None,
+        };
+        let fates = fates(plan, seed, 200_000, Duration::from_micros(250));
+        let (left, mut held): (Vec<_>, Vec<_>) = fates.iter().filter_map(held).unzip();
+        assert!(left.is_sorted(), "seed {seed}");
+        held.sort_unstable();
+        held
+    };
+    for preset in wirelab::path::preset::ALL {
+        let [plan, _] = preset.plans();
+        if plan.rate.is_some() {
+            continue;
+        }
+        let (p10, p90) = (plan.delay.per_mille(100), plan.delay.per_mille(900));
+        for seed in SEEDS {
+            let held = sorted(&plan, seed);
+            let median = held[held.len() / 2];
+            // 500 slots at least: the median of 500 draws lies within the middle fifth of the
+            // distribution, 4.5 standard errors each way, up to 10^-5.
+            let (low, high) = (plan.delay.per_mille(400), plan.delay.per_mille(600));
+            let name = preset.name;
+            assert!(low <= median && median <= high, "{name}, seed {seed}: {median:?}");
+            assert!(held[held.len() / 20] <= p10 && p90 <= held[held.len() * 19 / 20], "{name}");
+        }
+    }
+    // Without slots each frame waits for the slowest before it.
+    let delay = Delay::Normal { mean: ms(40), deviation: ms(5) };
+    let held = sorted(&LinkPlan { delay, ..LinkPlan::default() }, 1);
+    assert!(held[held.len() / 2] > ms(46));
+}
+
 #[test]
 fn the_chosen_share_of_every_gap_th_frame_overtakes() {
     for (share, gap) in [(250_000, 5), (250_000, 1), (1_000_000, 3)] {

@@ -337,6 +337,7 @@ fn plan() -> impl Strategy<Value = LinkPlan> {
     let reorder = prop_oneof![
         Just(Reorder::Never),
         Just(Reorder::ByJitter),
+        (1..1_000_u64).prop_map(|n| Reorder::NeverInSlots { slot: Duration::from_millis(n) }),
         (ppm(), 1..100_u32)
             .prop_map(|(share, gap)| Reorder::Share { share, gap: NonZeroU32::new(gap).unwrap() }),
     ];

@@ -133,6 +133,18 @@ impl fmt::Display for Delay {
 }
 
 impl Delay {
+    /// The delay that `per_mille`/1000 of the frames do not exceed.
+    #[must_use]
+    pub fn per_mille(&self, per_mille: u16) -> Duration {
+        let part = |per_mille: u16| u64::MAX / 1000 * u64::from(per_mille.min(1000));
+        let draw = match self {
+            // The top bit says on which side of the mean, the others how much lies beyond.
+            Self::Normal { .. } if per_mille >= 500 => 1 << 63 | part(1000 - per_mille.min(1000)),
+            _ => part(per_mille),
+        };
+        sample(self, draw)
+    }
+
     pub(super) fn check(&self) -> Result<(), PlanError> {
         let text = human::duration;
         let wider = |mean: &Duration, width: &Duration, what: &str| {
@@ -364,6 +376,7 @@ fn interpolated(table: &[Duration], draw: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::measure::draw::keyed;
 
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "compared to six digits")]
@@ -388,6 +401,26 @@ mod tests {
         // (8 - 1.5) / sqrt(3/4) at a tail of 1/512.
         let far = PARETO.at(1 << 55) as f64 / UNIT;
         assert!((far - 7.505_553).abs() < 1e-5, "{far}");
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_draws() {
+        let (mean, five) = (Duration::from_millis(40), Duration::from_millis(5));
+        for delay in [
+            Delay::Constant(mean),
+            Delay::Uniform { mean, half_width: five },
+            Delay::Normal { mean, deviation: five },
+            Delay::Pareto { mean, deviation: five },
+        ] {
+            let draws = (0..10_000).map(|n| sample(&delay, keyed(5, n)));
+            let mut drawn: Vec<Duration> = draws.collect();
+            drawn.sort_unstable();
+            for per_mille in [100, 500, 900] {
+                let seen = drawn[usize::from(per_mille) * 10];
+                let off = seen.abs_diff(delay.per_mille(per_mille));
+                assert!(off < Duration::from_micros(300), "{delay:?} {per_mille}: {off:?}");
+            }
+        }
     }
 
     #[test]

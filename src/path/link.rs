@@ -139,6 +139,12 @@ impl Link {
         self.replay.as_ref().map_or(0, |replay| replay.beyond(self.next_index))
     }
 
+    /// The most bytes that waited in the queue at once, without the frame in transmission.
+    #[must_use]
+    pub const fn queue_peak_bytes(&self) -> u64 {
+        self.queue.peak_bytes()
+    }
+
     /// The plan of the link.
     #[must_use]
     pub const fn plan(&self) -> &LinkPlan {
@@ -174,7 +180,7 @@ impl Link {
         let reordered = passage.overtakes;
         let verdict = match passage.drop_reason() {
             Some(reason) => Verdict::Dropped(reason),
-            None => self.onward(key, &passage, token),
+            None => self.onward(key, elapsed, &passage, token),
         };
         let mutation =
             if let Verdict::Dropped(_) = verdict { Mutation::default() } else { passage.mutation };
@@ -230,9 +236,13 @@ impl Link {
     }
 
     /// Passes a frame through the bottleneck, if any, and on.
-    fn onward(&mut self, key: Key, frame: &Passage<'_>, token: u32) -> Verdict {
+    fn onward(&mut self, key: Key, elapsed: Duration, frame: &Passage<'_>, token: u32) -> Verdict {
+        let delay_key = match self.timetable.phase(self.phase).plan.reorder {
+            Reorder::NeverInSlots { slot } => nanos(elapsed) / nanos(slot).max(1),
+            _ => key.draws,
+        };
         let draws = LastDraws {
-            delay: self.streams.bits(Stream::Delay, key.draws),
+            delay: self.streams.bits(Stream::Delay, delay_key),
             overtakes: frame.overtakes,
         };
         let copies = frame.copies;

@@ -47,7 +47,7 @@ pub const ALL: &[Preset] = &[
         description: "a quiet wireless network at home: 4 ms there and back, varying",
         source: "our choice, no textbook figure: 2 ms each way with a tail (Pareto, deviation \
                  1 ms); no loss, because the radio repeats what it loses",
-        plans: || both(&varying(Delay::Pareto { mean: ms(2), deviation: ms(1) })),
+        plans: || both(&varying(Delay::Pareto { mean: ms(2), deviation: ms(1) }, ms(20))),
     },
     Preset {
         name: "lossy-wifi",
@@ -56,7 +56,8 @@ pub const ALL: &[Preset] = &[
                  r = 30 %, and delays that vary by 5 ms",
         plans: || {
             let loss = gilbert(10_000, 300_000);
-            both(&LinkPlan { loss, ..varying(Delay::Pareto { mean: ms(5), deviation: ms(5) }) })
+            let delay = Delay::Pareto { mean: ms(5), deviation: ms(5) };
+            both(&LinkPlan { loss, ..varying(delay, ms(100)) })
         },
     },
     Preset {
@@ -66,7 +67,7 @@ pub const ALL: &[Preset] = &[
                  rate",
         plans: || {
             let (mean, half_width) = (Duration::from_micros(750), Duration::from_micros(250));
-            both(&varying(Delay::Uniform { mean, half_width }))
+            both(&varying(Delay::Uniform { mean, half_width }, ms(10)))
         },
     },
     Preset {
@@ -74,7 +75,7 @@ pub const ALL: &[Preset] = &[
         description: "4G: 20 to 40 ms there and back",
         source: "textbook: 20-40 ms, taken for the round trip; our choice: even spread, no loss, \
                  no rate",
-        plans: || both(&varying(Delay::Uniform { mean: ms(15), half_width: ms(5) })),
+        plans: || both(&varying(Delay::Uniform { mean: ms(15), half_width: ms(5) }, ms(100))),
     },
     Preset {
         name: "dsl",
@@ -99,7 +100,8 @@ pub const ALL: &[Preset] = &[
                  the way on the ground (normal, deviation 5 ms), 0.2 % lost in bursts of 4",
         plans: || {
             let loss = gilbert(500, 250_000);
-            both(&LinkPlan { loss, ..varying(Delay::Normal { mean: ms(25), deviation: ms(5) }) })
+            let delay = Delay::Normal { mean: ms(25), deviation: ms(5) };
+            both(&LinkPlan { loss, ..varying(delay, ms(100)) })
         },
     },
     Preset {
@@ -141,9 +143,10 @@ fn constant(delay: Duration) -> LinkPlan {
     LinkPlan { delay: Delay::Constant(delay), ..LinkPlan::default() }
 }
 
-/// A varying delay that keeps frames in order, as on most paths.
-fn varying(delay: Delay) -> LinkPlan {
-    LinkPlan { delay, reorder: Reorder::Never, ..LinkPlan::default() }
+/// A varying delay that keeps frames in order, as on most paths: a new one for each slot, which is
+/// 20 times the deviation or more, so that the delay keeps its distribution at any rate.
+fn varying(delay: Delay, slot: Duration) -> LinkPlan {
+    LinkPlan { delay, reorder: Reorder::NeverInSlots { slot }, ..LinkPlan::default() }
 }
 
 fn gilbert(p: u32, r: u32) -> LossModel {

@@ -49,6 +49,8 @@ pub(super) enum How {
 pub(super) struct Bottleneck {
     waiting: VecDeque<Waiting>,
     bytes: u64,
+    /// The most bytes that waited at once, without the copy in transmission.
+    peak: u64,
     sender: Sender,
     codel: CoDel,
 }
@@ -80,7 +82,14 @@ impl Bottleneck {
         }
         self.bytes += u64::from(copy.bytes);
         self.waiting.push_back(copy);
+        if !at_once {
+            self.peak = self.peak.max(self.bytes);
+        }
         true
+    }
+
+    pub(super) const fn peak_bytes(&self) -> u64 {
+        self.peak
     }
 
     /// Time of the next dequeue.

@@ -1,12 +1,13 @@
 //! Reordering: which frames may overtake others.
 
 use super::effect::{Draws, Effect, Passage, Word};
-use super::plan_error::{PlanError, ReadFile, number, wrong};
+use super::plan_error::{PlanError, ReadFile, duration, number, wrong};
 use super::rng::Stream;
 use crate::measure::{Ppm, human};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Which frames may overtake others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,15 @@ pub enum Reorder {
     /// None: a frame leaves no earlier than the one before it, whatever its delay.
     #[default]
     Never,
+    /// None, and frames that arrive in the same slot of time have the same random delay.
+    ///
+    /// With [`Reorder::Never`] a frame waits for the slowest before it, so that delays grow with
+    /// the rate. Here only frames at the edge of a slot wait, and delays keep their distribution
+    /// at any rate where the slot is some 20 times their deviation.
+    NeverInSlots {
+        /// Length of a slot, counted from the link's start; not zero.
+        slot: Duration,
+    },
     /// Those whose random delay is shorter.
     ByJitter,
     /// This share of every `gap`-th frame leaves without delay, before frames in flight.
@@ -29,13 +39,19 @@ impl FromStr for Reorder {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        const EXPECTED: &str = "never, jitter, or a share, then perhaps gap=N (1 or more), as in \
-                                25%,gap=5";
+        const EXPECTED: &str = "never, jitter, never,slot=100ms, or a share, then perhaps gap=N (1 \
+                                or more), as in 25%,gap=5";
         let text = text.trim();
         match text {
             "never" => return Ok(Self::Never),
             "jitter" => return Ok(Self::ByJitter),
             _ => {}
+        }
+        if let Some(slot) = text.strip_prefix("never,slot=") {
+            let slot = duration("reorder", slot)?;
+            let none = slot.is_zero();
+            let wrong = || wrong("reorder", EXPECTED, text);
+            return if none { Err(wrong()) } else { Ok(Self::NeverInSlots { slot }) };
         }
         let (chosen, gap) = text.split_once(',').unwrap_or((text, "gap=1"));
         let chosen = human::parse_share(chosen).map_err(|_| wrong("reorder", EXPECTED, text))?;
@@ -50,6 +66,7 @@ impl fmt::Display for Reorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Never => f.write_str("never"),
+            Self::NeverInSlots { slot } => write!(f, "never,slot={}", human::duration(*slot)),
             Self::ByJitter => f.write_str("jitter"),
             Self::Share { share, gap } => {
                 f.write_str(&human::share(*share))?;
@@ -68,7 +85,8 @@ impl Effect for Overtaking {
     const WORDS: &'static [Word] = &[Word {
         name: "reorder",
         value: "WHICH",
-        help: "Frames that may overtake: jitter, 25%, 25%,gap=5",
+        help: "Frames that may overtake: jitter, 25%, 25%,gap=5; none, one delay for each 100 ms: \
+               never,slot=100ms",
     }];
 
     fn parse(text: &str, _: ReadFile<'_>) -> Result<Reorder, PlanError> {
