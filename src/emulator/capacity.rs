@@ -85,9 +85,34 @@ fn frames_per_second(plan: &LinkPlan) -> u64 {
     highest.map_or(FRAMES_PER_SECOND_MAX, |highest| highest.min(FRAMES_PER_SECOND_MAX))
 }
 
+/// The lowest rate of a link, bits per second; `None` where a trace gives it.
+fn lowest_rate(plan: &LinkPlan) -> Option<u64> {
+    let later = plan.timetable.iter().filter_map(|change| match &change.what {
+        Setting::Rate(rate) => Some(rate),
+        _ => None,
+    });
+    let first = plan.rate.iter().map(|bottleneck| &bottleneck.rate);
+    let rates = later.chain(first).map(|rate| match rate {
+        Rate::Constant(bits_per_second) => Some(*bits_per_second),
+        Rate::Trace(_) => None,
+    });
+    rates.min().flatten()
+}
+
+/// How long this many bytes take at a rate, not zero.
+fn drain(bytes: u64, bits_per_second: u64) -> Duration {
+    let nanos = u128::from(bytes) * 8 * 1_000_000_000 / u128::from(bits_per_second.max(1));
+    Duration::from_nanos(saturated(nanos))
+}
+
 fn queued(plan: &LinkPlan) -> u64 {
     plan.rate.as_ref().map_or(0, |bottleneck| match bottleneck.queue.limit {
-        QueueLimit::Bytes(bytes) => bytes.div_ceil(FRAME_MIN.into()),
+        QueueLimit::Bytes(bytes) => {
+            // What waits was received in the time that the queue takes to drain.
+            let drains = lowest_rate(plan).map_or(Duration::MAX, |rate| drain(bytes, rate));
+            let received = within(FRAMES_PER_SECOND_MAX, drains).saturating_add(1);
+            bytes.div_ceil(FRAME_MIN.into()).min(received)
+        }
         QueueLimit::Packets(frames) => u64::from(frames),
     })
 }
@@ -153,6 +178,19 @@ mod tests {
         let what = Setting::Delay(Delay::Constant(Duration::from_millis(300)));
         later.timetable.push(Change { at: Duration::from_secs(1), lasting: None, what });
         assert_eq!(frames_on_way([&later]), Ok(3_000 + slack));
+    }
+
+    #[test]
+    fn a_queue_of_one_bandwidth_delay_product_has_room() {
+        let slack = usize::try_from(SLACK).unwrap();
+        // 1 Gbit/s × 50 ms both ways: 8,000 frames arrive while each queue drains.
+        let link = plan(50, Some(1_000_000_000), QueueLimit::Bytes(6_250_000));
+        assert_eq!(frames_on_way([&link, &link]), Ok(8_000 + 2 * 8_001 + slack));
+        // At a lower rate later, more wait.
+        let mut slower = link;
+        let what = Setting::Rate(Rate::Constant(100_000_000));
+        slower.timetable.push(Change { at: Duration::from_secs(1), lasting: None, what });
+        assert_eq!(frames_on_way([&slower]), Ok(8_000 + 80_001 + slack));
     }
 
     #[test]

@@ -461,7 +461,7 @@ impl Forwarder {
         }
         let drops = [self.take_ring_drops(pair[0])?, self.take_ring_drops(pair[1])?];
         let state = &mut self.lanes[lane];
-        let beyond = state.links.each_ref().map(Link::beyond);
+        let of_links = state.links.each_ref().map(|link| (link.beyond(), link.queue_peak_bytes()));
         if let Some(links) = links {
             let old = std::mem::replace(&mut state.links, *links);
             for (rx_port, old) in pair.into_iter().zip(old) {
@@ -473,9 +473,12 @@ impl Forwarder {
         }
         state.generation = state.generation.wrapping_add(1);
         let mut ended = std::mem::replace(&mut state.recorder, Recorder::new(record)).finish();
-        for ((direction, drops), beyond) in ended.directions.iter_mut().zip(drops).zip(beyond) {
+        for ((direction, drops), (beyond, queue_peak)) in
+            ended.directions.iter_mut().zip(drops).zip(of_links)
+        {
             direction.kernel_dropped += drops;
             direction.beyond = beyond;
+            direction.queue_peak_bytes = queue_peak;
         }
         Ok(ended)
     }

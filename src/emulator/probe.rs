@@ -54,8 +54,8 @@ pub fn rto_floor() -> io::Result<Duration> {
     Err(io::Error::other(format!("asked for {FLOOR:?}, got {floor:?}")))
 }
 
-/// The congestion controls that the kernel has loaded, and whether a program, which has fewer rights
-/// than this process, may choose each.
+/// The congestion controls that the kernel has loaded, and whether a program may choose each: it
+/// has fewer rights than this process.
 ///
 /// # Errors
 /// If the host's namespace cannot be entered.

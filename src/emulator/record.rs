@@ -42,7 +42,8 @@ impl Default for Lateness {
 }
 
 impl Lateness {
-    pub(crate) fn note(&mut self, late: Duration) {
+    /// Counts a sample.
+    pub fn note(&mut self, late: Duration) {
         self.0.saturating_record(nanos(late));
     }
 
@@ -132,6 +133,9 @@ pub struct DirectionRecord {
     pub pool_full: u64,
     /// Frames after the end of the replayed recording, since the link was set.
     pub beyond: u64,
+    /// The most bytes that waited at the bottleneck at once, without the frame in transmission,
+    /// since the link was set.
+    pub queue_peak_bytes: u64,
     /// Lateness of copies, just before they are handed to the kernel.
     pub lateness: Lateness,
     /// The first [`LOST_FRAMES_MAX`] lost frames.
