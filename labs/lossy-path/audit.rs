@@ -11,11 +11,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 use wirelab::emulator::events::{Chunk, Event};
-use wirelab::emulator::router::DirectionRecord;
+use wirelab::emulator::router::{DirectionRecord, Lateness};
 use wirelab::measure::human::{latency, plural};
 use wirelab::measure::interval::Share;
 use wirelab::measure::{Instant, nanos, saturated};
-use wirelab::path::{Delay, DropReason, LinkPlan, ReleaseVerdict, Setting, Verdict as FateVerdict};
+use wirelab::path::{
+    Counts, Delay, DropReason, LinkPlan, ReleaseVerdict, Reorder, Setting, Verdict as FateVerdict,
+};
 
 /// p99 lateness above which timing is suspect, as a fraction of the plan's delay.
 const LATE_PART_OF_DELAY: u32 = 20;
@@ -32,14 +34,22 @@ pub struct Meter([WayMeter; 2]);
 struct WayMeter {
     /// Bytes that left in each second of the run.
     seconds: Vec<u64>,
-    /// Index and length of waiting copies.
-    waiting: VecDeque<(u64, u32)>,
-    waiting_bytes: u64,
-    waiting_peak: u64,
+    waiting: VecDeque<Waiting>,
+    /// How long copies are on the path by the plan.
+    held: Lateness,
+}
+
+/// A copy that waits at the bottleneck.
+#[derive(Debug)]
+struct Waiting {
+    index: u64,
+    length: u32,
+    since: Instant,
 }
 
 impl WayMeter {
-    fn leaves(&mut self, at: Instant, length: u32) {
+    fn leaves(&mut self, since: Instant, at: Instant, length: u32) {
+        self.held.note(at.since(since));
         let second = usize::try_from(at.as_nanos() / 1_000_000_000).ok();
         if let Some(second) = second.filter(|second| *second < SECONDS_MAX) {
             if self.seconds.len() <= second {
@@ -49,18 +59,10 @@ impl WayMeter {
         }
     }
 
-    fn waits(&mut self, index: u64, length: u32) {
-        self.waiting.push_back((index, length));
-        self.waiting_bytes += u64::from(length);
-        self.waiting_peak = self.waiting_peak.max(self.waiting_bytes);
-    }
-
     /// Removes a waiting copy; the first of that index, which is near the front.
-    fn done_waiting(&mut self, index: u64) -> Option<u32> {
-        let place = self.waiting.iter().position(|(waits, _)| *waits == index)?;
-        let (_, length) = self.waiting.remove(place)?;
-        self.waiting_bytes -= u64::from(length);
-        Some(length)
+    fn done_waiting(&mut self, index: u64) -> Option<Waiting> {
+        let place = self.waiting.iter().position(|waits| waits.index == index)?;
+        self.waiting.remove(place)
     }
 }
 
@@ -72,19 +74,21 @@ impl Meter {
             match note.what {
                 Event::Arrived { fate, length } => match fate.verdict {
                     FateVerdict::Deliver { at, copies } => {
-                        (0..copies).for_each(|_| way.leaves(at, length));
+                        (0..copies).for_each(|_| way.leaves(note.at, at, length));
                     }
                     FateVerdict::Queued { copies } => {
-                        (0..copies).for_each(|_| way.waits(note.index, length));
+                        let (index, since) = (note.index, note.at);
+                        let waits = |_| Waiting { index, length, since };
+                        way.waiting.extend((0..copies).map(waits));
                     }
                     FateVerdict::Dropped(_) => {}
                 },
                 Event::Released(release) => {
-                    let length = way.done_waiting(release.index);
-                    if let (Some(length), ReleaseVerdict::Deliver { at, .. }) =
-                        (length, release.verdict)
+                    let waited = way.done_waiting(release.index);
+                    if let (Some(copy), ReleaseVerdict::Deliver { at, .. }) =
+                        (waited, release.verdict)
                     {
-                        way.leaves(at, length);
+                        way.leaves(copy.since, at, copy.length);
                     }
                 }
                 Event::Left { .. } | Event::SendFailed { .. } | Event::Answered => {}
@@ -129,6 +133,13 @@ fn ppm_of(part: u64, whole: u64) -> u32 {
     u32::try_from(parts).expect("invariant: a part is at most the whole")
 }
 
+/// Drops by reason, without those that are none.
+fn by_reason(counts: &Counts) -> Vec<Dropped> {
+    let all = DropReason::ALL.into_iter();
+    let all = all.map(|reason| Dropped { reason, frames: counts.dropped[reason.index()] });
+    all.filter(|dropped| dropped.frames > 0).collect()
+}
+
 fn one_way(
     record: &DirectionRecord,
     link: &LinkPlan,
@@ -150,6 +161,7 @@ fn one_way(
     // The policer drops frames, or one copy of two, whatever their draws.
     let spared = exposed.saturating_sub(drawn + dropped(DropReason::Policed));
     let steady_duplicates = steady(|what| matches!(what, Setting::Duplicate(_)));
+    let steady_delay = steady(|what| matches!(what, Setting::Delay(_)));
     Way {
         offered: record.offered,
         offered_bytes: record.bytes,
@@ -157,12 +169,8 @@ fn one_way(
         delivered_bytes: record.sent_bytes,
         delivered_bit_per_s: rate(record),
         peak_bit_per_s: meter.seconds.iter().max().map_or(0, |bytes| bytes * 8),
-        queue_peak_bytes: meter.waiting_peak,
-        dropped: DropReason::ALL
-            .into_iter()
-            .map(|reason| Dropped { reason, frames: dropped(reason) })
-            .filter(|dropped| dropped.frames > 0)
-            .collect(),
+        queue_peak_bytes: record.queue_peak_bytes,
+        dropped: by_reason(counts),
         lost_ppm: ppm_of(counts.dropped_in_all(), record.offered + counts.duplicated),
         loss: Rate { asked_ppm: asked(loss, steady_loss), seen: Share::new(drawn, exposed) },
         corrupted: Rate {
@@ -192,6 +200,10 @@ fn one_way(
         not_carried: record.not_carried,
         pool_full: record.pool_full,
         beyond_recording,
+        held_p50_ns: nanos(meter.held.p50()),
+        held_p99_ns: nanos(meter.held.p99()),
+        asked_delay_p50_ns: steady_delay.then(|| nanos(link.delay.per_mille(500))),
+        asked_delay_p99_ns: steady_delay.then(|| nanos(link.delay.per_mille(990))),
         late_p50_ns: nanos(record.lateness.p50()),
         late_p99_ns: nanos(record.lateness.p99()),
         late_max_ns: nanos(record.lateness.max()),
@@ -295,7 +307,7 @@ fn against_fates(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<Reason
 
 fn against_timing(ways: &[Way; 2], plan: &Plan, missed: u64) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    for ((way, name), link) in ways.iter().zip(["A to B", "B to A"]).zip(&plan.links) {
+    for ((way, name), link) in ways.iter().zip(WAYS).zip(&plan.links) {
         let limit = (delay(link) / LATE_PART_OF_DELAY).max(LATE_FLOOR);
         if way.late_p99_ns > nanos(limit) {
             let why = format!(
@@ -326,6 +338,26 @@ fn against_timing(ways: &[Way; 2], plan: &Plan, missed: u64) -> Vec<Reason> {
 pub const MISSED: &str = "events or frames are missing in the captures and the recording: this \
     machine was too busy to write them down. The counts above are whole";
 
+const WAYS: [&str; 2] = ["A to B", "B to A"];
+
+/// Why delays were longer than asked, where keeping the order of frames made them so.
+fn lengthened(way: &Way, link: &LinkPlan) -> Option<String> {
+    /// Frames whose median says something.
+    const ENOUGH: u64 = 100;
+    let asked = [way.asked_delay_p50_ns?, way.asked_delay_p99_ns?];
+    let ordered = link.reorder == Reorder::Never && link.rate.is_none();
+    let limit = asked[0] + (asked[1] - asked[0]) / 4;
+    (ordered && way.delivered >= ENOUGH && way.held_p50_ns > limit).then(|| {
+        format!(
+            "half of the frames were held {} or longer, asked {}: each waits for the slowest \
+             before it. --reorder never,slot=100ms keeps order and delay, --reorder jitter the \
+             delay alone",
+            latency(way.held_p50_ns),
+            latency(asked[0]),
+        )
+    })
+}
+
 /// What a run says besides its verdict: packets that passed the path by, marks that met no frame.
 #[must_use]
 pub fn caveats(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<String> {
@@ -333,6 +365,9 @@ pub fn caveats(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<String> 
     if plan.localhost && loopback[0] > 0 && ways.iter().any(|way| way.offered > 0) {
         let packets = plural(loopback[0], "packet", "packets");
         caveats.push(format!("{packets} to ::1 or another address of a were not impaired"));
+    }
+    for ((way, name), link) in ways.iter().zip(WAYS).zip(&plan.links) {
+        caveats.extend(lengthened(way, link).map(|why| format!("from {name} {why}")));
     }
     let wanted = |link: &LinkPlan| link.mark.get() > 0;
     let crossed = ways.iter().zip(&plan.links).any(|(way, link)| wanted(link) && way.offered > 0);
@@ -372,6 +407,10 @@ mod tests {
             delivered_bit_per_s: None,
             peak_bit_per_s: 0,
             queue_peak_bytes: 0,
+            held_p50_ns: 0,
+            held_p99_ns: 0,
+            asked_delay_p50_ns: None,
+            asked_delay_p99_ns: None,
             dropped: Vec::new(),
             loss: rate,
             corrupted: rate,

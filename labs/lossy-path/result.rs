@@ -151,9 +151,21 @@ pub struct Way {
     /// The most delivered in a second, bits per second; a lower bound if events are missing (a
     /// reason says so), as is the next.
     pub peak_bit_per_s: u64,
-    /// The most bytes in the router's queue for the bottleneck at once: waiting, in transmission,
-    /// or sent and not yet polled.
+    /// The most bytes that waited for the bottleneck at once, without the frame in transmission: at
+    /// most the queue's limit.
     pub queue_peak_bytes: u64,
+    /// Median time of a frame on the path by its fate, queue and delay, nanoseconds.
+    #[serde(default)]
+    pub held_p50_ns: u64,
+    /// 99th percentile.
+    #[serde(default)]
+    pub held_p99_ns: u64,
+    /// Median of the plan's delay, without queue; absent if it changes in time or is replayed.
+    #[serde(default)]
+    pub asked_delay_p50_ns: Option<u64>,
+    /// 99th percentile.
+    #[serde(default)]
+    pub asked_delay_p99_ns: Option<u64>,
     /// Frames dropped, by reason in the plan. Reasons with none are left out.
     pub dropped: Vec<Dropped>,
     /// Dropped frames and copies for any of these reasons, ppm of the frames offered and their

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use wirelab::measure::saturated;
 use wirelab::path::{LinkPlan, Rate};
 use wirelab::sys::error::during;
 use wirelab::sys::netns::{self, Netns};
@@ -91,7 +92,7 @@ pub fn buffers(plan: &Plan) -> Vec<Sysctl> {
     let delays = plan.links.iter().map(|link| audit::delay(link).as_nanos()).sum::<u128>();
     let rate = plan.links.iter().filter_map(bits_per_second).max().unwrap_or(0);
     let in_flight = u128::from(rate) * delays / 8 / 1_000_000_000;
-    let wanted = u64::try_from(in_flight).unwrap_or(BUFFER_MAX).saturating_mul(BUFFER_PER_BYTE);
+    let wanted = saturated(in_flight).saturating_mul(BUFFER_PER_BYTE);
     if wanted <= BUFFER_DEFAULT_MAX {
         return Vec::new();
     }

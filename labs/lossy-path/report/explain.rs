@@ -52,10 +52,8 @@ const TOPICS: [Topic<Example>; 6] = [
     },
     Topic {
         name: "queue",
-        words: "The most bytes that the router held for the bottleneck at once: what waited, the \
-                frame being sent, and what had left by the plan before the router came to ask. \
-                Observer: path. It can therefore be above the queue's limit by what passes in the \
-                router's lateness; the queue itself never holds more than its limit.",
+        words: "The most bytes that waited for the bottleneck at once, without the frame being \
+                sent, by the link model. Observer: path. It is never above the queue's limit.",
         example: |way| plural(way.queue_peak_bytes, "byte", "bytes"),
     },
     Topic {

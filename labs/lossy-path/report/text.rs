@@ -168,6 +168,18 @@ fn also(way: &Way) -> Vec<String> {
     ];
     let counts = counts.into_iter().filter(|(n, _)| *n > 0);
     also.extend(counts.map(|(n, word)| format!("{} {word}", count(n))));
+    if let (Some(p50), Some(p99)) = (way.asked_delay_p50_ns, way.asked_delay_p99_ns)
+        && p50 < p99
+        && way.delivered > 0
+    {
+        also.push(format!(
+            "held {} (p50) {} (p99), delay asked {} {}",
+            latency(way.held_p50_ns),
+            latency(way.held_p99_ns),
+            latency(p50),
+            latency(p99)
+        ));
+    }
     if way.queue_peak_bytes > 0 {
         also.push(format!("at most {} queued", plural(way.queue_peak_bytes, "byte", "bytes")));
     }

@@ -381,7 +381,8 @@ fn iperf3_meets_the_rate() {
         assert!(path <= 20_100_000, "the path carried {path} bit/s");
         assert!(rate > 10e6, "iperf3 saw {rate} bit/s: the bottleneck is somewhere else");
         let queued = result["a_to_b"]["queue_peak_bytes"].as_u64().unwrap();
-        assert!(queued >= 30_000, "the queue never filled: {queued} bytes");
+        let full = (30_000..=64_000).contains(&queued);
+        assert!(full, "the queue never filled, or held more than its limit: {queued} bytes");
     }
 }
 
