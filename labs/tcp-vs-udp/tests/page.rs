@@ -6,8 +6,8 @@ const PAGE: &str = include_str!("../README.md");
 
 fn lab() -> Lab {
     let lab = Lab::new("tcp-vs-udp");
-    let plans = concat!(env!("CARGO_MANIFEST_DIR"), "/plans");
-    std::os::unix::fs::symlink(plans, lab.folder.join("plans")).unwrap();
+    let labs = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    std::os::unix::fs::symlink(labs, lab.folder.join("labs")).unwrap();
     lab
 }
 
