@@ -24,7 +24,7 @@ impl<'a> Rules<'a> {
     }
 
     /// The rate in a phase, and its source.
-    fn rate(self, phase: usize) -> Option<(&'a Rate, u16)> {
+    fn rate(self, phase: usize) -> Option<(&'a Rate, u32)> {
         let phase = self.timetable.phase(phase);
         phase.plan.rate.as_ref().map(|bottleneck| (&bottleneck.rate, phase.rate))
     }
@@ -38,7 +38,7 @@ pub(super) struct Sender {
     /// The phase of the timetable at `free_at`.
     phase: usize,
     /// Source of the rate that the remainder belongs to.
-    setting: u16,
+    setting: u32,
     /// Remainder of the last nanosecond, in bits times a billion.
     carry: u64,
     /// The opportunity in use, and its bytes left.

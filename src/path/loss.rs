@@ -155,7 +155,7 @@ impl LossModel {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loss {
     /// Source of the setting in the timetable.
-    setting: u16,
+    setting: u32,
     state: u8,
     /// The slot of `state`, if the key is time.
     slot: Option<u64>,
@@ -165,7 +165,7 @@ pub(super) struct Loss {
 
 impl Loss {
     /// Selects the timetable's `setting`: another loss model begins in its first state.
-    pub(super) fn begin(&mut self, setting: u16) {
+    pub(super) fn begin(&mut self, setting: u32) {
         if setting != self.setting {
             *self = Self { setting, ..Self::default() };
         }

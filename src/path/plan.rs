@@ -23,7 +23,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Changes of a timetable: precomputing it takes their number squared, a million steps.
-const CHANGES_MAX: usize = 1000;
+const CHANGES_MAX: usize = 100_000;
 
 /// Declares a plan's settings, and derives from each effect what a link and the words need.
 macro_rules! effects {

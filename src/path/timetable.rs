@@ -3,9 +3,10 @@
 use super::change::{Change, Setting};
 use super::plan::LinkPlan;
 use crate::measure::nanos;
+use std::mem::discriminant;
 
 /// Source of a setting: 0 for the plan itself, n for the n-th change.
-type Place = u16;
+type Place = u32;
 
 /// The settings of one interval.
 #[derive(Clone, Debug)]
@@ -29,26 +30,34 @@ pub(super) struct Timetable {
 }
 
 impl Timetable {
-    /// Takes at most 65,535 changes; [`LinkPlan::check`] allows fewer.
     pub(super) fn new(plan: &LinkPlan) -> Self {
         let begin = |change: &Change| nanos(change.at);
         let end = |change: &Change| {
             change.lasting.map_or(u64::MAX, |lasting| begin(change).saturating_add(nanos(lasting)))
         };
-        let changes: Vec<(Place, &Change)> = (1..=Place::MAX).zip(&plan.timetable).collect();
+        let mut changes: Vec<(Place, &Change)> = (1..).zip(&plan.timetable).collect();
         let mut times: Vec<u64> =
             changes.iter().flat_map(|(_, c)| [begin(c), end(c)]).chain([0]).collect();
         times.retain(|time| *time != u64::MAX);
         times.sort_unstable();
         times.dedup();
         let plan = LinkPlan { timetable: Vec::new(), ..plan.clone() };
+        // The latest to begin applies; of two at one time, the later one in the plan.
+        changes.sort_by_key(|(_, change)| change.at);
+        let mut coming = changes.into_iter().peekable();
+        let mut in_force: Vec<(Place, &Change)> = Vec::new();
         let phase = |from: u64| {
             let mut phase = Phase { from, down: false, plan: plan.clone(), loss: 0, rate: 0 };
-            let holds = |(_, c): &&(Place, &Change)| begin(c) <= from && from < end(c);
-            let mut in_force: Vec<_> = changes.iter().filter(holds).collect();
-            // The latest to begin applies; of two at one time, the later one in the plan.
-            in_force.sort_by_key(|(_, change)| change.at);
-            in_force.into_iter().for_each(|(place, change)| phase.set(*place, &change.what));
+            while let Some(new) = coming.next_if(|(_, change)| begin(change) <= from) {
+                if new.1.lasting.is_none() {
+                    // What began before never applies again.
+                    let kind = |change: &Change| discriminant(&change.what);
+                    in_force.retain(|(_, old)| kind(old) != kind(new.1));
+                }
+                in_force.push(new);
+            }
+            in_force.retain(|(_, change)| from < end(change));
+            in_force.iter().for_each(|(place, change)| phase.set(*place, &change.what));
             phase
         };
         Self { phases: times.into_iter().map(phase).collect() }
