@@ -27,7 +27,7 @@ pub struct Common {
 }
 
 /// `--seed`.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Seed {
     /// Seed of every draw; random where absent, and always printed
     #[arg(long, value_name = "N", value_parser = whole(0..=u64::MAX))]

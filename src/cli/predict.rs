@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 /// `--predict`.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
 pub struct Predict {
     /// Ask for three guesses first, and show them beside the result
     #[arg(long)]

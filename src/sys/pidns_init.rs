@@ -8,6 +8,7 @@ use super::error::{check, fits, made};
 use super::mounts;
 use super::netns::Netns;
 use super::privilege;
+use super::terminal;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -40,6 +41,9 @@ pub struct Program {
     /// Output file. Such a program reads nothing and has its own process group, so that Ctrl-C does
     /// not reach it; without, it has the lab's streams and group.
     pub output: Option<File>,
+    /// Whether it becomes the terminal's foreground process group, as an interactive shell expects
+    /// to be.
+    pub foreground: bool,
 }
 
 /// A user and the groups of theirs, the primary one first.
@@ -472,8 +476,12 @@ fn spawn(program: &mut Program, mask: libc::sigset_t) -> io::Result<libc::pid_t>
         command.process_group(0);
     }
     let (netns, user) = (program.netns.clone(), program.user.clone());
+    let foreground = program.foreground;
     let enter = move || {
         // A program inherits the signal mask (signal(7)); init's is not for it.
+        if foreground {
+            terminal::become_foreground();
+        }
         restore_signals(&mask);
         netns.enter()?;
         // Init has reported where that is impossible.

@@ -16,6 +16,18 @@ pub fn is_foreground() -> bool {
     unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) == libc::getpgrp() }
 }
 
+/// Gives the calling process a group of its own, in the foreground of the terminal on its stdin.
+///
+/// SIGTTOU must be blocked. It neither allocates nor takes a lock, for use between fork and exec.
+pub(super) fn become_foreground() {
+    // SAFETY: the calls take numbers. Without a terminal they fail, which changes nothing.
+    unsafe {
+        if libc::isatty(libc::STDIN_FILENO) == 1 && libc::setpgid(0, 0) == 0 {
+            libc::tcsetpgrp(libc::STDIN_FILENO, libc::getpid());
+        }
+    }
+}
+
 /// Makes this process's group the foreground again, after a shell with job control has ended.
 pub fn take_back() {
     let Some(terminal) = terminal() else { return };

@@ -206,7 +206,15 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system of the temporary folder says.
 pub fn unnamed() -> io::Result<File> {
-    let dir = Dir::open(&std::env::temp_dir())?;
+    unnamed_in(&std::env::temp_dir())
+}
+
+/// The same in a folder.
+///
+/// # Errors
+/// What the file system says, `EACCES` or `EROFS` where no file can be made.
+pub fn unnamed_in(folder: &Path) -> io::Result<File> {
+    let dir = Dir::open(folder)?;
     let (name, file) = temporary(&dir, OsStr::new("wirelab"))?;
     dir.remove_file(&name)?;
     Ok(file)
