@@ -93,7 +93,7 @@ The program's own, or 128 and the signal that killed it. Of lossy-path itself:
 /// another one on host b, with --b), and says at the end what the path really did to every frame.
 #[derive(Debug, Parser)]
 #[command(name = crate::LAB, version, before_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(subcommand_negates_reqs = true)]
 #[command(
     override_usage = "lossy-path [OPTIONS] -- PROGRAM [ARGUMENT]...\n       lossy-path COMMAND"
 )]
@@ -116,8 +116,41 @@ pub(crate) struct Args {
     pub(crate) output: Output,
 }
 
+impl Args {
+    /// The flags of `shell`, which may stand before or behind it.
+    ///
+    /// # Errors
+    /// If they stand in both places.
+    pub(crate) fn flags_with<'a>(&'a self, behind: &'a Flags) -> Result<&'a Flags, Mistake> {
+        let none = Flags::default();
+        match (self.flags == none, *behind == none) {
+            (true, _) => Ok(behind),
+            (false, true) => Ok(&self.flags),
+            (false, false) => Err(Mistake {
+                origin: "shell".to_owned(),
+                why: "expected flags before it or behind it, got both".to_owned(),
+            }),
+        }
+    }
+
+    /// Refuses flags of a run before a command that has no use for them.
+    ///
+    /// # Errors
+    /// If there are any.
+    pub(crate) fn check_flags_of_commands(&self) -> Result<(), Mistake> {
+        let unused = match &self.what {
+            None => false,
+            Some(What::Shell { .. }) => self.print_plan,
+            Some(_) => self.print_plan || self.flags != Flags::default(),
+        };
+        let why = "expected a program behind --, or `shell`, got another command";
+        let mistake = || Mistake { origin: "flags of a path".to_owned(), why: why.to_owned() };
+        if unused { Err(mistake()) } else { Ok(()) }
+    }
+}
+
 /// What describes a run.
-#[derive(Debug, Default, ClapArgs)]
+#[derive(Debug, Default, PartialEq, ClapArgs)]
 pub(crate) struct Flags {
     /// Begin with a path that has a name; see `lossy-path presets`
     #[arg(long, value_name = "NAME", help_heading = "Path")]
@@ -210,7 +243,7 @@ pub(crate) struct Flags {
 }
 
 /// Which verdicts `--strict` asks for.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strict {
     /// True fates, kept times
     All,
@@ -219,7 +252,7 @@ pub(crate) enum Strict {
 }
 
 /// What the flags set in both directions: a flag for each of [`LinkPlan::words`], and its text.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 struct PathFlags(Vec<(&'static str, String)>);
 
 impl ClapArgs for PathFlags {

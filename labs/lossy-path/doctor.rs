@@ -205,7 +205,8 @@ fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
     // The name must resolve for programs.
     let words = ["getent", "hosts", "b"].map(Into::into).to_vec();
     let netns = topology.lanes[0].a.clone();
-    let program = Program { argv: words, netns, env: Vec::new(), user: None, output };
+    let env = Vec::new();
+    let program = Program { argv: words, netns, env, user: None, output, foreground: false };
     let before = read_text(Path::new("/etc/hosts"), WRITTEN_MAX).unwrap_or_default();
     let why = "programs are kept in a PID namespace of their own, so that none outlives the lab";
     let ways = ["docker run --security-opt seccomp=unconfined …", "sudo lossy-path doctor"];

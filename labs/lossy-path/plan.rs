@@ -6,6 +6,7 @@
 use crate::sysctl::Sysctl;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use wirelab::emulator::topology::FrameMode;
 use wirelab::measure::human;
 use wirelab::path::{LinkPlan, PlanError, Preset, ReadFile};
 
-/// Bytes of a plan file, at most: a thousand times the longest sensible one.
-pub const PLAN_FILE_MAX: usize = 1 << 20;
+/// Bytes of a plan file, at most: 100,000 changes, and twice as much.
+pub const PLAN_FILE_MAX: usize = 8 << 20;
 
 /// The plan of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,6 +192,9 @@ pub fn preset(name: &str, origin: &str) -> Result<Layer, Mistake> {
     Ok(Layer { both: Vec::new(), ways })
 }
 
+/// Origins that an error names.
+const ORIGINS_SHOWN: usize = 3;
+
 /// Builds both links from layers, later ones overriding earlier; within a layer a setting for one
 /// direction overrides that for both.
 ///
@@ -213,8 +217,11 @@ pub fn links(layers: &[Layer], read: ReadFile<'_>) -> Result<[LinkPlan; 2], Mist
         link.set_all(&pairs, read).map_err(|error| {
             let mut origins: Vec<_> = in_force.iter().map(|said| said.origin.as_str()).collect();
             origins.dedup();
+            let others = origins.len().saturating_sub(ORIGINS_SHOWN);
+            origins.truncate(ORIGINS_SHOWN);
+            let others = if others > 0 { format!(" and {others} more") } else { String::new() };
             Mistake {
-                origin: origins.join(" with "),
+                origin: origins.join(" with ") + &others,
                 why: format!("from {}: {error}", WAYS[way].replace("-to-", " to ")),
             }
         })?;
@@ -336,11 +343,17 @@ impl PlanFile {
     /// # Errors
     /// The first mistake, with its line and column.
     pub fn parse(name: &str, text: &str) -> Result<Self, Mistake> {
+        // Offsets mostly ascend: each count begins where the last one ended.
+        let last = Cell::new((0, 1, 1));
         let place = |offset: usize| {
-            let before = text.get(..offset).unwrap_or(text);
-            let line = before.matches('\n').count() + 1;
-            let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-            format!("{name}, line {line}, column {column}")
+            let (from, line, column) =
+                Some(last.get()).filter(|(from, ..)| *from <= offset).unwrap_or((0, 1, 1));
+            let between = text.get(from..offset).unwrap_or_default();
+            let lines = between.matches('\n').count();
+            let tail = between.rsplit('\n').next().unwrap_or_default().chars().count();
+            let column = if lines > 0 { tail + 1 } else { column + tail };
+            last.set((offset, line + lines, column));
+            format!("{name}, line {}, column {column}", line + lines)
         };
         if text.len() > PLAN_FILE_MAX {
             let why = format!("expected at most {PLAN_FILE_MAX} bytes, got {}", text.len());

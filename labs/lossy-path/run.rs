@@ -90,6 +90,8 @@ pub struct Job {
     pub command: Vec<OsString>,
     /// Its host; the plan's server runs on the other.
     pub on: End,
+    /// Whether it is an interactive shell, which handles the terminal.
+    pub shell: bool,
     /// Its variables besides those of the hosts.
     pub env: Vec<(OsString, OsString)>,
     /// The user that it and the server run as instead of the lab's.
@@ -331,7 +333,8 @@ pub fn run(
 fn programs(job: &mut Job, plan: &Plan, hosts: impl Fn(End) -> Netns) -> Vec<Program> {
     let env = variables(job.on).into_iter().chain(std::mem::take(&mut job.env)).collect();
     let (argv, netns, user) = (job.command.clone(), hosts(job.on), job.user.clone());
-    let mut programs = vec![Program { argv, netns, env, user, output: None }];
+    let foreground = job.shell;
+    let mut programs = vec![Program { argv, netns, env, user, output: None, foreground }];
     if let Some(server) = &plan.server {
         programs.push(Program {
             argv: vec!["sh".into(), "-c".into(), server.into()],
@@ -339,6 +342,7 @@ fn programs(job: &mut Job, plan: &Plan, hosts: impl Fn(End) -> Netns) -> Vec<Pro
             env: variables(job.on.other()),
             user: job.user.take(),
             output: job.server_output.take(),
+            foreground: false,
         });
     }
     programs
@@ -425,13 +429,17 @@ impl Session {
             {
                 self.hear(report)?;
             }
-            if let Some(status) = self.server_status {
+            let waited = self.clock.now().since(begin);
+            // A daemon's parent ends with 0 and leaves its child behind.
+            let status = self.server_status.filter(|status| {
+                !status.success() || plan.ready == Ready::Started || waited > READY_PATIENCE
+            });
+            if let Some(status) = status {
                 return Err(RunError::ServerEnded { host: self.server_end, status });
             }
             if let Some(signal) = watch.signal() {
                 return Err(RunError::Interrupted(signal));
             }
-            let waited = self.clock.now().since(begin);
             let ports = listening::ports(&self.server_on).map_err(step("look for the server"))?;
             let is_ready = match plan.ready {
                 Ready::Started => true,
@@ -439,6 +447,8 @@ impl Session {
                 Ready::Port(port) => ports.contains(&port),
             };
             if is_ready {
+                // What serves is not what ended.
+                self.server_status = None;
                 return Ok(Some(waited));
             }
             if waited > READY_PATIENCE {

@@ -14,7 +14,10 @@ use std::time::Duration;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::forward_signals::SignalForwarder;
-use wirelab::cli::run::{Manifest, Place, RunFolder, Stream, Whole, make_folder, unnamed};
+use wirelab::cli::run::{
+    Manifest, Place, RunFolder, Stream, Whole, make_folder, unnamed, unnamed_in,
+};
+use wirelab::cli::stdout::complain;
 use wirelab::emulator::events::{Chunk, Event};
 use wirelab::measure::Instant;
 use wirelab::path::Recording;
@@ -65,7 +68,14 @@ impl Leaving {
         server: bool,
     ) -> Result<Self, Failure> {
         let place = Place { out: output.shared.out.as_deref(), no_report: output.shared.no_report };
-        let folder = RunFolder::open(&place, Manifest::new(LAB, command, Some(seed)))?;
+        let folder = match RunFolder::open(&place, Manifest::new(LAB, command, Some(seed))) {
+            // No folder was asked for: the program runs without one.
+            Err(failure) if place.out.is_none() && !is_writable(Path::new(".")) => {
+                complain(&format!("{LAB}: {failure}; the run leaves no record\n"));
+                None
+            }
+            opened => opened?,
+        };
         let capture = flags.capture.as_deref().map(|to| capture(to, seed)).transpose()?;
         let mut events = Vec::new();
         if let Some(folder) = &folder {
@@ -162,6 +172,11 @@ impl Leaving {
         folder.manifest.add("fates_cut", self.recording.is_cut())?;
         folder.finish(quiet).map(drop)
     }
+}
+
+/// Whether files can be made in a folder.
+fn is_writable(folder: &Path) -> bool {
+    unnamed_in(folder).is_ok()
 }
 
 /// A file that the user named.

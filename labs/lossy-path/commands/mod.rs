@@ -67,6 +67,7 @@ impl From<Mistake> for Failure {
 }
 
 fn start(args: &Args) -> Result<Exit, Failure> {
+    args.check_flags_of_commands()?;
     match &args.what {
         None => {
             let plan = args.flags.plan()?;
@@ -87,6 +88,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
         Some(What::Shell { on, flags }) => {
             let shell = std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into());
             let task = Task::new(vec![shell], (*on).into(), true);
+            let flags = args.flags_with(flags)?;
             task.run(flags, &args.output, &flags.plan()?)
         }
         Some(What::Presets) => presets(),
@@ -150,6 +152,7 @@ impl Task {
         let job = Job {
             command: self.command.clone(),
             on: self.on,
+            shell: self.shell,
             env: if self.shell { prompt(self.on) } else { Vec::new() },
             user: if flags.root { None } else { runs::invoker().map(user) },
             server_output: leaving.server_output()?,

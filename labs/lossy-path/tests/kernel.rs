@@ -300,13 +300,20 @@ fn until(mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a shell with this text in its command line is running.
-fn shell_runs(text: &str) -> bool {
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    lines.into_iter().any(|line| {
+/// The process, below `/proc`, of a shell with this text in its command line.
+fn shell_of(text: &str) -> Option<PathBuf> {
+    let is_it = |process: &PathBuf| {
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
         line.starts_with(b"sh\0") && line.windows(text.len()).any(|part| part == text.as_bytes())
-    })
+    };
+    fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).find(is_it)
+}
+
+/// Whether a process has ended, reaped or not.
+fn has_ended(process: &Path) -> bool {
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    // The state follows the name: proc_pid_stat(5).
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
 }
 
 #[test]
@@ -331,9 +338,10 @@ fn a_server_that_ends_together_with_the_program_keeps_its_exit_status() {
         let id = lab.id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
     };
+    let server = shell_of(&user.folder.display().to_string()).expect("the server runs");
     signal("-STOP");
     fs::write(go, "").unwrap();
-    until(|| !shell_runs(&user.folder.display().to_string()));
+    until(|| has_ended(&server));
     signal("-CONT");
     assert_eq!(lab.wait().unwrap().code(), Some(0));
     let result = fs::read_to_string(user.folder.join("result.json")).unwrap();

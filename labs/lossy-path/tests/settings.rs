@@ -119,3 +119,89 @@ for name in open("/proc/sys/net/ipv4/tcp_available_congestion_control").read().s
         assert!(said.contains(&wanted), "{wanted}{said}");
     }
 }
+
+#[test]
+fn a_shell_on_a_terminal_keeps_its_exit_status() {
+    if !have("terminal", &["script", "dash", "bash"]) {
+        return;
+    }
+    let _alone = alone();
+    let user = User::new(am_root());
+    for shell in ["/bin/dash", "/bin/bash"] {
+        // The flags stand before the command, as for a program.
+        let inside = "./lossy-path --loss 1% shell --no-report";
+        let mut command = Command::new("script");
+        command.args(["-qec", inside, "typescript"]).current_dir(&user.folder);
+        fs::write(user.folder.join("keys"), "exit 7\n").unwrap();
+        command.env("SHELL", shell).stdin(fs::File::open(user.folder.join("keys")).unwrap());
+        let out = Output::of(&mut command);
+        if forbidden(&out) {
+            return;
+        }
+        assert_eq!(out.code, 7, "{shell}: {}\n{}", out.stdout, out.stderr);
+    }
+    for misplaced in [&["--loss=1%", "presets"][..], &["--loss=1%", "shell", "--loss=2%"]] {
+        let out = user.run(misplaced);
+        assert_eq!(out.code, 2, "{misplaced:?}: {}", out.stderr);
+        assert!(out.stderr.contains("expected"), "{}", out.stderr);
+    }
+}
+
+#[test]
+fn a_folder_that_takes_no_files_costs_the_record_and_not_the_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let _alone = alone();
+    let user = User::new(am_root());
+    fs::create_dir(user.folder.join("sealed")).unwrap();
+    fs::set_permissions(user.folder.join("sealed"), fs::Permissions::from_mode(0o555)).unwrap();
+    let mut command = user.command(&["--", "sh", "-c", "exit 7"]);
+    command.current_dir(user.folder.join("sealed"));
+    let out = Output::of(&mut command);
+    if forbidden(&out) {
+        return;
+    }
+    assert_eq!(out.code, 7, "{}", out.stderr);
+    assert!(out.stderr.contains("the run leaves no record"), "{}", out.stderr);
+}
+
+#[test]
+fn a_server_that_becomes_a_daemon_is_waited_for() {
+    const DAEMON: &str = "python3 -c '
+import os, socket, time
+if os.fork(): os._exit(0)
+time.sleep(0.3)
+server = socket.create_server((\"\", 80))
+while True: server.accept()[0].close()'";
+    if !have("daemon", &["python3"]) {
+        return;
+    }
+    let _alone = alone();
+    let user = User::new(am_root());
+    let client = "import socket; socket.create_connection(('b', 80))";
+    let args = ["--b", DAEMON, "--", "python3", "-c", client];
+    let Some((out, result)) = user.result(&args) else { return };
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    assert_eq!(result["server_ended"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_plan_may_have_20_000_changes() {
+    let _alone = alone();
+    let user = User::new(am_root());
+    let plan = |rate: &str| {
+        let line = |n| format!("'at {n}ms loss {}%'", n % 7);
+        let lines: Vec<_> = (1..20_000).map(line).collect();
+        format!("[both]\nrate = '{rate}'\nat = [{}]\n", lines.join(", "))
+    };
+    fs::write(user.folder.join("plan.toml"), plan("10Mbit")).unwrap();
+    let out = user.run(&["-q", "--no-report", "--plan=plan.toml", "--", "true"]);
+    if forbidden(&out) {
+        return;
+    }
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let wrong = plan("10Mbit").replace("\nrate", "\nqueue = '64kB'\n#");
+    fs::write(user.folder.join("plan.toml"), wrong).unwrap();
+    let out = user.run(&["-q", "--no-report", "--plan=plan.toml", "--", "true"]);
+    assert_eq!(out.code, 2, "{}", out.stderr);
+    assert!(out.stderr.len() < 500, "{}", out.stderr);
+}
