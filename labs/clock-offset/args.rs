@@ -27,14 +27,14 @@ Examples:
   clock-offset --demo                          a server in this process, wrong by 500 ms and known
   clock-offset --demo --explain                one exchange: four timestamps, two lines of sums
   clock-offset --demo --delay-out 30ms         an unequal path: the estimate is wrong, the bound not
-  clock-offset --demo --interleaved            replies tell when the one before really left
+  clock-offset --demo --interleaved            each reply reports when the previous one left
   clock-offset --sim --requests 64 --seed 7    the same in virtual time: bit-identical by seed
   clock-offset --sim --step 80ms@9s            a server that is set while it is asked
   clock-offset --sim --host-step 80ms@9s       this host is set instead: its own clocks show it
   clock-offset serve --offset 2s               be a server that is 2 s ahead, on this host only
   clock-offset 127.0.0.1:11123 --within 10ms   ask a server: 8 requests, 2 s apart
   clock-offset show                            print the last run again; its folder has a report
-  clock-offset --demo --nts                    replies with proof of who made them (RFC 8915)
+  clock-offset --demo --nts                    authenticated replies (RFC 8915)
   clock-offset order --offset 8ms --seed 1     received before it was sent? wall clocks and causes
 
 ";

@@ -84,7 +84,7 @@ pub struct Row {
     pub delay_ns: i64,
     /// What the clocks' resolution has widened `low_ns` and `high_ns` by.
     pub slack_ns: i64,
-    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    /// Whether T3 is when the reply left, as the next reply reported (RFC 9769).
     pub interleaved: bool,
 }
 

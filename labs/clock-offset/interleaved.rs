@@ -1,4 +1,4 @@
-//! Interleaved mode (RFC 9769): a reply that reports when the reply before it really left.
+//! Interleaved mode (RFC 9769): each reply reports when the previous one left.
 //!
 //! In basic mode a reply holds a time from before it was sent. The time at which it left is known
 //! only later, so the next reply brings it. A client asks for it by naming the receive timestamp of
@@ -29,7 +29,7 @@ pub const fn unmarked(transmit: NtpTimestamp) -> NtpTimestamp {
     NtpTimestamp::from_bits(transmit.bits() & !RECEIVE)
 }
 
-/// When replies really left, by the receive timestamps of their requests.
+/// Transmit times of replies, by the receive timestamps of their requests.
 #[derive(Clone, Debug)]
 pub struct Memory {
     /// Each receive timestamp has one place, where it puts out the one that was there.

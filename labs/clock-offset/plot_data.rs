@@ -31,7 +31,7 @@ pub struct Point {
     pub delay_ns: i64,
     /// Whether the estimate rests on it.
     pub used: bool,
-    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    /// Whether T3 is when the reply left, as the next reply reported (RFC 9769).
     #[serde(default)]
     pub interleaved: bool,
 }

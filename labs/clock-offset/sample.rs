@@ -155,7 +155,7 @@ pub struct Record {
     /// Whether the reply was proved to be of the server (RFC 8915).
     #[serde(default)]
     pub authenticated: bool,
-    /// Whether T3 is when the reply left, as the next reply told (RFC 9769).
+    /// Whether T3 is when the reply left, as the next reply reported (RFC 9769).
     #[serde(default)]
     pub interleaved: bool,
 }

@@ -55,7 +55,7 @@ What differs is printed with its likely cause. The exit code is the walk's.";
 
 const LISTS: &str = "\
 `dns-walk -` walks for each line NAME or NAME TYPE of stdin, thousands at a time, and prints one
-JSON result a line.";
+JSON result per line.";
 
 /// The exit codes of a walk, then those of a list.
 fn codes() -> String {
@@ -68,7 +68,7 @@ fn codes() -> String {
         ),
         (Exit::Network, "no server of a zone could be reached"),
         (Exit::Bogus, Exit::Bogus.about()),
-        (Exit::Interrupted, "interrupted; what happened until then is printed"),
+        (Exit::Interrupted, "interrupted; the walk so far is printed"),
     ]);
     walk + LIST_CODES
 }
@@ -113,7 +113,7 @@ pub(crate) struct Args {
     #[arg(conflicts_with = "hints")]
     pub(crate) demo: Option<String>,
 
-    /// Give the servers of --demo addresses of IPv6 (fd53::/16) beside those of IPv4
+    /// Give the servers of --demo IPv6 addresses too (fd53::/16)
     #[arg(long, requires = "demo", help_heading = "Demonstration")]
     pub(crate) dual: bool,
 
@@ -139,7 +139,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) hints: Option<PathBuf>,
 
-    /// The port of every server that the hints give none
+    /// Port of servers whose hints name none
     #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
     #[arg(conflicts_with = "demo", help_heading = "Queries")]
     pub(crate) port: Option<u16>,
@@ -148,7 +148,7 @@ pub(crate) struct Args {
     #[arg(short = '4', conflicts_with = "v6", help_heading = "Queries")]
     pub(crate) v4: bool,
 
-    /// Ask over IPv6 only; with --demo its servers have addresses of IPv6 (--dual)
+    /// Ask over IPv6 only; with --demo, implies --dual
     #[arg(short = '6', help_heading = "Queries")]
     pub(crate) v6: bool,
 
@@ -172,7 +172,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Queries")]
     pub(crate) no_cookies: bool,
 
-    /// Send names in small letters instead of random capitals
+    /// Send names in lower case, without random case bits (0x20)
     #[arg(long, help_heading = "Queries")]
     pub(crate) no_random_case: bool,
 
@@ -279,7 +279,7 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
 pub(crate) enum QminChoice {
     /// The whole name to every server, as dig
     Off,
-    /// One label more at a time; the whole name to servers that are confused by it
+    /// One more label at a time; the whole name to servers that mishandle it
     #[default]
     Relaxed,
     /// One label more at a time

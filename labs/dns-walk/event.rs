@@ -78,7 +78,7 @@ pub struct Start {
 pub enum Qmin {
     /// The whole name to every server, as `dig`.
     Off,
-    /// One label more at a time; a server that is confused by it is sent the whole name.
+    /// One more label at a time; the whole name to a server that mishandles it.
     #[default]
     Relaxed,
     /// One label more at a time, and an error is an error.

@@ -218,7 +218,7 @@ pub(crate) struct Flags {
     #[arg(help_heading = RECORD)]
     pub(crate) capture: Option<PathBuf>,
 
-    /// Watch the clock this long before each deadline: more exact, more processor time
+    /// Busy-wait this long before each deadline: more exact, more processor time
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = TIMING)]
     spin: Option<Duration>,
 
@@ -245,9 +245,9 @@ pub(crate) struct Flags {
 /// Which verdicts `--strict` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Strict {
-    /// True fates, kept times
+    /// Fates and timing
     All,
-    /// True fates
+    /// Fates alone
     Fates,
 }
 

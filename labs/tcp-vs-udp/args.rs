@@ -83,7 +83,7 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Load", value_name = "TIME", value_parser = time())]
     pub(crate) stage_limit: Option<Duration>,
 
-    /// Give a request up after this: its outcome is then unknown [default: 3s]
+    /// Abandon a request after this: its outcome is then unknown [default: 3s]
     #[arg(long, help_heading = "Load", value_name = "TIME", value_parser = time())]
     pub(crate) deadline: Option<Duration>,
 

@@ -72,7 +72,7 @@ impl Effect for Corrupt {
     const WORDS: &'static [Word] = &[Word {
         name: "corrupt",
         value: "SHARE",
-        help: "Flipped bits: 1%, 1%,bits=3, or 1%,repair for right checksums around wrong bytes",
+        help: "Flipped bits: 1%, 1%,bits=3, or 1%,repair to fix the checksums up",
     }];
 
     fn parse(text: &str, _: ReadFile<'_>) -> Result<Corruption, PlanError> {

@@ -260,7 +260,7 @@ impl Effect for MaxBurst {
     const WORDS: &'static [Word] = &[Word {
         name: "max-burst",
         value: "N",
-        help: "Spare the next frame after this many losses in a row",
+        help: "Never lose more than this many frames in a row",
     }];
     const MEETS_LOST: bool = true;
 

@@ -53,7 +53,7 @@ impl Effect for Mtu {
     const WORDS: &'static [Word] = &[Word {
         name: "mtu",
         value: "BYTES",
-        help: "Longest packet, bytes: 1400, or 1400,blackhole to drop longer ones without a word",
+        help: "Longest packet, bytes: 1400, or 1400,blackhole to send no ICMP",
     }];
 
     fn parse(text: &str, _: ReadFile<'_>) -> Result<Self::Setting, PlanError> {

@@ -189,7 +189,7 @@ fn resolve(name: &str) -> Result<Asked, Failure> {
     Ok(Asked { name: name.to_owned(), addresses, nts: None })
 }
 
-/// Servers of others are not to be hurried.
+/// Rate-limits requests to public servers.
 fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
     let every = args.interval.unwrap_or(BURST_INTERVAL);
     let other = asked.iter().find(|one| one.addresses.iter().any(|a| !a.ip().is_loopback()));
@@ -198,7 +198,7 @@ fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
             Exit::Usage,
             format!("{} must not be asked every {}", one.name, human::span(every)),
         )
-        .because("servers of others put up with a request every 2 s for a short while, no more")
+        .because("public servers tolerate a request every 2 s, and only for a short while")
         .or_type("as often as is right", format!("{LAB} {}", one.name))),
         // An interval that was chosen holds for every request, so a long run takes a long one.
         Some(one) if args.interval.is_some_and(|every| every < HURRY) && too_many(args) => {

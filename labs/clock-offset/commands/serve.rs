@@ -71,7 +71,7 @@ fn report(counts: &Counts, as_json: bool) -> String {
         counts.ignored.iter().map(|(why, count)| format!("{count} for their {why}")).collect();
     let ignored = if ignored.is_empty() { "none".to_owned() } else { ignored.join(", ") };
     format!(
-        "\n{LAB} stopped: {}, {}, {} lost as told, {} not sent; ignored: {ignored}\n",
+        "\n{LAB} stopped: {}, {}, {} dropped by --loss, {} not sent; ignored: {ignored}\n",
         plural(counts.requests, "request", "requests"),
         plural(counts.replies, "reply", "replies"),
         counts.lost,

@@ -20,7 +20,7 @@ pub fn refusals(finding: &Finding) -> String {
         }
     }
     if out.is_empty() {
-        return "\nnothing that came was refused\n".to_owned();
+        return "\nno reply was refused\n".to_owned();
     }
     format!("\nrefused, each reason with the rule that it breaks and its first case:\n{out}")
 }
@@ -87,10 +87,10 @@ fn stamps(record: &Record) -> String {
             "T4 by the kernel, {} before this program had read the reply",
             nanos(record.t4_user.minus(record.t4.wall))
         ),
-        StampedBy::User => "T4 by this program, for want of a stamp of the kernel's".to_owned(),
+        StampedBy::User => "T4 by this program, as the kernel gave no timestamp".to_owned(),
     };
     let t3 = if record.interleaved {
-        "T3 is when the\n  reply left, as the next reply told (RFC 9769)"
+        "T3 is when the\n  reply left, as the next reply reported (RFC 9769)"
     } else {
         "T3 is what the\n  server wrote into the reply before it left"
     };

@@ -25,7 +25,7 @@ pub(super) fn lines(out: &mut String, server: &ServerFinding, all: bool) {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(
             out,
-            "  {name}: {told} of {} told when the one before had left (RFC 9769){gain}",
+            "  {name}: {told} of {} reported when the previous one left (RFC 9769){gain}",
             plural(server.counts.samples.into(), "reply", "replies")
         );
     }
@@ -76,7 +76,7 @@ pub(super) fn section(server: &ServerFinding) -> Option<Html> {
 fn meaning(stamps: &Stamps) -> &'static str {
     match (&stamps.sending, &stamps.interleaved_delay) {
         (Some(_), Some(_)) => {
-            "The estimate uses the kernel's T4, and the kernel's T1 where the server told when its \
+            "The estimate uses the kernel's T4, and the kernel's T1 where the server reported when its \
              reply left: then what both hosts take between stamp and wire is no part of the delay. \
              What this host took is measured above; what the server took is only in the difference \
              of the delays, and there queues of the path may be larger. One stamp of the kernel's \

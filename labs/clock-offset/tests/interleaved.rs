@@ -214,7 +214,7 @@ fn our_own_server_tells_when_its_replies_left() {
     let server = Server::start("--listen 127.0.0.1:0 --offset 2s");
     let out = server.ask("--interleaved --requests 10");
     assert_eq!(out.code, 0, "{}{}", out.stdout, out.stderr);
-    let told = "8 of 10 replies told when the one before had left";
+    let told = "8 of 10 replies reported when the previous one left";
     assert!(out.stdout.contains(told), "{}", out.stdout);
     let found = json(&server.ask("--interleaved --requests 10 --json"));
     let (low, high) = interval(&found);

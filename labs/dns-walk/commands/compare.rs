@@ -32,7 +32,7 @@ pub(crate) struct OpinionArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "compare")]
     pub(crate) resolv_conf: Option<PathBuf>,
 
-    /// They listen at this port [default: 53]
+    /// Port of those servers [default: 53]
     #[arg(long, value_name = "N", requires = "compare", value_parser = whole(1..=u16::MAX))]
     pub(crate) resolver_port: Option<u16>,
 }

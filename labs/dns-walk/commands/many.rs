@@ -113,7 +113,7 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
     ];
     let Some((flag, _)) = of_one_walk.iter().find(|(_, given)| *given) else { return Ok(()) };
     Err(Failure::new(Exit::Usage, "nothing was asked")
-        .because(format!("{flag} is for one walk; a list has one JSON result a line"))
+        .because(format!("{flag} is for one walk; a list has one JSON result per line"))
         .or_type("the list without it", format!("{LAB} - < names"))
         .or_type("the steps too", format!("{LAB} - --events - < names")))
 }

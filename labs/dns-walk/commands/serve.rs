@@ -111,7 +111,7 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     hints: Option<PathBuf>,
 
-    /// The port of every server that the hints give none
+    /// Port of servers whose hints name none
     #[arg(short, long, value_name = "N", value_parser = whole(0..=u16::MAX))]
     #[arg(conflicts_with = "demo")]
     #[arg(help_heading = "Walks")]
@@ -219,7 +219,7 @@ struct DemoArgs {
     #[arg(value_name = "VARIANT", default_value = "sound", value_parser = hierarchy)]
     variant: Variant,
 
-    /// Give its servers addresses of IPv6 (fd53::/16) beside those of IPv4
+    /// Give its servers IPv6 addresses too (fd53::/16)
     #[arg(long)]
     dual: bool,
 

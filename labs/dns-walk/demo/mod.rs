@@ -61,7 +61,7 @@ pub enum Manner {
     Dead,
     /// It answers without authority and offers recursion, as a resolver would.
     Resolver,
-    /// It refers everybody to the root.
+    /// It refers every query to the root.
     RefersUp,
     /// It calls every query with EDNS malformed.
     NoEdns,

@@ -69,7 +69,7 @@ pub const FAULTS: [NamedFault; 34] = [
     fault(
         "upward",
         "www.upward.com A",
-        "the server refers everybody to the root",
+        "the server refers every query to the root",
         Some("SERVER_REFERS_AWAY"),
     ),
     fault(
@@ -82,7 +82,7 @@ pub const FAULTS: [NamedFault; 34] = [
     fault(
         "babble",
         "www.babble.com A",
-        "the server sends what is no message",
+        "the server sends malformed messages",
         Some("SERVER_MALFORMED"),
     ),
     fault(
@@ -118,7 +118,7 @@ pub const FAULTS: [NamedFault; 34] = [
     fault(
         "other-ttl",
         "www.brief.com A",
-        "the zone and com. give its NS records other times to live",
+        "the zone and com. give its NS records different TTLs",
         Some("TTL_DIFFERS"),
     ),
     fault(
@@ -299,7 +299,7 @@ pub const SIGNATURE_FAULTS: [SignatureFault; 10] = [
     flawed(
         "rounds",
         "nowhere.rounds.com A",
-        "the NSEC3 records want 500 additional rounds",
+        "the NSEC3 records have 500 additional iterations",
         ("insecure", "nsec3_iterations"),
         Flaw::Rounds,
     ),

@@ -201,7 +201,7 @@ fn sentence(exchange: &Exchange) -> (String, &'static str) {
             (format!("{server} refers away to {to}, which does not help."), "RFC 1034 §5.3.3")
         }
         Class::Malformed { why } => {
-            (format!("{server} sends what is no message: {why}."), "RFC 1035 §4")
+            (format!("{server} sends a malformed message: {why}."), "RFC 1035 §4")
         }
         Class::CaseLost => (
             format!("{server} changed the capitals of the name, so it is asked over TCP."),

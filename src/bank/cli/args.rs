@@ -322,7 +322,7 @@ pub struct Load<X: ClientFlags> {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = whole(2..=u64::MAX))]
     pub accounts: u64,
 
-    /// Give a request up after this; its outcome is then unknown
+    /// Abandon a request after this; its outcome is then unknown
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = above_zero())]
     pub deadline: Duration,
 
