@@ -1,4 +1,4 @@
-//! What the labs of wirelab share. A lab is a package of its own in `labs/` and uses this one.
+//! Shared library of wirelab's labs. A lab is a package of its own in `labs/` and uses this one.
 //!
 //! The map, from the ground up. A room may use rooms above it in this table and none below;
 //! `tests/tidy.rs` checks that.

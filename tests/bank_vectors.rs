@@ -67,7 +67,7 @@ fn every_kind_operation_and_status_has_a_vector() {
     assert!((1..=16).all(|status| has("response", 2, status)));
 }
 
-/// What a server does with each bad frame: it closes the stream, is silent, or refuses.
+/// Reaction of a server to each bad frame: close, silence or refusal.
 #[test]
 fn every_negative_vector_is_closed_ignored_or_refused_as_told() {
     let positive = vectors();

@@ -451,7 +451,7 @@ fn any_recording() -> impl Strategy<Value = String> {
         .prop_map(|words| format!("wirelab-recording 1\na frames=9\n{}", words.join(" ")))
 }
 
-/// What is compared between runs: the digest of fates, and the releases.
+/// Values compared between runs: the digest of fates, and the releases.
 fn run(
     link: &mut Link,
     gaps: &[(u64, u32)],

@@ -21,7 +21,7 @@ pub struct Deviation {
     pub terms: u32,
 }
 
-/// What there is to say of stability.
+/// Stability of the clocks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stability {
     /// Why there is no deviation.

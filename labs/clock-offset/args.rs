@@ -70,7 +70,7 @@ The interval holds whatever the path did, while neither clock was set and their 
 most --max-drift. The estimate assumes that both ways take equally long; its ± is the scatter of
 repeated runs on the same path, less where rates wander, and says nothing of asymmetry.";
 
-/// What the codes of this lab mean.
+/// Meaning of this lab's exit codes.
 fn exit_codes() -> String {
     table(&[
         (Exit::Holds, "there is an offset, and an interval it must lie in"),
@@ -210,7 +210,7 @@ impl HasCommon for Args {
     }
 }
 
-/// What else there is to do.
+/// The other commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
     /// Run an NTP server with a simulated clock and path, until Ctrl-C
@@ -315,7 +315,7 @@ pub(crate) struct Serve {
     pub(crate) played: Played,
 }
 
-/// A clock that is wrong and a path that is unequal, as told.
+/// Options of the simulated clock error and path asymmetry.
 #[derive(Clone, Debug, Flags)]
 #[command(next_help_heading = PATH)]
 pub(crate) struct Played {
@@ -383,7 +383,7 @@ impl Played {
         self.over(8_000_000, 0, [ms(15), ms(5), ms(1), ms(1)])
     }
 
-    /// The scenario of a server that is right unless told otherwise.
+    /// The scenario of a server that is right by default.
     pub(crate) fn serve(&self) -> Scenario {
         self.over(0, 0, [Duration::ZERO; 4])
     }

@@ -57,7 +57,7 @@ impl Interval {
         }
     }
 
-    /// What both contain.
+    /// The intersection; `None` if empty.
     #[must_use]
     pub fn and(&self, other: &Self) -> Option<Self> {
         let (low_ns, high_ns) = (self.low_ns.max(other.low_ns), self.high_ns.min(other.high_ns));
@@ -82,7 +82,7 @@ pub struct Row {
     pub offset_ns: i64,
     /// Both ways together.
     pub delay_ns: i64,
-    /// What the clocks' resolution has widened `low_ns` and `high_ns` by.
+    /// Widening of `low_ns` and `high_ns` for the clocks' resolution.
     pub slack_ns: i64,
     /// Whether T3 is when the reply left, as the next reply reported (RFC 9769).
     pub interleaved: bool,

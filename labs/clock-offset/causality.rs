@@ -62,16 +62,16 @@ pub struct Direction {
     pub expected: Ppm,
 }
 
-/// What came of it.
+/// The outcome.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Order {
     /// Name and version of this format.
     pub schema: &'static str,
-    /// What carried the messages.
+    /// Transport of the messages.
     pub carrier: Carrier,
-    /// What was played.
+    /// The scenario played.
     pub scenario: Scenario,
-    /// What it was drawn from.
+    /// The seed of its draws.
     pub seed: u64,
     /// From A to B, and from B to A.
     pub directions: [Direction; 2],
@@ -86,7 +86,7 @@ pub const SCHEMA: &str = "wirelab/clock-offset-order/1";
 /// Messages in all, at most: their list takes 48 bytes each.
 pub const MESSAGES_MAX: u32 = 1_000_000;
 
-/// What carried the messages.
+/// Transport of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Carrier {
@@ -133,7 +133,7 @@ impl Books {
         self.arrived.len()
     }
 
-    /// What came of it.
+    /// The outcome.
     #[must_use]
     pub fn close(self, scenario: &Scenario, seed: u64, carrier: Carrier) -> Order {
         let one = |from, way: &Way, ahead: i64| direction(&self.arrived, from, way, ahead);

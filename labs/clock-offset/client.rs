@@ -49,7 +49,7 @@ const UNREACHABLE_MAX: u32 = 2;
 pub const FRUITLESS_KEYS_MAX: u32 = 4;
 /// Requests that name one exchange before it is forgotten: none of them was answered.
 const NAMED_MAX: u32 = 4;
-/// Refusals told in full per server; the rest are counted.
+/// Refusals reported in full per server; the rest are counted.
 pub const NOTES_MAX: usize = 256;
 
 impl Default for ClientConfig {
@@ -66,7 +66,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// What to send: on a socket of its own, the clocks read just before.
+/// A request to send on a socket of its own, reading the clocks just before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// The number of the request.
@@ -75,7 +75,7 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// What the client tells.
+/// An event of the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A reply was believed.
@@ -129,7 +129,7 @@ pub enum Ended {
     Stopped,
 }
 
-/// What a client has counted.
+/// Counters of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Requests sent.
@@ -145,7 +145,7 @@ pub struct Counts {
     pub unreachable: u32,
     /// Datagrams not believed, by reason.
     pub refused: BTreeMap<Cow<'static, str>, u64>,
-    /// What authentication has cost, where it was asked for.
+    /// Cost of authentication, if enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nts: Option<NtsCounts>,
 }
@@ -155,7 +155,7 @@ const fn is_none(count: &u32) -> bool {
     *count == 0
 }
 
-/// What a client has counted of authentication.
+/// Counters of a client's authentication.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NtsCounts {
     /// Times that keys were agreed on.
@@ -175,7 +175,7 @@ struct Open {
     sent: bool,
     answered: bool,
     until: Instant,
-    /// What its reply must be proved by.
+    /// Keys that authenticate its reply.
     proof: Option<Proof>,
 }
 
@@ -265,7 +265,7 @@ impl Client {
         self.server
     }
 
-    /// What it has counted.
+    /// Its counters.
     #[must_use]
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -323,7 +323,7 @@ impl Client {
         usable.then_some(Before { nonce, record: *record })
     }
 
-    /// Whether nothing can be sent for want of keys, which are then asked for once.
+    /// Whether keys are missing, so that nothing can be sent; requests them once.
     ///
     /// //= RFC 8915 §5.7: after a NAK new keys only where no valid reply came until the next poll.
     fn lacks_keys(&mut self) -> bool {
@@ -395,7 +395,7 @@ impl Client {
         self.settle();
     }
 
-    /// What a datagram is, and the cookies in it where it was proved.
+    /// Class of a datagram, and its cookies if it is authentic.
     fn judge(
         &mut self,
         request: u32,
@@ -506,7 +506,7 @@ impl Client {
         if self.ended { None } else { send.into_iter().chain(until).min() }
     }
 
-    /// What there is to tell; call it until there is nothing.
+    /// The next event; call until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

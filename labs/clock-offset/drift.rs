@@ -10,7 +10,7 @@ const BILLION: i128 = 1_000_000_000;
 #[serde(transparent)]
 pub struct DriftLimit(u32);
 
-/// The limit unless told otherwise: 100 ppm.
+/// The default limit: 100 ppm.
 ///
 /// Crystals are within 50 ppm of each other's rate at most (ClockBound takes 50, RFC 5905 takes
 /// 15), and two clocks may err in opposite directions. A clock that is being slewed hard (500 ppm,

@@ -1,4 +1,4 @@
-//! What an offset is likely to be: the textbook's estimators, each on the same samples.
+//! The textbook's offset estimators, each on the same samples.
 //!
 //! None of them can see a path that is slower one way than the other: that is what the bound is
 //! for.

@@ -24,7 +24,7 @@ pub struct Exchange {
     pub t1: TimePair,
     /// When it left by the kernel, where that is known.
     pub left: Option<WallTime>,
-    /// What it asks of the exchange before it (RFC 9769).
+    /// Its query about the previous exchange (RFC 9769).
     pub before: Option<Before>,
 }
 
@@ -33,7 +33,7 @@ pub struct Exchange {
 pub struct Before {
     /// Our receive timestamp in the request: random bits that only an interleaved reply repeats.
     pub nonce: NtpTimestamp,
-    /// What is known of it: all but its T3.
+    /// Its known fields: all but T3.
     pub record: Record,
 }
 
@@ -42,7 +42,7 @@ pub struct Before {
 pub struct Accepted {
     /// The sample: of this exchange, or of the one before in interleaved mode.
     pub sample: Sample,
-    /// What is known of this exchange, for the next to ask about.
+    /// Fields of this exchange that the next one refers to.
     pub record: Record,
 }
 
@@ -82,7 +82,7 @@ impl Exchange {
         }
     }
 
-    /// What remains after identity.
+    /// The checks after that of identity.
     fn believe(
         &self,
         packet: &Packet<'_>,

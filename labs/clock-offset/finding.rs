@@ -1,4 +1,4 @@
-//! What a run found: the value that is printed, written as JSON, and held against a truth.
+//! Result of a run: printed, written as JSON, and compared with a known truth.
 
 use super::allan::Stability;
 use super::bound::{Contradiction, Interval, Window, bounded_drift, consistent_end};
@@ -62,20 +62,20 @@ pub struct Lost {
 /// Samples kept per server: three days at one in 64 s, two megabytes; then the oldest go.
 pub const SAMPLES_MAX: usize = 4_096;
 
-/// What came from one server.
+/// Replies of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gathered {
     /// As the user named it.
     pub name: String,
     /// Where it was asked.
     pub address: SocketAddr,
-    /// What was believed, in the order of arrival.
+    /// Accepted samples, in order of arrival.
     pub samples: Vec<Sample>,
-    /// What was not: the first [`NOTES_MAX`].
+    /// Refused replies: the first [`NOTES_MAX`].
     pub notes: Vec<Note>,
-    /// What was not answered: the first [`NOTES_MAX`].
+    /// Unanswered requests: the first [`NOTES_MAX`].
     pub lost: Vec<Lost>,
-    /// What was counted.
+    /// Counters.
     pub counts: Counts,
     /// Why it ended.
     pub ended: Ended,
@@ -90,7 +90,7 @@ impl Gathered {
         Self { name, address, samples, notes, lost, counts, ended }
     }
 
-    /// Takes what the client told.
+    /// Takes the client's events.
     pub fn take(&mut self, event: Event) {
         match event {
             Event::Sample(sample) => {
@@ -126,7 +126,7 @@ pub struct View {
     pub within_ns: Option<i64>,
 }
 
-/// What must be true by one server.
+/// Bounds by one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     /// Where the offset must lie: by the samples since a contradiction, where there is one.
@@ -203,11 +203,11 @@ pub struct ServerFinding {
     pub address: SocketAddr,
     /// Why it ended.
     pub ended: Ended,
-    /// What was counted.
+    /// Counters.
     pub counts: Counts,
-    /// What is likely.
+    /// The estimate.
     pub estimate: Option<Estimate>,
-    /// What must be true.
+    /// The bounds.
     pub bound: Option<Bound>,
     /// Samples that the estimate does not use, by reason.
     #[serde(default)]
@@ -216,21 +216,21 @@ pub struct ServerFinding {
     pub estimates: Vec<Estimate>,
     /// How stable the offset is over different times.
     pub stability: Stability,
-    /// What a report draws.
+    /// Plot data of the report.
     pub picture: PlotData,
     /// The program's stamps and the kernel's, side by side.
     #[serde(default)]
     pub stamps: Stamps,
-    /// What was not believed, and why.
+    /// Refused replies, with reasons.
     pub notes: Vec<Note>,
-    /// What was not answered.
+    /// Unanswered requests.
     pub lost: Vec<Lost>,
-    /// What was believed.
+    /// Accepted samples.
     pub samples: Vec<Sample>,
 }
 
 impl ServerFinding {
-    /// What one server's samples say of the clock at `now`.
+    /// Evaluates one server's samples for the clock at `now`.
     #[must_use]
     pub fn new(gathered: Gathered, view: &View, now: &TimePair) -> Self {
         let used = Used::of(&gathered.samples, view.drift_limit, now);
@@ -284,18 +284,18 @@ fn bound(
     })
 }
 
-/// What is impossible is not likely.
+/// Clamps the estimate into the bounds.
 fn clipped(found: Estimate, interval: &Interval) -> Estimate {
     let offset_ns = found.offset_ns.clamp(interval.low_ns, interval.high_ns);
     Estimate { offset_ns, ..found }
 }
 
-/// What one server's samples come to while it is still asked.
+/// Interim result of one server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Live {
-    /// What is likely.
+    /// The estimate.
     pub estimate: Estimate,
-    /// What must be true.
+    /// The bounds.
     pub interval: Interval,
     /// Two of the samples cannot both be true: this is of those since.
     pub contradiction: bool,
@@ -321,7 +321,7 @@ impl Live {
     }
 }
 
-/// What it all comes to.
+/// The conclusion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -337,10 +337,10 @@ pub enum Verdict {
     NoReply,
 }
 
-/// What all servers say together.
+/// Combined result of all servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Together {
-    /// What is likely.
+    /// The estimate.
     pub estimate_ns: i64,
     /// How far the samples scatter it: noise.
     pub spread_ns: Option<i64>,
@@ -356,7 +356,7 @@ pub struct Together {
 /// The estimate and the bound against a truth that is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Checked {
-    /// What was played.
+    /// The scenario played.
     pub scenario: Scenario,
     /// The true offset at the end.
     pub offset_ns: i64,
@@ -370,22 +370,22 @@ pub struct Checked {
     pub samples: u32,
 }
 
-/// What a run found.
+/// Result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Name and version of this format.
     pub schema: Cow<'static, str>,
     /// Version of the program.
     pub version: Cow<'static, str>,
-    /// What was typed.
+    /// The command line.
     pub command: String,
-    /// What a demonstration drew from.
+    /// Seed of a demonstration.
     pub seed: Option<u64>,
     /// The clock that all offsets are of.
     pub now: TimePair,
     /// How the samples were looked at.
     pub view: View,
-    /// What it all comes to.
+    /// The conclusion.
     pub verdict: Verdict,
     /// The numbers of it.
     pub together: Option<Together>,
@@ -393,13 +393,13 @@ pub struct Finding {
     pub agreement: Agreement,
     /// By how much this host's clock was set during the run.
     pub local_step_ns: i64,
-    /// What this host's clocks did against each other.
+    /// Differences between this host's clocks.
     pub host_clocks: Option<HostClocks>,
     /// Each server.
     pub servers: Vec<ServerFinding>,
     /// Against the truth.
     pub checked: Option<Checked>,
-    /// What the reader guessed before the run, beside what was seen (`--predict`).
+    /// The reader's guesses beside the values seen (`--predict`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub predictions: Vec<Guess>,
 }
@@ -408,7 +408,7 @@ pub struct Finding {
 pub const SCHEMA: &str = "wirelab/clock-offset/1";
 
 impl Finding {
-    /// What the servers say of the clock at `now`.
+    /// Evaluates all servers for the clock at `now`.
     #[must_use]
     pub fn new(gathered: Vec<Gathered>, view: View, now: TimePair) -> Self {
         let first = |g: &Gathered| g.samples.first().map(|sample| sample.record.t1);

@@ -1,4 +1,4 @@
-//! What this host's own clocks did during a run, each against another.
+//! Compares this host's own clocks with each other during a run.
 //!
 //! A step moves the time of day against the monotonic clock; a slew moves both against the raw one;
 //! sleep moves the time of day and the boot clock alike; a smear of the server moves none of them.
@@ -53,7 +53,7 @@ pub struct Jump {
     pub by_ns: i64,
 }
 
-/// What the clocks did.
+/// Changes of the clocks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostClocks {
     /// Readings, evenly over the run.
@@ -72,7 +72,7 @@ pub struct HostClocks {
 pub const READINGS_MAX: usize = 512;
 /// From one reading to the next at first; it doubles where a run is long.
 pub const READ_EVERY: Duration = Duration::from_millis(50);
-/// Jumps told at most; a clock that is set more often is broken.
+/// Most jumps reported; a clock that is set more often is broken.
 const JUMPS_MAX: usize = 64;
 
 /// Readings of a run, thinned out as it grows.
@@ -110,7 +110,7 @@ impl HostClockMonitor {
         self.next = reading.at + self.every;
     }
 
-    /// What the clocks did; `None` without readings.
+    /// Changes of the clocks; `None` without readings.
     #[must_use]
     pub fn clocks(&self) -> Option<HostClocks> {
         let first = self.readings.first()?;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use wirelab::measure::Instant;
 
-/// What holds if the drift is constant and within its limit.
+/// Bounds under constant drift within its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConstantDrift {
     /// Where the offset must lie.

@@ -47,7 +47,7 @@ struct Exchange {
 /// A server's timestamps of one reply, and what it is to remember.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// What the reply repeats of the request.
+    /// Origin timestamp of the reply.
     pub origin: NtpTimestamp,
     /// When the request came, with the mark that tells it from a transmit timestamp.
     pub receive: NtpTimestamp,

@@ -99,7 +99,7 @@ pub struct Header {
     pub leap: Leap,
     /// 0 to 7; higher bits are cut.
     pub version: u8,
-    /// What kind of packet it is.
+    /// The kind of packet.
     pub mode: Mode,
     /// Hops from a reference clock; 0 for a kiss-o'-death, 16 and more for unsynchronized.
     pub stratum: u8,
@@ -109,7 +109,7 @@ pub struct Header {
     pub precision: i8,
     /// Round trip to the reference clock.
     pub root_delay: ShortDuration,
-    /// What the sender says its error may be, relative to the reference clock.
+    /// The sender's claimed error relative to the reference clock.
     pub root_dispersion: ShortDuration,
     /// The sender's reference.
     pub reference_id: ReferenceId,
@@ -213,7 +213,7 @@ impl Header {
 pub struct Field<'a> {
     /// Its type; what is not known is skipped.
     pub kind: u16,
-    /// What it holds, padding included.
+    /// Its content, padding included.
     pub value: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! What a report draws of one server's samples: points, hulls, the room that a line has.
+//! Plot data of one server's samples: points, hulls, the range of possible lines.
 
 use super::bound::Window;
 use super::drift::DriftLimit;
@@ -56,7 +56,7 @@ pub struct Room {
     pub high_ns: i64,
 }
 
-/// What there is to draw of one server.
+/// Plot data of one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlotData {
     /// The samples, the last [`POINTS_MAX`].

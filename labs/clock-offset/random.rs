@@ -12,7 +12,7 @@ pub struct Random {
     pub transmit: u64,
     /// The receive timestamp, which a reply in interleaved mode repeats.
     pub receive: u64,
-    /// What an authenticated request needs besides.
+    /// Further random values of an authenticated request.
     pub fresh: Fresh,
 }
 

@@ -17,7 +17,7 @@ pub enum Class {
     Kiss,
     /// The server's bytes are not a reply.
     Format,
-    /// The server's values cannot be true, or are of no use.
+    /// The server's values are implausible or unusable.
     Plausibility,
 }
 
@@ -199,7 +199,7 @@ impl Refusal {
     }
 }
 
-/// What a kiss-o'-death asks for (RFC 5905 §7.4).
+/// Demand of a kiss-o'-death packet (RFC 5905 §7.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Kiss {
     /// Ask less often.
@@ -217,7 +217,7 @@ pub enum Kiss {
 }
 
 impl Kiss {
-    /// What the code of a packet of stratum 0 says; `None` where it is no text.
+    /// Kiss code of a packet of stratum 0; `None` if it is not text.
     #[must_use]
     pub fn of(code: ReferenceId) -> Option<Self> {
         match &code.0 {
@@ -229,7 +229,7 @@ impl Kiss {
     }
 }
 
-/// What makes a sample less useful and yet not wrong.
+/// Reasons why a sample is less useful, though not wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Warning {

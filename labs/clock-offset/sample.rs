@@ -103,7 +103,7 @@ impl Arrival {
     }
 }
 
-/// What the server says of itself.
+/// The server's claims about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Warning of a leap second.
@@ -122,7 +122,7 @@ pub struct Claims {
     pub reference: NtpTimestamp,
 }
 
-/// What was stamped and said in one exchange: a line of a samples file.
+/// Timestamps and claims of one exchange: a line of a samples file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Who was asked.
@@ -150,7 +150,7 @@ pub struct Record {
     /// When this program had read it: later than T4 where the kernel took that.
     #[serde(rename = "t4_user_ns")]
     pub t4_user: WallTime,
-    /// What the server says of itself.
+    /// The server's claims about itself.
     pub claims: Claims,
     /// Whether the reply was proved to be of the server (RFC 8915).
     #[serde(default)]
@@ -175,18 +175,18 @@ const PRECISION_MIN: i8 = -32;
 /// An exchange that was believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// What was stamped and said.
+    /// Timestamps and claims.
     #[serde(flatten)]
     pub record: Record,
     /// T2 - T1: the offset is at most this, but for the slack. Holds when T1 was taken.
     pub forward_ns: i64,
     /// T3 - T4: the offset is at least this, but for the slack. Holds when T4 was taken.
     pub backward_ns: i64,
-    /// What the clocks' own resolution adds on each side.
+    /// Widening on each side for the clocks' resolution.
     pub slack_ns: i64,
     /// root delay / 2 + root dispersion: how far the server says it may be from UTC.
     pub root_distance_ns: i64,
-    /// What makes it less useful.
+    /// Reasons why it is less useful.
     pub warnings: Vec<Warning>,
 }
 
@@ -292,7 +292,7 @@ impl Sample {
     }
 }
 
-/// What the clocks' own resolution adds on each side of an interval.
+/// Widening on each side of an interval for the clocks' resolution.
 ///
 /// //= RFC 5905 §9.2: both precisions are part of the dispersion of a sample.
 fn slack(record: &Record) -> Result<i64, Refusal> {

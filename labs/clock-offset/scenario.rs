@@ -12,7 +12,7 @@ use wirelab::measure::{Instant, Ppm};
 pub struct Truth {
     /// At the start.
     pub offset_ns: i64,
-    /// What is added per second, parts per billion.
+    /// Change per second, parts per billion.
     pub drift_ppb: i64,
     /// Jumps of the server's clock.
     pub steps: Vec<Step>,
@@ -76,7 +76,7 @@ impl Smear {
 pub struct RandomWalkFm {
     /// The deviation of one change: parts per billion per root second. A crystal has below 1.
     pub ppb_per_root_s: u32,
-    /// What the changes are drawn from.
+    /// Source of the draws.
     pub seed: u64,
 }
 
@@ -124,10 +124,10 @@ impl Truth {
 /// One way of a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Way {
-    /// What every packet takes.
+    /// Constant delay of every packet.
     #[serde(rename = "delay_ns", with = "nanos")]
     pub delay: Duration,
-    /// What queues add, exponential with this mean.
+    /// Mean queueing delay, exponential.
     #[serde(rename = "jitter_ns", with = "nanos")]
     pub jitter: Duration,
     /// The chance that a packet is lost.
@@ -156,7 +156,7 @@ pub struct Scenario {
     pub back: Way,
     /// Whether it lies.
     pub lie: Option<Falseticker>,
-    /// What it says of leap seconds.
+    /// Its leap indicator.
     pub leap: Leap,
 }
 
@@ -172,14 +172,14 @@ impl Default for Scenario {
     }
 }
 
-/// What happens to one request and its reply.
+/// Fate of one request and its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
     /// How long the request takes; `None` where it is lost.
     pub out: Option<Duration>,
     /// How long the reply takes; `None` where it is lost.
     pub back: Option<Duration>,
-    /// What the server adds to both of its timestamps.
+    /// Error added to both of the server's timestamps.
     pub lie_ns: i64,
 }
 

@@ -1,11 +1,11 @@
-//! What several servers say together: the interval that most agree on, and who is outside it.
+//! Combines several servers: the interval that most agree on, and the servers outside it.
 //!
 //! After Marzullo and RFC 5905 §11.2.1.
 
 use super::bound::Interval;
 use serde::{Deserialize, Serialize};
 
-/// What the servers say together; numbers are places in the list that was given.
+/// Combined result; numbers are indices into the given list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Agreement {
@@ -18,7 +18,7 @@ pub enum Agreement {
     },
     /// More than half of the servers, perhaps all, have a common offset.
     Majority {
-        /// What all that agree have in common.
+        /// Intersection of all that agree.
         interval: Interval,
         /// Who is outside.
         falsetickers: Vec<usize>,
@@ -58,7 +58,7 @@ pub fn agree(intervals: &[Interval]) -> Agreement {
     Agreement::Majority { interval, falsetickers }
 }
 
-/// What all intervals that contain `at` have in common.
+/// Intersection of all intervals that contain `at`.
 fn common(intervals: &[Interval], at: i64) -> Interval {
     let all = Interval { low_ns: i64::MIN, high_ns: i64::MAX };
     intervals.iter().filter(|i| i.contains(at)).fold(all, |found, i| found.and(i).unwrap_or(found))

@@ -7,7 +7,7 @@ use serde::Serialize;
 use thiserror::Error;
 use wirelab::wire::DecodeError;
 
-/// What the server says of itself.
+/// The server's claims about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct ServerConfig {
     /// Hops from a reference clock.

@@ -17,16 +17,16 @@ use std::time::Duration;
 use wirelab::measure::Instant;
 use wirelab::measure::draw::keyed;
 
-/// What is played.
+/// The scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The server and the path.
     pub scenario: Scenario,
     /// How the client asks.
     pub config: ClientConfig,
-    /// What everything is drawn from.
+    /// The seed of all draws.
     pub seed: u64,
-    /// What this host's clock shows at the start.
+    /// This host's clock at the start.
     pub start: WallTime,
     /// Jumps of this host's clock.
     pub local_steps: Vec<Step>,
@@ -39,7 +39,7 @@ pub struct Plan {
 /// From the request's arrival at the server to the reply: a busy server's usual 50 us.
 pub const RESIDENCE: Duration = Duration::from_micros(50);
 
-/// Where the server stands in virtual time.
+/// Address of the server in virtual time.
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 123);
 
 /// A reply on its way.
@@ -66,7 +66,7 @@ impl Plan {
         self.start.plus(saturated(at.as_nanos().into()))
     }
 
-    /// What has come of this host's sleep.
+    /// Sum over this host's sleeps so far.
     fn slept(&self, at: Instant, of: impl Fn(&Sleep) -> i64) -> i64 {
         self.local_sleeps.iter().filter(|sleep| sleep.at <= at).map(of).sum()
     }
@@ -89,7 +89,7 @@ impl Plan {
         Reading { at, wall, raw_ns: raw, boot_ns: at.as_nanos() + slept_ns, width_ns }
     }
 
-    /// What this host's clocks do against each other until a time.
+    /// Differences between this host's clocks until a time.
     #[must_use]
     pub fn host_clocks(&self, until: Instant) -> Option<HostClocks> {
         // As many readings as a picture shows, from a run of any length.

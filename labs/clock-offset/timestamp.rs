@@ -10,7 +10,7 @@ const UNIX_EPOCH: i128 = UNIX_EPOCH_S as i128;
 /// Seconds of an era (RFC 5905 §6): 136 years.
 const ERA: i128 = 1 << 32;
 
-/// What a time-of-day clock shows: nanoseconds since 1970-01-01, leap seconds not counted.
+/// Time of day: nanoseconds since 1970-01-01, leap seconds not counted.
 ///
 /// It says nothing of whether the clock is right. Reaches from 1677 to 2262.
 #[derive(

@@ -96,7 +96,7 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME [TYPE] [@SERVER]", num_args = 0..=8)]
     pub(crate) words: Vec<String>,
 
-    /// What `@SERVER` means among the words.
+    /// Servers of the `@SERVER` arguments.
     #[arg(skip)]
     pub(crate) servers: Vec<SocketAddr>,
 
@@ -331,7 +331,7 @@ impl Args {
         self.demo.as_deref().and_then(variant)
     }
 
-    /// What is asked.
+    /// The question.
     ///
     /// # Errors
     /// Where that is not a name and a type.

@@ -85,7 +85,7 @@ pub struct Send {
     pub bytes: Vec<u8>,
 }
 
-/// What has been asked, and how it ended.
+/// Counters of questions and their outcomes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Questions taken.
@@ -235,13 +235,13 @@ impl BatchResolver {
         self.running.is_empty()
     }
 
-    /// What has been done so far.
+    /// Statistics so far.
     #[must_use]
     pub const fn stats(&self) -> Stats {
         self.stats
     }
 
-    /// What is known by now.
+    /// Knowledge so far.
     #[must_use]
     pub const fn cache(&self) -> &Cache {
         self.knowledge.cache()
@@ -260,7 +260,7 @@ impl BatchResolver {
         }
     }
 
-    /// What has been learned.
+    /// Knowledge so far.
     #[must_use]
     pub fn into_cache(self) -> Cache {
         self.knowledge.into_cache()
@@ -317,7 +317,7 @@ impl BatchResolver {
         self.released.pop_front()
     }
 
-    /// What happened to the question with that tag, until there is nothing.
+    /// Next event of the question with that tag; call until `None`.
     pub fn poll_event(&mut self) -> Option<(u64, Record)> {
         self.events.pop_front()
     }
@@ -509,7 +509,7 @@ impl BatchResolver {
         }
     }
 
-    /// A place at a server is free.
+    /// A query slot of a server is free.
     fn leave(&mut self, server: SocketAddr) {
         let Some(busy) = self.busy.get_mut(&server) else { return };
         busy.open -= 1;

@@ -1,4 +1,4 @@
-//! What is known, since which step, for how long, and how far it is believed.
+//! The cache: records with their step, lifetime and trust rank.
 
 use super::dnssec::evidence::Store;
 use super::limits::{Limits, at_most};
@@ -44,11 +44,11 @@ pub struct Absence {
     pub step: u32,
     /// It is believed until then.
     pub expires: Instant,
-    /// What said for how long (RFC 2308 §5); clients get the same.
+    /// The SOA record that set the lifetime (RFC 2308 §5); clients get the same.
     pub soa: Option<Arc<Record>>,
 }
 
-/// What is known of one name.
+/// Cached data of one name.
 #[derive(Clone, Debug, Default)]
 struct Node {
     /// By type.
@@ -80,7 +80,7 @@ pub struct Cache {
     nodes: HashMap<Box<[u8]>, Node, Seeded>,
     /// Entries of all nodes.
     count: usize,
-    /// What proves it.
+    /// Its proof.
     store: Store,
 }
 
@@ -94,7 +94,7 @@ impl Cache {
         Self { nodes, ..self }
     }
 
-    /// What proves what is known.
+    /// Proof of the cached data.
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store

@@ -1,4 +1,4 @@
-//! What a reply says about a question: its class, what to believe of it, what to drop and why.
+//! Classifies a reply to a question: its class, the records to accept, those to drop and why.
 
 use super::cache::TTL_MAX_S;
 use super::dnssec::evidence::Sections;
@@ -26,18 +26,18 @@ pub struct RRset {
     pub solicited: bool,
 }
 
-/// What a reply says.
+/// A classified reply.
 #[derive(Clone, Debug)]
 pub struct Classified {
     /// In one word.
     pub class: Class,
-    /// What to learn from it.
+    /// Records to accept.
     pub kept: Vec<RRset>,
-    /// What not, and why.
+    /// Records to drop, with reasons.
     pub dropped: Vec<(Record, DropReason)>,
     /// What it would be if the server had authority for it (AA=0): the last resort of a step.
     pub last_resort: Option<Class>,
-    /// What of its records should not be.
+    /// Faults of its records.
     pub odd: Vec<Fault>,
     /// Aliases that it followed, in order.
     pub aliases: Vec<Record>,
@@ -51,7 +51,7 @@ pub struct Classified {
     pub absent_soa: Option<Record>,
     /// The name at the end of the aliases that it followed.
     pub end: Name,
-    /// What proves it, where that is wanted.
+    /// Its proof, if requested.
     pub sections: Sections,
     /// Records that it holds.
     pub records: u32,
@@ -59,7 +59,7 @@ pub struct Classified {
     pub servers: u32,
 }
 
-/// What the reply is read against.
+/// The context in which a reply is read.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// The zone whose server replied.
@@ -332,7 +332,7 @@ impl<'a> Reader<'a> {
         Ok(name)
     }
 
-    /// What a zone says of its own servers beside an answer that names `targets`.
+    /// A zone's own NS data beside an answer that names `targets`.
     fn own_servers(
         &mut self,
         targets: &[Name],

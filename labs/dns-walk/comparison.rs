@@ -55,7 +55,7 @@ pub enum AnswerOutcome {
     },
 }
 
-/// What a resolver said.
+/// Reply of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolverAnswer {
     /// Who.
@@ -116,7 +116,7 @@ impl LikelyCause {
     }
 }
 
-/// What differs.
+/// The difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
@@ -151,9 +151,9 @@ impl Field {
 pub struct Difference {
     /// In what.
     pub field: Field,
-    /// What the walk found.
+    /// Result of the walk.
     pub walk: String,
-    /// What the resolver says.
+    /// Reply of the resolver.
     pub resolver: String,
     /// The likely cause.
     pub cause: LikelyCause,
@@ -164,9 +164,9 @@ pub struct Difference {
 /// A walk beside a resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// What both were asked.
+    /// The common question.
     pub question: Asked,
-    /// What the resolver said.
+    /// Reply of the resolver.
     pub opinion: ResolverAnswer,
     /// Where they differ; nothing where they agree.
     pub differences: Vec<Difference>,

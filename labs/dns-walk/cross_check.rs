@@ -87,7 +87,7 @@ const STALE: [u16; 2] = [3, 19];
 const VALIDATION: [u16; 11] = [1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 27];
 const FILTERED: [u16; 5] = [4, 15, 16, 17, 18];
 
-/// What the resolver itself says of the cause.
+/// The resolver's own statement of the cause.
 fn confessed(opinion: &ResolverAnswer) -> Option<(LikelyCause, String)> {
     opinion.errors.iter().find_map(|error| {
         let cause = if STALE.contains(&error.code) {

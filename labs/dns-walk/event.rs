@@ -27,7 +27,7 @@ pub struct Record {
     pub event: Event,
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
@@ -52,7 +52,7 @@ pub enum Event {
     /// The last record of the walk itself.
     #[serde(rename = "summary")]
     Summary(Box<Summary>),
-    /// What a resolver said of the same question, after the walk.
+    /// A resolver's reply to the same question, after the walk.
     #[serde(rename = "comparison")]
     Comparison(Box<super::comparison::Comparison>),
 }
@@ -60,13 +60,13 @@ pub enum Event {
 /// How a walk began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// What the user wants to know.
+    /// The user's question.
     pub question: Asked,
     /// Seed of every draw.
     pub seed: u64,
     /// How names are minimised.
     pub qmin: Qmin,
-    /// What the walk may spend.
+    /// Limits of the walk.
     pub limits: Limits,
     /// Records that an earlier walk left in the cache.
     pub cached: u32,
@@ -149,7 +149,7 @@ pub struct Server {
     pub source: AddressSource,
 }
 
-/// What carried a query.
+/// Transport of a query.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -238,7 +238,7 @@ pub enum Class {
     },
     /// Not a message.
     Malformed {
-        /// What is wrong with it.
+        /// Its fault.
         why: String,
     },
     /// The name came back with other capitals, so it may be forged; asked again over TCP.
@@ -316,7 +316,7 @@ pub struct Exchange {
     pub meant: Asked,
     /// Who was asked.
     pub server: Server,
-    /// What carried it.
+    /// Its transport.
     pub transport: Transport,
     /// Which attempt of the step, from 1.
     pub attempt: u32,
@@ -336,11 +336,11 @@ pub struct Exchange {
     pub flags: Vec<String>,
     /// EDNS of the reply.
     pub edns: Option<EdnsSeen>,
-    /// What the reply is, or that there was none.
+    /// Class of the reply, or none.
     pub class: Class,
-    /// What was learned.
+    /// Records learned.
     pub learned: Vec<Learned>,
-    /// What was not, and why.
+    /// Records ignored, with reasons.
     pub dropped: Vec<Dropped>,
     /// The messages themselves, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -356,7 +356,7 @@ pub struct CacheUse {
     pub purpose: Purpose,
     /// The question.
     pub meant: Asked,
-    /// What the cache says.
+    /// Answer of the cache.
     pub class: Class,
     /// The step that learned it.
     pub learned_at: u32,
@@ -373,13 +373,13 @@ pub struct LocalAnswer {
     pub purpose: Purpose,
     /// The question.
     pub meant: Asked,
-    /// What is said of it: an answer, no such record, no such name.
+    /// The reply: an answer, no such record, no such name.
     pub class: Class,
     /// The domain that the name lies in.
     pub domain: String,
     /// The document that keeps it from the network.
     pub document: String,
-    /// What the domain is for.
+    /// Purpose of the domain.
     pub why: String,
 }
 
@@ -394,7 +394,7 @@ pub struct Stray {
     pub bytes: u32,
     /// Why it answers nothing.
     pub why: StrayReason,
-    /// What it was, where messages are kept.
+    /// The message, if messages are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Box<Octets>>,
 }
@@ -402,7 +402,7 @@ pub struct Stray {
 /// The end of a walk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What the user wanted to know.
+    /// The user's question.
     pub question: Asked,
     /// Its name as people write it, where that is not ASCII (RFC 5890 §2.3.2.1).
     pub unicode: Option<String>,
@@ -436,9 +436,9 @@ pub struct Summary {
     pub bytes_sent: u64,
     /// Bytes of all replies.
     pub bytes_received: u64,
-    /// What was spent of every limit.
+    /// Use of every limit.
     pub spent: Vec<Spent>,
-    /// What is wrong with the zones on the way.
+    /// Faults of the zones on the way.
     pub findings: Vec<super::finding::Finding>,
     /// How far the answer is proved; absent where that was not asked for.
     pub security: Option<Security>,

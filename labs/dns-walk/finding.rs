@@ -1,4 +1,4 @@
-//! What is wrong with the zones on the way, in the vocabulary of DNSViz and Zonemaster.
+//! Faults of the zones on the way, in the vocabulary of DNSViz and Zonemaster.
 
 use super::dnssec::UnixSeconds;
 use super::dnssec::reason::{Reason, algorithm_name};
@@ -20,7 +20,7 @@ pub enum Severity {
     Error,
 }
 
-/// What was found.
+/// A fault of a zone or a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Fault {
@@ -64,7 +64,7 @@ pub enum Fault {
         /// Where to.
         to: String,
     },
-    /// What it sends is no message (DNSViz: SERVER_INVALID_RESPONSE_UDP).
+    /// It sends malformed messages (DNSViz: SERVER_INVALID_RESPONSE_UDP).
     ServerMalformed,
     /// It does not understand EDNS (RFC 6891 has been a standard since 2013).
     ServerNoEdns,
@@ -171,7 +171,7 @@ pub enum Fault {
     NsIsAlias {
         /// The server's name.
         subject: String,
-        /// What it is an alias of.
+        /// Target of the alias.
         target: String,
     },
     /// An address stands where a server's name should.
@@ -268,7 +268,7 @@ pub enum Fault {
         /// Why it does not hold.
         reason: Box<Reason>,
     },
-    /// What is bogus is so from every server of the zone that answers.
+    /// The data is bogus from every server of the zone that answers.
     AnswerBogus {
         /// The name and type.
         subject: String,
@@ -284,7 +284,7 @@ pub enum Fault {
     },
 }
 
-/// What is said of a fault.
+/// Description of a fault.
 struct Description {
     severity: Severity,
     tags: &'static [&'static str],
@@ -318,19 +318,19 @@ impl Fault {
         self.describe().severity
     }
 
-    /// What DNSViz and Zonemaster call it, where they do.
+    /// Tags of DNSViz and Zonemaster, if any.
     #[must_use]
     pub fn tags(&self) -> &'static [&'static str] {
         self.describe().tags
     }
 
-    /// What was seen, in words; the zone and the server stand before it.
+    /// Observation in words, printed after the zone and the server.
     #[must_use]
     pub fn words(&self) -> String {
         self.describe().words
     }
 
-    /// What mends it.
+    /// The remedy.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         self.describe().remedy
@@ -512,7 +512,7 @@ impl Fault {
         }
     }
 
-    /// What a zone's records should not be.
+    /// Faults of a zone's records.
     fn describe_records(&self) -> Option<Description> {
         Some(match self {
             Self::AliasAtApex => error(
@@ -673,7 +673,7 @@ pub struct Finding {
     pub fault: Fault,
     /// How bad.
     pub severity: Severity,
-    /// What other tools call it, as `DNSViz:TAG` or `Zonemaster:TAG`.
+    /// Tags of other tools, as `DNSViz:TAG` or `Zonemaster:TAG`.
     #[serde(default)]
     pub tags: Vec<String>,
     /// The zone concerned.
@@ -688,7 +688,7 @@ pub struct Finding {
     pub seen: u32,
 }
 
-/// What tells one finding from another.
+/// Identity of a finding.
 type Key = (String, Option<(String, SocketAddr)>, Fault);
 
 /// Findings so far, each once.

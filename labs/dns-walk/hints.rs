@@ -31,9 +31,9 @@ pub enum HintsError {
     Line {
         /// Which, from 1.
         line: usize,
-        /// What was expected.
+        /// The expected form.
         expected: &'static str,
-        /// What was there.
+        /// The text found.
         got: String,
     },
     /// No address at all.

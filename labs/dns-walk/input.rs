@@ -32,7 +32,7 @@ pub struct BadLine {
     pub line: u64,
     /// Where in it, in bytes from 1.
     pub column: usize,
-    /// What was expected there, and what came.
+    /// The expected form and the text found.
     pub why: String,
 }
 
@@ -165,7 +165,7 @@ impl Lines {
         self.partial.clear();
     }
 
-    /// What a line asks; nothing where it is empty or a remark. Else where it is wrong, and why.
+    /// The question of a line; `None` if empty or a comment. Errors: the place and the fault.
     fn words(&self, text: &str) -> Option<Result<Question, (usize, String)>> {
         let column = |word: &str| word.as_ptr() as usize - text.as_ptr() as usize + 1;
         let mut words = text.split_ascii_whitespace();

@@ -18,7 +18,7 @@ pub(crate) const fn at_most(limit: u32) -> usize {
     limit as usize
 }
 
-/// What one walk may spend.
+/// Limits of one walk.
 ///
 /// Every value bounds one loop or one queue. The budget of queries bounds them all together: the
 /// attacks that multiply (NXNSAttack: glueless servers; CAMP: aliases times servers times retries)
@@ -144,7 +144,7 @@ impl Limit {
         Self::MessageBytes,
     ];
 
-    /// What was reached, and the unit behind a number of it.
+    /// The limit reached, and its unit.
     const fn texts(self) -> (&'static str, &'static str) {
         match self {
             Self::Queries => ("the budget of queries is spent", "queries"),
@@ -169,7 +169,7 @@ impl Limit {
         }
     }
 
-    /// What was reached, in words.
+    /// The limit reached, in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         self.texts().0
@@ -200,7 +200,7 @@ impl Limits {
     }
 }
 
-/// What a walk spent of one limit.
+/// Use of one limit by a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Which.
@@ -228,7 +228,7 @@ impl Spent {
     }
 }
 
-/// What a walk spends, counted as it goes.
+/// Budget of a walk, counted as it goes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget {
     most: BTreeMap<Limit, u64>,

@@ -71,7 +71,7 @@ pub fn encode(
     message.to_vec().ok()
 }
 
-/// What a reply turned out to be, before its records are looked at.
+/// Class of a reply, before its records are examined.
 #[derive(Debug)]
 pub enum Reply {
     /// It answers the query.
@@ -169,7 +169,7 @@ pub fn rcode_text(code: ResponseCode) -> String {
 /// Option code of an extended error (RFC 8914 §2).
 const EXTENDED_ERROR: u16 = 15;
 
-/// What the EDNS part of a reply says.
+/// EDNS data of a reply.
 #[must_use]
 pub fn edns(message: &Message) -> Option<EdnsSeen> {
     let edns = message.edns.as_ref()?;

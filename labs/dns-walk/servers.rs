@@ -19,7 +19,7 @@ pub const PATIENCE_MAX: Duration = Duration::from_millis(1600);
 /// repeats after a second (RFC 6298 §2).
 pub const PATIENCE_TCP: Duration = Duration::from_millis(2500);
 
-/// What is known of one server.
+/// Measurements of one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ServerState {
     /// Smoothed round trip and its variation, nanoseconds (RFC 6298 §2).
@@ -48,13 +48,13 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// What is known of a server.
+    /// Measurements of a server.
     #[must_use]
     pub fn get(&self, address: SocketAddr) -> ServerState {
         self.known.get(&address).copied().unwrap_or_default()
     }
 
-    /// What is known of a server, to be changed.
+    /// Measurements of a server, mutable.
     pub fn entry(&mut self, address: SocketAddr) -> &mut ServerState {
         self.known.entry(address).or_default()
     }

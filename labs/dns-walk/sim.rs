@@ -10,7 +10,7 @@ use wirelab::measure::Instant;
 use wirelab::path::DATAGRAM_HEADERS;
 use wirelab::path::{Bytes as FrameBytes, Direction, Frame, Link, LinkPlan, Verdict};
 
-/// What a server says to a query over a transport; nothing where it stays silent.
+/// Reply of a server to a query over a transport; `None` if silent.
 pub type Responder<'a> = dyn FnMut(SocketAddr, Transport, &[u8]) -> Option<Vec<u8>> + 'a;
 
 /// A message on its way, ordered by time of arrival, then by time of sending.

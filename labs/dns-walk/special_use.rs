@@ -15,7 +15,7 @@ pub struct Special {
     pub domain: String,
     /// The document that says so.
     pub document: &'static str,
-    /// What the domain is for.
+    /// Purpose of the domain.
     pub why: &'static str,
 }
 
@@ -91,7 +91,7 @@ pub fn find(name: &Name) -> Option<Special> {
     })
 }
 
-/// What is said of a special name: the records, or none where there are none.
+/// Answer for a special-use name: its records, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpecialAnswer {
     /// These records.
@@ -102,7 +102,7 @@ pub enum SpecialAnswer {
     NxDomain,
 }
 
-/// What is said of `question`, whose name lies in `special`.
+/// Answer to `question`, whose name lies in `special`.
 #[must_use]
 pub fn answer(special: &Special, question: &Question) -> SpecialAnswer {
     let record = |data: String| {

@@ -1,4 +1,4 @@
-//! What every server of every level said: the share of each outcome, and the best path.
+//! Survey of every server at every level: the share of each outcome, and the best path.
 
 use super::event::{Class, Event, Exchange, Purpose, Record};
 use crate::limits::counted;
@@ -37,7 +37,7 @@ pub struct Level {
 pub struct Share {
     /// How often.
     pub share: Ppm,
-    /// What is met, and at which zone.
+    /// The outcome and its zone.
     pub what: String,
     /// The mean of the round trips until then; a silence counts nothing.
     pub time_ns: u64,
@@ -107,7 +107,7 @@ fn is_own_address(exchange: &Exchange) -> bool {
     matches!(meant.kind.as_str(), "A" | "AAAA") && meant.name == server.name
 }
 
-/// What is met, how often, at the levels of one name; every server of a level is as likely.
+/// Outcomes and their shares at the levels of one name; servers of a level are equally likely.
 #[must_use]
 pub fn shares(levels: &[&Level], words: impl Fn(&Asked) -> String) -> Vec<Share> {
     let mut out: Vec<Share> = Vec::new();

@@ -32,7 +32,7 @@ pub struct RecordText {
     pub kind: String,
     /// Seconds that it may be kept.
     pub ttl_s: u32,
-    /// What it says, as in a zone file; control characters are written `\DDD`.
+    /// Its data in zone-file form; control characters are written `\DDD`.
     pub data: String,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for RecordText {
 pub struct ExtendedError {
     /// The code.
     pub code: u16,
-    /// What the server adds.
+    /// Extra text of the server.
     pub text: String,
 }
 

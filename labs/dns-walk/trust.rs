@@ -30,7 +30,7 @@ pub enum DropReason {
     Unsolicited,
     /// Its class is not IN.
     NotInternet,
-    /// What is known already is to be believed more (RFC 2181 §5.4.1).
+    /// The cached data has a higher trust rank (RFC 2181 §5.4.1).
     Outranked,
     /// Its address is not one of the public Internet.
     NotPublic,

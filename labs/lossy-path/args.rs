@@ -149,7 +149,7 @@ impl Args {
     }
 }
 
-/// What describes a run.
+/// Description of a run.
 #[derive(Debug, Default, PartialEq, ClapArgs)]
 pub(crate) struct Flags {
     /// Begin with a path that has a name; see `lossy-path presets`
@@ -290,7 +290,7 @@ impl FromArgMatches for PathFlags {
     }
 }
 
-/// What is printed and left, for every command.
+/// Output options of every command.
 #[derive(Debug, ClapArgs)]
 #[group(skip)]
 pub(crate) struct Output {
@@ -329,7 +329,7 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
     ("server", "use --b COMMAND: it runs on host b"),
 ];
 
-/// What to do besides running a program.
+/// The other commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
     /// Open a shell on one end of the path; `exit` prints the audit

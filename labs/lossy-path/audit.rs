@@ -107,7 +107,7 @@ pub fn status(status: ExitStatus) -> Status {
     )
 }
 
-/// What the path did in both directions.
+/// Counters of the path in both directions.
 #[must_use]
 pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
     let replayed = outcome.recorded.is_some();

@@ -36,11 +36,11 @@ pub enum State {
 /// One step.
 #[derive(Clone, Debug, Serialize)]
 pub struct Rung {
-    /// What was tried.
+    /// The step tried.
     pub name: &'static str,
     /// Its result.
     pub state: State,
-    /// What was observed.
+    /// The observation.
     pub seen: String,
     /// The cause, if it failed.
     pub why: Option<String>,

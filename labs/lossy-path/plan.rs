@@ -103,7 +103,7 @@ pub struct Layer {
 pub struct Mistake {
     /// Its origin: a flag, or a position in a file.
     pub origin: String,
-    /// What was expected, and what was found.
+    /// The expected form and the text found.
     pub why: String,
 }
 
@@ -122,7 +122,7 @@ impl Said {
     /// Parses `NAME=VALUE`, the value of a flag for one direction.
     ///
     /// # Errors
-    /// What was expected.
+    /// The expected form.
     pub fn pair(text: &str) -> Result<(String, String), String> {
         let Some((word, value)) = text.split_once('=') else {
             return Err(format!("expected NAME=VALUE such as loss=2%, got {text:?}"));

@@ -35,9 +35,9 @@ pub struct PathResult {
     pub server_ended: Option<Status>,
     /// How long the program on the other host took to get ready, nanoseconds.
     pub server_ready_ns: Option<u64>,
-    /// What the path did from A to B. Observer: path.
+    /// Counters of the path from A to B. Observer: path.
     pub a_to_b: Way,
-    /// What the path did from B to A. Observer: path.
+    /// Counters of the path from B to A. Observer: path.
     pub b_to_a: Way,
     /// Packets on the loopback interfaces of A and B, which the path does not touch.
     #[serde(default)]
@@ -54,7 +54,7 @@ pub struct PathResult {
     pub caveats: Vec<String>,
     /// Processor time of the router, nanoseconds.
     pub router_cpu_ns: u64,
-    /// What the reader guessed before the run, beside what was seen (`--predict`).
+    /// The reader's guesses beside the values seen (`--predict`).
     #[serde(default)]
     pub predictions: Vec<Guess>,
 }
@@ -131,11 +131,11 @@ pub enum Verdict {
 pub struct Reason {
     /// The verdict for it alone.
     pub verdict: Verdict,
-    /// What it is and what to do, in a sentence.
+    /// The reason and the remedy, in a sentence.
     pub why: String,
 }
 
-/// What the path did in one direction. Observer: path.
+/// Counters of the path in one direction. Observer: path.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Way {
     /// Frames that reached the link.

@@ -40,7 +40,7 @@ const CHUNK_EVERY: Duration = Duration::from_millis(100);
 const RING_FRAMES: usize = 4_096;
 /// The same for super-frames, which hold many frames each: 64 KiB a slot, 64 MiB a ring.
 const RING_SUPER_FRAMES: usize = 1_024;
-/// What super-frames change in times and captures.
+/// Effect of super-frames on times and captures.
 const SHARED_STAMPS: &str = "segments that a host sends at once reach the path at the same moment \
     (--frames segmented): spacing below a millisecond is the hosts', not a wire's";
 /// Timeout for the supervisor's mounts, which take milliseconds.
@@ -83,7 +83,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What to run, and what to record.
+/// The program to run, and the records to keep.
 #[derive(Debug)]
 pub struct Job {
     /// The program and its arguments; not empty.
@@ -367,7 +367,7 @@ fn congestion_control(host: &Netns) -> String {
     read.unwrap_or_default().trim().to_owned()
 }
 
-/// What is left to report after the teardown.
+/// Results to report after the teardown.
 struct Rest {
     server_status: Option<ExitStatus>,
     caveats: Vec<String>,

@@ -110,7 +110,7 @@ impl Arm {
     /// Reads `[NAME=]KIND[:key=value,…]`.
     ///
     /// # Errors
-    /// What was expected instead.
+    /// The expected form.
     pub fn parse(line: &str) -> Result<Self, String> {
         let line = line.trim();
         let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,7 +158,7 @@ impl Arm {
         &self.0.name
     }
 
-    /// What it is, as it was typed.
+    /// The arm as typed.
     #[must_use]
     pub fn line(self) -> &'static str {
         &self.0.line

@@ -27,7 +27,7 @@ pub struct RunResult {
     pub command: String,
     /// The seed of every draw.
     pub seed: u64,
-    /// What carried the packets.
+    /// Carrier of the packets.
     pub mode: Mode,
     /// How the run ended.
     pub ended: Ended,
@@ -36,7 +36,7 @@ pub struct RunResult {
     pub in_flight_unknown: u64,
     /// The sentence of the first verdict.
     pub verdict: String,
-    /// What the run proves of each pair of arms; the first is the headline.
+    /// Verdicts on each pair of arms; the first is the headline.
     #[serde(default)]
     pub verdicts: Vec<Verdict>,
     /// The plan.
@@ -60,10 +60,10 @@ pub struct RunResult {
     pub predictions: Vec<Guess>,
 }
 
-/// What the run proves of two arms at one loss rate and depth.
+/// Verdict on two arms at one loss rate and depth.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verdict {
-    /// What is proved.
+    /// The verdict.
     pub claim: Ruling,
     /// The two arms, the faster first if one is; only one if there is no other.
     pub arms: Vec<Arm>,
@@ -89,7 +89,7 @@ pub struct Verdict {
     pub sentence: String,
 }
 
-/// What a verdict claims.
+/// Claim of a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
@@ -111,7 +111,7 @@ pub enum Quantity {
     P50,
 }
 
-/// What carried the packets.
+/// Carrier of the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -183,7 +183,7 @@ pub struct Lane {
     pub requests: Requests,
     /// Latency of answered requests. Observer: client.
     pub latency: Latency,
-    /// What lost packets cost. Observer: client.
+    /// Cost of lost packets. Observer: client.
     #[serde(default)]
     pub loss_cost: LossCost,
     /// Requests held up by lost frames of the capture. Observer: path. `None` without a capture.
@@ -217,7 +217,7 @@ pub struct Requests {
     pub unknown: u64,
 }
 
-/// What lost packets cost a lane's requests.
+/// Cost of lost packets to a lane's requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LossCost {
     /// Median latency of the slow answered requests less that of the others, 95 % interval. No
@@ -384,7 +384,7 @@ pub struct Claim {
     pub promise: String,
     /// The measurement, in a sentence with figures.
     pub seen: String,
-    /// What it was tried on: requests, frames or ledgers. Never 0 if it holds.
+    /// Number of requests, frames or ledgers checked. Never 0 if it holds.
     #[serde(default)]
     pub trials: u64,
     /// Whether it holds.

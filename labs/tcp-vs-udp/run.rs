@@ -23,7 +23,7 @@ pub struct Run {
     pub clock: Option<Clock>,
 }
 
-/// What a run reports while it goes on.
+/// Progress report of a run.
 #[derive(Debug)]
 pub enum Progress<'a> {
     /// Requests have ended.

@@ -1,4 +1,4 @@
-//! What a run proves of two arms: faster, level, or cannot tell and why.
+//! Verdict on two arms: faster, level, or cannot tell and why.
 //!
 //! The compared quantity is what a lost packet costs, which no step of a discrete distribution
 //! moves; without loss it is the median. A claim needs a closed interval on one step, a difference
@@ -95,7 +95,7 @@ fn at(plan: &Plan, stage: &Stage, depth: u32, timing: &Timing) -> Vec<Verdict> {
     others.map(|other| case(Some(other)).verdict()).collect()
 }
 
-/// What two lanes prove.
+/// Verdict on two lanes.
 struct Proof {
     claim: Ruling,
     /// The slower of the two: 0 or 1.
@@ -162,7 +162,7 @@ impl Case<'_> {
         }
     }
 
-    /// What the two lanes prove; otherwise why they prove nothing.
+    /// The verdict on the two lanes, or the reason why there is none.
     fn decide(&self) -> Result<Proof, String> {
         if self.timing.verdict == TimingVerdict::Invalid {
             return Err(self.timing.reason.clone());

@@ -76,7 +76,7 @@ impl Json {
     }
 }
 
-/// What a run prints and leaves.
+/// Output options of a run.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Output {
     /// Where the result goes as JSON.

@@ -10,11 +10,11 @@ use std::{fmt, io};
 pub struct Failure {
     /// How the lab ends.
     pub exit: Exit,
-    /// What failed: the operation, and on what.
+    /// The failed operation and its object.
     pub what: String,
     /// Why, one reason per line.
     pub why: Vec<String>,
-    /// What helps, and what to type for it.
+    /// The remedy, and the command for it.
     pub remedies: Vec<(String, String)>,
 }
 
@@ -72,7 +72,7 @@ impl Failure {
     }
 }
 
-/// What this machine has too little of.
+/// A resource that ran out on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shortage {
     /// `EMFILE`: this process may open no more.

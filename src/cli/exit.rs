@@ -60,7 +60,7 @@ impl Exit {
         }
     }
 
-    /// What it means in every lab.
+    /// Its meaning in every lab.
     #[must_use]
     pub const fn about(self) -> &'static str {
         match self {

@@ -26,7 +26,7 @@ impl SignalForwarder {
     /// Listens from now on.
     ///
     /// # Errors
-    /// What registering a handler returns.
+    /// Errors of registering a handler.
     pub fn install() -> io::Result<Self> {
         let mut came = Vec::new();
         for signal in FORWARDED {

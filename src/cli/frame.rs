@@ -44,7 +44,7 @@ impl Frame {
         Self { name, command, shown: None, words, elsewhere, topics, hint: |_| None }
     }
 
-    /// What help, completions and the manual show, where that is more than what is parsed.
+    /// The command for help, completions and the manual, if it differs from the parsed one.
     #[must_use]
     pub fn shown(self, command: Command) -> Self {
         Self { shown: Some(command), ..self }

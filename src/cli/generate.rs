@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use std::io::{self, Write as _};
 use std::str::FromStr;
 
-/// What `--generate` takes.
+/// Values of `--generate`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generate {
     /// `completions:SHELL`.
@@ -35,7 +35,7 @@ impl Generate {
     /// The text, for the command of a lab.
     ///
     /// # Errors
-    /// What rendering returns; it writes to memory.
+    /// Errors of rendering, which writes to memory.
     pub fn render(self, mut command: Command, topics: &[Topic]) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
         match self {

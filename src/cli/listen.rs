@@ -1,4 +1,4 @@
-//! Where a server may listen and whose requests it takes: loopback, unless told otherwise.
+//! Addresses to listen on and clients to serve: loopback by default.
 
 use super::error::Failure;
 use super::exit::Exit;

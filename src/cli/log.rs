@@ -1,4 +1,4 @@
-//! What `-v` turns on: an account of what a program does, on stderr.
+//! Log messages on stderr, enabled by `-v`.
 //!
 //! Levels: `warn` is always shown; `-v` adds `info`, one line per step (opened, sent, received,
 //! retried, decided); `-vv` adds `debug`, what each step saw. `RUST_LOG=LEVEL` overrides both.

@@ -13,7 +13,7 @@ pub type Elsewhere = &'static [(&'static str, &'static str)];
 /// Parses `words`, the program's name first.
 ///
 /// # Errors
-/// What clap says, with a remedy; help and version are errors too, as in clap.
+/// Clap's error with a remedy; help and version are errors too, as in clap.
 pub fn parse(
     command: &Command,
     words: &[OsString],

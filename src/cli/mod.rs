@@ -1,4 +1,4 @@
-//! What the labs share at the command line: flags, exit codes, colour, progress, errors, runs.
+//! Shared command-line code: flags, exit codes, colour, progress, errors, runs.
 
 pub mod args;
 pub mod error;

@@ -20,13 +20,13 @@ pub struct Predict {
 pub struct Guess {
     /// Its name in the result, such as `p99_ms`.
     pub figure: String,
-    /// What is asked, without a question mark.
+    /// The question, without a question mark.
     pub question: String,
     /// The unit of both numbers, such as `ms`; empty for a count.
     pub unit: String,
-    /// What the reader typed; `None` where nothing was typed.
+    /// The reader's guess; `None` if skipped.
     pub guess: Option<f64>,
-    /// What the run gave; `None` where it gave nothing.
+    /// The run's value, if there is one.
     pub seen: Option<f64>,
 }
 

@@ -47,7 +47,7 @@ impl Progress {
         self.bar.set_position(step);
     }
 
-    /// What is being done now.
+    /// The current activity.
     pub fn says(&self, what: &str) {
         self.bar.set_message(visible(what).into_owned());
     }

@@ -12,7 +12,7 @@ use std::io;
 /// The seed that was given, or a random one below 2^32: short enough to type again.
 ///
 /// # Errors
-/// What getrandom returns.
+/// Errors of `getrandom`.
 pub fn or_random(given: Option<u64>) -> io::Result<u64> {
     match given {
         Some(seed) => Ok(seed),
@@ -23,7 +23,7 @@ pub fn or_random(given: Option<u64>) -> io::Result<u64> {
 /// Unpredictable bytes.
 ///
 /// # Errors
-/// What getrandom returns.
+/// Errors of `getrandom`.
 pub fn secret<const LEN: usize>() -> io::Result<[u8; LEN]> {
     random::array()
 }

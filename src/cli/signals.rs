@@ -17,7 +17,7 @@ impl Stop {
     /// Listens to SIGINT and SIGTERM from now on.
     ///
     /// # Errors
-    /// What registering a handler returns.
+    /// Errors of registering a handler.
     pub fn install() -> io::Result<Self> {
         let stop = Self::default();
         for signal in [SIGINT, SIGTERM] {

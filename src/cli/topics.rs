@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// A page of `LAB help TOPIC`.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    /// What to type after `help`.
+    /// The word after `help`.
     pub name: &'static str,
     /// One line for the list of topics.
     pub about: &'static str,

@@ -14,7 +14,7 @@ pub const CHUNK_NOTES: usize = 3 * FRAMES_PER_CHUNK;
 /// Bytes of frames in a chunk, at most: every frame at both its ends, 48 MB, touched when used.
 pub const CHUNK_BYTES: usize = 2 * FRAMES_PER_CHUNK * FRAME_MAX;
 
-/// What a lane's record hands over during a run.
+/// Events that a lane's record delivers during a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Streaming {
     /// Nothing.
@@ -78,7 +78,7 @@ pub enum Event {
     Answered,
 }
 
-/// What a chunk lacks.
+/// Losses within a chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
     /// Events that were not kept.
@@ -97,7 +97,7 @@ pub struct Chunk {
     keeps: Streaming,
     notes: Vec<Note>,
     bytes: Vec<u8>,
-    /// What it lacks: not zero means that it was fetched too late.
+    /// Events missing; non-zero if it was fetched too late.
     pub missed: Missed,
 }
 

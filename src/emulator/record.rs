@@ -20,12 +20,12 @@ pub const CAPTURE_MAX: u32 = 65_536;
 /// The longest lateness resolved; a router later than this is broken anyway.
 const LATENESS_MAX: Duration = Duration::from_secs(100);
 
-/// What a record keeps besides its counts.
+/// Options of a record besides its counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordConfig {
     /// How many frames to capture, the first ones, at most [`CAPTURE_MAX`].
     pub capture_frames: u32,
-    /// What to hand over during the record.
+    /// Events to deliver during the record.
     pub stream: Streaming,
 }
 

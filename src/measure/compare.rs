@@ -19,7 +19,7 @@ pub struct Estimate {
     pub high: f64,
 }
 
-/// What an interval proves about a ratio.
+/// Conclusion that an interval allows about a ratio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// The first value is smaller.
@@ -63,7 +63,7 @@ impl Estimate {
             .then(|| map(&map(self, f64::ln).minus(&map(other, f64::ln)), f64::exp))
     }
 
-    /// What this ratio proves, with level meaning within a factor of 1 ± `bound`.
+    /// The conclusion about this ratio; level means within a factor of 1 ± `bound`.
     #[must_use]
     pub fn order(&self, bound: f64) -> Order {
         if self.low >= 1.0 - bound && self.high <= 1.0 + bound {

@@ -48,7 +48,7 @@ pub enum Rate {
 pub struct Queue {
     /// Its capacity; the frame in transmission does not count.
     pub limit: QueueLimit,
-    /// What it drops.
+    /// Its drop policy.
     pub discipline: Discipline,
     /// Marks ECN-capable frames (RFC 3168) where `CoDel` would drop them.
     pub ecn: bool,
@@ -71,7 +71,7 @@ impl Default for Queue {
     }
 }
 
-/// What a full queue drops.
+/// Drop policy of a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discipline {
     /// The arriving frame.
@@ -92,7 +92,7 @@ impl Rate {
     /// text.
     ///
     /// # Errors
-    /// What was expected, and what was found.
+    /// The expected form and the text found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a rate such as 20Mbit, 512kbit/s or 1.5Gbit, or trace:FILE";
         let rate = match text.trim().strip_prefix("trace:") {

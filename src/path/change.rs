@@ -50,7 +50,7 @@ impl Change {
     /// Reads a line such as `at 2s down for 3s` or `at 5s loss 20%`; the `at` may be left out.
     ///
     /// # Errors
-    /// What was expected, and what was found.
+    /// The expected form and the text found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a time, what changes (down, loss, delay, rate, corrupt or \
                                 duplicate), its value, and perhaps for how long, as in \

@@ -3,7 +3,7 @@
 use super::fate::{DropReason, Fate, Release, ReleaseVerdict, Verdict};
 use crate::measure::Instant;
 
-/// What a link did in one direction.
+/// Counters of a link in one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Frames that reached the link.

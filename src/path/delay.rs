@@ -79,7 +79,7 @@ impl Delay {
     /// file.
     ///
     /// # Errors
-    /// What was expected, and what was found.
+    /// The expected form and the text found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "a duration such as 40ms, uniform:40ms,5ms, normal:40ms,5ms, \
                                 pareto:40ms,5ms, table:FILE or rtt-table:FILE";

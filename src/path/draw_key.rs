@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a frame's draws depend on, besides seed, direction and effect.
+/// Key of a frame's draws, besides seed, direction and effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DrawKey {
     /// Its number in its direction: frame n of every run meets the same fate.

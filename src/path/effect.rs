@@ -69,7 +69,7 @@ pub(super) trait Effect: Default {
     fn decide(&mut self, _: &Self::Setting, _: &Draws<'_>, _: &mut Passage<'_>) {}
 }
 
-/// What decides a frame's draws.
+/// Inputs of a frame's draws.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Key {
     /// Its number in its direction.

@@ -10,7 +10,7 @@ pub struct Fate {
     pub index: u64,
     /// The loss draw, in ppm: with iid loss the frame is lost when it is below the probability.
     pub loss_draw_ppm: u32,
-    /// What to do with the frame.
+    /// The action on the frame.
     pub verdict: Verdict,
     /// Changes to its bytes before it leaves.
     pub mutation: Mutation,
@@ -18,7 +18,7 @@ pub struct Fate {
     pub reordered: bool,
 }
 
-/// What to do with a frame.
+/// An action on a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Send `copies` of it (1 or 2) at `at`.

@@ -71,7 +71,7 @@ impl LossModel {
     /// returns the file's text.
     ///
     /// # Errors
-    /// What was expected, and what was found.
+    /// The expected form and the text found.
     pub fn parse(text: &str, read: ReadFile<'_>) -> Result<Self, PlanError> {
         const EXPECTED: &str = "none, a share such as 2% (at most 100%), gilbert:p,r, \
                                 gemodel:p,r,1-h,1-k, 4state:p13,p31,p32,p23,p14 or list:FILE";

@@ -18,7 +18,7 @@ pub struct MtuLimit {
 }
 
 impl MtuLimit {
-    /// What every IPv4 host must accept (RFC 791).
+    /// The size that every IPv4 host must accept (RFC 791).
     pub const MIN: u16 = 576;
 }
 

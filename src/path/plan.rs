@@ -28,10 +28,10 @@ const CHANGES_MAX: usize = 100_000;
 /// Declares a plan's settings, and derives from each effect what a link and the words need.
 macro_rules! effects {
     ($($(#[$about:meta])+ $field:ident: $setting:ty = $effect:ty,)+) => {
-        /// What one direction does to frames. The default does nothing.
+        /// Effects in one direction. The default has none.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub struct LinkPlan {
-            /// What the draws of a frame depend on.
+            /// Key of a frame's draws.
             pub key: DrawKey,
             $($(#[$about])+ pub $field: $setting,)+
             /// Changes while the run goes on, in the order of their times.

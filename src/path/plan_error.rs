@@ -15,9 +15,9 @@ pub enum PlanError {
     Text {
         /// The setting.
         what: &'static str,
-        /// What was expected.
+        /// The expected form.
         expected: &'static str,
-        /// What was found.
+        /// The text found.
         got: String,
     },
     /// A wrong word or number in a file.
@@ -27,9 +27,9 @@ pub enum PlanError {
         file: String,
         /// Its line, from 1.
         line: usize,
-        /// What was expected.
+        /// The expected form.
         expected: &'static str,
-        /// What was found.
+        /// The text found.
         got: String,
     },
     /// A file cannot be read.

@@ -1,15 +1,15 @@
-//! What a figure is, in plain words, with what it is in a run.
+//! Figures explained in plain words, with their values in a run.
 
 use super::text::wrapped;
 
 /// One figure that can be explained; `E` makes the example from a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Topic<E> {
-    /// What the user calls it.
+    /// Its name for the user.
     pub name: &'static str,
-    /// What it is, who observed it, and how it is computed.
+    /// Its meaning, observer and computation.
     pub words: &'static str,
-    /// What it is in one part of a run.
+    /// Its value in one part of a run.
     pub example: E,
 }
 

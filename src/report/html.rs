@@ -88,7 +88,7 @@ pub trait ToHtml {
     /// Writes it.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     fn write_to(&self, out: &mut dyn Write) -> fmt::Result;
 }
 

@@ -20,7 +20,7 @@ impl<W: Write> Lines<W> {
     /// Writes one line. The buffer is kept, so nothing is allocated once it has grown.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn write(&mut self, record: &impl Serialize) -> io::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, record)?;
@@ -31,7 +31,7 @@ impl<W: Write> Lines<W> {
     /// Hands the underlying writer back, flushed.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)

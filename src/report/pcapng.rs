@@ -44,7 +44,7 @@ pub struct Packet<'a> {
     pub data: &'a [u8],
     /// How long it was on the wire, bytes.
     pub original_len: u32,
-    /// What to say about it, if anything: shown by Wireshark as the packet comment.
+    /// Its comment, if any: Wireshark's packet comment.
     pub comment: Option<&'a str>,
     /// Equal for the same packet on two interfaces.
     pub packet_id: u64,
@@ -64,7 +64,7 @@ impl<W: Write> Writer<W> {
     /// Begins a capture made by `application`.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn new(out: W, application: &str) -> io::Result<Self> {
         let mut writer = Self { out, interfaces: 0, block: Vec::with_capacity(2_048) };
         writer.begin(SECTION_HEADER);
@@ -82,7 +82,7 @@ impl<W: Write> Writer<W> {
     /// Adds an interface; the answer is its number. All must be added before its packets.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn add_interface(&mut self, name: &str, description: &str) -> io::Result<u32> {
         self.begin(INTERFACE_DESCRIPTION);
         self.u16(LINKTYPE_ETHERNET);
@@ -99,7 +99,7 @@ impl<W: Write> Writer<W> {
     /// Adds a packet.
     ///
     /// # Errors
-    /// What `out` returns, and `InvalidInput` for an interface that was not added.
+    /// Errors of `out`; `InvalidInput` for an interface that was not added.
     pub fn packet(&mut self, packet: Packet<'_>) -> io::Result<()> {
         if packet.interface >= self.interfaces {
             let text = format!("no interface {} in this capture", packet.interface);
@@ -127,7 +127,7 @@ impl<W: Write> Writer<W> {
     /// Hands the underlying writer back, flushed.
     ///
     /// # Errors
-    /// What `out` returns.
+    /// Errors of `out`.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;
         Ok(self.out)

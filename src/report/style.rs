@@ -11,20 +11,20 @@ pub struct Style {
     pub width: usize,
 }
 
-/// What a piece of text is, for its colour.
+/// Role of a piece of text, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
     /// As it is.
     Plain,
-    /// What is read first.
+    /// Text to read first.
     Strong,
-    /// What is read last.
+    /// Text to read last.
     Dim,
     /// A promise kept.
     Good,
     /// A promise broken.
     Bad,
-    /// What cannot be told.
+    /// A value that cannot be determined.
     Doubt,
 }
 

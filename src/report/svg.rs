@@ -258,7 +258,7 @@ pub struct Axis {
     pub scale: Scale,
     /// Marked values, each with its label.
     pub ticks: Vec<(f64, String)>,
-    /// What the axis shows, with its unit.
+    /// Label of the axis, with its unit.
     pub title: String,
 }
 

@@ -27,7 +27,7 @@ impl Cell {
 #[derive(Debug)]
 pub struct Column {
     header: String,
-    /// What to call it where it is not shown; empty if it goes unmentioned.
+    /// Its label in the list of omitted columns; empty to leave it out.
     label: &'static str,
     right: bool,
     /// Blanks before it.

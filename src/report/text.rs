@@ -4,7 +4,7 @@ use super::table::width;
 
 /// Columns of an explanation.
 const WIDTH: usize = 92;
-/// What a line never begins with.
+/// Characters that no line begins with.
 const UNITS: [&str; 6] = ["%", "ns", "µs", "ms", "s", "…"];
 
 /// The words in lines of an explanation.

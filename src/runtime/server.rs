@@ -134,7 +134,7 @@ pub trait Core {
         bytes: &[u8],
     );
 
-    /// What a client is sent that finds no place, before the close.
+    /// Frame sent to a client above the limit, before the close.
     fn no_place(&mut self) -> Bytes {
         Bytes::new()
     }

@@ -59,7 +59,7 @@ pub fn set_timer_slack(slack: Duration) -> io::Result<()> {
 /// Two readings of the monotonic clock further apart than this were interrupted in between.
 /// A reading through the vDSO takes 20-50 ns, so five undisturbed ones are well below it.
 const BRACKET_MAX_NS: u64 = 1_000;
-/// Tries for an undisturbed bracket before the best one is taken.
+/// Attempts at an undisturbed bracket before the best one is taken.
 const BRACKET_TRIES: u32 = 8;
 /// How long an offset is used. The wall clock is slewed by at most 500 ppm: 1 µs in this time.
 const OFFSET_LIFE_NS: u64 = 2_000_000;

@@ -38,7 +38,7 @@ pub struct PrivilegeError {
     pub errno: i32,
     /// The rule that forbids it, if it can be determined.
     pub why: String,
-    /// What to type, one remedy per entry.
+    /// Commands that help, one remedy per entry.
     pub remedy: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Acquires the right to create network namespaces; the first thing `main` does.
 ///
 /// # Errors
-/// What was refused and why. A process with several threads gets `EINVAL`.
+/// The refused step and its reason. A process with several threads gets `EINVAL`.
 pub fn acquire() -> Result<Privilege, PrivilegeError> {
     let privilege = if has_capabilities() {
         Privilege::Root

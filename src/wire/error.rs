@@ -49,7 +49,7 @@ pub enum Fault {
     /// A field has an invalid value.
     #[error("expected {expected}, got {got:#x}")]
     Value {
-        /// What was expected, in words.
+        /// The expected form, in words.
         expected: &'static str,
         /// The value found; a signed field shows its two's complement.
         got: u64,

@@ -24,7 +24,7 @@ pub fn shape(line: &str) -> String {
     shape
 }
 
-/// What serde_json says is wrong, and where, without the string, variant or field that it quotes.
+/// A fault by serde_json and its place, without the string, variant or field that it quotes.
 #[must_use]
 pub fn json_mistake(error: &serde_json::Error) -> String {
     let text = error.to_string();
@@ -45,7 +45,7 @@ pub fn json_mistake(error: &serde_json::Error) -> String {
     }
 }
 
-/// What is wrong with TOML and where, with a mark below the shape of the line.
+/// The fault in TOML and its place, with a mark below the shape of the line.
 #[must_use]
 pub fn toml_mistake(text: &str, message: &str, span: Option<Range<usize>>) -> String {
     let Some((before, rest)) = span.as_ref().and_then(|span| text.split_at_checked(span.start))

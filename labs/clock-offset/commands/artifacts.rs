@@ -1,4 +1,4 @@
-//! What a run leaves: manifest, samples, events, result, report.
+//! Run artefacts: manifest, samples, events, result, report.
 
 use crate::LAB;
 use crate::args::Args;
@@ -66,7 +66,7 @@ impl Leaving {
     /// Writes the rest, and says where it is.
     ///
     /// # Errors
-    /// What could not be written.
+    /// The file that could not be written.
     pub(crate) fn finish(self, finding: &Finding) -> Result<(), Failure> {
         self.write(finding).map_err(|error| unwritten(&error))
     }

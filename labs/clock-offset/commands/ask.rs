@@ -32,7 +32,7 @@ use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
 
-/// What a run found, where it is left, and whether it was cut short.
+/// Result of a run, its folder, and whether it was interrupted.
 pub(crate) struct Found {
     pub(crate) finding: Finding,
     pub(crate) leaving: Leaving,
@@ -95,7 +95,7 @@ fn view(args: &Args) -> View {
     View { estimator: args.estimator, drift_limit: args.max_drift, within_ns }
 }
 
-/// What servers gave, and what this host's clocks did meanwhile.
+/// Replies of servers, and changes of this host's clocks at the time.
 struct Answers {
     gathered: Vec<Gathered>,
     now: TimePair,
@@ -135,7 +135,7 @@ fn finish(args: &Args, mut finding: Finding, leaving: Leaving, command: String) 
 /// A command that leaves a run.
 pub(crate) const FIRST: &str = "clock-offset --demo";
 
-/// What a saved run or a file of samples says, looked at in this way.
+/// Evaluates a saved run or a file of samples.
 fn read(from: &Path, view: View) -> Result<Finding, Failure> {
     if from == Path::new("latest") || from.is_dir() {
         let old: Finding = Saved::find(LAB, Some(from), FIRST)?.result(LAB, FIRST)?;

@@ -40,7 +40,7 @@ impl Path {
     /// It must come before any thread: a user namespace cannot be entered after one.
     ///
     /// # Errors
-    /// What is not allowed here, and which rule forbids it.
+    /// The forbidden step, and the rule that forbids it.
     pub(crate) fn build(scenario: &Scenario, seed: u64, clock: Clock) -> Result<Self, Failure> {
         acquire().map_err(|refused| refuse(&refused, seed))?;
         let lane = LaneConfig { name: "a-b".to_owned(), ..LaneConfig::default() };
@@ -62,7 +62,7 @@ impl Path {
     /// A socket on a host, at a port that the kernel chooses.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Errors of the kernel.
     pub(crate) fn socket(&self, end: End) -> Result<UdpSocket, Failure> {
         let address = if end == End::A { Topology::A_ADDR } else { Topology::B_ADDR };
         let bind = || UdpSocket::bind((address, 0));

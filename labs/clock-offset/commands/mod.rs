@@ -87,7 +87,7 @@ fn text(args: &Args, finding: &Finding) -> String {
     text
 }
 
-/// What a script learns.
+/// Result for scripts.
 const fn exit_of(finding: &Finding) -> Exit {
     match finding.verdict {
         Verdict::Usable => Exit::Holds,

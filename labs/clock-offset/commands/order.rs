@@ -20,7 +20,7 @@ use wirelab::runtime::shutdown;
 
 use crate::report;
 
-/// Plays the messages and says what came of them.
+/// Plays the messages and prints the result.
 ///
 /// # Errors
 /// Fails without a seed, or if stdout is closed.

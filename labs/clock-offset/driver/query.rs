@@ -168,7 +168,7 @@ impl Query {
         events.run(&mut Observed { asking, observe }, shutdown)
     }
 
-    /// What this host's clocks did during the query.
+    /// Changes of this host's clocks during the query.
     #[must_use]
     pub fn host_clocks(&mut self) -> Option<HostClocks> {
         self.asking.panel.take(reading(&self.asking.clock));

@@ -39,7 +39,7 @@ pub struct Serving {
     pub scenario: Scenario,
     /// Seed of the path's random numbers.
     pub seed: u64,
-    /// What the server says about itself.
+    /// The server's claims about itself.
     pub config: ServerConfig,
 }
 

@@ -36,7 +36,7 @@ impl Key {
         sealed.expect("the algorithm takes up to 2^132 bytes")
     }
 
-    /// What was sealed; `None` where a bit of anything differs.
+    /// The decrypted text; `None` if any bit differs.
     #[must_use]
     pub fn open(&self, beside: &[u8], nonce: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
         Aes128Siv::new(&self.0.into()).decrypt([beside, nonce], sealed).ok()

@@ -71,7 +71,7 @@ pub fn read_authenticator(value: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
 /// The fields of a packet that has an authenticator, and the bytes before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected<'a> {
-    /// What is authenticated and in the clear.
+    /// Fields that are authenticated and not encrypted.
     pub fields: Vec<Field<'a>>,
     /// The authenticator's value, where there is one.
     pub authenticator: Option<&'a [u8]>,

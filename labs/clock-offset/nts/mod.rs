@@ -17,7 +17,7 @@ use wirelab::wire::DecodeError;
 pub const KE_PORT: u16 = 4460;
 /// The protocol name in the TLS handshake (RFC 8915 §4).
 pub const ALPN: &[u8] = b"ntske/1";
-/// What the keys are exported under (RFC 8915 §5.1).
+/// Label under which keys are exported (RFC 8915 §5.1).
 pub const EXPORTER: &[u8] = b"EXPORTER-network-time-security";
 /// `AEAD_AES_SIV_CMAC_256`, which everybody must know (RFC 8915 §5.1).
 pub const AEAD_AES_SIV_CMAC_256: u16 = 15;
@@ -57,7 +57,7 @@ pub enum NtsRefusal {
     /// The authenticator is not made with our key over these bytes.
     #[error("the authenticator does not fit: not by the server's key, or changed on the way")]
     Forged,
-    /// What the authenticator holds cannot be read.
+    /// The authenticator's content is malformed.
     #[error("{0}, in what was encrypted")]
     Encrypted(DecodeError),
 }

@@ -87,7 +87,7 @@ impl KeRefusal {
     }
 }
 
-/// What a server agreed to.
+/// The server's side of the agreement.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Response {
     /// Cookies, in order.

@@ -8,7 +8,7 @@ use crate::server::Ignored;
 use crate::timestamp::NtpTimestamp;
 use zeroize::Zeroizing;
 
-/// What gives random bytes.
+/// A source of random bytes.
 pub type Draw<'a> = &'a mut dyn FnMut(&mut [u8]);
 
 /// The key that seals cookies.
@@ -23,14 +23,14 @@ pub struct Asked {
     cookies: usize,
 }
 
-/// What to make of a datagram.
+/// Classification of a datagram.
 #[derive(Clone, Debug)]
 pub enum Authenticity {
     /// It asks for no proof.
     Plain,
     /// It was proved.
     Proved(Asked),
-    /// Its cookie or authenticator is of no use: the reply.
+    /// Its cookie or authenticator is invalid: the reply.
     Refused(Vec<u8>),
 }
 
@@ -101,7 +101,7 @@ impl Master {
         Ok(Authenticity::Proved(Asked { keys, unique_id: id.to_vec(), cookies }))
     }
 
-    /// The reply with what proves it.
+    /// The reply with its proof.
     #[must_use]
     pub fn prove(&self, asked: &Asked, reply: &[u8; HEADER_LEN], random: Draw<'_>) -> Vec<u8> {
         let mut out = reply.to_vec();

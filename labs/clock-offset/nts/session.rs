@@ -22,13 +22,13 @@ const NAK: ReferenceId = ReferenceId(*b"NTSN");
 /// Random bits of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh {
-    /// What the reply must repeat.
+    /// The identifier that the reply must repeat.
     pub unique_id: UniqueId,
     /// The nonce of the authenticator.
     pub nonce: [u8; NONCE_LEN],
 }
 
-/// What proves the reply to a request.
+/// Keys and identifier that authenticate the reply to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
     key: Key,

@@ -210,7 +210,7 @@ fn host(clocks: &HostClocks) -> Html {
     out
 }
 
-/// What a heading says of a server where there are several.
+/// Heading of a server, if there are several.
 fn whose(finding: &Finding, server: &ServerFinding) -> String {
     if finding.servers.len() > 1 { format!(": {}", server.name) } else { String::new() }
 }

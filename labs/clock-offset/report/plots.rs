@@ -55,7 +55,7 @@ impl Plot {
     }
 }
 
-/// What offsets are drawn relative to: the best estimate, or the first sample.
+/// Reference of drawn offsets: the best estimate, or the first sample.
 fn base(server: &ServerFinding) -> i64 {
     let first = || server.picture.points.first().map_or(0, |point| point.offset_ns);
     server.estimate.map_or_else(first, |estimate| estimate.offset_ns)

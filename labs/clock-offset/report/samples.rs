@@ -16,7 +16,7 @@ pub enum SamplesError {
     Line {
         /// Its number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Its fault.
         why: String,
     },
     /// There is no line.
@@ -32,7 +32,7 @@ pub fn line(sample: &Sample) -> serde_json::Result<String> {
     serde_json::to_string(&sample.record).map(|text| text + "\n")
 }
 
-/// What each server gave, judged again, and the clocks at the last reply.
+/// Replies of each server, judged again, and the clocks at the last reply.
 ///
 /// # Errors
 /// The first line that is no sample.

@@ -8,7 +8,7 @@ use wirelab::measure::human::plural;
 use wirelab::report::html::Html;
 use wirelab::report::page::{Table, note};
 
-/// What text says of it: of interleaved mode always, of the stamps where `all` is wanted.
+/// Text about interleaved mode, and with `all` about timestamps.
 pub(super) fn lines(out: &mut String, server: &ServerFinding, all: bool) {
     let Stamps { sending, reading, basic_delay, interleaved_delay } = &server.stamps;
     let name = &server.name;

@@ -108,7 +108,7 @@ pub fn headline(finding: &Finding) -> String {
     )
 }
 
-/// What the interval rests on; nothing where no offset is certain.
+/// Assumptions of the interval; empty if no offset is certain.
 pub(super) fn conditions(finding: &Finding) -> Option<String> {
     let together = finding.together.filter(|_| finding.verdict != Verdict::Contradiction)?;
     let rates = limit(finding.view.drift_limit);
@@ -168,7 +168,7 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
     lines
 }
 
-/// What the samples of one server leave in doubt.
+/// Doubts about the samples of one server.
 fn doubts_of(server: &ServerFinding, finding: &Finding) -> Vec<String> {
     let mut lines = Vec::new();
     let before = |sample: &&Sample| sample.record.t4.slept_until(&finding.now) != 0;
@@ -245,7 +245,7 @@ pub(super) fn excluded(server: &ServerFinding) -> String {
     )
 }
 
-/// What this host's clocks did, in words.
+/// Changes of this host's clocks, in words.
 pub(super) fn host_words(clocks: &HostClocks) -> String {
     let total = |jumps: &[crate::host_clocks::Jump]| jumps.iter().map(|jump| jump.by_ns).sum();
     let set = match clocks.steps.len() {
@@ -383,7 +383,7 @@ pub(super) fn drift(out: &mut String, server: &ServerFinding, limit: DriftLimit)
     ));
 }
 
-/// What was proved, and at what cost.
+/// Authenticated replies and their cost.
 pub(super) fn authenticated(out: &mut String, server: &ServerFinding) {
     let Some(nts) = server.counts.nts else { return };
     let keys = human::times(nts.key_exchanges.into());

@@ -8,7 +8,7 @@ use wirelab_tests::lab::{Lab, Output};
 /// Exit code of a privilege that is missing (`cli::exit`).
 const FORBIDDEN: i32 = 4;
 
-/// Whether the path could be built; where not, the reason and the way out were told.
+/// Whether the path could be built; if not, the reason and a remedy were printed.
 fn allowed(out: &Output) -> bool {
     if out.code != FORBIDDEN {
         return true;

@@ -93,7 +93,7 @@ impl Bench {
         reply(&config, &self.bytes, t2, t2.plus(20_000)).unwrap()
     }
 
-    /// What the honest server answers.
+    /// Reply of the honest server.
     fn honest(&self, seed: u64) -> Vec<u8> {
         let Ok(Authenticity::Proved(asked)) = self.master.judge(&self.bytes) else {
             panic!("the server does not believe an honest request")

@@ -52,7 +52,7 @@ impl Bench {
         Self { client, request: sent.bytes, now }
     }
 
-    /// What an honest server says.
+    /// Reply of an honest server.
     fn honest(&self) -> Header {
         let t2 = clocks(self.now + WAY).wall.plus(AHEAD);
         let config = ServerConfig { stratum: 2, precision_log2_s: -25, ..ServerConfig::default() };
@@ -66,7 +66,7 @@ impl Bench {
         self.client.handle_datagram(at, 1, from, bytes, &arrival);
     }
 
-    /// What came of it: samples and refusals.
+    /// Its samples and refusals.
     fn told(&mut self) -> (Vec<Sample>, Vec<Refusal>) {
         let (mut samples, mut refusals) = (Vec::new(), Vec::new());
         while let Some(event) = self.client.poll_event() {

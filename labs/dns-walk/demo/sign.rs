@@ -37,14 +37,14 @@ pub enum Denial {
     Nsec3 {
         /// Additional rounds.
         iterations: u16,
-        /// What is hashed with every name.
+        /// The salt.
         salt: Vec<u8>,
         /// Whether unsigned delegations are left out.
         opt_out: bool,
     },
 }
 
-/// What is wrong with the signatures of a zone.
+/// A fault of a zone's signatures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flaw {
     /// The signatures over its records have a bit changed.
@@ -104,7 +104,7 @@ pub enum Flaw {
 pub struct SignPlan {
     /// How absences are proved.
     pub denial: Denial,
-    /// What is wrong.
+    /// The fault.
     pub flaw: Option<Flaw>,
 }
 
@@ -113,7 +113,7 @@ impl SignPlan {
     pub const SOUND: Self = Self { denial: Denial::Nsec, flaw: None };
 }
 
-/// What signing adds to a zone.
+/// Signatures and keys of a zone.
 #[derive(Clone, Debug)]
 pub(super) struct Signed {
     plan: SignPlan,
@@ -536,7 +536,7 @@ impl Zone {
     }
 }
 
-/// What must be proved not to be there beside a reply.
+/// Absences that a reply must prove.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Proof {
     /// Nothing stands between a wildcard and the name it answers for.

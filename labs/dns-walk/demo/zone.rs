@@ -19,9 +19,9 @@ pub struct ZoneError {
     pub zone: String,
     /// Which line, from 1.
     pub line: usize,
-    /// What was there.
+    /// The text found.
     pub got: String,
-    /// What is wrong with it.
+    /// Its fault.
     pub why: String,
 }
 
@@ -30,7 +30,7 @@ pub struct ZoneError {
 pub struct Zone {
     pub(super) origin: Name,
     pub(super) nodes: BTreeMap<Name, BTreeMap<u16, Vec<Record>>>,
-    /// What signing adds, where the zone is signed.
+    /// Signatures and keys, if the zone is signed.
     pub(super) signed: Option<Box<Signed>>,
 }
 
@@ -286,7 +286,7 @@ impl Zone {
     }
 }
 
-/// What a zone has for a name.
+/// Records of a zone for a name.
 enum Found {
     Records(Vec<Record>),
     Alias(Vec<Record>, Name),

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 pub struct NamedFault {
     /// Its name.
     pub name: &'static str,
-    /// What to ask to meet it.
+    /// Question that meets it.
     pub ask: &'static str,
-    /// What is wrong.
+    /// The fault.
     pub what: &'static str,
     /// The code of the finding; absent if the walk copes.
     pub code: Option<&'static str>,
@@ -224,9 +224,9 @@ pub const FAULTS: [NamedFault; 34] = [
 pub struct SignatureFault {
     /// The label of its zone below com.
     pub zone: &'static str,
-    /// What to ask to meet it.
+    /// Question that meets it.
     pub ask: &'static str,
-    /// What is wrong.
+    /// The fault.
     pub what: &'static str,
     /// The status of the answer.
     pub status: &'static str,

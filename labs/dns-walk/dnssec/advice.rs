@@ -1,4 +1,4 @@
-//! What a link of the chain shows that will break, or should have been mended, though it may hold.
+//! Warnings about links of the chain that hold now but will break or need repair.
 
 use super::UnixSeconds;
 use super::keys::DsVerdict;
@@ -18,7 +18,7 @@ const ALGORITHMS: [u8; 6] = [1, 3, 5, 6, 7, 12];
 /// Digests that must not be used in DS records: SHA-1, GOST (RFC 8624 §3.3).
 const DIGESTS: [u8; 2] = [1, 3];
 
-/// What a link shows, judged at a time. Its zone is the one concerned.
+/// Warnings of a link at a given time, about its zone.
 #[must_use]
 pub fn of_link(link: &Link, at: UnixSeconds) -> Vec<Fault> {
     let mut faults = Vec::new();

@@ -1,4 +1,4 @@
-//! What is trusted to begin with: the root's keys, or those of a file.
+//! Trust anchors: the root's keys, or those of a file.
 
 use super::keys::Trusted;
 
@@ -20,7 +20,7 @@ pub struct Anchors(BTreeMap<Name, Vec<Trusted>>);
 pub struct AnchorError {
     /// Which, from 1.
     pub line: usize,
-    /// What was expected.
+    /// The expected form.
     pub expected: String,
     /// The shape of the line.
     pub got: String,
@@ -81,7 +81,7 @@ impl Anchors {
     /// Reads one line.
     ///
     /// # Errors
-    /// What was expected instead.
+    /// The expected form.
     pub fn line(line: &str) -> Result<(Name, Trusted), String> {
         let expected = || "ZONE DS TAG ALGORITHM TYPE DIGEST, or ZONE DNSKEY 257 3 ALGORITHM KEY";
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -20,13 +20,13 @@ use wirelab::measure::Instant;
 pub struct Claim {
     /// The name and type that it is about.
     pub question: Question,
-    /// What is said, and what proves it.
+    /// The data and its proof.
     pub evidence: Evidence,
     /// The step that brought it.
     pub step: u32,
 }
 
-/// What happens next.
+/// The next step.
 #[derive(Clone, Debug)]
 pub enum Next {
     /// The answer to this is needed first.

@@ -28,7 +28,7 @@ pub struct Proofs<'a> {
     pub signatures: Vec<SignatureSeen>,
 }
 
-/// What the zone above proves where it has no DS record.
+/// Proofs by the zone above that there is no DS record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoDs {
     /// A zone begins here, and it is not signed; or one may, by opt-out.
@@ -138,7 +138,7 @@ impl<'a> Proofs<'a> {
         Ok(())
     }
 
-    /// What is said where the records there are do not suffice.
+    /// Verdict if the records do not suffice.
     fn lacks(&self, name: &Name, missing: Missing) -> Reason {
         // One that could not be used may have been the one that is missing.
         let none = || Reason::DenialInsufficient { name: name_text(name), missing };

@@ -1,4 +1,4 @@
-//! What replies brought for the judgement: sets with their signatures, absences with their proofs.
+//! Evidence from replies: RRsets with their signatures, absences with their proofs.
 
 use super::verified::Verified;
 use super::{proves, rrsig};
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use wirelab::measure::Instant;
 
-/// What a reply says of a name and type, with what proves it.
+/// Data of a reply for a name and type, with its proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// Records.
@@ -98,7 +98,7 @@ impl Sections {
         Evidence::Absence { whole_name, proof: self.proof() }
     }
 
-    /// What a referral says of the DS records of the zone that it leads to, if anything.
+    /// DS data of a referral for the zone that it leads to, if any.
     #[must_use]
     pub fn of_cut(&self, cut: &Name) -> Option<Evidence> {
         let is_ds =
@@ -188,7 +188,7 @@ impl Store {
         self.held.retain(|_, held| held.step != step);
     }
 
-    /// What is held of a name and type. That the whole name is not there says it too.
+    /// Evidence for a name and type; absence of the name counts.
     #[must_use]
     pub fn get(&self, now: Instant, name: &Name, kind: RecordType) -> Option<&Held> {
         let at = |kind| self.at(now, name, kind);
@@ -199,7 +199,7 @@ impl Store {
         self.held.get(&(name.clone(), kind)).filter(|held| held.expires > now)
     }
 
-    /// What is held of the absence of a question: of the type, or of a name above.
+    /// Evidence of absence for a question: of the type, or of a name above.
     #[must_use]
     pub fn absence(
         &self,

@@ -10,7 +10,7 @@ use hickory_proto::dnssec::{Algorithm, DigestType};
 use hickory_proto::rr::{Name, Record};
 use serde::{Deserialize, Serialize};
 
-/// What the zone above (or the anchor) says of a zone's keys.
+/// DS records, or anchors, for a zone's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trusted {
     /// A digest of a key.
@@ -105,7 +105,7 @@ pub struct KeySeen {
 /// A DNSKEY set that was judged.
 #[derive(Clone, Debug)]
 pub struct KeysChecked {
-    /// What decided.
+    /// Reason of the verdict.
     pub reason: Reason,
     /// The keys that may sign; none unless secure.
     pub keys: Vec<Key>,

@@ -8,7 +8,7 @@ use crate::text::{Asked, Question, name_text};
 use hickory_proto::rr::Name;
 use serde::{Deserialize, Serialize};
 
-/// What a link of the chain is about.
+/// Subject of a link of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkKind {
@@ -27,7 +27,7 @@ pub enum LinkKind {
 pub struct Link {
     /// The step that brought it; absent where nothing could be fetched.
     pub step: Option<u32>,
-    /// What it is about.
+    /// Its subject.
     pub link: LinkKind,
     /// The name and type.
     pub subject: Asked,

@@ -122,7 +122,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// What judging one reply may cost.
+/// Validation budget of one reply.
 ///
 /// A zone may hold keys of one number without end and signatures of each (KeyTrap, CVE-2023-50387),
 /// and hashes that take long (CVE-2023-50868); each of these bounds one of the loops.
@@ -175,7 +175,7 @@ pub enum WorkLimit {
 }
 
 impl WorkLimit {
-    /// What was reached, in words.
+    /// The limit reached, in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -191,7 +191,7 @@ impl WorkLimit {
 /// The work done so far, for one reply and in all.
 #[derive(Clone, Debug)]
 pub struct Work {
-    /// What one reply may cost.
+    /// Validation budget of one reply.
     pub limits: WorkLimits,
     /// Signatures computed for this reply.
     pub validations: u32,

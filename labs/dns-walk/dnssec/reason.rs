@@ -3,7 +3,7 @@
 use super::{Status, UnixSeconds, WorkLimit};
 use serde::{Deserialize, Serialize};
 
-/// What a proof of absence is made of.
+/// Records of a proof of absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProofKind {
@@ -176,12 +176,12 @@ pub enum Reason {
     DenialInsufficient {
         /// Of what name.
         name: String,
-        /// What is missing.
+        /// The missing part.
         missing: Missing,
     },
     /// No trust anchor covers it.
     NoAnchor,
-    /// What the judgement needs could not be fetched.
+    /// Data for the judgement could not be fetched.
     FetchFailed {
         /// The question.
         question: String,
@@ -204,7 +204,7 @@ pub enum Reason {
     NotSignable,
 }
 
-/// What a proof of absence lacks.
+/// Missing part of a proof of absence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
@@ -221,7 +221,7 @@ pub enum Missing {
 }
 
 impl Missing {
-    /// What is missing, in words.
+    /// The missing part, in words.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -284,7 +284,7 @@ impl Reason {
         })
     }
 
-    /// What DNSViz and Zonemaster call it, where they do.
+    /// Tags of DNSViz and Zonemaster, if any.
     #[must_use]
     pub const fn tags(&self) -> &'static [&'static str] {
         match self {

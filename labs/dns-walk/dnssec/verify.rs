@@ -79,7 +79,7 @@ impl SignatureVerdict {
 /// A set that was checked.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    /// What decided, good or bad.
+    /// Reason of the verdict, good or bad.
     pub reason: Reason,
     /// Labels of the wildcard that the set was made of, without its `*`, where it was.
     pub wildcard: Option<u8>,
@@ -95,7 +95,7 @@ impl Checked {
     }
 }
 
-/// What a set is checked against.
+/// Keys and time that an RRset is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct Against<'a> {
     /// The zone that the set should be of.

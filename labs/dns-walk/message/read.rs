@@ -34,7 +34,7 @@ pub(super) struct Row {
     pub(super) data: Range<usize>,
 }
 
-/// What could be read of a message.
+/// The readable part of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) header: Option<Header>,

@@ -55,7 +55,7 @@ pub struct WalkResult {
     pub walks: Vec<Record>,
     /// Other resolvers' answers to the same question.
     pub comparisons: Vec<Record>,
-    /// What the reader guessed before the run, beside what was seen.
+    /// The reader's guesses beside the values seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub predictions: Vec<Guess>,
 }
@@ -82,7 +82,7 @@ impl WalkResult {
     }
 }
 
-/// What the records of a walk do not say of it.
+/// Facts about a walk beyond its records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
     /// The command that repeats the run.
@@ -93,7 +93,7 @@ pub struct About {
     pub reached: Reached,
     /// When it began.
     pub started_utc: String,
-    /// What the reader guessed (`--predict`).
+    /// The reader's guesses (`--predict`).
     pub predictions: Vec<Guess>,
 }
 
@@ -114,7 +114,7 @@ pub enum ReadError {
         line: usize,
         /// Its shape.
         got: String,
-        /// What is wrong with it.
+        /// Its fault.
         why: String,
     },
     /// A record of another version.

@@ -114,7 +114,7 @@ fn lifeline(lifelines: &mut Vec<String>, name: &str) -> usize {
 }
 
 impl Diagram {
-    /// What the picture leaves out, in words.
+    /// Parts omitted from the diagram, in words.
     fn omissions(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.checks > 0 {

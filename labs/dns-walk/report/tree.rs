@@ -113,7 +113,7 @@ fn limits(out: &mut String, end: &Summary, style: Style) {
     let _ = writeln!(out, "{}", style.ink(Ink::Dim, &format!("limits   {}", lines.join("; "))));
 }
 
-/// What the cache gave, before what was asked.
+/// Answers from the cache, before queries.
 fn caches(out: &mut String, records: &[Record], style: Style) {
     for record in records {
         let Event::Cache(CacheUse { meant, learned_at, ttl_left_s, purpose, .. }) = &record.event

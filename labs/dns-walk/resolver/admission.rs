@@ -23,7 +23,7 @@ const BURST: Duration = Duration::from_secs(1);
 /// Blocks known at once, at most: 64 bytes each.
 const BLOCKS_MAX: usize = 50_000;
 
-/// What to do with a query.
+/// Decision about a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admitted {
     /// Answer it.

@@ -34,7 +34,7 @@ impl Extended {
     }
 }
 
-/// What of a query its reply repeats or heeds.
+/// Fields of a query that shape its reply.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) id: u16,

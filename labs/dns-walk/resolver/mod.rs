@@ -50,7 +50,7 @@ pub struct Reply {
     pub bytes: Vec<u8>,
 }
 
-/// What a resolver has done.
+/// Statistics of a resolver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Served {
     /// Queries that came over UDP.
@@ -140,7 +140,7 @@ impl Resolver {
         &self.fleet
     }
 
-    /// What has been done so far.
+    /// Statistics so far.
     #[must_use]
     pub const fn served(&self) -> Served {
         self.served
@@ -162,7 +162,7 @@ impl Resolver {
         self.replies.pop_front()
     }
 
-    /// What happened in the walk for a question, numbered from 1, until there is nothing.
+    /// Next event of the walk for a question, numbered from 1; call until `None`.
     pub fn poll_record(&mut self) -> Option<(u64, Record)> {
         self.records.pop_front()
     }

@@ -1,4 +1,4 @@
-//! What a client's bytes are: a question to walk for, or something to refuse at once.
+//! Parses a client's message: a question to walk for, or an immediate refusal.
 
 use super::encode::{Extended, Head, encode};
 use crate::event::Transport;
@@ -16,7 +16,7 @@ const PLAIN_PAYLOAD: u16 = 512;
 /// Seconds that the answer to ANY may be kept: an hour (RFC 8482 §4.2 wants it long).
 const ANY_TTL_S: u32 = 3_600;
 
-/// What to do with bytes that came from a client.
+/// Decision about a client's message.
 #[derive(Debug)]
 pub enum Decision {
     /// Not a query: its sender expects nothing (RFC 1035 §7.3 discards such).
@@ -47,7 +47,7 @@ pub enum Refusal {
 /// A question with what its reply must heed.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is asked.
+    /// The question.
     pub question: Question,
     /// The answer is given though it is bogus: the client judges itself (RFC 4035 §3.2.2).
     pub checking_disabled: bool,

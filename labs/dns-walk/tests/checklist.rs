@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use wirelab::measure::{Instant, Ppm};
 
-/// What a walk spent of one limit.
+/// Use of one limit by a walk.
 fn spent(ended: &Ended, limit: Limit) -> Spent {
     *ended.summary.spent.iter().find(|spent| spent.limit == limit).unwrap()
 }

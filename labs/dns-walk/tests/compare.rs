@@ -91,7 +91,7 @@ type Lie = fn(&mut Message);
 /// Fields and causes of differences.
 type Found = [(&'static str, &'static str)];
 
-/// What is asked, what the resolver says, and what is to be found.
+/// Question, resolver's reply and expected finding.
 const LIES: [(&str, Lie, &Found); 20] = [
     (
         "www.igbank.com --demo",

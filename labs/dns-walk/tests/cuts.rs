@@ -1,4 +1,4 @@
-//! What the zone above says of a zone's servers, and the zone itself: addresses and times to live.
+//! Delegation data of the zone above against the zone's own: addresses and TTLs.
 
 use super::walk::{Ended, PORT, config, name, walk_with};
 use dns_walk::demo::{Authority, Variant};

@@ -10,7 +10,7 @@
 #![expect(clippy::print_stdout, reason = "it is its own test harness")]
 #![expect(clippy::disallowed_methods, reason = "it waits for real servers")]
 
-/// What no tool signs.
+/// Zone contents that no tool signs.
 #[path = "delv_lies.rs"]
 mod lies;
 /// Real servers, and addresses for them; of the zones made from seeds only the hosts are used.
@@ -20,7 +20,7 @@ mod servers;
 /// How zones made from seeds are signed.
 #[path = "right_signing.rs"]
 mod signing;
-/// What is asked, and what should come of it.
+/// A question and its expected result.
 #[path = "delv_cases.rs"]
 mod table;
 /// The zones.
@@ -100,7 +100,7 @@ struct World {
     _servers: Vec<Running>,
 }
 
-/// What the three say of one question.
+/// Verdicts of the three validators on one question.
 struct Opinions {
     delv: Judged,
     unbound: Option<Judged>,

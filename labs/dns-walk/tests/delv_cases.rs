@@ -1,4 +1,4 @@
-//! What is asked of which zone, and what should come of it.
+//! Questions to each zone, with expected results.
 
 use crate::Verdict::{self, Bogus, Indeterminate, Insecure, Secure};
 use crate::lies::{self, Liar};

@@ -107,7 +107,7 @@ pub(crate) struct Lie<'a> {
     parent: &'a Keys,
 }
 
-/// What changes a reply.
+/// A mutation of a reply.
 pub(crate) type Liar = fn(&mut Lie<'_>);
 
 fn rrsig(record: &Record) -> Option<&RRSIG> {

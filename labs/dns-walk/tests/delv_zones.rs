@@ -24,7 +24,7 @@ pub(crate) struct Sign {
     pub(crate) algorithm: Option<&'static str>,
     /// More words for dnssec-signzone: how absences are proved, from when until when.
     pub(crate) words: &'static [&'static str],
-    /// What the zone above says of it.
+    /// DS records in the zone above.
     pub(crate) ds: Ds,
 }
 
@@ -194,7 +194,7 @@ fn ds_lines(folder: &Path, origin: &str, key: &str, ds: Ds) -> Vec<String> {
     }
 }
 
-/// What every zone begins with.
+/// Common first records of every zone.
 fn head(origin: &str, address: &str) -> Vec<String> {
     let below = if origin == "." { "" } else { origin };
     vec![

@@ -1,4 +1,4 @@
-//! What hostile zones can make a validator compute: counted, never timed.
+//! Validation work that hostile zones can cause: counted, never timed.
 //!
 //! Keys of one number without end (KeyTrap, CVE-2023-50387), hashes that take long
 //! (CVE-2023-50868), huge key sets, many DS records. It must never accept more work than the limit

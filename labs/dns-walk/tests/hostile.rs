@@ -22,7 +22,7 @@ use wirelab::measure::{Instant, Ppm};
 use wirelab::path::LinkPlan;
 use wirelab_tests::lab::Lab;
 
-/// What a server makes up to keep a walk going, to lead it astray, or to fill its memory.
+/// Attacks of a server: prolong a walk, mislead it, or fill its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     /// Every name is an alias of a new one.
@@ -73,7 +73,7 @@ enum Way {
     TwoOptions,
     /// The right number, then anything.
     Noise,
-    /// What was asked, sent back.
+    /// The question, echoed.
     Echo,
     /// Shorter than a header.
     Short,
@@ -345,7 +345,7 @@ fn mode(seed: u64) -> WalkConfig {
     }
 }
 
-/// What holds of every walk, however it was lied to.
+/// Invariants of every walk, whatever servers reply.
 fn bounded(ended: &Ended, sent: u32, told: &str) {
     let limits = Limits::default();
     assert!(sent <= limits.queries, "{told}: {sent} queries");

@@ -8,7 +8,7 @@ mod compare;
 mod cuts;
 /// The chain of trust: verdicts with their reasons, flaw by flaw.
 mod dnssec;
-/// What hostile zones can make a validator compute, counted.
+/// Validation work that hostile zones can cause, counted.
 mod dnssec_work;
 /// Both families of addresses: the demonstration over IPv6, what is left out and why.
 mod families;
@@ -31,7 +31,7 @@ mod pinned;
 mod pollution;
 /// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
 mod prime;
-/// What a walk leaves: page, result, records told again, each against its schema or a browser.
+/// Run artefacts: page, result, replayed records, each against its schema or a browser.
 mod report;
 /// dns-walk serve: real clients over UDP and TCP, its limits, its end.
 mod serve;

@@ -44,7 +44,7 @@ const NAMES: [&str; 12] = [
     "www.nowhere.example",
 ];
 
-/// What a fleet left: the summary of every question by its tag.
+/// Results of a batch: the summary of every question by its tag.
 struct Ended {
     summaries: BTreeMap<u64, Summary>,
     stats: Stats,
@@ -112,7 +112,7 @@ fn config(in_flight: u32, per_server: u32) -> BatchConfig {
     BatchConfig { walk, in_flight, per_server }
 }
 
-/// What a person wants of a result.
+/// The answer part of a result.
 fn essence(summary: &Summary) -> String {
     let mut answers: Vec<_> = summary.answers.iter().map(|a| (&a.name, &a.kind, &a.data)).collect();
     answers.sort();

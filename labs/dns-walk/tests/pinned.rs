@@ -106,7 +106,7 @@ impl<'a, Id: Ord + Copy> Path<'a, Id> {
         }
     }
 
-    /// What comes next, if it comes before `timeout`.
+    /// The next datagram within `timeout`.
     fn next(
         &mut self,
         timeout: Option<Instant>,

@@ -85,7 +85,7 @@ fn pollute(reply: &[u8], seed: u64) -> Option<Vec<u8>> {
     message.to_vec().ok()
 }
 
-/// What of the forger's is known.
+/// Forged records in the cache.
 fn learned(cache: &Cache, now: Instant) -> Vec<String> {
     let names = VICTIMS.iter().chain(&SERVERS).map(|text| name(text));
     let asked = ASKED.iter().map(|text| question(text).name);

@@ -1,4 +1,4 @@
-//! What a walk leaves: the page, the result, the records told again.
+//! Run artefacts: the page, the result, the replayed records.
 
 use dns_walk::demo::FAULTS;
 use dns_walk::report::{read_events, result_schema, without_messages};

@@ -18,7 +18,7 @@ mod hierarchy;
 /// NSD, Unbound and our own.
 #[path = "right_servers.rs"]
 mod servers;
-/// What is signed, and how.
+/// Signed zones and their parameters.
 #[path = "right_signing.rs"]
 mod signing;
 
@@ -292,7 +292,7 @@ impl ParseType for &str {
 
 // ---- walks --------------------------------------------------------------------------------------
 
-/// What the client receives.
+/// Reply to the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Told {
     rcode: String,

@@ -259,7 +259,7 @@ pub(crate) fn make_cold(folder: &Path) {
     }
 }
 
-/// What is never read, for as long as this lives.
+/// Sockets that are never read, for as long as they live.
 pub(crate) fn dead() -> Vec<UdpSocket> {
     Host::Dead.addresses().iter().map(|at| UdpSocket::bind(endpoint(at)).unwrap()).collect()
 }

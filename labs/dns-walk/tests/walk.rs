@@ -43,7 +43,7 @@ pub(crate) fn link(loss: Ppm) -> LinkPlan {
     LinkPlan { delay: Delay::Constant(ONE_WAY), loss, ..LinkPlan::default() }
 }
 
-/// What a walk left.
+/// Artefacts of a walk.
 pub(crate) struct Ended {
     pub(crate) records: Vec<Record>,
     pub(crate) summary: Summary,

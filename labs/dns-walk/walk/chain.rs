@@ -32,7 +32,7 @@ pub(super) struct Judging {
     pub(super) begun: bool,
     links: u32,
     pub(super) verdict: Option<(Reason, String)>,
-    /// What was wanted last, and the queries sent by then.
+    /// The last item fetched, and the queries sent by then.
     pub(super) wanted: Option<(Question, u32)>,
     /// The first link that does not hold, until it is fetched from another server.
     pub(super) broken: Option<Link>,
@@ -48,7 +48,7 @@ impl Judging {
     }
 }
 
-/// What a judgement does next.
+/// The next step of a judgement.
 pub(super) enum JudgeNext {
     /// Nothing: it is done.
     Done,

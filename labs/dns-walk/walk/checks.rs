@@ -48,7 +48,7 @@ pub(super) struct Unresolved {
     pub(super) parent: u32,
 }
 
-/// What servers say, each once, and the step that saw the first.
+/// Distinct replies of servers, and the step that saw each first.
 type Seen<T> = (u32, BTreeSet<T>);
 
 /// All probes.
@@ -59,7 +59,7 @@ pub(super) struct Check {
     probes: Vec<Probe>,
     /// Serials of each zone, and the step that saw the first.
     serials: BTreeMap<Name, Seen<u32>>,
-    /// What servers of a zone answer to a question of the user's.
+    /// Answers of a zone's servers to the user's question.
     answers: BTreeMap<(Name, String), Seen<Vec<String>>>,
     /// Addresses of each zone's servers, and the names at each.
     places: BTreeMap<Name, BTreeMap<IpAddr, BTreeSet<Name>>>,

@@ -17,14 +17,14 @@ use wirelab::measure::Instant;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Delegation {
     pub(super) above: BTreeSet<Name>,
-    /// What the zone itself said, and at which step; each server may differ.
+    /// Servers by the zone's own NS records; its servers may differ.
     pub(super) own: BTreeSet<Name>,
     own_known: bool,
     /// The step of the referral.
     pub(super) step: u32,
 }
 
-/// What is known elsewhere of the servers that a reply names.
+/// Addresses known elsewhere of the servers that a reply names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beside<'a> {
     pub(super) now: Instant,

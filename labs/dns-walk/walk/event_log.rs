@@ -23,7 +23,7 @@ pub(super) const SILENCE_PROVES: u32 = 5;
 /// Servers of which none replies before the network is suspected instead of them.
 const NETWORK_MIN: usize = 3;
 
-/// What a server did in a walk.
+/// Behaviour of a server in a walk.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     replies: u32,
@@ -129,7 +129,7 @@ impl EventLog {
         self.question.kind
     }
 
-    /// What the user asked.
+    /// The user's question.
     pub(super) fn question(&self) -> Asked {
         self.question.text()
     }
@@ -336,7 +336,7 @@ impl EventLog {
     }
 }
 
-/// What an exchange shows to be wrong with the server.
+/// Faults of the server that an exchange shows.
 fn fault_of(exchange: &Exchange) -> Option<Fault> {
     let rcode = || exchange.rcode.clone().unwrap_or_default();
     Some(match &exchange.class {

@@ -43,7 +43,7 @@ impl Excluded {
         }
     }
 
-    /// What was left out, for the summary.
+    /// Excluded servers, for the summary.
     pub(super) fn count(&self, why: SkipReason) -> Option<Skipped> {
         let family = if self.0.first()?.is_ipv4() { Family::IPv4 } else { Family::IPv6 };
         let addresses = u32::try_from(self.0.len());

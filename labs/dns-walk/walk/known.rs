@@ -1,4 +1,4 @@
-//! What is known while a walk goes on: records, how fast servers are, which questions failed.
+//! Knowledge of a running walk: records, speeds of servers, failed questions.
 
 use super::setup::Setup;
 use super::tasks::{Candidate, Tasks};
@@ -45,7 +45,7 @@ impl Known {
         self.failed.contains(&(name.clone(), u16::from(kind)))
     }
 
-    /// What is known of a server's addresses, whatever its rank: it is used for asking alone.
+    /// Known addresses of a server, of any rank: used to send queries only.
     pub(super) fn addresses(&self, now: Instant, setup: &Setup, name: &Name) -> Vec<Candidate> {
         let mut found = Vec::new();
         for kind in setup.kinds() {

@@ -61,7 +61,7 @@ use wirelab::measure::Instant;
 /// How to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalkConfig {
-    /// What it may spend.
+    /// Its limits.
     pub limits: Limits,
     /// How much of a name servers are sent.
     pub qmin: Qmin,
@@ -245,7 +245,7 @@ impl Walk {
         self.phase == Phase::Done
     }
 
-    /// What was learned, for the next walk.
+    /// Knowledge for the next walk.
     #[must_use]
     pub fn into_cache(self) -> Cache {
         self.known.cache

@@ -35,7 +35,7 @@ pub(super) struct Priming {
     pub(super) begun_at: Option<Instant>,
 }
 
-/// What priming does next.
+/// The next step of priming.
 pub(super) enum PrimeNext {
     /// Nothing yet.
     Wait,
@@ -77,7 +77,7 @@ impl Priming {
         self.ask.as_ref().map(|ask| ask.next_at)
     }
 
-    /// What its queries belong to.
+    /// The owner of its queries.
     pub(super) fn owner(&self) -> Option<Owner> {
         self.ask.as_ref().map(|ask| Owner::Step(ask.step))
     }

@@ -31,7 +31,7 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// What an attempt belongs to.
+/// The owner of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// The step of a task.
@@ -299,7 +299,7 @@ fn record_of(
     }
 }
 
-/// What carries a query to a server, and whether with EDNS.
+/// Transport of a query to a server, and whether with EDNS.
 pub(super) const fn carrier(setup: &Setup, state: ServerState) -> (Transport, bool) {
     let tcp = setup.config.tcp || state.case_lost || state.tcp_only;
     let transport = if tcp { Transport::Tcp } else { Transport::Udp };

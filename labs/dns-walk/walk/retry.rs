@@ -23,7 +23,7 @@ const ROUNDS_MAX: u32 = 26;
 /// Attempts without a reply after which a server is not asked for a better copy.
 const SILENT_MAX: u32 = SILENCE_PROVES;
 
-/// What one server gave, and why it does not hold.
+/// Data of one server, and the reason why it is bogus.
 #[derive(Clone, Debug)]
 struct Rejected {
     zone: String,
@@ -280,7 +280,7 @@ impl Judging {
         matches!(status, Some(Status::Secure | Status::Insecure)) && self.claims.is_empty()
     }
 
-    /// What is judged now.
+    /// The data being judged.
     fn subject(&self) -> String {
         self.claims.front().map(|claim| claim.question.text().to_string()).unwrap_or_default()
     }

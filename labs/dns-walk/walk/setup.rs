@@ -1,4 +1,4 @@
-//! What a walk is given and never changes: how to walk, where to begin, the seed of its draws.
+//! Immutable settings of a walk: how to walk, where to begin, the seed of its draws.
 
 use super::WalkConfig;
 use super::tasks::{Candidate, Order};
@@ -36,7 +36,7 @@ impl Setup {
         kinds.into_iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind)
     }
 
-    /// The servers of the root that the hints have.
+    /// The root servers named by the hints.
     pub(super) fn root_candidates(&self) -> Vec<Candidate> {
         let roots = self.hints.roots.iter().filter(|(_, address)| self.may_use(*address));
         let candidate = |(name, address): &(Name, IpAddr)| {
@@ -56,13 +56,13 @@ impl Setup {
         known.extend(hinted);
     }
 
-    /// What decides between servers, besides what is known of them.
+    /// Order in which servers are tried, besides their measured speed.
     pub(super) fn order(&self) -> Order {
         let (tries_max, seed) = (self.config.limits.attempts, self.seed);
         Order { tries_max, seed, proof: self.wants_proof() }
     }
 
-    /// What the ID and the capitals of the query of an attempt are made of.
+    /// Entropy for the ID and case bits of an attempt's query.
     pub(super) fn query_draw(&self, attempt: u32, step: u32) -> u64 {
         self.config.secret.map_or_else(
             || keyed(self.seed, u64::from(attempt) << 32 | u64::from(step)),

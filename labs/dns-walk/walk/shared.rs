@@ -1,4 +1,4 @@
-//! What a walk shares with others that are in flight: what is known, and which questions are open.
+//! State shared by walks in flight: the cache and the open questions.
 //!
 //! A thousand walks learn as one. The knowledge is lent to one walk for as long as one call takes,
 //! so that there is nothing to lock.
@@ -20,7 +20,7 @@ use wirelab::measure::Instant;
 /// has servers in use at a time.
 const SERVERS_MAX: usize = 100_000;
 
-/// What all walks of a batch know.
+/// Knowledge shared by all walks of a batch.
 #[derive(Debug, Default)]
 pub struct Knowledge {
     cache: Cache,
@@ -39,7 +39,7 @@ impl Knowledge {
         Self { cache, ..Self::default() }
     }
 
-    /// What has been learned.
+    /// Knowledge so far.
     #[must_use]
     pub const fn cache(&self) -> &Cache {
         &self.cache

@@ -68,7 +68,7 @@ pub(super) struct Ask {
 const USUAL_TRIES: u32 = 2;
 const USUAL_ATTEMPTS: u32 = 8;
 
-/// What decides between servers, besides what is known of them.
+/// Order in which servers are tried, besides their measured speed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     /// Attempts at one server, at most.
@@ -242,7 +242,7 @@ impl Task {
         }
     }
 
-    /// What the servers of `zone` are sent of the question (RFC 9156 §2.3).
+    /// The minimised question for the servers of `zone` (RFC 9156 §2.3).
     pub(super) fn minimise(&self, qmin: Qmin, zone: &Name) -> Question {
         let question = &self.question;
         let sent = self.labels_sent.max(zone.iter().len());

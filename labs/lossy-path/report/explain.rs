@@ -7,7 +7,7 @@ use wirelab::path::{LinkPlan, Word};
 use wirelab::report::explain::Topic;
 use wirelab::report::text::wrapped;
 
-/// What a figure is in one direction.
+/// A figure in one direction.
 type Example = fn(&Way) -> String;
 
 const TOPICS: [Topic<Example>; 6] = [

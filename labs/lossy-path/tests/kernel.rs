@@ -1005,7 +1005,7 @@ fn a_run_that_another_user_can_have_written_is_not_taken() {
     }
 }
 
-/// What a program says that it sees and may do, by line.
+/// A program's report of its environment and rights, by line.
 const LOOK: &str = "ls /sys/class/net; id -u; grep -E '^(NoNewPrivs|CapBnd)' /proc/self/status; \
                     hostname other 2>/dev/null && hostname; \
                     umount /proc 2>/dev/null; umount -l /proc 2>/dev/null; \

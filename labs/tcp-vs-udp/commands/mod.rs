@@ -155,7 +155,7 @@ fn compare(
     Ok(exit_of(&run.result))
 }
 
-/// What `--predict` asks: the figures of the headline.
+/// Questions of `--predict`: the figures of the headline.
 fn questions(plan: &Plan, sim: bool) -> Vec<Guess> {
     let runs = |arm: &Arm| !sim || arm.transport().needs_kernel().is_none();
     let arms: Vec<Arm> = plan.arms.iter().copied().filter(runs).collect();

@@ -5,7 +5,7 @@ use crate::result::{Lane, RunResult, Stage};
 use wirelab::measure::human::{count, latency, observed, plural};
 use wirelab::report::explain::Topic;
 
-/// What a figure is in one lane.
+/// A figure in one lane.
 type Example = fn(&Stage, &Lane) -> String;
 
 /// Every figure, in the order of the report.

@@ -66,7 +66,7 @@ pub(super) struct Point {
     high: Option<f64>,
 }
 
-/// What a lost packet costs.
+/// Cost of a lost packet.
 pub(super) const COST: Figure = Figure {
     title: "a lost packet costs, milliseconds (log scale)",
     log: true,

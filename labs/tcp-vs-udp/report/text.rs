@@ -111,7 +111,7 @@ pub fn so_far(plan: &Plan, stage: &Stage, repetition: u32) -> String {
     format!("  {loss:>5}  {} of {}  {what} {}", repetition + 1, plan.repetitions, cells.join(" · "))
 }
 
-/// What a lost packet costs every lane, and how many requests met one, by loss.
+/// Cost of a lost packet in every lane, and the share of requests that met one, by loss.
 fn costs(out: &mut String, result: &RunResult, style: Style) {
     let lossy: Vec<&Stage> = result.stages.iter().filter(|s| s.loss_ppm.get() > 0).collect();
     if lossy.is_empty() {

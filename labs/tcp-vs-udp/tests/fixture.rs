@@ -143,7 +143,7 @@ struct Model<'a> {
     draws: Draws,
 }
 
-/// What a lane's frames came to.
+/// Counters of a lane's frames.
 #[derive(Default)]
 struct Frames {
     offered: [u64; 2],

@@ -187,7 +187,7 @@ impl Transport for Tcp {
     }
 }
 
-/// What repeats a lone segment the n-th time.
+/// Mechanism of a lone segment's n-th retransmission.
 fn mechanism(failures: u32) -> String {
     match failures {
         0 => "no repeat".to_owned(),

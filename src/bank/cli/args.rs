@@ -70,7 +70,7 @@ const RATE_MAX: u64 = 1_000_000;
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli<S: ServeFlags, X: ClientFlags> {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub what: Option<What<S, X>>,
 
@@ -85,7 +85,7 @@ impl<S: ServeFlags, X: ClientFlags> HasCommon for Cli<S, X> {
     }
 }
 
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum What<S: ServeFlags, X: ClientFlags> {
     /// Run the bank server until Ctrl-C, then print its counters and audit the ledger
@@ -106,7 +106,7 @@ pub trait ServeFlags: Args + Debug {
 
 /// Flags of one carrier's clients.
 pub trait ClientFlags: Args + Debug {
-    /// What a client does without a reply.
+    /// Policy of a client that gets no reply.
     fn delivery(&self) -> Delivery;
     /// Whether to send small segments at once (`TCP_NODELAY`).
     fn nodelay(&self) -> bool;
@@ -154,7 +154,7 @@ pub struct Serve<S: ServeFlags> {
     #[arg(long)]
     pub json: bool,
 
-    /// What only this carrier has.
+    /// Options of this transport alone.
     #[command(flatten)]
     pub carrier: S,
 }
@@ -183,16 +183,16 @@ pub struct Call<X: ClientFlags> {
     #[command(flatten)]
     pub json: Json,
 
-    /// What only this carrier has.
+    /// Options of this transport alone.
     #[command(flatten)]
     pub carrier: X,
 
-    /// What to ask.
+    /// The request.
     #[command(subcommand)]
     pub ask: Ask,
 }
 
-/// What to ask the bank.
+/// A request to the bank.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Ask {
     /// Balance of an account
@@ -338,12 +338,12 @@ pub struct Load<X: ClientFlags> {
     #[command(flatten)]
     pub json: Json,
 
-    /// What only this carrier has.
+    /// Options of this transport alone.
     #[command(flatten)]
     pub carrier: X,
 }
 
-/// What a server on TCP has.
+/// Options of a server on TCP.
 #[derive(Clone, Debug, Args)]
 pub struct TcpServe {
     /// Connections open at once; one more takes the place of an idle one or is refused
@@ -384,7 +384,7 @@ impl ServeFlags for TcpServe {
     }
 }
 
-/// What a server on UDP has: nothing of its own.
+/// Options of a server on UDP: none of its own.
 #[derive(Clone, Debug, Args)]
 pub struct UdpServe {}
 
@@ -398,7 +398,7 @@ impl ServeFlags for UdpServe {
     }
 }
 
-/// What a client on TCP has.
+/// Options of a client on TCP.
 #[derive(Clone, Debug, Args)]
 pub struct TcpClient {
     /// Leave Nagle's algorithm on: small segments wait for acknowledgements
@@ -416,7 +416,7 @@ impl ClientFlags for TcpClient {
     }
 }
 
-/// What a client on UDP has.
+/// Options of a client on UDP.
 #[derive(Clone, Debug, Args)]
 pub struct UdpClient {
     /// What to do when no reply comes

@@ -238,7 +238,7 @@ fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
-/// What a value means, where its field does not say.
+/// Meaning of a value, where its field does not say.
 fn decoded(show: Show, kind: Kind, word: u64) -> String {
     let [low, high, ..] = word.to_le_bytes();
     let text = match show {

@@ -49,7 +49,7 @@ enum Ended {
     ServerLost,
 }
 
-/// What is run.
+/// The workload.
 struct Run<'a, X: ClientFlags> {
     lab: &'a Lab,
     flags: &'a Load<X>,
@@ -124,7 +124,7 @@ pub(super) fn run<X: ClientFlags>(lab: &Lab, flags: &Load<X>) -> Result<Exit, Fa
     finish(&Run { lab, flags, address, seed }, &outcome, &clients.take_failures())
 }
 
-/// What `--predict` asks.
+/// The questions of `--predict`.
 fn questions() -> Vec<Guess> {
     vec![
         Guess::new("done_per_second", "requests done per second", ""),

@@ -39,7 +39,7 @@ pub enum Action {
     Send {
         /// The slot.
         slot: usize,
-        /// What to send.
+        /// The request.
         bytes: Bytes,
     },
     /// Close the slot's connection; no report is expected.

@@ -57,11 +57,11 @@ pub struct Manifest {
     pub started_utc: String,
     /// False while it runs, and afterwards where it was killed.
     pub finished: bool,
-    /// What it ran on: at least [`facts`].
+    /// Facts about the machine: at least [`facts`].
     pub host: Value,
-    /// What it left besides this file.
+    /// Other files of the run.
     pub files: Vec<FileSize>,
-    /// What only this lab says.
+    /// Fields of this lab alone.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -132,7 +132,7 @@ pub struct Place<'a> {
 /// The folder of a run that goes on.
 #[derive(Debug)]
 pub struct RunFolder {
-    /// What its manifest will say.
+    /// Content of its manifest.
     pub manifest: Manifest,
     path: PathBuf,
     dir: Dir,
@@ -236,7 +236,7 @@ impl RunFolder {
     /// Makes a file that is written while the run goes on; it gets its name when all is finished.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn create(&self, name: &str) -> io::Result<File> {
         let (temporary, file) = temporary(&self.dir, OsStr::new(name))?;
         self.pending.borrow_mut().push((temporary, name.into()));
@@ -246,7 +246,7 @@ impl RunFolder {
     /// Writes a whole file; it gets its name when all is finished.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.create(name)?.write_all(content)
     }
@@ -257,7 +257,7 @@ impl RunFolder {
     /// Writers to files of [`create`](Self::create) must have been flushed.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn finish(mut self, quiet: bool) -> io::Result<PathBuf> {
         for (temporary, name) in self.pending.take() {
             self.dir.file(&temporary)?.sync_data()?;

@@ -1,4 +1,4 @@
-//! What a run leaves: its folder, its manifest, the command that repeats it, the list of runs.
+//! Run folders: manifest, repeat command, list of runs.
 //!
 //! Everything that a lab writes to disk goes through here, so that one place decides what is
 //! created, replaced or refused.

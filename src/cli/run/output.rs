@@ -53,7 +53,7 @@ impl Stream {
     /// Opens the file, or makes it.
     ///
     /// # Errors
-    /// What the file system says; `PermissionDenied` for another user's file or link.
+    /// Errors of the file system; `PermissionDenied` for another user's file or link.
     pub fn open(path: &Path) -> io::Result<Self> {
         // `/dev/stdout` and `>(command)` lead to descriptors, which have no path.
         let above = path.parent().and_then(|above| above.canonicalize().ok());
@@ -122,7 +122,7 @@ impl Whole {
     /// Opens a new file beside what is there.
     ///
     /// # Errors
-    /// What the file system says; `PermissionDenied` for another user's file or link.
+    /// Errors of the file system; `PermissionDenied` for another user's file or link.
     pub fn create(path: &Path) -> io::Result<Self> {
         let place = Place::of(path).ok();
         let existing = place.as_ref().and_then(Place::existing);
@@ -153,7 +153,7 @@ impl Whole {
     /// Gives it its name, once its content is on the disk.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
         let Some((own, Place { dir, name })) = self.names.take() else { return Ok(()) };
@@ -186,7 +186,7 @@ impl Drop for Whole {
 /// Makes a folder that the user named, and those above it, where they are missing.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     let missing: Vec<PathBuf> = std::path::absolute(path)?
         .ancestors()
@@ -204,7 +204,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 /// A file without a name, which vanishes whenever this process dies.
 ///
 /// # Errors
-/// What the file system of the temporary folder says.
+/// Errors of the temporary folder's file system.
 pub fn unnamed() -> io::Result<File> {
     unnamed_in(&std::env::temp_dir())
 }

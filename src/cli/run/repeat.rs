@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What stands for a command line that `--no-command` keeps out of a run.
+/// Placeholder for a command line that `--no-command` leaves out.
 pub const LEFT_OUT: &str = "(left out by --no-command)";
 
 /// Flags that only say what is printed and where files go, by their names. `DIR` of output is
@@ -308,7 +308,7 @@ mod tests {
         }
     }
 
-    /// What a shell or a terminal takes for more than itself.
+    /// Characters that are special to a shell or a terminal.
     const SPECIAL: &[u8] = b"a'\"\\ $`[]*?~#!\n\t\x1b\xc3";
 
     proptest! {

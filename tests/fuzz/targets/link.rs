@@ -1,6 +1,6 @@
 //! Any bytes to the link model: as a frame, as a plan, as a recording.
 //!
-//! What is parsed must be written back as the same.
+//! Parsed values must be written back unchanged.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
