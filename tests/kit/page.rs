@@ -63,7 +63,28 @@ pub fn browse(html: &str, what: &str) -> Option<String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(png.starts_with(b"\x89PNG") && png.len() > 100_000, "no picture: {errors}");
     assert_no_script_runs(&program, &scratch, html);
+    assert_fits(&program, &scratch, &url);
     Some(document)
+}
+
+/// Checks that a page is no wider than a telephone's screen. A window is never that narrow, so the
+/// page is shown in a frame.
+fn assert_fits(program: &Path, scratch: &Scratch, url: &str) {
+    const WIDTH: u32 = 400;
+    let frame = format!(
+        "<iframe id=page width={WIDTH} height=3000 src=\"{url}\"></iframe><script>\
+         page.onload = () => {{ const shown = page.contentDocument.documentElement;\
+         document.title = `beyond ${{shown.scrollWidth - shown.clientWidth}}`; }}</script>"
+    );
+    let file = scratch.file("frame.html");
+    std::fs::write(&file, frame).unwrap();
+    let own = format!("file://{}", file.display());
+    let arguments =
+        ["--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", &own];
+    let output = chromium(program, &scratch.file("narrow"), &arguments);
+    let document = String::from_utf8_lossy(&output.stdout);
+    let first = document.lines().next().unwrap_or_default();
+    assert!(first.contains("<title>beyond 0</title>"), "wider than {WIDTH} px: {first}");
 }
 
 /// Inserts scripts as an attacker would, and checks that they are blocked.
