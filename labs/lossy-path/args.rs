@@ -19,6 +19,7 @@ use wirelab::cli::run::{RECORDED_MAX, RunsArgs, WRITTEN_MAX, read_text};
 use wirelab::cli::topics::Topic;
 use wirelab::cli::values::duration;
 use wirelab::emulator::topology::FrameMode;
+use wirelab::measure::{Ppm, human};
 use wirelab::path::{LinkPlan, Word};
 
 const EXAMPLES: &str = "\
@@ -340,6 +341,8 @@ pub(crate) enum What {
         #[command(flatten)]
         flags: Box<Flags>,
     },
+    /// Run a program in every cell of a matrix of settings, and say which cells fail
+    Sweep(SweepArgs),
     /// List paths with a name, their numbers, and where those come from
     Presets,
     /// Try everything that a run needs, step by step, and say what forbids what
@@ -366,6 +369,50 @@ pub(crate) enum What {
         /// The figure: lost, late, rate, … (a list without it)
         figure: Option<String>,
     },
+}
+
+/// A matrix and the program to run in it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SweepArgs {
+    /// Settings and their values: 'loss=0%,1%,5% delay=0ms,50ms'; `|` separates values with commas
+    #[arg(required = true, value_name = "NAME=VALUE,VALUE")]
+    pub(crate) axes: Vec<String>,
+
+    /// Runs of each cell, with consecutive seeds
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) runs: u32,
+
+    /// Write the results as JUnit XML
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) junit: Option<PathBuf>,
+
+    /// Exit with 0 where this share of each cell's runs exited with 0
+    #[arg(long, value_name = "SHARE", default_value = "100%", value_parser = parse_share)]
+    pub(crate) require: Ppm,
+
+    /// The rest of the plan, as for a run
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) plan: Option<PathBuf>,
+
+    /// A command for the shell on host b, as for a run
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) b: Option<String>,
+
+    /// Make 127.0.0.1 of host a the path, as for a run
+    #[arg(long, conflicts_with = "b")]
+    pub(crate) localhost: bool,
+
+    #[command(flatten)]
+    pub(crate) seed: Seed,
+
+    /// The program to run, and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+fn parse_share(text: &str) -> Result<Ppm, String> {
+    human::parse_share(text).map_err(|error| error.to_string())
 }
 
 /// An end, for clap.

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod report;
 pub mod result;
 pub mod run;
+pub mod sweep;
 pub mod sysctl;
 
 pub use wirelab::emulator::events::{Chunk, Event, Note};

@@ -5,6 +5,7 @@
 
 pub(crate) mod artifacts;
 mod predict;
+mod sweep;
 
 use crate::LAB;
 use crate::args::{Args, ELSEWHERE, Flags, Output, Strict, What, read_file, topics};
@@ -91,6 +92,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
             let flags = args.flags_with(flags)?;
             task.run(flags, &args.output, &flags.plan()?)
         }
+        Some(What::Sweep(matrix)) => sweep::sweep(matrix, &args.output),
         Some(What::Presets) => presets(),
         Some(What::Show { run }) => show(&find(run.as_deref())?.1, &args.output),
         Some(What::Replay { run, yes }) => replay(run.as_deref(), *yes, &args.output),

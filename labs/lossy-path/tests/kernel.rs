@@ -4,9 +4,11 @@
 //! minimum, never with a clock.
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod exhibits;
 mod localhost;
 mod page;
 mod settings;
+mod sweeps;
 
 use serde_json::Value;
 use std::collections::BTreeSet;
