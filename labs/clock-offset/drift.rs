@@ -34,6 +34,18 @@ impl DriftLimit {
         self.0
     }
 
+    /// The limit as a slope.
+    #[must_use]
+    pub fn slope(self) -> f64 {
+        f64::from(self.0) / 1e9
+    }
+
+    /// Ten times as much, as far as a limit goes.
+    #[must_use]
+    pub fn tenfold(self) -> Self {
+        Self(self.0.saturating_mul(10).min(100_000_000))
+    }
+
     /// How far apart two clocks may drift over this many nanoseconds, rounded up.
     #[must_use]
     pub fn over(self, nanos: u64) -> i64 {

@@ -9,7 +9,10 @@
 )]
 
 use super::bound::{Row, Window};
+use super::drift::DriftLimit;
 use super::hull::{Point, hulls};
+use super::likelihood::{self, POINTS_MIN, Posterior};
+use super::wander::Bend;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use wirelab::measure::Instant;
@@ -18,6 +21,8 @@ use wirelab::measure::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Estimator {
+    /// The posterior mean, if queues are exponential and the drift is within its limit.
+    Likelihood,
     /// The middle of what all samples leave room for: the shortest way out and the shortest way
     /// back, which need not be of one exchange.
     Intersection,
@@ -41,7 +46,8 @@ pub enum Estimator {
 
 impl Estimator {
     /// All, the best first.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Likelihood,
         Self::Hull,
         Self::Intersection,
         Self::MinDelay,
@@ -57,6 +63,7 @@ impl Estimator {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Likelihood => "likelihood",
             Self::Intersection => "intersection",
             Self::MinDelay => "min-delay",
             Self::Hull => "hull",
@@ -69,20 +76,10 @@ impl Estimator {
         }
     }
 
-    /// The one for these samples: a line, where it tells the drift better than a guess would.
-    ///
-    /// The floors are known to about their gaps, and so a slope to the gaps over the span. Where
-    /// that is more than PHI, which RFC 5905 allows for an unknown drift, a line only adds noise.
+    /// The one for these samples: two give no floor, three do.
     #[must_use]
     pub fn best_for(window: &Window) -> Self {
-        let rows = window.rows();
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Self::Hull };
-        let frame = Frame { base: first.offset_ns, at: last.came };
-        let span = -frame.time(first.sent);
-        match floors(&frame, rows) {
-            Some((out, back)) if out.hypot(back) <= PHI * span => Self::Hull,
-            _ => Self::Intersection,
-        }
+        if window.rows().len() < POINTS_MIN { Self::Intersection } else { Self::Likelihood }
     }
 }
 
@@ -115,18 +112,56 @@ pub struct Estimate {
     pub samples: u32,
 }
 
+impl Estimate {
+    /// With what a wandering rate adds to the scatter of a line.
+    pub(super) fn bent(self, bend: &Bend) -> Self {
+        if self.estimator != Estimator::Likelihood {
+            return self;
+        }
+        let wider = |value: i64, by: f64| (value as f64).hypot(by).ceil() as i64;
+        Self {
+            spread_ns: self.spread_ns.map(|spread| wider(spread, bend.offset)),
+            drift_spread_ppt: self.drift_spread_ppt.map(|spread| wider(spread, bend.slope * 1e12)),
+            ..self
+        }
+    }
+}
+
+/// Spreads by which a drift must be beyond its limit to be reported.
+const BEYOND: f64 = 6.0;
+/// Fewest samples that show a drift beyond its limit.
+const BEYOND_MIN: usize = 8;
+
+/// The drift that the samples show, parts per trillion, where it is certainly beyond the limit.
+pub(super) fn drift_beyond(window: &Window, limit: DriftLimit) -> Option<i64> {
+    let rows = window.rows();
+    let found = (rows.len() >= BEYOND_MIN).then(|| line(rows, limit.tenfold())).flatten()?;
+    let beyond = found.slope.abs() - BEYOND * found.slope_spread > limit.slope();
+    beyond.then_some((found.slope * 1e12) as i64)
+}
+
 /// The estimate at `at`; `None` without samples.
 #[must_use]
-pub fn estimate(estimator: Estimator, window: &Window, at: Instant) -> Option<Estimate> {
+pub fn estimate(
+    estimator: Estimator,
+    window: &Window,
+    limit: DriftLimit,
+    at: Instant,
+) -> Option<Estimate> {
     let rows = window.rows();
     let first = rows.first()?;
     let frame = Frame { base: first.offset_ns, at };
     let found = match estimator {
+        Estimator::Likelihood => {
+            posterior(&frame, rows, limit).or_else(|| intersection(&frame, rows))
+        }
         Estimator::Intersection => intersection(&frame, rows),
         Estimator::MinDelay => min_delay(&frame, rows),
-        Estimator::Hull => between_hulls(&frame, rows).or_else(|| intersection(&frame, rows)),
-        Estimator::Regression => regression(&frame, rows, |_| 1.0),
-        Estimator::Weighted => regression(&frame, rows, chrony_weight(rows)),
+        Estimator::Hull => {
+            between_hulls(&frame, rows, limit).or_else(|| intersection(&frame, rows))
+        }
+        Estimator::Regression => regression(&frame, rows, limit, |_| 1.0),
+        Estimator::Weighted => regression(&frame, rows, limit, chrony_weight(rows)),
         Estimator::ClockFilter => clock_filter(&frame, rows),
         Estimator::Cristian => cristian(&frame, rows),
         Estimator::Last => rows.last().map(|row| Found::point(&frame, row.offset_ns)),
@@ -198,6 +233,33 @@ fn min_delay(frame: &Frame, rows: &[Row]) -> Option<Found> {
     // the floor (as in a Weibull law of shape 2), and half of that shifts the offset.
     let spread = gap.map(|gap| gap + PHI * -frame.middle(best) + best.slack_ns as f64);
     Some(Found { spread, used: Some(rows.len()), ..Found::point(frame, best.offset_ns) })
+}
+
+fn posterior(frame: &Frame, rows: &[Row], limit: DriftLimit) -> Option<Found> {
+    let found = through(frame, rows, limit)?;
+    Some(Found {
+        offset: found.offset,
+        spread: Some(found.spread),
+        slope: Some(found.slope),
+        slope_spread: Some(found.slope_spread),
+        used: None,
+    })
+}
+
+/// The line through the floors of these samples, at the last of them.
+pub(super) fn line(rows: &[Row], limit: DriftLimit) -> Option<Posterior> {
+    let frame = Frame { base: rows.first()?.offset_ns, at: rows.last()?.came };
+    through(&frame, rows, limit)
+}
+
+fn through(frame: &Frame, rows: &[Row], limit: DriftLimit) -> Option<Posterior> {
+    let high = |row: &Row| (frame.time(row.sent), frame.offset(row.high_ns - row.slack_ns));
+    let low = |row: &Row| (frame.time(row.came), frame.offset(row.low_ns + row.slack_ns));
+    let highs: Vec<_> = rows.iter().map(high).collect();
+    let lows: Vec<_> = rows.iter().map(low).collect();
+    let found = likelihood::line(&highs, &lows, limit.slope())?;
+    let slack = rows.iter().map(|row| row.slack_ns).min().unwrap_or(0) as f64;
+    Some(Posterior { spread: found.spread.hypot(slack), ..found })
 }
 
 /// Queues on the two ways are independent: the shortest way out of eight and the shortest way back
@@ -297,11 +359,17 @@ pub(super) fn residuals(window: &Window) -> Vec<f64> {
     rows.iter().map(away).collect()
 }
 
-/// Least squares of offset against time, read off at `at`.
-fn regression(frame: &Frame, rows: &[Row], weight: impl Fn(&Row) -> f64) -> Option<Found> {
+/// Least squares of offset against time, read off at `at`; the slope stays within its limit.
+fn regression(
+    frame: &Frame,
+    rows: &[Row],
+    limit: DriftLimit,
+    weight: impl Fn(&Row) -> f64,
+) -> Option<Found> {
     let Some(Fit { x, y, slope, sum, sxx }) = fit(frame, rows, &weight) else {
         return mean(frame, rows);
     };
+    let slope = slope.clamp(-limit.slope(), limit.slope());
     let square = |row: &Row| {
         let away = frame.offset(row.offset_ns) - y - slope * (frame.middle(row) - x);
         weight(row) * away.powi(2)
@@ -327,7 +395,7 @@ struct Line {
 /// The edge of each hull over the middle of the samples is the line that lies nearest to them all
 /// on that side (Moon et al.). Both slopes estimate one drift; the side less touched by queues
 /// weighs more. The offset needs both sides equally.
-fn between_hulls(frame: &Frame, rows: &[Row]) -> Option<Found> {
+fn between_hulls(frame: &Frame, rows: &[Row], limit: DriftLimit) -> Option<Found> {
     if rows.len() < 3 {
         return None;
     }
@@ -340,6 +408,7 @@ fn between_hulls(frame: &Frame, rows: &[Row]) -> Option<Found> {
     let weight = |line: &Line| 1.0 / (line.gap + 1.0).powi(2);
     let (up, down) = (weight(&upper), weight(&lower));
     let slope = (upper.slope * up + lower.slope * down) / (up + down);
+    let slope = slope.clamp(-limit.slope(), limit.slope());
     let offset = f64::midpoint(upper.value, lower.value) - slope * pivot;
     // Each line stands off its floor by about its gap, the more the further it is drawn out.
     let begin = rows.first().map_or(0.0, |row| frame.time(row.sent));

@@ -5,7 +5,7 @@ use super::bound::{Contradiction, Interval, Window, bounded_drift, consistent_en
 use super::change::{Change, since_change};
 use super::client::{Counts, Ended, Event, NOTES_MAX};
 use super::drift::{DriftLimit, PHI};
-use super::estimate::{Estimate, Estimator, estimate};
+use super::estimate::{Estimate, Estimator, drift_beyond, estimate};
 use super::host_clocks::HostClocks;
 use super::hull::{ConstantDrift, constant_drift, steady_end};
 use super::plot_data::PlotData;
@@ -16,6 +16,7 @@ use super::select::{Agreement, agree};
 use super::spans::straight_end;
 use super::stamps::Stamps;
 use super::timestamp::saturated;
+use super::wander::{Bend, best_end};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -144,6 +145,9 @@ pub struct Bound {
     /// A jump that the delays do not explain: a clock was set, or the path changed.
     #[serde(default)]
     pub change: Option<Change>,
+    /// The drift that the samples show, where it is beyond the limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_beyond_ppt: Option<i64>,
 }
 
 /// Samples that an estimate does not use, by reason; the first that applies counts.
@@ -159,6 +163,9 @@ pub struct Excluded {
     pub rate: u32,
     /// From before a change of rate by the runs test (one window in 20 without a cause).
     pub runs_test: u32,
+    /// Too old for a rate that wanders: the line is drawn better without.
+    #[serde(default)]
+    pub wander: u32,
 }
 
 /// The samples that bear on a server's offset, narrowed step by step.
@@ -169,6 +176,7 @@ struct Used {
     /// Those of one rate, for estimators that draw a line.
     steady: Window,
     change: Option<Change>,
+    bend: Bend,
     excluded: Excluded,
 }
 
@@ -178,9 +186,11 @@ impl Used {
         let consistent = consistent_end(&all, limit);
         let (window, change) = since_change(&consistent, limit);
         let line = steady_end(&window, limit);
-        let steady = straight_end(&line);
+        let straight = straight_end(&line);
+        let (steady, bend) = best_end(&straight, limit);
         let counts = [samples.len(), all.rows().len(), consistent.rows().len()];
-        let counts = counts.into_iter().chain([&window, &line, &steady].map(|w| w.rows().len()));
+        let ends = [&window, &line, &straight, &steady].map(|end| end.rows().len());
+        let counts = counts.into_iter().chain(ends);
         let counts: Vec<u32> = counts.map(super::sample::count).collect();
         let gone = |step: usize| counts[step] - counts[step + 1];
         let excluded = Excluded {
@@ -189,8 +199,9 @@ impl Used {
             change: gone(2),
             rate: gone(3),
             runs_test: gone(4),
+            wander: gone(5),
         };
-        Self { all, window, steady, change, excluded }
+        Self { all, window, steady, change, bend, excluded }
     }
 }
 
@@ -234,10 +245,10 @@ impl ServerFinding {
     #[must_use]
     pub fn new(gathered: Gathered, view: &View, now: &TimePair) -> Self {
         let used = Used::of(&gathered.samples, view.drift_limit, now);
-        let Used { all, window, steady, excluded, .. } = &used;
+        let Used { all, window, steady, bend, excluded, .. } = &used;
         let bound = bound(&gathered.samples, &used, view, now.at);
         let kept = |found: Estimate| bound.map_or(found, |b| clipped(found, &b.interval));
-        let by = |which| estimate(which, steady, now.at);
+        let by = |which| Some(estimate(which, steady, view.drift_limit, now.at)?.bent(bend));
         let which = view.estimator.unwrap_or_else(|| Estimator::best_for(steady));
         let likely = by(which).map(kept);
         Self {
@@ -281,13 +292,15 @@ fn bound(
         utc: interval.widened(root_distance_ns),
         contradiction: bounded_drift(all, view.drift_limit, at).err(),
         change: *change,
+        drift_beyond_ppt: drift_beyond(window, view.drift_limit),
     })
 }
 
-/// Clamps the estimate into the bounds.
+/// Clamps the estimate and its spread into the bounds.
 fn clipped(found: Estimate, interval: &Interval) -> Estimate {
     let offset_ns = found.offset_ns.clamp(interval.low_ns, interval.high_ns);
-    Estimate { offset_ns, ..found }
+    let spread_ns = found.spread_ns.map(|spread| spread.min(interval.reach(offset_ns)));
+    Estimate { offset_ns, spread_ns, ..found }
 }
 
 /// Interim result of one server.
@@ -303,18 +316,21 @@ pub struct Live {
 
 /// Samples that are looked at while a server is still asked: at one a millisecond there is time
 /// for no more.
-const LIVE_MAX: usize = 256;
+const LIVE_MAX: usize = 64;
 
 impl Live {
     /// Of the last samples, as they bear on the clock at `now`; `None` where none does.
     #[must_use]
     pub fn of(samples: &[Sample], view: &View, now: &TimePair) -> Option<Self> {
         let last = &samples[samples.len().saturating_sub(LIVE_MAX)..];
-        let Used { all, window, steady, .. } = Used::of(last, view.drift_limit, now);
+        let Used { all, window, steady, bend, .. } = Used::of(last, view.drift_limit, now);
         let interval = bounded_drift(&window, view.drift_limit, now.at).ok().flatten()?;
         let which = view.estimator.unwrap_or_else(|| Estimator::best_for(&steady));
         Some(Self {
-            estimate: clipped(estimate(which, &steady, now.at)?, &interval),
+            estimate: clipped(
+                estimate(which, &steady, view.drift_limit, now.at)?.bent(&bend),
+                &interval,
+            ),
             interval,
             contradiction: window.rows().len() < all.rows().len(),
         })

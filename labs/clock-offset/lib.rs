@@ -26,6 +26,7 @@ pub mod finding;
 pub mod host_clocks;
 pub mod hull;
 pub mod interleaved;
+mod likelihood;
 pub mod nts;
 pub mod packet;
 pub mod plot_data;
@@ -40,6 +41,7 @@ pub mod sim;
 pub mod spans;
 pub mod stamps;
 pub mod timestamp;
+mod wander;
 
 /// The name of the lab.
 pub(crate) const LAB: &str = "clock-offset";

@@ -2,6 +2,8 @@
 
 /// Steps below a round trip, and how often they are reported without one.
 mod change;
+/// How often the printed ± holds the truth.
+mod coverage;
 /// The clock's bounds and estimators against a known truth, in virtual time.
 mod estimates;
 /// Interleaved mode (RFC 9769): between our own cores, with a real chronyd, and against liars.
