@@ -191,10 +191,10 @@ impl<S: Copy> EventLoop<S> {
             Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
             other => other?,
         }
-        let Self { events, slots, ready_queue, shutdown_ready, .. } = self;
+        let Self { events, slots, ready_queue, shutdown_ready, timer, .. } = self;
         for event in &*events {
             match event.token() {
-                TIMER => {}
+                TIMER => timer.expired(),
                 SHUTDOWN => *shutdown_ready = true,
                 token => note(slots, ready_queue, SourceId(token.0), event),
             }

@@ -24,6 +24,12 @@ impl Timer {
         Ok(Self { timer, set_for: None })
     }
 
+    /// The timer has expired, perhaps early: under an interposed clock (libfaketime) its time and
+    /// that of the loop differ. It is set again by the next [`set`](Self::set).
+    pub const fn expired(&mut self) {
+        self.set_for = None;
+    }
+
     /// Wakes the loop at `at` or earlier.
     /// Fails with the error of `timerfd_settime(2)`.
     pub fn set(&mut self, clock: &Clock, now: Instant, at: Option<Instant>) -> io::Result<()> {
