@@ -4,7 +4,7 @@ use crate::causality::MESSAGES_MAX;
 use crate::client::{BURST, BURST_INTERVAL, ClientConfig, INTERVAL};
 use crate::drift::DriftLimit;
 use crate::estimate::Estimator;
-use crate::packet::Leap;
+use crate::packet::{Leap, VERSION, VERSION_3};
 use crate::scenario::{Falseticker, RandomWalkFm, Scenario, Sleep, Smear, Step, Truth, Way};
 use clap::{Arg, Args as Flags, Parser, Subcommand, ValueHint};
 use std::net::SocketAddr;
@@ -42,7 +42,8 @@ Examples:
 /// The pages of `clock-offset help TOPIC`.
 pub(crate) fn topics() -> Vec<Topic> {
     vec![
-        Topic::text("servers", "how to name a server, and how often it is asked", SERVERS),
+        Topic::flags("servers", "how to name a server, and how often it is asked", ASKING)
+            .with(SERVERS),
         Topic::flags("path", "the simulated server and its path", PATH),
         Topic::flags("clocks", "clocks that are set, slewed or sleep (--sim)", CLOCKS),
         Topic::flags("estimate", "estimators, the drift limit, --within", ESTIMATE)
@@ -53,6 +54,7 @@ pub(crate) fn topics() -> Vec<Topic> {
     ]
 }
 
+const ASKING: &str = "Asking";
 const PATH: &str = "Simulated server and path (--demo, --sim, serve, order)";
 const CLOCKS: &str = "Simulated clock events (--sim; no real clock is ever set)";
 const ESTIMATE: &str = "Estimate";
@@ -60,8 +62,9 @@ const NTS: &str = "Authentication";
 const OUTPUT: &str = "Output";
 
 const SERVERS: &str = "\
-A server is NAME, ADDRESS, NAME:PORT or [IPV6]:PORT; the port is 123 unless given. With nts:// before
-it the server is authenticated (RFC 8915); keys come from port 4460.
+A server is NAME, ADDRESS, NAME:PORT or [IPV6]:PORT; the port is 123 unless given. A link-local
+address has a zone, fe80::1%eth0 or [fe80::1%2]:123. With nts:// before it the server is
+authenticated (RFC 8915); keys come from port 4460. Addresses of a name are tried side by side.
 A server gets 8 requests 2 s apart, then one every 64 s; fewer if it replies RATE, none after DENY.
 Only servers named on the command line are asked. The clock is never set.";
 
@@ -98,7 +101,6 @@ pub(crate) const ELSEWHERE: Elsewhere = &[
     ("port", "write it behind the server: 127.0.0.1:11123; of serve: --listen 127.0.0.1:11123"),
     ("count", "use --requests N"),
     ("samples-count", "use --requests N"),
-    ("timeout", "a reply is waited for 2 s; --interval TIME is the time between requests"),
     ("skew", "use --drift PPM"),
 ];
 
@@ -152,6 +154,20 @@ pub(crate) struct Args {
     /// Interleaved mode (RFC 9769): each reply reports when the one before it left
     #[arg(long, conflicts_with = "from")]
     pub(crate) interleaved: bool,
+
+    /// Ask every address of a name, each with a vote of its own [default: the first that replies]
+    #[arg(long, help_heading = ASKING, conflicts_with = "nts")]
+    pub(crate) all_addresses: bool,
+
+    /// Wait so long for a reply
+    #[arg(long, help_heading = ASKING, value_name = "TIME", default_value = "2s")]
+    #[arg(value_parser = interval())]
+    pub(crate) timeout: Duration,
+
+    /// Ask in this version of NTP, 4 or 3; replies in both are accepted
+    #[arg(long, help_heading = ASKING, value_name = "N", default_value = "4")]
+    #[arg(value_parser = version, conflicts_with = "nts")]
+    pub(crate) ntp_version: u8,
 
     /// Requests to each server [default: 8]
     #[arg(long, value_name = "N", value_parser = positive)]
@@ -415,8 +431,6 @@ impl Played {
 const DEMO_INTERVAL: Duration = Duration::from_millis(100);
 /// Time between requests in virtual time, which costs none.
 const SIM_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest wait for a reply, and so longest way with its queues.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Args {
     /// How to ask.
@@ -430,8 +444,9 @@ impl Args {
             burst: BURST,
             burst_interval: every,
             interval: slow,
-            timeout: PATIENCE,
+            timeout: self.timeout,
             interleaved: self.interleaved,
+            version: self.ntp_version,
         }
     }
 }
@@ -449,8 +464,15 @@ const fn interval() -> Time {
     time_within(INTERVAL_MIN..=Duration::MAX)
 }
 
-/// Half a second: a way and its queue (of 37 means at most) with it are seldom above 2 s.
-const WAY_MAX: Duration = Duration::from_millis(500);
+/// Longer than any path: a reply may come after its request was given up.
+const WAY_MAX: Duration = Duration::from_secs(10);
+
+fn version(text: &str) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|version| matches!(*version, VERSION_3 | VERSION))
+        .ok_or_else(|| format!("expected 3 or 4, got {text:?}"))
+}
 
 const fn way_time() -> Time {
     time_within(Duration::ZERO..=WAY_MAX)

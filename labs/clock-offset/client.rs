@@ -5,17 +5,17 @@
 use super::exchange::{Accepted, Before, Exchange};
 use super::nts::NtsRefusal;
 use super::nts::session::{Proof, Session};
-use super::packet::Header;
+use super::packet::{Header, VERSION};
 use super::random::Random;
 use super::refusal::{Class, Kiss, Refusal};
 use super::sample::{Arrival, Record, Sample, TimePair};
-use super::timestamp::{NtpTimestamp, WallTime};
+use super::timestamp::{NtpTimestamp, WallTime, saturated};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
-use wirelab::measure::Instant;
+use wirelab::measure::{Instant, nanos};
 
 /// How often a server is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub timeout: Duration,
     /// Whether to ask when the reply before left (RFC 9769).
     pub interleaved: bool,
+    /// The version of the requests: 4, or 3.
+    pub version: u8,
 }
 
 /// Requests of a burst: public servers put up with 4 to 8 (chrony.conf, iburst).
@@ -49,6 +51,10 @@ const UNREACHABLE_MAX: u32 = 2;
 pub const FRUITLESS_KEYS_MAX: u32 = 4;
 /// Requests that name one exchange before it is forgotten: none of them was answered.
 const NAMED_MAX: u32 = 4;
+/// How long a reply to a request that was given up is still seen.
+const STRAGGLE: Duration = Duration::from_secs(16);
+/// Requests given up whose replies are still seen.
+const STRAGGLERS_MAX: usize = 16;
 /// Refusals reported in full per server; the rest are counted.
 pub const NOTES_MAX: usize = 256;
 
@@ -62,6 +68,7 @@ impl Default for ClientConfig {
             // One request of a burst is given up when the next goes out.
             timeout: BURST_INTERVAL,
             interleaved: false,
+            version: VERSION,
         }
     }
 }
@@ -174,6 +181,8 @@ struct Open {
     exchange: Exchange,
     sent: bool,
     answered: bool,
+    /// Given up; a reply is still seen, and reported as late.
+    lost: bool,
     until: Instant,
     /// Keys that authenticate its reply.
     proof: Option<Proof>,
@@ -283,6 +292,7 @@ impl Client {
         let nonce = NtpTimestamp::from_bits(random.transmit.max(1));
         let before = self.name_before(nonce, random.receive);
         let header = Header {
+            version: self.config.version,
             origin: before.map_or(NtpTimestamp::NONE, |before| before.record.t2),
             receive: before.map_or(NtpTimestamp::NONE, |before| before.nonce),
             ..Header::request(nonce)
@@ -303,6 +313,7 @@ impl Client {
             exchange: Exchange { server, request, local_port, nonce, t1, left, before },
             sent: false,
             answered: false,
+            lost: false,
             until: now + self.config.timeout,
             proof,
         });
@@ -380,7 +391,7 @@ impl Client {
         bytes: &[u8],
         arrival: &Arrival,
     ) {
-        let (judged, cookies) = self.judge(request, from, bytes, arrival);
+        let (judged, cookies) = self.judge(now, request, from, bytes, arrival);
         self.keep(cookies);
         match judged {
             Ok(Accepted { sample, record }) => {
@@ -398,13 +409,14 @@ impl Client {
     /// Class of a datagram, and its cookies if it is authentic.
     fn judge(
         &mut self,
+        now: Instant,
         request: u32,
         from: SocketAddr,
         bytes: &[u8],
         arrival: &Arrival,
     ) -> (Result<Accepted, Refusal>, Option<Vec<Vec<u8>>>) {
         let Some(open) = self.find(request).filter(|open| open.sent) else {
-            return (Err(Refusal::Late), None);
+            return (Err(Refusal::Late(None)), None);
         };
         let (judged, cookies) = match &open.proof {
             None => (open.exchange.judge(from, bytes, arrival), None),
@@ -416,6 +428,10 @@ impl Client {
             return (Err(Refusal::Duplicate), None);
         }
         open.answered |= judged.is_ok();
+        if open.lost && judged.is_ok() {
+            let after = nanos(now.since(open.exchange.t1.at));
+            return (Err(Refusal::Late(Some(saturated(after.into())))), cookies);
+        }
         (judged, cookies)
     }
 
@@ -477,7 +493,7 @@ impl Client {
             self.unreachable_in_a_row += 1;
             if self.unreachable_in_a_row >= UNREACHABLE_MAX && self.counts.samples == 0 {
                 self.ending.get_or_insert(Ended::Unreachable);
-                self.give_up(Instant::MAX);
+                self.close_all();
             }
         }
         self.settle();
@@ -486,7 +502,7 @@ impl Client {
     /// The user wants no more: nothing is sent or awaited any longer.
     pub fn stop(&mut self) {
         self.ending.get_or_insert(Ended::Stopped);
-        self.give_up(Instant::MAX);
+        self.close_all();
         self.settle();
     }
 
@@ -502,7 +518,8 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let waiting = self.nts.as_ref().is_some_and(|nts| nts.waiting);
         let send = (self.wants_to_send() && !waiting).then_some(self.next);
-        let until = self.open.iter().map(|open| open.until);
+        // Those that were given up are closed at the next occasion.
+        let until = self.open.iter().filter(|open| !open.lost).map(|open| open.until);
         if self.ended { None } else { send.into_iter().chain(until).min() }
     }
 
@@ -521,32 +538,48 @@ impl Client {
         self.open.iter_mut().find(|open| open.exchange.request == request)
     }
 
-    /// Closes what was to be awaited until `now` at most.
+    /// Gives up what was to be awaited until `now` at most. A reply to it is still seen for a
+    /// while, so that it can be reported as late.
     fn give_up(&mut self, now: Instant) {
-        while self.open.front().is_some_and(|open| open.until <= now) {
-            if let Some(open) = self.open.pop_front() {
-                self.close(&open);
+        let mut ended = Vec::new();
+        for open in self.open.iter_mut().filter(|open| open.until <= now) {
+            if open.answered || open.lost {
+                ended.push(open.exchange.request);
+                continue;
             }
+            (open.lost, open.until) = (true, now + STRAGGLE);
+            self.counts.lost += 1;
+            let (request, sent) = (open.exchange.request, open.exchange.t1.at);
+            self.events.push_back(Event::Lost { request, sent });
         }
+        let lost = self.open.iter().filter(|open| open.lost);
+        let lost: Vec<u32> = lost.map(|open| open.exchange.request).collect();
+        // Each keeps a socket open.
+        ended.extend(lost.iter().take(lost.len().saturating_sub(STRAGGLERS_MAX)));
+        self.open.retain(|open| !ended.contains(&open.exchange.request));
+        self.events.extend(ended.into_iter().map(|request| Event::Closed { request }));
     }
 
-    fn close(&mut self, open: &Open) {
-        let request = open.exchange.request;
-        if !open.answered {
-            self.counts.lost += 1;
-            self.events.push_back(Event::Lost { request, sent: open.exchange.t1.at });
+    fn close_all(&mut self) {
+        while let Some(open) = self.open.pop_front() {
+            let request = open.exchange.request;
+            if !open.answered && !open.lost {
+                self.counts.lost += 1;
+                self.events.push_back(Event::Lost { request, sent: open.exchange.t1.at });
+            }
+            self.events.push_back(Event::Closed { request });
         }
-        self.events.push_back(Event::Closed { request });
     }
 
     /// Ends where nothing is left to send or to wait for.
     fn settle(&mut self) {
-        if self.ended || self.wants_to_send() || self.open.iter().any(|open| !open.answered) {
+        if self.ended
+            || self.wants_to_send()
+            || self.open.iter().any(|open| !open.answered && !open.lost)
+        {
             return;
         }
-        while let Some(open) = self.open.pop_front() {
-            self.close(&open);
-        }
+        self.close_all();
         self.ended = true;
         self.events.push_back(Event::Ended(self.ending.unwrap_or(Ended::Complete)));
     }

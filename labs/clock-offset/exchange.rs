@@ -1,7 +1,7 @@
 //! Judges a reply to one request: identity, kiss-o'-death, format and plausibility, in that order.
 
 use super::nts::session::Proof;
-use super::packet::{Header, Mode, Packet, VERSION};
+use super::packet::{Header, Mode, Packet, VERSION, VERSION_3};
 use super::refusal::{Kiss, Refusal};
 use super::sample::{Arrival, Claims, Record, Sample, StampedBy, TimePair, synchronized};
 use super::timestamp::{NtpTimestamp, WallTime};
@@ -173,8 +173,9 @@ fn format(packet: &Packet<'_>) -> Result<(), Refusal> {
     if mode != Mode::Server {
         return Err(Refusal::Mode(mode as u8));
     }
-    if version != VERSION {
-        return Err(Refusal::Version { asked: VERSION, got: version });
+    // The header is the same, and servers of version 3 answer requests of version 4 in their own.
+    if version != VERSION && version != VERSION_3 {
+        return Err(Refusal::Version(version));
     }
     packet.fields().map(drop).map_err(|error| match error.fault {
         Fault::Trailing { extra: 4, .. } => Refusal::CryptoNak,
@@ -184,6 +185,7 @@ fn format(packet: &Packet<'_>) -> Result<(), Refusal> {
 
 const fn claims(header: &Header) -> Claims {
     Claims {
+        version: header.version,
         leap: header.leap,
         stratum: header.stratum,
         precision_log2_s: header.precision,

@@ -12,6 +12,9 @@ pub const HEADER_LEN: usize = 48;
 pub const TRANSMIT_AT: usize = HEADER_LEN - 8;
 /// The version spoken here.
 pub const VERSION: u8 = 4;
+/// The version before it (RFC 1305), whose packets have the same header; domain controllers and
+/// some public servers reply in it.
+pub const VERSION_3: u8 = 3;
 /// Bytes of the shortest extension field (RFC 7822 §3).
 const FIELD_MIN: usize = 16;
 /// Bytes of the longest legacy MAC: a key number and 20 bytes of SHA-1 (RFC 7822 §7.5.1.1).

@@ -27,6 +27,11 @@ fn time(ns: i64) -> String {
     format!("{sign}{}", human::latency(ns.unsigned_abs()))
 }
 
+/// How long after its request a late reply came.
+fn late(after_ns: Option<i64>) -> String {
+    after_ns.map_or_else(String::new, |ns| format!("{} later, ", time(ns)))
+}
+
 /// Why a datagram is not a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -64,22 +69,17 @@ pub enum Refusal {
     #[error("the request was answered already")]
     Duplicate,
     /// The request was given up before this came.
-    #[error("the request was given up before this came")]
-    Late,
+    #[error("came {}after its request was given up", late(*.0))]
+    Late(Option<i64>),
     /// A kiss-o'-death.
     #[error("kiss-o'-death {0}")]
     Kiss(Kiss),
     /// Not a server's packet.
     #[error("mode {0}, expected 4 (server)")]
     Mode(u8),
-    /// Not the version of the request.
-    #[error("version {got}, expected {asked} as in the request")]
-    Version {
-        /// Of the request.
-        asked: u8,
-        /// Of the reply.
-        got: u8,
-    },
+    /// A version whose header is another one.
+    #[error("version {0}, expected 4 or 3")]
+    Version(u8),
     /// The bytes after the header do not add up.
     #[error("{0}")]
     Tail(DecodeError),
@@ -152,10 +152,10 @@ impl Refusal {
             Self::NoOrigin => ("no_origin", Class::Identity, "RFC 5905 §8, test 3"),
             Self::Origin { .. } => ("origin", Class::Identity, "RFC 5905 §8, test 2"),
             Self::Duplicate => ("duplicate", Class::Identity, "RFC 5905 §8, test 1"),
-            Self::Late => ("late", Class::Identity, "RFC 5905 §8"),
+            Self::Late(_) => ("late", Class::Identity, "RFC 5905 §8"),
             Self::Kiss(_) => ("kiss", Class::Kiss, "RFC 5905 §7.4"),
             Self::Mode(_) => ("mode", Class::Format, "RFC 5905 §9.2, Figure 20"),
-            Self::Version { .. } => ("version", Class::Format, "RFC 4330 §5"),
+            Self::Version(_) => ("version", Class::Format, "RFC 4330 §5"),
             Self::CryptoNak => ("crypto_nak", Class::Format, "RFC 5905 §9.2"),
             Self::Tail(_) => ("tail", Class::Format, "RFC 7822 §3"),
             Self::StratumZero => ("stratum_zero", Class::Format, "RFC 5905 §7.4"),
@@ -244,6 +244,9 @@ pub enum Warning {
     /// An NTP daemon would give up here.
     #[error("the clocks are more than 1000 s apart (RFC 5905 §7.3, PANICT)")]
     Panic,
+    /// Accepted as RFC 5905 interoperates with it.
+    #[error("the server replies in version 3 (RFC 1305)")]
+    Version3,
     /// A leap second is near.
     #[error("the server announces a leap second: offsets across it differ by one second")]
     Leap,

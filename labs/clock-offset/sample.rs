@@ -4,7 +4,7 @@
 //! <= theta <= theta + d1 = T2 - T1`: the interval needs no other assumption.
 
 use super::drift::DRIFT_MAX;
-use super::packet::{Leap, ReferenceId};
+use super::packet::{Leap, ReferenceId, VERSION, VERSION_3};
 use super::refusal::{FLOOR, Refusal, Warning};
 use super::timestamp::{NtpTimestamp, Rounded, ShortDuration, WallTime, saturated};
 use serde::{Deserialize, Serialize};
@@ -106,6 +106,9 @@ impl Arrival {
 /// The server's claims about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
+    /// The version of its reply, where that is not 4.
+    #[serde(default = "current", skip_serializing_if = "is_current")]
+    pub version: u8,
     /// Warning of a leap second.
     pub leap: Leap,
     /// Hops from a reference clock.
@@ -120,6 +123,15 @@ pub struct Claims {
     pub reference_id: ReferenceId,
     /// When its clock was last set.
     pub reference: NtpTimestamp,
+}
+
+const fn current() -> u8 {
+    VERSION
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_current(version: &u8) -> bool {
+    *version == VERSION
 }
 
 /// Timestamps and claims of one exchange: a line of a samples file.
@@ -255,6 +267,9 @@ impl Sample {
         }
         if self.offset_ns().unsigned_abs() > PANIC_NS {
             self.warnings.push(Warning::Panic);
+        }
+        if self.record.claims.version == VERSION_3 {
+            self.warnings.push(Warning::Version3);
         }
         if matches!(self.record.claims.leap, Leap::Insert | Leap::Delete) {
             self.warnings.push(Warning::Leap);

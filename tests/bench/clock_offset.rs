@@ -20,7 +20,6 @@ use clock_offset::finding::{Finding, View};
 use clock_offset::sample::{Sample, TimePair};
 use clock_offset::scenario::{Scenario, Truth, Way};
 use clock_offset::server::ServerConfig;
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
@@ -165,7 +164,7 @@ fn config(requests: u32, every: Duration) -> ClientConfig {
 fn ask(server: SocketAddr, config: ClientConfig, clock: Clock) -> (Finding, TimePair) {
     let (_stopper, mut stopped) = shutdown::pair().unwrap();
     let name = server.to_string();
-    let asked = Asked { name, addresses: VecDeque::from([server]), nts: None };
+    let asked = Asked { name, addresses: vec![server], all: false, nts: None };
     let mut query = Query::new(vec![asked], config, clock).unwrap();
     query.run(&mut stopped, |_, _, _| {}).unwrap();
     let now = clocks(&clock);
@@ -352,7 +351,7 @@ fn drifting(a: &Netns, b: &Netns) -> [f64; 3] {
         let truth = truth.offset_at(now.at);
         let samples: &[Sample] = &finding.servers[0].samples;
         let window = Window::new(samples, &now);
-        let by = |which| estimate(which, &window, now.at).unwrap().offset_ns;
+        let by = |which| estimate(which, &window, DRIFT_MAX, now.at).unwrap().offset_ns;
         let all = [
             finding.together.unwrap().estimate_ns,
             by(Estimator::Regression),

@@ -18,9 +18,8 @@ use crate::sim::Plan;
 use crate::timestamp::WallTime;
 use crate::timestamp::saturated;
 use clap::CommandFactory;
-use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use wirelab::cli::error::Failure;
@@ -31,6 +30,7 @@ use wirelab::cli::stdout::Pipe;
 use wirelab::measure::{human, nanos};
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::shutdown;
+use wirelab::sys::sockets::interface_index;
 
 /// Result of a run, its folder, and whether it was interrupted.
 pub(crate) struct Found {
@@ -160,16 +160,22 @@ fn named(args: &Args, name: &str) -> Result<Asked, Failure> {
     match name.strip_prefix(nts::SCHEME) {
         Some(host) => nts::establish(args, name, host),
         None if args.nts => nts::establish(args, &format!("{}{name}", nts::SCHEME), name),
-        None => resolve(name),
+        None => resolve(args, name),
     }
 }
 
 /// Every address of a name.
-fn resolve(name: &str) -> Result<Asked, Failure> {
+fn resolve(args: &Args, name: &str) -> Result<Asked, Failure> {
+    let asked = |addresses| {
+        let (name, all) = (name.to_owned(), args.all_addresses);
+        Asked { name, addresses, all, nts: None }
+    };
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
-        let addresses = VecDeque::from([SocketAddr::new(ip, PORT)]);
-        return Ok(Asked { name: name.to_owned(), addresses, nts: None });
+        return Ok(asked(vec![SocketAddr::new(ip, PORT)]));
+    }
+    if let Some(address) = zoned(name) {
+        return address.map(|address| asked(vec![address]));
     }
     let found =
         if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
@@ -182,11 +188,30 @@ fn resolve(name: &str) -> Result<Asked, Failure> {
         io::ErrorKind::InvalidInput => failed(Exit::Usage, error.to_string()),
         _ => failed(Exit::Network, error.to_string()),
     })?;
-    let addresses: VecDeque<_> = found.collect();
+    let mut addresses: Vec<_> = found.collect();
+    addresses.dedup();
     if addresses.is_empty() {
         return Err(failed(Exit::Network, "the name has no address".to_owned()));
     }
-    Ok(Asked { name: name.to_owned(), addresses, nts: None })
+    Ok(asked(addresses))
+}
+
+/// An IPv6 address with a zone, in brackets where a port follows; `None` where it is none.
+///
+/// //= RFC 4007 §11.2: the address, %, and the name or number of the interface.
+fn zoned(text: &str) -> Option<Result<SocketAddr, Failure>> {
+    let (address, rest) = text.trim_start_matches('[').split_once('%')?;
+    let ip: Ipv6Addr = address.parse().ok()?;
+    let (zone, port) = match rest.split_once(']') {
+        Some((zone, "")) => (zone, PORT),
+        Some((zone, port)) => (zone, port.strip_prefix(':')?.parse().ok()?),
+        None => (rest, PORT),
+    };
+    let index = zone.parse().or_else(|_| interface_index(zone)).map_err(|error| {
+        Failure::new(Exit::Usage, format!("{zone:?} is no interface of this host: {error}"))
+            .or_type("see them", "ip -br link")
+    });
+    Some(index.map(|index| SocketAddrV6::new(ip, port, 0, index).into()))
 }
 
 /// Rate-limits requests to public servers.
@@ -265,7 +290,9 @@ fn announce(args: &Args, asked: &[Asked]) {
             let total = config.burst_interval * requests.min(config.burst).saturating_sub(1)
                 + config.interval * slow;
             let each = human::plural(requests.into(), "request", "requests");
-            format!("{each} to each, about {}", human::latency(nanos(total)))
+            let total = human::latency(nanos(total));
+            let wait = human::span(config.timeout);
+            format!("{each} to each, about {total}, and {wait} more where no reply comes")
         },
     );
     stdout::complain(&format!("{LAB}: asking {}; {how_long}\n", names.join(", ")));
@@ -315,7 +342,7 @@ fn demo(args: &Args, scenario: Scenario, seed: u64, command: &str) -> Result<Ans
     let mut server =
         Server::new(socket, Serving { scenario, seed, config }, clock).map_err(failed)?;
     let name = "a server of known error".to_owned();
-    let mut asked = Asked { name, addresses: VecDeque::from([address]), nts: None };
+    let mut asked = Asked { name, addresses: vec![address], all: false, nts: None };
     // Held until the end: it may be asked for new keys.
     let mut _keys = None;
     if args.nts {

@@ -33,7 +33,8 @@ pub(crate) fn establish(args: &Args, name: &str, host: &str) -> Result<Asked, Fa
     let source = KeySource::new(host, port, config);
     let found = source.establish().map_err(failed)?;
     let name = name.to_owned();
-    Ok(Asked { name, addresses: found.servers.into(), nts: Some((found.session, source)) })
+    let nts = Some((found.session, source));
+    Ok(Asked { name, addresses: found.servers, all: false, nts })
 }
 
 /// Makes the server of the demonstration prove its replies, and gets keys for it.

@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::sample::{Arrival, TimePair};
 use mio::unix::SourceFd;
 use mio::{Interest, Waker};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
@@ -32,8 +32,10 @@ use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures};
 pub struct Asked {
     /// The name.
     pub name: String,
-    /// Its addresses; the next is tried if one gives no sample.
-    pub addresses: VecDeque<SocketAddr>,
+    /// Its addresses: all are asked at once.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether all of them are asked to the end, and not only the first that gives a sample.
+    pub all: bool,
     /// NTS keys, for the first address only, and where to get new ones.
     pub nts: Option<(Session, KeySource)>,
 }
@@ -54,8 +56,10 @@ const TURN: usize = 64;
 struct Member {
     client: Client,
     gathered: Gathered,
-    /// Addresses of the same name not tried yet.
-    others: VecDeque<SocketAddr>,
+    /// The name it is an address of, where the first to give a sample is enough.
+    race: Option<usize>,
+    /// Another address of the name gave a sample first.
+    beaten: bool,
     /// Where to get new keys.
     source: Option<KeySource>,
 }
@@ -145,9 +149,9 @@ impl Query {
             agreed: mpsc::channel(),
             waker,
         };
-        for Asked { name, addresses, nts } in asked {
+        for (number, Asked { name, addresses, all, nts }) in asked.into_iter().enumerate() {
             match nts {
-                None => asking.add(name, addresses, clock.now()),
+                None => asking.add(&name, &addresses, (!all).then_some(number), clock.now()),
                 Some((session, source)) => asking.add_proved(name, &addresses, session, source),
             }
         }
@@ -178,7 +182,8 @@ impl Query {
     /// The results.
     #[must_use]
     pub fn into_gathered(self) -> Vec<Gathered> {
-        self.asking.members.into_iter().map(|member| member.gathered).collect()
+        let members = self.asking.members.into_iter().filter(|member| !member.beaten);
+        members.map(|member| member.gathered).collect()
     }
 }
 
@@ -234,18 +239,27 @@ impl<F: FnMut(&Gathered, &Event, &TimePair)> Driver for Observed<'_, F> {
 
     fn handle_shutdown(&mut self, _events: &mut EventLoop<Source>, _now: Instant) {
         for member in &mut self.asking.members {
-            member.others.clear();
             member.client.stop();
         }
     }
 }
 
 impl Asking {
-    fn add(&mut self, name: String, mut others: VecDeque<SocketAddr>, now: Instant) {
-        if let Some(address) = others.pop_front() {
-            let client = Client::new(address, self.config, now);
-            let gathered = Gathered::new(name, address);
-            self.members.push(Member { client, gathered, others, source: None });
+    fn add(&mut self, name: &str, addresses: &[SocketAddr], race: Option<usize>, now: Instant) {
+        for address in addresses {
+            let client = Client::new(*address, self.config, now);
+            let gathered = Gathered::new(name.to_owned(), *address);
+            self.members.push(Member { client, gathered, race, beaten: false, source: None });
+        }
+    }
+
+    /// One address of a name gave a sample: the others are asked no more.
+    fn settle_race(&mut self, winner: usize) {
+        let Some(race) = self.members[winner].race.take() else { return };
+        let others = self.members.iter_mut().filter(|member| member.race == Some(race));
+        for member in others.filter(|member| member.gathered.samples.is_empty()) {
+            member.client.stop();
+            member.beaten = true;
         }
     }
 
@@ -253,15 +267,15 @@ impl Asking {
     fn add_proved(
         &mut self,
         name: String,
-        addresses: &VecDeque<SocketAddr>,
+        addresses: &[SocketAddr],
         session: Session,
         source: KeySource,
     ) {
-        let Some(address) = addresses.front() else { return };
+        let Some(address) = addresses.first() else { return };
         let client = Client::new(*address, self.config, self.clock.now()).authenticated(session);
         let gathered = Gathered::new(name, *address);
-        let (others, source) = (VecDeque::new(), Some(source));
-        self.members.push(Member { client, gathered, others, source });
+        let source = Some(source);
+        self.members.push(Member { client, gathered, race: None, beaten: false, source });
     }
 
     /// Requests new keys, in a thread.
@@ -401,7 +415,7 @@ impl Asking {
         events: &mut EventLoop<Source>,
         observe: &mut impl FnMut(&Gathered, &Event, &TimePair),
     ) {
-        let (mut next, mut keyless) = (Vec::new(), Vec::new());
+        let (mut winners, mut keyless) = (Vec::new(), Vec::new());
         for (index, member) in self.members.iter_mut().enumerate() {
             while let Some(event) = member.client.poll_event() {
                 if let Event::Closed { request } = event {
@@ -418,17 +432,16 @@ impl Asking {
                 member.gathered.take(event.clone());
                 member.gathered.counts = member.client.counts().clone();
                 observe(&member.gathered, &event, &clocks(&self.clock));
-                if matches!(event, Event::Ended(_)) && member.gathered.samples.is_empty() {
-                    next.push((member.gathered.name.clone(), std::mem::take(&mut member.others)));
+                if matches!(event, Event::Sample(_)) {
+                    winners.push(index);
                 }
             }
         }
         for index in keyless {
             self.want_keys(index);
         }
-        let now = self.clock.now();
-        for (name, others) in next {
-            self.add(name, others, now);
+        for index in winners {
+            self.settle_race(index);
         }
     }
 }

@@ -156,6 +156,7 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         }
     }
     for server in &finding.servers {
+        lines.extend(late(server));
         if let Some(why) = cut_short(server.ended) {
             lines.push(format!("{}: {why}", server.name));
         }
@@ -166,6 +167,19 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
         lines.extend(warnings.into_iter().map(|text| format!("{}: {text}", server.name)));
     }
     lines
+}
+
+/// Replies that came when their requests had been given up.
+fn late(server: &ServerFinding) -> Option<String> {
+    let count = *server.counts.refused.get("late")?;
+    let last = server.notes.iter().rev().find(|note| note.reason == "late")?;
+    Some(format!(
+        "{}: {} too late, request {} for example {}: --timeout waits longer",
+        server.name,
+        human::plural(count, "reply came", "replies came"),
+        last.request,
+        last.text,
+    ))
 }
 
 /// Doubts about the samples of one server.
@@ -182,6 +196,15 @@ fn doubts_of(server: &ServerFinding, finding: &Finding) -> Vec<String> {
         ));
     }
     let Some(bound) = &server.bound else { return lines };
+    if let Some(drift) = bound.drift_beyond_ppt {
+        lines.push(format!(
+            "{}: the samples show a drift of {}, beyond the limit of {} on which the interval \
+             rests: ask with --max-drift",
+            server.name,
+            ppm(drift, Round::Nearest),
+            limit(finding.view.drift_limit),
+        ));
+    }
     if let Some(found) = bound.contradiction {
         lines.push(format!(
             "{}: between requests {} and {} the offset jumped by {} at least, which no drift \
@@ -223,13 +246,14 @@ fn changed(change: &Change, since: u32) -> String {
 
 /// Which samples the estimate does not use, and why; empty where it uses all.
 pub(super) fn excluded(server: &ServerFinding) -> String {
-    let Excluded { slept, contradiction, change, rate, runs_test } = server.excluded;
+    let Excluded { slept, contradiction, change, rate, runs_test, wander } = server.excluded;
     let reasons = [
         (slept, "before this host slept"),
         (contradiction, "before a contradiction"),
         (change, "before the offset jumped"),
         (rate, "before a change of rate"),
         (runs_test, "before a bend (runs test, 5 %)"),
+        (wander, "too old for a rate that wanders"),
     ];
     let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
     let reasons: Vec<String> = reasons.map(|(count, why)| format!("{count} {why}")).collect();

@@ -140,7 +140,7 @@ fn known_bad_replies() -> Vec<Bad> {
         ("mode 5", mode(Mode::Broadcast), "mode"),
         ("version 7", version(7), "version"),
         ("version 0", version(0), "version"),
-        ("version 3 to 4", version(3), "version"),
+        ("version 5", version(5), "version"),
         ("RATE", kiss(*b"RATE"), "kiss"),
         ("DENY", kiss(*b"DENY"), "kiss"),
         (
@@ -243,7 +243,8 @@ fn no_bad_reply_is_believed_nor_ends_the_query() {
 #[test]
 fn what_is_odd_but_not_wrong_is_believed_with_a_word() {
     let day = 86_400 * SECOND;
-    let odd: [(&str, Spoil, Option<Warning>); 8] = [
+    let odd: [(&str, Spoil, Option<Warning>); 9] = [
+        ("version 3", header(|h| h.version = 3), Some(Warning::Version3)),
         ("honest", header(|_| {}), None),
         (
             "root dispersion 5 s",
@@ -304,7 +305,35 @@ fn a_flood_of_forgeries_is_skipped_and_counted() {
     assert_eq!(bench.client.counts().refused.get("origin"), Some(&300));
     // What comes after the end is late, and changes nothing.
     bench.receive(3 * WAY, server(), &good);
-    assert_eq!(bench.told().1, [Refusal::Late]);
+    assert_eq!(bench.told().1, [Refusal::Late(None)]);
+}
+
+#[test]
+fn a_reply_after_the_timeout_is_seen_and_reported() {
+    let mut bench = Bench::new();
+    let config = ClientConfig { requests: Some(3), ..ClientConfig::default() };
+    bench.client = Client::new(server(), config, bench.now);
+    let sent = bench.client.poll_transmit(bench.now, 0x0123_4567_89ab_cdef).unwrap();
+    bench.client.handle_sent(1, 40_000, clocks(bench.now));
+    bench.request = sent.bytes;
+    let good = bench.honest().encode();
+    bench.client.handle_timeout(bench.now + config.timeout);
+    assert_eq!(bench.client.counts().lost, 1);
+    bench.receive(Duration::from_millis(2_500), server(), &good);
+    let (samples, refusals) = bench.told();
+    assert_eq!((samples.len(), &refusals[..]), (0, &[Refusal::Late(Some(2_500_000_000))][..]));
+    assert!(refusals[0].to_string().starts_with("came 2.50 s later"), "{}", refusals[0]);
+    assert_eq!(bench.client.counts().lost, 1, "lost once");
+    bench.receive(Duration::from_millis(2_600), server(), &good);
+    assert_eq!(bench.told().1, [Refusal::Duplicate]);
+}
+
+#[test]
+fn a_request_of_version_3_says_so() {
+    let now = Instant::from_nanos(1);
+    let config = ClientConfig { version: 3, ..ClientConfig::default() };
+    let request = Client::new(server(), config, now).poll_transmit(now, 7).unwrap();
+    assert_eq!(Packet::open(&request.bytes).unwrap().header.version, 3);
 }
 
 #[test]
