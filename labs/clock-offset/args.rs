@@ -70,8 +70,9 @@ Only servers named on the command line are asked. The clock is never set.";
 
 const PLUS_MINUS: &str = "\
 The interval holds whatever the path did, while neither clock was set and their rates differ by at
-most --max-drift. The estimate assumes that both ways take equally long; its ± is the scatter of
-repeated runs on the same path, less where rates wander, and says nothing of asymmetry.";
+most --max-drift. The estimate assumes that both ways take equally long; 68 % of repeated runs on the
+same path lie within its ±, if queues are exponential. It says nothing of asymmetry, nor of a rate
+that wanders by less than the queues hide.";
 
 /// Meaning of this lab's exit codes.
 fn exit_codes() -> String {
@@ -181,8 +182,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) watch: bool,
 
-    /// How to estimate: hull, intersection, min-delay, weighted, regression, clock-filter,
-    /// cristian, last, mean [default: hull where the samples tell the drift, else intersection]
+    /// How to estimate: likelihood, hull, intersection, min-delay, weighted, regression,
+    /// clock-filter, cristian, last, mean [default: likelihood; intersection below 3 samples]
     #[arg(long, value_name = "NAME", value_parser = estimator, help_heading = ESTIMATE)]
     pub(crate) estimator: Option<Estimator>,
 

@@ -20,8 +20,11 @@ const FEWER: f64 = 1.7;
 /// Degrees of freedom of a slope's scatter.
 const FREEDOM: f64 = 5.0;
 const SECOND: f64 = 1e9;
-/// The quantile of the wander that is reckoned with: too little costs more than too much.
-const CAUTIOUS: f64 = 0.8;
+/// The quantile of the wander that is reckoned with where the samples show some, and where not:
+/// too little costs more than too much.
+const CAUTIOUS: [f64; 2] = [0.85, 0.6];
+/// How much likelier (logarithm) than none a wander is that the samples show.
+const SHOWN: f64 = 2.0;
 
 /// What wander adds to the scatter of a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -94,10 +97,12 @@ fn wander(rows: &[Row], limit: DriftLimit) -> f64 {
     let best = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = logs.iter().map(|log| (log - best).exp()).collect();
     let total: f64 = weights.iter().sum();
+    let shown = logs.first().is_some_and(|none| best - none > SHOWN);
+    let quantile = CAUTIOUS[usize::from(!shown)];
     let mut sum = 0.0;
     let found = (0..STEPS).zip(&weights).find(|(_, weight)| {
         sum += **weight;
-        sum >= CAUTIOUS * total
+        sum >= quantile * total
     });
     found.map_or(0.0, |(step, _)| walk(step))
 }

@@ -115,6 +115,7 @@ fn played(case: Case) -> Seen {
 /// 62 to 74 %, and three standard errors of a share of so many runs.
 fn holds(held: u32, runs: u32) -> bool {
     let (share, runs) = (f64::from(held) / f64::from(runs), f64::from(runs));
+    // Of a hundred runs the share itself is known to a few percent only.
     let error = if runs < 900.0 { 3.0 * (0.68 * 0.32 / runs).sqrt() - 0.04 } else { 0.0 };
     (0.62 - error..=0.74 + error).contains(&share)
 }
@@ -132,24 +133,15 @@ fn the_noise_that_is_printed_holds_in_two_of_three_runs() {
         Case { out_us: 5_000, ..LONG },
     ] {
         let seen = played(case);
-        println!(
-            "{case:?}: {} of {}, drift {}, bias {}",
-            seen.offset_held, seen.runs, seen.drift_held, seen.bias_ns
-        );
-        assert!(
-            holds(seen.offset_held, seen.runs),
-            "{case:?}: {} of {}",
-            seen.offset_held,
-            seen.runs
-        );
-        // One way without a queue tells the drift to the nanosecond.
-        let drift = case.back_us == 0
-            || holds(seen.drift_held, seen.runs)
-            || seen.drift_held > seen.runs * 62 / 100;
-        assert!(drift, "{case:?}: drift in {} of {}", seen.drift_held, seen.runs);
-        // No bias beyond the scatter of the mean.
+        let Seen { runs, offset_held, drift_held, bias_ns, .. } = seen;
+        println!("{case:?}: {offset_held} of {runs}, drift {drift_held}, bias {bias_ns} ns");
+        assert!(holds(offset_held, runs), "{case:?}: {offset_held} of {runs}");
+        // One way without a queue tells the drift nearly without error.
+        let drift = holds(drift_held, runs) || drift_held > runs * 62 / 100;
+        assert!(drift, "{case:?}: the drift in {drift_held} of {runs}");
+        // No bias beyond a part of the scatter.
         let spread = i64::try_from(seen.errors[seen.errors.len() * 68 / 100]).unwrap();
-        assert!(seen.bias_ns.abs() * 3 < spread, "{case:?}: bias {} ns of {spread}", seen.bias_ns);
+        assert!(bias_ns.abs() * 3 < spread, "{case:?}: bias {bias_ns} ns of {spread}");
     }
 }
 
@@ -163,16 +155,13 @@ fn a_rate_that_wanders_is_in_the_noise_and_beats_the_clock_filter() {
         Case { drift_ppb: 0, wander_ppb: 10, ..LONG },
     ] {
         let seen = played(case);
-        let middle = seen.errors.len() / 2;
-        println!(
-            "{case:?}: {} of {}, median {} filter {} bias {}",
-            seen.offset_held,
-            seen.runs,
-            seen.errors[middle],
-            seen.filter_errors[middle],
-            seen.bias_ns
-        );
-        let (error, filter) = (seen.errors[middle], seen.filter_errors[middle]);
+        let Seen { runs, offset_held, .. } = seen;
+        let [error, filter] =
+            [&seen.errors, &seen.filter_errors].map(|errors| errors[errors.len() / 2]);
+        println!("{case:?}: {offset_held} of {runs}, {error} ns, the clock filter {filter} ns");
         assert!(error <= filter, "{case:?}: {error} ns, the clock filter {filter} ns");
+        // Of a wander that hides behind the queues nothing is known.
+        let held = f64::from(offset_held) / f64::from(runs);
+        assert!((0.4..=0.85).contains(&held), "{case:?}: {offset_held} of {runs}");
     }
 }
