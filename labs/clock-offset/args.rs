@@ -63,16 +63,16 @@ const OUTPUT: &str = "Output";
 
 const SERVERS: &str = "\
 A server is NAME, ADDRESS, NAME:PORT or [IPV6]:PORT; the port is 123 unless given. A link-local
-address has a zone, fe80::1%eth0 or [fe80::1%2]:123. With nts:// before it the server is
-authenticated (RFC 8915); keys come from port 4460. Addresses of a name are tried side by side.
+address has a zone: fe80::1%eth0 or [fe80::1%2]:123. Addresses of a name are tried side by side.
+With nts:// before it the server is authenticated (RFC 8915); keys come from port 4460.
 A server gets 8 requests 2 s apart, then one every 64 s; fewer if it replies RATE, none after DENY.
 Only servers named on the command line are asked. The clock is never set.";
 
 const PLUS_MINUS: &str = "\
 The interval holds whatever the path did, while neither clock was set and their rates differ by at
-most --max-drift. The estimate assumes that both ways take equally long; 68 % of repeated runs on the
-same path lie within its ±, if queues are exponential. It says nothing of asymmetry, nor of a rate
-that wanders by less than the queues hide.";
+most --max-drift. The estimate assumes that both ways take equally long; 68 % of repeated runs on
+the same path lie within its ±, if queues are exponential. It says nothing of asymmetry, nor of a
+rate that wanders by less than the queues hide.";
 
 /// Meaning of this lab's exit codes.
 fn exit_codes() -> String {
