@@ -134,7 +134,6 @@ fn the_noise_that_is_printed_holds_in_two_of_three_runs() {
     ] {
         let seen = played(case);
         let Seen { runs, offset_held, drift_held, bias_ns, .. } = seen;
-        println!("{case:?}: {offset_held} of {runs}, drift {drift_held}, bias {bias_ns} ns");
         assert!(holds(offset_held, runs), "{case:?}: {offset_held} of {runs}");
         // One way without a queue tells the drift nearly without error.
         let drift = holds(drift_held, runs) || drift_held > runs * 62 / 100;
@@ -158,7 +157,6 @@ fn a_rate_that_wanders_is_in_the_noise_and_beats_the_clock_filter() {
         let Seen { runs, offset_held, .. } = seen;
         let [error, filter] =
             [&seen.errors, &seen.filter_errors].map(|errors| errors[errors.len() / 2]);
-        println!("{case:?}: {offset_held} of {runs}, {error} ns, the clock filter {filter} ns");
         assert!(error <= filter, "{case:?}: {error} ns, the clock filter {filter} ns");
         // Of a wander that hides behind the queues nothing is known.
         let held = f64::from(offset_held) / f64::from(runs);
