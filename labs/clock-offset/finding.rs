@@ -310,7 +310,7 @@ pub struct Live {
     pub estimate: Estimate,
     /// The bounds.
     pub interval: Interval,
-    /// Two of the samples cannot both be true: this is of those since.
+    /// Two samples contradict each other: computed from the samples after them.
     pub contradiction: bool,
 }
 

@@ -34,7 +34,7 @@ pub const fn unmarked(transmit: NtpTimestamp) -> NtpTimestamp {
 pub struct Memory {
     /// Each receive timestamp has one place, where it puts out the one that was there.
     places: Vec<Exchange>,
-    /// The last that was remembered: as the clock had it, and as it was changed to be unique.
+    /// The last timestamp stored: as read, and as made unique.
     last: [u64; 2],
 }
 

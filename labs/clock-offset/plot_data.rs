@@ -25,9 +25,9 @@ pub struct Point {
     pub low_ns: i64,
     /// The offset if both ways took equally long.
     pub offset_ns: i64,
-    /// The same less what the estimated drift makes from then until now.
+    /// The same, corrected for the estimated drift since then.
     pub level_ns: i64,
-    /// Both ways together.
+    /// Round-trip delay.
     pub delay_ns: i64,
     /// Whether the estimate rests on it.
     pub used: bool,

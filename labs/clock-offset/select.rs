@@ -118,7 +118,7 @@ mod tests {
             };
             prop_assert!(falsetickers.iter().all(|i| all[*i].and(&interval).is_none()));
             let most = |at: i64| all.iter().filter(|i| i.contains(at)).count();
-            // Where liars make a larger crowd than the truth, the truth cannot be known.
+            // A majority of falsetickers cannot be detected.
             if all.iter().all(|i| most(i.low_ns) <= most(truth)) {
                 prop_assert!(interval.contains(truth), "{interval:?} of {all:?}");
             }

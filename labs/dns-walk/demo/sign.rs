@@ -61,7 +61,7 @@ pub enum Flaw {
     Stripped,
     /// Its NSEC records leave names out that do not exist.
     Gap,
-    /// Its NSEC3 records want more rounds than anybody computes.
+    /// Its NSEC3 records ask for more iterations than validators accept.
     Rounds,
     /// The DS record above has an unassigned algorithm number.
     UnknownAlgorithm,

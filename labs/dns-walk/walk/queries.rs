@@ -54,7 +54,7 @@ pub(super) struct Plan {
     pub(super) server: Server,
     pub(super) transport: Transport,
     pub(super) edns: bool,
-    /// In which other way than the usual one.
+    /// The fallback used, if any.
     pub(super) way: Option<Way>,
 }
 

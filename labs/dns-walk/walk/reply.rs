@@ -127,7 +127,7 @@ impl Walk {
         }
         let meta = &message.metadata;
         if meta.truncation && attempt.is_udp() {
-            // What was cut may be what matters: nothing of it is used.
+            // A truncated reply is not used: the part cut off may matter.
             self.retry(now, attempt, Class::Truncated);
             return;
         }
@@ -213,7 +213,7 @@ impl Walk {
             let server = Some((server.name.clone(), server.address));
             self.log.findings.note(Fault::AnswerNotAuthoritative { subject }, zone, server, *step);
         } else {
-            // Every attempt with EDNS was in vain.
+            // Every attempt with EDNS failed.
             self.known.servers.entry(attempt.to()).no_edns = true;
             let silent = attempt.record.attempt.saturating_sub(1);
             self.note_otherwise(&attempt, Way::NoEdns, silent);
