@@ -128,7 +128,7 @@ pub(crate) const SIM_START: WallTime = WallTime::from_nanos(1_767_225_600_000_00
 fn finish(args: &Args, mut finding: Finding, leaving: Leaving, command: String) -> Found {
     finding.command = command;
     let stopped = finding.servers.iter().any(|server| server.ended == Ended::Stopped);
-    // Who follows along ends it with Ctrl-C; that is no interruption.
+    // With `--watch`, Ctrl-C is the normal end, not an interruption.
     Found { finding, leaving, interrupted: stopped && !args.watch }
 }
 
@@ -151,7 +151,7 @@ fn read(from: &Path, view: View) -> Result<Finding, Failure> {
         Failure::from_error(Exit::Usage, what, &error)
             .or_type("make such a file", format!("{LAB} --demo --samples samples.ndjson"))
     })?;
-    // A file of samples knows only its last reply, and nothing of what was asked.
+    // A file of samples has only the last reply and not the requests.
     Ok(Finding::new(gathered, view, last))
 }
 
@@ -223,7 +223,7 @@ fn manners(args: &Args, asked: &[Asked]) -> Result<(), Failure> {
             Exit::Usage,
             format!("{} must not be asked every {}", one.name, human::span(every)),
         )
-        .because("public servers tolerate a request every 2 s, and only for a short while")
+        .because("public servers tolerate a request every 2 s for a short while, no more often")
         .or_type("as often as is right", format!("{LAB} {}", one.name))),
         // An interval that was chosen holds for every request, so a long run takes a long one.
         Some(one) if args.interval.is_some_and(|every| every < HURRY) && too_many(args) => {
