@@ -17,9 +17,9 @@ use wirelab::measure::{Instant, Ppm};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Host {
-    /// Whose clock is right here.
+    /// The host whose clock is right.
     A,
-    /// Whose clock is off as the scenario says.
+    /// The host whose clock has the scenario's error.
     B,
 }
 
@@ -28,7 +28,7 @@ pub enum Host {
 pub struct Message {
     /// Its number, from 1.
     pub number: u32,
-    /// Who sent it.
+    /// The sender.
     pub from: Host,
     /// When, by the sender's clock.
     #[serde(rename = "sent_ns")]
@@ -53,7 +53,7 @@ impl Message {
 /// One direction: how often the stamps contradict the cause, and how often they should.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Direction {
-    /// Who sends.
+    /// The sender.
     pub from: Host,
     /// How often they did, of the messages that arrived.
     pub contradicted: Share,
@@ -201,7 +201,7 @@ pub fn play(
     books.close(scenario, seed, Carrier::VirtualTime)
 }
 
-/// Who sends a message: every other one is A's.
+/// Sender of a message: hosts alternate.
 #[must_use]
 pub const fn sender(number: u32) -> Host {
     if number % 2 == 1 { Host::A } else { Host::B }

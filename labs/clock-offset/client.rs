@@ -93,7 +93,7 @@ pub enum Event {
         request: u32,
         /// When it came.
         at: Instant,
-        /// Who sent it.
+        /// The sender.
         from: SocketAddr,
         /// Why.
         refusal: Refusal,

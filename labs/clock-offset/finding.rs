@@ -31,7 +31,7 @@ pub struct Note {
     /// When it came.
     #[serde(rename = "at_ns")]
     pub at: Instant,
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
     /// The name of the reason.
     pub reason: Cow<'static, str>,

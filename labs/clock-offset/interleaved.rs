@@ -44,7 +44,7 @@ struct Exchange {
     transmit: u64,
 }
 
-/// A server's timestamps of one reply, and what it is to remember.
+/// A server's timestamps of one reply, and those to store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// Origin timestamp of the reply.

@@ -65,7 +65,7 @@ pub(crate) fn count(samples: usize) -> u32 {
     u32::try_from(samples).expect("fewer than 2^32 samples")
 }
 
-/// Who took a stamp.
+/// Source of a timestamp.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StampedBy {
@@ -137,7 +137,7 @@ const fn is_current(version: &u8) -> bool {
 /// Timestamps and claims of one exchange: a line of a samples file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Who was asked.
+    /// The server asked.
     pub server: SocketAddr,
     /// Number of the request to that server, from 1.
     pub request: u32,
@@ -145,7 +145,7 @@ pub struct Record {
     pub local_port: u16,
     /// Just before the request was sent.
     pub t1: TimePair,
-    /// Who took T1.
+    /// Source of T1.
     #[serde(default)]
     pub t1_by: StampedBy,
     /// When this program was about to send it, where the kernel took T1: earlier than that.
@@ -157,7 +157,7 @@ pub struct Record {
     pub t3: NtpTimestamp,
     /// When the reply came in.
     pub t4: TimePair,
-    /// Who took T4.
+    /// Source of T4.
     pub t4_by: StampedBy,
     /// When this program had read it: later than T4 where the kernel took that.
     #[serde(rename = "t4_user_ns")]
@@ -190,9 +190,9 @@ pub struct Sample {
     /// Timestamps and claims.
     #[serde(flatten)]
     pub record: Record,
-    /// T2 - T1: the offset is at most this, but for the slack. Holds when T1 was taken.
+    /// T2 - T1: the offset is at most this, plus the slack. Holds when T1 was taken.
     pub forward_ns: i64,
-    /// T3 - T4: the offset is at least this, but for the slack. Holds when T4 was taken.
+    /// T3 - T4: the offset is at least this, minus the slack. Holds when T4 was taken.
     pub backward_ns: i64,
     /// Widening on each side for the clocks' resolution.
     pub slack_ns: i64,

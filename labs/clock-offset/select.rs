@@ -20,7 +20,7 @@ pub enum Agreement {
     Majority {
         /// Intersection of all that agree.
         interval: Interval,
-        /// Who is outside.
+        /// Servers outside.
         falsetickers: Vec<usize>,
     },
     /// No offset is possible for more than half of the servers.

@@ -1,4 +1,4 @@
-//! Who stamped what, side by side: the program's stamps and the kernel's of the same packets.
+//! Compares the program's timestamps with the kernel's of the same packets.
 
 use super::sample::{Sample, StampedBy};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub struct Stamps {
 }
 
 impl Stamps {
-    /// Those of these samples; an exchange that was told of in both modes is in both delays.
+    /// Those of these samples; an exchange reported in both modes is in both delays.
     #[must_use]
     pub fn of(samples: &[Sample]) -> Self {
         let (mut sending, mut reading) = (BTreeMap::new(), BTreeMap::new());

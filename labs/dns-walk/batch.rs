@@ -170,7 +170,7 @@ struct Busy {
     waiting: VecDeque<QueryId>,
 }
 
-/// Who may go on.
+/// Walks that may continue.
 #[derive(Clone, Copy, Debug)]
 enum Wake {
     Follower(QueryId),
@@ -398,9 +398,9 @@ impl BatchResolver {
         self.wake(now);
     }
 
-    /// Takes what a walk has to give after it was told something.
+    /// Collects a walk's output after an input.
     fn attend(&mut self, now: Instant, task: TaskId) {
-        // What is to be sent comes first: who asks again goes on leading.
+        // Transmissions first: a walk that retries stays the leader.
         while let Some(running) = self.running.get_mut(&task)
             && let Some(transmit) = running.walk.poll_transmit()
         {
@@ -429,7 +429,7 @@ impl BatchResolver {
         let question = self.question_of(&bytes);
         self.uncount_overdue(task);
         let Some(running) = self.running.get_mut(&task) else { return };
-        // A connection is what a datagram of the same query led to; it must not begin again.
+        // A query over TCP follows its own truncated datagram and must not wait again.
         let may_wait = transport == Transport::Udp || self.config.walk.tcp;
         if may_wait && running.walk.is_prime(attempt) {
             let waits = |lead: &Lead| lead.walk != task && now < lead.since + LEAD_MAX;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::SocketAddr;
 
-/// Who was asked.
+/// The server asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "who", rename_all = "snake_case")]
 pub enum AskedResolver {
@@ -58,7 +58,7 @@ pub enum AnswerOutcome {
 /// Reply of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolverAnswer {
-    /// Who.
+    /// The resolver.
     #[serde(flatten)]
     pub who: AskedResolver,
     /// How its answer ended.
@@ -84,11 +84,11 @@ pub struct ResolverAnswer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LikelyCause {
-    /// It gives what it learned before the zone was changed, or keeps it too long.
+    /// It returns data cached before the zone changed, or keeps it too long.
     Stale,
     /// It withholds or replaces the answer on purpose.
     Filtered,
-    /// Who asks from here gets another zone than the public one.
+    /// Clients here get another zone than the public one.
     SplitHorizon,
     /// The zone gives each asker a server near it, or another one each time.
     Location,

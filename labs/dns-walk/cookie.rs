@@ -95,7 +95,7 @@ impl Cookie {
         self.client == reply.client
     }
 
-    /// The cookie with a server's part made of `secret`: for the demonstration, for it is no MAC.
+    /// The cookie with a server part from `secret`; not a MAC, so for the demonstration only.
     #[must_use]
     pub fn answered(&self, secret: u64) -> Self {
         let made = keyed(secret, u64::from_be_bytes(self.client)).to_be_bytes();

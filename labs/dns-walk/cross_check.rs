@@ -33,7 +33,7 @@ pub fn compare(walk: &Summary, opinion: ResolverAnswer) -> Comparison {
         note(Field::Answers, list(&ours), list(&theirs), cause);
     } else {
         let (walked, told) = (chain(&walk.aliases), chain(&opinion.aliases));
-        // Who does not show DNAME shows the alias made of it.
+        // A resolver that hides the DNAME shows the CNAME made of it.
         let shown = |aliases: &BTreeSet<String>| !aliases.is_empty();
         if walked != told && shown(&walked) && shown(&told) {
             let because = "the same records under other names: a change of the aliases that one \
@@ -219,7 +219,7 @@ fn why_answers(walk: &Summary, opinion: &ResolverAnswer) -> (LikelyCause, String
     )
 }
 
-/// Who says that the same is proved, where the other does not.
+/// The party that reports the same data as authenticated, if only one does.
 fn proof(walk: &Summary, opinion: &ResolverAnswer) -> Option<(String, String, String)> {
     let (status, authentic) = (status(walk)?, opinion.authentic?);
     let (theirs, because) = match (status, authentic) {

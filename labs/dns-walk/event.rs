@@ -108,7 +108,7 @@ pub enum Purpose {
         /// The zone.
         zone: String,
     },
-    /// The answer is known; this asks a server of a zone on the way what it says itself.
+    /// The answer is known; this probes a server of a zone on the way.
     Check {
         /// The zone.
         zone: String,
@@ -310,11 +310,11 @@ pub struct Exchange {
     pub purpose: Purpose,
     /// The zone whose servers were asked.
     pub zone: String,
-    /// The question as it was sent: minimised, and in odd capitals.
+    /// The question as sent: minimised, with random case bits.
     pub sent: Asked,
     /// The question as it was meant.
     pub meant: Asked,
-    /// Who was asked.
+    /// The server asked.
     pub server: Server,
     /// Its transport.
     pub transport: Transport,
@@ -386,7 +386,7 @@ pub struct LocalAnswer {
 /// Something that arrived and answers nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stray {
-    /// Who sent it, as far as an address tells.
+    /// The sender, as far as an address tells.
     pub from: SocketAddr,
     /// The step whose socket it came to, if that is open.
     pub step: Option<u32>,

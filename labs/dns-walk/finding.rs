@@ -68,7 +68,7 @@ pub enum Fault {
     ServerMalformed,
     /// It does not understand EDNS (RFC 6891 has been a standard since 2013).
     ServerNoEdns,
-    /// It does not send the name back as it was asked.
+    /// It does not echo the name of the query.
     ServerChangesCase,
     /// It calls a query with a cookie malformed.
     ServerRejectsCookies {
@@ -277,7 +277,7 @@ pub enum Fault {
         /// Servers that gave it.
         servers: u32,
     },
-    /// The zone's NSEC3 records want additional rounds of the hash (RFC 9276 §3.1).
+    /// The zone's NSEC3 records have additional iterations (RFC 9276 §3.1).
     Nsec3Iterations {
         /// How many.
         iterations: u16,
@@ -632,8 +632,8 @@ impl Fault {
             ),
             Self::Nsec3Iterations { iterations } => warning(
                 &["Zonemaster:DS03_ILLEGAL_ITERATION_VALUE"],
-                &format!("its NSEC3 records want {iterations} additional rounds of the hash"),
-                "sign with no additional rounds (RFC 9276 §3.1)",
+                &format!("its NSEC3 records have {iterations} additional iterations"),
+                "sign with no additional iterations (RFC 9276 §3.1)",
             ),
             Self::ServerBogus { subject, reason } => error(
                 reason.tags(),

@@ -57,7 +57,7 @@ pub fn encode(
     cookie: Option<&Cookie>,
 ) -> Option<Vec<u8>> {
     let mut message = Message::new(id, MessageType::Query, OpCode::Query);
-    // A server that is asked for recursion might give what others told it.
+    // A server asked for recursion might return cached data.
     message.metadata.recursion_desired = false;
     message.add_query(Query::query(question.name.clone(), question.kind));
     if edns {
@@ -86,7 +86,7 @@ pub enum Reply {
 /// secret that the reply must know.
 ///
 /// # Errors
-/// Where it is not a reply to that query: the wait goes on.
+/// If it is not a reply to that query: keep waiting.
 pub fn check(query: &[u8], reply: &[u8], exact_case: bool) -> Result<Reply, StrayReason> {
     let (Some(head), Some(asked)) = (reply.get(..HEADER), query.get(HEADER..)) else {
         return Err(StrayReason::NotAReply);

@@ -13,7 +13,7 @@ pub struct Asked {
     pub name: String,
     /// Its address.
     pub address: SocketAddr,
-    /// The last that came of asking it.
+    /// The last outcome of asking it.
     pub class: Class,
     /// How long its reply took.
     pub rtt_ns: Option<u64>,

@@ -378,7 +378,7 @@ pub fn caveats(ways: &[Way; 2], plan: &Plan, loopback: [u64; 2]) -> Vec<String> 
     caveats
 }
 
-/// Why a run without frames says nothing of the plan.
+/// Why a run without frames does not test the plan.
 fn no_frames(loopback: [u64; 2], localhost: bool) -> String {
     let mut why = "no frame crossed the path".to_owned();
     for (packets, host) in loopback.into_iter().zip(["a", "b"]).filter(|(n, _)| *n > 0) {

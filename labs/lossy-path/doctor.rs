@@ -245,7 +245,7 @@ fn keep(ladder: &mut Ladder, topology: &Topology) -> Option<()> {
     });
     match resolved {
         Ok(Some(Report::Ended(0, 0))) => ladder.ok("resolve, by an /etc/hosts that only they see"),
-        // A missing lookup tool is no fault of the names.
+        // A missing lookup tool does not mean that names fail.
         Ok(Some(Report::NotStarted(..))) => ladder.ok("in /etc/hosts; there is no getent to ask"),
         _ => {
             let seen = "in /etc/hosts, but `getent hosts b` does not find it: see nsswitch.conf(5)";

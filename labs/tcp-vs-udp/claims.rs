@@ -68,7 +68,7 @@ pub fn claims(plan: &Plan, stages: &[Stage], timing: &Timing) -> Vec<Claim> {
     claims.extend(medians(plan, stages, timing));
     claims.extend(delivery(plan, stages));
     claims.push(balanced(stages));
-    // A promise that nothing tried is not shown.
+    // A claim that was not tried is not shown.
     claims.retain(|claim| claim.trials > 0);
     claims
 }

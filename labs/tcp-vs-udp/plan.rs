@@ -67,7 +67,7 @@ pub const LANES_MAX: usize = 24;
 pub const STAGES_MAX: usize = 20;
 /// Maximum requests per lane and stage: a stage's samples are kept in memory.
 pub const OPS_MAX: u32 = 1_000_000;
-/// Minimum repetitions of a stage: fewer tell nothing of what another run gives.
+/// Minimum repetitions of a stage: fewer do not show the variation between runs.
 pub const REPETITIONS_MIN: u32 = 3;
 /// Maximum repetitions of a stage.
 pub const REPETITIONS_MAX: u32 = 20;

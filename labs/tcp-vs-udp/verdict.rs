@@ -177,7 +177,7 @@ impl Case<'_> {
         let slower = usize::from(other.value >= one.value);
         let (fast, slow) = if slower == 1 { (one, other) } else { (other, one) };
         let proof = if is_wide(&one) || is_wide(&other) {
-            // Medians between two timers have no ratio, but their worst ends may be apart.
+            // Medians between two timers have no ratio, but their intervals may be disjoint.
             let at_least = slow.low / fast.high;
             if !at_least.is_finite() || at_least <= 1.0 + BOUND {
                 let lane = if is_wide(&one) { self.one } else { lane };

@@ -83,7 +83,7 @@ impl fmt::Display for Cents {
 pub enum Operation {
     /// Read a balance.
     Balance = 1,
-    /// Put money in.
+    /// Deposits money.
     Deposit = 2,
     /// Move money between two accounts.
     Transfer = 3,

@@ -32,7 +32,7 @@ impl Failure {
         self
     }
 
-    /// Adds a remedy: what it is for, and what to type.
+    /// Adds a remedy: its purpose and the command.
     #[must_use]
     pub fn or_type(mut self, label: impl Into<String>, command: impl Into<String>) -> Self {
         self.remedies.push((label.into(), command.into()));

@@ -56,14 +56,14 @@ impl Frame {
         Self { words, ..self }
     }
 
-    /// Words of other programs, and what they are called here.
+    /// Options of other programs, and their names here.
     #[must_use]
     pub const fn elsewhere(mut self, elsewhere: Elsewhere) -> Self {
         self.elsewhere = elsewhere;
         self
     }
 
-    /// The pages of `LAB help TOPIC`; `--help` leaves out what they have.
+    /// The pages of `LAB help TOPIC`; `--help` omits their options.
     #[must_use]
     pub fn topics(self, topics: Vec<Topic>) -> Self {
         Self { topics, ..self }

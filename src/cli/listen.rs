@@ -40,7 +40,7 @@ pub struct Allow {
 }
 
 impl Allow {
-    /// Whether a client is served: always on loopback; elsewhere where a prefix has it, if there
+    /// Whether a client is served: always on loopback; elsewhere if a prefix contains it, if there
     /// are any.
     pub fn permits(&self, client: IpAddr) -> bool {
         let client = client.to_canonical();

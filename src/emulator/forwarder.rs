@@ -398,7 +398,7 @@ impl Forwarder {
         for (frame, slot) in frames.iter_mut().zip(copied) {
             *frame = self.pool.message(slot, header);
         }
-        // Before the call: the receiver's answer may be stamped before it returns.
+        // Read before the call: the receiver may reply before it returns.
         let departed = self.clock.now();
         let refused = send_all(out, &frames[..*copies]);
         let lane = &mut self.lanes[port / 2];

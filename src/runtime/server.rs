@@ -311,7 +311,7 @@ impl<S: Session> Connection<S> {
         self.readable && !self.ended && !self.stream.has_unsent() && self.session.wants_read()
     }
 
-    /// Sends what it can; false if the socket is full.
+    /// Sends as much as possible; false if the socket is full.
     fn transmit(&mut self, now: Instant) -> io::Result<bool> {
         loop {
             if !self.stream.has_unsent() {
@@ -866,7 +866,7 @@ impl Outbox {
             let messages = rest.iter().map(|(to, bytes)| Outgoing { bytes, to, stamped: false });
             match send_each(socket, messages) {
                 Ok(taken @ 1..) => sent += taken,
-                // Skip the refused one; send those behind it.
+                // Skip the refused datagram; send those after it.
                 Ok(_) | Err(_) => (sent, failed) = (sent + 1, failed + 1),
             }
         }

@@ -46,7 +46,7 @@ pub struct Program {
     pub foreground: bool,
 }
 
-/// A user and the groups of theirs, the primary one first.
+/// A user and their groups, the primary one first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     /// User ID.
@@ -58,7 +58,7 @@ pub struct User {
 /// A report of the init process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Init runs. Each entry says what it could not set up, and why.
+    /// Init runs. Each entry names a failed set-up step and its reason.
     Ready(Vec<String>),
     /// Init could not be started: the step and its errno(3).
     Failed(String, i32),

@@ -164,7 +164,7 @@ fn fits_int(result: libc::c_long) -> libc::c_int {
     fits(result)
 }
 
-/// The same for a program: it cannot get more by what it executes.
+/// The same for a program: it cannot gain privileges by exec.
 ///
 /// It neither allocates nor takes a lock, for use between fork and exec.
 pub(super) fn confine_program() -> io::Result<()> {

@@ -69,7 +69,7 @@ impl Path {
         self.host(end).run(bind).and_then(|bound| bound).map_err(failed)
     }
 
-    /// Says what the path did, and takes it down.
+    /// Prints the path's counters and tears it down.
     ///
     /// # Errors
     /// Where the router had failed.

@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
     let scenario = flags.played.serve();
     let config = ServerConfig { leap: scenario.leap, ..ServerConfig::default() };
     let (stopper, mut stopped) = shutdown::pair().map_err(failed)?;
-    // Before it says that it listens: who reads that may stop it at once.
+    // Before it announces that it listens: a reader may stop it at once.
     stopper.on_signals().map_err(failed)?;
     let told = serde_json::to_value(&scenario)
         .map_err(|error| Failure::from_error(Exit::Bug, "cannot write JSON", &error))?;

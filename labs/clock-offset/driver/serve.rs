@@ -349,7 +349,7 @@ impl Responder {
                     self.counts.replies += taken as u64;
                     sent += taken;
                 }
-                // Skip the refused one; send those behind it.
+                // Skip the refused datagram; send those after it.
                 Ok(_) | Err(_) => {
                     self.counts.not_sent += 1;
                     sent += 1;

@@ -72,7 +72,7 @@ pub fn explain(finding: &Finding) -> Option<String> {
     ))
 }
 
-/// Who took the stamps of an exchange, and by how much another would have been off.
+/// Sources of an exchange's timestamps, and the error of the other sources.
 fn stamps(record: &Record) -> String {
     let t1 = match (record.t1_by, record.t1_user) {
         (StampedBy::Kernel, Some(before)) => format!(

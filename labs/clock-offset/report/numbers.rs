@@ -31,7 +31,7 @@ pub(super) enum Round {
     Up,
 }
 
-/// Seconds with a sign and this many decimals, rounded as told.
+/// Seconds with a sign and this many decimals, with the given rounding.
 pub(super) fn seconds(ns: i64, decimals: usize, round: Round) -> String {
     let unit = (decimals..9).fold(1_i128, |unit, _| unit * 10);
     let value = i128::from(ns);
@@ -59,7 +59,7 @@ pub(super) fn limit(limit: DriftLimit) -> String {
     format!("{} ppm", text.trim_start_matches('+').trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// Parts per trillion as ppm with a sign, rounded as told.
+/// Parts per trillion as ppm with a sign, with the given rounding.
 pub(super) fn ppm(ppt: i64, round: Round) -> String {
     // As many parts per trillion are in a ppm as microseconds are in a second.
     let nanos = ppt.saturating_mul(1000);

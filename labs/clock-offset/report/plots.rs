@@ -178,7 +178,7 @@ fn line(plot: &mut Plot, server: &ServerFinding, span: (f64, f64)) {
     plot.svg.close();
 }
 
-/// Each exchange with what it proves, the steps of this host's clock, and what did not come.
+/// Each exchange with its bounds, the steps of this host's clock, and missing replies.
 pub(super) fn offsets(finding: &Finding, server: &ServerFinding) -> Html {
     let picture = &server.picture;
     let base = base(server);

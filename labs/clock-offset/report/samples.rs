@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use thiserror::Error;
 use wirelab::wire::foreign::json_mistake;
 
-/// Why a text is no file of samples.
+/// Why a text is not a file of samples.
 #[derive(Debug, Error)]
 pub enum SamplesError {
     /// A line is no sample.

@@ -162,7 +162,7 @@ fn the_page_shows_both_stamps_and_both_modes_side_by_side() {
     assert_eq!(sending.first(), found["least_ns"].as_i64().as_ref(), "{found}");
     assert_eq!(sending.last(), found["most_ns"].as_i64().as_ref(), "{found}");
     assert!(sending[0] >= 0 && sending.len() == told, "{samples:#?}");
-    // The second exchange was told of in both modes, and was read once.
+    // The second exchange was reported in both modes, and read once.
     let mut asked: Vec<_> = samples.iter().map(|sample| sample["request"].as_u64()).collect();
     asked.dedup();
     assert_eq!(count("reading"), asked.len() as u64, "{server:#}");

@@ -85,7 +85,7 @@ pub(crate) fn prepare(args: &Args) -> Result<Others, Failure> {
 }
 
 impl Others {
-    /// Asks all of them, and adds what they say to the records of the last walk.
+    /// Asks all of them, and adds their replies to the records of the last walk.
     ///
     /// # Errors
     /// Where the process cannot wait for the system's resolver.

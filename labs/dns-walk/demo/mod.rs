@@ -75,9 +75,9 @@ pub enum Manner {
     Fails,
     /// Its signatures have expired.
     Expired,
-    /// It gives no signatures and no proofs out.
+    /// It returns neither signatures nor proofs.
     Stripped,
-    /// It gives no keys out.
+    /// It returns no keys.
     Keyless,
     /// It answers without authority, and offers no recursion.
     NoAuthority,

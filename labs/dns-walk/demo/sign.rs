@@ -55,9 +55,9 @@ pub enum Flaw {
     NotYetValid,
     /// The DS record above is of another key.
     WrongDs,
-    /// Its server does not give its keys out.
+    /// Its server returns no keys.
     NoKeys,
-    /// Its server gives no signature out.
+    /// Its server returns no signatures.
     Stripped,
     /// Its NSEC records leave names out that do not exist.
     Gap,

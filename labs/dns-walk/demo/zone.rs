@@ -184,7 +184,7 @@ impl Zone {
         }
     }
 
-    /// The addresses of a server's name, be they what a wildcard makes of it.
+    /// The addresses of a server's name, including wildcard expansions.
     fn address(&self, name: &Name, kind: RecordType) -> Vec<Record> {
         let exists = |name: &Name| self.nodes.keys().any(|node| name.zone_of(node));
         let mut closest = name.clone();

@@ -48,7 +48,7 @@ pub fn of_link(link: &Link, at: UnixSeconds) -> Vec<Fault> {
     faults
 }
 
-/// The zones whose proofs of absence want additional rounds of the hash (RFC 9276 §3.1).
+/// The zones whose NSEC3 records have additional iterations (RFC 9276 §3.1).
 #[must_use]
 pub fn of_proof(proof: &[Record]) -> Vec<(Name, Fault)> {
     let mut faults: Vec<(Name, Fault)> = Vec::new();

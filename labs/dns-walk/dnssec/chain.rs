@@ -58,7 +58,7 @@ pub struct Chain {
     work: Work,
     zones: BTreeMap<Name, Trust>,
     not_cuts: BTreeSet<Name>,
-    /// Zones perhaps referred to over the heads of others: what lies between comes first.
+    /// Zones whose referral may have skipped a cut: zones in between come first.
     doubted: BTreeSet<Name>,
     links: VecDeque<Link>,
 }
@@ -95,7 +95,7 @@ impl Chain {
         self.work.validations_all
     }
 
-    /// Judges a claim by what is held, or says what is needed first.
+    /// Judges a claim by the evidence held, or names the item needed first.
     pub fn judge(&mut self, now: Instant, claim: &Claim, store: &Store) -> Next {
         self.work.verified = store.verified().clone();
         let name = &claim.question.name;

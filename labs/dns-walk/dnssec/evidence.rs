@@ -125,7 +125,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Signatures over what is held that were computed before.
+    /// Cached verifications of the evidence held.
     #[must_use]
     pub const fn verified(&self) -> &Verified {
         &self.verified
@@ -176,7 +176,7 @@ impl Store {
         }
     }
 
-    /// Forgets what is held of a name and type.
+    /// Removes the evidence for a name and type.
     pub fn forget(&mut self, question: &Question) {
         let kind = Some(u16::from(question.kind));
         self.held

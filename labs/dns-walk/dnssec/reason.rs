@@ -127,9 +127,9 @@ pub enum Reason {
     },
     /// Signed in the name of a zone that the records are not in.
     SignerNotZone {
-        /// Who signed.
+        /// The signer.
         signer: String,
-        /// Whose records they are.
+        /// Owner of the records.
         zone: String,
     },
     /// The signature names more labels than the name has (RFC 4035 §5.3.1).
@@ -327,7 +327,7 @@ impl Reason {
                  not check: as if unsigned"
             ),
             Self::Nsec3Iterations { iterations, most } => format!(
-                "its NSEC3 records want {iterations} additional rounds of the hash, more than \
+                "its NSEC3 records have {iterations} additional iterations, more than \
                  {most}: as if unsigned"
             ),
             Self::OptOut => "its NSEC3 records have opt-out: unsigned names may exist".to_owned(),

@@ -91,7 +91,7 @@ impl Parts {
     }
 }
 
-/// Reads a part of a message; names may point to what stands before it.
+/// Reads a part of a message; names may point to earlier bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     message: &'a [u8],

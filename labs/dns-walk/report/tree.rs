@@ -156,7 +156,7 @@ fn widths(steps: &BTreeMap<u32, Vec<&Exchange>>) -> Widths {
     }
 }
 
-/// The question as it was sent, without its odd capitals.
+/// The question as sent, without its case bits.
 fn question(exchange: &Exchange) -> String {
     format!("{} {}", exchange.sent.name.to_ascii_lowercase(), exchange.sent.kind)
 }

@@ -63,11 +63,11 @@ pub struct Served {
     pub authentic: u64,
     /// Answered: no such name.
     pub nx_domain: u64,
-    /// Answered: the walk failed, or what it brought is not to be believed.
+    /// Answered: the walk failed, or its data is bogus.
     pub serv_fail: u64,
     /// Of these, because what came is signed wrongly.
     pub bogus: u64,
-    /// Of these, told again from an earlier failure.
+    /// Of these, repeated from a cached failure.
     pub failed_before: u64,
     /// Of these, because too many questions were in flight.
     pub over_limit: u64,

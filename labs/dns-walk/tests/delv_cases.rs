@@ -474,7 +474,7 @@ pub(crate) const EXPLAINED: &[Explained] = &[
         delv: Bogus,
         unbound: Secure,
         ours: Bogus,
-        because: "what a wildcard made cannot deny; Unbound 1.17 takes it",
+        because: "a wildcard expansion cannot deny; Unbound 1.17 accepts it",
     },
     Explained {
         zones: &["flags3.broken."],

@@ -6,13 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// Who serves what, honestly: each level its own server, and one that has all for delv.
+/// Honest servers: one per level, and one with every zone for delv.
 pub(crate) const ROOT: &str = "127.9.1.1";
 pub(crate) const TLD: &str = "127.9.1.2";
 pub(crate) const LEAF: &str = "127.9.1.3";
 pub(crate) const SUB: &str = "127.9.1.5";
 pub(crate) const ALL: &str = "127.9.1.4";
-/// Who lies in front of them.
+/// Lying proxies in front of them.
 pub(crate) const LYING_TLD: &str = "127.9.2.2";
 pub(crate) const LYING_LEAF: &str = "127.9.2.3";
 pub(crate) const LYING_ALL: &str = "127.9.2.4";
@@ -59,7 +59,7 @@ pub(crate) enum Ds {
 #[derive(Clone, Debug)]
 pub(crate) struct Zone {
     pub(crate) origin: String,
-    /// Who serves it, besides the server that has all.
+    /// Its servers, besides the one with every zone.
     pub(crate) host: &'static str,
     /// The file that is loaded.
     pub(crate) file: PathBuf,

@@ -51,7 +51,7 @@ enum Way {
     HugeAnswer,
     /// Records of other zones besides.
     Poison,
-    /// It exists and does not, at once.
+    /// An answer and a denial in one reply.
     Contradiction,
     /// Each reply is cut short, over TCP too.
     Truncated,

@@ -254,7 +254,7 @@ fn where_one_server_of_each_zone_answers_so_does_the_walk() {
             let ended = judged(&authority, asked, seed);
             for (ended, how) in [(&plain, "plain"), (&ended, "judged")] {
                 assert!(ended.summary.queries <= ended.summary.budget, "{how} {of}");
-                // A walk that judges spends its time on the ways that bring signatures.
+                // A validating walk spends its time on servers that return signatures.
                 let of_use = |manner: &Manner| {
                     answers(*manner) && !(how == "judged" && *manner == Manner::DropsEdns)
                 };

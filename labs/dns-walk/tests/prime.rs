@@ -121,7 +121,7 @@ fn without_the_list_the_walk_goes_on_with_the_hints() {
         let codes = ended.codes();
         assert_eq!(codes.contains(&"SERVER_REFUSES".to_owned()), refused, "{codes:?}");
     }
-    // Who checks the zones wants to know of the hints: a few more are asked, and then no more.
+    // With `--check` the hints are tested too: a few more queries, then none.
     let check = WalkConfig { check: true, ..priming() };
     let ended = walk(check, 7, silent);
     assert_eq!(primes(&ended).len(), 3);
@@ -174,7 +174,7 @@ fn hints_that_are_not_what_the_root_says_are_found() {
             "b.root A 127.53.0.2\nb.root A 127.53.0.1\n",
             &["for b.root. the hints have 127.53.0.1, 127.53.0.2, the root itself 127.53.0.2"],
         ),
-        // What the reply leaves out is no difference.
+        // Records missing from the reply are no difference.
         ("b.root A 127.53.0.2\nb.root AAAA fd00::99\n", &none[..]),
     ] {
         assert_eq!(with_hints(&(a.to_owned() + more)), found, "{more}");

@@ -7,7 +7,7 @@ use wirelab::measure::draw::keyed;
 /// its parent and of its servers' names are seldom the same.
 pub(crate) const SLOTS: usize = 8;
 
-/// Who stands at an address that a zone is delegated to.
+/// Server at an address that a zone is delegated to.
 ///
 /// None refers upwards, nor to the zone itself as a server of the zone above does: Unbound drops
 /// such NS records and takes the empty reply that is left for the proof that there is no data. No
@@ -335,7 +335,7 @@ impl Maker {
         for number in 0..faulty {
             servers.push(self.faulty(&origin, parent, 5 + number));
         }
-        // Who is named on one side only.
+        // Servers named on one side only.
         if sound == 2 && self.draw.once_in(4) {
             let at = self.draw.below(2);
             if self.draw.once_in(2) { servers[at].own = false } else { servers[at].above = false }

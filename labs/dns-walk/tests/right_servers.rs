@@ -157,7 +157,7 @@ pub(crate) fn program(name: &str) -> Command {
     command
 }
 
-/// Whether programs are there.
+/// Whether programs are installed.
 pub(crate) fn have(names: &[&str]) -> bool {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let there = |name: &&str| path.split(':').any(|folder| Path::new(folder).join(name).exists());

@@ -120,7 +120,7 @@ fn every_flawed_signature_is_told_as_it_is_judged() {
         if bogus {
             assert!(reply.answers.is_empty() && !codes(&reply).is_empty(), "{}", fault.zone);
         }
-        // Who judges itself gets what there is, and the word of caution.
+        // A client that validates itself gets the data and the extended error.
         asked.metadata.checking_disabled = true;
         let reply = room.one(asked);
         assert_ne!(reply.metadata.response_code, ResponseCode::ServFail, "{}", fault.zone);

@@ -151,7 +151,7 @@ impl Walk {
         }
     }
 
-    /// The top task's step asks a server, walks for an address, waits, or fails. False: wait.
+    /// Advances the top task: query a server, resolve an address or fail. False: wait.
     pub(super) fn next_attempt(&mut self, now: Instant) -> bool {
         let Some(task) = self.tasks.top_mut() else { return false };
         let Some(ask) = task.ask.as_mut() else { return true };

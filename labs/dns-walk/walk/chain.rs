@@ -52,7 +52,7 @@ impl Judging {
 pub(super) enum JudgeNext {
     /// Nothing: it is done.
     Done,
-    /// What is judged does not hold as this server gave it: [`Judging::settle`] takes it so.
+    /// The data does not validate as this server gave it; see [`Judging::settle`].
     Bogus(Reason),
     /// Another step.
     Again,
@@ -240,7 +240,7 @@ pub(super) fn note_fetched(
         }
         Some(Outcome::Unanswered { zone, .. }) => format!("no server of {zone} answered it"),
         Some(Outcome::Limit { limit }) => limit.words().to_owned(),
-        _ => "the reply has nothing to do with it".to_owned(),
+        _ => "the reply does not concern it".to_owned(),
     };
     let about = (&question.name, Some(question.kind));
     known.cache.store_mut().keep(now, limits, about, Evidence::Failed { because }, 0);

@@ -1,4 +1,4 @@
-//! After the answer: every server of the zones on the way is asked what it says itself.
+//! After the answer, asks every server of the zones on the way.
 //!
 //! A walk that is lucky meets no broken server, and a person wants to know of them. The answer is
 //! neither changed nor delayed.
@@ -113,7 +113,7 @@ impl Check {
         !probe.over && probe.first.is_none_or(|first| self.probes[first].over)
     }
 
-    /// Whether every server has said what it will, or not replied.
+    /// Whether every server has given all its replies, or none.
     pub(super) fn is_over(&self) -> bool {
         self.probes.iter().all(|probe| probe.over)
     }
@@ -222,7 +222,7 @@ impl Check {
         }
     }
 
-    /// The server has said what it will.
+    /// The server has given all its replies.
     pub(super) fn finish(&mut self, at: usize) {
         if let Some(probe) = self.probes.get_mut(at) {
             probe.over = true;

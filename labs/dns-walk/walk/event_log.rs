@@ -243,7 +243,7 @@ impl EventLog {
         if waited && self.answered_at.is_none() {
             self.best_path_ns += exchange.rtt_ns.unwrap_or_default();
         }
-        // A host without a datagram port is not missing its TCP port alone.
+        // A host without a UDP port lacks more than its TCP port.
         let fault = fault_of(&exchange).filter(|it| !no_way || *it != Fault::ServerNoTcp);
         if let Some(fault) = fault {
             let server = Some((exchange.server.name.clone(), address));

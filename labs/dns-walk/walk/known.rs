@@ -35,7 +35,7 @@ pub(super) struct ZoneServers {
 }
 
 impl Known {
-    /// Notes that there is no address of this type.
+    /// Records that there is no address of this type.
     pub(super) fn note_failed(&mut self, question: &Question) {
         self.failed.insert((question.name.clone(), u16::from(question.kind)));
     }

@@ -130,7 +130,7 @@ impl Default for WalkConfig {
 enum Phase {
     /// The user's question is open.
     Answering,
-    /// It has ended so; the check or the judgement goes on.
+    /// It has this outcome; the check or the judgement continues.
     Answered(Outcome),
     /// The summary is written.
     Done,
@@ -399,7 +399,7 @@ impl Walk {
         self.tasks.ask_mut(step).or_else(|| self.priming.ask_mut(step))
     }
 
-    /// The top task has its answer: the one below goes on, or the walk is at its end.
+    /// The top task has its answer: the one below continues, or the walk ends.
     fn task_done(&mut self, now: Instant, class: &Class, answers: Vec<RecordText>) {
         let Some(task) = self.tasks.pop() else { return };
         match &task.purpose {

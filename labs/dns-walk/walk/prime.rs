@@ -132,7 +132,7 @@ impl Priming {
         owner
     }
 
-    /// It was stopped: other walks have not primed, and may.
+    /// Priming was stopped; other walks may still do it.
     pub(super) fn abandon(&mut self) {
         (self.ask, self.begun_at) = (None, None);
     }
@@ -168,7 +168,7 @@ pub(super) fn compare_hints(hints: &Hints, list: &[Record], kept: &[RRset]) -> V
     faults
 }
 
-/// The addresses that a reply has for a name, in order; none where it says nothing of them.
+/// The addresses of a name in a reply, in order; empty if it has none.
 pub(super) fn addresses_of(kept: &[RRset], name: &Name, kind: RecordType) -> Option<Vec<IpAddr>> {
     let is_set = |kept: &&RRset| {
         let first = &kept.records[0];

@@ -236,7 +236,7 @@ impl Walk {
         true
     }
 
-    /// A server that was silent answers in another way: says so, and goes on in that way.
+    /// A silent server replies over another transport: records it and continues there.
     fn note_way(&mut self, attempt: &Attempt) {
         let Some(way) = attempt.way else { return };
         let silent = self.queries.silent(attempt.record.step, attempt.to());
@@ -274,7 +274,7 @@ impl Walk {
         }
     }
 
-    /// A server has said what it says of its zone.
+    /// A server has replied about its own zone.
     fn probe_replied(
         &mut self,
         now: Instant,
@@ -408,7 +408,7 @@ impl Walk {
         self.end_prime(now);
     }
 
-    /// The reply takes its task further; whatever was begun above the task is not needed now.
+    /// The reply advances its task; tasks begun above it are dropped.
     fn useful(&mut self, now: Instant, mut attempt: Attempt, reading: Classified) {
         let step = attempt.record.step;
         if self.priming.ask_mut(step).is_some() {
@@ -557,7 +557,7 @@ impl Walk {
                     .learned
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
                 Ok(()) => {}
-                // What says nothing new is no worse for its rank.
+                // Data already known is not refused for its rank.
                 Err(DropReason::Outranked | DropReason::Unsolicited)
                     if self.known.cache.has_all_of(now, &kept.records) => {}
                 Err(why) => {

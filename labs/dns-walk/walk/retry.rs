@@ -191,7 +191,7 @@ impl Walk {
         true
     }
 
-    /// Whether what a probed server says of the user's question holds by the keys that are known.
+    /// Whether a probed server's answer to the user's question validates with the known keys.
     pub(super) fn judge_probe(&mut self, now: Instant, attempt: &Attempt, reading: &Classified) {
         let own = attempt.meant.kind == self.log.kind();
         let Some(judging) = self.judging.as_mut().filter(|_| own) else { return };

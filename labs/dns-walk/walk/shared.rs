@@ -1,6 +1,6 @@
 //! State shared by walks in flight: the cache and the open questions.
 //!
-//! A thousand walks learn as one. The knowledge is lent to one walk for as long as one call takes,
+//! Thousands of walks share one cache. It is lent to one walk for the length of one call,
 //! so that there is nothing to lock.
 
 use super::event_log::SILENCE_PROVES;
@@ -51,7 +51,7 @@ impl Knowledge {
         self.cache
     }
 
-    /// Makes room where there is little: `entries` is what the cache may hold.
+    /// Evicts from the cache down to `entries`.
     pub fn make_room(&mut self, now: Instant, entries: u32) {
         self.cache.shed(now, at_most(entries));
         self.servers.shed(SERVERS_MAX);
@@ -81,7 +81,7 @@ impl Walk {
         walk
     }
 
-    /// Does `work` with what others know, and leaves them what it learns.
+    /// Runs `work` on the shared cache.
     pub fn with<T>(&mut self, knowledge: &mut Knowledge, work: impl FnOnce(&mut Self) -> T) -> T {
         knowledge.lend(self);
         let done = work(self);

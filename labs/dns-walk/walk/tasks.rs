@@ -205,7 +205,7 @@ pub(super) struct Task {
     pub(super) glue_doubted: BTreeSet<Name>,
     /// Zones whose own list of servers was given up.
     pub(super) fallen_back: BTreeSet<Name>,
-    /// Servers that referred to servers of which none has an address.
+    /// Servers whose referrals led to no address.
     pub(super) excluded: BTreeSet<Name>,
     /// The zone that they referred to.
     pub(super) dead_end: Option<Name>,
@@ -219,7 +219,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// A question that nothing has been done for.
+    /// A question not yet begun.
     pub(super) fn new(question: Question, purpose: Purpose, parent: Option<u32>) -> Self {
         Self {
             parent,
@@ -263,7 +263,7 @@ impl Task {
         Question::new(question.name.trim_to(sent + add), RecordType::A)
     }
 
-    /// Goes on with another name: nothing of the way so far holds for it.
+    /// Continues with another name from its own start.
     pub(super) fn rename(&mut self, target: Name) {
         self.seen.push(target.clone());
         self.question.name = target;

@@ -120,7 +120,7 @@ impl Task {
         Self { command, on, shell, of: None }
     }
 
-    /// The fates to repeat, if any: of the run that this one repeats, as they were.
+    /// The recorded fates to repeat, if any.
     fn fates(&self, flags: &Flags) -> Result<Option<Recording>, Failure> {
         let Some((saved, _)) = self.of.as_ref().filter(|(_, old)| old.replayed.is_some()) else {
             return flags.fates.as_deref().map(recording).transpose();

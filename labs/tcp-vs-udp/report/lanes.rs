@@ -64,7 +64,7 @@ pub(super) fn steps(lane: &Lane, most: usize) -> String {
     shown.collect::<Vec<_>>().join(" → ")
 }
 
-/// Requests and replies inside and behind the lost frames of a capture.
+/// Requests and replies in lost frames, or blocked behind them, in a capture.
 pub(super) fn blocking(lane: &Lane) -> Option<String> {
     let seen = lane.blocking.filter(|seen| seen.lost_frames > 0)?;
     Some(format!(

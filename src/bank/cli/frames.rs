@@ -24,7 +24,7 @@ enum Show {
     Dedup,
 }
 
-/// A field at a fixed place: bytes, name, how it is shown, what it means.
+/// A field at a fixed place: bytes, name, format, meaning.
 type Field = (usize, &'static str, Show, &'static str);
 
 const HEADER: &[Field] = &[

@@ -92,7 +92,7 @@ fn hand_over(made: &impl AsFd) -> io::Result<()> {
 /// Attempts at a temporary name that is free.
 const ATTEMPTS_MAX: u32 = 100;
 
-/// A new file under a name that nothing has.
+/// Creates a file under an unused name.
 fn temporary(dir: &Dir, name: &OsStr) -> io::Result<(OsString, File)> {
     for attempt in 0..ATTEMPTS_MAX {
         let mut own = OsString::from(".");
