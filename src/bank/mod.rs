@@ -13,6 +13,7 @@
 //! | [`stream`] | the client and the server's session on a stream |
 //! | [`server`] | the server core: leases, duplicate check, dispatch, datagrams |
 //! | [`ledger`] | the effect of a request on the accounts |
+//! | [`held`] | replies that wait until what they saw is durable |
 //! | [`storage`] | the trait of a store; the stores are in [`store`] |
 //! | [`audit`] | proof that cents are conserved and nothing was applied twice |
 //! | [`violation`] | protocol violations by a peer |
@@ -25,6 +26,7 @@ pub mod codec;
 pub mod datagram;
 pub mod driver;
 pub mod frame;
+pub mod held;
 pub mod ledger;
 pub mod load;
 pub mod message;

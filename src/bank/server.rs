@@ -199,6 +199,11 @@ impl<S: Storage> Server<S> {
         &self.store
     }
 
+    /// The store, to flush it.
+    pub const fn storage_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
     /// The store without the server, as a restart would find it.
     pub fn into_storage(self) -> S {
         self.store

@@ -64,6 +64,8 @@ pub struct ServerSession {
     limits: SessionLimits,
     input: BytesMut,
     output: BytesMut,
+    /// Bytes of replies that wait elsewhere for the store.
+    held: usize,
     /// Arrival of the bytes that wait for output space.
     stalled_since: Option<Instant>,
     /// Arrival of the first byte of the frame at the front of the input.
@@ -84,6 +86,7 @@ impl ServerSession {
             limits,
             input: BytesMut::new(),
             output: BytesMut::new(),
+            held: 0,
             stalled_since: None,
             begun: None,
             opened: now,
@@ -203,7 +206,7 @@ impl ServerSession {
     }
 
     fn has_room(&self) -> bool {
-        self.output.len() < self.limits.max_buffered_out
+        self.output.len() + self.held < self.limits.max_buffered_out
     }
 
     const fn is_open(&self) -> bool {
@@ -243,9 +246,33 @@ impl ServerSession {
         (!self.output.is_empty()).then(|| self.output.split().freeze())
     }
 
-    /// Bytes buffered: unprocessed input and untransmitted output.
+    /// Bytes of output that wait to be transmitted.
+    pub fn unsent(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Takes the output above `from` bytes out of the session until [`release`](Self::release):
+    /// replies that wait for the store still take their room.
+    pub fn hold(&mut self, from: usize) -> Option<Bytes> {
+        let replies = self.output.split_off(from.min(self.output.len())).freeze();
+        self.held += replies.len();
+        (!replies.is_empty()).then_some(replies)
+    }
+
+    /// Puts held replies back, to be transmitted.
+    pub fn release(&mut self, replies: &[u8]) {
+        self.held = self.held.saturating_sub(replies.len());
+        self.output.extend_from_slice(replies);
+    }
+
+    /// Whether replies are held.
+    pub const fn is_holding(&self) -> bool {
+        self.held > 0
+    }
+
+    /// Bytes buffered: unprocessed input, and output that is held or untransmitted.
     pub fn buffered(&self) -> usize {
-        self.input.len() + self.output.len()
+        self.input.len() + self.output.len() + self.held
     }
 
     /// Whether to read from the stream; false while output is pending.

@@ -111,11 +111,18 @@ pub struct StorageError {
     pub cause: String,
 }
 
+/// Called by a store, on any thread, when its disk has finished a write.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
 /// A store of the bank's state.
 ///
 /// Reads fail if the store cannot be read; they see every transaction for which
 /// [`commit`](Self::commit) returned `Ok`.
 /// A transaction whose `commit` failed is there as a whole or not at all.
+///
+/// A commit is staged: it is visible at once, and survives a crash when
+/// [`durable`](Self::durable) has reached its index. No reply may leave earlier
+/// ([`Held`](super::held::Held)).
 pub trait Storage {
     /// Whether committed transactions survive the end of the process.
     fn is_durable(&self) -> bool;
@@ -161,6 +168,23 @@ pub trait Storage {
     /// Commits the transaction atomically.
     /// Fails if the store cannot confirm the commit.
     fn commit(&mut self, transaction: Transaction) -> Result<CommitIndex, StorageError>;
+
+    /// Transactions up to this index survive a crash, as far as the store promises.
+    fn durable(&self) -> CommitIndex {
+        self.commit_index()
+    }
+
+    /// Takes up a finished write, and starts the next one if transactions wait; never blocks.
+    /// Fails if a write failed, which is final: transactions above [`durable`](Self::durable) may
+    /// be lost, and the server must stop.
+    fn flush(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    /// Sets what to call when [`flush`](Self::flush) has something to take up.
+    fn wake_with(&mut self, wake: Wake) {
+        drop(wake);
+    }
 }
 
 /// Completion records in memory: a server's volatile table, or the table of a memory store.

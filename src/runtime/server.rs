@@ -173,6 +173,12 @@ pub trait Core {
     /// The server shuts down: accept no new work.
     fn begin_drain(&mut self, now: Instant);
 
+    /// Fails if the core can serve no longer: the loop ends with its error, and every connection is
+    /// closed.
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether a draining server need not wait for the core.
     fn is_drained(&self) -> bool {
         true
@@ -242,6 +248,8 @@ pub enum Source {
     Datagrams(usize),
     /// A connection.
     Connection,
+    /// Work of the core that another thread has finished.
+    Core,
 }
 
 struct Listener {
@@ -484,6 +492,8 @@ impl<C: Core> Server<C> {
         match source {
             Source::Accept(listener) => self.accept(events, now, listener),
             Source::Datagrams(listener) => self.receive(events, now, listener),
+            // The round's `handle_timeout` takes it up.
+            Source::Core => {}
             Source::Connection => {
                 let Some(connection) = self.connections.get_mut(&ready.id) else { return };
                 connection.served = true;
@@ -782,6 +792,7 @@ impl<C: Core> Driver for Server<C> {
         events: &mut EventLoop<Source>,
         now: Instant,
     ) -> io::Result<ControlFlow<()>> {
+        self.core.check()?;
         self.transmit(events, now);
         let drained = self.is_drained(events, now);
         Ok(if drained { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

@@ -6,9 +6,10 @@
 use crate::bank::client::CloseReason;
 use crate::bank::codec::{Answer, encode_answer};
 use crate::bank::frame::{Header, Kind};
+use crate::bank::held::Held;
 use crate::bank::message::Refusal;
 use crate::bank::server::Server as Bank;
-use crate::bank::storage::Storage;
+use crate::bank::storage::{Storage, StorageError};
 use crate::bank::stream::{ServerSession, SessionLimits};
 use crate::measure::Instant;
 use crate::runtime::clock::Clock;
@@ -22,6 +23,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A bank and its sockets.
@@ -74,6 +76,10 @@ struct Banks<S: Storage> {
     limits: SessionLimits,
     /// The reply to the last datagram.
     reply: Option<Output>,
+    /// Replies that wait for the store of each bank.
+    held: Vec<Held<Output>>,
+    /// Why a store stopped.
+    failure: Option<StorageError>,
     /// Session endings by reason; the loop counts the rest.
     counters: LoopCounters,
 }
@@ -99,7 +105,12 @@ impl Session for BankSession {
     }
 
     fn is_over(&self) -> bool {
-        self.peer_gone || self.session.closing().is_some()
+        let ended = self.peer_gone || self.session.closing().is_some();
+        ended && !self.session.is_holding()
+    }
+
+    fn handle_output(&mut self, bytes: Bytes) {
+        self.session.release(&bytes);
     }
 
     /// No linger after a timeout.
@@ -144,11 +155,18 @@ impl<S: Storage> Core for Banks<S> {
     fn handle_stream(
         &mut self,
         now: Instant,
-        _connection: SourceId,
+        connection: SourceId,
         BankSession { site, session, .. }: &mut BankSession,
         bytes: &[u8],
     ) {
-        session.handle_stream(now, &mut self.servers[*site], bytes);
+        let (server, held) = (&mut self.servers[*site], &mut self.held[*site]);
+        let before = session.unsent();
+        session.handle_stream(now, server, bytes);
+        if held.must_wait(server.storage())
+            && let Some(bytes) = session.hold(before)
+        {
+            held.push(server.storage(), Output::Stream { connection, bytes });
+        }
     }
 
     /// WELCOME with the refusal.
@@ -183,14 +201,34 @@ impl<S: Storage> Core for Banks<S> {
         from: SocketAddr,
         bytes: &[u8],
     ) {
-        let reply = self.servers[site].handle_arrival(now, arrived, bytes);
+        let (server, held) = (&mut self.servers[site], &mut self.held[site]);
+        let reply = server.handle_arrival(now, arrived, bytes);
         let replied = reply.as_ref().map_or(0, |reply| reply.len());
         tracing::info!("{} bytes from {from}, {replied} in reply", bytes.len());
-        self.reply = reply.map(|bytes| Output::Datagram { listener: site, to: from, bytes });
+        let reply = reply.map(|bytes| Output::Datagram { listener: site, to: from, bytes });
+        match reply {
+            Some(reply) if held.must_wait(server.storage()) => held.push(server.storage(), reply),
+            reply => self.reply = reply,
+        }
     }
 
     fn poll_output(&mut self, _now: Instant) -> Option<Output> {
-        self.reply.take()
+        let released = || {
+            let mut banks = self.servers.iter().zip(&mut self.held);
+            banks.find_map(|(server, held)| held.pop(server.storage()))
+        };
+        self.reply.take().or_else(released)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.failure.clone().map_or(Ok(()), |failure| Err(io::Error::other(failure)))
+    }
+
+    fn is_drained(&self) -> bool {
+        let durable = |store: &S| store.durable() >= store.commit_index();
+        self.failure.is_some()
+            || self.servers.iter().all(|server| durable(server.storage()))
+                && self.held.iter().all(Held::is_empty)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -202,6 +240,13 @@ impl<S: Storage> Core for Banks<S> {
             if server.poll_timeout().is_some_and(|at| at <= now) {
                 server.handle_timeout(now);
             }
+            // Once per round: what the round's requests staged goes to the disk together.
+            if let Err(failure) = server.storage_mut().flush() {
+                self.failure.get_or_insert(failure);
+            }
+        }
+        if self.failure.is_some() {
+            self.held.iter_mut().for_each(Held::clear);
         }
     }
 
@@ -221,15 +266,23 @@ impl<S: Storage> ServerLoop<S> {
     /// Fails if a socket cannot be registered.
     pub fn new(sites: Vec<Site<S>>, limits: ServerLimits, clock: Clock) -> io::Result<Self> {
         let mut events = EventLoop::new(clock)?;
+        let waker = Arc::new(events.waker(Source::Core)?);
         let (mut servers, mut listeners) = (Vec::new(), Vec::new());
-        for Site { server, tcp, udp, nodelay } in sites {
+        for Site { mut server, tcp, udp, nodelay } in sites {
+            let waker = Arc::clone(&waker);
+            server.storage_mut().wake_with(Box::new(move || {
+                // Without it the write is taken up in the next round.
+                let _ = waker.wake();
+            }));
             servers.push(server);
             // Without stamps a deadline counts from the read.
             let _user_stamps = udp.as_ref().map(stamp_arrivals);
             listeners.push(ListenerConfig { tcp, udp, nodelay });
         }
         let ServerLimits { connections, session: limits } = limits;
-        let banks = Banks { servers, limits, reply: None, counters: LoopCounters::default() };
+        let held = servers.iter().map(|_| Held::default()).collect();
+        let counters = LoopCounters::default();
+        let banks = Banks { servers, limits, reply: None, held, failure: None, counters };
         let limits = Limits { connections, datagram: DATAGRAM_BUFFER };
         let server = Server::new(&mut events, banks, listeners, limits)?;
         Ok(Self { events, server })
