@@ -2,6 +2,8 @@
 
 /// The bank protocol: frames, duplicates, hostile input, both carriers in virtual time.
 mod bank;
+/// The bank's log on a disk that crashes, in virtual time.
+mod bank_crash;
 /// bank-tcp and bank-udp from the command line: servers, calls, loads, hostile and slow peers.
 mod bank_labs;
 /// The published test vectors: page, file and code agree.

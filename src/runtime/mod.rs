@@ -1,4 +1,5 @@
-//! The only code that waits: clock, timer, shutdown, and the event loop with its server.
+//! The only code that waits: clock, timer, shutdown, worker threads, and the event loop with its
+//! server.
 
 pub mod clock;
 pub mod event_loop;
@@ -6,3 +7,4 @@ pub mod server;
 pub mod shutdown;
 pub mod stream;
 pub mod timer;
+pub mod worker;

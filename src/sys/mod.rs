@@ -7,6 +7,7 @@ pub mod error;
 pub mod ethtool;
 pub mod host;
 pub mod limits;
+pub mod locked_dir;
 pub mod mounts;
 pub mod netlink;
 pub mod netns;

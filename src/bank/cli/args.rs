@@ -16,7 +16,8 @@ use crate::cli::mistakes::Elsewhere;
 use crate::cli::predict::Predict;
 use crate::cli::values::{Time, time_within, whole};
 use clap::{Args, Parser, Subcommand};
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Exit codes of these labs.
@@ -123,10 +124,18 @@ pub struct Serve<S: ServeFlags> {
     #[command(flatten)]
     pub beyond: Beyond,
 
+    /// Where the ledger is kept: memory, or file:DIR, which survives a crash.
+    ///
+    /// file:DIR logs every change in DIR/bank.log, and syncs it before a reply leaves: accounts,
+    /// leases and outcomes are there again after kill -9 or a power cut. DIR is made if its parent
+    /// exists; the log keeps the --accounts and --opening it was created with. STORE.md specifies
+    /// it. memory ends with the process.
+    #[arg(long, value_name = "WHERE", default_value = "memory", value_parser = store)]
+    pub store: Store,
+
     /// Outcomes to remember, so that a repeated request is applied once.
     ///
-    /// durable commits it together with the ledger. The ledger is in memory here: nothing survives
-    /// the end of this process.
+    /// durable commits it together with the ledger, and lasts as long as the --store.
     #[arg(long, value_name = "HOW", value_enum, default_value = "durable")]
     pub dedup: Dedup,
 
@@ -157,6 +166,33 @@ pub struct Serve<S: ServeFlags> {
     /// Options of this transport alone.
     #[command(flatten)]
     pub carrier: S,
+}
+
+/// Where a server keeps its ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// In memory.
+    Memory,
+    /// In a directory.
+    File(PathBuf),
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::File(directory) => write!(f, "file:{}", directory.display()),
+        }
+    }
+}
+
+fn store(text: &str) -> Result<Store, String> {
+    match text.strip_prefix("file:") {
+        Some("") => Err("name a directory, such as file:bank".to_owned()),
+        Some(directory) => Ok(Store::File(directory.into())),
+        None if text == "memory" => Ok(Store::Memory),
+        None => Err("use memory, or file:DIR, such as file:bank".to_owned()),
+    }
 }
 
 /// `call`.

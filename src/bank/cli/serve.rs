@@ -1,12 +1,15 @@
 //! `serve`: runs the bank until a signal, then reports counters and audits the ledger.
 
-use super::args::{Serve, ServeFlags};
+use super::args::{Serve, ServeFlags, Store};
 use super::words::counts;
 use super::{ADDRESS, Carrier, Lab, resolve};
 use crate::bank::audit::{AuditReport, audit};
 use crate::bank::driver::server::{LoopCounters, ServerLoop, Site};
 use crate::bank::message::Cents;
 use crate::bank::server::{Counters, Dedup, Server, ServerConfig};
+use crate::bank::storage::{CommitIndex, Storage, StorageError};
+use crate::bank::store::file::{DirectoryError, FileStore};
+use crate::bank::store::log::{OpenError, TornTail};
 use crate::bank::store::memory::MemoryStore;
 use crate::cli::error::Failure;
 use crate::cli::exit::Exit;
@@ -20,6 +23,7 @@ use crate::sys::random;
 use serde_json::json;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::time::Duration;
 
 /// The result of a run.
@@ -41,7 +45,28 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
         lease: flags.lease,
         max_leases: flags.max_clients as usize,
     };
-    let store = MemoryStore::with_accounts(flags.accounts, flags.opening);
+    match &flags.store {
+        Store::Memory => {
+            let store = MemoryStore::with_accounts(flags.accounts, flags.opening);
+            serve(lab, flags, address, config, store)
+        }
+        Store::File(directory) => {
+            let (store, torn) = FileStore::open(directory, flags.accounts, flags.opening)
+                .map_err(|error| cannot_open(lab, directory, &error))?;
+            say_what_was_found(lab, directory, &store, torn);
+            serve(lab, flags, address, config, store)
+        }
+    }
+}
+
+fn serve<S: ServeFlags, T: Storage>(
+    lab: &Lab,
+    flags: &Serve<S>,
+    address: SocketAddr,
+    config: ServerConfig,
+    store: T,
+) -> Result<Exit, Failure> {
+    let (accounts, found) = (store.accounts(), store.commit_index());
     let mut server = Server::new(config, store, flags.seed.unwrap_or(0));
     if flags.seed.is_none() {
         server = server.drawing_leases(|| random::array().ok().map(u64::from_le_bytes));
@@ -66,8 +91,8 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     stopper.on_signals().map_err(failed)?;
     let clock = Clock::start();
     let mut serving = ServerLoop::new(vec![site], flags.carrier.limits(), clock).map_err(failed)?;
-    announce(lab, flags, bound)?;
-    serving.run(stopped).map_err(failed)?;
+    announce(lab, flags, bound, accounts, found)?;
+    serving.run(stopped).map_err(|error| stopped_serving(lab, flags, &error))?;
     let ran = clock.now().since(crate::measure::Instant::ZERO);
     let sockets = serving.counters();
     let Some(server) = serving.into_servers().pop() else {
@@ -78,6 +103,49 @@ pub(super) fn run<S: ServeFlags>(lab: &Lab, flags: &Serve<S>) -> Result<Exit, Fa
     let report = Report { ran, counters: server.counters().clone(), sockets, books };
     say(&if flags.json { as_json(lab, &report) } else { in_words(lab, &report) })?;
     Ok(if books.balanced { Exit::Holds } else { Exit::Fails })
+}
+
+fn cannot_open(lab: &Lab, directory: &Path, error: &DirectoryError) -> Failure {
+    let shown = directory.display();
+    let what = format!("cannot open the store in {shown}: {error}");
+    let memory = format!("{} serve --store memory", lab.name);
+    match error {
+        DirectoryError::InUse => Failure::new(Exit::Usage, what).or_type(
+            "take another directory",
+            format!("{} serve --store file:{shown}-2", lab.name),
+        ),
+        DirectoryError::Log(OpenError::Corrupt { .. }) => Failure::new(Exit::Fails, what)
+            .because("bytes that were durable have changed; nothing was written to the log")
+            .or_type("keep the evidence", format!("cp -a {shown} {shown}.corrupt"))
+            .or_type("then restore a copy of it, or start with an empty bank", memory),
+        _ => Failure::new(Exit::Usage, what).or_type("keep the ledger in memory", memory),
+    }
+}
+
+/// Says what a crash left of the log, if it was cut.
+fn say_what_was_found(lab: &Lab, directory: &Path, store: &impl Storage, torn: Option<TornTail>) {
+    if let Some(TornTail { offset, bytes }) = torn {
+        complain(&format!(
+            "{}: {}/bank.log ended in an incomplete record of {bytes} bytes at byte {offset}, \
+             from a crash; it was cut off: no reply had left for it\n",
+            lab.name,
+            directory.display()
+        ));
+    }
+    tracing::info!(transactions = store.commit_index().0, "opened the store");
+}
+
+/// Why the loop ended: its store, or the loop itself.
+fn stopped_serving<S: ServeFlags>(lab: &Lab, flags: &Serve<S>, error: &io::Error) -> Failure {
+    let store = error.get_ref().and_then(|inner| inner.downcast_ref::<StorageError>());
+    let (Some(store), Store::File(directory)) = (store, &flags.store) else {
+        return Failure::from_error(Exit::Bug, "the server failed", error);
+    };
+    let shown = directory.display();
+    Failure::new(Exit::Network, format!("stopped serving: {store}"))
+        .because("after a failed write only a restart knows what is on the disk")
+        .or_type("look at the space and the state of the disk", format!("df {shown}; dmesg"))
+        .or_type("then start again", format!("{} serve --store file:{shown}", lab.name))
 }
 
 fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
@@ -107,7 +175,13 @@ fn cannot_listen(lab: &Lab, address: SocketAddr, error: &io::Error) -> Failure {
 }
 
 /// Prints the address, how to call it and how to stop.
-fn announce<S: ServeFlags>(lab: &Lab, flags: &Serve<S>, bound: SocketAddr) -> Result<(), Failure> {
+fn announce<S: ServeFlags>(
+    lab: &Lab,
+    flags: &Serve<S>,
+    bound: SocketAddr,
+    accounts: u64,
+    found: CommitIndex,
+) -> Result<(), Failure> {
     if !bound.ip().is_loopback() {
         complain(&format!(
             "{}: {bound} can be reached from other hosts, and there is no authentication: any \
@@ -125,8 +199,9 @@ fn announce<S: ServeFlags>(lab: &Lab, flags: &Serve<S>, bound: SocketAddr) -> Re
     if flags.json {
         let line = json!({
             "type": "listening", "lab": lab.name, "address": bound.to_string(),
-            "carrier": carrier, "accounts": flags.accounts, "opening_cents": flags.opening,
-            "dedup": flags.dedup, "seed": flags.seed,
+            "carrier": carrier, "accounts": accounts, "opening_cents": flags.opening,
+            "dedup": flags.dedup, "seed": flags.seed, "store": flags.store.to_string(),
+            "transactions_found": found,
         });
         return say(&format!("{line}\n"));
     }
@@ -140,14 +215,23 @@ fn announce<S: ServeFlags>(lab: &Lab, flags: &Serve<S>, bound: SocketAddr) -> Re
     let seed = flags.seed.map(|seed| format!("\n  seed {seed}: any client can predict the leases"));
     let seed = seed.unwrap_or_default();
     let name = lab.name;
+    let opening = flags.opening;
+    let kept = match &flags.store {
+        Store::Memory => format!("{accounts} accounts of {opening}, in memory until it stops"),
+        Store::File(directory) if found.0 == 0 => {
+            format!("{accounts} accounts, a new bank in {}", directory.display())
+        }
+        Store::File(directory) => {
+            let found = human::plural(found.0, "transaction", "transactions");
+            format!("{accounts} accounts, {found} found in {}", directory.display())
+        }
+    };
     say(&format!(
         "{name} listens on {bound} ({carrier})\n  \
-         {accounts} accounts of {opening}, in memory until it stops{seed}\n  \
+         {kept}{seed}\n  \
          {memory}\n  \
          call it, in another terminal: {name} call {server}deposit 1 12.34\n  \
          stop it:                      Ctrl-C\n",
-        accounts = flags.accounts,
-        opening = flags.opening,
     ))
 }
 

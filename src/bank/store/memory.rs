@@ -29,8 +29,7 @@ impl MemoryStore {
     /// A negative opening becomes 0; one whose sum would exceed `i64::MAX` cents is reduced to fit.
     pub fn with_accounts(count: u64, opening: Cents) -> Self {
         let count = count.min(ACCOUNTS_MAX);
-        let most = i64::MAX / count.max(1).cast_signed();
-        let opening = Cents(opening.0.clamp(0, most));
+        let opening = Self::opening(count, opening);
         let account = Account { opening, balance: opening, ..Account::default() };
         Self {
             accounts: (0..count).map(|_| (account, Vec::new())).collect(),
@@ -41,6 +40,20 @@ impl MemoryStore {
             supply: Cents(opening.0 * count.cast_signed()),
             commits: CommitIndex::default(),
         }
+    }
+
+    /// The opening balance that [`with_accounts`](Self::with_accounts) gives each account.
+    pub fn opening(count: u64, opening: Cents) -> Cents {
+        let most = i64::MAX / count.clamp(1, ACCOUNTS_MAX).cast_signed();
+        Cents(opening.0.clamp(0, most))
+    }
+
+    /// Whether a line continues its account: the next number, and a balance that adds up.
+    pub(super) fn continues(&self, line: &Line) -> bool {
+        self.slot(line.account).is_some_and(|(account, _)| {
+            line.number == account.lines + 1
+                && account.balance.checked_add(line.change) == Some(line.balance)
+        })
     }
 
     /// Completion records held.
