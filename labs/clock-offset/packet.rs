@@ -232,7 +232,7 @@ impl<'a> Packet<'a> {
     /// Reads the header and looks at nothing else, so that identity can be judged before format.
     ///
     /// # Errors
-    /// Where there are fewer bytes than a header has.
+    /// Fails if there are fewer bytes than a header has.
     pub fn open(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let header = Header::read(&mut Reader::new(LAYER, bytes))?;
         Ok(Self { header, bytes })
@@ -243,7 +243,7 @@ impl<'a> Packet<'a> {
     /// //= RFC 7822 §3: lengths are multiples of 4, at least 16, the last at least 28 without MAC.
     ///
     /// # Errors
-    /// Where they do not add up.
+    /// Fails if they do not add up.
     pub fn fields(&self) -> Result<Vec<Field<'a>>, DecodeError> {
         let mut reader = Reader::new(LAYER, self.bytes);
         reader.take(HEADER_LEN, "header")?;

@@ -300,7 +300,7 @@ impl Args {
     /// `--demo` takes a value or none, so a NAME or TYPE after it may have been taken for it.
     ///
     /// # Errors
-    /// Where the word can only have been meant as a variant, and there is none of that name.
+    /// Fails if the word is meant as a variant that does not exist.
     pub(crate) fn untangle(&mut self) -> Result<(), String> {
         self.servers = take_servers(&mut self.words)?;
         let Some(word) = self.demo.clone() else { return Ok(()) };
@@ -334,7 +334,7 @@ impl Args {
     /// The question.
     ///
     /// # Errors
-    /// Where that is not a name and a type.
+    /// Fails if that is not a name and a type.
     pub(crate) fn question(&self) -> Result<Question, String> {
         let (name, second) = match (self.reverse, self.words.as_slice()) {
             (Some(address), []) => {

@@ -119,7 +119,7 @@ impl Cache {
     /// Learns the records of one name and type; the least of their TTLs counts (RFC 2181 §5.2).
     ///
     /// # Errors
-    /// Where what is known is to be believed more, or there is no room.
+    /// Fails if the cached data ranks higher, or the cache is full.
     pub fn learn(
         &mut self,
         now: Instant,

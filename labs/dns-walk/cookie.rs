@@ -63,7 +63,7 @@ impl Cookie {
     /// Reads the option's bytes: 8, or 16 to 40 (RFC 7873 §4).
     ///
     /// # Errors
-    /// Where there are more, fewer, or between.
+    /// Fails for lengths other than 8 and 16 to 40 bytes.
     pub fn read(bytes: &[u8]) -> Result<Self, BadCookie> {
         let (client, server) = bytes.split_first_chunk::<CLIENT_LEN>().ok_or(BadCookie)?;
         if !server.is_empty() && !(SERVER_LEN_MIN..=SERVER_LEN_MAX).contains(&server.len()) {

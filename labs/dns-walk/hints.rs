@@ -85,7 +85,7 @@ impl Hints {
     /// who has an address there serves the root.
     ///
     /// # Errors
-    /// Where a line is something else, or there is no address.
+    /// Fails if a line is something else, or there is no address.
     pub fn parse(text: &str, port: u16) -> Result<Self, HintsError> {
         let mut hints = Self::new(Vec::new(), port);
         for (index, line) in text.lines().enumerate() {

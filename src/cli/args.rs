@@ -38,7 +38,7 @@ impl Seed {
     /// The seed that was given, or a random one.
     ///
     /// # Errors
-    /// Where the kernel gives no random numbers.
+    /// Fails if the kernel gives no random numbers.
     pub fn or_random(&self) -> Result<u64, Failure> {
         seed::or_random(self.seed).map_err(|error| seed::no_random(&error))
     }
@@ -63,7 +63,7 @@ impl Json {
     /// Writes a document where it was asked for; does nothing without the flag.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn write(&self, document: &str) -> Result<(), Failure> {
         let Some(file) = &self.json else { return Ok(()) };
         if is_stdout(file) {

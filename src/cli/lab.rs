@@ -27,7 +27,7 @@ pub(super) fn unprinted(error: &std::io::Error) -> Failure {
 /// A value as an indented JSON document that ends its line.
 ///
 /// # Errors
-/// Where the value cannot be JSON, which is a bug.
+/// Fails if the value cannot be JSON, which is a bug.
 pub fn json(value: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::from_error(Exit::Bug, "the result cannot be JSON", &error))?;

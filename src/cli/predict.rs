@@ -50,7 +50,7 @@ impl Predict {
     /// An empty line skips a question, the end of input skips the rest.
     ///
     /// # Errors
-    /// Where stdin cannot be read.
+    /// Fails if stdin cannot be read.
     pub fn ask(self, questions: Vec<Guess>) -> Result<Vec<Guess>, Failure> {
         if !self.predict {
             return Ok(Vec::new());

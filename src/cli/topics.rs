@@ -67,7 +67,7 @@ pub fn front(command: Command, topics: &[Topic]) -> Command {
 /// The page that `LAB help WORDS` asks for: a topic's, a command's, or the front page.
 ///
 /// # Errors
-/// Where the words name no topic and no command: the names that exist.
+/// Fails if the words name no topic and no command: the names that exist.
 pub fn help(command: &Command, topics: &[Topic], words: &[String]) -> Result<String, String> {
     let mut built = command.clone();
     built.build();

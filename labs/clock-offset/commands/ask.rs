@@ -47,7 +47,7 @@ const PORT: u16 = 123;
 /// Files are opened when nothing but the network can fail any more: a mistake leaves none.
 ///
 /// # Errors
-/// Where there is nothing to ask or to read, or no file for what came.
+/// Fails if there is no server to ask, no file to read, or no file to write.
 pub(crate) fn find(args: &Args) -> Result<Found, Failure> {
     let view = view(args);
     let repeat = Repeat::new(LAB, Args::command());

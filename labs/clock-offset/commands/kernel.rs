@@ -72,7 +72,7 @@ impl Path {
     /// Prints the path's counters and tears it down.
     ///
     /// # Errors
-    /// Where the router had failed.
+    /// Fails if the router failed.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let record = self.router.take_record(0).map_err(failed)?;
         let [out, back] = record.directions.map(|way| {

@@ -40,7 +40,7 @@ pub(crate) fn establish(args: &Args, name: &str, host: &str) -> Result<Asked, Fa
 /// Makes the server of the demonstration prove its replies, and gets keys for it.
 ///
 /// # Errors
-/// Where a certificate, random bits or keys cannot be had.
+/// Fails without a certificate, random bits or keys.
 pub(crate) fn demo(
     server: Server,
     port: u16,

@@ -19,7 +19,7 @@ use wirelab::runtime::shutdown;
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
-/// Where it cannot listen, or the loop fails.
+/// Fails if it cannot listen, or the loop fails.
 pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
     let address = flags.listen;
     let typed = format!("{LAB} serve --listen {address}");

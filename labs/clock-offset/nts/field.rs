@@ -53,7 +53,7 @@ pub fn authenticate(out: &mut Vec<u8>, key: &Key, nonce: &[u8; NONCE_LEN], plain
 /// Nonce and ciphertext of an authenticator's value.
 ///
 /// # Errors
-/// Where the lengths do not add up.
+/// Fails if the lengths do not add up.
 pub fn read_authenticator(value: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let mut reader = Reader::new(LAYER, value);
     let nonce_len = usize::from(reader.u16_be("nonce length")?);
@@ -83,7 +83,7 @@ impl<'a> Protected<'a> {
     /// Splits a packet's fields at the authenticator; what follows it is not authenticated.
     ///
     /// # Errors
-    /// Where the fields do not add up.
+    /// Fails if the fields do not add up.
     pub fn of(packet: &Packet<'a>) -> Result<Self, DecodeError> {
         let mut fields = packet.fields()?;
         let at = fields.iter().position(|field| field.kind == AUTHENTICATOR);
@@ -117,7 +117,7 @@ impl<'a> Protected<'a> {
 /// The fields inside what was encrypted; they end where it does.
 ///
 /// # Errors
-/// Where they do not add up.
+/// Fails if they do not add up.
 pub fn read_encrypted(plain: &[u8]) -> Result<Vec<Field<'_>>, DecodeError> {
     let mut reader = Reader::new("NTS encrypted fields", plain);
     let mut fields = Vec::new();

@@ -151,7 +151,7 @@ impl<'a> Record<'a> {
 /// Whether the records that have come end with the one that ends them.
 ///
 /// # Errors
-/// Where there are more bytes than any response may have.
+/// Fails if there are more bytes than any response may have.
 pub fn is_whole(bytes: &[u8]) -> Result<bool, KeRefusal> {
     let mut reader = Reader::new(LAYER, bytes);
     while let Ok(record) = Record::read(&mut reader) {

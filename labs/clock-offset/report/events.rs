@@ -52,7 +52,7 @@ struct Whole<'a> {
 /// An event as a line; none where it concerns only the program itself.
 ///
 /// # Errors
-/// Where it cannot be written; nothing in an event is beyond JSON.
+/// Fails if it cannot be written; every event fits JSON.
 pub fn line(name: &str, at: Instant, event: &Event) -> serde_json::Result<Option<String>> {
     let line = match event {
         Event::Sample(sample) => Line::Sample {

@@ -27,7 +27,7 @@ pub enum SamplesError {
 /// A sample as a line.
 ///
 /// # Errors
-/// Where it cannot be written; nothing in a sample is beyond JSON.
+/// Fails if it cannot be written; every sample fits JSON.
 pub fn line(sample: &Sample) -> serde_json::Result<String> {
     serde_json::to_string(&sample.record).map(|text| text + "\n")
 }

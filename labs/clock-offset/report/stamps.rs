@@ -76,10 +76,10 @@ pub(super) fn section(server: &ServerFinding) -> Option<Html> {
 fn meaning(stamps: &Stamps) -> &'static str {
     match (&stamps.sending, &stamps.interleaved_delay) {
         (Some(_), Some(_)) => {
-            "The estimate uses the kernel's T4, and the kernel's T1 where the server reported when its \
-             reply left: then what both hosts take between stamp and wire is no part of the delay. \
-             What this host took is measured above; what the server took is only in the difference \
-             of the delays, and there queues of the path may be larger. One stamp of the kernel's \
+            "The estimate uses the kernel's T4, and the kernel's T1 where the server reported when \
+             its reply left: the time between timestamp and wire on both hosts is then no part of \
+             the delay. This host's part is measured above; the server's part shows only in the \
+             difference of the delays, where queues of the path may be larger. A kernel timestamp \
              at one end alone would shift the estimate, so basic mode keeps the program's T1."
         }
         _ => {

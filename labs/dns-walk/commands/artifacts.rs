@@ -21,7 +21,7 @@ impl Artifacts {
     /// For a walk that begins now.
     ///
     /// # Errors
-    /// Where the folder cannot be made.
+    /// Fails if the folder cannot be made.
     pub(crate) fn of_walk(args: &Args, seed: u64) -> Result<Self, Failure> {
         let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
         let (reached, started_utc) = (reached(args), utc(utc_seconds()));
@@ -34,7 +34,7 @@ impl Artifacts {
     /// Of a file of records alone only the seed is known; `walks` are its records.
     ///
     /// # Errors
-    /// Where the folder cannot be made.
+    /// Fails if the folder cannot be made.
     pub(crate) fn of_saved(
         args: &Args,
         saved: Option<&Saved>,
@@ -60,7 +60,7 @@ impl Artifacts {
     /// Writes every file and prints their folder on stderr.
     ///
     /// # Errors
-    /// Where a file cannot be written.
+    /// Fails if a file cannot be written.
     pub(crate) fn write(self, walks: &[Vec<Record>]) -> Result<(), Failure> {
         let Some(folder) = self.folder else { return Ok(()) };
         let result = WalkResult::new(self.about, walks);
@@ -97,7 +97,7 @@ fn write_all(mut folder: RunFolder, result: &WalkResult, walks: &[Vec<Record>]) 
 /// One line per record.
 ///
 /// # Errors
-/// Where a record cannot be written as JSON, which no record is.
+/// Fails if a record cannot be written as JSON, which cannot happen.
 pub(crate) fn lines(walks: &[Vec<Record>]) -> serde_json::Result<String> {
     let mut lines = String::new();
     for record in walks.iter().flatten() {

@@ -46,7 +46,7 @@ pub(crate) struct Others {
 /// Takes words such as `@192.0.2.1`, `@[2001:db8::1]:5353` out of the command line.
 ///
 /// # Errors
-/// Where one is no address.
+/// Fails if one is not an address.
 pub(crate) fn take_servers(words: &mut Vec<String>) -> Result<Vec<SocketAddr>, String> {
     let mut servers = Vec::new();
     for word in words.iter().filter_map(|word| word.strip_prefix('@')) {
@@ -63,7 +63,7 @@ pub(crate) fn take_servers(words: &mut Vec<String>) -> Result<Vec<SocketAddr>, S
 /// Reads the resolvers to ask, before anything is sent.
 ///
 /// # Errors
-/// Where the system's configuration cannot be read.
+/// Fails if the system's configuration cannot be read.
 pub(crate) fn prepare(args: &Args) -> Result<Others, Failure> {
     let servers = args.servers.clone();
     if !servers.is_empty() && (args.sim || args.replay.is_some()) {
@@ -88,7 +88,7 @@ impl Others {
     /// Asks all of them, and adds their replies to the records of the last walk.
     ///
     /// # Errors
-    /// Where the process cannot wait for the system's resolver.
+    /// Fails if the process cannot wait for the system's resolver.
     pub(crate) fn ask(self, question: &Question, walks: &mut [Vec<Record>]) -> Result<(), Failure> {
         let Some(records) = walks.last_mut() else { return Ok(()) };
         let Some(end) = summary(records).cloned() else { return Ok(()) };

@@ -89,7 +89,7 @@ struct Output {
 /// Refuses flags that a list cannot honour, rather than pass over them.
 ///
 /// # Errors
-/// Where there is one.
+/// Fails if there is one.
 pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
     let of_one_walk = [
         ("--sim", args.sim),

@@ -126,7 +126,7 @@ impl Authority {
     /// The hierarchy of the demonstration.
     ///
     /// # Errors
-    /// Where a line of its zones is wrong, which a test rules out.
+    /// Fails if a line of its zones is wrong, which a test rules out.
     pub fn demo(variant: Variant) -> Result<Self, ZoneError> {
         zones::build(variant, false)
     }
@@ -134,7 +134,7 @@ impl Authority {
     /// The same, with an address of IPv6 beside each of IPv4: fd53::2:1 beside 127.53.2.1.
     ///
     /// # Errors
-    /// Where a line of its zones is wrong, which a test rules out.
+    /// Fails if a line of its zones is wrong, which a test rules out.
     pub fn demo_dual(variant: Variant) -> Result<Self, ZoneError> {
         zones::build(variant, true)
     }

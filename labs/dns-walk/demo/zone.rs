@@ -39,7 +39,7 @@ impl Zone {
     /// relative to it.
     ///
     /// # Errors
-    /// Where a line is no record.
+    /// Fails if a line is not a record.
     pub fn parse(origin: &Name, text: &str) -> Result<Self, ZoneError> {
         let mut zone = Self { origin: origin.clone(), nodes: BTreeMap::new(), signed: None };
         for (index, line) in text.lines().enumerate() {

@@ -42,7 +42,7 @@ impl Anchors {
     /// Reads DS and DNSKEY records as zone files have them, one a line; `;` begins a comment.
     ///
     /// # Errors
-    /// Where a line is something else, or there is none.
+    /// Fails if a line is something else, or there is none.
     pub fn parse(text: &str) -> Result<Self, AnchorError> {
         let mut anchors = Self::default();
         // Parentheses join lines (RFC 1035 §5.1), as `dig +multi` prints them.

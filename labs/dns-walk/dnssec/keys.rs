@@ -121,7 +121,7 @@ pub struct KeysChecked {
 /// (RFC 6840 §5.2, RFC 4509 §3).
 ///
 /// # Errors
-/// Where none can be used: the zone counts as unsigned.
+/// Fails if none can be used: the zone counts as unsigned.
 pub fn usable(zone: &Name, all: &[Trusted]) -> Result<Vec<(Trusted, DsVerdict)>, Reason> {
     let supported = |trusted: &Trusted| {
         let digest = DigestType::from(trusted.digest());

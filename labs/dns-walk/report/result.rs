@@ -142,7 +142,7 @@ pub enum ReadError {
 /// The walks of an `events.ndjson`, each from its start to its summary.
 ///
 /// # Errors
-/// Where a line is no record, or a walk is not whole.
+/// Fails if a line is not a record, or a walk is not whole.
 pub fn read_events(text: &str) -> Result<Vec<Vec<Record>>, ReadError> {
     let mut walks: Vec<Vec<Record>> = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -172,7 +172,7 @@ pub fn read_events(text: &str) -> Result<Vec<Vec<Record>>, ReadError> {
 /// The JSON schema of `result.json`, with that of the records inside it.
 ///
 /// # Errors
-/// Where a schema file is no JSON, which a test rules out.
+/// Fails if a schema file is not JSON, which a test rules out.
 pub fn result_schema() -> Result<serde_json::Value, serde_json::Error> {
     with_records(include_str!("result.schema.json"))
 }
@@ -180,7 +180,7 @@ pub fn result_schema() -> Result<serde_json::Value, serde_json::Error> {
 /// The JSON schema of one line of `dns-walk -`, with that of the records inside it.
 ///
 /// # Errors
-/// Where a schema file is no JSON, which a test rules out.
+/// Fails if a schema file is not JSON, which a test rules out.
 pub fn list_schema() -> Result<serde_json::Value, serde_json::Error> {
     with_records(include_str!("list.schema.json"))
 }

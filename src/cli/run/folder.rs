@@ -88,7 +88,7 @@ impl Manifest {
     /// Adds to what is said of the host.
     ///
     /// # Errors
-    /// Where the value cannot be written as JSON.
+    /// Fails if the value cannot be written as JSON.
     pub fn add_host(&mut self, host: impl Serialize) -> io::Result<()> {
         if let (Value::Object(known), Value::Object(host)) =
             (&mut self.host, serde_json::to_value(host)?)
@@ -101,7 +101,7 @@ impl Manifest {
     /// Adds what only this lab says.
     ///
     /// # Errors
-    /// Where the value cannot be written as JSON.
+    /// Fails if the value cannot be written as JSON.
     pub fn add(&mut self, key: &str, value: impl Serialize) -> io::Result<()> {
         self.more.insert(key.to_owned(), serde_json::to_value(value)?);
         Ok(())

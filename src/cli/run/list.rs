@@ -55,7 +55,7 @@ struct Listed {
 /// run was not finished may still be at work, and goes after a day at the earliest.
 ///
 /// # Errors
-/// Where the runs cannot be read or removed.
+/// Fails if the runs cannot be read or removed.
 pub fn list(lab: &str, args: &RunsArgs, json: bool) -> Result<Exit, Failure> {
     let failed = |error: io::Error| {
         Failure::from_error(Exit::Usage, format!("the runs in {BASE} cannot be listed"), &error)

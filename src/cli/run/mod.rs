@@ -36,7 +36,7 @@ fn latest(lab: &str) -> String {
 /// Opens [`BASE`], or makes it where `make` is set; `None` where there is none.
 ///
 /// # Errors
-/// Where it is a link, or another user could exchange what is in it.
+/// Fails if it is a link, or another user could exchange what is in it.
 fn base(make: bool) -> io::Result<Option<Dir>> {
     let (here, name) = (Dir::open(Path::new("."))?, OsStr::new(BASE));
     let refused = |why: String| io::Error::new(io::ErrorKind::PermissionDenied, why);

@@ -90,7 +90,7 @@ impl Saved {
     /// The value in its `result.json`.
     ///
     /// # Errors
-    /// Where there is no such file, or it holds something else.
+    /// Fails if there is no such file, or it holds something else.
     pub fn result<T: DeserializeOwned>(&self, lab: &str, first: &str) -> Result<T, Failure> {
         let file = self.shown.join("result.json");
         let what = format!("{} is not the result of a run of {lab}", file.display());
