@@ -96,7 +96,7 @@ impl HostClockMonitor {
         self.next
     }
 
-    /// Takes a reading; where there are too many, every other one goes.
+    /// Takes a reading; above the limit, drops every other one.
     pub fn take(&mut self, reading: Reading) {
         if self.readings.len() == READINGS_MAX {
             let mut index = 0;

@@ -32,7 +32,7 @@ pub const fn unmarked(transmit: NtpTimestamp) -> NtpTimestamp {
 /// Transmit times of replies, by the receive timestamps of their requests.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// Each receive timestamp has one place, where it puts out the one that was there.
+    /// A slot per hash of a receive timestamp; a new exchange replaces the old one.
     places: Vec<Exchange>,
     /// The last timestamp stored: as read, and as made unique.
     last: [u64; 2],

@@ -8,7 +8,7 @@ use thiserror::Error;
 use wirelab::measure::human;
 use wirelab::wire::DecodeError;
 
-/// In which order a reply is judged; the first class that fails decides.
+/// Order in which a reply is judged; the first class that fails decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// Its sender is unknown: counted, skipped, never the end of a query.

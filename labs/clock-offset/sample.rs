@@ -342,7 +342,7 @@ pub(super) fn synchronized(claims: &Claims) -> Result<i64, Refusal> {
 
 /// //= RFC 5905 §8 test 7 and A.5.1.1: a reference after the transmit timestamp is invalid.
 fn reference(claims: &Claims, t3: Rounded, warnings: &mut Vec<Warning>) -> Result<(), Refusal> {
-    // Some servers never say when; that is no fault.
+    // Some servers never say when; that is not a fault.
     if claims.reference.is_none() {
         return Ok(());
     }

@@ -45,7 +45,7 @@ pub enum Ignored {
     /// It is no NTP packet.
     #[error("{0}")]
     Format(DecodeError),
-    /// It is no request.
+    /// It is not a request.
     #[error("mode {0}, expected 3 (client)")]
     Mode(u8),
     /// A version that this server does not know how to answer.

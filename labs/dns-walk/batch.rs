@@ -383,7 +383,7 @@ impl BatchResolver {
         self.uncount_overdue(task);
     }
 
-    /// The user does not want to wait any longer.
+    /// Cancels the walk at the user's request.
     pub fn cancel(&mut self, now: Instant) {
         let all: Vec<TaskId> = self.running.keys().copied().collect();
         for task in all {

@@ -162,7 +162,9 @@ fn why_only_ours(walk: &Summary, opinion: &ResolverAnswer) -> (LikelyCause, Stri
         None => cause(LikelyCause::Filtered, "a denial without the zone's SOA record is made up"),
         Some(zone) if !names().any(|name| is_below(name, zone)) => (
             LikelyCause::Filtered,
-            format!("the denial comes with the SOA record of {zone}, which is no zone of the name"),
+            format!(
+                "the denial comes with the SOA record of {zone}, which is not a zone of the name"
+            ),
         ),
         Some(zone) => (
             LikelyCause::Stale,
@@ -247,7 +249,7 @@ fn status(walk: &Summary) -> Option<Status> {
     walk.security.as_ref().map(|security| security.status)
 }
 
-/// Where the resolver's time is longer than what the zone allows.
+/// The zone's TTL and the resolver's, if the latter is longer.
 fn longer(walk: &Summary, opinion: &ResolverAnswer) -> Option<(u32, u32)> {
     let ours = walk.answers.iter().map(|record| record.ttl_s).min()?;
     let theirs = opinion.answers.iter().map(|record| record.ttl_s).min()?;

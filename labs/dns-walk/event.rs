@@ -91,7 +91,7 @@ pub enum Qmin {
 pub enum Purpose {
     /// The user asked it.
     Answer,
-    /// A name turned out to be another name for this one.
+    /// A name turned out to be an alias of this one.
     Alias {
         /// The name that led here.
         of: String,
@@ -183,7 +183,7 @@ pub enum Way {
     Tcp,
 }
 
-/// What a reply is, or that there was none. The words avoid "lame", which RFC 9499 calls
+/// Class of a reply, or that none came. The words avoid "lame", which RFC 9499 calls
 /// ambiguous.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -453,7 +453,7 @@ pub struct Summary {
 pub struct Skipped {
     /// The family.
     pub family: Family,
-    /// How many, each once.
+    /// Number of distinct addresses.
     pub addresses: u32,
     /// Why.
     pub why: SkipReason,

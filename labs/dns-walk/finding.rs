@@ -387,7 +387,7 @@ impl Fault {
             }
             Self::ServerMalformed => error(
                 &["DNSViz:SERVER_INVALID_RESPONSE_UDP"],
-                "sends what is no DNS message",
+                "sends malformed DNS messages",
                 READ_LOG,
             ),
             Self::ServerNoEdns => {

@@ -345,7 +345,7 @@ pub(crate) enum What {
     Sweep(SweepArgs),
     /// List paths with a name, their numbers, and where those come from
     Presets,
-    /// Try everything that a run needs, step by step, and say what forbids what
+    /// Try every step that a run needs, and name the rule that forbids one
     Doctor,
     /// List the runs that were left, or remove old ones
     Runs(RunsArgs),

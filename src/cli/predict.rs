@@ -41,7 +41,7 @@ impl Guess {
 
 /// Maximum bytes of an answer; a number is shorter.
 const ANSWER_BYTES_MAX: u64 = 200;
-/// How often a question is repeated after an answer that is no number.
+/// How often a question is repeated after an answer that is not a number.
 const TRIES: u32 = 3;
 
 impl Predict {

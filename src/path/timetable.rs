@@ -50,7 +50,7 @@ impl Timetable {
             let mut phase = Phase { from, down: false, plan: plan.clone(), loss: 0, rate: 0 };
             while let Some(new) = coming.next_if(|(_, change)| begin(change) <= from) {
                 if new.1.lasting.is_none() {
-                    // What began before never applies again.
+                    // Changes that began earlier never apply again.
                     let kind = |change: &Change| discriminant(&change.what);
                     in_force.retain(|(_, old)| kind(old) != kind(new.1));
                 }

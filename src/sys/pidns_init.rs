@@ -451,7 +451,7 @@ fn sees_own_links(program: &Program) -> io::Result<()> {
     // SAFETY: as in `spawn`; nothing is executed.
     unsafe { command.pre_exec(tried) };
     let child = command.spawn();
-    // The end of a process before exec is no error of `spawn`.
+    // The end of a process before exec is not an error of `spawn`.
     child.map(|mut child| drop(child.wait()))
 }
 

@@ -180,11 +180,11 @@ fn resolve(args: &Args, name: &str) -> Result<Asked, Failure> {
     let found =
         if name.contains(':') { name.to_socket_addrs() } else { (name, PORT).to_socket_addrs() };
     let failed = |exit, why: String| {
-        Failure::new(exit, format!("{name:?} is no server that can be asked: {why}"))
+        Failure::new(exit, format!("{name:?} is not a server that can be asked: {why}"))
             .or_type("a server is NAME, ADDRESS or NAME:PORT", format!("{LAB} 127.0.0.1:11123"))
     };
     let found = found.map_err(|error| match error.kind() {
-        // What is no port was never looked up.
+        // A malformed port was never looked up.
         io::ErrorKind::InvalidInput => failed(Exit::Usage, error.to_string()),
         _ => failed(Exit::Network, error.to_string()),
     })?;

@@ -24,7 +24,7 @@ pub(crate) const SCHEME: &str = "nts://";
 /// Why there are none; nothing is asked then.
 pub(crate) fn establish(args: &Args, name: &str, host: &str) -> Result<Asked, Failure> {
     let (host, port) = split(host).ok_or_else(|| {
-        Failure::new(Exit::Usage, format!("{name:?} is no server that can be asked"))
+        Failure::new(Exit::Usage, format!("{name:?} is not a server that can be asked"))
             .because("after nts:// comes NAME, ADDRESS, NAME:PORT or [IPV6]:PORT")
             .or_type("the usual port", format!("{LAB} nts://time.example"))
     })?;

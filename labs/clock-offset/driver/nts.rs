@@ -138,7 +138,7 @@ fn authorities(file: &Path) -> Result<RootCertStore, KeError> {
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|e| unread(e.to_string()))?;
     let (added, _) = roots.add_parsable_certificates(found);
     if added == 0 {
-        return Err(unread("there is no certificate of an authority in it (PEM)".to_owned()));
+        return Err(unread("it holds no CA certificate (PEM)".to_owned()));
     }
     Ok(roots)
 }

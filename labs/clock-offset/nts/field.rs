@@ -26,7 +26,7 @@ const LAYER: &str = "NTS authenticator";
 /// The unique identifier of a request.
 pub type UniqueId = [u8; UNIQUE_ID_LEN];
 
-/// Appends a field; what is no multiple of four bytes is padded with zeros (RFC 7822 §3).
+/// Appends a field, padded with zeros to a multiple of four bytes (RFC 7822 §3).
 pub fn push(out: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = value.len().next_multiple_of(4);
     let claimed = u16::try_from(HEAD_LEN + length).expect("a field fits its datagram");

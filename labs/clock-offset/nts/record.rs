@@ -30,7 +30,7 @@ const PORT: u16 = 7;
 /// Why a response gives no keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum KeRefusal {
-    /// Its bytes are no records.
+    /// Its bytes are not records.
     #[error("{0}")]
     Format(DecodeError),
     /// It ended before it said so.

@@ -69,7 +69,7 @@ pub enum Manner {
     Lies,
     /// It holds an older copy of its zones.
     Stale,
-    /// It sends something that is no message.
+    /// It sends malformed messages.
     Babbles,
     /// It knows of its zones and could not load them.
     Fails,

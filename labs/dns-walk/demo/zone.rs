@@ -88,7 +88,7 @@ impl Zone {
         node.entry(u16::from(record.record_type())).or_default().push(record);
     }
 
-    /// Beside every address of a server of the demonstration its twin of IPv6.
+    /// Adds the IPv6 twin of every address of the demonstration's servers.
     pub(super) fn add_six(&mut self) {
         let twin = |record: &Record| match record.data {
             RData::A(A(v4)) if v4.octets()[..2] == FOUR => {

@@ -37,7 +37,7 @@ pub enum Evidence {
 }
 
 impl Evidence {
-    /// The records that prove an absence, or that a wildcard may stand in.
+    /// The records that prove an absence, or that a wildcard applies.
     #[must_use]
     pub fn proof(&self) -> &[Record] {
         match self {

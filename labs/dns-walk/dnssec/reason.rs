@@ -16,7 +16,7 @@ pub enum ProofKind {
 }
 
 impl ProofKind {
-    /// As a reader knows it.
+    /// Its name for readers.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ pub enum Reason {
         /// The zone.
         zone: String,
     },
-    /// The signature does not match the records: one of both was changed.
+    /// The signature does not match the records: one of them was changed.
     SignatureInvalid {
         /// The zone that is said to have signed.
         signer: String,
@@ -216,7 +216,7 @@ pub enum Missing {
     Type,
     /// No record shows the closest name that exists.
     ClosestEncloser,
-    /// The name itself may exist, so no wildcard may stand in for it.
+    /// The name itself may exist, so no wildcard applies.
     NoCloserMatch,
 }
 
@@ -229,7 +229,7 @@ impl Missing {
             Self::Wildcard => "no record of it rules out a wildcard",
             Self::Type => "its record of the name says that the type, or an alias, is there",
             Self::ClosestEncloser => "no record of it shows the closest name that exists",
-            Self::NoCloserMatch => "no record of it shows that the wildcard may stand in",
+            Self::NoCloserMatch => "no record of it proves that the wildcard applies",
         }
     }
 }

@@ -71,7 +71,7 @@ fn graph(records: &[Record]) -> Graph {
     graph
 }
 
-/// The worst that a server did is what is shown of it.
+/// Notes a server's reply; the graph shows its worst one.
 fn note_server(zone: &mut Zone, exchange: &Exchange) {
     let key = format!("{} {}", exchange.server.name, exchange.server.address.ip());
     let what = if exchange.rtt_ns.is_some() { took(exchange) } else { "no reply".to_owned() };

@@ -107,7 +107,7 @@ impl From<WalkResult> for About {
 /// Why a file is no saved walk.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// A line is no record.
+    /// A line is not a record.
     #[error("line {line}: expected one record of a walk, got {got:?}: {why}")]
     Line {
         /// Which, from 1.

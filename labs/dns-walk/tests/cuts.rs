@@ -69,7 +69,7 @@ fn a_server_that_keeps_its_address_to_itself_is_asked_for_it() {
     let ended = walk("www.moved.com", true, silent);
     assert_eq!(ended.exchanges().filter(|e| asks_itself(e)).count(), 1);
     assert_eq!(differs(&ended), differs(&told));
-    // That question is the check's own: it is no level of the way to the name.
+    // That question is the check's own: not a level on the way to the name.
     let zones = |ended: &Ended| levels(&ended.records).into_iter().map(|level| level.question);
     assert_eq!(zones(&ended).collect::<Vec<_>>(), zones(&told).collect::<Vec<_>>());
     // And that it has no such address at all is an answer too.

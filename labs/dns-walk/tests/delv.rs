@@ -95,7 +95,7 @@ struct World {
     anchor: PathBuf,
     delvs_anchor: PathBuf,
     hints: PathBuf,
-    /// Whether Unbound is there to say what it thinks.
+    /// Whether Unbound is installed for comparison.
     unbound: bool,
     _servers: Vec<Running>,
 }

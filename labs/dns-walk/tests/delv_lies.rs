@@ -320,7 +320,7 @@ pub(crate) fn as_parent(lie: &mut Lie<'_>) {
     });
 }
 
-/// The zone's key signed, in the name of the owner, which is no zone.
+/// The zone's key signed, in the name of the owner, which is not a zone.
 pub(crate) fn as_owner(lie: &mut Lie<'_>) {
     lie.each(RecordType::A, |own, _, set| {
         let owner = set.records[0].name.clone();

@@ -29,7 +29,7 @@ mod patience;
 mod pinned;
 /// Servers that come unasked beside an answer are never learned.
 mod pollution;
-/// Priming: the root's own list of servers, beside the walk, and what becomes of old hints.
+/// Priming: the root's own list of servers, beside the walk, and outdated hints.
 mod prime;
 /// Run artefacts: page, result, replayed records, each against its schema or a browser.
 mod report;

@@ -174,7 +174,7 @@ fn hints_that_are_not_what_the_root_says_are_found() {
             "b.root A 127.53.0.2\nb.root A 127.53.0.1\n",
             &["for b.root. the hints have 127.53.0.1, 127.53.0.2, the root itself 127.53.0.2"],
         ),
-        // Records missing from the reply are no difference.
+        // Records missing from the reply are not a difference.
         ("b.root A 127.53.0.2\nb.root AAAA fd00::99\n", &none[..]),
     ] {
         assert_eq!(with_hints(&(a.to_owned() + more)), found, "{more}");

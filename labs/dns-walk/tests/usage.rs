@@ -285,7 +285,7 @@ fn output_is_for_pipes_and_programs() {
     assert!(lab.run(&format!("{quick} --explain")).stdout.contains("[RFC 1034 §4.2.1]"));
     assert!(lab.run(&format!("{quick} --waterfall")).stdout.contains("===="));
     assert!(lab.run("--generate completions:bash").stdout.contains("--waterfall"));
-    // A reader that leaves early is no error.
+    // A reader that leaves early is not an error.
     let mut command = lab.command(&format!("{quick} --events -"));
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut first = [0; 16];

@@ -149,7 +149,7 @@ impl Cuts {
 }
 
 /// Compares a server's addresses of one family, sorted, as its own zone has them with its glue.
-/// Glue that is missing is no difference: a referral need not have had room for it.
+/// Missing glue is not a difference: the referral may have had no room for it.
 pub(super) fn compare_glue(
     findings: &mut Findings,
     glue: Option<&Entry>,

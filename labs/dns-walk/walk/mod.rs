@@ -266,7 +266,7 @@ impl Walk {
         self.advance(now);
     }
 
-    /// The user does not want to wait any longer.
+    /// Cancels the walk at the user's request.
     pub fn cancel(&mut self, now: Instant) {
         if !self.is_done() {
             self.end(now, Outcome::Interrupted);

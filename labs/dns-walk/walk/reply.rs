@@ -1,5 +1,5 @@
-//! What to make of something that arrived: checked, classified, learned from and acted on, in that
-//! order. What does not answer an open query is counted, and not used.
+//! Handles arrivals: checks, classifies, caches and acts on them, in that order. A message that
+//! answers no open query is counted and ignored.
 
 use super::Walk;
 use super::chain::keep_evidence;
@@ -389,7 +389,7 @@ impl Walk {
         for candidate in ask.candidates.iter_mut().filter(|one| one.address == address) {
             candidate.refused = refused;
         }
-        // Where another attempt is open and no other server is left, it keeps its time.
+        // With no other server left, another open attempt keeps its timer.
         if ask.give_up(address) || !open || !ask.unresolved.is_empty() {
             ask.next_at = now;
         }
@@ -623,7 +623,7 @@ fn is_minimised(attempt: &Attempt) -> bool {
     sent.name.to_ascii_lowercase() != meant.name || sent.kind != meant.kind
 }
 
-/// Notes in the record what of the reply is not used.
+/// Records the unused parts of the reply.
 fn note_dropped(attempt: &mut Attempt, reading: &Classified) {
     let text = |(record, why): &(_, _)| Dropped { record: record_text(record), why: *why };
     attempt.record.dropped = reading.dropped.iter().map(text).collect();

@@ -50,9 +50,9 @@ pub(super) const ELSEWHERE: Elsewhere = &[
     ("requests", "use --ops N"),
     ("timeout", "use --deadline TIME, such as --deadline 5s"),
     ("loss", "these labs lose nothing themselves: lossy-path --loss 2% -- bank-udp … does"),
-    ("latency", "these labs delay nothing: lossy-path --delay 40ms -- bank-udp … does"),
-    ("delay", "these labs delay nothing: lossy-path --delay 40ms -- bank-udp … does"),
-    ("jitter", "these labs delay nothing: lossy-path --delay normal:40ms,5ms -- bank-udp … does"),
+    ("latency", "these labs add no delay; lossy-path --delay 40ms -- bank-udp … does"),
+    ("delay", "these labs add no delay; lossy-path --delay 40ms -- bank-udp … does"),
+    ("jitter", "these labs add no delay; lossy-path --delay normal:40ms,5ms -- bank-udp … does"),
     ("bandwidth", "--rate N is requests per second; lossy-path --rate 20Mbit limits a path"),
 ];
 

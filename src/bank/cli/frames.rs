@@ -131,7 +131,7 @@ pub(super) fn explain(way: Way, bytes: &[u8]) -> String {
     while !rest.is_empty() {
         let whole = match frame_len(rest, MAX_FRAME) {
             Ok(Some(len)) if len <= rest.len() => len,
-            // Bytes that are no frame are shown too.
+            // Bytes that are not a frame are shown too.
             _ => rest.len(),
         };
         let (frame, after) = rest.split_at(whole);

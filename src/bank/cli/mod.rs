@@ -104,7 +104,7 @@ pub fn main<S: ServeFlags, X: ClientFlags>(lab: &Lab) -> ExitCode {
 fn resolve(lab: &Lab, flag: &str, text: &str) -> Result<SocketAddr, Failure> {
     addresses(text, PORT).map(|found| found[0]).map_err(|why| {
         let command = if flag == "--listen" { "serve" } else { "call" };
-        Failure::new(Exit::Usage, format!("{flag} {text:?} is no address"))
+        Failure::new(Exit::Usage, format!("{flag} {text:?} is not an address"))
             .because(why)
             .or_type("for example", format!("{} {command} {flag} {ADDRESS}", lab.name))
     })

@@ -1,6 +1,6 @@
 //! The command that repeats a run, made of the words that were typed.
 //!
-//! What only says where output goes is left out, files that are read get absolute paths, and the
+//! Options that only direct output are left out, files that are read get absolute paths, and the
 //! seed is added where this command takes one.
 
 use super::Saved;
@@ -199,7 +199,7 @@ fn model_with_file(value: &str) -> Option<String> {
 
 /// A word that a POSIX shell reads as these very bytes.
 ///
-/// Control characters and bytes that are no UTF-8 are spelt by printf(1), so that the word can be
+/// Control characters and bytes that are not UTF-8 are spelt by printf(1), so that the word can be
 /// shown on a terminal and written as text; a newline stays one.
 #[must_use]
 pub fn shell_word(word: &OsStr) -> String {
