@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 #[derive(Debug)]
 pub(super) enum Command {
     SetLinks { lane: usize, links: Box<[Link; 2]>, record: LaneRecord, done: Reply<LaneRecord> },
+    ChangePlans { lane: usize, links: Box<[Link; 2]>, done: Reply<()> },
     TakeRecord { lane: usize, next: LaneRecord, done: Reply<LaneRecord> },
     SwapChunk { lane: usize, spare: Chunk, done: Reply<Chunk> },
     Stop,

@@ -437,6 +437,12 @@ impl Forwarder {
             Command::SetLinks { lane, links, record, done } => {
                 let _ = done.send(self.rotate_record(lane, Some(links), record));
             }
+            Command::ChangePlans { lane, links, done } => {
+                for (link, new) in self.lanes[lane].links.iter_mut().zip(*links) {
+                    link.adopt_plan(new);
+                }
+                let _ = done.send(Ok(()));
+            }
             Command::TakeRecord { lane, next, done } => {
                 let _ = done.send(self.rotate_record(lane, None, next));
             }

@@ -127,6 +127,22 @@ impl Router {
         self.ask(|done| Command::SwapChunk { lane, spare, done })
     }
 
+    /// Changes the plans of a lane's links, `[a_to_b, b_to_a]`, within their record; frame numbers
+    /// and draws go on (see [`Link::adopt_plan`]). Returns when the plans are in force.
+    ///
+    /// # Errors
+    /// If there is no such lane, or the router has ended.
+    pub fn change_plans(&self, lane: usize, plans: [LinkPlan; 2]) -> io::Result<()> {
+        self.lane(lane)?;
+        let [a_to_b, b_to_a] = plans;
+        // Built here to spare the router's thread.
+        let links = Box::new([
+            Link::new(a_to_b, 0, Direction::AToB),
+            Link::new(b_to_a, 0, Direction::BToA),
+        ]);
+        self.ask(|done| Command::ChangePlans { lane, links, done })
+    }
+
     /// Ends a lane's record and returns it. The links stay in force, unrecorded.
     ///
     /// # Errors

@@ -133,6 +133,14 @@ impl Link {
         Self { replay, ..Self::new(plan, 0, direction) }
     }
 
+    /// Takes over the plan of another link: frames that arrive from now on meet it, those that wait
+    /// or are on their way do not.
+    ///
+    /// Neither plan may have a timetable, and both or none must have a rate.
+    pub fn adopt_plan(&mut self, of: Self) {
+        (self.plan, self.timetable, self.phase) = (of.plan, of.timetable, 0);
+    }
+
     /// Number of frames after the end of the replayed recording.
     #[must_use]
     pub fn beyond(&self) -> u64 {

@@ -13,7 +13,7 @@ mod saved;
 pub use folder::{FileSize, Manifest, Place, RunFolder, facts, unwritten};
 pub use input::{RECORDED_MAX, WRITTEN_MAX, read_text};
 pub use list::{RunsArgs, list};
-pub use output::{Stream, Whole, make_folder, unnamed, unnamed_in};
+pub use output::{Stream, Temporary, Whole, make_folder, unnamed, unnamed_in};
 pub use repeat::{LEFT_OUT, Repeat, shell_word};
 pub use saved::{Saved, run_and_figure};
 

@@ -209,7 +209,42 @@ pub fn unnamed() -> io::Result<File> {
     unnamed_in(&std::env::temp_dir())
 }
 
-/// The same in a folder.
+/// A file or a folder that is removed when this is dropped.
+#[derive(Debug)]
+pub struct Temporary(PathBuf);
+
+impl Temporary {
+    /// A new folder in the temporary folder, which no other user may write to.
+    ///
+    /// # Errors
+    /// What the file system says, `EEXIST` where the name is taken.
+    pub fn folder(name: &str) -> io::Result<Self> {
+        let above = std::env::temp_dir();
+        Dir::open(&above)?.make_dir(OsStr::new(name))?;
+        Ok(Self(above.join(name)))
+    }
+
+    /// What its owner has made here.
+    #[must_use]
+    pub const fn made(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _ = std::fs::remove_file(&self.0).or_else(|_| std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A file without a name in a folder, as [`unnamed`].
 ///
 /// # Errors
 /// What the file system says, `EACCES` or `EROFS` where no file can be made.
