@@ -58,7 +58,12 @@ const PATH: &str = "\
 Each of these, and --loss, --delay, --rate, --queue and --at, holds for both directions; --a-to-b
 and --b-to-a set one direction alone. --print-plan prints all of them as a plan file.
 The times of --at, time slots (--key time:…) and rate traces count from the start of the program,
-the same in both directions.";
+the same in both directions.
+
+A test changes the path under its program: with --control ctl it connects to the Unix socket ctl,
+writes a line such as {\"set\": {\"loss\": \"5%\"}}, perhaps with \"direction\": \"a-to-b\",
+and reads {\"ok\":true}, or \"error\" and why. Frames that arrive from then on meet the change.
+So does `lossy-path set ctl loss=5%`.";
 
 const HOST_FLAGS: &str = "Hosts";
 
@@ -110,7 +115,7 @@ pub(crate) struct Args {
     pub(crate) print_plan: bool,
 
     /// The program to run, and its arguments
-    #[arg(last = true, value_name = "PROGRAM")]
+    #[arg(last = true, value_name = "PROGRAM", hide = true)]
     pub(crate) program: Vec<OsString>,
 
     #[command(flatten)]
@@ -182,7 +187,7 @@ pub(crate) struct Flags {
     b_ready: Option<Ready>,
 
     /// Make 127.0.0.1 of host a the path: for programs that talk to each other on one host
-    #[arg(long, help_heading = "Path", conflicts_with_all = ["b", "b_ready"])]
+    #[arg(long, help_heading = HOST_FLAGS, conflicts_with_all = ["b", "b_ready"])]
     localhost: bool,
 
     /// A kernel setting of both hosts, any number: net.ipv4.tcp_sack=0; of one: b:net.…
@@ -197,6 +202,11 @@ pub(crate) struct Flags {
     /// TCP's congestion control on both hosts, of those that `doctor` lists
     #[arg(long, value_name = "NAME", help_heading = HOST_FLAGS)]
     congestion_control: Option<String>,
+
+    /// Let `lossy-path set SOCKET loss=5%`, or a test with a JSON line, change the path as it runs
+    #[arg(long, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = MORE_OF_PATH)]
+    pub(crate) control: Option<PathBuf>,
 
     #[command(flatten)]
     pub(crate) seed: Seed,
@@ -340,6 +350,19 @@ pub(crate) enum What {
         on: Side,
         #[command(flatten)]
         flags: Box<Flags>,
+    },
+    /// Change a running path, of a run with --control SOCKET
+    #[command(hide = true)]
+    Set {
+        /// Its socket
+        #[arg(value_hint = ValueHint::FilePath)]
+        control: PathBuf,
+        /// What changes: loss=5% delay=40ms
+        #[arg(required = true, value_name = "NAME=VALUE", value_parser = Said::pair)]
+        settings: Vec<(String, String)>,
+        /// In this direction alone
+        #[arg(long, value_parser = WAYS)]
+        direction: Option<String>,
     },
     /// Run a program in every cell of a matrix of settings, and say which cells fail
     Sweep(SweepArgs),

@@ -110,7 +110,8 @@ pub fn status(status: ExitStatus) -> Status {
 /// Counters of the path in both directions.
 #[must_use]
 pub fn ways(outcome: &Outcome, plan: &Plan, meter: &Meter) -> [Way; 2] {
-    let replayed = outcome.recorded.is_some();
+    // What was asked for then is not the plan.
+    let replayed = outcome.recorded.is_some() || outcome.changes > 0;
     [0, 1].map(|way: usize| {
         let record = &outcome.record.directions[way];
         let frames = outcome.recorded.map_or(u64::MAX, |frames| frames[way]);

@@ -6,6 +6,7 @@
 mod args;
 pub mod audit;
 pub mod commands;
+pub mod control;
 pub mod doctor;
 pub mod plan;
 pub mod report;

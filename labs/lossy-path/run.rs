@@ -2,6 +2,7 @@
 //!
 //! The supervisor is forked before any thread starts, and no process is left on return.
 
+use super::control::{self, Control};
 use super::plan::{Plan, Ready};
 use super::sysctl;
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,8 @@ pub struct Job {
     pub server_output: Option<File>,
     /// Whether to hand over the frames themselves.
     pub frames: bool,
+    /// Where changes of the path are asked for.
+    pub control: Option<Control>,
     /// Fates to replay.
     pub replay: Option<Recording>,
 }
@@ -134,6 +137,8 @@ pub struct Outcome {
     pub caveats: Vec<String>,
     /// Events that were not handed over in time.
     pub missed: Missed,
+    /// Number of changes while it ran.
+    pub changes: u64,
     /// Frames of a recording, `[a_to_b, b_to_a]`.
     pub recorded: Option<[u64; 2]>,
     /// Offloads that are off on the hosts, read back.
@@ -296,6 +301,9 @@ pub fn run(
         server_status: None,
         spare: None,
         missed: Missed::default(),
+        control: job.control.take(),
+        plan: plan.clone(),
+        changes: 0,
     };
     let recorded = job.replay.as_ref().map(|r| Direction::BOTH.map(|way| r.frames(way)));
     let start = Arc::new(OnceLock::new());
@@ -322,6 +330,7 @@ pub fn run(
         times: [began, started, ended],
         caveats: rest.caveats,
         missed: rest.missed,
+        changes: rest.changes,
         recorded,
         offloads_off,
         loopback_packets,
@@ -372,6 +381,7 @@ struct Rest {
     server_status: Option<ExitStatus>,
     caveats: Vec<String>,
     missed: Missed,
+    changes: u64,
 }
 
 struct Session {
@@ -385,6 +395,10 @@ struct Session {
     server_status: Option<ExitStatus>,
     spare: Option<Chunk>,
     missed: Missed,
+    control: Option<Control>,
+    /// The plan in force.
+    plan: Plan,
+    changes: u64,
 }
 
 impl Session {
@@ -489,6 +503,7 @@ impl Session {
             }
             self.router.check().map_err(step("route"))?;
             self.fetch(watch)?;
+            self.change()?;
             if let Some(signal) = watch.signal() {
                 self.supervisor.signal(MAIN, signal).map_err(step("pass a signal on"))?;
                 if ENDING.contains(&signal) {
@@ -499,6 +514,28 @@ impl Session {
                 self.supervisor.signal(MAIN, KILL).map_err(step("kill the program"))?;
             }
         }
+    }
+
+    /// Makes the changes that clients ask for.
+    fn change(&mut self) -> Result<(), RunError> {
+        while let Some((client, request)) = self.control.as_ref().and_then(Control::next) {
+            let read = &mut |name: &str| {
+                read_text(Path::new(name), WRITTEN_MAX).map_err(|error| error.to_string())
+            };
+            let links = request.and_then(|request| control::changed(&self.plan, &request, read));
+            let done = match links {
+                Ok(links) => {
+                    let changed = self.router.change_plans(0, links.clone());
+                    changed.map_err(step("change the path"))?;
+                    self.plan.links = links;
+                    self.changes += 1;
+                    Ok(())
+                }
+                Err(why) => Err(why),
+            };
+            client.answer(done);
+        }
+        Ok(())
     }
 
     fn fetch(&mut self, watch: &mut dyn Watch) -> Result<(), RunError> {
@@ -536,8 +573,8 @@ impl Session {
         let record = self.router.take_record(0).map_err(step("take the record"))?;
         self.hand_over(&record.rest, watch)?;
         let summary = self.router.stop().map_err(step("stop the router"))?;
-        let Self { server_status, caveats, missed, .. } = self;
-        Ok((record, summary, Rest { server_status, caveats, missed }))
+        let Self { server_status, caveats, missed, changes, .. } = self;
+        Ok((record, summary, Rest { server_status, caveats, missed, changes }))
     }
 }
 

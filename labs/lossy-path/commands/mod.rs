@@ -9,6 +9,7 @@ mod sweep;
 
 use crate::LAB;
 use crate::args::{Args, ELSEWHERE, Flags, Output, Strict, What, read_file, topics};
+use crate::control::{self, Control, Request};
 use crate::plan::{Mistake, Plan};
 use crate::report::{explain, text};
 use crate::result::{Host, PathResult, ProgramEnd, SCHEMA, Verdict};
@@ -31,6 +32,7 @@ use wirelab::cli::run::{
 };
 use wirelab::cli::stdout;
 use wirelab::emulator::topology;
+use wirelab::measure::human::plural;
 use wirelab::measure::nanos;
 use wirelab::path::Recording;
 use wirelab::runtime::clock::utc_seconds;
@@ -93,6 +95,9 @@ fn start(args: &Args) -> Result<Exit, Failure> {
             task.run(flags, &args.output, &flags.plan()?)
         }
         Some(What::Sweep(matrix)) => sweep::sweep(matrix, &args.output),
+        Some(What::Set { control, settings, direction }) => {
+            set(control, settings, direction.as_deref())
+        }
         Some(What::Presets) => presets(),
         Some(What::Show { run }) => show(&find(run.as_deref())?.1, &args.output),
         Some(What::Replay { run, yes }) => replay(run.as_deref(), *yes, &args.output),
@@ -155,6 +160,7 @@ impl Task {
             command: self.command.clone(),
             on: self.on,
             shell: self.shell,
+            control: control(flags, replay.is_some())?,
             env: if self.shell { prompt(self.on) } else { Vec::new() },
             user: if flags.root { None } else { runs::invoker().map(user) },
             server_output: leaving.server_output()?,
@@ -226,6 +232,10 @@ impl Task {
         let ways = audit::ways(outcome, plan, &leaving.meter);
         let missed = outcome.missed.notes + outcome.missed.frames;
         let mut caveats = outcome.caveats.clone();
+        if outcome.changes > 0 {
+            let times = plural(outcome.changes, "time", "times");
+            caveats.push(format!("the path was changed {times} while it ran (--control)"));
+        }
         caveats.extend(audit::caveats(&ways, plan, outcome.loopback_packets));
         if missed > 0 && !leaving.was_asked_for {
             caveats.push(format!("{missed} {}", audit::MISSED));
@@ -266,6 +276,35 @@ impl Task {
             predictions: Vec::new(),
         }
     }
+}
+
+/// The socket of `--control`.
+fn control(flags: &Flags, replays: bool) -> Result<Option<Control>, Failure> {
+    let Some(path) = &flags.control else { return Ok(None) };
+    if replays || !flags.plan()?.links.iter().all(|link| link.timetable.is_empty()) {
+        let why = "--control: a path that replays fates or has a timetable cannot be changed";
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    let failed = |error| {
+        let what = format!("--control cannot listen at {}", path.display());
+        Failure::from_error(Exit::Usage, what, &error)
+    };
+    Control::open(path).map(Some).map_err(failed)
+}
+
+/// Asks a running path for a change.
+fn set(
+    path: &Path,
+    settings: &[(String, String)],
+    direction: Option<&str>,
+) -> Result<Exit, Failure> {
+    let set = settings.iter().cloned().collect();
+    let request = Request { set, direction: direction.map(str::to_owned) };
+    let failed = |error| {
+        let what = format!("the path at {} is not changed", path.display());
+        Failure::from_error(Exit::Usage, what, &error)
+    };
+    control::ask(path, &request).map(|()| Exit::Holds).map_err(failed)
 }
 
 /// Leaves the arguments of the program and the server's command out of a result.

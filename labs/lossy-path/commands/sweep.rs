@@ -7,15 +7,13 @@ use crate::result::PathResult;
 use crate::sweep::{Cell, Run, SCHEMA, Sweep, cells};
 use clap::CommandFactory;
 use std::ffi::{OsStr, OsString};
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
 use wirelab::cli::lab::{self, say};
-use wirelab::cli::run::{Repeat, Whole, shell_word};
+use wirelab::cli::run::{Repeat, Temporary, WRITTEN_MAX, Whole, read_text, shell_word};
 use wirelab::cli::stdout::complain;
 use wirelab::measure::human::{count, latency};
 use wirelab::report::style::{Ink, Style};
@@ -28,13 +26,18 @@ pub(super) fn sweep(args: &SweepArgs, output: &Output) -> Result<Exit, Failure> 
     let matrix = cells(&args.axes)?;
     let seed = args.seed.or_random()?;
     let command = Repeat::new(LAB, Args::command()).seed(Some(seed)).command();
-    let results = Private::new()?;
+    let name = format!("{LAB}-sweep-{}", std::process::id());
+    let results = Temporary::folder(&name).map_err(|error| {
+        Failure::from_error(Exit::Privilege, "no folder for results can be made", &error)
+    })?;
     let mut done = Sweep { schema: SCHEMA, command, seed, cells: Vec::with_capacity(matrix.len()) };
     for settings in matrix {
         let words: Vec<String> = settings.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let mut cell = Cell { settings: words.join(" "), runs: Vec::new() };
         for seed in (0..u64::from(args.runs)).map(|run| seed.wrapping_add(run)) {
-            cell.runs.push(run(args, &words, seed, &results)?);
+            let name = format!("{}-{seed}.json", done.cells.len());
+            let result = results.path().join(name);
+            cell.runs.push(run(args, &words, seed, &result)?);
         }
         if !output.quiet {
             let passed = format!("{} of {} passed", cell.passed(), cell.runs.len());
@@ -72,49 +75,25 @@ fn arguments(args: &SweepArgs, words: &[String], seed: u64) -> Vec<OsString> {
     all
 }
 
-/// A folder of this process alone, removed at the end.
-struct Private(PathBuf);
-
-impl Private {
-    fn new() -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("{LAB}-sweep-{}", std::process::id()));
-        // An existing one may be someone else's.
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        let what = format!("no folder for results can be made: {}", path.display());
-        made.map_err(|error| Failure::from_error(Exit::Privilege, what, &error))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // It is empty, unless an error is on its way out.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn run(args: &SweepArgs, words: &[String], seed: u64, results: &Private) -> Result<Run, Failure> {
+fn run(args: &SweepArgs, words: &[String], seed: u64, result: &Path) -> Result<Run, Failure> {
     let mut own = arguments(args, words, seed);
     let program = || std::iter::once(OsString::from("--")).chain(args.program.iter().cloned());
     let shown = own.iter().cloned().chain(program()).map(|word| shell_word(&word));
     let command = format!("{LAB} {}", shown.collect::<Vec<_>>().join(" "));
-    let result = results.0.join("result.json");
     let mut json = OsString::from("--json=");
-    json.push(&result);
+    json.push(result);
     own.extend([json, "--no-report".into(), "--quiet".into()]);
     let failed = |what: &str, error: io::Error| Failure::from_error(Exit::Bug, what, &error);
     let itself = std::env::current_exe().map_err(|error| failed("cannot find itself", error))?;
     let ended = Command::new(itself).args(own).args(program()).stdin(Stdio::null()).output();
     let ended = ended.map_err(|error| failed("cannot start itself", error))?;
-    let text = std::fs::read_to_string(&result);
+    let text = read_text(result, WRITTEN_MAX);
     // Without a result the path itself failed, and every other run would.
     let Ok(text) = text else {
         let failure = Failure::new(Exit::Usage, format!("a run could not be made: {command}"));
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         return Err(said.lines().fold(failure, |failure, line| failure.because(line)));
     };
-    let removed = std::fs::remove_file(&result);
-    removed.map_err(|error| failed("cannot remove a result", error))?;
     let found: PathResult = serde_json::from_str(&text)
         .map_err(|error| Failure::from_error(Exit::Bug, "a result cannot be read", &error))?;
     let ways = [&found.a_to_b, &found.b_to_a];
@@ -139,10 +118,7 @@ fn tail(said: &[u8]) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let written = Whole::create(path).and_then(|mut file| {
-        io::Write::write_all(&mut file, text.as_bytes())?;
-        file.finish()
-    });
+    let written = Whole::write_all_to(path, text.as_bytes());
     let what = format!("the results cannot go to {}", shell_word(OsStr::new(path)));
     written.map_err(|error| Failure::from_error(Exit::Usage, what, &error))
 }

@@ -205,3 +205,38 @@ fn a_plan_may_have_20_000_changes() {
     assert_eq!(out.code, 2, "{}", out.stderr);
     assert!(out.stderr.len() < 500, "{}", out.stderr);
 }
+
+#[test]
+fn a_test_changes_the_path_under_its_program() {
+    const TEST: &str = r#"
+import json, socket, subprocess
+def change(**request):
+    with socket.socket(socket.AF_UNIX) as path:
+        path.connect("ctl")
+        path.sendall(json.dumps(request).encode() + b"\n")
+        return json.loads(path.makefile().readline())
+def ping(): return subprocess.run("ping -q -c 1 -W 0.2 b".split(), capture_output=True).returncode
+assert ping() == 0
+print(change(set={"loss": "100%"}, direction="a-to-b"), ping())
+print(change(set={"loss": "0%"}), ping())
+print(change(set={"loss": "7"})["ok"], change(sat={})["ok"], change(set={"rate": "1Mbit"})["ok"])
+print(subprocess.run(["./lossy-path", "set", "ctl", "loss=100%"]).returncode, ping())
+"#;
+    if !have("control", &["python3", "ping"]) {
+        return;
+    }
+    let _alone = alone();
+    let user = User::new(am_root());
+    let args = ["--control=ctl", "--loss=0%", "--", "python3", "-c", TEST];
+    let Some((out, result)) = user.result(&args) else { return };
+    let wanted = "{'ok': True} 1\n{'ok': True} 0\nFalse False False\n0 1\n";
+    assert_eq!(out.stdout, wanted, "{}", out.stderr);
+    assert!(out.stderr.contains("the path was changed 3 times while it ran"), "{}", out.stderr);
+    // Requests 1 and 3 arrived; 2 and 4 met the changes.
+    let way = &result["a_to_b"];
+    assert_eq!((&way["offered"], &way["delivered"]), (&4.into(), &2.into()), "{}", out.stderr);
+    assert_eq!(way["loss"]["asked_ppm"], serde_json::Value::Null);
+    assert!(!user.folder.join("ctl").exists());
+    let out = user.run(&["set", "ctl", "loss=1%"]);
+    assert_eq!(out.code, 2, "{}", out.stderr);
+}
