@@ -4,6 +4,8 @@
 mod bank;
 /// The bank's log on a disk that crashes, in virtual time.
 mod bank_crash;
+/// Both banks killed under load and started again over the same log.
+mod bank_kill;
 /// bank-tcp and bank-udp from the command line: servers, calls, loads, hostile and slow peers.
 mod bank_labs;
 /// The published test vectors: page, file and code agree.
