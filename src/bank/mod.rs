@@ -1,6 +1,6 @@
 //! The bank protocol over TCP streams and UDP datagrams: codec, clients, server, ledger.
-//! `PROTOCOL.md` beside this file specifies it byte by byte, `STORE.md` the log on disk. The protocol cores use no socket,
-//! clock, thread or global random source.
+//! `PROTOCOL.md` beside this file specifies it byte by byte, `STORE.md` the log on disk. The
+//! protocol cores use no socket, clock, thread or global random source.
 //!
 //! | module | purpose |
 //! |---|---|
