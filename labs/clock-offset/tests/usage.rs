@@ -225,7 +225,7 @@ fn serve_is_a_server_for_any_client() {
     let (low, high) = (interval["low_ns"].as_i64().unwrap(), interval["high_ns"].as_i64().unwrap());
     assert!(low <= 2_000_000_000 && 2_000_000_000 <= high, "{interval}");
     assert_eq!(found["servers"][0]["samples"][0]["t4_by"], "kernel");
-    // It answers with no more bytes than it was asked with, and nothing to a message that is not a request.
+    // It answers with no more bytes than it was sent, and does not answer what is not a request.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(&server.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
