@@ -152,6 +152,10 @@ pub(crate) struct Args {
     #[arg(long, help_heading = NTS, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) nts_ca: Option<PathBuf>,
 
+    /// Ignore the dates of certificates: chain, name and keys still count
+    #[arg(long, help_heading = NTS)]
+    pub(crate) nts_any_date: bool,
+
     /// Interleaved mode (RFC 9769): each reply reports when the one before it left
     #[arg(long, conflicts_with = "from")]
     pub(crate) interleaved: bool,

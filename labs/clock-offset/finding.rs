@@ -12,14 +12,15 @@ use super::plot_data::PlotData;
 use super::refusal::Refusal;
 use super::sample::{Sample, TimePair};
 use super::scenario::Scenario;
-use super::select::{Agreement, agree};
+use super::select::Agreement;
 use super::spans::straight_end;
 use super::stamps::Stamps;
 use super::timestamp::saturated;
+use super::votes::{self, Shared, Voter};
 use super::wander::{Bend, best_end};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use wirelab::cli::predict::Guess;
 use wirelab::measure::Instant;
 
@@ -80,6 +81,8 @@ pub struct Gathered {
     pub counts: Counts,
     /// Why it ended.
     pub ended: Ended,
+    /// The address of this host that it sees.
+    pub local: Option<IpAddr>,
 }
 
 impl Gathered {
@@ -88,7 +91,7 @@ impl Gathered {
     pub fn new(name: String, address: SocketAddr) -> Self {
         let (counts, ended) = (Counts::default(), Ended::Complete);
         let (samples, notes, lost) = (Vec::new(), Vec::new(), Vec::new());
-        Self { name, address, samples, notes, lost, counts, ended }
+        Self { name, address, samples, notes, lost, counts, ended, local: None }
     }
 
     /// Takes the client's events.
@@ -212,6 +215,9 @@ pub struct ServerFinding {
     pub name: String,
     /// Where it was asked.
     pub address: SocketAddr,
+    /// The address of this host that it sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<IpAddr>,
     /// Why it ended.
     pub ended: Ended,
     /// Counters.
@@ -263,6 +269,7 @@ impl ServerFinding {
             name: gathered.name,
             address: gathered.address,
             ended: gathered.ended,
+            local: gathered.local,
             counts: gathered.counts,
             notes: gathered.notes,
             lost: gathered.lost,
@@ -353,6 +360,32 @@ pub enum Verdict {
     NoReply,
 }
 
+impl ServerFinding {
+    /// Whether its time comes from this host: a timing loop.
+    ///
+    /// //= RFC 5905 §7.3: above stratum 1 the reference id is the IPv4 address of the source.
+    #[must_use]
+    pub fn follows_this_host(&self) -> bool {
+        let claims = self.samples.last().map(|sample| sample.record.claims);
+        let reference = claims.filter(|claims| claims.stratum > 1).map(|c| c.reference_id.0);
+        matches!(self.local.map(|ip| ip.to_canonical()), Some(IpAddr::V4(ip))
+            if Some(ip.octets()) == reference)
+    }
+
+    /// Whether its clock seems to smear a leap second over a day: 11.6 ppm.
+    #[must_use]
+    pub fn seems_to_smear(&self) -> bool {
+        const SMEAR_PPT: u64 = 11_574_074;
+        /// A drift known to this many parts per trillion says something.
+        const KNOWN_PPT: i64 = 500_000;
+        let Some(found) = self.estimate else { return false };
+        found.drift_ppt.zip(found.drift_spread_ppt).is_some_and(|(drift, spread)| {
+            let away = drift.unsigned_abs().abs_diff(SMEAR_PPT);
+            spread <= KNOWN_PPT && away <= 2 * spread.unsigned_abs()
+        })
+    }
+}
+
 /// Combined result of all servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Together {
@@ -407,6 +440,9 @@ pub struct Finding {
     pub together: Option<Together>,
     /// Which servers agree.
     pub agreement: Agreement,
+    /// Servers that have one vote together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<Shared>,
     /// By how much this host's clock was set during the run.
     pub local_step_ns: i64,
     /// Differences between this host's clocks.
@@ -432,9 +468,12 @@ impl Finding {
         let servers: Vec<ServerFinding> =
             gathered.into_iter().map(|one| ServerFinding::new(one, &view, &now)).collect();
         let heard: Vec<&ServerFinding> = servers.iter().filter(|s| s.bound.is_some()).collect();
-        let intervals: Vec<Interval> =
-            heard.iter().filter_map(|s| s.bound.map(|bound| bound.utc)).collect();
-        let agreement = agree(&intervals);
+        let voters = servers.iter().enumerate().filter_map(|(server, found)| {
+            let (bound, claims) = (found.bound?, found.samples.last()?.record.claims);
+            let (stratum, reference) = (claims.stratum, claims.reference_id);
+            Some(Voter { server, address: found.address, stratum, reference, interval: bound.utc })
+        });
+        let (agreement, shared) = votes::count(&voters.collect::<Vec<_>>());
         let together = together(&heard, &agreement);
         Self {
             schema: SCHEMA.into(),
@@ -446,6 +485,7 @@ impl Finding {
             verdict: verdict(&heard, &agreement, together.as_ref(), &view),
             together,
             agreement,
+            shared,
             local_step_ns: earliest.map_or(0, |pair| pair.step_until(&now)),
             host_clocks: None,
             servers,
@@ -470,6 +510,7 @@ impl Finding {
                 lost: server.lost,
                 counts: server.counts,
                 ended: server.ended,
+                local: server.local,
             })
         };
         let gathered = self.servers.into_iter().map(again).collect::<Result<_, _>>()?;

@@ -41,6 +41,7 @@ pub mod sim;
 pub mod spans;
 pub mod stamps;
 pub mod timestamp;
+pub mod votes;
 mod wander;
 
 /// The name of the lab.

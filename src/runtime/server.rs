@@ -874,7 +874,8 @@ impl Outbox {
     fn send(&self, socket: &UdpSocket) -> u64 {
         let (mut sent, mut failed) = (0, 0);
         while let Some(rest) = self.messages.get(sent..).filter(|rest| !rest.is_empty()) {
-            let messages = rest.iter().map(|(to, bytes)| Outgoing { bytes, to, stamped: false });
+            let messages =
+                rest.iter().map(|(to, bytes)| Outgoing { bytes, to, from: None, stamped: false });
             match send_each(socket, messages) {
                 Ok(taken @ 1..) => sent += taken,
                 // Skip the refused datagram; send those after it.

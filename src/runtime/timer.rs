@@ -43,3 +43,26 @@ impl Timer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::time::Duration;
+
+    #[test]
+    fn a_timer_that_expired_early_is_armed_again() {
+        let mut poll = Poll::new().unwrap();
+        let clock = Clock::start();
+        let mut timer = Timer::new(poll.registry(), Token(1)).unwrap();
+        let mut events = Events::with_capacity(4);
+        // The loop's clock stands still, as an interposed one may: the deadline never comes.
+        let (now, at) = (clock.now(), clock.now() + Duration::from_millis(1));
+        for _ in 0..3 {
+            timer.set(&clock, now, Some(at)).unwrap();
+            poll.poll(&mut events, Some(Duration::from_secs(60))).unwrap();
+            assert!(!events.is_empty(), "it was not armed again");
+            timer.expired();
+        }
+    }
+}

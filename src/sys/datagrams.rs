@@ -3,17 +3,18 @@
 #![expect(unsafe_code, reason = "recvmmsg and sendmmsg have no safe wrapper in std")]
 
 use super::error::fits;
-use super::sockets::{BATCH_MAX, transfer};
-use super::timestamp::arrival;
+use super::sockets::{BATCH_MAX, set_option, transfer};
+use super::timestamp::{arrival, for_each_control};
 use super::tx_timestamp::REQUEST;
 use socket2::{SockAddr, SockAddrStorage};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::{io, mem, ptr};
 
 /// Largest datagram received whole: more than an Ethernet frame carries.
 pub const DATAGRAM_MAX: usize = 2_048;
-/// Bytes for control messages: a timestamp takes 32, or 64 in its longer form.
-const CONTROL_LEN: usize = 96;
+/// Bytes for control messages: a timestamp takes 32, or 64 in its longer form, a destination 40.
+const CONTROL_LEN: usize = 136;
 
 /// A received datagram without its bytes.
 #[derive(Clone, Debug)]
@@ -21,6 +22,7 @@ struct Came {
     length: usize,
     from: SockAddr,
     kernel_ns: Option<u64>,
+    to: Option<IpAddr>,
     whole: bool,
 }
 
@@ -33,6 +35,8 @@ pub struct Datagram<'a> {
     pub from: &'a SockAddr,
     /// Receive time, `CLOCK_REALTIME` nanoseconds, if the kernel gives one.
     pub kernel_ns: Option<u64>,
+    /// The address of this host that it was sent to, on a socket that reports it.
+    pub to: Option<IpAddr>,
     /// False if the datagram was truncated.
     pub whole: bool,
 }
@@ -127,6 +131,7 @@ impl Inbox {
                 length: fits(header.msg_len),
                 from,
                 kernel_ns: arrival(&header.msg_hdr),
+                to: destination(&header.msg_hdr),
                 whole: header.msg_hdr.msg_flags & libc::MSG_TRUNC == 0,
             });
         }
@@ -136,9 +141,9 @@ impl Inbox {
     /// A datagram of the last batch.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Datagram<'_>> {
-        let Came { length, from, kernel_ns, whole } = self.came.get(index)?;
+        let Came { length, from, kernel_ns, to, whole } = self.came.get(index)?;
         let bytes = &self.buffers[index * self.size..][..(*length).min(self.size)];
-        Some(Datagram { bytes, from, kernel_ns: *kernel_ns, whole: *whole })
+        Some(Datagram { bytes, from, kernel_ns: *kernel_ns, to: *to, whole: *whole })
     }
 }
 
@@ -149,26 +154,94 @@ pub struct Outgoing<'a> {
     pub bytes: &'a [u8],
     /// The receiver.
     pub to: &'a SockAddr,
+    /// The address of this host to send from, if not the one of the route.
+    pub from: Option<IpAddr>,
     /// Whether to request a transmit timestamp, on a socket that stamps on request.
     pub stamped: bool,
 }
 
-/// A control message that requests a transmit timestamp (`SO_TIMESTAMPING`).
-#[repr(C)]
-struct Request {
-    header: libc::cmsghdr,
-    flags: u32,
-    padding: u32,
+/// Makes a socket on the wildcard address report which address each datagram was sent to
+/// (`IP_PKTINFO`, ip(7); `IPV6_RECVPKTINFO`, RFC 3542 §6.2).
+///
+/// # Errors
+/// The error of `setsockopt`.
+pub fn report_destinations(socket: &impl AsFd, local: IpAddr) -> io::Result<()> {
+    match local {
+        IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1_i32),
+        IpAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1_i32),
+    }
 }
 
-const fn request() -> Request {
-    // SAFETY: cmsghdr is plain numbers.
-    let mut header: libc::cmsghdr = unsafe { mem::zeroed() };
-    // The padding is not part of the message.
-    header.cmsg_len = (size_of::<Request>() - size_of::<u32>()) as _;
-    header.cmsg_level = libc::SOL_SOCKET;
-    header.cmsg_type = libc::SO_TIMESTAMPING;
-    Request { header, flags: REQUEST, padding: 0 }
+/// The destination in the control messages of a header that `recvmmsg` has filled in.
+fn destination(header: &libc::msghdr) -> Option<IpAddr> {
+    let mut found = None;
+    for_each_control(header, |level, kind, data| match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+            // SAFETY: this kind carries an in_pktinfo, which need not be aligned.
+            let info: libc::in_pktinfo = unsafe { ptr::read_unaligned(data.cast()) };
+            found = Some(Ipv4Addr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()).into());
+        }
+        (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+            // SAFETY: this kind carries an in6_pktinfo, which need not be aligned.
+            let info: libc::in6_pktinfo = unsafe { ptr::read_unaligned(data.cast()) };
+            found = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+        }
+        _ => {}
+    });
+    found
+}
+
+/// Control messages of one datagram: a request for a transmit timestamp, and its source.
+#[derive(Clone, Copy)]
+struct Control {
+    /// u64 for the alignment that control messages need.
+    words: [u64; Self::WORDS],
+    length: usize,
+}
+
+impl Control {
+    /// A timestamp request takes 24 bytes, a source 40.
+    const WORDS: usize = 8;
+    const EMPTY: Self = Self { words: [0; Self::WORDS], length: 0 };
+
+    fn push<T: Copy>(&mut self, level: libc::c_int, kind: libc::c_int, value: T) {
+        let size = size_of::<libc::cmsghdr>() + size_of::<T>();
+        let end = self.length + size.next_multiple_of(size_of::<u64>());
+        assert!(end <= size_of_val(&self.words), "invariant: both messages fit");
+        // SAFETY: cmsghdr is plain numbers.
+        let mut header: libc::cmsghdr = unsafe { mem::zeroed() };
+        header.cmsg_len = size as _;
+        (header.cmsg_level, header.cmsg_type) = (level, kind);
+        // SAFETY: header and value lie within the words, as asserted; both are plain bytes.
+        unsafe {
+            let at = self.words.as_mut_ptr().cast::<u8>().add(self.length);
+            ptr::write_unaligned(at.cast(), header);
+            ptr::write_unaligned(at.add(size_of::<libc::cmsghdr>()).cast(), value);
+        }
+        self.length = end;
+    }
+
+    fn of(message: &Outgoing<'_>) -> Self {
+        let mut control = Self::EMPTY;
+        if message.stamped {
+            control.push(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, REQUEST);
+        }
+        match message.from {
+            Some(IpAddr::V4(ip)) => {
+                let any = libc::in_addr { s_addr: 0 };
+                let ipi_spec_dst = libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) };
+                let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst, ipi_addr: any };
+                control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, info);
+            }
+            Some(IpAddr::V6(ip)) => {
+                let ipi6_addr = libc::in6_addr { s6_addr: ip.octets() };
+                let info = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
+                control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            }
+            None => {}
+        }
+        control
+    }
 }
 
 /// Sends each to its own receiver in one call, [`BATCH_MAX`] at most; returns the number sent.
@@ -179,27 +252,29 @@ pub fn send_each<'a>(
     socket: &impl AsFd,
     messages: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
-    let mut request = request();
+    let mut controls = [Control::EMPTY; BATCH_MAX];
     let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
     // SAFETY: mmsghdr is plain pointers and numbers, for which all zero means "no message".
     let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
     let mut count = 0;
-    for ((part, header), message) in parts.iter_mut().zip(&mut headers).zip(messages) {
-        let Outgoing { bytes, to, stamped } = message;
+    let memory = parts.iter_mut().zip(&mut headers).zip(&mut controls);
+    for (((part, header), control), message) in memory.zip(messages) {
+        let Outgoing { bytes, to, .. } = message;
         *part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         header.msg_hdr.msg_iov = part;
         header.msg_hdr.msg_iovlen = 1;
         header.msg_hdr.msg_name = to.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_namelen = to.len();
-        if stamped {
-            header.msg_hdr.msg_control = ptr::from_mut(&mut request).cast();
-            header.msg_hdr.msg_controllen = size_of::<Request>() as _;
+        *control = Control::of(&message);
+        if control.length > 0 {
+            header.msg_hdr.msg_control = control.words.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = control.length as _;
         }
         count += 1;
     }
     let fd = socket.as_fd().as_raw_fd();
     transfer(count, |count| {
-        // SAFETY: the first `count` headers point to parts and the request on this stack frame, and
+        // SAFETY: the first `count` headers point to parts and controls on this stack frame, and
         // parts to slices and addresses that live for 'a; the kernel only reads them.
         unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), count, 0) }
     })
@@ -211,6 +286,36 @@ mod tests {
     use crate::sys::timestamp::stamp_arrivals;
     use crate::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
     use std::net::UdpSocket;
+
+    #[test]
+    fn a_reply_from_the_wildcard_leaves_from_where_the_request_went() {
+        for (wildcard, hosts) in [
+            ("0.0.0.0:0", &["127.0.0.1", "127.0.0.77"][..]),
+            // IPv4 on a socket of both families, too.
+            ("[::]:0", &["::1", "127.0.0.77"]),
+        ] {
+            let Ok(server) = UdpSocket::bind(wildcard) else { continue };
+            let local = server.local_addr().unwrap();
+            report_destinations(&server, local.ip()).unwrap();
+            let mut inbox = Inbox::new(1);
+            for host in hosts {
+                let target: IpAddr = host.parse().unwrap();
+                let own = if target.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+                let client = UdpSocket::bind(own).unwrap();
+                client.send_to(b"time", (target, local.port())).unwrap();
+                assert_eq!(inbox.fill(&server).unwrap(), 1);
+                let got = inbox.get(0).unwrap();
+                assert_eq!(got.to.map(|ip| ip.to_canonical()), Some(target));
+                for stamped in [false, true] {
+                    let Datagram { bytes, from: to, to: from, .. } = got;
+                    let message = Outgoing { bytes, to, from, stamped };
+                    assert_eq!(send_each(&server, std::iter::once(message)).unwrap(), 1);
+                    let (_, sender) = client.recv_from(&mut [0; 16]).unwrap();
+                    assert_eq!(sender.ip(), target);
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_batch_has_senders_and_times_and_is_echoed() {
@@ -237,7 +342,7 @@ mod tests {
             stamp_departures_on_request(&server).unwrap();
             let back = |index| {
                 let Datagram { bytes, from: to, .. } = inbox.get(index).unwrap();
-                Outgoing { bytes, to, stamped: index == 1 }
+                Outgoing { bytes, to, from: None, stamped: index == 1 }
             };
             assert_eq!(send_each(&server, (0..3).map(back)).unwrap(), 3);
             let mut left = Vec::new();

@@ -2,6 +2,7 @@
 
 use crate::LAB;
 use crate::args::Args;
+use crate::driver::any_date::Dates;
 use crate::driver::ke::KeyServer;
 use crate::driver::nts::{KeError, KeySource, trust};
 use crate::driver::query::Asked;
@@ -29,7 +30,8 @@ pub(crate) fn establish(args: &Args, name: &str, host: &str) -> Result<Asked, Fa
             .or_type("the usual port", format!("{LAB} nts://time.example"))
     })?;
     let failed = |error: KeError| no_keys(args, name, &error);
-    let config = trust(args.nts_ca.as_deref()).map_err(failed)?;
+    let dates = if args.nts_any_date { Dates::Any } else { Dates::Checked };
+    let config = trust(args.nts_ca.as_deref(), dates).map_err(failed)?;
     let source = KeySource::new(host, port, config);
     let found = source.establish().map_err(failed)?;
     let name = name.to_owned();
@@ -88,6 +90,7 @@ fn no_keys(args: &Args, name: &str, error: &KeError) -> Failure {
             .because(
                 "the certificate is judged by this host's own clock, which may be what is wrong",
             )
+            .or_type("check all but its dates", format!("{LAB} {name} --nts-any-date"))
             .or_type("see by how much, unproved", plain),
         KeError::Tls(_) if args.nts_ca.is_none() => {
             let own = format!("{LAB} {name} --nts-ca ca.pem");

@@ -7,7 +7,7 @@ use crate::driver::serve::{Counts, Server, Serving};
 use crate::server::ServerConfig;
 use serde_json::json;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use tracing::info;
 use wirelab::cli::error::Failure;
 use wirelab::cli::exit::Exit;
@@ -52,15 +52,26 @@ pub(crate) fn run(flags: &Serve) -> Result<Exit, Failure> {
     } else {
         format!(
             "{LAB} serves NTP on {bound}, stratum {}, seed {seed}\n  \
-             ask it, in another terminal:  {LAB} {bound}\n  \
+             ask it, in another terminal:  {LAB} {}\n  \
              stop it:                      Ctrl-C\n",
-            config.stratum
+            config.stratum,
+            reachable(bound)
         )
     })?;
     info!("clock and path: {told}");
     let counts = server.run(&mut stopped).map_err(failed)?;
     say(&report(&counts, flags.json))?;
     Ok(Exit::Holds)
+}
+
+/// An address of this host at which a server on any of them is asked.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
 }
 
 fn report(counts: &Counts, as_json: bool) -> String {

@@ -3,6 +3,7 @@
 //! It creates its own certificate, valid as long as the process, so that NTS can be tried without
 //! one. It listens on loopback only.
 
+use super::any_date::Dates;
 use super::nts::{KeError, KeySource, export, trusting};
 use crate::nts::server::Master;
 use crate::nts::{ALPN, record};
@@ -88,7 +89,8 @@ impl KeyServer {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone())?;
         // The name resolves as the system likes; the address is the listener's.
-        let source = KeySource::new(NAME.to_owned(), self.address.port(), trusting(roots)?);
+        let source =
+            KeySource::new(NAME.to_owned(), self.address.port(), trusting(roots, Dates::Checked)?);
         Ok(source.at(self.address))
     }
 }

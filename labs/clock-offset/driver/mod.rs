@@ -3,6 +3,7 @@
 //!
 //! The cores in `clock` get kernel timestamps if there are any.
 
+pub mod any_date;
 pub mod ke;
 pub mod link;
 pub mod nts;

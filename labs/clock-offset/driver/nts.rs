@@ -2,6 +2,7 @@
 //!
 //! The certificate is always checked, and there is no fallback to NTP without keys.
 
+use super::any_date::{self, AnyDate, Dates};
 use crate::nts::aead::{Key, Keys};
 use crate::nts::record::{self, KeRefusal, Response};
 use crate::nts::session::Session;
@@ -46,7 +47,7 @@ pub enum KeError {
     #[error("no keys within {} s", PATIENCE.as_secs())]
     Late,
     /// TLS failed: most often the certificate.
-    #[error("TLS: {0}")]
+    #[error("TLS: {}", any_date::words(.0))]
     Tls(#[from] rustls::Error),
     /// The server did not select ntske/1.
     #[error("the server does not speak ntske/1 inside TLS")]
@@ -105,7 +106,7 @@ pub struct Established {
 ///
 /// # Errors
 /// Fails if there are none.
-pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, KeError> {
+pub fn trust(file: Option<&Path>, dates: Dates) -> Result<Arc<ClientConfig>, KeError> {
     let roots = match file {
         Some(file) => authorities(file)?,
         None => {
@@ -113,20 +114,25 @@ pub fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, KeError> {
             authorities(found.ok_or(KeError::NoRoots)?)?
         }
     };
-    trusting(roots)
+    trusting(roots, dates)
 }
 
 /// The same with given certificates.
 ///
 /// # Errors
 /// Fails if TLS 1.3 cannot be configured.
-pub fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, KeError> {
+pub fn trusting(roots: RootCertStore, dates: Dates) -> Result<Arc<ClientConfig>, KeError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     //= RFC 8915 §3: TLS 1.3 and nothing older.
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&version::TLS13])?;
+    let mut config = match dates {
+        Dates::Checked => builder.with_root_certificates(roots).with_no_client_auth(),
+        Dates::Any => builder
+            .dangerous()
+            .with_custom_certificate_verifier(AnyDate::new(roots, provider)?)
+            .with_no_client_auth(),
+    };
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }

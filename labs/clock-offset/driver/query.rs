@@ -248,7 +248,8 @@ impl Asking {
     fn add(&mut self, name: &str, addresses: &[SocketAddr], race: Option<usize>, now: Instant) {
         for address in addresses {
             let client = Client::new(*address, self.config, now);
-            let gathered = Gathered::new(name.to_owned(), *address);
+            let mut gathered = Gathered::new(name.to_owned(), *address);
+            gathered.local = seen_from(*address);
             self.members.push(Member { client, gathered, race, beaten: false, source: None });
         }
     }
@@ -362,12 +363,8 @@ impl Asking {
         request: u32,
         to: SocketAddr,
     ) -> io::Result<(usize, u16)> {
-        let any = match to {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-        };
         // Not connected: a reply from another address is then seen, counted and explained.
-        let socket = UdpSocket::bind(any)?;
+        let socket = UdpSocket::bind(any(to))?;
         socket.set_nonblocking(true)?;
         // Without kernel timestamps the program's own are used, and the samples say so.
         let _user_stamps = stamp_arrivals(&socket);
@@ -443,6 +440,21 @@ impl Asking {
         for index in winners {
             self.settle_race(index);
         }
+    }
+}
+
+/// The address of this host that a server sees; no packet is sent.
+fn seen_from(server: SocketAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind(any(server)).ok()?;
+    socket.connect(server).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
+}
+
+/// Any address and port of the family of another.
+fn any(to: SocketAddr) -> SocketAddr {
+    match to {
+        SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
     }
 }
 

@@ -19,7 +19,7 @@ use socket2::SockAddr;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
@@ -27,7 +27,7 @@ use wirelab::measure::Instant;
 use wirelab::runtime::clock::Clock;
 use wirelab::runtime::event_loop::{Driver, EventLoop, Ready as Turn};
 use wirelab::runtime::shutdown;
-use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, send_each};
+use wirelab::sys::datagrams::{Datagram, Inbox, Outgoing, report_destinations, send_each};
 use wirelab::sys::random;
 use wirelab::sys::timestamp::stamp_arrivals;
 use wirelab::sys::tx_timestamp::{Told, read_departures, stamp_departures_on_request};
@@ -83,6 +83,7 @@ struct Waiting {
     order: u64,
     bytes: Reply,
     to: SocketAddr,
+    from: Option<IpAddr>,
 }
 
 /// A reply: a header without allocation, or an authenticated packet.
@@ -96,6 +97,7 @@ enum Reply {
 struct Ready {
     bytes: Reply,
     to: SockAddr,
+    from: Option<IpAddr>,
     lie_ns: i64,
     said: Said,
 }
@@ -151,6 +153,11 @@ impl Server {
         // Without kernel timestamps the program's own are used.
         let _user_stamps = stamp_arrivals(&socket);
         let _user_stamps = stamp_departures_on_request(&socket);
+        let local = socket.local_addr()?.ip();
+        if local.is_unspecified() {
+            // A reply leaves from the address that the request was sent to.
+            report_destinations(&socket, local)?;
+        }
         let fd = socket.as_raw_fd();
         events.register(&mut SourceFd(&fd), Interest::READABLE, ())?;
         let responder = Responder {
@@ -307,7 +314,8 @@ impl Responder {
         }
         match (out, back) {
             (Some(_), Some(_)) if !plays => {
-                self.ready.push(Ready { bytes, to: datagram.from.clone(), lie_ns, said });
+                let (to, from) = (datagram.from.clone(), datagram.to);
+                self.ready.push(Ready { bytes, to, from, lie_ns, said });
             }
             (Some(out), Some(back)) => {
                 let Some(to) = datagram.from.as_socket() else { return };
@@ -316,7 +324,8 @@ impl Responder {
                     return;
                 }
                 let at = came + out + stay + back;
-                self.waiting.push(Reverse(Waiting { at, order: request, bytes, to }));
+                let from = datagram.to;
+                self.waiting.push(Reverse(Waiting { at, order: request, bytes, to, from }));
             }
             _ => self.counts.lost += 1,
         }
@@ -342,6 +351,7 @@ impl Responder {
             let messages = group.iter().map(|ready| Outgoing {
                 bytes: ready.bytes.bytes(),
                 to: &ready.to,
+                from: ready.from,
                 stamped: ready.said.remembered,
             });
             match send_each(&self.socket, messages) {
@@ -389,7 +399,9 @@ impl Responder {
     fn send_due(&mut self, now: Instant) {
         while self.waiting.peek().is_some_and(|Reverse(waiting)| waiting.at <= now) {
             if let Some(Reverse(next)) = self.waiting.pop() {
-                match self.socket.send_to(next.bytes.bytes(), next.to) {
+                let (bytes, to, from) = (next.bytes.bytes(), &SockAddr::from(next.to), next.from);
+                let message = Outgoing { bytes, to, from, stamped: false };
+                match send_each(&self.socket, std::iter::once(message)) {
                     Ok(_) => self.counts.replies += 1,
                     Err(_) => self.counts.not_sent += 1,
                 }

@@ -13,6 +13,7 @@ use crate::hull::ConstantDrift;
 use crate::sample::{Sample, StampedBy, TimePair};
 use crate::select::Agreement;
 use crate::timestamp::saturated;
+use crate::votes::Common;
 use wirelab::measure::human;
 use wirelab::report::style::{Ink, Style};
 use wirelab::report::table::{Cell, Column, render as columns};
@@ -155,8 +156,27 @@ pub(super) fn doubts(finding: &Finding) -> Vec<String> {
             lines.push(format!("{name} is outside what most servers agree on: it is not counted"));
         }
     }
+    for shared in &finding.shared {
+        let names: Vec<&str> =
+            shared.servers.iter().map(|i| finding.servers[*i].name.as_str()).collect();
+        let (names, count) = (names.join(", "), names.len());
+        let why = match shared.by {
+            Common::Address => "are one server",
+            Common::Reference => "follow one source",
+        };
+        lines.push(format!("{names}: these {count} {why} and have one vote"));
+    }
     for server in &finding.servers {
         lines.extend(late(server));
+        if server.follows_this_host() {
+            lines.push(format!("{}: its time comes from this host (a timing loop)", server.name));
+        }
+        if server.seems_to_smear() {
+            lines.push(format!(
+                "{}: its drift is that of a leap second smeared over 24 h",
+                server.name
+            ));
+        }
         if let Some(why) = cut_short(server.ended) {
             lines.push(format!("{}: {why}", server.name));
         }

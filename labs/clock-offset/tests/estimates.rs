@@ -400,7 +400,11 @@ fn a_wrong_server_among_three_is_named() {
     }
     plans[1].scenario.truth.offset_ns = 2 * SECOND;
     let played = |plans: &[Plan]| {
-        let played: Vec<_> = plans.iter().map(Plan::play).collect();
+        let mut played: Vec<_> = plans.iter().map(Plan::play).collect();
+        // Three servers, not one under three names.
+        for (port, (gathered, _)) in (123..).zip(&mut played) {
+            gathered.address.set_port(port);
+        }
         let now = played.iter().map(|(_, now)| *now).max_by_key(|now| now.at).unwrap();
         Finding::new(played.into_iter().map(|(gathered, _)| gathered).collect(), view(), now)
     };

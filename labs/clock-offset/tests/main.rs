@@ -14,6 +14,8 @@ mod kernel;
 mod nts;
 /// The page of the lab: its runs and its ten answers.
 mod page;
+/// An independent server in Python, wrong in one way at a time.
+mod peer;
 /// Bad replies, each alone and each before a good one.
 mod replies;
 /// The run folder and the page of clock-offset: replay, schemas, a real browser, moved clocks.
