@@ -273,7 +273,7 @@ fn mistakes_say_what_was_expected() {
         ("--demo --lie 80ms", 2, "40ms:25%"),
         ("--demo --delay-out 11s", 2, "at most 10s"),
         ("--demo --leap second", 2, "none, insert, delete"),
-        ("--sim --estimator best", 2, "expected one of hull"),
+        ("--sim --estimator best", 2, "expected one of likelihood, hull"),
         ("--demo --interval 1us", 2, "at least 1ms"),
         ("--sim --watch", 2, "cannot be used with"),
         ("--sim --kernel", 2, "--demo"),
