@@ -7,7 +7,7 @@
 //! | [`record`] | bytes of transactions, of a record and of the file header |
 //! | [`disk`] | the trait of a directory, and a real one |
 //! | [`log`] | opens, repairs and appends to the log |
-//! | [`file`] | the store that logs what the memory store applies |
+//! | [`mod@file`] | the store that logs what the memory store applies |
 
 pub mod disk;
 pub mod file;
