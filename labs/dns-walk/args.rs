@@ -3,7 +3,7 @@
 use crate::commands::compare::take_servers;
 use crate::demo::{JUDGED, Variant};
 use crate::dnssec::UnixSeconds;
-use crate::event::{Qmin, SkipReason};
+use crate::event::{Qmin, Side, SkipReason};
 use crate::text::{Question, kind_of};
 use crate::walk::WalkConfig;
 use crate::{Name, RecordType};
@@ -200,6 +200,12 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Queries")]
     pub(crate) warm: bool,
 
+    /// Walk one side of each delegation, or both apart: the servers that the zone above names, or
+    /// those that the zone names itself
+    #[arg(long, value_name = "SIDE", value_enum, help_heading = "Queries")]
+    #[arg(conflicts_with = "warm")]
+    pub(crate) side: Option<SideChoice>,
+
     /// Queries that the walk may send [default: 100]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Queries")]
     pub(crate) budget: Option<u32>,
@@ -292,6 +298,28 @@ impl From<QminChoice> for Qmin {
             QminChoice::Off => Self::Off,
             QminChoice::Relaxed => Self::Relaxed,
             QminChoice::Strict => Self::Strict,
+        }
+    }
+}
+
+/// `--side`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SideChoice {
+    /// The servers that the zone above names
+    Parent,
+    /// The servers that the zone names itself
+    Child,
+    /// One walk of each, and which side is wrong
+    Both,
+}
+
+impl SideChoice {
+    /// The sides that are walked, in order.
+    pub(crate) const fn sides(self) -> &'static [Side] {
+        match self {
+            Self::Parent => &[Side::Parent],
+            Self::Child => &[Side::Child],
+            Self::Both => &[Side::Parent, Side::Child],
         }
     }
 }

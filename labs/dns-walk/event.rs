@@ -70,6 +70,19 @@ pub struct Start {
     pub limits: Limits,
     /// Records that an earlier walk left in the cache.
     pub cached: u32,
+    /// The side of each delegation that is walked; absent for both, as resolvers do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
+}
+
+/// A side of a delegation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The servers that the zone above names, at the addresses that it gives.
+    Parent,
+    /// The servers that each zone names itself, at the addresses that it gives.
+    Child,
 }
 
 /// How much of a name servers above its zone are sent (RFC 9156).
@@ -110,6 +123,11 @@ pub enum Purpose {
     },
     /// The answer is known; this probes a server of a zone on the way.
     Check {
+        /// The zone.
+        zone: String,
+    },
+    /// The child's side alone is walked: which servers does the zone itself name, and where?
+    OwnServers {
         /// The zone.
         zone: String,
     },

@@ -2,7 +2,7 @@
 
 use super::dnssec::UnixSeconds;
 use super::dnssec::reason::{Reason, algorithm_name};
-use super::event::Way;
+use super::event::{Side, Way};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -228,6 +228,11 @@ pub enum Fault {
         subject: String,
         /// Each answer once.
         answers: Vec<String>,
+    },
+    /// What one side of the delegation says of the zone's servers leads nowhere; the other's works.
+    SideFails {
+        /// The side that is wrong.
+        side: Side,
     },
     /// Several servers, all at one address: one failure takes the zone away.
     SingleAddress,
@@ -497,6 +502,18 @@ impl Fault {
                 &["DNSViz:NO_ADDRESS_FOR_NS_NAME", "Zonemaster:NO_RESOLUTION"],
                 &format!("no address can be found for {subject}"),
                 "give the server's name an address, or take it out",
+            ),
+            Self::SideFails { side: Side::Child } => error(
+                &[],
+                "its own list of servers leads nowhere, the one of the zone above works: the \
+                 zone itself (the child side) is wrong",
+                "make the zone's NS records those of the zone above, or mend the servers they name",
+            ),
+            Self::SideFails { side: Side::Parent } => error(
+                &[],
+                "the addresses that the zone above gives lead nowhere, those of the servers' own \
+                 zone work: the zone above (the parent side) is wrong",
+                "give the zone above the servers' present addresses",
             ),
             Self::SingleAddress => warning(
                 &["Zonemaster:SAME_IP_ADDRESS"],

@@ -32,6 +32,8 @@ pub enum DropReason {
     NotInternet,
     /// The cached data has a higher trust rank (RFC 2181 §5.4.1).
     Outranked,
+    /// It is what a zone says of its own servers, and the parent's side alone is walked.
+    OtherSide,
     /// Its address is not one of the public Internet.
     NotPublic,
     /// More than a limit allows.
@@ -48,6 +50,7 @@ impl DropReason {
             Self::Unsolicited => "servers that were not asked for",
             Self::NotInternet => "not of class IN",
             Self::Outranked => "outranked by what is known",
+            Self::OtherSide => "of the other side of the delegation",
             Self::NotPublic => "not a public address",
             Self::OverLimit => "over a limit",
         }

@@ -107,6 +107,7 @@ pub(crate) fn refuse_others(args: &Args) -> Result<(), Failure> {
         // Each name would cost a multiple of its queries.
         ("--check", args.check),
         ("--all", args.all),
+        ("--side", args.side.is_some()),
         // A list judges no signatures: each answer would need its own chain of proofs.
         ("--anchor", args.anchor.is_some()),
         ("--at", args.at.is_some()),

@@ -219,7 +219,7 @@ fn in_demo(
     if args.sim {
         let delay = args.delay.unwrap_or(SIM_DELAY);
         let hints = trusting(args.anchor.as_deref(), authority.hints(PORT))?;
-        return repeated(args, |cache, start| {
+        return repeated(args, config, |config, cache, start| {
             let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, start);
             let mut reply = |to: std::net::SocketAddr, transport, query: &[u8]| {
                 authority.reply(to.ip(), transport, query)
@@ -277,22 +277,29 @@ fn on_sockets(
     let (stopper, mut stopped) = shutdown::pair().map_err(fail)?;
     stopper.on_signals().map_err(fail)?;
     let clock = Clock::start();
-    repeated(args, |cache, _| {
+    repeated(args, config, |config, cache, _| {
         let walk = Walk::new(config, hints.clone(), question.clone(), seed, cache, clock.now());
         net::resolve(walk, clock, &mut stopped, log::record).map_err(fail)
     })
 }
 
-/// Walks once, or with `--warm` a second time with what the first walk learned.
+/// Walks once; with `--side` each of its sides; with `--warm` a second time with what the first
+/// walk learned.
 fn repeated(
     args: &Args,
-    mut walk: impl FnMut(Cache, Instant) -> Result<(Vec<Record>, Walk), Failure>,
+    config: WalkConfig,
+    mut walk: impl FnMut(WalkConfig, Cache, Instant) -> Result<(Vec<Record>, Walk), Failure>,
 ) -> Result<Vec<Vec<Record>>, Failure> {
-    let (records, ended) = walk(Cache::default(), Instant::ZERO)?;
+    if let Some(choice) = args.side {
+        let sides = choice.sides().iter().map(|side| WalkConfig { side: Some(*side), ..config });
+        let walks = sides.map(|config| Ok(walk(config, Cache::default(), Instant::ZERO)?.0));
+        return walks.collect();
+    }
+    let (records, ended) = walk(config, Cache::default(), Instant::ZERO)?;
     let mut walks = vec![records];
     if args.warm {
         let start = walks[0].last().map_or(Instant::ZERO, |record| record.t_ns);
-        walks.push(walk(ended.into_cache(), start)?.0);
+        walks.push(walk(config, ended.into_cache(), start)?.0);
     }
     Ok(walks)
 }
@@ -324,9 +331,12 @@ fn tell(args: &Args, walks: Vec<Vec<Record>>, guesses: &[Guess]) -> Result<(), F
     }
     let style = args.common.color.for_stdout();
     let mut out = String::new();
+    if let Some(verdict) = report::sides_verdict(&walks) {
+        let _ = writeln!(out, "sides     {verdict}\n");
+    }
     for (at, records) in walks.iter().enumerate() {
-        if walks.len() > 1 {
-            let _ = writeln!(out, "{}", ["cold: nothing is known", "\nwarm: a second time"][at]);
+        if let Some(heading) = report::heading(&walks, at) {
+            let _ = writeln!(out, "{}{heading}", ["", "\n"][at.min(1)]);
         }
         if args.explain {
             out += &report::explain(records, style);
@@ -365,9 +375,15 @@ fn faults() -> String {
     out
 }
 
-/// The exit code of the last walk.
+/// The exit code of the last walk; of two sides that of the one that fails.
 fn exit_of(walks: &[Vec<Record>]) -> Exit {
-    let summary = walks.last().and_then(|records| report::summary(records));
+    let of_side = walks.iter().filter(|records| report::side(records).is_some());
+    let failed = of_side.map(|records| exit_of_one(records)).find(|exit| *exit != Exit::Holds);
+    failed.or_else(|| walks.last().map(|records| exit_of_one(records))).unwrap_or(Exit::Bug)
+}
+
+fn exit_of_one(records: &[Record]) -> Exit {
+    let summary = report::summary(records);
     let security = summary.and_then(|summary| summary.security.as_ref());
     if security.is_some_and(|security| security.status == Status::Bogus) {
         return Exit::Bogus;

@@ -114,6 +114,9 @@ fn why(exchange: &Exchange) -> String {
         Purpose::Check { zone } => {
             format!("The answer is known; what does this server of {zone} itself say?")
         }
+        Purpose::OwnServers { zone: of } => {
+            format!("The child's side is walked, so {zone} is asked for {meant} of {of} itself.")
+        }
         Purpose::Prime => "Hints grow old, so the root is asked which servers it has, beside the \
                            first question."
             .to_owned(),

@@ -27,11 +27,10 @@ pub fn page(result: &WalkResult, walks: &[Vec<Record>]) -> String {
     let end = walks.first().and_then(|records| summary(records));
     let title = end.map_or_else(String::new, |end| end.question.to_string());
     let mut page = Page::new(&format!("dns-walk {title}"), include_str!("style.css"));
-    head(&mut page, result, end);
+    head(&mut page, result, end, super::sides_verdict(walks));
     for (at, records) in walks.iter().enumerate() {
-        if walks.len() > 1 {
-            let which = ["Cold: nothing is known", "Warm: the same question a second time"];
-            page.part(which[at.min(1)]);
+        if let Some(heading) = super::heading(walks, at) {
+            page.part(heading);
         }
         body(&mut page, records);
     }
@@ -43,7 +42,7 @@ pub fn page(result: &WalkResult, walks: &[Vec<Record>]) -> String {
     page.finish(&serde_json::json!({ "result": result, "walks": walks }))
 }
 
-fn head(page: &mut Page, result: &WalkResult, end: Option<&Summary>) {
+fn head(page: &mut Page, result: &WalkResult, end: Option<&Summary>, sides: Option<String>) {
     let (mut headline, mut more) = (Html::new(), Html::new());
     if let Some(end) = end {
         let tone = if end.outcome == Outcome::Answer { "good" } else { "bad" };
@@ -58,6 +57,9 @@ fn head(page: &mut Page, result: &WalkResult, end: Option<&Summary>) {
         for line in verdict.lines().skip(1) {
             let (label, text) = line.split_once("  ").unwrap_or((line, ""));
             put!(more, "<dt>{}</dt><dd>{}</dd>\n", label, text.trim());
+        }
+        if let Some(sides) = sides {
+            put!(more, "<dt>sides</dt><dd>{}</dd>\n", sides);
         }
         more.raw("</dl>\n");
     }

@@ -35,6 +35,8 @@ mod prime;
 mod report;
 /// dns-walk serve: real clients over UDP and TCP, its limits, its end.
 mod serve;
+/// The two sides of a delegation, walked apart.
+mod sides;
 /// dns-walk as a user types it: real packets on loopback, mistakes, exit codes, output.
 mod usage;
 /// The walk: faults, loss, forgers, the records it leaves.

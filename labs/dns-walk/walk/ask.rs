@@ -7,7 +7,7 @@ use super::Walk;
 use super::known::ZoneServers;
 use super::queries::{Owner, Plan, carrier};
 use super::tasks::{Ask, Candidate, Task};
-use crate::event::{AddressSource, Class, Purpose, Qmin, Transport, Way};
+use crate::event::{AddressSource, Class, Purpose, Qmin, Side, Transport, Way};
 use crate::finding::Fault;
 use crate::limits::Limit;
 use crate::outcome::Outcome;
@@ -47,6 +47,9 @@ impl Walk {
                 }
                 // Asking the zone above again may bring addresses.
                 continue;
+            }
+            if self.ask_own_list(now, &zone) {
+                return;
             }
             if zone.is_root() {
                 let (setup, known, log) = (&self.setup, &self.known, &mut self.log);
@@ -317,7 +320,8 @@ impl Walk {
         };
         let names: BTreeSet<Name> =
             ask.candidates.iter().filter(from_glue).map(|one| one.name.clone()).collect();
-        if names.is_empty() || !task.glue_doubted.insert(ask.zone.clone()) {
+        let parent_alone = self.setup.config.side == Some(Side::Parent);
+        if parent_alone || names.is_empty() || !task.glue_doubted.insert(ask.zone.clone()) {
             return false;
         }
         for (name, kind) in names.iter().flat_map(|name| self.setup.kinds().map(move |k| (name, k)))
@@ -335,7 +339,9 @@ impl Walk {
         let cache = &self.known.cache;
         let own = cache.get(now, zone, RecordType::NS, Rank::Authority).is_some();
         // Above the root there are the hints.
-        let others = own && (!zone.is_root() || self.hints_have_others(now));
+        let others = own
+            && self.setup.config.side.is_none()
+            && (!zone.is_root() || self.hints_have_others(now));
         let Some(task) = self.tasks.top_mut().filter(|_| others) else {
             return false;
         };

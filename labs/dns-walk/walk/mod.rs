@@ -28,6 +28,7 @@ mod reply;
 mod retry;
 mod setup;
 mod shared;
+mod sides;
 mod special_use;
 mod tasks;
 
@@ -37,7 +38,9 @@ pub use shared::Knowledge;
 use super::cache::Cache;
 use super::dnssec::UnixSeconds;
 use super::entropy::Secret;
-use super::event::{CacheUse, Class, Event, Purpose, Qmin, Record, SkipReason, Start, VERSION};
+use super::event::{
+    CacheUse, Class, Event, Purpose, Qmin, Record, Side, SkipReason, Start, VERSION,
+};
 use super::finding::Fault;
 use super::hints::Hints;
 use super::limits::{Limit, Limits, counted};
@@ -54,6 +57,7 @@ use prime::{PrimeNext, Priming};
 use queries::{Owner, Plan, Queries, Unsent};
 use retry::Retry;
 use setup::Setup;
+use sides::Sides;
 use std::sync::Arc;
 use tasks::Tasks;
 use wirelab::measure::Instant;
@@ -89,6 +93,8 @@ pub struct WalkConfig {
     pub check: bool,
     /// Whether the check asks every server of every zone, the root's too, the question itself.
     pub all: bool,
+    /// The side of each delegation that is walked; absent for both, as resolvers do.
+    pub side: Option<Side>,
     /// The time to judge signatures at; absent where they are not to be judged.
     pub validate_at: Option<UnixSeconds>,
     /// Whether the summary is the only record: a walk among thousands need not tell its steps.
@@ -117,6 +123,7 @@ impl Default for WalkConfig {
             public_only: true,
             check: false,
             all: false,
+            side: None,
             validate_at: None,
             summary_only: false,
             secret: None,
@@ -147,6 +154,7 @@ pub struct Walk {
     queries: Queries,
     log: EventLog,
     cuts: Cuts,
+    sides: Sides,
     excluded: Excluded,
     priming: Priming,
     judging: Option<Judging>,
@@ -188,6 +196,7 @@ impl Walk {
             queries: Queries::default(),
             log: EventLog::new(question.clone(), now, &config),
             cuts: Cuts::default(),
+            sides: Sides::default(),
             excluded: Excluded::default(),
             priming: Priming::default(),
             retry: Retry::default(),
@@ -201,6 +210,7 @@ impl Walk {
             seed: self.setup.seed,
             qmin: self.setup.config.qmin,
             limits: self.setup.config.limits,
+            side: self.setup.config.side,
             cached: u32::try_from(self.known.cache.len())
                 .expect("invariant: a cache has at most as many entries as a limit of 32 bits"),
         };
@@ -405,6 +415,7 @@ impl Walk {
         match &task.purpose {
             Purpose::Address { .. } => return self.address_found(now, &task),
             Purpose::Chain { .. } => return self.note_fetched(now, &task.asked_first, None),
+            Purpose::OwnServers { .. } => return self.own_list_asked(now, &task.asked_first),
             _ => {}
         }
         self.log.answers = answers;
@@ -422,6 +433,7 @@ impl Walk {
         let Some(task) = self.tasks.pop() else { return };
         match &task.purpose {
             Purpose::Chain { .. } => self.note_fetched(now, &task.asked_first, Some(&outcome)),
+            Purpose::OwnServers { .. } => self.own_list_asked(now, &task.asked_first),
             Purpose::Address { server, zone } => {
                 self.known.note_failed(&task.asked_first);
                 let fault = Fault::ServerUnresolvable { subject: server.clone() };

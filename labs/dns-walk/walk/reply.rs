@@ -425,6 +425,7 @@ impl Walk {
         let minimised = is_minimised(&attempt);
         self.note_way(&attempt);
         self.note_denied(place, &attempt, &reading.class);
+        self.note_wrong_side(place, &attempt);
         attempt.record.class = reading.class.clone();
         let from = attempt.to();
         self.log.ended(now, attempt.record);
@@ -546,10 +547,11 @@ impl Walk {
                     _ => {}
                 }
             }
-            let learned = if kept.solicited {
-                self.known.cache.learn(now, &limits, records, rank, step)
-            } else {
-                Err(DropReason::Unsolicited)
+            let side = self.known.of_other_side(now, self.setup.config.side, kept);
+            let learned = match side {
+                Ok(()) if !kept.solicited => Err(DropReason::Unsolicited),
+                Ok(()) => self.known.cache.learn(now, &limits, records, rank, step),
+                other => other,
             };
             match learned {
                 Ok(()) if shown => attempt
@@ -558,7 +560,7 @@ impl Walk {
                     .extend(kept.records.iter().map(|r| Learned { record: record_text(r), rank })),
                 Ok(()) => {}
                 // Data already known is not refused for its rank.
-                Err(DropReason::Outranked | DropReason::Unsolicited)
+                Err(DropReason::Outranked | DropReason::Unsolicited | DropReason::OtherSide)
                     if self.known.cache.has_all_of(now, &kept.records) => {}
                 Err(why) => {
                     if why == DropReason::OverLimit {

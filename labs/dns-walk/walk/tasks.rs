@@ -335,6 +335,14 @@ impl Tasks {
         asks.find(|ask| ask.step == step)
     }
 
+    /// Whether a task asks for the zone's own list of servers, or for their addresses.
+    pub(super) fn asks_for_list_of(&self, zone: &Name) -> bool {
+        self.0.iter().any(|task| match &task.purpose {
+            Purpose::OwnServers { zone: of } => *of == name_text(zone),
+            _ => false,
+        })
+    }
+
     /// Whether a task looks for the address of this server already.
     pub(super) fn waits_for(&self, subject: &str) -> bool {
         self.0.iter().any(|task| match &task.purpose {
