@@ -153,28 +153,22 @@ pub fn kind_of(text: &str) -> Option<RecordType> {
     upper.parse().ok().or_else(|| message::kind_named(&upper).map(RecordType::from))
 }
 
-/// Types with character strings: quoted one by one, with `\"` and `\DDD` (RFC 1035 §5.1).
-const TEXTS: [RecordType; 4] =
-    [RecordType::TXT, RecordType::HINFO, RecordType::CAA, RecordType::NAPTR];
-
 /// A record as text that is safe to print.
 #[must_use]
 pub fn record_text(record: &Record) -> RecordText {
     use RecordType as T;
-    let target = super::dname::dname_target(record);
-    let mut data = match (&record.data, target) {
-        (_, Some(target)) => name_text(&target),
-        (RData::Unknown { code, rdata }, _) => {
-            message::plain_text(u16::from(*code), &rdata.anything)
-        }
-        (_, None) if TEXTS.contains(&record.record_type()) => {
-            let bytes = crate::dnssec::canon::data_bytes(record).unwrap_or_default();
-            message::plain_text(u16::from(record.record_type()), &bytes)
-        }
+    let kind = u16::from(record.record_type());
+    // As a zone file has it (RFC 1035 §5.1), so that it can be pasted into one.
+    let mut data = match (&record.data, crate::dnssec::canon::data_bytes(record)) {
+        (RData::Unknown { rdata, .. }, None) => message::plain_text(kind, &rdata.anything),
+        (_, Some(bytes)) => message::plain_text(kind, &bytes),
         (data, None) => data.to_string(),
     };
     // Only names and numbers: their capitals may be the echo of ours.
-    if matches!(record.record_type(), T::NS | T::CNAME | T::PTR | T::MX | T::SRV | T::SOA) {
+    if matches!(
+        record.record_type(),
+        T::NS | T::CNAME | T::PTR | T::MX | T::SRV | T::SOA | T::DNAME
+    ) {
         data.make_ascii_lowercase();
     }
     RecordText {

@@ -1,5 +1,6 @@
 //! Messages as they were on the wire, and as JSON (RFC 8427).
 
+mod fields;
 mod rdata;
 mod read;
 

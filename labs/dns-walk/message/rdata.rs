@@ -1,5 +1,6 @@
 //! The data of a record: its bytes without pointers, and as a zone file has them.
 
+use super::fields;
 use super::read::{Cursor, name_text, push_escaped};
 use crate::dnssec::UnixSeconds;
 use crate::limits::at_most;
@@ -38,10 +39,18 @@ enum Piece {
     Base64,
     /// Types of records to the end (RFC 4034 §4.1.2).
     Kinds,
+    /// So many bytes in hex, with hyphens (RFC 7043).
+    Eui(usize),
+    /// A place on earth (RFC 1876 §2).
+    Place,
+    /// Prefixes of addresses to the end (RFC 3123 §4).
+    Prefixes,
+    /// Parameters of a service to the end (RFC 9460 §2.2).
+    Parameters,
 }
 
 /// Types with the name and the pieces of their data. What is absent stands as bytes alone.
-const LAYOUTS: [(u16, &str, &[Piece]); 31] = {
+const LAYOUTS: [(u16, &str, &[Piece]); 43] = {
     use Piece::*;
     const BYTE: Piece = Number(1);
     const SHORT: Piece = Number(2);
@@ -57,15 +66,21 @@ const LAYOUTS: [(u16, &str, &[Piece]); 31] = {
         (16, "TXT", &[Texts]),
         (17, "RP", &[Name, Name]),
         (18, "AFSDB", &[SHORT, Name]),
+        (25, "KEY", &[SHORT, BYTE, BYTE, Base64]),
         (28, "AAAA", &[V6]),
+        (29, "LOC", &[Place]),
         (33, "SRV", &[SHORT, SHORT, SHORT, Name]),
         (35, "NAPTR", &[SHORT, SHORT, Text, Text, Text, Name]),
+        (36, "KX", &[SHORT, Name]),
+        (37, "CERT", &[SHORT, SHORT, BYTE, Base64]),
         (39, "DNAME", &[Name]),
+        (42, "APL", &[Prefixes]),
         (43, "DS", &[SHORT, BYTE, BYTE, Hex]),
         (44, "SSHFP", &[BYTE, BYTE, Hex]),
         (46, "RRSIG", &[Kind, BYTE, BYTE, LONG, Time, Time, SHORT, Name, Base64]),
         (47, "NSEC", &[Name, Kinds]),
         (48, "DNSKEY", &[SHORT, BYTE, BYTE, Base64]),
+        (49, "DHCID", &[Base64]),
         (50, "NSEC3", &[BYTE, BYTE, SHORT, Salt, Hash, Kinds]),
         (51, "NSEC3PARAM", &[BYTE, BYTE, SHORT, Salt]),
         (52, "TLSA", &[BYTE, BYTE, BYTE, Hex]),
@@ -75,27 +90,21 @@ const LAYOUTS: [(u16, &str, &[Piece]); 31] = {
         (61, "OPENPGPKEY", &[Base64]),
         (62, "CSYNC", &[LONG, SHORT, Kinds]),
         (63, "ZONEMD", &[LONG, BYTE, BYTE, Hex]),
+        (64, "SVCB", &[SHORT, Name, Parameters]),
+        (65, "HTTPS", &[SHORT, Name, Parameters]),
         (99, "SPF", &[Texts]),
+        (105, "L32", &[SHORT, V4]),
+        (107, "LP", &[SHORT, Name]),
+        (108, "EUI48", &[Eui(6)]),
+        (109, "EUI64", &[Eui(8)]),
         (256, "URI", &[SHORT, SHORT, LastText]),
         (257, "CAA", &[BYTE, Word, LastText]),
     ]
 };
 
 /// Further types that have a name.
-const NAMES: [(u16, &str); 12] = [
-    (10, "NULL"),
-    (24, "SIG"),
-    (25, "KEY"),
-    (29, "LOC"),
-    (37, "CERT"),
-    (41, "OPT"),
-    (45, "IPSECKEY"),
-    (64, "SVCB"),
-    (65, "HTTPS"),
-    (108, "EUI48"),
-    (109, "EUI64"),
-    (255, "ANY"),
-];
+const NAMES: [(u16, &str); 5] =
+    [(10, "NULL"), (24, "SIG"), (41, "OPT"), (45, "IPSECKEY"), (255, "ANY")];
 
 /// The name of a type, where it has one here.
 pub(super) fn kind_name(kind: u16) -> Option<&'static str> {
@@ -185,7 +194,10 @@ impl Reader<'_> {
                 [] => "-".to_owned(),
                 salt => hex::compact(salt).to_uppercase(),
             },
-            Piece::Hash => base32::encode_hex(self.counted()?),
+            Piece::Hash => match self.counted()? {
+                [] => return Ok(None),
+                hash => base32::encode_hex(hash),
+            },
             Piece::Text => quoted(self.counted()?),
             Piece::Texts => {
                 let mut texts = vec![quoted(self.counted()?)];
@@ -205,6 +217,13 @@ impl Reader<'_> {
             Piece::Hex => hex::compact(self.last()?).to_uppercase(),
             Piece::Base64 => base64(self.last()?),
             Piece::Kinds => return Ok(kinds(self.last()?)),
+            Piece::Eui(bytes) => {
+                let pairs = self.take(bytes)?.iter().map(|byte| format!("{byte:02x}"));
+                pairs.collect::<Vec<_>>().join("-")
+            }
+            Piece::Place => return Ok(fields::place(self.last()?)),
+            Piece::Prefixes => return Ok(fields::prefixes(self.last()?)),
+            Piece::Parameters => return Ok(fields::parameters(self.last()?)),
         }))
     }
 
@@ -232,7 +251,7 @@ impl Reader<'_> {
 }
 
 /// A text in quotes.
-fn quoted(bytes: &[u8]) -> String {
+pub(super) fn quoted(bytes: &[u8]) -> String {
     let mut text = "\"".to_owned();
     bytes.iter().for_each(|byte| push_escaped(&mut text, *byte, br#""\"#));
     text.push('"');
@@ -242,13 +261,16 @@ fn quoted(bytes: &[u8]) -> String {
 /// Bytes of a window of a bitmap (RFC 4034 §4.1.2).
 const WINDOW_MAX: usize = 32;
 
-/// Types of a bitmap, or nothing where that is broken (RFC 4034 §4.1.2).
+/// Types of a bitmap; nothing where that is broken, or has zeros that the same types need not
+/// (RFC 4034 §4.1.2).
 fn kinds(mut bitmap: &[u8]) -> Option<String> {
     let mut kinds = Vec::new();
+    let mut before = None;
     while let Some((window, rest)) = bitmap.split_first() {
         let (length, rest) = rest.split_first()?;
         let (bits, rest) = rest.split_at_checked(usize::from(*length))?;
-        if !(1..=WINDOW_MAX).contains(&bits.len()) {
+        let in_order = before.replace(*window).is_none_or(|before| before < *window);
+        if bits.len() > WINDOW_MAX || bits.last().is_none_or(|last| *last == 0) || !in_order {
             return None;
         }
         for (at, byte) in (0_u16..).zip(bits) {
@@ -262,7 +284,7 @@ fn kinds(mut bitmap: &[u8]) -> Option<String> {
 }
 
 /// Bytes in base 64 (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

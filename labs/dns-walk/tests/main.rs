@@ -29,6 +29,8 @@ mod patience;
 mod pinned;
 /// Servers that come unasked beside an answer are never learned.
 mod pollution;
+/// Records as a zone file has them, read again by BIND.
+mod presentation;
 /// Priming: the root's own list of servers, beside the walk, and outdated hints.
 mod prime;
 /// Run artefacts: page, result, replayed records, each against its schema or a browser.
