@@ -40,6 +40,7 @@ Examples:
 pub(crate) fn topics() -> Vec<Topic> {
     vec![
         Topic::flags("demo", "the hierarchy on loopback: faults, loss, delay", "Demonstration"),
+        Topic::text("hints", "what a file of --hints may say", HINTS),
         Topic::flags("queries", "how servers are asked, and how often", "Queries"),
         Topic::flags("signatures", "DNSSEC: trust anchors and time", "Signatures"),
         Topic::flags("compare", "the same question to other resolvers", "Comparison").with(COMPARE),
@@ -48,6 +49,18 @@ pub(crate) fn topics() -> Vec<Topic> {
         Topic::text("exit-codes", "what the exit status says", codes()),
     ]
 }
+
+const HINTS: &str = "\
+A file of --hints is IANA's named.root, or lines like these; ; begins a comment:
+  a.root. 3600 IN A 192.0.2.1         a server of the root; TTL and IN may be left out
+  b.root. AAAA [2001:db8::1]:5300     a port given here holds for this server alone
+  $PORT 5300                          the port of every server that has none of its own, those of
+                                      the zones below the root too; it overrides -p
+  $PORT 192.0.2.7 5301                the port of this one address, wherever a walk meets it
+  . DS 20326 8 2 E06D44B8...          a trust anchor: a DS or DNSKEY record; with none, nothing is
+                                      validated
+NS records of the root are read over: what has an address here serves the root.
+";
 
 const COMPARE: &str = "\
 With @SERVER, that server is asked the same after the walk; with --compare, the system's resolver.
