@@ -294,6 +294,7 @@ impl<'a> Reader<'a> {
         let asked = self.context.asked;
         let mut name = asked.name.clone();
         if matches!(asked.kind, RecordType::CNAME | RecordType::ANY) {
+            self.take_dname_of(&name, answers);
             return Ok(name);
         }
         let mut seen = vec![name.clone()];
@@ -330,6 +331,25 @@ impl<'a> Reader<'a> {
             seen.push(name.clone());
         }
         Ok(name)
+    }
+
+    /// The DNAME that the CNAME of this name was made of is part of the answer: it is what has a
+    /// signature (RFC 6672 §5.3.1).
+    fn take_dname_of(&mut self, name: &Name, answers: &mut Vec<Record>) {
+        let made = answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name == *name => Some(target.0.clone()),
+            _ => None,
+        });
+        let Some(made) = made else { return };
+        let is_source = |record: &Record| {
+            record.record_type() == RecordType::DNAME
+                && record.name.zone_of(name)
+                && record.name != *name
+                && synthesize(name, record).is_ok_and(|target| target == made)
+        };
+        if let Some(at) = answers.iter().position(is_source) {
+            self.reading.aliases.push(answers.remove(at));
+        }
     }
 
     /// A zone's own NS data beside an answer that names `targets`.

@@ -473,7 +473,9 @@ impl Zone {
             if !done.insert((record.name.clone(), kind)) {
                 continue;
             }
-            let own = signed.over(&record.name, record.record_type());
+            let mut own = signed.over(&record.name, record.record_type());
+            // A signature's TTL is that of what it covers, in a denial too (RFC 4034 §3).
+            own.iter_mut().for_each(|signature| signature.ttl = record.ttl);
             if !own.is_empty() || self.nodes.contains_key(&record.name) {
                 out.extend(own);
                 continue;
@@ -557,6 +559,12 @@ impl Signed {
     pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
         let absence = self.nsec.values().chain(self.nsec3.values());
         self.signatures.values().flatten().chain(absence)
+    }
+
+    /// The signatures of each type of a name.
+    pub(super) fn signatures_of(&self, name: &Name) -> impl Iterator<Item = &Vec<Record>> {
+        let own = (name.clone(), 0)..=(name.clone(), u16::MAX);
+        self.signatures.range(own).map(|(_, signatures)| signatures)
     }
 
     fn over(&self, name: &Name, kind: RecordType) -> Vec<Record> {

@@ -240,6 +240,18 @@ impl Zone {
         if let Some(records) = self.get(node, kind) {
             return Found::Records(records.clone());
         }
+        let all = match kind {
+            RecordType::ANY => {
+                self.nodes.get(node).into_iter().flat_map(BTreeMap::values).collect()
+            }
+            RecordType::RRSIG => {
+                self.signed.iter().flat_map(|signed| signed.signatures_of(node)).collect()
+            }
+            _ => Vec::new(),
+        };
+        if !all.is_empty() {
+            return Found::Records(all.into_iter().flatten().cloned().collect());
+        }
         if let Some(alias) = self.get(node, RecordType::CNAME)
             && let Some(RData::CNAME(target)) = alias.first().map(|record| &record.data)
         {

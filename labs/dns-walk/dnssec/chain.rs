@@ -393,6 +393,8 @@ fn weigh(
         Evidence::Absence { whole_name, proof } => {
             let mut proofs = Proofs::gather(against, proof, work);
             *seen = std::mem::take(&mut proofs.signatures);
+            // Every signed name has some, and a server may keep them to itself.
+            let of_signatures = !whole_name && claim.question.kind == RecordType::RRSIG;
             let proved = if *whole_name {
                 proofs.no_name(name, work)
             } else {
@@ -401,6 +403,7 @@ fn weigh(
             match proved.and_then(|kind| soa_holds(against, proof, work, seen).map(|()| kind)) {
                 Ok(ProofKind::Nsec3OptOut) => Reason::OptOut,
                 Ok(proof) => Reason::Denied { proof },
+                Err(Reason::DenialInsufficient { .. }) if of_signatures => Reason::NotSignable,
                 Err(reason) => reason,
             }
         }

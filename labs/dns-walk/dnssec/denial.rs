@@ -41,13 +41,21 @@ pub enum NoDs {
 fn types_deny(types: &RecordTypeSet, kind: RecordType, root: bool) -> bool {
     let has = |kind| types.contains(kind);
     // An alias would have been the answer.
-    let there = has(kind) || has(RecordType::CNAME);
+    let there = match kind {
+        // The record of absence and its signature are at every name.
+        RecordType::ANY => types.iter().any(|one| !is_of_proof(one)),
+        kind => has(kind) || has(RecordType::CNAME),
+    };
     let side_is_wrong = if kind == RecordType::DS {
         has(RecordType::SOA) && !root
     } else {
         has(RecordType::NS) && !has(RecordType::SOA)
     };
     !there && !side_is_wrong
+}
+
+const fn is_of_proof(kind: RecordType) -> bool {
+    matches!(kind, RecordType::RRSIG | RecordType::NSEC | RecordType::NSEC3)
 }
 
 /// Whether names below the owner are another zone's or another name's (RFC 6840 §4.1, RFC 5155

@@ -13,7 +13,9 @@ use dns_walk::limits::Limits;
 use dns_walk::outcome::Outcome;
 use dns_walk::survey::levels;
 use dns_walk::walk::{Walk, WalkConfig};
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::Message;
+use hickory_proto::rr::{RData, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use wirelab::measure::{Instant, Ppm};
@@ -256,5 +258,70 @@ fn a_name_that_leads_to_nobody_costs_no_query_to_each_server_above() {
         }
         assert!(asked.values().all(|servers| servers.len() <= 4), "seed {seed}: {asked:?}");
         assert!(asked.values().any(|servers| servers.len() == 4), "seed {seed}: {asked:?}");
+    }
+}
+
+#[test]
+fn questions_for_every_type_and_for_signatures_have_answers() {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    for seed in 0..10 {
+        for (asked, kinds, status) in [
+            ("www.igbank.com ANY", &["A", "RRSIG"][..], Status::Secure),
+            ("igbank.com ANY", &["A", "MX", "NS", "SOA", "DNSKEY", "RRSIG"], Status::Secure),
+            ("shop.igbank.com ANY", &["CNAME", "RRSIG"], Status::Secure),
+            ("www.igbank.com RRSIG", &["RRSIG"], Status::Indeterminate),
+            // What a DNAME makes is as secure as the DNAME.
+            ("x.old.igbank.com CNAME", &["CNAME"], Status::Secure),
+            ("x.old.igbank.com ANY", &["CNAME"], Status::Secure),
+            ("edge.cdn.net ANY", &["A"], Status::Insecure),
+        ] {
+            let config = WalkConfig { validate_at: Some(JUDGED), ..config() };
+            let ended = walk_at(&authority, asked, config, Ppm::ZERO, seed);
+            let security = ended.summary.security.as_ref().unwrap();
+            assert_eq!(ended.summary.outcome, Outcome::Answer, "{asked}, seed {seed}");
+            assert_eq!(security.status, status, "{asked}, seed {seed}: {}", security.words);
+            let found: BTreeSet<&str> =
+                ended.summary.answers.iter().map(|answer| answer.kind.as_str()).collect();
+            let kept: Vec<&&str> = kinds.iter().filter(|kind| !found.contains(**kind)).collect();
+            assert!(kept.is_empty(), "{asked}, seed {seed}: {found:?} without {kept:?}");
+        }
+    }
+}
+
+#[test]
+fn a_signature_in_a_denial_has_the_ttl_of_what_it_covers() {
+    let authority = Authority::demo(Variant::Sound).unwrap();
+    let soa = |asked| {
+        let mut seen = BTreeSet::new();
+        let mut responder = |to: std::net::SocketAddr, transport, query: &[u8]| {
+            let bytes = authority.reply(to.ip(), transport, query)?;
+            let reply = Message::from_vec(&bytes).unwrap();
+            for record in &reply.authorities {
+                let ttl = record.ttl;
+                match &record.data {
+                    RData::SOA(_) => seen.insert((record.name.to_ascii(), "SOA", ttl)),
+                    RData::DNSSEC(DNSSECRData::RRSIG(signature))
+                        if signature.input().type_covered == RecordType::SOA =>
+                    {
+                        seen.insert((record.name.to_ascii(), "RRSIG", ttl))
+                    }
+                    _ => false,
+                };
+            }
+            Some(bytes)
+        };
+        let config = WalkConfig { validate_at: Some(JUDGED), ..config() };
+        let hints = authority.hints(PORT);
+        super::walk::walk_with(hints, &mut responder, asked, config, Ppm::ZERO, 7);
+        seen
+    };
+    for asked in ["nowhere.igbank.com A", "www.igbank.com AAAA"] {
+        let seen = soa(asked);
+        let of = |kind: &str| -> BTreeSet<(String, u32)> {
+            let found = seen.iter().filter(|(_, of, _)| *of == kind);
+            found.map(|(name, _, ttl)| (name.clone(), *ttl)).collect()
+        };
+        assert!(!of("SOA").is_empty(), "{asked}");
+        assert_eq!(of("SOA"), of("RRSIG"), "{asked}");
     }
 }

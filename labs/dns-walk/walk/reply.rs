@@ -460,7 +460,16 @@ impl Walk {
         }
         for kept in reading.kept.iter().filter(|kept| kept.rank == Rank::Answer) {
             let first = &kept.records[0];
-            if reading.class == Class::Answer && !reading.aliases.contains(first) {
+            // Signatures have none, nor has what a DNAME makes (RFC 6672 §5.3.1).
+            let unsigned = match first.record_type() {
+                RecordType::RRSIG => kind == RecordType::ANY,
+                RecordType::CNAME => reading.aliases.iter().any(|alias| {
+                    alias.record_type() == RecordType::DNAME && alias.name.zone_of(&first.name)
+                }),
+                _ => false,
+            };
+            let settled = unsigned || reading.aliases.contains(first);
+            if reading.class == Class::Answer && !settled {
                 self.claim(now, &first.name, first.record_type(), false);
             }
         }
