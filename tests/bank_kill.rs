@@ -1,7 +1,9 @@
 //! Both banks killed with SIGKILL under load and started again over the same log, while clients
 //! lose and duplicate datagrams: each client checks its own account after every reply.
+#![expect(clippy::print_stdout, reason = "a skipped test says why; --show-output shows it")]
 
 use bytes::BytesMut;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -231,6 +233,46 @@ fn killed_servers_lose_and_double_nothing() {
             scope.spawn(move || kill_under_load(name, kills, 7));
         }
     });
+}
+
+/// Serves from a small file system until it is full, then starts again; `$0` is the lab.
+const FULL_DISK: &str = r#"
+mkdir m && mount -t tmpfs -o size=64k none m || exit 77
+serve() { "$0" serve --store file:m/bank --listen 127.0.0.1:0 --json > "$1" 2> "$1.err" & }
+address() { until [ -s "$1" ]; do sleep 0.01; done; sed 's/.*"address":"\([^"]*\)".*/\1/' "$1"; }
+serve first
+"$0" load --server "$(address first)" --json --only deposit --clients 4 --ops 20000 > load
+wait $!
+echo $? > code
+serve second
+address second
+kill -TERM $!
+wait $!
+"#;
+
+/// The server stops with the reason, and what it acknowledged is there when it starts again.
+#[test]
+fn a_full_disk_stops_the_server_and_loses_nothing_acknowledged() {
+    let lab = Lab::new("bank-tcp");
+    let mut shell = std::process::Command::new("unshare");
+    shell.args(["-rm", "sh", "-c", FULL_DISK]).arg(&lab.binary).current_dir(&lab.folder);
+    // No namespaces, or no tmpfs in them.
+    let Some(0) = shell.output().ok().and_then(|output| output.status.code()) else {
+        println!("skipped: unshare -rm cannot mount a tmpfs here");
+        return;
+    };
+    let file = |name: &str| std::fs::read_to_string(lab.folder.join(name)).unwrap();
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    let (code, error) = (file("code"), file("first.err"));
+    assert_eq!(code.trim(), "5", "{error}");
+    assert!(error.contains("stopped serving: the store failed to write its log"), "{error}");
+    let (load, second) = (json(&file("load")), file("second"));
+    let report = json(second.lines().nth(1).unwrap());
+    let number = |value: &Value| value.as_u64().unwrap();
+    let (done, unknown) = (number(&load["done"]), number(&load["unknown"]));
+    let entries = number(&report["books"]["entries"]);
+    assert!(done <= entries && entries <= done + unknown, "{entries} entries, {load}");
+    assert_eq!(report["books"]["balanced"], true);
 }
 
 #[test]
