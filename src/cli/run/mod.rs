@@ -44,9 +44,15 @@ fn base(make: bool) -> io::Result<Option<Dir>> {
         Ok(dir) => dir,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !make => return Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let dir = here.make_dir(name)?;
-            hand_over(&dir)?;
-            dir
+            match here.make_dir(name) {
+                Ok(dir) => {
+                    hand_over(&dir)?;
+                    dir
+                }
+                // Another run made it at the same moment.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => here.subdir(name)?,
+                Err(error) => return Err(error),
+            }
         }
         Err(_) if here.status(name).is_ok_and(|about| !about.is_dir()) => {
             return Err(refused(format!("{BASE} is not a directory")));
