@@ -250,6 +250,11 @@ pub(crate) enum What {
         #[command(flatten)]
         json: Json,
     },
+    /// Print the time as an interval, by the last run: two numbers of seconds since 1970
+    Now {
+        /// Its folder [default: the latest run]
+        run: Option<PathBuf>,
+    },
     /// Exchange messages between two hosts: how often do their clocks contradict the cause?
     Order(Order),
 }

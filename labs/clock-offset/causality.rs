@@ -7,6 +7,7 @@
 
 use super::scenario::{Scenario, Way};
 use super::timestamp::WallTime;
+use super::uncertainty::{Consequences, VectorClock};
 use crate::timestamp::saturated;
 use serde::Serialize;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub struct Order {
     pub directions: [Direction; 2],
     /// Messages that a Lamport clock puts before their own sending.
     pub lamport_contradicted: u64,
+    /// What follows for programs.
+    pub consequences: Consequences,
     /// Every message that arrived.
     pub messages: Vec<Message>,
 }
@@ -100,6 +103,9 @@ pub enum Carrier {
 #[derive(Clone, Debug, Default)]
 pub struct Books {
     lamport: [u64; 2],
+    vectors: [VectorClock; 2],
+    /// The vector and Lamport clocks of every send, by its number.
+    sends: Vec<(VectorClock, u64)>,
     arrived: Vec<Message>,
 }
 
@@ -108,6 +114,9 @@ impl Books {
     pub fn handle_sent(&mut self, from: Host) -> u64 {
         let clock = &mut self.lamport[from as usize];
         *clock += 1;
+        let vector = &mut self.vectors[from as usize];
+        vector[from as usize] += 1;
+        self.sends.push((*vector, *clock));
         *clock
     }
 
@@ -124,6 +133,11 @@ impl Books {
         // Lamport's rule IR2: beyond both what is here and what came.
         *clock = (*clock).max(lamport_sent) + 1;
         let lamport_received = *clock;
+        let vector = &mut self.vectors[to as usize];
+        if let Some((known, _)) = self.sends.get(number as usize - 1) {
+            *vector = std::array::from_fn(|host| vector[host].max(known[host]));
+        }
+        vector[to as usize] += 1;
         self.arrived.push(Message { number, from, sent, received, lamport_sent, lamport_received });
     }
 
@@ -150,6 +164,7 @@ impl Books {
                 .iter()
                 .map(|message| u64::from(message.lamport_received <= message.lamport_sent))
                 .sum(),
+            consequences: Consequences::of(&self.arrived, &self.sends, ahead),
             scenario: scenario.clone(),
             seed,
             messages: self.arrived,

@@ -41,6 +41,7 @@ pub mod sim;
 pub mod spans;
 pub mod stamps;
 pub mod timestamp;
+pub mod uncertainty;
 pub mod votes;
 mod wander;
 

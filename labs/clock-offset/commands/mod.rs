@@ -5,6 +5,7 @@
 pub(crate) mod artifacts;
 pub(crate) mod ask;
 pub(crate) mod kernel;
+pub(crate) mod now;
 pub(crate) mod nts;
 pub(crate) mod order;
 pub(crate) mod predict;
@@ -43,6 +44,7 @@ fn start(args: &Args) -> Result<Exit, Failure> {
             print(args, json, &finding)?;
             return Ok(exit_of(&finding));
         }
+        Some(What::Now { run }) => return now::run(run.as_deref()),
         Some(What::Runs { runs, json }) => return run::list(LAB, runs, json.to_stdout()),
         None => {}
     }

@@ -58,11 +58,51 @@ pub fn render(order: &Order, style: Style) -> String {
         order.lamport_contradicted,
         count(total)
     );
+    consequences(&mut out, order);
     let _ = writeln!(
         out,
         "  what they cannot say: how much time passed, and which of two unrelated events was first"
     );
     out
+}
+
+fn consequences(out: &mut String, order: &Order) {
+    let found = &order.consequences;
+    let _ = writeln!(
+        out,
+        "  vector clocks: {} of {} pairs of sends are concurrent, neither host knew of the other's; \
+         Lamport clocks order {} of these all the same",
+        count(found.concurrent),
+        count(found.pairs),
+        count(found.ordered_by_lamport),
+    );
+    let _ = writeln!(
+        out,
+        "  last write wins: {} lost, written on receipt with an earlier time than the value that \
+         was read",
+        plural(found.updates_lost, "update is", "updates are"),
+    );
+    let _ = writeln!(
+        out,
+        "  a task of {:.3} ms on B, whose clock is set right meanwhile: {:+.3} ms by the clock of \
+         the day",
+        ms(found.set_back.monotonic_ns),
+        ms(found.set_back.wall_ns),
+    );
+    let Some((offset, wait)) = found.offset.zip(found.commit_wait_ns) else { return };
+    let _ = writeln!(
+        out,
+        "  the interval decides: by the messages alone B is between {:+.3} and {:+.3} ms ahead; \
+         so {} of {} are certainly sent before they are received, {} overlap; a commit wait of \
+         {:.3} ms leaves {} contradictions",
+        ms(offset.low_ns),
+        ms(offset.high_ns),
+        count(found.certain),
+        count(order.messages.len() as u64),
+        count(found.overlapping),
+        ms(wait),
+        found.contradicted_after_wait,
+    );
 }
 
 fn direction(out: &mut String, order: &Order, found: &Direction) {

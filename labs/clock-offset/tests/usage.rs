@@ -579,6 +579,28 @@ fn a_chronyd_whose_time_is_faked_is_found_out() {
 }
 
 #[test]
+fn now_is_an_interval_by_the_last_run() {
+    let lab = lab();
+    let server = Server::start("--listen 127.0.0.1:0 --offset 2s");
+    let asked = lab.run(&format!("127.0.0.1:{} --interval 20ms", server.port()));
+    assert_eq!(asked.code, 0, "{}{}", asked.stdout, asked.stderr);
+    let seconds = || Duration::from_nanos(wirelab::sys::clock::realtime_ns()).as_secs_f64();
+    let before = seconds();
+    let out = lab.run("now");
+    let after = seconds();
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    let ends: Vec<f64> = out.stdout.split_whitespace().map(|end| end.parse().unwrap()).collect();
+    assert_eq!(ends.len(), 2, "{}", out.stdout);
+    // The server's clock is the truth here: 2 s ahead.
+    // Doubles tell half a microsecond of today.
+    assert!(ends[0] <= after + 2.000_001 && before + 1.999_999 <= ends[1], "{ends:?}");
+    // A demonstration says nothing of this clock.
+    lab.run("--sim --seed 1");
+    assert_eq!(lab.run("now").code, 3);
+    server.stop();
+}
+
+#[test]
 fn predictions_are_kept_beside_what_was_seen() {
     let lab = lab();
     let mut run = lab.command("--sim --seed 7 --requests 64 --estimator hull --predict --out run");
