@@ -281,7 +281,7 @@ fn mistakes_say_what_was_expected() {
         ("--from x --interleaved", 2, "cannot be used with"),
         ("--sim --host-sleep 1h", 2, "1h@5s"),
         ("--from nowhere.ndjson", 2, "nowhere.ndjson"),
-        ("no.such.host.invalid", 5, "no server that can be asked"),
+        ("no.such.host.invalid", 5, "not a server that can be asked"),
         ("127.0.0.1:99999", 2, "invalid port value"),
         ("serve --listen here", 2, "expected HOST:PORT"),
         ("fe80::1%nosuch0", 2, "no interface of this host"),
