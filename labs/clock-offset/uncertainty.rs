@@ -2,8 +2,8 @@
 //! lost, events that no clock orders; and what an interval around each time decides.
 //!
 //! The messages bound the offset of B's clock themselves, as replies of NTP do: one from A was
-//! received at most the offset later than it was sent, by both clocks, one from B at least minus the
-//! offset. With an interval around each time two events are ordered for certain or not at all, and
+//! received at least the offset later than it was sent, by both clocks, one from B at least minus
+//! the offset. With an interval around each time two events are ordered for certain or not at all, and
 //! a write that waits until its interval has passed is never contradicted (commit wait, Corbett and
 //! others, OSDI 2012).
 
@@ -53,8 +53,8 @@ pub struct Consequences {
 const TASK_NS: i64 = 5_000_000;
 
 impl Consequences {
-    /// Of these messages, where B's clock is ahead by `ahead_ns`; `sends` are the vector and Lamport
-    /// clocks of all sends, in the order of their numbers.
+    /// Of these messages, where B's clock is ahead by `ahead_ns`; `sends` are the vector and
+    /// Lamport clocks of all sends, in the order of their numbers.
     #[must_use]
     pub fn of(messages: &[Message], sends: &[(VectorClock, u64)], ahead_ns: i64) -> Self {
         let offset = bound(messages);

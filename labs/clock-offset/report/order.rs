@@ -70,8 +70,8 @@ fn consequences(out: &mut String, order: &Order) {
     let found = &order.consequences;
     let _ = writeln!(
         out,
-        "  vector clocks: {} of {} pairs of sends are concurrent, neither host knew of the other's; \
-         Lamport clocks order {} of these all the same",
+        "  vector clocks: {} of {} pairs of sends are concurrent, neither host knew of the \
+         other's; Lamport clocks order {} of these all the same",
         count(found.concurrent),
         count(found.pairs),
         count(found.ordered_by_lamport),
