@@ -3,7 +3,8 @@
 //!
 //! The messages bound the offset of B's clock themselves, as replies of NTP do: one from A was
 //! received at least the offset later than it was sent, by both clocks, one from B at least minus
-//! the offset. With an interval around each time two events are ordered for certain or not at all, and
+//! the offset. With an interval around each time two events are ordered for certain or not at
+//! all, and
 //! a write that waits until its interval has passed is never contradicted (commit wait, Corbett and
 //! others, OSDI 2012).
 
