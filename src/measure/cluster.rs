@@ -292,7 +292,6 @@ mod tests {
                 width += as_float(high - low) / 1e7 / as_float(runs);
             }
             assert!(covered * 100 >= 93 * runs, "spread {spread}: {covered} of {runs}");
-            // Before the comparison with chance the mean width was 2.0.
             assert!(spread > 0.0 || width < 1.6, "mean width {width} without a spread");
         }
     }

@@ -195,9 +195,9 @@ fn verdict(result: &PathResult, style: Style) -> String {
     };
     if result.reasons.is_empty() {
         let word = word(result.verdict);
-        return format!(
-            "  {word}: every frame met the fate that the plan gave it, and left in time\n"
-        );
+        let left = [&result.a_to_b, &result.b_to_a].iter().any(|way| way.delivered > 0);
+        let timing = if left { "left in time" } else { "none has left yet" };
+        return format!("  {word}: every frame met the fate that the plan gave it, and {timing}\n");
     }
     let kept = match (result.fates, result.timing) {
         (Some(Verdict::Trusted), _) => "fates true: every frame met the fate that the plan gave it",

@@ -27,6 +27,9 @@ pub fn render(result: &RunResult, style: Style) -> String {
     out
 }
 
+/// Columns below which lines leave parts to the page, so that the report stays a screen of 40.
+const WIDE: usize = 100;
+
 /// Adds a heading after a blank line.
 fn section(out: &mut String, title: &str, style: Style) {
     out.push('\n');
@@ -64,7 +67,7 @@ fn head(out: &mut String, result: &RunResult, style: Style) {
         plural(plan.ops.into(), "request", "requests"),
     );
     item(out, "path", Ink::Dim, &path, style);
-    item(out, "host", Ink::Dim, &host(result), style);
+    item(out, "host", Ink::Dim, &host(result, style), style);
     if result.ended == Ended::Interrupted {
         let in_flight = plural(result.in_flight_unknown, "request", "requests");
         let text = format!(
@@ -81,15 +84,17 @@ fn head(out: &mut String, result: &RunResult, style: Style) {
     item(out, "timing", ink, &format!("{word}: {}", result.timing.reason), style);
 }
 
-fn host(result: &RunResult) -> String {
+fn host(result: &RunResult, style: Style) -> String {
     let measured = format!("{} measured", latency(result.measured_ns));
     if result.mode == Mode::Sim {
         return format!("virtual time, no kernel: the bank's own code · {measured}");
     }
     let host = &result.host;
     let mut parts = vec![host.kernel.clone(), host.congestion_control.clone()];
-    parts.extend(host.tcp_rto_min_ns.map(|n| format!("TCP timer floor {}", latency(n))));
-    parts.push(host.privilege.clone());
+    parts.extend(host.tcp_rto_min_ns.map(|n| format!("RTO min {}", latency(n))));
+    if style.width >= WIDE {
+        parts.push(host.privilege.clone());
+    }
     parts.push(measured);
     parts.retain(|part| !part.is_empty());
     parts.join(" · ")
@@ -192,7 +197,7 @@ fn reasons(out: &mut String, result: &RunResult, style: Style) {
             && (arm == first || arm == second || lane.arm.transport().per_request())
     };
     for lane in stage.lanes.iter().filter(explained) {
-        let steps = steps(lane, 3);
+        let steps = steps(lane, if style.width < WIDE { 2 } else { 3 });
         if !steps.is_empty() {
             item(out, lane.arm.name(), Ink::Plain, &steps, style);
         }
@@ -223,7 +228,7 @@ fn outcomes(out: &mut String, result: &RunResult, style: Style) {
         lanes.sort_by_key(|lane| std::cmp::Reverse(get(lane)));
         let lanes: Vec<String> = lanes
             .into_iter()
-            .take(3)
+            .take(if style.width < WIDE { 2 } else { 3 })
             .map(|l| format!("{} {} of {}", lane_name(l), get(l), l.requests.started))
             .collect();
         if !lanes.is_empty() {
