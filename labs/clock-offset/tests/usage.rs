@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use wirelab_tests::lab::{Lab, Output, new_folder};
 
@@ -195,12 +195,17 @@ fn a_greedy_client_takes_no_reply_from_another() {
         let (greedy, honest) = (socket(&server), socket(&server));
         let got = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&got);
+        let ended = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&ended);
+        // A reply that the server no longer sends must not be waited for.
+        greedy.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let taking = std::thread::spawn(move || {
             let ask = || greedy.send(&[0x23; 48]).is_ok();
             let mut buffer = [0; 64];
             let begun = (0..64).all(|_| ask());
-            while begun && greedy.recv(&mut buffer).is_ok() && ask() {
-                count.fetch_add(1, Relaxed);
+            while begun && !stop.load(Relaxed) {
+                count.fetch_add(u64::from(greedy.recv(&mut buffer).is_ok()), Relaxed);
+                ask();
             }
         });
         let mut buffer = [0; 64];
@@ -212,6 +217,7 @@ fn a_greedy_client_takes_no_reply_from_another() {
             assert_eq!(honest.recv(&mut buffer).unwrap(), 48);
         }
         server.end_by(signal);
+        ended.store(true, Relaxed);
         taking.join().unwrap();
         assert!(got.load(Relaxed) > 200, "it was no load");
     }
